@@ -1,0 +1,106 @@
+"""The words of the house: states, verdicts, reasons, priorities, and which state may follow which.
+
+Standard library only; every other room may import it. Enum members are stored in the database by value.
+"""
+
+from enum import IntEnum, StrEnum
+
+
+class FileState(StrEnum):
+    """Where a file that was seen has ended; every file is in exactly one."""
+
+    WAITING = "waiting"  #: seen, not yet settled or not yet complete
+    ACCEPTED = "accepted"  #: in the store, an instance of a study
+    DUPLICATE = "duplicate"  #: its bytes, or its UID with the same pixels, were accepted before
+    CONFLICT = "conflict"  #: its UID was accepted before with other pixels; kept and screened too
+    QUARANTINED = "quarantined"  #: can never be read; kept in the store, with a code and a message
+    VANISHED = "vanished"  #: gone from the inbox before it had settled
+
+
+class StudyState(StrEnum):
+    """Where a study stands on its way to a verdict; every study is in exactly one."""
+
+    RECEIVED = "received"  #: registered, still collecting images
+    QUEUED = "queued"  #: offered to the broker
+    SCREENING = "screening"  #: claimed by a worker under a lease
+    SCREENED = "screened"  #: has a verdict for its current revision
+    FAILED = "failed"  #: gave no verdict; needs a person (`worker requeue`)
+
+
+#: Which state may follow which. The ledger refuses everything else.
+TRANSITIONS: dict[StudyState, frozenset[StudyState]] = {
+    StudyState.RECEIVED: frozenset({StudyState.QUEUED}),
+    # back to RECEIVED: another image came before a worker claimed it
+    StudyState.QUEUED: frozenset({StudyState.SCREENING, StudyState.RECEIVED, StudyState.FAILED}),
+    # back to QUEUED: interrupted or lease lost; back to RECEIVED: another image came meanwhile
+    StudyState.SCREENING: frozenset({StudyState.SCREENED, StudyState.FAILED, StudyState.QUEUED, StudyState.RECEIVED}),
+    # back to RECEIVED: another image reopened it, or `worker requeue`
+    StudyState.SCREENED: frozenset({StudyState.RECEIVED}),
+    StudyState.FAILED: frozenset({StudyState.RECEIVED}),
+}
+
+
+class Verdict(StrEnum):
+    """What the screening says of a study."""
+
+    FLAGGED = "flagged"  #: at least one eligible image reaches the threshold
+    NOT_FLAGGED = "not_flagged"  #: every eligible image was read, fits the model, and stays below the threshold
+    UNSCREENABLE = "unscreenable"  #: a chest study that gave no trustworthy answer
+    INELIGIBLE = "ineligible"  #: holds no chest radiograph
+
+
+class Reason(StrEnum):
+    """Why a study has its verdict, its place or its failure. Codes are stable; rows and tests quote them."""
+
+    # verdicts
+    AT_OR_ABOVE_THRESHOLD = "at_or_above_threshold"
+    BELOW_THRESHOLD = "below_threshold"
+    # ineligible
+    OTHER_MODALITY = "other_modality"
+    OTHER_BODY_PART = "other_body_part"
+    # unscreenable
+    NOT_FRONTAL = "not_frontal"
+    FOR_PROCESSING = "for_processing"
+    BLANK_IMAGE = "blank_image"
+    UNREADABLE_IMAGE = "unreadable_image"
+    OUTSIDE_POPULATION = "outside_population"
+    UNFAMILIAR = "unfamiliar"
+    # conflicts
+    TWO_PATIENTS = "two_patients"
+    OTHER_PIXELS = "other_pixels"
+    # failures
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    UNEXPECTED_ERROR = "unexpected_error"
+    # places
+    STAT = "stat"
+    OVERDUE = "overdue"
+    NEW_IMAGES = "new_images"
+    RESULT_LATE = "result_late"
+    AWAITING_RESULT = "awaiting_result"
+
+
+class Priority(StrEnum):
+    """How soon a person wants the study read. The program itself never lowers one."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+
+
+class Band(IntEnum):
+    """The bands of the worklist, read from the top."""
+
+    STAT = 1
+    OVERDUE = 2
+    FLAGGED = 3
+    ATTENTION = 4  #: failed, conflicting, unscreenable, or waiting too long for a result
+    WAITING = 5
+    NOT_FLAGGED = 6
+    INELIGIBLE = 7
+
+
+class ReviewOutcome(StrEnum):
+    """What a radiologist found. Feeds the agreement view and, as labels, the next `trainer fit`."""
+
+    PNEUMONIA = "pneumonia"
+    NO_PNEUMONIA = "no_pneumonia"
+    UNCERTAIN = "uncertain"

@@ -1,0 +1,182 @@
+"""Everything that can go wrong, as one tree.
+
+    ScreeningError
+    ├── Rejected        this input will never work; its row says why
+    │   ├── NotAnImage              not_an_image
+    │   ├── Truncated               truncated               (carries the Instance when the header names one)
+    │   ├── MissingElement          missing_element
+    │   ├── UnsupportedSyntax       unsupported_transfer_syntax
+    │   ├── UnsupportedPixels       unsupported_pixels
+    │   ├── TooLarge                too_large
+    │   └── Undecodable             undecodable
+    ├── Interrupted     a device, disk, database or broker is away; tried again until it is back
+    │   ├── StorageUnavailable      storage_unavailable
+    │   ├── DatabaseUnavailable     database_unavailable
+    │   ├── BrokerUnavailable       broker_unavailable
+    │   └── DeviceUnavailable       device_unavailable
+    └── Misconfigured   the installation is wrong; the program stops and names the remedy
+        ├── BadSetting              bad_setting
+        ├── BadData                 bad_data                (labels, manifests, splits)
+        ├── ModelRefused            model_refused
+        ├── ProviderUnavailable     provider_unavailable
+        ├── HomeInUse               home_in_use
+        ├── SchemaOutdated          schema_outdated
+        └── UnknownStudy            unknown_study
+
+Anything outside this tree is a bug. Each error has a stable `code`; its `subject` (a UID, a path) is attached once, at
+the boundary that knows it, by `about`.
+"""
+
+from typing import ClassVar, Self
+
+
+class ScreeningError(Exception):
+    """Root of the tree. `code` is stable and stored; the message names the fault and the remedy."""
+
+    code: ClassVar[str] = "screening_error"
+    subject: str | None = None
+
+    def about(self, subject: str) -> Self:
+        """Attach what the error is about, unless a closer boundary has done so; returns self for `raise`."""
+        if self.subject is None:
+            self.subject = subject
+        return self
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{self.subject}: {message}" if self.subject else message
+
+    @property
+    def message(self) -> str:
+        """The message without its subject: safe to log, for subjects may be file names people chose."""
+        return super().__str__()
+
+
+class Rejected(ScreeningError):
+    """This input will never work, however often it is tried."""
+
+    code = "rejected"
+
+
+class NotAnImage(Rejected):
+    """Neither DICOM nor PNG or JPEG."""
+
+    code = "not_an_image"
+
+
+class Truncated(Rejected):
+    """The file ends before its content does. `instance` holds the header's Instance when it names a study."""
+
+    code = "truncated"
+
+    def __init__(self, message: str, instance: object | None = None) -> None:
+        super().__init__(message)
+        self.instance = instance
+
+
+class MissingElement(Rejected):
+    """A DICOM element without which the object cannot be filed or decoded is absent, empty or malformed."""
+
+    code = "missing_element"
+
+
+class UnsupportedSyntax(Rejected):
+    """The transfer syntax is not in the table of `worker.imaging.dicom`."""
+
+    code = "unsupported_transfer_syntax"
+
+
+class UnsupportedPixels(Rejected):
+    """The pixels are of a kind that is no single-frame radiograph (multi-frame, float, ...)."""
+
+    code = "unsupported_pixels"
+
+
+class TooLarge(Rejected):
+    """Decoding would take more memory than the setting allows; nothing was allocated."""
+
+    code = "too_large"
+
+
+class Undecodable(Rejected):
+    """Every decoder for the transfer syntax failed on this codestream."""
+
+    code = "undecodable"
+
+
+class Interrupted(ScreeningError):
+    """The input is not at fault; the same work is tried again, and its attempt is given back."""
+
+    code = "interrupted"
+
+
+class StorageUnavailable(Interrupted):
+    """The store or the inbox cannot be read or written (full, unmounted, no permission)."""
+
+    code = "storage_unavailable"
+
+
+class DatabaseUnavailable(Interrupted):
+    """The database does not answer."""
+
+    code = "database_unavailable"
+
+
+class BrokerUnavailable(Interrupted):
+    """The broker does not answer."""
+
+    code = "broker_unavailable"
+
+
+class DeviceUnavailable(Interrupted):
+    """The inference device failed while it ran (out of memory, lost)."""
+
+    code = "device_unavailable"
+
+
+class Misconfigured(ScreeningError):
+    """The installation is wrong; the program stops at once and says what to do."""
+
+    code = "misconfigured"
+
+
+class BadSetting(Misconfigured):
+    """One or more settings are wrong; all of them are named."""
+
+    code = "bad_setting"
+
+
+class BadData(Misconfigured):
+    """A data set for the trainer is wrong: unknown label, missing column, empty class, broken split."""
+
+    code = "bad_data"
+
+
+class ModelRefused(Misconfigured):
+    """The model file breaks the tensor contract, has no card, or fails its golden replay."""
+
+    code = "model_refused"
+
+
+class ProviderUnavailable(Misconfigured):
+    """The execution provider asked for is not the one ONNX Runtime bound."""
+
+    code = "provider_unavailable"
+
+
+class HomeInUse(Misconfigured):
+    """Another process holds the lock of this state folder."""
+
+    code = "home_in_use"
+
+
+class SchemaOutdated(Misconfigured):
+    """The database is not at the newest migration: run `worker db upgrade`."""
+
+    code = "schema_outdated"
+
+
+class UnknownStudy(Misconfigured):
+    """No study in the ledger has this UID."""
+
+    code = "unknown_study"

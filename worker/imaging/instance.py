@@ -1,0 +1,44 @@
+"""What one file says of itself in its header. Knows no pixels and no database."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Container(StrEnum):
+    """How the pixels are wrapped."""
+
+    DICOM = "dicom"
+    RASTER = "raster"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One SOP Instance, or one PNG/JPEG file with derived UIDs.
+
+    Absent, empty or malformed elements are None; `notes` says which were malformed and how they were taken.
+    """
+
+    container: Container
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    rows: int
+    columns: int
+    sop_class_uid: str | None = None
+    transfer_syntax_uid: str | None = None
+    modality: str | None = None
+    body_part: str | None = None
+    view: str | None = None  #: ViewPosition, or the code meaning of ViewCodeSequence
+    photometric_interpretation: str | None = None
+    presentation_intent_type: str | None = None
+    number_of_frames: int = 1
+    age_years: float | None = None  #: PatientAge, else study date minus birth date
+    patient_id: str | None = None
+    issuer_of_patient_id: str | None = None
+    accession_number: str | None = None
+    study_date: str | None = None  #: YYYYMMDD
+    study_time: str | None = None
+    manufacturer: str | None = None
+    station_name: str | None = None
+    device_serial_number: str | None = None
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,130 @@
+"""What a model promises: preprocessing, operating point, population, goldens. Lives in the ONNX file's metadata."""
+
+import base64
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from worker.errors import ModelRefused
+from worker.imaging.preprocess import Preprocessing
+
+#: Keys of `metadata_props` in the ONNX file.
+CARD_KEY = "chest_screening.card"
+GOLDENS_KEY = "chest_screening.goldens"
+
+#: Version of the card's layout; a worker refuses others.
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with its 95 % interval and the count of cases behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The threshold on the calibrated probability, how it was chosen, and what it gave on which data."""
+
+    threshold: float
+    rule: str  #: for example "highest threshold with validation sensitivity >= 0.985"
+    sensitivity: Estimate
+    specificity: Estimate
+    data_digest: str  #: of the manifest's validation split
+
+
+@dataclass(frozen=True)
+class Population:
+    """For whom the model was made. Ages in completed years, both bounds included; None: no bound."""
+
+    description: str
+    min_age_years: int | None = None
+    max_age_years: int | None = None
+
+    def admits(self, age_years: float | None) -> bool:
+        """Whether a study of this age lies inside; an unknown age does not exclude."""
+        if age_years is None:
+            return True
+        completed = int(age_years)
+        return (self.min_age_years is None or completed >= self.min_age_years) and (
+            self.max_age_years is None or completed <= self.max_age_years
+        )
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A whole input file and the score it must give, through decode and preprocess, before a worker serves."""
+
+    name: str
+    content: bytes
+    probability: float
+    tolerances: dict[str, float]  #: execution provider -> largest |difference| allowed
+    attribution: str = ""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The promises of one model file."""
+
+    name: str
+    recipe: str
+    preprocessing: Preprocessing
+    operating_point: OperatingPoint
+    temperature: float
+    heat_scale: float  #: raw heat that maps to 1.0: 99.5th percentile over validation positives
+    heat_method: str  #: "Grad-CAM" or "HiResCAM"
+    population: Population
+    familiarity_limit: float | None  #: None: reported, not gating
+    metrics: dict[str, Estimate]
+    data_digest: str  #: of the whole manifest
+    versions: dict[str, str]
+    created_at: str
+    attribution: str = ""
+    goldens: tuple[Golden, ...] = field(default=(), repr=False)
+
+    def to_metadata(self) -> dict[str, str]:
+        """The card as ONNX `metadata_props`; goldens under a key of their own, for they are bulky."""
+        values = asdict(self)
+        del values["goldens"]
+        values["preprocessing"] = self.preprocessing.to_json()
+        values["card_version"] = CARD_VERSION
+        goldens = [{**asdict(g), "content": base64.b64encode(g.content).decode()} for g in self.goldens]
+        return {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> "ModelCard":
+        """Inverse of `to_metadata`; raises ModelRefused when the card is absent, incomplete or of another version."""
+        if CARD_KEY not in metadata:
+            raise ModelRefused(f"the model file has no {CARD_KEY!r} in its metadata: export it with `trainer fit`")
+        try:
+            values: dict[str, Any] = json.loads(metadata[CARD_KEY])
+            version = values.pop("card_version", None)
+            if version != CARD_VERSION:
+                raise ModelRefused(f"the model card has version {version}, this worker reads {CARD_VERSION}")
+            point = values.pop("operating_point")
+            goldens = [
+                Golden(**{**g, "content": base64.b64decode(g["content"])})
+                for g in json.loads(metadata.get(GOLDENS_KEY, "[]"))
+            ]
+            return cls(
+                preprocessing=Preprocessing.from_json(values.pop("preprocessing")),
+                operating_point=OperatingPoint(
+                    threshold=point["threshold"],
+                    rule=point["rule"],
+                    sensitivity=Estimate(**point["sensitivity"]),
+                    specificity=Estimate(**point["specificity"]),
+                    data_digest=point["data_digest"],
+                ),
+                population=Population(**values.pop("population")),
+                metrics={name: Estimate(**e) for name, e in values.pop("metrics").items()},
+                goldens=tuple(goldens),
+                **values,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelRefused(
+                f"the model card cannot be read ({error!r}): export it again"
+            ) from error
