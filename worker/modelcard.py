@@ -125,6 +125,4 @@ class ModelCard:
                 **values,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelRefused(
-                f"the model card cannot be read ({error!r}): export it again"
-            ) from error
+            raise ModelRefused(f"the model card cannot be read ({error!r}): export it again") from error

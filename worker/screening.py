@@ -99,7 +99,7 @@ class Screening:
 
 
 def eligible(instance: Instance) -> Eligibility:
-    """Put the header to the tests. Rasters have none: they are taken as radiographs and answer "unknown" to the rest."""
+    """Put the header to the tests. Rasters have none: they are radiographs, "unknown" to the rest."""
     return Eligibility(
         radiograph=_is_radiograph(instance),
         chest=_is_chest(instance),
@@ -129,12 +129,8 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     admitted = [(i, o) for i, o in chest if o.eligibility.exclusion is None]
     if not admitted:
         index, outcome = chest[0]
-        return judged(
-            Verdict.UNSCREENABLE,
-            outcome.eligibility.exclusion or Reason.NOT_FRONTAL,
-            outcome.instance.view or "",
-            index,
-        )
+        reason = outcome.eligibility.exclusion or Reason.NOT_FRONTAL
+        return judged(Verdict.UNSCREENABLE, reason, outcome.instance.view or "", index)
     for index, outcome in admitted:
         if outcome.unreadable is not None:
             return judged(Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE, outcome.unreadable, index)
@@ -146,10 +142,10 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
             return judged(Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION, f"age {age:g} years", index)
     limit = card.familiarity_limit
     for index, outcome in admitted:
-        if limit is not None and outcome.prediction is not None and outcome.prediction.familiarity > limit:
-            return judged(
-                Verdict.UNSCREENABLE, Reason.UNFAMILIAR, f"{outcome.prediction.familiarity:.1f} > {limit:.1f}", index
-            )
+        prediction = outcome.prediction
+        if limit is not None and prediction is not None and prediction.familiarity > limit:
+            detail = f"{prediction.familiarity:.1f} > {limit:.1f}"
+            return judged(Verdict.UNSCREENABLE, Reason.UNFAMILIAR, detail, index)
     return judged(Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
 
 
