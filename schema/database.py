@@ -1,0 +1,80 @@
+"""A database by URL, opened the way each kind wants it. Dials nothing until a transaction begins."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+#: Newest migration; a test holds it equal to Alembic's head. Named here so that readers need not load Alembic.
+HEAD = "0001"
+
+#: How long a SQLite writer waits for another one. Transactions here are short; only a stuck disk takes this long.
+SQLITE_BUSY_TIMEOUT_MS = 30_000
+
+VIEWS_FOLDER = Path(__file__).parent / "views"
+
+
+class Database:
+    """An engine with two doors: `writing` and `reading`, each one transaction."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = open_engine(url)
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that may write: committed at the end, rolled back on any error."""
+        with Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads; on SQLite it takes no write lock."""
+        with self.engine.connect().execution_options(read_only=True) as connection, connection.begin():
+            yield connection
+
+    def revision(self) -> str | None:
+        """The migration this database is at, or None when it holds none of our tables."""
+        with self.reading() as connection:
+            if not self.engine.dialect.has_table(connection, "alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+    def close(self) -> None:
+        """Close the pooled connections; needed before a fork."""
+        self.engine.dispose()
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `url`. SQLite: WAL, busy timeout, foreign keys, BEGIN IMMEDIATE for writers."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # pysqlite's own BEGIN comes too late; ours is below
+        connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a committed row survives a power cut, as promised
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        is_read_only = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def view_statements() -> dict[str, str]:
+    """The views by name, as the SQL that creates them on SQLite and PostgreSQL alike."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS_FOLDER.glob("*.sql"))}
+
+
+#: What the rest of the house catches, so that it need not import SQLAlchemy to name a database fault.
+DatabaseError = SQLAlchemyError

@@ -1,0 +1,310 @@
+"""The tables. A column that is a DICOM element bears the snake_case of its keyword; enums are stored by value."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome, StudyState, Verdict
+
+#: Names every constraint, so that migrations can find it on any database.
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+#: DICOM UIDs hold at most 64 characters (PS3.5 9.1).
+Uid = String(64)
+#: SHA-256, hexadecimal.
+Digest = String(64)
+#: BIGINT counts up by itself on SQLite only as INTEGER.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment, kept in UTC. SQLite has no time zones: there it is ISO text in UTC, which sorts as time does."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Refuse naive moments; bring others to UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: give it a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give what SQLite returns its time zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class BandNumber(TypeDecorator[Band]):
+    """A `Band`, stored as its number so that the list sorts by it."""
+
+    impl = SmallInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Band | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Store the number."""
+        return None if value is None else int(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> Band | None:  # noqa: ARG002
+        """Give the member."""
+        return None if value is None else Band(value)
+
+
+def by_value(enum: type[StrEnum]) -> Enum:
+    """A column type that stores a StrEnum's *values* as text; SQLAlchemy stores names unless told."""
+    return Enum(
+        enum,
+        values_callable=lambda members: [str(m.value) for m in members],
+        native_enum=False,
+        create_constraint=False,
+        length=32,
+    )
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {  # noqa: RUF012
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        FileState: by_value(FileState),
+        StudyState: by_value(StudyState),
+        Verdict: by_value(Verdict),
+        Reason: by_value(Reason),
+        Priority: by_value(Priority),
+        ReviewOutcome: by_value(ReviewOutcome),
+        Band: BandNumber,
+    }
+
+
+class Study(Base):
+    """One study: what it is, where it stands, and its place on the worklist."""
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(Uid, unique=True)
+    patient_id: Mapped[str | None] = mapped_column(Text)
+    issuer_of_patient_id: Mapped[str | None] = mapped_column(Text)
+    accession_number: Mapped[str | None] = mapped_column(Text, index=True)
+    study_date: Mapped[str | None] = mapped_column(String(8))
+    study_time: Mapped[str | None] = mapped_column(String(16))
+
+    state: Mapped[StudyState]
+    revision: Mapped[int]  #: counts up whenever the study must be looked at afresh
+    priority: Mapped[Priority]
+    conflict: Mapped[Reason | None]
+    failure_code: Mapped[str | None] = mapped_column(String(64))
+    failure_detail: Mapped[str | None] = mapped_column(Text)
+
+    received_at: Mapped[datetime]
+    settles_at: Mapped[datetime]  #: when it may be offered, unless another image comes
+    offered_at: Mapped[datetime | None]
+    claim: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None]
+    attempts: Mapped[int]  #: claims without an outcome
+    screened_at: Mapped[datetime | None]
+    read_at: Mapped[datetime | None]  #: None: unread, so on the worklist
+    current_screening_id: Mapped[int | None] = mapped_column(RowId)  #: no foreign key: screening has one to here
+
+    band: Mapped[Band]
+    sort_key: Mapped[str] = mapped_column(String(32))  #: digits only, so that it sorts alike under every collation
+    reason: Mapped[Reason]  #: why it stands in this band
+    overdue_at: Mapped[datetime]  #: unread beyond this moment, it rises to band 2
+    result_due_at: Mapped[datetime]  #: without a result beyond this moment, it rises to band 4
+
+    series: Mapped[list["Series"]] = relationship(back_populates="study")
+
+    __table_args__ = (
+        Index("ix_study_place", "read_at", "band", "sort_key"),
+        Index("ix_study_state", "state", "offered_at"),
+        Index("ix_study_overdue", "read_at", "overdue_at"),
+    )
+
+
+class Series(Base):
+    """One series of a study and the station that made it."""
+
+    __tablename__ = "series"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    series_uid: Mapped[str] = mapped_column(Uid)
+    modality: Mapped[str | None] = mapped_column(String(16))
+    manufacturer: Mapped[str | None] = mapped_column(Text)
+    station_name: Mapped[str | None] = mapped_column(Text)
+    device_serial_number: Mapped[str | None] = mapped_column(Text)
+
+    study: Mapped[Study] = relationship(back_populates="series")
+    instances: Mapped[list["Instance"]] = relationship(back_populates="series", order_by="Instance.id")
+
+    # a hostile or broken sender may use one Series Instance UID in two studies
+    __table_args__ = (UniqueConstraint("study_id", "series_uid"),)
+
+
+class Instance(Base):
+    """One received object. Two rows share a SOP Instance UID only when their pixels differ (a conflict)."""
+
+    __tablename__ = "instance"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(Uid, index=True)
+    digest: Mapped[str] = mapped_column(Digest, index=True)  #: of the file's bytes: its name in the store
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    left_at: Mapped[str | None] = mapped_column(Text)  #: inbox_mode=leave: where the file still lies, not in the store
+    container: Mapped[str] = mapped_column(String(16))
+    sop_class_uid: Mapped[str | None] = mapped_column(Uid)
+    transfer_syntax_uid: Mapped[str | None] = mapped_column(Uid)
+    modality: Mapped[str | None] = mapped_column(String(16))
+    body_part: Mapped[str | None] = mapped_column(Text)
+    view: Mapped[str | None] = mapped_column(Text)
+    photometric_interpretation: Mapped[str | None] = mapped_column(String(32))
+    age_years: Mapped[float | None]
+    rows: Mapped[int]
+    columns: Mapped[int]
+    unreadable: Mapped[str | None] = mapped_column(String(64))  #: error code when it arrived broken
+    notes: Mapped[list[str]]
+    received_at: Mapped[datetime]
+
+    series: Mapped[Series] = relationship(back_populates="instances")
+
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "digest", "series_id"),)
+
+
+class Arrival(Base):
+    """One file that was seen, and where it ended. `path` is as dropped."""
+
+    __tablename__ = "arrival"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    path: Mapped[str] = mapped_column(Text, index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[FileState] = mapped_column(index=True)
+    code: Mapped[str | None] = mapped_column(String(64))
+    message: Mapped[str | None] = mapped_column(Text)
+    digest: Mapped[str | None] = mapped_column(Digest)
+    in_store: Mapped[bool]
+    priority: Mapped[Priority]
+    seen_at: Mapped[datetime]
+    changed_at: Mapped[datetime]  #: when its size or mtime was last seen to differ
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("study.id"), index=True)
+    instance_id: Mapped[int | None] = mapped_column(ForeignKey("instance.id"))
+
+
+class ModelVersion(Base):
+    """A model that has given results here, by the digest of its file."""
+
+    __tablename__ = "model_version"
+
+    digest: Mapped[str] = mapped_column(Digest, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    recipe: Mapped[str] = mapped_column(Text)
+    threshold: Mapped[float]
+    card: Mapped[dict[str, Any]]
+    first_used_at: Mapped[datetime]
+
+
+class Screening(Base):
+    """The judgement of one model over one revision of a study; never changed afterwards."""
+
+    __tablename__ = "screening"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    revision: Mapped[int]
+    model_digest: Mapped[str] = mapped_column(ForeignKey("model_version.digest"))
+    verdict: Mapped[Verdict]
+    reason: Mapped[Reason]
+    detail: Mapped[str] = mapped_column(Text)
+    probability: Mapped[float | None]
+    threshold: Mapped[float]
+    provider: Mapped[str] = mapped_column(String(64))
+    deciding_finding: Mapped[int | None]  #: ordinal of that finding, from 0
+    screened_at: Mapped[datetime]
+    screened_on: Mapped[str] = mapped_column(String(10), index=True)  #: date in UTC, YYYY-MM-DD
+    waited_s: Mapped[float]  #: from the study's last reason to screen it (arrival, new image, requeue) to this result
+    worked_s: Mapped[float]  #: from claim to result
+
+    findings: Mapped[list["Finding"]] = relationship(order_by="Finding.ordinal", back_populates="screening")
+
+    __table_args__ = (UniqueConstraint("study_id", "revision", "model_digest"),)
+
+
+class Finding(Base):
+    """What a screening says of one instance."""
+
+    __tablename__ = "finding"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    screening_id: Mapped[int] = mapped_column(ForeignKey("screening.id"), index=True)
+    ordinal: Mapped[int]
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"), index=True)
+    exclusion: Mapped[Reason | None]  #: why it was not screened
+    unreadable: Mapped[str | None] = mapped_column(String(64))
+    probability: Mapped[float | None]
+    familiarity: Mapped[float | None]
+    heatmap: Mapped[bytes | None] = mapped_column(LargeBinary)  #: float16 little endian, row by row, [0, 1]
+    heatmap_rows: Mapped[int | None]
+    heatmap_columns: Mapped[int | None]
+    overlay_digest: Mapped[str | None] = mapped_column(Digest)
+    notes: Mapped[list[str]]
+
+    screening: Mapped[Screening] = relationship(back_populates="findings")
+
+
+class Review(Base):
+    """A radiologist's verdict. Appended, never edited; the newest one counts."""
+
+    __tablename__ = "review"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    screening_id: Mapped[int | None] = mapped_column(ForeignKey("screening.id"))  #: what the reader saw
+    outcome: Mapped[ReviewOutcome]
+    reader: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str | None] = mapped_column(Text)
+    reviewed_at: Mapped[datetime]
+
+
+class Prioritisation(Base):
+    """Who gave a study which priority, and when. Appended, never edited."""
+
+    __tablename__ = "prioritisation"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    priority: Mapped[Priority]
+    given_by: Mapped[str] = mapped_column(Text)
+    given_at: Mapped[datetime]

@@ -1,0 +1,24 @@
+-- How often readers agreed with the flag, by model: each study's newest review, against the screening its reader saw.
+-- Uncertain readings and studies without a flag or a clear negative are counted, but neither as agreement nor against it.
+CREATE VIEW agreement AS
+SELECT
+    screening.model_digest,
+    COUNT(*) AS reviewed,
+    SUM(CASE WHEN screening.verdict = 'flagged' AND review.outcome = 'pneumonia' THEN 1 ELSE 0 END) AS true_positive,
+    SUM(CASE WHEN screening.verdict = 'flagged' AND review.outcome = 'no_pneumonia' THEN 1 ELSE 0 END)
+        AS false_positive,
+    SUM(CASE WHEN screening.verdict = 'not_flagged' AND review.outcome = 'no_pneumonia' THEN 1 ELSE 0 END)
+        AS true_negative,
+    SUM(CASE WHEN screening.verdict = 'not_flagged' AND review.outcome = 'pneumonia' THEN 1 ELSE 0 END)
+        AS false_negative,
+    AVG(
+        CASE
+            WHEN review.outcome = 'uncertain' OR screening.verdict NOT IN ('flagged', 'not_flagged') THEN NULL
+            WHEN (screening.verdict = 'flagged') = (review.outcome = 'pneumonia') THEN 1.0
+            ELSE 0.0
+        END
+    ) AS agreement
+FROM review
+JOIN screening ON screening.id = review.screening_id
+WHERE review.id = (SELECT MAX(newer.id) FROM review AS newer WHERE newer.study_id = review.study_id)
+GROUP BY screening.model_digest

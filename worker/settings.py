@@ -1,0 +1,186 @@
+"""The settings: environment (`SCREENING_*`) over a TOML file over defaults; read once, all faults reported together."""
+
+import hashlib
+import os
+import re
+import tempfile
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import attrs
+import typed_settings as ts
+
+from worker.errors import BadSetting
+
+ENV_PREFIX = "SCREENING_"
+
+#: Names of the TOML file's place and of a switch of the test suite; not settings themselves.
+OTHER_NAMES = frozenset({"SCREENING_SETTINGS", "SCREENING_SHARED"})
+
+DEFAULT_MODEL = Path(__file__).parent / "models" / "mobilenetv2_house.onnx"
+
+#: A Unix socket's path holds 107 bytes (sockaddr_un); longer state folders get their socket elsewhere.
+LONGEST_SOCKET_PATH = 100
+
+
+class InboxMode(StrEnum):
+    """What happens to a file of the inbox once it is safe in the store."""
+
+    MOVE = "move"  #: removed from the inbox
+    COPY = "copy"  #: left in the inbox, and copied to the store
+    LEAVE = "leave"  #: left in the inbox and read there; the store keeps only its overlay
+
+
+class RasterStudy(StrEnum):
+    """What makes PNG and JPEG files one study."""
+
+    FILE = "file"
+    FOLDER = "folder"  #: the files of one subfolder of the inbox
+
+
+class Provider(StrEnum):
+    """The execution provider asked of ONNX Runtime."""
+
+    AUTO = "auto"  #: CUDA if it binds, else the CPU
+    CPU = "cpu"
+    CUDA = "cuda"  #: refuse to start without it
+
+
+def positive(_instance: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
+    """Refuse zero and less."""
+    if value <= 0:
+        raise ValueError(f"{attribute.name} must be greater than 0, not {value}")
+
+
+def setting(default: Any, meaning: str, validator: Any = None) -> Any:
+    """A field with its one-line explanation, shown by `worker settings`."""
+    return attrs.field(default=default, validator=validator, metadata={"meaning": meaning})
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Every setting, with its unit in its name."""
+
+    home: Path = setting(Path(".screening"), "folder of all state on the embedded default")
+    database: str = setting("", "database URL; empty: SQLite in the state folder")
+    broker: str = setting("", "Redis URL; empty: a private Redis in the state folder")
+    store: str = setting("", "folder of received objects and overlays; empty: in the state folder")
+    model: Path = setting(DEFAULT_MODEL, "model file")
+    provider: Provider = setting(Provider.AUTO, "auto, cpu or cuda")
+    processes: int = setting(max(1, os.cpu_count() or 1), "worker processes of `worker screen` and `run`", positive)
+
+    inbox_mode: InboxMode = setting(InboxMode.MOVE, "move, copy or leave")
+    raster_study: RasterStudy = setting(RasterStudy.FILE, "file: each PNG/JPEG is a study; folder: each subfolder is")
+    scan_interval_s: float = setting(5.0, "time between two scans of the inbox", positive)
+    file_quiet_s: float = setting(10.0, "a file is settled after this time without change", positive)
+    truncated_after_s: float = setting(300.0, "an unchanged file that does not parse is quarantined after it", positive)
+    study_quiet_s: float = setting(60.0, "a study is settled after this time without a new image", positive)
+    study_longest_wait_s: float = setting(900.0, "a study is settled at last after this time", positive)
+
+    message_size: int = setting(16, "most studies in one routine message", positive)
+    lease_s: float = setting(30.0, "a claim without a heartbeat lapses after it", positive)
+    heartbeat_s: float = setting(10.0, "time between two heartbeats", positive)
+    max_attempts: int = setting(3, "claims that may die before a study is FAILED", positive)
+    reoffer_after_s: float = setting(600.0, "a queued study is offered again after it", positive)
+    result_due_s: float = setting(900.0, "without a result after it, a study needs attention", positive)
+    overdue_after_h: float = setting(24.0, "unread after it, a study is overdue", positive)
+
+    max_pixel_mib: int = setting(512, "largest decoded image; larger ones are rejected unread", positive)
+    min_free_mib: int = setting(512, "intake stops below this free space in the store", positive)
+    log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", attrs.validators.in_(
+        ("DEBUG", "INFO", "WARNING", "ERROR")))  # fmt: skip
+
+    def __attrs_post_init__(self) -> None:
+        """Make the state folder absolute: child processes may run elsewhere."""
+        object.__setattr__(self, "home", self.home.expanduser().absolute())
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError(f"heartbeat_s ({self.heartbeat_s}) must be at most half of lease_s ({self.lease_s})")
+
+    @property
+    def database_url(self) -> str:
+        """The database URL in force. A bare `postgresql://` gets the driver that is installed."""
+        if not self.database:
+            return f"sqlite:///{self.home / 'screening.sqlite'}"
+        return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
+    def store_folder(self) -> Path:
+        """Where the store lies."""
+        return Path(self.store).expanduser().absolute() if self.store else self.home / "store"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the broker is our own child."""
+        return not self.broker
+
+    @property
+    def broker_socket(self) -> Path:
+        """The embedded broker's socket; beside the state folder's other files unless that path is too long for one."""
+        socket = self.home / "broker" / "redis.sock"
+        if len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH:
+            return socket
+        name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"screening-{os.getuid()}-{name}" / "redis.sock"
+
+    @property
+    def broker_url(self) -> str:
+        """The broker URL in force."""
+        return self.broker or f"redis+socket://{self.broker_socket}"
+
+
+def load() -> Settings:
+    """The settings in force; raises BadSetting naming every fault at once."""
+    return _load()[0]
+
+
+def load_with_origins() -> list[tuple[str, Any, str, str]]:
+    """Each setting as (name, value in force, where it came from, meaning)."""
+    settings, origins = _load()
+    return [
+        (field.name, getattr(settings, field.name), origins.get(field.name, "default"), field.metadata["meaning"])
+        for field in attrs.fields(Settings)
+    ]
+
+
+def names() -> list[str]:
+    """The environment variables that are settings."""
+    return [ENV_PREFIX + field.name.upper() for field in attrs.fields(Settings)]
+
+
+def _load() -> tuple[Settings, dict[str, str]]:
+    unknown = sorted(n for n in os.environ if n.startswith(ENV_PREFIX) and n not in {*names(), *OTHER_NAMES})
+    if unknown:
+        raise BadSetting(f"unknown settings {', '.join(unknown)}: `worker settings` lists those there are")
+    file = os.environ.get("SCREENING_SETTINGS")
+    if file and not Path(file).is_file():
+        raise BadSetting(f"SCREENING_SETTINGS names {file}, and there is no such file")
+    loaders: list[ts.Loader] = [
+        ts.FileLoader({"*.toml": ts.TomlFormat("screening")}, [file or Path("screening.toml")]),
+        ts.EnvLoader(ENV_PREFIX),
+    ]
+    try:
+        settings = ts.load_settings(Settings, loaders)
+    except ExceptionGroup as group:
+        raise BadSetting("; ".join(_fault(error) for error in group.exceptions)) from group
+    except (ts.exceptions.TsError, ValueError) as error:
+        raise BadSetting(str(error)) from error
+    origins = {}
+    from_file = _settings_in(Path(file or "screening.toml"))
+    for field in attrs.fields(Settings):
+        if ENV_PREFIX + field.name.upper() in os.environ:
+            origins[field.name] = ENV_PREFIX + field.name.upper()
+        elif field.name in from_file:
+            origins[field.name] = str(file or "screening.toml")
+    return settings, origins
+
+
+def _settings_in(path: Path) -> set[str]:
+    if not path.is_file():
+        return set()
+    return {name.replace("-", "_") for name in tomllib.loads(path.read_text(encoding="utf-8")).get("screening", {})}
+
+
+def _fault(error: Exception) -> str:
+    return re.sub(r"option '(\w+)'", lambda m: ENV_PREFIX + m[1].upper(), str(error))
