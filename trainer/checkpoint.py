@@ -1,0 +1,64 @@
+"""Where a fit stands after its last finished epoch, in one file that is replaced whole or not at all."""
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import BadSetting
+
+Arrays = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a fit needs to go on as if it had never stopped; arrays in the order of Keras' variables."""
+
+    fingerprint: str  #: of recipe, data, seed and weights; another run's checkpoint is refused
+    epoch: int  #: epochs finished
+    variables: Arrays  #: of the model, the dropout's generator among them
+    optimizer: Arrays
+    best_epoch: int
+    best_score: float
+    best_variables: Arrays
+
+
+_LISTS = ("variables", "optimizer", "best_variables")
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write and fsync beside `path`, then rename over it."""
+    plain = {name: value for name, value in vars(checkpoint).items() if name not in _LISTS}
+    arrays = {f"{name}/{i:04d}": array for name in _LISTS for i, array in enumerate(getattr(checkpoint, name))}
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, plain=np.array(json.dumps(plain)), **arrays)
+    write_atomically(content.getvalue(), path)
+
+
+def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
+    """The checkpoint at `path`, or None where there is none; raises BadSetting when it belongs to another run."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        plain = json.loads(str(stored["plain"]))
+        lists = {name: [stored[key] for key in sorted(stored.files) if key.startswith(f"{name}/")] for name in _LISTS}
+    if plain["fingerprint"] != fingerprint:
+        raise BadSetting(
+            "belongs to a run with other data, recipe, seed, epochs or weights: give another --out, or remove it"
+        ).about(str(path))
+    return Checkpoint(**plain, **lists)
+
+
+def write_atomically(content: bytes, path: Path) -> None:
+    """The whole content under `path`, or what was there before."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,127 @@
+"""From files to the batches a network sees, through `worker.imaging` as in serving; grids are cached on disk."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer import augment
+from trainer.balance import balanced_batches
+from trainer.manifest import Sample, digest
+from trainer.recipe import Recipe
+from trainer.report import Report
+from worker.errors import BadData, Rejected
+from worker.imaging.preprocess import Preprocessing, apply
+
+#: Threads that augment: numpy and OpenCV let go of the GIL, and a batch takes a tenth of a training step.
+WORKERS = 2
+QUEUED_BATCHES = 8
+
+#: Distinguishes the streams of one seed.
+_BATCH_ORDER, _AUGMENTATION, _SHIFT = range(3)
+
+Grids = NDArray[np.uint8]  #: [N, size, size] display values on the model's grid
+
+
+def read_display_values(path: Path) -> NDArray[np.uint8]:
+    """The display values [H, W] of one file, as a worker would see them; raises Rejected about the path."""
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if pixels is None:
+        raise Rejected("not an image").about(str(path))
+    return np.asarray(pixels, np.uint8)
+
+
+def load_grids(root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, cache: Path, report: Report) -> Grids:
+    """The samples' grids [N, size, size], in their order, memory-mapped from `cache`; built there at first need.
+
+    The cache's name is a digest of the preprocessing and of the samples, so neither can change unnoticed. Raises
+    BadData with every file that cannot be read.
+    """
+    key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples)
+    path = cache / f"grids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        shape = (len(samples), preprocessing.size, preprocessing.size)
+        grids = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        _fill(grids, root, samples, preprocessing, report)
+        grids.flush()
+        part.replace(path)
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Their labels [N]."""
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def seed_everything(seed: int) -> None:
+    """Python, numpy and the backend: initial weights and dropout repeat."""
+    keras.utils.set_random_seed(seed)
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """One epoch of balanced, augmented batches: (uint8 [B, size, size, 1], float32 [B, 1]).
+
+    Every batch has a generator of its own, seeded by (seed, epoch, step): the same whatever thread makes it, and the
+    same after an interrupted run goes on.
+    """
+
+    def __init__(self, grids: Grids, labels: NDArray[np.int64], recipe: Recipe, seed: int, epoch: int) -> None:
+        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=QUEUED_BATCHES)
+        self.grids, self.labels, self.how = grids, labels, recipe.augmentation
+        self.seed, self.epoch = seed, epoch
+        rng = np.random.default_rng((seed, epoch, _BATCH_ORDER))
+        self.order = balanced_batches(labels, recipe.batch_size, rng)
+        self.by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> tuple[Grids, NDArray[np.float32]]:
+        rng = np.random.default_rng((self.seed, self.epoch, step, _AUGMENTATION))
+        members = self.order[step]
+        views = [augment.augment(self.grids[i], self._other(rng), self.how, rng) for i in members]
+        return np.stack(views)[..., None], self.labels[members].astype(np.float32)[:, None]
+
+    def _other(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """An image of either class, both equally often, so that a style says nothing of the label."""
+        return self.grids[int(rng.choice(self.by_class[int(rng.integers(2))]))]
+
+
+def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: int) -> dict[str, Grids]:
+    """The validation images as another hospital might send them; selection goes by the worst of these copies.
+
+    `restyled` and `rematched` give every image the style of one of the *opposite* class: a network that reads style
+    fails them.
+    """
+    rng = np.random.default_rng((seed, _SHIFT))
+    others = [grids[int(rng.choice(np.flatnonzero(labels != label)))] for label in labels]
+    pairs = list(zip(grids, others, strict=True))
+    return {
+        "plain": np.asarray(grids),
+        "restyled": np.stack([augment.mix_amplitude(g, o, band, 0.7) for g, o in pairs]),
+        "rematched": np.stack([augment.match_histogram(g, o) for g, o in pairs]),
+        "jpeg_30": np.stack([augment.recompress(g, 30) for g in grids]),
+        "gamma_0.6": np.stack([augment.change_gamma(g, 0.6) for g in grids]),
+        "gamma_1.6": np.stack([augment.change_gamma(g, 1.6) for g in grids]),
+        "area_150": np.stack([augment.resample(g, 150, cv2.INTER_AREA, cv2.INTER_LINEAR) for g in grids]),
+        "nearest_150": np.stack([augment.resample(g, 150, cv2.INTER_NEAREST, cv2.INTER_NEAREST) for g in grids]),
+    }
+
+
+def _fill(grids: Grids, root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, report: Report) -> None:
+    unreadable = []
+    for i, sample in enumerate(samples):
+        try:
+            grids[i] = apply(read_display_values(root / sample.path), preprocessing)[0][:, :, 0]
+        except Rejected as error:
+            unreadable.append(str(error))
+        report({"event": "reading", "done": i + 1, "total": len(samples)})
+    if unreadable:
+        raise BadData("cannot be trained on; remove these files:\n" + "\n".join(unreadable))

@@ -1,0 +1,154 @@
+"""How good scores are: discrimination, operating characteristics and calibration, each with a 95 % interval.
+
+numpy only. `labels` are 0 and 1, `scores` any real numbers, `probabilities` lie in [0, 1]; all are one-dimensional and
+of one length. A metric that the data cannot give (an empty class) is NaN with NaN bounds.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int64]
+Scores = NDArray[np.float64]
+
+#: Normal quantile of a two-sided 95 % interval.
+Z95 = 1.959963984540054
+
+#: Resamples of the bootstrap; its seed is fixed, so a report repeats exactly.
+BOOTSTRAP_ROUNDS = 1000
+
+
+class Measured(NamedTuple):
+    """A value, its 95 % interval, and the number of cases it was measured on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Confusion(NamedTuple):
+    """Counts at one threshold; a score equal to the threshold is positive."""
+
+    true_positive: int
+    false_negative: int
+    true_negative: int
+    false_positive: int
+
+
+def roc_auc(labels: Labels, scores: Scores) -> Measured:
+    """Area under the ROC curve, ties counting one half, with DeLong's interval on the logit scale.
+
+    DeLong, DeLong, Clarke-Pearson 1988 for the variance; the logit keeps the bounds inside [0, 1].
+    """
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    m, n = len(positives), len(negatives)
+    if not m or not n:
+        return Measured(np.nan, np.nan, np.nan, len(labels))
+    wins_of_positive = (_rank_below(negatives, positives)) / n
+    losses_of_negative = 1 - _rank_below(positives, negatives) / m
+    auc = float(wins_of_positive.mean())
+    if m < 2 or n < 2 or auc in (0.0, 1.0):
+        low, high = _wilson_bounds(auc, min(m, n))
+        return Measured(auc, low, high, len(labels))
+    variance = float(wins_of_positive.var(ddof=1) / m + losses_of_negative.var(ddof=1) / n)
+    spread = Z95 * np.sqrt(variance) / (auc * (1 - auc))
+    centre = np.log(auc / (1 - auc))
+    return Measured(auc, float(_sigmoid(centre - spread)), float(_sigmoid(centre + spread)), len(labels))
+
+
+def roc_curve(labels: Labels, scores: Scores) -> tuple[Scores, Scores, Scores]:
+    """(false positive rate, true positive rate, thresholds), thresholds falling through the distinct scores."""
+    thresholds = np.unique(scores)[::-1]
+    positives, negatives = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
+    tpr = 1 - np.searchsorted(positives, thresholds, side="left") / max(1, len(positives))
+    fpr = 1 - np.searchsorted(negatives, thresholds, side="left") / max(1, len(negatives))
+    return fpr, tpr, thresholds
+
+
+def confusion(labels: Labels, scores: Scores, threshold: float) -> Confusion:
+    """Counts of `score >= threshold` against the labels."""
+    flagged, sick = scores >= threshold, labels == 1
+    return Confusion(
+        int((flagged & sick).sum()),
+        int((~flagged & sick).sum()),
+        int((~flagged & ~sick).sum()),
+        int((flagged & ~sick).sum()),
+    )
+
+
+def proportion(successes: int, n: int) -> Measured:
+    """A share of `n` cases with Wilson's interval (1927)."""
+    if n == 0:
+        return Measured(np.nan, np.nan, np.nan, 0)
+    low, high = _wilson_bounds(successes / n, n)
+    return Measured(successes / n, low, high, n)
+
+
+def rates(counts: Confusion) -> dict[str, Measured]:
+    """Sensitivity, specificity, predictive values and accuracy of one confusion table."""
+    tp, fn, tn, fp = counts
+    return {
+        "sensitivity": proportion(tp, tp + fn),
+        "specificity": proportion(tn, tn + fp),
+        "ppv": proportion(tp, tp + fp),
+        "npv": proportion(tn, tn + fn),
+        "accuracy": proportion(tp + tn, tp + fn + tn + fp),
+    }
+
+
+def f1(labels: Labels, scores: Scores, threshold: float) -> Measured:
+    """Harmonic mean of precision and sensitivity; bootstrap interval."""
+
+    def value(y: Labels, s: Scores) -> float:
+        tp, fn, _, fp = confusion(y, s, threshold)
+        return 2 * tp / (2 * tp + fn + fp) if tp + fn + fp else np.nan
+
+    return _bootstrap(value, labels, scores)
+
+
+def brier(labels: Labels, probabilities: Scores) -> Measured:
+    """Mean squared difference between probability and label; 0 is perfect; bootstrap interval."""
+    return _bootstrap(lambda y, p: float(np.mean((p - y) ** 2)), labels, probabilities)
+
+
+def calibration_error(labels: Labels, probabilities: Scores, bins: int = 10) -> Measured:
+    """Expected calibration error over equal-width bins (Guo 2017): mean |observed share - mean probability|,
+    weighted by the cases in a bin; bootstrap interval."""
+
+    def value(y: Labels, p: Scores) -> float:
+        index = np.minimum((p * bins).astype(np.int64), bins - 1)
+        gap = np.bincount(index, weights=p - y, minlength=bins)
+        return float(np.abs(gap).sum() / len(y))
+
+    return _bootstrap(value, labels, probabilities)
+
+
+def _bootstrap(value: Callable[[Labels, Scores], float], labels: Labels, scores: Scores) -> Measured:
+    n = len(labels)
+    if not n:
+        return Measured(np.nan, np.nan, np.nan, 0)
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, n, n) for _ in range(BOOTSTRAP_ROUNDS)]
+    values = np.array([value(labels[i], scores[i]) for i in draws])
+    values = values[~np.isnan(values)]
+    low, high = np.quantile(values, (0.025, 0.975)) if len(values) else (np.nan, np.nan)
+    return Measured(value(labels, scores), float(low), float(high), n)
+
+
+def _rank_below(reference: Scores, scores: Scores) -> Scores:
+    """For each score, how many of `reference` lie below it, ties counting one half."""
+    ordered = np.sort(reference)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / 2
+
+
+def _wilson_bounds(share: float, n: int) -> tuple[float, float]:
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def _sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))

@@ -1,0 +1,73 @@
+"""Live news of a run: bars and lines on a terminal, JSON lines into a pipe. Events are plain dictionaries."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+Event = dict[str, Any]
+Report = Callable[[Event], None]
+
+#: Events that come in their hundreds, and the text of their bar; in a pipe only one each `QUIET_S` is written.
+TICKING = {"reading": "reading images", "batch": "epoch {epoch}: loss {loss:.3f}, accuracy {accuracy:.3f}"}
+QUIET_S = 10.0
+
+
+@contextmanager
+def reporting(log: Path | None = None, out: TextIO | None = None) -> Iterator[Report]:
+    """A Report to `out` (default standard output) and, as JSON lines, appended to the file `log`."""
+    out = out or sys.stdout
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(_bars(out)) if out.isatty() else _json_lines(out)]
+        if log is not None:
+            sinks.append(_json_lines(stack.enter_context(log.open("a", encoding="utf-8"))))
+
+        def report(event: Event) -> None:
+            for sink in sinks:
+                sink(event)
+
+        yield report
+
+
+def _json_lines(out: TextIO) -> Report:
+    spoke: dict[str, float] = {}
+
+    def report(event: Event) -> None:
+        name, now = event["event"], time.monotonic()
+        if name in TICKING and now - spoke.get(name, -QUIET_S) < QUIET_S:
+            return
+        spoke[name] = now
+        out.write(json.dumps(event) + "\n")
+        out.flush()
+
+    return report
+
+
+@contextmanager
+def _bars(out: TextIO) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=out)) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(event: Event) -> None:
+            name = event["event"]
+            if name not in TICKING:
+                said = "  ".join(f"{key} {_short(value)}" for key, value in event.items() if key != "event")
+                progress.console.print(f"[bold]{name}[/bold]  {said}", highlight=False)
+                return
+            if name not in tasks:
+                tasks[name] = progress.add_task("", total=event["total"])
+            text = TICKING[name].format(**event)
+            progress.update(tasks[name], completed=event["done"], total=event["total"], description=text)
+
+        yield report
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

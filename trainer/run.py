@@ -1,0 +1,96 @@
+"""One run of `trainer fit`, from a folder of images to a model file: what happens in which order, and where it lies.
+
+The run folder holds split.csv, audit.json, cache/, checkpoint.npz, log.jsonl and, at the end, the model.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import data
+from trainer.audit import audit
+from trainer.checkpoint import read_checkpoint, write_checkpoint
+from trainer.fit import fit
+from trainer.manifest import Manifest, limit, read_left_out, read_samples, split, write_manifest
+from trainer.recipe import Recipe
+from trainer.report import Report
+from worker.errors import BadSetting
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asked for."""
+
+    data: Path
+    recipe: Recipe
+    out: Path
+    index: Path | None = None
+    weights: Path | None = None
+    left_out: tuple[Path, ...] = ()
+    seed: int = 0
+    limit: int | None = None
+    attribution: str = ""  #: of the images that become goldens
+
+
+def run(order: Order, report: Report) -> Path:
+    """Split, audit, train, export; returns the model file. Started again, it goes on where it stopped."""
+    order.out.mkdir(parents=True, exist_ok=True)
+    manifest = split_data(order)
+    write_manifest(manifest, order.out / "split.csv")
+    findings = audit(manifest, order.data)
+    (order.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
+    report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
+    for name, counts in findings.by_split.items():
+        report({"event": "split", "name": name, **counts})
+    for warning in findings.warnings:
+        report({"event": "warning", "text": warning})
+    return _train(order, manifest, report)
+
+
+def split_data(order: Order) -> Manifest:
+    """The samples of the order, dealt out."""
+    samples = read_samples(order.data, order.index)
+    if order.limit is not None:
+        samples = limit(samples, order.limit, order.seed)
+    left_out = [sample for path in order.left_out for sample in read_left_out(path)]
+    return split(samples, order.seed, left_out)
+
+
+def _train(order: Order, manifest: Manifest, report: Report) -> Path:
+    recipe, seed = order.recipe, order.seed
+    cache = order.out / "cache"
+
+    def grids(name: str) -> data.Grids:
+        return data.load_grids(order.data, manifest.of(name), recipe.preprocessing, cache, report)
+
+    train, validation = grids("train"), grids("validation")
+    train_labels, labels = data.labels_of(manifest.of("train")), data.labels_of(manifest.of("validation"))
+    data.seed_everything(seed)
+    network = recipe.build(order.weights)
+    fingerprint = _fingerprint(order, manifest)
+    path = order.out / "checkpoint.npz"
+    fit(
+        recipe,
+        network,
+        lambda epoch: data.TrainingBatches(train, train_labels, recipe, seed, epoch),
+        data.shifted_copies(validation, labels, recipe.augmentation.fourier_band, seed),
+        labels,
+        fingerprint,
+        read_checkpoint(path, fingerprint),
+        lambda checkpoint: write_checkpoint(checkpoint, path),
+        report,
+    )
+    from trainer import export
+    return export.export(recipe, network, manifest, order, train, validation, report)
+
+
+def _fingerprint(order: Order, manifest: Manifest) -> str:
+    """Of everything that decides what the next epoch does."""
+    if order.weights is not None and not order.weights.is_file():
+        raise BadSetting("no such weights file").about(str(order.weights))
+    hasher = hashlib.sha256(f"{order.recipe.phases} {order.recipe.augmentation} {order.seed}".encode())
+    hasher.update(f"{order.recipe.name} {order.recipe.batch_size} {manifest.digest}".encode())
+    if order.weights is not None:
+        hasher.update(order.weights.read_bytes())
+    return hasher.hexdigest()
