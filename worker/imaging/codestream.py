@@ -1,0 +1,132 @@
+"""What a compressed codestream says of itself: JPEG and JPEG-LS frame headers (ISO 10918-1 B.2.2, 14495-1 C.2.2) and
+JPEG 2000's SIZ (ISO 15444-1 A.5.1), read without decoding, so that sizes are known before a decoder allocates.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Coding(StrEnum):
+    """Families of codestreams."""
+
+    JPEG = "jpeg"  #: DCT, 8 or 12 bits
+    JPEG_LOSSLESS = "jpeg_lossless"  #: process 14
+    JPEG_LS = "jpeg_ls"
+    JPEG_2000 = "jpeg_2000"  #: and HTJ2K
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """The frame header."""
+
+    coding: Coding
+    rows: int
+    columns: int
+    samples: int
+    precision: int  #: bits per sample
+    is_signed: bool = False
+    names_colour: bool = False  #: JFIF or Adobe marker: the decoder knows the colour space by itself
+    orientation: int = 1  #: EXIF orientation (JEITA CP-3451 4.6.4), 1: as stored
+    end: int | None = None  #: offset of the EOI or EOC marker; None when it is not there
+
+
+_FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
+    (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
+)
+_SOI, _EOI, _SOS, _APP0, _APP1, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
+#: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
+_NEXT_MARKER = {
+    True: re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]"),
+    False: re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]"),
+}
+
+
+def read_codestream(data: bytes) -> Codestream | None:
+    """The frame header, None when the bytes begin no codestream we know or end before it is complete."""
+    try:
+        if data[:2] == b"\xff\xd8":
+            return _read_jpeg(data)
+        if data[:4] == b"\xff\x4f\xff\x51":
+            return _read_jpeg_2000(data, 0)
+        if data[4:8] == b"jP  " and (at := data[:4096].find(b"\xff\x4f\xff\x51")) >= 0:
+            return _read_jpeg_2000(data, at)  # a JP2 file instead of a bare codestream (PS3.5 A.4.4 forbids it)
+    except (struct.error, IndexError):
+        return None
+    return None
+
+
+def _read_jpeg(data: bytes) -> Codestream | None:
+    frame: Codestream | None = None
+    names_colour, orientation, at = False, 1, 2
+    while True:
+        while data[at + 1] == 0xFF:  # fill bytes
+            at += 1
+        if data[at] != 0xFF:
+            return None
+        marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
+        segment = data[at + 4 : at + 2 + length]
+        if marker in _FRAMES and frame is None:
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", segment)
+            frame = Codestream(_FRAMES[marker], rows, columns, samples, precision)
+        elif marker == _APP1 and segment[:6] == b"Exif\0\0":
+            orientation = exif_orientation(segment[6:])
+        elif marker in (_APP0, _APP14):
+            names_colour = names_colour or segment[:4] == b"JFIF" or segment[:5] == b"Adobe"
+        at += 2 + length
+        if marker == _SOS:
+            break
+        if marker == _EOI or length < 2:
+            return None
+    if frame is None:
+        return None
+    return Codestream(
+        frame.coding, frame.rows, frame.columns, frame.samples, frame.precision,
+        names_colour=names_colour, orientation=orientation, end=_end_of_image(data, at, frame.coding),
+    )  # fmt: skip
+
+
+def _end_of_image(data: bytes, at: int, coding: Coding) -> int | None:
+    """Offset of EOI, skipping the tables between the scans of a progressive image, whose bytes may look like one."""
+    pattern = _NEXT_MARKER[coding is Coding.JPEG_LS]
+    while (found := pattern.search(data, at)) is not None:
+        if data[found.start() + 1] == _EOI:
+            return found.start()
+        if found.end() + 2 > len(data):
+            return None
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return None
+
+
+def _read_jpeg_2000(data: bytes, at: int) -> Codestream:
+    right, bottom, left, top = struct.unpack_from(">IIII", data, at + 8)
+    (samples,) = struct.unpack_from(">H", data, at + 40)
+    depth = data[at + 42]
+    end = data.rfind(b"\xff\xd9", at + 42)
+    return Codestream(
+        Coding.JPEG_2000,
+        rows=bottom - top,
+        columns=right - left,
+        samples=samples,
+        precision=(depth & 0x7F) + 1,
+        is_signed=depth > 0x7F,
+        end=None if end < 0 else end,
+    )
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """Tag 0x0112 of the first directory of an EXIF block, 1 when absent or malformed."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, directory)
+        for index in range(min(count, 64)):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * index)
+            if tag == 0x0112:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1

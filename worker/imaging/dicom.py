@@ -1,0 +1,212 @@
+"""A DICOM object -> its Instance, its stored values, its display values. Puts container, header, pixels and display
+pipeline together; each of them knows nothing of the others."""
+
+import re
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import MissingElement, NotAnImage, Truncated
+from worker.imaging.display import Display, display_values, full_range
+from worker.imaging.grayscale import read_grayscale
+from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
+from worker.imaging.instance import Container, Instance
+from worker.imaging.limits import Limits
+from worker.imaging.part10 import Part10, open_part10
+from worker.imaging.stored import ImagePixel, check_showable, decode_stored, grey_values, read_image_pixel
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
+
+#: Years per unit of an Age String (PS3.5 6.2, AS).
+_YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+
+
+def read_instance(data: bytes, limits: Limits) -> Instance:
+    """Header pass. Raises NotAnImage, MissingElement, TooLarge, Truncated (with the Instance if it is named)."""
+    with lenient_pydicom():
+        part10 = open_part10(data, limits)
+        return _admit(part10, Header(part10.dataset), limits)[0]
+
+
+def read_stored_values(data: bytes, limits: Limits) -> NDArray[Any]:
+    """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
+    with lenient_pydicom():
+        codes, bits, pixel, _, _ = _decode(data, limits)
+    if not pixel.is_signed:
+        return codes
+    spare = 8 * codes.dtype.itemsize - bits
+    signed = (codes << spare).view(codes.dtype.str.replace("u", "i"))
+    return np.asarray(signed >> spare)
+
+
+def read_display(data: bytes, limits: Limits) -> Display:
+    """Display values, air dark. Raises any Rejected."""
+    with lenient_pydicom():
+        codes, bits, pixel, part10, header = _decode(data, limits)
+        stored = grey_values(codes, bits, pixel, header, is_native=not part10.is_encapsulated)
+        if not pixel.photometric_interpretation.startswith("MONOCHROME"):
+            return Display(full_range(stored), ("colour=grey", *header.notes))
+        shown = display_values(stored, read_grayscale(header))
+        assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
+        return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
+
+
+def _decode(data: bytes, limits: Limits) -> tuple[NDArray[Any], int, ImagePixel, Part10, Header]:
+    part10 = open_part10(data, limits)
+    header = Header(part10.dataset)
+    _admit(part10, header, limits)
+    header.notes.clear()  # they belong to the Instance
+    pixel = read_image_pixel(header)
+    check_showable(part10, pixel)
+    codes, bits = decode_stored(part10, pixel)
+    return codes, bits, pixel, part10, header
+
+
+def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, ImagePixel]:
+    """The checks of the header pass, in the order in which their answers are useful."""
+    pixel = read_image_pixel(header)
+    ends_early = _end(part10, pixel, header)
+    try:
+        instance = _instance(part10, header, pixel)
+    except (MissingElement, NotAnImage) as error:
+        if ends_early is None or part10.is_forced:
+            raise
+        raise Truncated(ends_early) from error
+    if ends_early is not None:
+        raise Truncated(ends_early, instance)
+    limits.admit(pixel.rows, pixel.columns, pixel.samples, pixel.frames, pixel.bits_allocated)
+    return instance, pixel
+
+
+def _end(part10: Part10, pixel: ImagePixel, header: Header) -> str | None:
+    """Where the object ends before its content does, None when it is complete."""
+    if part10.missing_bytes:
+        needed = pixel.frame_bytes * pixel.frames
+        if part10.is_encapsulated or len(part10.pixel_data) < needed or needed == 0:
+            return f"the file ends {part10.missing_bytes:,} bytes before its pixel data do"
+        return None  # all pixels are there; only padding is not
+    if part10.ends_early is not None:
+        return part10.ends_early
+    if part10.pixel_tag is None and (pixel.rows or header.has("BitsAllocated") or _is_image_class(header)):
+        return "the file ends before its pixel data begin"
+    return None
+
+
+def _is_image_class(header: Header) -> bool:
+    """By its SOP Class the object is an image (PS3.4 B.5), so its pixel data must come."""
+    uid = header.value("SOPClassUID")
+    return uid is not None and "Image Storage" in str(getattr(uid, "name", ""))
+
+
+def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
+    meta = Header(part10.meta)
+    sop_class = _uid(header, "SOPClassUID") or _uid(meta, "MediaStorageSOPClassUID")
+    if sop_class == MEDIA_DIRECTORY:
+        raise NotAnImage("a DICOMDIR, the index of a medium: send the files that it lists")
+    sop_instance = _uid(header, "SOPInstanceUID") or _uid(meta, "MediaStorageSOPInstanceUID")
+    study, series = _uid(header, "StudyInstanceUID"), _uid(header, "SeriesInstanceUID")
+    if part10.is_forced and not (sop_class and sop_instance and study):
+        raise NotAnImage("neither DICOM nor PNG or JPEG: it has no DICM prefix and names no study")
+    if study is None or series is None or sop_instance is None:
+        named = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": sop_instance}
+        missing = ", ".join(name for name, value in named.items() if value is None)
+        raise MissingElement(f"{missing} absent, empty or malformed: correct the object at its sender")
+    modality = header.text("Modality")
+    if part10.pixel_tag is None and modality is None and not pixel.rows:
+        raise NotAnImage("a DICOM object with neither pixel data nor Modality")
+    study_date = _date(header, "StudyDate")
+    age = _age_years(header, study_date)
+    return Instance(
+        container=Container.DICOM,
+        study_uid=study,
+        series_uid=series,
+        sop_instance_uid=sop_instance,
+        rows=pixel.rows,
+        columns=pixel.columns,
+        sop_class_uid=sop_class,
+        transfer_syntax_uid=part10.transfer_syntax_uid,
+        modality=modality,
+        body_part=header.text("BodyPartExamined") or header.code_meaning("AnatomicRegionSequence"),
+        view=header.text("ViewPosition") or header.code_meaning("ViewCodeSequence"),
+        photometric_interpretation=header.text("PhotometricInterpretation"),
+        presentation_intent_type=header.text("PresentationIntentType"),
+        number_of_frames=pixel.frames,
+        age_years=age,
+        patient_id=header.text("PatientID"),
+        issuer_of_patient_id=header.text("IssuerOfPatientID"),
+        accession_number=header.text("AccessionNumber"),
+        study_date=None if study_date is None else study_date.strftime("%Y%m%d"),
+        study_time=_time(header),
+        manufacturer=header.text("Manufacturer"),
+        station_name=header.text("StationName"),
+        device_serial_number=header.text("DeviceSerialNumber"),
+        notes=tuple(header.notes),
+    )
+
+
+def _uid(header: Header, keyword: str) -> str | None:
+    """A UID as text. It is hostile input: anything printable of at most 64 characters is kept, nothing is repaired."""
+    value = header.value(keyword)
+    if value is None:
+        return None
+    text = str(value).strip(" \0")
+    return text if 0 < len(text) <= MAX_TEXT and text.isprintable() else None
+
+
+def _date(header: Header, keyword: str) -> date | None:
+    """A DA value, YYYYMMDD, or the YYYY.MM.DD of ACR-NEMA (PS3.5 6.2)."""
+    text = header.text(keyword)
+    if text is None:
+        return None
+    digits = text.replace(".", "")
+    try:
+        if not re.fullmatch(r"[0-9]{8}", digits):
+            raise ValueError
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        header.malformed(_NAMES[keyword])
+        return None
+
+
+_NAMES = {"StudyDate": "study_date", "PatientBirthDate": "birth_date"}
+
+
+def _time(header: Header) -> str | None:
+    """A TM value: HH, HHMM, HHMMSS or HHMMSS.F (PS3.5 6.2)."""
+    text = header.text("StudyTime")
+    if text is None:
+        return None
+    if not re.fullmatch(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9]|60)?)?(\.[0-9]{1,6})?", text.replace(":", "")):
+        header.malformed("study_time")
+        return None
+    return text.replace(":", "")
+
+
+def _age_years(header: Header, study_date: date | None) -> float | None:
+    """Patient's Age, else study date minus birth date. `81` has no unit and counts as malformed."""
+    text = header.text("PatientAge")
+    if text is not None:
+        match = re.fullmatch(r"([0-9]{1,3})([DWMY])", text.upper())
+        if match:
+            return int(match[1]) * _YEARS_PER[match[2]]
+        header.malformed("age")
+    birth = _date(header, "PatientBirthDate")
+    if birth is None or study_date is None:
+        return None
+    if birth > study_date:
+        header.malformed("birth_date")
+        return None
+    had_birthday = (study_date.month, study_date.day) >= (birth.month, birth.day)
+    completed = study_date.year - birth.year - (not had_birthday)
+    last = _birthday(birth, birth.year + completed)
+    return completed + (study_date - last).days / 366
+
+
+def _birthday(birth: date, year: int) -> date:
+    try:
+        return birth.replace(year=year)
+    except ValueError:  # 29 February
+        return date(year, 3, 1)

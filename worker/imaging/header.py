@@ -1,0 +1,130 @@
+"""Reading single elements of a hostile header: absent, empty and malformed become None, malformed leaves a note.
+
+Knows value types, not their use.
+"""
+
+import logging
+import math
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+#: PS3.5 6.2: the longest of the text values we keep (LO, UI) has 64 characters.
+MAX_TEXT = 64
+
+#: What pydicom raises on values that do not parse.
+_MALFORMED = (
+    ValueError, TypeError, ArithmeticError, LookupError, AttributeError, EOFError, OSError, NotImplementedError,
+    RecursionError, struct.error,
+)  # fmt: skip
+
+
+@contextmanager
+def lenient_pydicom() -> Iterator[None]:
+    """Stop pydicom from validating, warning and logging: its messages quote values, and values name patients."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+class Header:
+    """A data set with soft accessors; `notes` collects what was malformed."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.notes: list[str] = []
+
+    def malformed(self, name: str) -> None:
+        """Note once that `name` could not be taken as it stands."""
+        note = f"{name}=malformed"
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def has(self, keyword: str) -> bool:
+        """The element is there, whatever its value."""
+        return keyword in self.dataset
+
+    def value(self, keyword: str) -> Any:
+        """The parsed value, None when absent, empty or malformed."""
+        if keyword not in self.dataset:
+            return None
+        try:
+            value = self.dataset[keyword].value
+        except _MALFORMED:
+            self.malformed(_snake(keyword))
+            return None
+        return None if value is None or value == "" else value
+
+    def text(self, keyword: str) -> str | None:
+        """The first value as text; control characters and what exceeds 64 characters are cut off and noted."""
+        value = self.value(keyword)
+        if isinstance(value, MultiValue | list):
+            value = value[0] if value else None
+        if value is None:
+            return None
+        raw = str(value).strip(" \0")
+        clean = "".join(c for c in raw if c.isprintable())[:MAX_TEXT].strip()
+        if clean != raw:
+            self.malformed(_snake(keyword))
+        return clean or None
+
+    def numbers(self, keyword: str) -> list[float]:
+        """All values as finite numbers; empty when absent or when any is malformed."""
+        value = self.value(keyword)
+        if value is None:
+            return []
+        values = value if isinstance(value, MultiValue | list) else [value]
+        try:
+            found = [float(v) for v in values]
+        except _MALFORMED:
+            found = [math.nan]
+        if not all(math.isfinite(v) for v in found):
+            self.malformed(_snake(keyword))
+            return []
+        return found
+
+    def number(self, keyword: str) -> float | None:
+        """The first value as a finite number."""
+        values = self.numbers(keyword)
+        return values[0] if values else None
+
+    def integer(self, keyword: str) -> int | None:
+        """The first value as an integer."""
+        value = self.number(keyword)
+        return None if value is None else int(value)
+
+    def items(self, keyword: str) -> list["Header"]:
+        """The items of a sequence; they share this header's notes."""
+        value = self.value(keyword)
+        if value is None:
+            return []
+        try:
+            found = [Header(item) for item in value if isinstance(item, Dataset)]
+        except _MALFORMED:
+            self.malformed(_snake(keyword))
+            return []
+        for item in found:
+            item.notes = self.notes
+        return found
+
+    def code_meaning(self, keyword: str) -> str | None:
+        """Code Meaning of a code sequence's first item (PS3.3 8.3)."""
+        items = self.items(keyword)
+        return items[0].text("CodeMeaning") if items else None
+
+
+def _snake(keyword: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", keyword).lower()

@@ -1,0 +1,209 @@
+"""DICOM as a container (PS3.10): is it one, where do its elements end, where do its pixel data lie.
+
+Walks over the bytes element by element, so that a short file is found out before pydicom sees it and pydicom parses
+nothing but a complete header. Knows no meaning of any element but the transfer syntax.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from struct import unpack_from
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+
+from worker.errors import MissingElement, TooLarge, Truncated
+from worker.imaging.limits import Limits
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+
+PIXEL_DATA = 0x7FE00010
+FLOAT_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+
+#: Value representations by the width of their length field in explicit VR (PS3.5 7.1.2).
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SHORT_VRS = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+     b"ST", b"TM", b"UI", b"UL", b"US"}
+)  # fmt: skip
+_VRS = _LONG_VRS | _SHORT_VRS
+
+#: Sequences nested deeper than this are an attack on the stack, not a radiograph.
+_MAX_DEPTH = 16
+
+
+@dataclass(frozen=True)
+class Element:
+    """Where one element lies. Its value starts at `start`; a length of 0xFFFFFFFF means items up to a delimiter."""
+
+    tag: int
+    vr: bytes | None  #: None in implicit VR
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Part10:
+    """One opened DICOM object. `ends_early` says where a file stops before its content does."""
+
+    meta: Dataset  #: group 0002
+    dataset: Dataset  #: everything before the pixel data; values are parsed when asked for
+    transfer_syntax_uid: str  #: declared, or as found where the file declares none
+    is_little_endian: bool
+    is_forced: bool  #: neither preamble nor `DICM`
+    pixel_tag: int | None = None
+    pixel_data: bytes = field(default=b"", repr=False)
+    is_encapsulated: bool = False  #: the pixel data are items, whatever the transfer syntax says
+    missing_bytes: int = 0  #: of the pixel data's declared length
+    ends_early: str | None = None
+
+
+def looks_like_dicom(data: bytes) -> bool:
+    """`DICM` at byte 128, or a plausible first element of group 0002 or 0008 at byte 0 (DESIGN §5)."""
+    if data[128:132] == b"DICM":
+        return True
+    if len(data) < 16:
+        return False
+    if data[:2] in (b"\x02\x00", b"\x08\x00"):
+        length = int.from_bytes(data[4:8], "little")
+        return data[4:6] in _VRS or (length <= 1024 and length % 2 == 0)
+    return data[:2] == b"\x00\x08" and data[4:6] in _VRS
+
+
+def open_part10(data: bytes, limits: Limits) -> Part10:
+    """Find header and pixel data. A file that ends early still gives what is there.
+
+    Raises MissingElement (sequences nested too deep), TooLarge (a deflated data set that grows beyond the limits).
+    """
+    is_forced = data[128:132] != b"DICM"
+    start = at = 0 if is_forced else 132
+    ends_early = None
+    try:
+        for element, end in _elements(data, at, is_implicit=False, endian="<"):
+            if element.tag >> 16 != 0x0002 or end > len(data):
+                break
+            at = end
+    except Truncated:
+        pass  # the body, which starts here, finds the same end
+    meta = read_dataset(BytesIO(data[start:at]), False, True)
+    syntax = str(meta.get("TransferSyntaxUID") or "")
+    if syntax == DEFLATED_LITTLE:
+        data, ends_early = _inflate(data[at:], limits)
+        at = 0
+    return _open_body(data, at, meta, syntax, is_forced, ends_early)
+
+
+def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool, ends_early: str | None) -> Part10:
+    is_implicit, endian = _encoding(data[at : at + 6])
+    header_end, pixel, pixel_end = at, None, at
+    try:
+        for element, end in _elements(data, at, is_implicit, endian):
+            if pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
+                pixel, pixel_end = element, end
+            elif pixel is not None and element.tag <= pixel.tag:
+                break  # elements ascend (PS3.5 7.1): these are trailing bytes, not elements
+            elif end > len(data):
+                raise Truncated(f"element {element.tag:08X} reaches beyond the end of the file")
+            elif pixel is None:
+                header_end = end
+    except Truncated as short:
+        ends_early = ends_early or short.message
+    is_little = endian == "<"
+    found = EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
+    return Part10(
+        meta=meta,
+        dataset=read_dataset(BytesIO(data[at:header_end]), is_implicit, is_little),
+        transfer_syntax_uid=syntax or (IMPLICIT_LITTLE if is_implicit else found),
+        is_little_endian=is_little,
+        is_forced=is_forced,
+        pixel_tag=None if pixel is None else pixel.tag,
+        pixel_data=b"" if pixel is None else data[pixel.start : pixel_end],
+        is_encapsulated=pixel is not None and pixel.length == _UNDEFINED,
+        missing_bytes=max(0, pixel_end - len(data)),
+        ends_early=ends_early,
+    )
+
+
+def _elements(data: bytes, at: int, is_implicit: bool, endian: str) -> Iterator[tuple[Element, int]]:
+    """Top-level elements with the offset behind each; the last one's may lie beyond the data."""
+    seen_pixels = False
+    while at < len(data):
+        rest = data[at : at + 8]
+        if len(rest) < 8 and (seen_pixels or not any(rest)):
+            return  # padding
+        element = _element(data, at, is_implicit, endian)
+        at = _value_end(data, element, is_implicit, endian)
+        seen_pixels = seen_pixels or element.tag == PIXEL_DATA
+        yield element, at
+
+
+def _element(data: bytes, at: int, is_implicit: bool, endian: str) -> Element:
+    if at + 8 > len(data):
+        raise Truncated("the file ends inside an element's tag")
+    group, number = unpack_from(endian + "HH", data, at)
+    vr = data[at + 4 : at + 6]
+    # a few writers fall back to implicit VR inside explicit data sets; delimiters never have a VR
+    if is_implicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
+        return Element(group << 16 | number, None, at + 8, unpack_from(endian + "I", data, at + 4)[0])
+    if vr not in _LONG_VRS:
+        return Element(group << 16 | number, vr, at + 8, unpack_from(endian + "H", data, at + 6)[0])
+    if at + 12 > len(data):
+        raise Truncated("the file ends inside an element's length")
+    return Element(group << 16 | number, vr, at + 12, unpack_from(endian + "I", data, at + 8)[0])
+
+
+def _value_end(data: bytes, element: Element, is_implicit: bool, endian: str, depth: int = 0) -> int:
+    """Offset behind the value; walks items where the length is undefined (PS3.5 7.5.2)."""
+    if element.length != _UNDEFINED:
+        return element.start + element.length
+    if depth > _MAX_DEPTH:
+        raise MissingElement(f"sequences are nested deeper than {_MAX_DEPTH} levels: the header is malformed")
+    is_implicit = is_implicit or element.vr in (None, b"UN")  # PS3.5 6.2.2 note 2
+    at = element.start
+    while True:
+        if at == len(data) and element.tag == PIXEL_DATA and at > element.start:
+            return at  # some writers leave out the last delimiter; every fragment is there
+        item = _element(data, at, True, endian)
+        if item.tag == _SEQUENCE_END:
+            return item.start
+        if item.tag != _ITEM:
+            raise MissingElement(f"element {element.tag:08X} holds something that is no item: the header is malformed")
+        at = item.start + item.length if item.length != _UNDEFINED else item.start
+        if at > len(data):
+            raise Truncated(f"an item of element {element.tag:08X} reaches beyond the end of the file")
+        if item.length == _UNDEFINED:
+            at = _item_end(data, at, is_implicit, endian, depth)
+
+
+def _item_end(data: bytes, at: int, is_implicit: bool, endian: str, depth: int) -> int:
+    while True:
+        element = _element(data, at, is_implicit, endian)
+        if element.tag == _ITEM_END:
+            return element.start
+        at = _value_end(data, element, is_implicit, endian, depth + 1)
+
+
+def _encoding(first: bytes) -> tuple[bool, str]:
+    """(is implicit VR, struct's byte order) from the first element: files that declare another encoding exist."""
+    # groups of a data set's first element are small: their first byte is zero only in big endian
+    endian = ">" if len(first) >= 2 and first[0] == 0 and first[1] != 0 else "<"
+    return first[4:6] not in _VRS, endian
+
+
+def _inflate(deflated: bytes, limits: Limits) -> tuple[bytes, str | None]:
+    """Undo PS3.5 A.5, never growing beyond the limits: (data set, where it ends early)."""
+    bound = limits.max_pixel_bytes + limits.max_header_bytes
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(deflated, bound)
+    except zlib.error as error:
+        return b"", f"the deflated data set is broken ({error})"
+    if inflater.unconsumed_tail:
+        raise TooLarge(f"the deflated data set grows beyond {bound / 2**20:,.0f} MiB")
+    return data, None if inflater.eof else "the deflated data set ends early"

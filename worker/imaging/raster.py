@@ -1,0 +1,193 @@
+"""PNG and JPEG -> Instance with UIDs derived from the bytes, stored values, display values.
+
+A raster says nothing of its patient, and every file is a study of its own. Its picture is taken as any viewer shows it:
+EXIF orientation obeyed, transparency on black, colour as luma. GIF, TIFF, BMP and WebP are not taken.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from struct import unpack_from
+from typing import Any
+from uuid import UUID, uuid5
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import NotAnImage, Truncated, Undecodable, UnsupportedPixels
+from worker.imaging.codestream import Coding, exif_orientation, read_codestream
+from worker.imaging.display import Display, Grayscale, StoredValues, display_values
+from worker.imaging.instance import Container, Instance
+from worker.imaging.limits import Limits
+from worker.imaging.transfer_syntaxes import decode_codestream
+
+#: Namespaces of the derived UIDs (DESIGN §4). Never change them: they are how a file is known again.
+STUDY_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e10")
+SERIES_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e11")
+INSTANCE_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e12")
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+
+#: EXIF orientation -> how the stored picture is turned (JEITA CP-3451 4.6.4): transpose first, then flips.
+_TURNS: dict[int, tuple[bool, int | None]] = {
+    1: (False, None), 2: (False, 1), 3: (False, -1), 4: (False, 0),
+    5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RasterHeader:
+    """What a PNG or JPEG says before it is decoded."""
+
+    rows: int  #: as stored, before the orientation
+    columns: int
+    samples: int
+    bits: int
+    is_complete: bool
+    orientation: int = 1
+    notes: tuple[str, ...] = ()
+
+
+def looks_like_raster(data: bytes) -> bool:
+    """PNG or JPEG signature."""
+    return data.startswith((PNG_SIGNATURE, JPEG_SIGNATURE))
+
+
+def could_become_raster(data: bytes) -> bool:
+    """The file is shorter than a signature and begins like one."""
+    return PNG_SIGNATURE.startswith(data) or JPEG_SIGNATURE.startswith(data)
+
+
+def read_instance(data: bytes, limits: Limits) -> Instance:
+    """Header pass. Raises Truncated, TooLarge, UnsupportedPixels (JPEG-LS), Undecodable (no size)."""
+    header = _admit(data, limits)
+    rows, columns = header.rows, header.columns
+    if _TURNS[header.orientation][0]:
+        rows, columns = columns, rows
+    digest = hashlib.sha256(data).hexdigest()
+    return Instance(
+        container=Container.RASTER,
+        study_uid=derived_uid(STUDY_NAMESPACE, digest),
+        series_uid=derived_uid(SERIES_NAMESPACE, digest),
+        sop_instance_uid=derived_uid(INSTANCE_NAMESPACE, digest),
+        rows=rows,
+        columns=columns,
+        notes=header.notes,
+    )
+
+
+def derived_uid(namespace: UUID, sha256: str) -> str:
+    """`2.25.` and a UUID as a decimal number (PS3.5 B.2)."""
+    return f"2.25.{uuid5(namespace, sha256).int}"
+
+
+def read_stored_values(data: bytes, limits: Limits) -> NDArray[Any]:
+    """[H, W] grey, uint8 or uint16, turned upright. Raises what `read_instance` raises, and Undecodable."""
+    return _decode(data, _admit(data, limits))
+
+
+def read_display(data: bytes, limits: Limits) -> Display:
+    """8 bits as they are; 16 bits linear between smallest and largest value, noted as `voi=none`."""
+    header = _admit(data, limits)
+    grey = _decode(data, header)
+    if grey.dtype == np.uint8:
+        return Display(grey, header.notes)
+    shown = display_values(StoredValues(grey, 16), Grayscale())
+    return Display(shown.pixels, (*shown.notes, *header.notes))
+
+
+def _admit(data: bytes, limits: Limits) -> RasterHeader:
+    header = _png_header(data) if data.startswith(PNG_SIGNATURE) else _jpeg_header(data)
+    if header.rows <= 0 or header.columns <= 0:
+        raise Undecodable("the image has no size")
+    limits.admit(header.rows, header.columns, header.samples, bits=header.bits)
+    if not header.is_complete:
+        raise Truncated("the image file ends before its picture does")
+    return header
+
+
+def _png_header(data: bytes) -> RasterHeader:
+    """Walk the chunks to IEND (ISO 15948 5.3); what follows it does not matter."""
+    chunks: dict[bytes, bytes] = {}
+    at, is_complete = len(PNG_SIGNATURE), False
+    while at + 12 <= len(data) and not is_complete:
+        (length,) = unpack_from(">I", data, at)
+        kind = data[at + 4 : at + 8]
+        if at + 12 + length > len(data):
+            break
+        if kind in (b"IHDR", b"eXIf", b"acTL", b"tRNS"):
+            chunks.setdefault(kind, data[at + 8 : at + 8 + length])
+        is_complete = kind == b"IEND"
+        at += 12 + length
+    if len(chunks.get(b"IHDR", b"")) < 13:
+        raise Truncated("the PNG file ends inside its header")
+    if b"acTL" in chunks:
+        raise NotAnImage("an animated PNG is no radiograph")
+    columns, rows, depth, colour = unpack_from(">IIBB", chunks[b"IHDR"])
+    samples = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(colour, 4)
+    has_alpha = colour in (4, 6) or b"tRNS" in chunks
+    notes = (("colour=grey",) if colour in (2, 3, 6) else ()) + (("alpha=on_black",) if has_alpha else ())
+    orientation = exif_orientation(chunks.get(b"eXIf", b""))
+    return RasterHeader(rows, columns, samples, max(depth, 8), is_complete, orientation, notes + _turned(orientation))
+
+
+def _jpeg_header(data: bytes) -> RasterHeader:
+    stream = read_codestream(data)
+    if stream is None:
+        raise Truncated("the JPEG file ends inside its header")
+    if stream.coding is not Coding.JPEG:
+        raise UnsupportedPixels(f"{stream.coding} is taken inside DICOM only: send a baseline JPEG, a PNG or DICOM")
+    notes = ("colour=grey",) if stream.samples > 1 else ()
+    bits = 8 if stream.precision == 8 else 16
+    return RasterHeader(
+        stream.rows, stream.columns, stream.samples, bits, stream.end is not None, stream.orientation,
+        notes + _turned(stream.orientation),
+    )  # fmt: skip
+
+
+def _turned(orientation: int) -> tuple[str, ...]:
+    return () if orientation == 1 else (f"exif_orientation={orientation}",)
+
+
+def _decode(data: bytes, header: RasterHeader) -> NDArray[Any]:
+    picture = _decode_jpeg(data) if data.startswith(JPEG_SIGNATURE) else _decode_with_opencv(data)
+    transpose, flip = _TURNS[header.orientation]
+    grey = _grey(picture)
+    grey = cv2.transpose(grey) if transpose else grey
+    return np.asarray(grey if flip is None else cv2.flip(grey, flip))
+
+
+def _decode_jpeg(data: bytes) -> NDArray[Any]:
+    """Grey, or BGR; OpenCV turns CMYK and YCCK into BGR, and knows Adobe's inversion."""
+    stream = read_codestream(data)
+    if stream is None or stream.samples == 4:
+        return _decode_with_opencv(data)
+    pixels = decode_codestream("JPEG", data, stream, is_rgb=False)
+    if pixels.dtype == np.uint16:  # 12 bits
+        pixels = pixels << (16 - stream.precision)
+    return pixels[..., ::-1] if pixels.ndim == 3 else pixels
+
+
+def _decode_with_opencv(data: bytes) -> NDArray[Any]:
+    """[H, W], BGR or BGRA, as stored (IMREAD_UNCHANGED leaves the EXIF orientation to us)."""
+    try:
+        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise Undecodable(f"the image cannot be decoded ({error.err})") from error
+    if decoded is None:
+        raise Undecodable("the image cannot be decoded: its data are broken")
+    return np.asarray(decoded)
+
+
+def _grey(picture: NDArray[Any]) -> NDArray[Any]:
+    """BT.601 luma, transparency laid on black (air)."""
+    if picture.ndim == 2:
+        return picture
+    grey: NDArray[Any] = np.asarray(cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_BGR2GRAY))
+    if picture.shape[2] < 4:
+        return grey
+    alpha, opaque = picture[..., 3], np.iinfo(picture.dtype).max
+    if bool((alpha == opaque).all()):
+        return grey
+    return np.rint(grey.astype(np.float32) * (alpha.astype(np.float32) / opaque)).astype(picture.dtype)

@@ -1,0 +1,66 @@
+"""The door of the eyes: the bytes of one file -> what its header says, or its display values.
+
+Sniffs DICOM, PNG and JPEG by content, never by name. Knows no paths and no database.
+"""
+
+import hashlib
+
+from worker.errors import NotAnImage, Truncated
+from worker.imaging import dicom, part10, raster
+from worker.imaging.display import Display
+from worker.imaging.instance import Instance
+from worker.imaging.limits import DEFAULT, Limits
+
+__all__ = ["Display", "Limits", "read_display", "read_instance", "stored_digest"]
+
+
+def read_instance(data: bytes, limits: Limits = DEFAULT) -> Instance:
+    """Header pass: cheap, decodes no pixels, and proves that the file is there to its end.
+
+    An object whose header names study, series and instance gives its Instance even when its pixels cannot be shown
+    (multi-frame, report, unknown transfer syntax): `read_display` then says why, and the study can show it.
+    An object without an image has rows = columns = 0.
+
+    Raises NotAnImage, MissingElement, TooLarge, and Truncated, which carries the Instance when the header names one.
+    """
+    if part10.looks_like_dicom(data):
+        return dicom.read_instance(data, limits)
+    if raster.looks_like_raster(data):
+        return raster.read_instance(data, limits)
+    raise _refusal(data)
+
+
+def read_display(data: bytes, limits: Limits = DEFAULT) -> Display:
+    """Decode to display values: uint8 [H, W], air dark, with notes on what had to be assumed.
+
+    Raises what `read_instance` raises, and UnsupportedSyntax, UnsupportedPixels, Undecodable.
+    """
+    if part10.looks_like_dicom(data):
+        return dicom.read_display(data, limits)
+    if raster.looks_like_raster(data):
+        return raster.read_display(data, limits)
+    raise _refusal(data)
+
+
+def stored_digest(data: bytes, limits: Limits = DEFAULT) -> str:
+    """SHA-256 over shape, type and stored values, before any look-up table.
+
+    The same pixels in two lossless transfer syntaxes have one digest: tells a duplicate from a conflict.
+    Raises what `read_display` raises.
+    """
+    if part10.looks_like_dicom(data):
+        values = dicom.read_stored_values(data, limits)
+    elif raster.looks_like_raster(data):
+        values = raster.read_stored_values(data, limits)
+    else:
+        raise _refusal(data)
+    digest = hashlib.sha256(f"{values.shape} {values.dtype.str}".encode())
+    digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _refusal(data: bytes) -> NotAnImage | Truncated:
+    # a preallocating copy (SMB, some archives) shows its full length first and zeros until the bytes arrive
+    if not any(data[:4096]) or raster.could_become_raster(data):
+        return Truncated("nothing but the beginning is there: the file is empty, all zeros, or still being copied")
+    return NotAnImage("neither DICOM nor PNG or JPEG: send radiographs as one of these")

@@ -1,0 +1,144 @@
+"""The transfer syntaxes we accept and who decodes each: a table, the exact and fast decoder first.
+
+A decoder takes the codestream of one frame and its frame header and gives an array [H, W] or [H, W, samples]. libjpeg
+and its kin fill what is missing with grey and report success, so every answer is checked.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import Undecodable, UnsupportedSyntax
+from worker.imaging.codestream import Codestream, Coding
+from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+
+Pixels = NDArray[Any]
+Decoder = Callable[[bytes, Codestream, bool], Pixels]
+
+RLE = "1.2.840.10008.1.2.5"
+NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG})
+
+#: What imagecodecs raises: each codec's own error is a RuntimeError, bad arguments are the others.
+DECODER_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError)
+
+#: Put before the end marker when a frame's end is in doubt; holds no FF.
+_PROBE = b"\x55\x2a\x19\xe6" * 64
+
+
+def _jpeg(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
+    # without JFIF or Adobe markers libjpeg takes three components for YCbCr; the header may know better
+    rgb = is_rgb and stream.samples == 3 and not stream.names_colour
+    return np.asarray(imagecodecs.jpeg_decode(data, colorspace="RGB" if rgb else None))
+
+
+def _ljpeg(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
+    del stream, is_rgb
+    return np.asarray(imagecodecs.ljpeg_decode(data))
+
+
+def _jpegsof3(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
+    del stream, is_rgb
+    return np.asarray(imagecodecs.jpegsof3_decode(data))
+
+
+def _jpegls(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
+    del stream, is_rgb
+    return np.asarray(imagecodecs.jpegls_decode(data))
+
+
+def _jpeg2k(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
+    del stream, is_rgb
+    return np.asarray(imagecodecs.jpeg2k_decode(data))
+
+
+#: Decoders by what the codestream itself is: the last resort for a header that names another syntax.
+#: HTJ2K goes through OpenJPEG, for OpenJPH fills a short codestream without a word.
+BY_CODING: dict[Coding, tuple[Decoder, ...]] = {
+    Coding.JPEG: (_jpeg,),
+    Coding.JPEG_LOSSLESS: (_jpeg, _ljpeg, _jpegsof3),
+    Coding.JPEG_LS: (_jpegls,),
+    Coding.JPEG_2000: (_jpeg2k,),
+}
+
+#: Transfer syntax UID -> the coding it promises (PS3.5 10, A.4).
+ENCAPSULATED: dict[str, tuple[str, Coding]] = {
+    "1.2.840.10008.1.2.4.50": ("JPEG Baseline", Coding.JPEG),
+    "1.2.840.10008.1.2.4.51": ("JPEG Extended 12-bit", Coding.JPEG),
+    "1.2.840.10008.1.2.4.57": ("JPEG Lossless, process 14", Coding.JPEG_LOSSLESS),
+    "1.2.840.10008.1.2.4.70": ("JPEG Lossless, process 14 SV1", Coding.JPEG_LOSSLESS),
+    "1.2.840.10008.1.2.4.80": ("JPEG-LS Lossless", Coding.JPEG_LS),
+    "1.2.840.10008.1.2.4.81": ("JPEG-LS Near-Lossless", Coding.JPEG_LS),
+    "1.2.840.10008.1.2.4.90": ("JPEG 2000 Lossless", Coding.JPEG_2000),
+    "1.2.840.10008.1.2.4.91": ("JPEG 2000", Coding.JPEG_2000),
+    "1.2.840.10008.1.2.4.201": ("HTJ2K Lossless", Coding.JPEG_2000),
+    "1.2.840.10008.1.2.4.202": ("HTJ2K Lossless RPCL", Coding.JPEG_2000),
+    "1.2.840.10008.1.2.4.203": ("HTJ2K", Coding.JPEG_2000),
+}
+
+
+def check_accepted(uid: str) -> None:
+    """Raise UnsupportedSyntax for a transfer syntax outside the table."""
+    if uid not in NATIVE and uid not in ENCAPSULATED and uid != RLE:
+        raise UnsupportedSyntax(
+            f"transfer syntax {uid or '(none)'} is not accepted: send the image uncompressed or as JPEG, JPEG-LS, "
+            "JPEG 2000 or RLE"
+        )
+
+
+def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
+    """Decode one frame, [H, W] or [H, W, samples]. Raises Undecodable, naming the syntax, when every decoder fails."""
+    name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
+    if stream.end is None:
+        raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
+    faults = []
+    for decoder in BY_CODING[stream.coding]:
+        try:
+            pixels = decoder(frame, stream, is_rgb)
+        except DECODER_ERRORS as error:
+            faults.append(f"{decoder.__name__[1:]}: {error}")
+            continue
+        if pixels.shape[:2] != (stream.rows, stream.columns):
+            faults.append(f"{decoder.__name__[1:]}: gave {pixels.shape}")
+        elif _was_filled(decoder, frame, stream, is_rgb, pixels):
+            raise Undecodable(f"{name}: the codestream ends early, its lower part is missing")
+        else:
+            return pixels
+    found = "" if promised is stream.coding else f" (the codestream is {stream.coding})"
+    raise Undecodable(f"{name}{found}: no decoder could read it ({'; '.join(faults)})")
+
+
+def decode_rle(frame: bytes, shape: tuple[int, int, int], bytes_per_sample: int) -> Pixels:
+    """RLE Lossless (PS3.5 G): [H, W] or [H, W, samples]. Raises Undecodable when segments are short or broken."""
+    rows, columns, samples = shape
+    kind = np.dtype("<u2" if bytes_per_sample == 2 else "u1")
+    try:
+        decoded: Any = imagecodecs.dicomrle_decode(frame, kind)
+        flat = np.frombuffer(decoded, kind)
+    except DECODER_ERRORS as error:
+        raise Undecodable(f"RLE Lossless: {error}") from error
+    if flat.size < rows * columns * samples:
+        raise Undecodable(f"RLE Lossless: {flat.size} samples decoded, {rows * columns * samples} needed")
+    planes = flat[: rows * columns * samples].reshape(samples, rows, columns)
+    return planes[0] if samples == 1 else np.moveaxis(planes, 0, -1)
+
+
+def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool, pixels: Pixels) -> bool:
+    """Whether libjpeg ran out of data before the end marker and invented the rest.
+
+    It then leaves rows of mid-grey (DCT) or of one value (lossless). Such rows may be real: bytes put before the end
+    marker change the picture only where data were missing.
+    """
+    if stream.coding not in (Coding.JPEG, Coding.JPEG_LOSSLESS) or stream.end is None:
+        return False
+    last = pixels[-1]
+    invented = last[0] if stream.coding is Coding.JPEG_LOSSLESS else 1 << (stream.precision - 1)
+    if not bool((last == invented).all()):
+        return False
+    try:
+        probed = decoder(frame[: stream.end] + _PROBE + frame[stream.end :], stream, is_rgb)
+    except DECODER_ERRORS:
+        return True
+    return not np.array_equal(probed, pixels)
