@@ -17,6 +17,7 @@ from trainer.recipe import Recipe
 from trainer.report import Report
 from worker.errors import BadData, Rejected
 from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.reading import read_display
 
 #: Threads that augment: numpy and OpenCV let go of the GIL, and a batch takes a tenth of a training step.
 WORKERS = 2
@@ -30,10 +31,10 @@ Grids = NDArray[np.uint8]  #: [N, size, size] display values on the model's grid
 
 def read_display_values(path: Path) -> NDArray[np.uint8]:
     """The display values [H, W] of one file, as a worker would see them; raises Rejected about the path."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
-        raise Rejected("not an image").about(str(path))
-    return np.asarray(pixels, np.uint8)
+    try:
+        return read_display(path.read_bytes()).pixels
+    except Rejected as error:
+        raise error.about(str(path)) from error
 
 
 def load_grids(root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, cache: Path, report: Report) -> Grids:

@@ -84,6 +84,7 @@ class ModelCard:
     versions: dict[str, str]
     created_at: str
     attribution: str = ""
+    bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): takes out the prior of balanced batches
     goldens: tuple[Golden, ...] = field(default=(), repr=False)
 
     def to_metadata(self) -> dict[str, str]:

@@ -1,0 +1,39 @@
+"""The heat map as forward operations, in the graph: no gradient tape at serving, and none that could fail to export.
+
+For a head of pooling and dense ReLU layers, the gradient of the logit by the last feature map is a product of the dense
+kernels and the ReLU masks. Grad-CAM (Selvaraju 2017) averages it over the map, HiResCAM (Draelos 2021) does not.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+#: Method of each way from feature map to head.
+METHODS = {"average": "Grad-CAM", "flatten": "HiResCAM"}
+
+
+def raw_heat(features: Any, head: Sequence[Any], pooling: str) -> Any:
+    """Heat [N, h, w], zero or more, not yet scaled: the evidence for a positive logit, cell by cell.
+
+    `features` is the last feature map [N, h, w, c], `head` the dense layers in order, the last of one neuron.
+    """
+    gradient = _gradient(features, head, pooling)
+    return ops.relu(ops.sum(features * gradient, axis=-1))
+
+
+def _gradient(features: Any, head: Sequence[Any], pooling: str) -> Any:
+    """d logit / d features, as Grad-CAM or HiResCAM weighs them: [N, 1, 1, c] or [N, h, w, c]."""
+    h, w, c = features.shape[1:]
+    value = ops.mean(features, axis=(1, 2)) if pooling == "average" else ops.reshape(features, (-1, h * w * c))
+    masks = []
+    for layer in head[:-1]:
+        value = ops.relu(ops.matmul(value, layer.kernel) + layer.bias)
+        masks.append(ops.cast(value > 0, "float32"))
+    # backwards through the head, one row vector an image
+    gradient = ops.ones_like(value[:, :1]) * ops.transpose(head[-1].kernel)
+    for layer, mask in zip(reversed(head[:-1]), reversed(masks), strict=True):
+        gradient = ops.matmul(gradient * mask, ops.transpose(layer.kernel))
+    if pooling == "average":
+        return ops.reshape(gradient, (-1, 1, 1, c)) / (h * w)
+    return ops.reshape(gradient, (-1, h, w, c))
