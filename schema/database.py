@@ -1,13 +1,16 @@
 """A database by URL, opened the way each kind wants it. Dials nothing until a transaction begins."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 #: Newest migration; a test holds it equal to Alembic's head. Named here so that readers need not load Alembic.
 HEAD = "0001"
@@ -28,6 +31,8 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that may write: committed at the end, rolled back on any error."""
+        from sqlalchemy.orm import Session  # readers do without
+
         with Session(self.engine) as session, session.begin():
             yield session
 
@@ -74,7 +79,3 @@ def open_engine(url: str) -> Engine:
 def view_statements() -> dict[str, str]:
     """The views by name, as the SQL that creates them on SQLite and PostgreSQL alike."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS_FOLDER.glob("*.sql"))}
-
-
-#: What the rest of the house catches, so that it need not import SQLAlchemy to name a database fault.
-DatabaseError = SQLAlchemyError

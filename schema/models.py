@@ -1,13 +1,12 @@
 """The tables. A column that is a DICOM element bears the snake_case of its keyword; enums are stored by value."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    DateTime,
     Dialect,
     Enum,
     ForeignKey,
@@ -23,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from schema.moments import UtcDateTime
 from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome, StudyState, Verdict
 
 #: Names every constraint, so that migrations can find it on any database.
@@ -40,27 +40,6 @@ Uid = String(64)
 Digest = String(64)
 #: BIGINT counts up by itself on SQLite only as INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment, kept in UTC. SQLite has no time zones: there it is ISO text in UTC, which sorts as time does."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Refuse naive moments; bring others to UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"naive datetime {value!r}: give it a time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give what SQLite returns its time zone back."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class BandNumber(TypeDecorator[Band]):
@@ -128,6 +107,7 @@ class Study(Base):
     failure_detail: Mapped[str | None] = mapped_column(Text)
 
     received_at: Mapped[datetime]
+    asked_at: Mapped[datetime]  #: when it last had reason to be screened: arrival, new image, requeue
     settles_at: Mapped[datetime]  #: when it may be offered, unless another image comes
     offered_at: Mapped[datetime | None]
     claim: Mapped[str | None] = mapped_column(String(64))
@@ -194,6 +174,7 @@ class Instance(Base):
     rows: Mapped[int]
     columns: Mapped[int]
     unreadable: Mapped[str | None] = mapped_column(String(64))  #: error code when it arrived broken
+    superseded: Mapped[bool]  #: arrived broken, and whole since; no longer looked at
     notes: Mapped[list[str]]
     received_at: Mapped[datetime]
 

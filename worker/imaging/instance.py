@@ -1,6 +1,6 @@
 """What one file says of itself in its header. Knows no pixels and no database."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -42,3 +42,7 @@ class Instance:
     station_name: str | None = None
     device_serial_number: str | None = None
     notes: tuple[str, ...] = field(default=())
+
+    def with_notes(self, notes: tuple[str, ...]) -> "Instance":
+        """The same instance, with what was found out while its pixels were read."""
+        return replace(self, notes=self.notes + notes)

@@ -1,0 +1,5 @@
+"""`python -m worker` is the program `worker`."""
+
+from worker.cli import main
+
+main()

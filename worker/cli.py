@@ -1,0 +1,318 @@
+"""The program `worker`: one function a verb. What a verb needs is loaded when it runs."""
+
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schema.vocabulary import FileState, Priority, ReviewOutcome
+from worker.errors import Interrupted, Misconfigured, ScreeningError
+
+
+class Exit(IntEnum):
+    """Exit codes of every verb."""
+
+    OK = 0
+    NOT_WELL = 1  #: reconcile or check found something, or the program is misconfigured
+    INCOMPLETE = 2  #: a study failed or still waits
+    QUARANTINED = 3  #: with --strict: a file could not be read
+    INTERRUPTED = 130
+
+
+#: How many rows a terminal gets after `worker screen`.
+SCREENFUL = 40
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+study = click.argument("study", metavar="STUDY")
+inbox = click.argument("inbox", metavar="INBOX", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def app() -> None:
+    """Screens chest radiographs for pneumonia and orders the worklist. Research use only; not a medical device.
+
+    STUDY is a Study Instance UID, or an accession number.
+    """
+
+
+@app.group()
+def db() -> None:
+    """The database of the ledger."""
+
+
+@app.group()
+def model() -> None:
+    """The model that screens."""
+
+
+@app.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Exit 3 when a file was quarantined.")
+@as_json
+def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+    """Take in files and folders, screen them through the queue, wait, and print the worklist."""
+    from worker import service, worklist
+    from worker.progress import bars
+
+    with service.serving(_settings(), "screen", with_worker=True) as serving:
+        with bars() as progress:
+            batch = service.screen(serving, list(paths), progress)
+        entries = worklist.entries(serving.intake.database, serving.intake.store, None if as_json else SCREENFUL)
+        unread = worklist.count(serving.intake.database)
+    if as_json:
+        _print_json([entry.to_json() for entry in entries])
+    else:
+        from worker.console import console, print_worklist
+
+        print_worklist(entries, unread)
+        counted = ", ".join(f"{n} {state}" for state, n in sorted(batch.files.items()))
+        console.print(f"files: {counted or 'none'}; studies: {len(batch.study_uids)}")
+        if batch.files.get(FileState.QUARANTINED):
+            console.print("`worker quarantine` says which files could not be read, and why")
+    if not batch.is_complete:
+        sys.exit(Exit.INCOMPLETE)
+    if strict and batch.files.get(FileState.QUARANTINED):
+        sys.exit(Exit.QUARANTINED)
+
+
+@app.command()
+@inbox
+def watch(inbox: Path) -> None:
+    """Watch a folder and enqueue what arrives, until interrupted. Queue workers run elsewhere."""
+    _serve("watch", inbox, with_worker=False)
+
+
+@app.command()
+@inbox
+def run(inbox: Path) -> None:
+    """Watch a folder and screen what arrives, until interrupted; SIGTERM finishes what is in work."""
+    _serve("run", inbox, with_worker=True)
+
+
+@app.command()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Rows to print.")
+@as_json
+def worklist(limit: int, as_json: bool) -> None:
+    """Print the unread studies, the first to read on top."""
+    from worker import worklist as room
+    from worker.ledger.opening import now
+
+    database, store = _ledger()
+    if room.is_stale(database, now()):  # no sweep may be running
+        from worker.ledger.delivery import advance
+
+        advance(database, now())
+    entries = room.entries(database, store, limit)
+    if as_json:
+        _print_json([entry.to_json() for entry in entries])
+        return
+    from worker.console import print_worklist
+
+    print_worklist(entries, room.count(database))
+
+
+@app.command()
+@study
+@as_json
+def show(study: str, as_json: bool) -> None:
+    """Print everything kept of one study."""
+    from worker import worklist as room
+
+    database, store = _ledger()
+    kept = room.show(database, store, study)
+    if as_json:
+        _print_json(kept)
+        return
+    from worker.console import print_study
+
+    print_study(kept)
+
+
+@app.command()
+@as_json
+def quarantine(as_json: bool) -> None:
+    """Print the files that could not be read, and why. Their bytes are kept in the store."""
+    from worker import worklist as room
+
+    files = room.quarantine(_ledger()[0])
+    if as_json:
+        _print_json([file.to_json() for file in files])
+        return
+    from worker.console import print_quarantine
+
+    print_quarantine(files)
+
+
+@app.command()
+@study
+def requeue(study: str) -> None:
+    """Have a failed or screened study screened afresh."""
+    from worker.ledger import people
+    from worker.ledger.opening import now
+
+    settings = _settings()
+    uid = people.requeue(_ledger()[0], study, settings, now())
+    click.echo(f"{uid} will be screened again by a running worker")
+
+
+@app.command()
+@study
+@click.argument("priority", type=click.Choice([str(p) for p in Priority]))
+@click.option("--by", required=True, metavar="NAME", help="Who decides; kept for the audit.")
+def prioritise(study: str, priority: str, by: str) -> None:
+    """Give a study a priority in a person's name."""
+    from worker.ledger import people
+    from worker.ledger.opening import now
+
+    people.prioritise(_ledger()[0], study, Priority(priority), by, now())
+    click.echo(f"{study} is {priority}")
+
+
+@app.command()
+@study
+@click.option("--verdict", required=True, type=click.Choice([str(o) for o in ReviewOutcome]), help="What was found.")
+@click.option("--reader", required=True, metavar="NAME", help="Who read it.")
+@click.option("--comment", help="In the reader's words.")
+def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
+    """Keep a reader's verdict and take the study off the list. Reviews are never edited; the newest one counts."""
+    from worker.ledger import people
+    from worker.ledger.opening import now
+
+    people.review(_ledger()[0], study, ReviewOutcome(verdict), reader, comment, now())
+    click.echo(f"{study}: {verdict}, read by {reader}")
+
+
+@app.command()
+@as_json
+def reconcile(as_json: bool) -> None:
+    """Prove that every file and every study is accounted for; exit 1 when one is not."""
+    from worker import reconciliation
+
+    database, store = _ledger()
+    account = reconciliation.reconcile(database, store)
+    if as_json:
+        _print_json(account.to_json())
+    else:
+        from worker.console import print_account
+
+        print_account(account)
+    sys.exit(Exit.OK if account.holds else Exit.NOT_WELL)
+
+
+@app.command()
+@as_json
+def check(as_json: bool) -> None:
+    """Look at database, broker, model, provider, store and disk: one line each; exit 1 with the remedy."""
+    from worker import checkup
+
+    results = checkup.check(_settings())
+    if as_json:
+        _print_json([vars(result) for result in results])
+    else:
+        for result in results:
+            click.echo(f"{'ok  ' if result.is_well else 'FAIL'}  {result.what:9} {result.message}")
+    sys.exit(Exit.OK if all(result.is_well for result in results) else Exit.NOT_WELL)
+
+
+@app.command()
+@as_json
+def settings(as_json: bool) -> None:
+    """Print every setting in force and where its value came from."""
+    from worker import settings as room
+
+    rows = room.load_with_origins()
+    if as_json:
+        _print_json([{"name": n, "value": str(v), "origin": o, "meaning": m} for n, v, o, m in rows])
+        return
+    from worker.console import print_table
+
+    print_table(
+        "Settings",
+        ("environment", "value", "from", "meaning"),
+        ((f"{room.ENV_PREFIX}{name.upper()}", value, origin, meaning) for name, value, origin, meaning in rows),
+    )
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the database to the newest migration."""
+    from schema.database import HEAD
+    from worker.ledger.opening import upgrade
+
+    upgrade(_settings())
+    click.echo(f"the database is at migration {HEAD}")
+
+
+@model.command("show")
+@as_json
+def model_show(as_json: bool) -> None:
+    """Print the card of the model in force."""
+    import json
+
+    from worker.model import open_card
+    from worker.modelcard import CARD_KEY
+
+    path = _settings().model
+    card, digest = open_card(path)
+    values = json.loads(card.to_metadata()[CARD_KEY])
+    values |= {
+        "file": str(path),
+        "digest": digest,
+        "goldens": [{"name": g.name, "probability": g.probability, "tolerances": g.tolerances} for g in card.goldens],
+    }
+    if as_json:
+        _print_json(values)
+        return
+    from worker.console import print_table
+
+    print_table("Model", ("promise", "value"), sorted(values.items()))
+
+
+def main() -> None:
+    """Run the program; faults that the house knows become one line and an exit code."""
+    try:
+        app()
+    except Misconfigured as error:
+        _complain(error, Exit.NOT_WELL)
+    except Interrupted as error:
+        _complain(error, Exit.INCOMPLETE)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: what was taken in is kept; the same command goes on where it was\n")
+        sys.exit(Exit.INTERRUPTED)
+
+
+def _complain(error: ScreeningError, code: Exit) -> None:
+    sys.stderr.write(f"worker: {error} [{error.code}]\n")
+    sys.exit(code)
+
+
+def _settings() -> Any:
+    from worker import settings as room
+
+    return room.load()
+
+
+def _ledger() -> tuple[Any, Any]:
+    """The database and the store in force."""
+    from worker.ledger.opening import open_database
+    from worker.store import Store
+
+    in_force = _settings()
+    return open_database(in_force), Store(in_force.store_folder)
+
+
+def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
+    from worker import logs, service
+
+    in_force = _settings()
+    logs.configure(in_force.log_level)
+    with service.serving(in_force, role, with_worker=with_worker) as serving:
+        service.watch(serving, inbox.absolute())
+
+
+def _print_json(value: Any) -> None:
+    from worker.console import print_json
+
+    print_json(value)

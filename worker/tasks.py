@@ -1,0 +1,105 @@
+"""The one Celery task, `screen_studies`, and the workbench of each worker process."""
+
+import logging
+import sys
+import traceback
+from functools import cache
+from typing import Any
+
+import billiard
+from celery import Task
+from celery.signals import celeryd_init, worker_process_init
+
+from schema.database import Database
+from schema.vocabulary import Reason
+from worker.app import LONGEST_COUNTDOWN_S, SCREEN_STUDIES, app, settings
+from worker.errors import Interrupted, ScreeningError
+from worker.home import die_with_parent
+from worker.ledger import delivery
+from worker.model import open_model, replay_goldens
+from worker.store import Store
+from worker.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+#: Exit code of the trial process that opens the model before a worker serves.
+REFUSED = 3
+
+
+@app.task(name=SCREEN_STUDIES, bind=True, max_retries=None)
+def screen_studies(self: Task, study_uids: list[str]) -> None:
+    """Claim, screen and record each study by itself. A message may come twice: what is done is left alone.
+
+    A message that comes again after its worker died is taken apart, so that a file which kills workers strands only
+    its own study.
+    """
+    if len(study_uids) > 1 and self.request.delivery_info.get("redelivered"):
+        for study_uid in study_uids:
+            self.apply_async(args=[[study_uid]], queue=self.request.delivery_info["routing_key"])
+        return
+    interrupted: list[str] = []
+    bugs: list[Exception] = []
+    for study_uid in study_uids:
+        try:
+            screen_study(workbench(), study_uid)
+        except Interrupted as error:
+            log.warning("study_interrupted", extra={"study_uid": study_uid, "code": error.code})
+            interrupted.append(study_uid)
+        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised below
+            bugs.append(error)
+    if bugs:
+        log.error("studies_failed", extra={"count": len(bugs)})
+    if interrupted:
+        raise self.retry(args=[interrupted], countdown=min(LONGEST_COUNTDOWN_S, 2**self.request.retries))
+    if bugs:
+        raise bugs[0]
+
+
+def screen_study(bench: Workbench, study_uid: str) -> None:
+    """Claim one study and bring it to an end; raises what went wrong after the ledger knows it."""
+    held = delivery.claim(bench.database, study_uid, bench.settings, bench.clock())
+    if held is None:
+        return
+    try:
+        is_recorded = bench.screen(held)
+    except Interrupted:
+        delivery.give_back(bench.database, held, bench.clock())
+        raise
+    except Exception as error:
+        code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
+        delivery.fail(bench.database, held, code, traceback.format_exc(limit=20), bench.clock())
+        raise
+    log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
+
+
+@cache
+def workbench() -> Workbench:
+    """The workbench of this process, made at its first need: a CUDA session does not survive a fork."""
+    model = open_model(settings.model, provider=str(settings.provider), threads=1)
+    replay_goldens(model)
+    return Workbench(settings, Database(settings.database_url), Store(settings.store_folder), model)
+
+
+@worker_process_init.connect
+def start_process(**_: Any) -> None:
+    """Open the model before the first message comes, and die when the worker does."""
+    die_with_parent()
+    workbench()
+
+
+@celeryd_init.connect
+def refuse_to_serve_unproven(**_: Any) -> None:
+    """Open the model and replay its goldens in a trial process; the worker does not start when they fail."""
+    trial = billiard.Process(target=_try_model)
+    trial.start()
+    trial.join()
+    if trial.exitcode != 0:
+        raise SystemExit(REFUSED)
+
+
+def _try_model() -> None:
+    try:
+        workbench()
+    except ScreeningError as error:
+        sys.stderr.write(f"the worker does not start: {error}\n")
+        raise SystemExit(REFUSED) from error

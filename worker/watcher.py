@@ -1,0 +1,195 @@
+"""A folder -> settled files -> the ledger -> the queue. Events only wake the scan; the scan decides.
+
+Also sweeps what was left behind: lapsed leases, lost messages, studies whose time has come.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import text
+
+from schema.database import Database
+from schema.vocabulary import FileState, Priority
+from worker.errors import Interrupted
+from worker.intake import Intake
+from worker.ledger import delivery
+from worker.ledger import intake as ledger
+from worker.ledger.delivery import Offer
+from worker.ledger.intake import Incoming
+from worker.ledger.transactions import reading
+from worker.settings import InboxMode, Settings
+
+log = logging.getLogger(__name__)
+
+#: Files under these names are still being written, or are none of ours.
+UNFINISHED_ENDINGS = (".partial", ".part", ".tmp", ".crdownload", ".filepart")
+
+#: Subfolder of the inbox whose studies are STAT.
+STAT_FOLDER = "stat"
+
+
+@dataclass
+class Watched:
+    """What the watcher remembers of a path between two scans."""
+
+    size_bytes: int
+    mtime_ns: int
+    since: datetime  #: unchanged since
+
+
+@dataclass
+class Watcher:
+    """Watches one inbox. `enqueue` publishes offers; `clock` gives aware moments."""
+
+    intake: Intake
+    inbox: Path
+    enqueue: Callable[[Sequence[Offer]], None]
+    is_queue_empty: Callable[[], bool]
+    clock: Callable[[], datetime]
+    waiting: dict[str, Watched] = field(default_factory=dict)
+    booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
+
+    def __post_init__(self) -> None:
+        """Learn which files that still lie in the inbox were booked by an earlier process."""
+        if self.intake.settings.inbox_mode is not InboxMode.MOVE:
+            self.booked = booked_files(self.intake.database, str(self.inbox))
+
+    def run(self, stop: threading.Event) -> None:
+        """Scan and sweep until `stop`; outages of store, database and broker are logged and outlasted."""
+        with woken_by_events(self.inbox) as wake:
+            while not stop.is_set():
+                try:
+                    self.scan()
+                    sweep(self.intake.database, self.intake.settings, self.enqueue, self.is_queue_empty, self.clock())
+                except Interrupted as error:
+                    log.error("outage", extra={"code": error.code, "reason": error.message})
+                wake.wait(self.intake.settings.scan_interval_s)
+                wake.clear()
+
+    def scan(self) -> None:
+        """Look at every file of the inbox once: take in what has settled, note what has not, book what is gone."""
+        now = self.clock()
+        present = {file.path: file for file in files_in(self.inbox)}
+        settings = self.intake.settings
+        unsettled = []
+        for file in present.values():
+            if self.booked.get(file.path) == (file.size_bytes, file.mtime_ns):
+                continue
+            quiet_s = self._quiet_s(file, now)
+            if quiet_s < settings.file_quiet_s or (file.size_bytes == 0 and quiet_s < settings.truncated_after_s):
+                unsettled.append(file)
+                continue
+            self._take_in(file, now, is_final=quiet_s >= settings.truncated_after_s)
+        ledger.wait(self.intake.database, [f for f in unsettled if self.waiting[f.path].since == now], now)
+        gone = self.waiting.keys() - present.keys()
+        if gone:
+            ledger.vanish(self.intake.database, lambda path: path in present, under=f"{self.inbox}{os.sep}")
+        for path in gone:
+            del self.waiting[path]
+        for path in self.booked.keys() - present.keys():
+            del self.booked[path]
+
+    def _quiet_s(self, file: Incoming, now: datetime) -> float:
+        """For how long the file has not changed under our eyes."""
+        seen = self.waiting.get(file.path)
+        if seen is None or (seen.size_bytes, seen.mtime_ns) != (file.size_bytes, file.mtime_ns):
+            seen = self.waiting[file.path] = Watched(file.size_bytes, file.mtime_ns, now)
+        return (now - seen.since).total_seconds()
+
+    def _take_in(self, file: Incoming, now: datetime, is_final: bool) -> None:
+        booked = self.intake.take_in(file, now, is_final=is_final, is_settled=False, inbox=self.inbox)
+        if booked.state is FileState.WAITING:
+            return
+        self.waiting.pop(file.path, None)
+        log.info("file_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
+        if self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store:
+            remove_if_unchanged(file)
+        else:
+            self.booked[file.path] = (file.size_bytes, file.mtime_ns)
+
+
+def files_in(folder: Path) -> Iterator[Incoming]:
+    """Every file below a folder that may be a study, in order of path; hidden and unfinished ones are passed over."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith(".") or name.lower().endswith(UNFINISHED_ENDINGS):
+                continue
+            path = Path(here) / name
+            file = incoming(path, STAT_FOLDER in path.relative_to(folder).parts[:-1])
+            if file is not None:
+                yield file
+
+
+def incoming(path: Path, is_stat: bool = False) -> Incoming | None:
+    """A file as it lies there now (a dangling link: the link itself), or None when it is gone."""
+    try:
+        status = path.stat() if path.exists() else path.lstat()
+    except OSError:
+        return None
+    priority = Priority.STAT if is_stat else Priority.ROUTINE
+    return Incoming(str(path), status.st_size, status.st_mtime_ns, priority)
+
+
+def remove_if_unchanged(file: Incoming) -> None:
+    """Take a booked file out of the inbox, unless it was written to since: then it comes again as another arrival."""
+    path = Path(file.path)
+    now = incoming(path)
+    if now is not None and (now.size_bytes, now.mtime_ns) == (file.size_bytes, file.mtime_ns):
+        path.unlink(missing_ok=True)
+
+
+def booked_files(database: Database, inbox: str) -> dict[str, tuple[int, int]]:
+    """Size and mtime of the files below `inbox` as they were last booked."""
+    statement = text(
+        "SELECT path, size_bytes, mtime_ns FROM arrival WHERE state NOT IN ('waiting', 'vanished') ORDER BY id"
+    )
+    with reading(database) as connection:
+        return {
+            path: (size, mtime)
+            for path, size, mtime in connection.execute(statement)
+            if path.startswith(inbox + os.sep)
+        }
+
+
+def sweep(
+    database: Database,
+    settings: Settings,
+    enqueue: Callable[[Sequence[Offer]], None],
+    is_queue_empty: Callable[[], bool],
+    now: datetime,
+) -> None:
+    """Heal lapsed claims, enqueue settled studies, offer lost ones again, and move those whose time has come."""
+    delivery.heal(database, settings, now)
+    delivery.advance(database, now)
+    enqueue(delivery.offer(database, now))
+    enqueue(delivery.reoffer(database, settings, now, is_queue_empty=is_queue_empty()))
+
+
+@contextmanager
+def woken_by_events(inbox: Path) -> Iterator[threading.Event]:
+    """An event that is set when something happens in the folder; network shares send none, and then nothing is lost."""
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+    from watchdog.observers import Observer
+
+    wake = threading.Event()
+
+    class Waker(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            if event.event_type in ("created", "closed", "moved"):
+                wake.set()
+
+    observer = Observer()
+    observer.schedule(Waker(), str(inbox), recursive=True)
+    observer.start()
+    try:
+        yield wake
+    finally:
+        observer.stop()
+        observer.join()

@@ -1,0 +1,202 @@
+"""What people see, read straight from the views. Never writes, and loads nothing heavier than SQLAlchemy's core."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, TextualSelect, bindparam, text
+
+from schema.database import Database
+from schema.moments import UtcDateTime
+from worker.errors import UnknownStudy
+from worker.ledger.transactions import reading
+from worker.store import OVERLAYS, Store
+
+#: How many ids one IN list holds; SQLite and PostgreSQL bear far more.
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class WorklistEntry:
+    """One row of views/worklist.sql, with the files it came from."""
+
+    place: int  #: 1 is read first
+    band: int
+    study_uid: str
+    accession_number: str | None
+    patient_id: str | None
+    state: str
+    verdict: str | None
+    probability: float | None
+    threshold: float | None
+    reason: str  #: why it stands where it stands
+    verdict_reason: str | None
+    verdict_detail: str | None
+    conflict: str | None
+    failure_code: str | None
+    priority: str
+    sources: list[str]  #: paths as dropped
+    heatmap: str | None  #: path of the deciding image's overlay
+    received_at: datetime
+    screened_at: datetime | None
+    model_digest: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; moments as ISO 8601 in UTC."""
+        return _plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class QuarantinedFile:
+    """A file that could not be read, and why."""
+
+    path: str
+    code: str
+    message: str
+    seen_at: datetime
+    digest: str | None
+    study_uid: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; moments as ISO 8601 in UTC."""
+        return _plain(asdict(self))
+
+
+def entries(database: Database, store: Store, limit: int | None = None) -> list[WorklistEntry]:
+    """The worklist from the top: every unread study, at most `limit` of them."""
+    statement = "SELECT * FROM worklist" if limit is None else "SELECT * FROM worklist LIMIT :limit"
+    with reading(database) as connection:
+        rows = connection.execute(
+            _with_moments(statement, "received_at", "screened_at"), {} if limit is None else {"limit": limit}
+        ).all()
+        sources = _sources(connection, [row.study_id for row in rows])
+    return [_entry(place, row, sources[row.study_id], store) for place, row in enumerate(rows, start=1)]
+
+
+def count(database: Database) -> int:
+    """How many studies are unread."""
+    with reading(database) as connection:
+        return int(connection.execute(text("SELECT COUNT(*) FROM study WHERE read_at IS NULL")).scalar_one())
+
+
+def is_stale(database: Database, now: datetime) -> bool:
+    """Whether the time of an unread study has come and no sweep has moved it yet."""
+    statement = text(
+        "SELECT 1 FROM study WHERE read_at IS NULL AND ((overdue_at <= :now AND band > 2)"
+        " OR (result_due_at <= :now AND band = 5)) LIMIT 1"
+    ).bindparams(bindparam("now", type_=UtcDateTime()))
+    with reading(database) as connection:
+        return connection.execute(statement, {"now": now}).first() is not None
+
+
+def quarantine(database: Database) -> list[QuarantinedFile]:
+    """Every quarantined file, the newest first."""
+    statement = """
+        SELECT arrival.path, arrival.code, arrival.message, arrival.seen_at, arrival.digest, study.study_uid
+        FROM arrival LEFT JOIN study ON study.id = arrival.study_id
+        WHERE arrival.state = 'quarantined' ORDER BY arrival.id DESC
+    """
+    with reading(database) as connection:
+        return [QuarantinedFile(*row) for row in connection.execute(_with_moments(statement, "seen_at"))]
+
+
+def show(database: Database, store: Store, study: str) -> dict[str, Any]:
+    """Everything kept of one study, by its UID or accession number; raises UnknownStudy."""
+    with reading(database) as connection:
+        found = connection.execute(
+            _with_moments(
+                "SELECT * FROM study WHERE study_uid = :study OR accession_number = :study LIMIT 2",
+                "received_at",
+                "asked_at",
+                "screened_at",
+                "read_at",
+                "overdue_at",
+                "result_due_at",
+            ),
+            {"study": study},
+        ).all()
+        if len(found) != 1:
+            fault = "several studies have this accession number" if found else "no such study"
+            raise UnknownStudy(f"{fault}; `worker worklist` lists them").about(study)
+        study_id = found[0].id
+
+        def of_study(statement: str, *moments: str) -> list[dict[str, Any]]:
+            result = connection.execute(_with_moments(statement, *moments), {"id": study_id})
+            return [_plain(dict(row._mapping)) for row in result]
+
+        findings = of_study(
+            """
+            SELECT instance.sop_instance_uid, instance.modality, instance.body_part, instance.view, instance.age_years,
+                   instance.transfer_syntax_uid, instance.rows, instance.columns, instance.unreadable,
+                   finding.exclusion, finding.unreadable AS unreadable_now, finding.probability, finding.familiarity,
+                   finding.notes, finding.overlay_digest
+            FROM instance
+            JOIN series ON series.id = instance.series_id
+            JOIN study ON study.id = series.study_id
+            LEFT JOIN finding ON finding.instance_id = instance.id AND finding.screening_id = study.current_screening_id
+            WHERE study.id = :id ORDER BY instance.id
+            """
+        )
+        for finding in findings:
+            finding["heatmap"] = _overlay(store, finding.pop("overlay_digest"))
+        return {
+            **_plain(dict(found[0]._mapping)),
+            "images": findings,
+            "screenings": of_study("SELECT * FROM screening WHERE study_id = :id ORDER BY id DESC", "screened_at"),
+            "files": of_study(
+                "SELECT path, state, code, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id", "seen_at"
+            ),
+            "reviews": of_study(
+                "SELECT outcome, reader, comment, reviewed_at FROM review WHERE study_id = :id ORDER BY id",
+                "reviewed_at",
+            ),
+            "priorities": of_study(
+                "SELECT priority, given_by, given_at FROM prioritisation WHERE study_id = :id ORDER BY id", "given_at"
+            ),
+        }
+
+
+def states(database: Database, study_uids: Sequence[str]) -> dict[str, int]:
+    """How many of these studies are in each state."""
+    counted: dict[str, int] = defaultdict(int)
+    statement = text("SELECT state, COUNT(*) FROM study WHERE study_uid IN :uids GROUP BY state").bindparams(
+        bindparam("uids", expanding=True)
+    )
+    with reading(database) as connection:
+        for start in range(0, len(study_uids), CHUNK):
+            for state, n in connection.execute(statement, {"uids": list(study_uids[start : start + CHUNK])}):
+                counted[state] += n
+    return dict(counted)
+
+
+def _with_moments(statement: str, *moments: str) -> TextualSelect:
+    """SQL whose named columns come back as aware datetimes; SQLite itself knows only their text."""
+    return text(statement).columns(**{name: UtcDateTime() for name in moments})
+
+
+def _entry(place: int, row: Row[Any], sources: list[str], store: Store) -> WorklistEntry:
+    fields: dict[str, Any] = {name: getattr(row, name, None) for name in WorklistEntry.__dataclass_fields__}
+    fields |= {"place": place, "sources": sources, "heatmap": _overlay(store, row.overlay_digest)}
+    return WorklistEntry(**fields)
+
+
+def _overlay(store: Store, digest: str | None) -> str | None:
+    return str(store.path(OVERLAYS, digest)) if digest else None
+
+
+def _sources(connection: Connection, study_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The paths of each study's files as dropped, each path once, in the order they came."""
+    statement = text("SELECT study_id, path FROM arrival WHERE study_id IN :ids ORDER BY id").bindparams(
+        bindparam("ids", expanding=True)
+    )
+    sources: dict[int, dict[str, None]] = defaultdict(dict)
+    for start in range(0, len(study_ids), CHUNK):
+        for study_id, path in connection.execute(statement, {"ids": list(study_ids[start : start + CHUNK])}):
+            sources[study_id][path] = None
+    return defaultdict(list, {study_id: list(paths) for study_id, paths in sources.items()})
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}
