@@ -1,7 +1,7 @@
 """What is wrong with a data set before anything learns from it: duplicates, leaks, conflicts, and shortcuts.
 
-A shortcut probe asks how well a number that holds no anatomy (file size, bytes per pixel) predicts the label; an AUC far
-from 0.5 means that a network could learn the container instead of the chest.
+A shortcut probe asks how well a number that holds no anatomy (file size, bytes per pixel) predicts the label; an AUC
+far from 0.5 means that a network could learn the container instead of the chest.
 """
 
 from collections import Counter, defaultdict

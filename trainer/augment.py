@@ -152,7 +152,7 @@ def _erase(image: Image, rng: np.random.Generator) -> Image:
     for _ in range(int(rng.integers(1, 5))):
         x, y = _near_border(width, height, rng)
         half_w, half_h = int(width * rng.uniform(0.02, 0.12)), int(height * rng.uniform(0.02, 0.12))
-        fill = int(rng.choice((0, int(image.mean()), rng.integers(0, 256))))
+        fill = (0, int(image.mean()), int(rng.integers(256)))[int(rng.integers(3))]
         image[max(0, y - half_h) : y + half_h, max(0, x - half_w) : x + half_w] = fill
     return image
 
@@ -176,7 +176,7 @@ def _near_border(width: int, height: int, rng: np.random.Generator) -> tuple[int
 
 
 def _to_uint8(values: NDArray[np.floating]) -> Image:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 #: In the order a picture meets them: exposure, optics, stickers on the film, storage.

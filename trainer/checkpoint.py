@@ -51,7 +51,15 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
         raise BadSetting(
             "belongs to a run with other data, recipe, seed, epochs or weights: give another --out, or remove it"
         ).about(str(path))
-    return Checkpoint(**plain, **lists)
+    return Checkpoint(
+        fingerprint=plain["fingerprint"],
+        epoch=plain["epoch"],
+        variables=lists["variables"],
+        optimizer=lists["optimizer"],
+        best_epoch=plain["best_epoch"],
+        best_score=plain["best_score"],
+        best_variables=lists["best_variables"],
+    )
 
 
 def write_atomically(content: bytes, path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker.errors import ScreeningError
+from worker.errors import BadData, ScreeningError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -67,13 +67,71 @@ def fit(
 
 
 @app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model file that `trainer fit` wrote.")],
+    data: Data,
+    index: Index = None,
+    split_manifest: Annotated[Path | None, typer.Option(help="The split.csv of a run; with --split.")] = None,
+    split: Annotated[str, typer.Option(help="Which part of the split manifest.")] = "test",
+    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a model file on labelled images, through the same eyes as the worker."""
+    from trainer import evaluate as evaluation
+    from trainer.manifest import read_manifest, read_samples
+    from trainer.report import silent
+    from worker.model import open_model
+
+    samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
+    if not samples:
+        raise BadData(f"has no split {split!r}").about(str(split_manifest))
+    opened = open_model(model, provider, threads=os.cpu_count() or 1)
+    report = evaluation.evaluate(opened, data, samples, silent)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+        return
+    table = Table("", "value", "95 % interval", "n", title=f"{report.model} on {report.n} images, {report.provider}")
+    rows = report.metrics | {f"sensitivity {k}": v for k, v in report.sensitivity_by_subtype.items()}
+    for name, e in rows.items():
+        table.add_row(name, f"{e.value:.4f}", f"{e.low:.4f} to {e.high:.4f}", str(e.n))
+    Console().print(table)
+    for fault in report.unreadable:
+        typer.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
+
+
+@app.command()
+def audit(
+    data: Annotated[Path, typer.Argument(help="Folder with the images.")],
+    index: Index = None,
+    seed: Annotated[int, typer.Option(help="Of the split that is looked over.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Look for duplicates, leaks, label conflicts and shortcuts before training."""
+    from trainer.audit import audit as look_over
+    from trainer.manifest import read_samples
+    from trainer.manifest import split as deal
+
+    findings = look_over(deal(read_samples(data, index), seed), data)
+    if as_json:
+        typer.echo(json.dumps(findings.to_json(), indent=1))
+        return
+    table = Table("split", "images by subtype", title=f"{findings.images} images, {findings.groups} groups")
+    for name, counts in findings.by_split.items():
+        table.add_row(name, ", ".join(f"{subtype} {count}" for subtype, count in counts.items()))
+    Console().print(table)
+    typer.echo(f"{findings.duplicates} duplicates")
+    for warning in findings.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+@app.command()
 def recipes(as_json: Json = False) -> None:
     """List the recipes."""
     from trainer.recipes import RECIPES
 
     if as_json:
-        rows = [{"name": r.name, "summary": r.summary, "size": r.preprocessing.size, "epochs": r.epochs} for r in RECIPES]
-        typer.echo(json.dumps(rows, indent=1))
+        rows = [(r.name, r.summary, r.preprocessing.size, r.epochs) for r in RECIPES]
+        typer.echo(json.dumps([dict(zip(("name", "summary", "size_px", "epochs"), row, strict=True)) for row in rows]))
         return
     table = Table("recipe", "input", "epochs", "what it is")
     for r in RECIPES:

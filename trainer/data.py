@@ -37,7 +37,9 @@ def read_display_values(path: Path) -> NDArray[np.uint8]:
         raise error.about(str(path)) from error
 
 
-def load_grids(root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, cache: Path, report: Report) -> Grids:
+def load_grids(
+    root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, cache: Path, report: Report
+) -> Grids:
     """The samples' grids [N, size, size], in their order, memory-mapped from `cache`; built there at first need.
 
     The cache's name is a digest of the preprocessing and of the samples, so neither can change unnoticed. Raises
@@ -92,7 +94,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def _other(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """An image of either class, both equally often, so that a style says nothing of the label."""
-        return self.grids[int(rng.choice(self.by_class[int(rng.integers(2))]))]
+        return np.asarray(self.grids[int(rng.choice(self.by_class[int(rng.integers(2))]))])
 
 
 def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: int) -> dict[str, Grids]:

@@ -49,7 +49,8 @@ def fit(
             resumes = stood is not None and epoch_in_phase > 0
             _compile(recipe, network, phase, len(dataset), stood.optimizer if stood and resumes else None)
         started = time.monotonic()
-        history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[_Ticker(report, epoch, len(dataset))])
+        ticker = _Ticker(report, epoch, len(dataset))
+        history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[ticker])
         loss = history.history["loss"][0]
         if not math.isfinite(loss):
             raise BadData(f"the loss of epoch {epoch + 1} is {loss}: the data or the learning rate are unsound")

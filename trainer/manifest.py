@@ -32,7 +32,7 @@ KERMANY_NAMES = (
     (re.compile(r"IM-(?P<number>\d+)-"), "IM-{number}"),
 )
 #: Whether person 1000 of bacteria is person 1000 of virus is written nowhere: they are kept together.
-PERSON = re.compile(r"person(\d+)_")
+PERSON = re.compile(r"person(\d+)_([a-z]+)_")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,21 @@ def read_manifest(path: Path) -> Manifest:
         if head is None:
             raise BadData("is no split manifest: its first line should name seed and digest").about(str(path))
         rows = list(csv.DictReader(file))
-    samples = tuple(Sample(**{**row, "label": LABELS[row["label"]]}) for row in rows)
+    try:
+        samples = tuple(
+            Sample(
+                path=row["path"],
+                label=LABELS[row["label"]],
+                subtype=row["subtype"],
+                patient=row["patient"],
+                source_sha256=row["source_sha256"],
+                group=row["group"],
+                split=row["split"],
+            )
+            for row in rows
+        )
+    except KeyError as error:
+        raise BadData(f"lacks a column, or has an unknown label: {error}").about(str(path)) from error
     manifest = Manifest(samples, int(head[1]))
     if manifest.digest != head[2]:
         raise BadData("was changed after it was written: its digest does not match").about(str(path))
@@ -173,10 +187,10 @@ def _sample(path: Path, data: Path, row: dict[str, str] | None) -> Sample:
         raise BadData(f"unknown label {label_name!r}: use one of {', '.join(LABELS)}").about(str(path))
     patient = row["patient"] if row else patient_of(path.name)
     if not patient:
-        raise BadData("its patient is unknown: give --index FILE with the columns path, label, patient").about(str(path))
+        raise BadData("its patient is unknown: give --index FILE (columns path, label, patient)").about(str(path))
     sha256 = (row or {}).get("source_sha256") or hashlib.sha256(path.read_bytes()).hexdigest()
-    named = PERSON.match(path.name) and re.match(r"person\d+_([a-z]+)_", path.name)
-    subtype = (row or {}).get("subtype") or (named[1] if named else label_name.lower())
+    named = PERSON.match(path.name)
+    subtype = (row or {}).get("subtype") or (named[2] if named else label_name.lower())
     return Sample(path.relative_to(data).as_posix(), label, subtype, patient, sha256)
 
 

@@ -16,6 +16,10 @@ TICKING = {"reading": "reading images", "batch": "epoch {epoch}: loss {loss:.3f}
 QUIET_S = 10.0
 
 
+def silent(event: Event) -> None:
+    """A Report that says nothing."""
+
+
 @contextmanager
 def reporting(log: Path | None = None, out: TextIO | None = None) -> Iterator[Report]:
     """A Report to `out` (default standard output) and, as JSON lines, appended to the file `log`."""

@@ -11,10 +11,12 @@ from pathlib import Path
 from trainer import data
 from trainer.audit import audit
 from trainer.checkpoint import read_checkpoint, write_checkpoint
+from trainer.export import export
 from trainer.fit import fit
 from trainer.manifest import Manifest, limit, read_left_out, read_samples, split, write_manifest
 from trainer.recipe import Recipe
 from trainer.report import Report
+from trainer.served import complete
 from worker.errors import BadSetting
 
 
@@ -81,8 +83,10 @@ def _train(order: Order, manifest: Manifest, report: Report) -> Path:
         lambda checkpoint: write_checkpoint(checkpoint, path),
         report,
     )
-    from trainer import export
-    return export.export(recipe, network, manifest, order, train, validation, report)
+    served = complete(network, train, validation, labels)
+    model = order.out / f"{recipe.name}.onnx"
+    export(recipe, served, manifest, order.data, validation, model, order.attribution, report)
+    return model
 
 
 def _fingerprint(order: Order, manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler 2018) from ImageNet weights, all layers fine-tuned on style-robust views of 224 px radiographs."""
+"""MobileNetV2 (Sandler 2018) from ImageNet weights, all layers fine-tuned on style-robust views at 224 px."""
 
 from pathlib import Path
 

@@ -1,0 +1,187 @@
+"""From a trained network to one ONNX file with its card; reopened by `worker.model`, compared with Keras, or refused.
+
+The only room that imports TensorFlow, and only when it runs.
+"""
+
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer import metrics
+from trainer.attribution import METHODS
+from trainer.evaluate import evaluate, measure
+from trainer.goldens import choose_goldens
+from trainer.manifest import Manifest, digest
+from trainer.operating_point import at_sensitivity
+from trainer.recipe import Recipe
+from trainer.report import Report
+from trainer.served import Served, logit_of, predict
+from worker.errors import BadSetting, ModelRefused
+from worker.model import Model, open_model, replay_goldens
+from worker.modelcard import Estimate, ModelCard, OperatingPoint
+
+OPSET = 18
+
+#: A pneumonia must not be missed: the threshold is bought with specificity.
+TARGET_SENSITIVITY = 0.985
+RULE = f"highest threshold with validation sensitivity >= {TARGET_SENSITIVITY}"
+
+#: Largest |difference| between the file and Keras, in probability and in heat.
+AGREEMENT = 1e-4
+COMPARED_IMAGES = 16
+
+PACKAGES = ("chest-screening", "keras", "tensorflow", "tf2onnx", "onnx", "numpy", "opencv-python-headless")
+
+
+def export(
+    recipe: Recipe,
+    served: Served,
+    manifest: Manifest,
+    root: Path,
+    validation: NDArray[np.uint8],
+    path: Path,
+    attribution: str,
+    report: Report,
+) -> Model:
+    """Write the model file `path`, whole or not at all, and return it opened.
+
+    `validation` are the grids of the manifest's validation split. The card quotes `evaluate` on the test split. Raises
+    ModelRefused, leaving no file behind, when the reopened file differs from Keras or fails its goldens; BadSetting
+    when Keras runs on another backend than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise BadSetting("export needs TensorFlow: set KERAS_BACKEND=tensorflow and start the same command again")
+    part = path.with_name(path.name + ".part")
+    try:
+        proto = to_onnx(served, recipe.preprocessing.size)
+        card = _card(recipe, served, manifest, root, validation, attribution)
+        _write(proto, card, part)
+        tested = evaluate(open_model(part, "cpu"), root, manifest.of("test"), report)
+        by_subtype = {f"test_sensitivity_{name}": value for name, value in tested.sensitivity_by_subtype.items()}
+        quoted = {f"test_{name}": value for name, value in tested.metrics.items()} | by_subtype
+        _write(proto, replace(card, metrics=card.metrics | quoted), part)
+        model = open_model(part, "cpu")
+        differences = compare(model, served, validation[_spread(len(validation))])
+        replay_goldens(model)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    size = path.stat().st_size
+    report({"event": "exported", "model": path.name, "digest": model.digest, "bytes": size, **differences})
+    return model
+
+
+def to_onnx(served: Callable[[Any], dict[str, Any]], size: int) -> Any:
+    """The graph as an ONNX ModelProto with the names of the tensor contract."""
+    import tensorflow as tf
+    import tf2onnx
+
+    signature = (tf.TensorSpec((None, size, size, 1), tf.uint8, name="image"),)
+
+    # tf2onnx names the input like the parameter, and the outputs like the dictionary's keys
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def graph(image: Any) -> Any:
+        return {name: tf.identity(value, name=name) for name, value in served(image).items()}
+
+    proto, _ = tf2onnx.convert.from_function(graph, input_signature=signature, opset=OPSET)
+    return proto
+
+
+def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str, float]:
+    """Largest |difference| of the opened file from Keras, and of its heat from a gradient tape's Grad-CAM.
+
+    Raises ModelRefused when one is AGREEMENT or more, or not a number.
+    """
+    predictions = model.predict(np.asarray(grids)[..., None])
+    wanted = predict(served, grids)
+    probability = np.array([p.probability for p in predictions])
+    heat = np.stack([p.heatmap for p in predictions])
+    differences = {
+        "probability_difference": float(np.abs(probability - wanted["probability"]).max()),
+        "heat_difference": float(np.abs(heat - wanted["heatmap"]).max()),
+        "tape_difference": float(np.abs(heat - tape_heat(served, grids)).max()),
+    }
+    for name, value in differences.items():
+        if not value < AGREEMENT:
+            raise ModelRefused(f"the exported graph does not do what Keras does: {name} {value:.2g} >= {AGREEMENT:g}")
+    return differences
+
+
+def tape_heat(served: Served, grids: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The heat map [N, h, w] as the literature computes it, by automatic differentiation; the exporter's witness."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        features = served.network.trunk(np.asarray(grids)[..., None], training=False)
+        tape.watch(features)
+        logit = logit_of(features, served.network)
+    gradient = tape.gradient(logit, features).numpy()
+    if served.network.pooling == "average":
+        gradient = gradient.mean(axis=(1, 2), keepdims=True)
+    raw = np.maximum((features.numpy() * gradient).sum(axis=-1), 0)
+    return np.asarray(np.clip(raw / served.heat_scale, 0, 1), np.float32)
+
+
+def _card(
+    recipe: Recipe, served: Served, manifest: Manifest, root: Path, validation: NDArray[np.uint8], attribution: str
+) -> ModelCard:
+    samples = manifest.of("validation")
+    labels = np.array([sample.label for sample in samples], np.int64)
+    probabilities = predict(served, validation)["probability"].astype(np.float64)
+    threshold = at_sensitivity(labels, probabilities, TARGET_SENSITIVITY)
+    rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
+    point = OperatingPoint(
+        threshold, RULE, Estimate(*rates["sensitivity"]), Estimate(*rates["specificity"]), digest(samples)
+    )
+    goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, attribution)
+    return ModelCard(
+        name=recipe.name,
+        recipe=recipe.name,
+        preprocessing=recipe.preprocessing,
+        operating_point=point,
+        temperature=served.calibration.temperature,
+        bias=served.calibration.bias,
+        heat_scale=served.heat_scale,
+        heat_method=METHODS[served.network.pooling],
+        population=recipe.population,
+        familiarity_limit=None,
+        metrics={f"validation_{name}": value for name, value in measure(labels, probabilities, threshold).items()},
+        data_digest=manifest.digest,
+        versions=_versions(PACKAGES),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        attribution=attribution,
+        goldens=goldens,
+    )
+
+
+def _write(proto: Any, card: ModelCard, path: Path) -> None:
+    import onnx
+
+    del proto.metadata_props[:]
+    for key, value in card.to_metadata().items():
+        proto.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of the packages that made the file; those not installed are left out."""
+    installed = {}
+    for package in packages:
+        try:
+            installed[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    """Indices of up to COMPARED_IMAGES images, evenly spread: the split is sorted by class."""
+    return np.unique(np.linspace(0, count - 1, min(count, COMPARED_IMAGES)).astype(np.int64))
