@@ -35,17 +35,25 @@ def calibrate(labels: Labels, logits: Scores) -> Calibration:
     """
     if len(np.unique(labels)) < 2:
         raise ValueError("calibration needs both classes")
-    slope, bias = 1.0, 0.0
+    line = np.array([1.0, 0.0])  # slope, bias
+    start = line.copy()
     design = np.stack([logits, np.ones_like(logits)], axis=1)
+
+    def loss(at: Scores) -> float:
+        scaled = design @ at
+        return float((np.logaddexp(0, scaled) - labels * scaled).sum() + RIDGE / 2 * ((at - start) ** 2).sum())
+
     for _ in range(NEWTON_STEPS):
-        p = apply_calibration(logits, Calibration(1 / slope, bias)) if slope else np.full(len(logits), 0.5)
-        gradient = design.T @ (p - labels) + RIDGE * np.array([slope - 1, bias])
+        p = 0.5 * (1 + np.tanh(design @ line / 2))
+        gradient = design.T @ (p - labels) + RIDGE * (line - start)
         hessian = (design * (p * (1 - p))[:, None]).T @ design + RIDGE * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        step *= min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))  # far from the minimum, Newton overshoots
-        slope, bias = slope - float(step[0]), bias - float(step[1])
+        while loss(line - step) > loss(line) and np.abs(step).max() > 1e-12:
+            step /= 2  # far from the minimum, Newton overshoots
+        line = line - step
         if np.abs(step).max() < 1e-10:
             break
+    slope, bias = (float(value) for value in line)
     if slope <= 0:
         raise ValueError("the scores run against the labels: this network has learnt nothing")
     return Calibration(1 / slope, bias)

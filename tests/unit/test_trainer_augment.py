@@ -1,0 +1,104 @@
+"""Training views: same shape, seeded, and the style really moves."""
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.augment import (
+    Augmentation,
+    augment,
+    change_gamma,
+    match_histogram,
+    mix_amplitude,
+    recompress,
+    resample,
+)
+from trainer.balance import balanced_batches, class_weights, undersample
+from worker.errors import BadData
+
+Image = NDArray[np.uint8]
+
+
+def picture(seed: int, level: float = 120.0) -> Image:
+    """Soft shadows and fine structure, 64 x 64 px, around a grey level."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 1, (64, 64)).astype(np.float32)
+    shadows, edges = 200 * cv2.GaussianBlur(noise, (0, 0), 4), 20 * cv2.GaussianBlur(noise, (0, 0), 1)
+    return np.clip(shadows + edges + level, 0, 255).astype(np.uint8)
+
+
+def test_the_same_seed_gives_the_same_view_and_another_seed_another() -> None:
+    image, other = picture(1), picture(2)
+    views = [augment(image, other, Augmentation(), np.random.default_rng(s)) for s in (5, 5, 6)]
+    assert np.array_equal(views[0], views[1])
+    assert not np.array_equal(views[0], views[2])
+
+
+def test_every_view_keeps_shape_and_type_and_leaves_its_sources_alone() -> None:
+    image, other = picture(1), picture(2)
+    before = image.copy()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        view = augment(image, other, Augmentation(), rng)
+        assert view.shape == image.shape
+        assert view.dtype == np.uint8
+    assert np.array_equal(image, before)
+
+
+def test_all_changes_off_leave_the_image() -> None:
+    off = Augmentation(**dict.fromkeys(Augmentation.__dataclass_fields__, 0.0))
+    image = picture(3)
+    assert np.array_equal(augment(image, picture(4), off, np.random.default_rng(0)), image)
+
+
+def test_amplitude_mix_takes_the_others_brightness_and_keeps_the_structure() -> None:
+    image, other = picture(1, level=80), picture(2, level=170)
+    mixed = mix_amplitude(image, other, 0.1, 1.0)
+    assert abs(float(mixed.mean()) - float(other.mean())) < 5
+    assert np.array_equal(mix_amplitude(image, other, 0.1, 0.0), image)
+    high = [i.astype(np.float32) - cv2.GaussianBlur(i.astype(np.float32), (0, 0), 1) for i in (image, mixed)]
+    assert np.corrcoef(high[0].ravel(), high[1].ravel())[0, 1] > 0.8
+
+
+def test_histogram_match_takes_the_others_greys() -> None:
+    image, other = picture(1, level=80), picture(2, level=170)
+    matched = match_histogram(image, other)
+    assert np.quantile(matched, (0.1, 0.5, 0.9)) == pytest.approx(np.quantile(other, (0.1, 0.5, 0.9)), abs=6)
+
+
+def test_gamma_resample_and_compression_change_what_they_say() -> None:
+    image = picture(1)
+    assert change_gamma(image, 1.6).mean() < image.mean() < change_gamma(image, 0.6).mean()
+    assert np.array_equal(change_gamma(image, 1.0), image)
+    coarse = resample(image, 16, cv2.INTER_AREA, cv2.INTER_NEAREST)
+    assert coarse.shape == image.shape
+    assert len(np.unique(coarse)) <= 256 < image.size
+    damage = [np.abs(recompress(image, q).astype(int) - image).mean() for q in (10, 95)]
+    assert damage[0] > damage[1]
+
+
+def test_batches_are_balanced_and_no_image_repeats_before_its_class_is_through() -> None:
+    labels = np.array([0] * 20 + [1] * 60)
+    batches = balanced_batches(labels, 8, np.random.default_rng(0))
+    assert batches.shape == (10, 8)
+    assert (labels[batches].sum(axis=1) == 4).all()
+    drawn = batches[labels[batches] == 0]
+    assert len(np.unique(drawn[:20])) == 20
+
+
+def test_an_empty_class_cannot_be_balanced() -> None:
+    with pytest.raises(BadData, match="class 1"):
+        balanced_batches(np.zeros(10, np.int64), 4, np.random.default_rng(0))
+    with pytest.raises(BadData, match="empty"):
+        class_weights(np.zeros(10, np.int64))
+    with pytest.raises(BadData, match="empty"):
+        undersample(np.ones(10, np.int64), np.random.default_rng(0))
+
+
+def test_weights_and_undersampling_even_the_classes() -> None:
+    labels = np.array([0] * 10 + [1] * 30)
+    weights = class_weights(labels)
+    assert 10 * weights[0] == pytest.approx(30 * weights[1]) == pytest.approx(20)
+    kept = undersample(labels, np.random.default_rng(0))
+    assert np.bincount(labels[kept]).tolist() == [10, 10]

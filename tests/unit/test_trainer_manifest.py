@@ -1,0 +1,170 @@
+"""Patients stay whole, the seed decides, and a fault in the data is named."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from trainer.manifest import (
+    LEFT_OUT,
+    Manifest,
+    Sample,
+    limit,
+    patient_of,
+    read_left_out,
+    read_manifest,
+    read_samples,
+    split,
+    write_manifest,
+)
+from worker.errors import BadData
+
+
+def samples(patients: int = 60, images: int = 3) -> list[Sample]:
+    """Patients of three subtypes with several images each, every image a source of its own."""
+    made = []
+    for p in range(patients):
+        subtype = ("normal", "bacteria", "virus")[p % 3]
+        for i in range(images):
+            name = f"{subtype}/{p}-{i}.png"
+            made.append(Sample(name, int(subtype != "normal"), subtype, f"{subtype}-{p}", f"{p}:{i}"))
+    return made
+
+
+def splits_by(manifest: Manifest, attribute: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for sample in manifest.samples:
+        found[getattr(sample, attribute)].add(sample.split)
+    return found
+
+
+def test_no_patient_lies_in_two_splits_and_the_shares_hold() -> None:
+    manifest = split(samples(300), seed=5)
+    assert all(len(names) == 1 for names in splits_by(manifest, "patient").values())
+    assert len(manifest.of("test")) / 900 == pytest.approx(0.12, abs=0.01)
+    assert len(manifest.of("validation")) / 900 == pytest.approx(0.08, abs=0.01)
+    for name in ("train", "validation", "test"):
+        part = manifest.of(name)
+        assert sum(s.subtype == "virus" for s in part) / len(part) == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_byte_identical_sources_of_two_patients_stay_together() -> None:
+    plain = samples(90)
+    twins = [Sample(f"virus/twin-{i}.png", 1, "virus", f"twin-{i}", f"{2 + 3 * i}:0") for i in range(10)]
+    manifest = split(plain + twins, seed=1)
+    assert all(len(names) == 1 for names in splits_by(manifest, "source_sha256").values())
+
+
+def test_a_person_of_bacteria_and_virus_stays_together() -> None:
+    both = [
+        Sample(f"PNEUMONIA/person{n}_{kind}_{n}.jpeg", 1, kind, f"{kind}-{n}", f"{kind}{n}")
+        for n in range(50)
+        for kind in ("bacteria", "virus")
+    ]
+    manifest = split(both + samples(60), seed=2)
+    groups = {s.path.split("_")[0]: s.group for s in manifest.samples if "person" in s.path}
+    for sample in manifest.samples:
+        if "person" in sample.path:
+            assert sample.group == groups[sample.path.split("_")[0]]
+
+
+def test_the_seed_alone_decides() -> None:
+    first, again, other = split(samples(), 1), split(reversed_samples(), 1), split(samples(), 2)
+    assert first == again
+    assert first.digest == again.digest
+    assert first.digest != other.digest
+
+
+def reversed_samples() -> list[Sample]:
+    return list(reversed(samples()))
+
+
+def test_left_out_patients_go_with_all_their_images() -> None:
+    out = [Sample("elsewhere/copy.jpeg", 1, "bacteria", "bacteria-1", "unseen")]
+    manifest = split(samples(), 0, out)
+    assert {s.path for s in manifest.of(LEFT_OUT)} == {f"bacteria/1-{i}.png" for i in range(3)}
+
+
+def test_a_written_manifest_reads_back_and_guards_itself(tmp_path: Path) -> None:
+    manifest = split(samples(), 7)
+    path = tmp_path / "split.csv"
+    write_manifest(manifest, path)
+    assert read_manifest(path) == manifest
+    path.write_text(path.read_text().replace("train", "test", 1))
+    with pytest.raises(BadData, match=r"split\.csv.*changed"):
+        read_manifest(path)
+
+
+def test_an_index_serves_a_copy_of_the_folder(tmp_path: Path) -> None:
+    file = tmp_path / "set" / "copy" / "PNEUMONIA" / "a.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    write_index(tmp_path / "set" / "index.csv", [("set/train/PNEUMONIA/a.png", "PNEUMONIA", "p1")])
+    (sample,) = read_samples(tmp_path / "set" / "copy")
+    assert (sample.patient, sample.label, sample.path) == ("p1", 1, "PNEUMONIA/a.png")
+
+
+def test_kermany_names_tell_the_patient() -> None:
+    assert patient_of("person1000_bacteria_2931.jpeg") == "bacteria-1000"
+    assert patient_of("person7_virus_12.jpeg") == "virus-7"
+    assert patient_of("NORMAL2-IM-0832-0001-0002.jpeg") == "N2-0832"
+    assert patient_of("IM-0467-0001-0002.jpeg") == "IM-0467"
+    assert patient_of("chest.png") is None
+
+
+def write_index(path: Path, rows: list[tuple[str, str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "patient"), *rows])
+
+
+def test_an_unknown_label_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "TUBERCULOSIS").mkdir()
+    (tmp_path / "TUBERCULOSIS" / "person1_virus_1.jpeg").write_bytes(b"x")
+    with pytest.raises(BadData, match=r"person1_virus_1\.jpeg.*unknown label 'TUBERCULOSIS'"):
+        read_samples(tmp_path)
+
+
+def test_an_unknown_patient_asks_for_an_index(tmp_path: Path) -> None:
+    (tmp_path / "NORMAL").mkdir()
+    (tmp_path / "NORMAL" / "chest.png").write_bytes(b"x")
+    with pytest.raises(BadData, match=r"chest\.png.*--index"):
+        read_samples(tmp_path)
+
+
+def test_an_index_without_patients_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "NORMAL").mkdir()
+    (tmp_path / "NORMAL" / "IM-0001-1.png").write_bytes(b"x")
+    (tmp_path / "index.csv").write_text("path,label\nNORMAL/IM-0001-1.png,NORMAL\n")
+    with pytest.raises(BadData, match=r"index\.csv.*patient"):
+        read_samples(tmp_path)
+
+
+def test_an_index_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "NORMAL").mkdir()
+    (tmp_path / "NORMAL" / "a.png").write_bytes(b"x")
+    write_index(tmp_path / "index.csv", [("x/NORMAL/a.png", "NORMAL", "1"), ("y/NORMAL/a.png", "PNEUMONIA", "1")])
+    with pytest.raises(BadData, match="disagree"):
+        read_samples(tmp_path)
+
+
+def test_a_csv_leaves_out_the_patients_it_lists(tmp_path: Path) -> None:
+    write_index(tmp_path / "out.csv", [("a/b.png", "NORMAL", "normal-0"), ("a/c.png", "NORMAL", "normal-3")])
+    manifest = split(samples(), 0, read_left_out(tmp_path / "out.csv"))
+    assert {s.patient for s in manifest.of(LEFT_OUT)} == {"normal-0", "normal-3"}
+
+
+def test_a_missing_class_is_refused() -> None:
+    with pytest.raises(BadData, match="'normal'"):
+        split([s for s in samples() if s.label], 0)
+
+
+def test_limit_keeps_both_classes() -> None:
+    few = limit(samples(), 20, 0)
+    assert sum(s.label for s in few) == 10
+    assert len(few) == 20
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="holds no image"):
+        read_samples(tmp_path)

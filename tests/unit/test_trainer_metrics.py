@@ -1,0 +1,83 @@
+"""Metrics against numbers worked out by hand or published."""
+
+import math
+
+import numpy as np
+import pytest
+
+from trainer import metrics
+
+
+def test_auc_counts_ties_one_half() -> None:
+    # pairs (positive, negative): 3>1, 3>2, 2>1, 2=2 -> (3 + 0.5) / 4
+    auc = metrics.roc_auc(np.array([0, 0, 1, 1]), np.array([1.0, 2.0, 2.0, 3.0]))
+    assert auc.value == pytest.approx(0.875)
+
+
+def test_auc_interval_follows_delong() -> None:
+    labels = np.array([1, 1, 1, 0, 0, 0])
+    scores = np.array([0.9, 0.8, 0.3, 0.7, 0.2, 0.1])
+    auc = metrics.roc_auc(labels, scores)
+    # placements: positives 1, 1, 2/3; negatives 2/3, 1, 1 -> both variances 1/27; var(AUC) = 2/81
+    deviation = math.sqrt(2 / 81)
+    assert auc.value == pytest.approx(8 / 9)
+    spread = metrics.Z95 * deviation / (8 / 9 * 1 / 9)
+    logit = math.log(8)
+    assert auc.low == pytest.approx(1 / (1 + math.exp(-(logit - spread))))
+    assert auc.high == pytest.approx(1 / (1 + math.exp(-(logit + spread))))
+
+
+def test_perfect_separation_still_has_a_lower_bound_below_one() -> None:
+    auc = metrics.roc_auc(np.array([0, 0, 0, 1, 1, 1]), np.arange(6.0))
+    assert auc.value == 1.0
+    assert 0.3 < auc.low < 1.0
+
+
+def test_one_class_gives_nan_not_a_number_that_looks_good() -> None:
+    assert math.isnan(metrics.roc_auc(np.array([1, 1]), np.array([0.5, 0.6])).value)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_matches_newcombe_1998(successes: int, n: int, low: float, high: float) -> None:
+    share = metrics.proportion(successes, n)
+    assert (share.low, share.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_a_score_at_the_threshold_is_flagged() -> None:
+    counts = metrics.confusion(np.array([1, 1, 0, 0]), np.array([0.5, 0.4, 0.5, 0.1]), 0.5)
+    assert counts == (1, 1, 1, 1)
+    rates = metrics.rates(counts)
+    assert {name: rate.value for name, rate in rates.items()} == dict.fromkeys(rates, 0.5)
+
+
+def test_no_negatives_leave_the_specificity_open() -> None:
+    rates = metrics.rates(metrics.confusion(np.array([1, 1]), np.array([0.9, 0.2]), 0.5))
+    assert rates["sensitivity"].value == 0.5
+    assert math.isnan(rates["specificity"].value)
+
+
+def test_brier_f1_and_calibration_error_by_hand() -> None:
+    labels, p = np.array([1, 0, 1, 0]), np.array([0.9, 0.1, 0.65, 0.62])
+    assert metrics.brier(labels, p).value == pytest.approx((0.01 + 0.01 + 0.1225 + 0.3844) / 4)
+    assert metrics.f1(labels, p, 0.5).value == pytest.approx(4 / 5)  # 2 hits, 1 false alarm, none missed
+    # bins: 0.9 -> gap 0.1; 0.1 -> gap 0.1; 0.6..0.7 -> |0.635 - 0.5| over two cases
+    assert metrics.calibration_error(labels, p).value == pytest.approx((0.1 + 0.1 + 0.27) / 4)
+
+
+def test_bootstrap_intervals_repeat_and_hold_the_value() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 200)
+    p = np.clip(labels * 0.5 + rng.random(200) * 0.5, 0, 1)
+    once, twice = metrics.brier(labels, p), metrics.brier(labels, p)
+    assert once == twice
+    assert once.low < once.value < once.high
+
+
+def test_roc_curve_rises_from_the_strictest_threshold() -> None:
+    fpr, tpr, thresholds = metrics.roc_curve(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
+    assert thresholds.tolist() == [0.8, 0.4, 0.35, 0.1]
+    assert tpr.tolist() == [0.5, 1.0, 1.0, 1.0]
+    assert fpr.tolist() == [0.0, 0.0, 0.5, 1.0]

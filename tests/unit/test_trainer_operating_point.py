@@ -1,0 +1,72 @@
+"""Thresholds by rule, and probabilities that mean what they say."""
+
+import numpy as np
+import pytest
+
+from trainer.metrics import calibration_error
+from trainer.operating_point import Calibration, apply_calibration, at_sensitivity, at_youden, calibrate, correct_prior
+
+
+def test_the_threshold_is_the_highest_that_keeps_the_sensitivity() -> None:
+    labels = np.array([1] * 200 + [0] * 50)
+    p = np.concatenate([np.linspace(0.2, 0.995, 200), np.linspace(0.0, 0.5, 50)])
+    threshold = at_sensitivity(labels, p, 0.985)
+    positives = p[:200]
+    assert (positives >= threshold).mean() == pytest.approx(0.985)  # three of 200 may be missed, and are
+    assert (positives >= threshold + 2e-4).mean() < 0.985
+
+
+def test_no_positive_may_be_missed_where_they_are_few() -> None:
+    labels, p = np.array([1, 1, 1, 0]), np.array([0.91234, 0.5, 0.7, 0.1])
+    assert at_sensitivity(labels, p, 0.985) == 0.5
+
+
+def test_tied_positives_are_all_flagged() -> None:
+    labels, p = np.array([1] * 10), np.array([0.333333] * 10)
+    assert at_sensitivity(labels, p, 0.5) <= 0.333333
+
+
+def test_youden_takes_the_best_cut() -> None:
+    labels, p = np.array([0, 0, 0, 1, 1, 1]), np.array([0.1, 0.2, 0.6, 0.5, 0.7, 0.9])
+    assert at_youden(labels, p) in (0.5, 0.7)
+    assert at_youden(np.array([0, 1]), np.array([0.2, 0.6])) == 0.6
+
+
+def test_calibration_recovers_temperature_and_bias() -> None:
+    rng = np.random.default_rng(3)
+    true = rng.normal(0.5, 2.0, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-true))).astype(np.int64)
+    found = calibrate(labels, (true - 1.5) * 3.0)  # an overconfident network under another prior
+    assert found.temperature == pytest.approx(3.0, rel=0.05)
+    assert found.bias == pytest.approx(1.5, abs=0.1)
+
+
+def test_calibration_brings_the_mean_probability_to_the_prevalence() -> None:
+    rng = np.random.default_rng(4)
+    labels = (rng.random(3_000) < 0.74).astype(np.int64)
+    logits = rng.normal(0, 1, 3_000) + 3 * labels - 1.5  # as balanced batches leave them
+    p = apply_calibration(logits, calibrate(labels, logits))
+    assert p.mean() == pytest.approx(labels.mean(), abs=0.005)
+    assert calibration_error(labels, p).value < 0.03
+
+
+def test_separable_scores_do_not_run_away() -> None:
+    found = calibrate(np.array([0] * 20 + [1] * 20), np.concatenate([np.full(20, -3.0), np.full(20, 3.0)]))
+    assert np.isfinite(found.temperature)
+    assert 0 < found.temperature < 1.5
+
+
+def test_scores_against_the_labels_are_refused() -> None:
+    with pytest.raises(ValueError, match="learnt nothing"):
+        calibrate(np.array([1] * 50 + [0] * 50), np.linspace(-2, 2, 100))
+
+
+def test_extreme_logits_neither_overflow_nor_lose_their_order() -> None:
+    p = apply_calibration(np.array([-2000.0, 0.0, 2000.0]), Calibration(1.0, 0.0))
+    assert p.tolist() == [0.0, 0.5, 1.0]
+
+
+def test_prior_correction_is_bayes() -> None:
+    # odds 1 under 50 % become 1:9 under 10 %
+    assert correct_prior(np.array([0.5]), trained=0.5, actual=0.1)[0] == pytest.approx(0.1)
+    assert correct_prior(np.array([0.37]), trained=0.3, actual=0.3)[0] == pytest.approx(0.37)
