@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -30,16 +30,19 @@ PIPED_WIDTH = 132
 #: Names of files and patients are hostile input: never markup.
 console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
-#: Columns of the worklist: (heading, narrowest width, right-aligned). The narrowest fit 80 characters together.
+#: Below this width the worklist leaves out accession number and study UID.
+NARROW = 110
+
+#: Columns of the worklist: (heading, narrowest width, right-aligned, shown on a narrow terminal).
 COLUMNS = (
-    ("#", 2, True),
-    ("verdict", 12, False),
-    ("prob.", 5, True),
-    ("why here", 14, False),
-    ("accession", 9, False),
-    ("study", 8, False),
-    ("file", 8, False),
-    ("waited", 6, True),
+    ("#", 2, True, True),
+    ("verdict", 12, False, True),
+    ("prob.", 5, True, True),
+    ("why here", 20, False, True),
+    ("accession", 9, False, False),
+    ("study", 13, False, False),
+    ("file", 8, False, True),
+    ("waited", 6, True, True),
 )
 
 
@@ -52,26 +55,22 @@ def print_worklist(entries: Sequence[WorklistEntry], unread: int) -> None:
     """The worklist as a table, the first to read on top."""
     title = f"Worklist: {unread} unread {'study' if unread == 1 else 'studies'}"
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1), box=SIMPLE_HEAD)
-    for name, width, is_right in COLUMNS:
-        table.add_column(
-            name,
-            justify="right" if is_right else "left",
-            min_width=width,
-            no_wrap=name != "why here",
-            overflow="ellipsis",
-        )
+    shown = [c for c in COLUMNS if c[3] or console.width >= NARROW]
+    for name, width, is_right, _ in shown:
+        justify: Literal["right", "left"] = "right" if is_right else "left"
+        table.add_column(name, justify=justify, min_width=width, no_wrap=name != "why here", overflow="ellipsis")
     for entry in entries:
-        table.add_row(
-            str(entry.place),
-            entry.verdict or entry.state,
-            "" if entry.probability is None else f"{entry.probability:.3f}",
-            explained(entry),
-            entry.accession_number or "",
-            shortened(entry.study_uid),
-            _files(entry.sources),
-            _since(entry.received_at),
-            style=COLOURS[Band(entry.band)],
-        )
+        cells = {
+            "#": str(entry.place),
+            "verdict": entry.verdict or entry.state,
+            "prob.": "" if entry.probability is None else f"{entry.probability:.3f}",
+            "why here": explained(entry),
+            "accession": entry.accession_number or "",
+            "study": shortened(entry.study_uid),
+            "file": _files(entry.sources),
+            "waited": _since(entry.received_at),
+        }
+        table.add_row(*(cells[name] for name, *_ in shown), style=COLOURS[Band(entry.band)])
     console.print(table)
     if unread > len(entries):
         console.print(f"... and {unread - len(entries)} more: worker worklist --limit {unread}")

@@ -52,8 +52,8 @@ class Element:
 class Part10:
     """One opened DICOM object. `ends_early` says where a file stops before its content does."""
 
-    meta: Dataset  #: group 0002
-    dataset: Dataset  #: everything before the pixel data; values are parsed when asked for
+    meta: Dataset = field(repr=False)  #: group 0002
+    dataset: Dataset = field(repr=False)  #: (no repr: it names the patient) everything before the pixel data; values are parsed when asked for
     transfer_syntax_uid: str  #: declared, or as found where the file declares none
     is_little_endian: bool
     is_forced: bool  #: neither preamble nor `DICM`

@@ -1,0 +1,56 @@
+# Each target sets up what it needs. Only Python 3.11 or 3.12, pip and make are expected.
+#   make screen               the main job on the sample studies; INBOX=folder for yours
+#   make test                 the whole suite, against a real Redis and a real PostgreSQL
+#   make check                ruff, mypy, the floors of the house
+#   make bench                end-to-end throughput beside its roofline
+#   make lock                 resolve the lock files anew (needs uv)
+
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || \
+            (command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' 2>/dev/null && echo python3.11) || echo python3)
+INBOX ?= tests/data/inbox
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := worker schema trainer
+
+.PHONY: screen test check bench lock clean
+
+screen: $(VENV)/worker.stamp
+	$(BIN)/worker screen "$(INBOX)"
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/worker.stamp
+	$(BIN)/python -m tests.benchmarks.throughput
+
+$(VENV)/worker.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit( \
+	"Python 3.11 or 3.12 is needed, not %d.%d: name one with  make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import platform, os; p = (platform.system(), platform.machine()); \
+	p == ("Linux", "x86_64") or os.environ.get("SCREENING_BROKER") or print( \
+	"The embedded Redis is for Linux x86-64 only: here, set SCREENING_BROKER to a Redis URL before you screen.")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q $(SOURCES)
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/worker.stamp
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	touch $@
+
+LOCK := uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet
+lock:
+	$(LOCK) -o requirements.lock
+	$(LOCK) --extra trainer --extra test --constraint requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .screening build *.egg-info
