@@ -1,0 +1,225 @@
+"""Every transfer syntax: the same pixels in, the same display values out, and never a picture out of missing data."""
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom.encaps import encapsulate
+
+from tests import phantoms
+from tests.phantoms import FULL, LOSSLESS, LOSSLESS_ENCODERS, LOSSY_ENCODERS, declare_syntax, dicom_file, picture
+from worker.errors import Rejected, Truncated, Undecodable, UnsupportedPixels, UnsupportedSyntax
+from worker.imaging.reading import read_display, read_instance, stored_digest
+
+ENCAPSULATED = (*LOSSLESS_ENCODERS, *LOSSY_ENCODERS)
+BASELINE_BITS = {phantoms.JPEG_BASELINE: 8}
+
+
+def encoded(syntax: str, pixels: np.ndarray, bits: int) -> bytes:
+    return (LOSSLESS_ENCODERS | LOSSY_ENCODERS)[syntax](pixels, bits)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_lossless_syntaxes_agree_with_uncompressed(syntax: str, bits: int) -> None:
+    pixels = picture(bits=bits)
+    plain = dicom_file(pixels, bits=bits)
+    other = dicom_file(pixels, syntax, bits=bits)
+    assert read_instance(other).transfer_syntax_uid == syntax
+    assert np.array_equal(read_display(other).pixels, read_display(plain).pixels)
+    assert stored_digest(other) == stored_digest(plain)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_signed_pixels_keep_their_sign_in_every_lossless_syntax(syntax: str) -> None:
+    pixels = (picture(bits=12).astype(np.int32) - 2048).astype(np.int16)
+    shown = read_display(dicom_file(pixels, syntax, bits=12)).pixels
+    assert np.array_equal(shown, read_display(dicom_file(picture(bits=12), bits=12)).pixels)
+
+
+def test_a_jpeg_2000_codestream_that_is_signed_itself_gives_the_same_picture() -> None:
+    pixels = (picture(bits=16).astype(np.int32) - 32768).astype(np.int16)
+    frame = bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0))
+    signed = dicom_file(pixels, phantoms.JPEG_2000_LOSSLESS, bits=16, frame=frame)
+    assert np.array_equal(read_display(signed).pixels, read_display(dicom_file(pixels, bits=16)).pixels)
+
+
+@pytest.mark.parametrize("syntax", LOSSY_ENCODERS)
+def test_lossy_syntaxes_stay_close(syntax: str) -> None:
+    bits = BASELINE_BITS.get(syntax, 12)
+    pixels = picture(rows=200, columns=300, bits=bits)
+    window = {"WindowCenter": 1 << (bits - 1), "WindowWidth": 1 << bits}
+    lossy = read_display(dicom_file(pixels, syntax, bits=bits, **window)).pixels.astype(int)
+    assert np.abs(lossy - read_display(dicom_file(pixels, bits=bits, **window)).pixels).mean() < 1.0
+
+
+@pytest.mark.parametrize("syntax", ENCAPSULATED)
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["cut", "cut_but_ended"])
+def test_a_short_codestream_is_never_a_picture(syntax: str, keep: float, end: bytes) -> None:
+    bits = BASELINE_BITS.get(syntax, 12)
+    noise = np.random.default_rng(7).integers(0, 1 << bits, (256, 256))
+    pixels = noise.astype(np.uint8 if bits == 8 else np.uint16)
+    frame = encoded(syntax, pixels, bits)
+    with pytest.raises((Undecodable, Truncated)):
+        read_display(dicom_file(pixels, syntax, bits=bits, frame=frame[: int(len(frame) * keep)] + end))
+
+
+@pytest.mark.parametrize("syntax", [phantoms.JPEG_BASELINE, phantoms.JPEG_LOSSLESS_SV1])
+def test_a_picture_whose_last_rows_look_like_fill_is_still_a_picture(syntax: str) -> None:
+    pixels = picture(bits=8)
+    pixels[-16:] = 128
+    shown = read_display(dicom_file(pixels, syntax, bits=8)).pixels
+    assert np.abs(shown.astype(int) - read_display(dicom_file(pixels, bits=8)).pixels).max() <= 6
+
+
+@pytest.mark.parametrize("syntax", ENCAPSULATED)
+def test_frames_in_several_fragments_without_offset_table(syntax: str) -> None:
+    bits = BASELINE_BITS.get(syntax, 12)
+    pixels = picture(rows=100, columns=100, bits=bits)
+    frame = encoded(syntax, pixels, bits)
+    value = encapsulate([frame], fragments_per_frame=3 if syntax != phantoms.RLE else 1, has_bot=False)
+    several = dicom_file(pixels, syntax, bits=bits, pixel_data=value)
+    whole = dicom_file(pixels, syntax, bits=bits, frame=frame)
+    assert np.array_equal(read_display(several).pixels, read_display(whole).pixels)
+
+
+@pytest.mark.parametrize("syntax", ENCAPSULATED)
+def test_native_pixels_under_a_header_that_says_compressed(syntax: str) -> None:  # fo-dicom#2008
+    plain = dicom_file(picture(), bits=12, **FULL)
+    lying = declare_syntax(plain, syntax)
+    assert read_instance(lying).transfer_syntax_uid == syntax
+    assert np.array_equal(read_display(lying).pixels, read_display(plain).pixels)
+
+
+@pytest.mark.parametrize("syntax", [s for s in ENCAPSULATED if s != phantoms.RLE])
+def test_compressed_pixels_under_a_header_that_says_native(syntax: str) -> None:
+    bits = BASELINE_BITS.get(syntax, 12)
+    honest = dicom_file(picture(bits=bits), syntax, bits=bits, **FULL)
+    lying = declare_syntax(honest, phantoms.EXPLICIT_LITTLE)
+    assert np.array_equal(read_display(lying).pixels, read_display(honest).pixels)
+
+
+def test_a_codestream_of_another_size_than_the_header_is_refused_before_it_is_decoded() -> None:
+    frame = encoded(phantoms.JPEG_LS, picture(rows=100, columns=100), 12)
+    with pytest.raises(Undecodable, match="100 x 100"):
+        read_display(dicom_file(picture(), phantoms.JPEG_LS, bits=12, frame=frame))
+
+
+def test_a_codestream_deeper_than_the_header_says_does_not_wrap_around() -> None:
+    pixels = picture(bits=12)
+    frame = encoded(phantoms.JPEG_LS, pixels, 12)
+    shown = read_display(dicom_file(pixels, phantoms.JPEG_LS, bits=10, frame=frame)).pixels
+    assert np.array_equal(shown, read_display(dicom_file(pixels, bits=12)).pixels)
+
+
+def test_garbage_instead_of_a_codestream_names_the_syntax() -> None:
+    frame = bytearray(encoded(phantoms.JPEG_2000_LOSSLESS, picture(), 12))
+    frame[60:-2] = bytes(len(frame) - 62)
+    with pytest.raises(Undecodable, match="JPEG 2000 Lossless"):
+        read_display(dicom_file(picture(), phantoms.JPEG_2000_LOSSLESS, bits=12, frame=bytes(frame)))
+
+
+@pytest.mark.parametrize("uid", ["1.2.840.10008.1.2.4.103", "1.2.3.4"])
+def test_other_syntaxes_are_named_and_their_study_is_still_known(uid: str) -> None:
+    data = declare_syntax(dicom_file(picture(), bits=12), uid)
+    assert read_instance(data).study_uid == phantoms.STUDY_UID
+    with pytest.raises(UnsupportedSyntax, match=uid):
+        read_display(data)
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("syntax", [*phantoms.NATIVE, phantoms.RLE, phantoms.JPEG_2000_LOSSLESS])
+def test_colour_becomes_luma(syntax: str, planar: int) -> None:
+    rgb = np.dstack([picture(bits=8), picture(bits=8)[::-1], picture(bits=8)[:, ::-1]])
+    luma = 0.299 * rgb[..., 0] + 0.587 * rgb[..., 1] + 0.114 * rgb[..., 2]
+    if syntax in phantoms.NATIVE:
+        laid_out = np.ascontiguousarray(np.moveaxis(rgb, -1, 0)) if planar else rgb
+        data = dicom_file(rgb, syntax, pixel_data=laid_out.tobytes(), PlanarConfiguration=planar)
+    else:
+        data = dicom_file(rgb, syntax, PlanarConfiguration=planar)
+    shown = read_display(data)
+    assert np.abs(shown.pixels - luma).max() <= 1.0
+    assert "colour=grey" in shown.notes
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "RGB"])
+def test_colour_jpeg_becomes_luma(photometric: str) -> None:
+    grey = picture(rows=64, columns=64, bits=8)
+    frame = encoded(phantoms.JPEG_BASELINE, np.dstack([grey, grey, grey]), 8)
+    data = dicom_file(np.dstack([grey] * 3), phantoms.JPEG_BASELINE, frame=frame, PhotometricInterpretation=photometric)
+    assert np.abs(read_display(data).pixels.astype(int) - grey).mean() < 1.0
+
+
+def test_native_ybr_gives_its_luma() -> None:
+    grey = picture(bits=8)
+    full = np.dstack([grey, np.full_like(grey, 40), np.full_like(grey, 200)])
+    data = dicom_file(full, PhotometricInterpretation="YBR_FULL")
+    assert np.array_equal(read_display(data).pixels, grey)
+    subsampled = np.stack([grey[:, ::2], grey[:, 1::2], grey[:, ::2] // 3, grey[:, ::2] // 5], axis=-1)
+    data = dicom_file(full, pixel_data=subsampled.tobytes(), PhotometricInterpretation="YBR_FULL_422")
+    assert np.array_equal(read_display(data).pixels, grey)
+
+
+def test_palette_colour_goes_through_its_tables() -> None:
+    ramp = np.arange(256, dtype="<u2") * 257
+    tables = {f"{c}PaletteColorLookupTableDescriptor": [256, 0, 16] for c in ("Red", "Green", "Blue")}
+    tables |= {f"{c}PaletteColorLookupTableData": ramp[::-1].tobytes() for c in ("Red", "Green", "Blue")}
+    data = dicom_file(picture(bits=8), PhotometricInterpretation="PALETTE COLOR", **tables)
+    assert np.array_equal(read_display(data).pixels, 255 - picture(bits=8))
+
+
+def test_one_bit_pixels() -> None:
+    bits = picture(bits=8) > 127
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    elements = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    data = dicom_file(bits.astype(np.uint8), pixel_data=packed, **elements)
+    assert np.array_equal(read_display(data).pixels, bits * np.uint8(255))
+
+
+@pytest.mark.parametrize(
+    ("elements", "word"),
+    [
+        ({"NumberOfFrames": 2}, "2 frames"),
+        ({"BitsAllocated": 12, "BitsStored": 12, "HighBit": 11}, "12 allocated"),
+        ({"BitsAllocated": 16, "BitsStored": 20, "HighBit": 19}, "20 bits stored"),
+        ({"HighBit": 3}, "high bit 3"),
+        ({"PhotometricInterpretation": "HSV"}, "HSV"),
+        ({"SamplesPerPixel": 4}, "4 samples"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_pixels_of_no_radiograph_keep_their_study_and_say_why(elements: dict[str, object], word: str) -> None:
+    wide = np.zeros((4, 48, 64), np.uint16)  # enough bytes for whatever the header claims
+    data = dicom_file(picture(), bits=12, pixel_data=wide.tobytes(), **elements)
+    assert read_instance(data).study_uid == phantoms.STUDY_UID
+    with pytest.raises(UnsupportedPixels, match=word):
+        read_display(data)
+
+
+def test_float_pixels_are_unsupported() -> None:
+    data = dicom_file(
+        picture(), bits=12, without=("PixelData",), FloatPixelData=picture().astype("<f4").tobytes(), BitsAllocated=32
+    )
+    assert read_instance(data).rows == 48
+    with pytest.raises(UnsupportedPixels, match="float"):
+        read_display(data)
+
+
+def test_fewer_pixels_than_the_header_says_are_no_picture() -> None:
+    data = dicom_file(picture(), bits=12, pixel_data=picture()[:40].tobytes())
+    with pytest.raises(Undecodable, match="the header needs 6,144"):
+        read_display(data)
+
+
+def test_the_digest_tells_other_pixels_and_ignores_the_header() -> None:
+    pixels = picture()
+    other = pixels.copy()
+    other[10, 10] ^= 1
+    assert stored_digest(dicom_file(pixels, bits=12)) == stored_digest(dicom_file(pixels, bits=12, PatientID="other"))
+    assert stored_digest(dicom_file(pixels, bits=12)) != stored_digest(dicom_file(other, bits=12))
+
+
+def test_every_rejection_has_a_code_and_a_message() -> None:
+    with pytest.raises(Rejected) as caught:
+        read_display(dicom_file(picture(), bits=12, NumberOfFrames=3))
+    assert (caught.value.code, bool(caught.value.message)) == ("unsupported_pixels", True)
