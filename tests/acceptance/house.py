@@ -1,0 +1,37 @@
+"""The program as its users run it: a real process, a state folder of its own, the shipped model."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
+
+
+@dataclass(frozen=True)
+class House:
+    """One state folder, and the program `worker` on it."""
+
+    home: Path
+
+    def run(self, *words: str | Path, code: int = 0) -> str:
+        """Run `worker` with these words; its standard output. Fails unless it exits with `code`."""
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, env=self.environment(), timeout=150)
+        assert done.returncode == code, f"exit {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def json(self, *words: str | Path, code: int = 0) -> Any:
+        """The JSON that `worker ... --json` prints."""
+        return json.loads(self.run(*words, "--json", code=code))
+
+    def command(self, *words: str | Path) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "worker", *map(str, words)]
+
+    def environment(self) -> dict[str, str]:
+        """Our own environment without anybody's settings, but for the state folder."""
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
+        return {**plain, "SCREENING_HOME": str(self.home)}
