@@ -46,10 +46,12 @@ def fit(
     """Train a recipe on labelled images and write one model file."""
     _quieten_tensorflow()
     from trainer.recipes import recipe_named
+
+    chosen = recipe_named(recipe)  # before Keras takes its ten seconds to load
+
     from trainer.report import reporting
     from trainer.run import Order, run
 
-    chosen = recipe_named(recipe)
     order = Order(
         data=data,
         recipe=chosen.lasting(epochs) if epochs else chosen,
@@ -77,16 +79,14 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model file on labelled images, through the same eyes as the worker."""
-    from trainer import evaluate as evaluation
+    from trainer.evaluate import evaluate_file
     from trainer.manifest import read_manifest, read_samples
     from trainer.report import silent
-    from worker.model import open_model
 
     samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
     if not samples:
         raise BadData(f"has no split {split!r}").about(str(split_manifest))
-    opened = open_model(model, provider, threads=os.cpu_count() or 1)
-    report = evaluation.evaluate(opened, data, samples, silent)
+    report = evaluate_file(model, provider, data, samples, silent)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1))
         return

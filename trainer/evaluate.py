@@ -1,6 +1,7 @@
 """How good a model file is on labelled images, measured as it will serve: by `worker.imaging` and `worker.model`."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from trainer.report import Report
 from worker.errors import BadData, Rejected
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
-from worker.model import BATCH_SIZES, Model
+from worker.model import BATCH_SIZES, Model, open_model
 from worker.modelcard import Estimate
 
 
@@ -62,6 +63,11 @@ def evaluate(model: Model, root: Path, samples: Sequence[Sample], report: Report
     if not read:
         raise BadData("holds no image that can be read").about(str(root))
     return _evaluation(model, read, np.array(scores, np.float64), unreadable)
+
+
+def evaluate_file(path: Path, provider: str, root: Path, samples: Sequence[Sample], report: Report) -> Evaluation:
+    """`evaluate` of the model file at `path` on all cores; raises what `open_model` raises."""
+    return evaluate(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, report)
 
 
 def measure(labels: metrics.Labels, probabilities: metrics.Scores, threshold: float) -> dict[str, Estimate]:

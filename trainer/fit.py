@@ -114,7 +114,8 @@ def _after(model: Any, fingerprint: str, epoch: int, score: float, before: Check
 
 
 def _values(variables: list[Any]) -> Arrays:
-    return [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    # copied first: Keras' variables do not speak numpy 2's protocol yet, and warn
+    return [np.array(keras.ops.convert_to_numpy(keras.ops.copy(v))) for v in variables]
 
 
 def _assign(variables: list[Any], values: Arrays) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainer import data
 from trainer.audit import audit
-from trainer.checkpoint import read_checkpoint, write_checkpoint
+from trainer.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.export import export
 from trainer.fit import fit
 from trainer.manifest import Manifest, limit, read_left_out, read_samples, split, write_manifest
@@ -39,6 +39,8 @@ def run(order: Order, report: Report) -> Path:
     """Split, audit, train, export; returns the model file. Started again, it goes on where it stopped."""
     order.out.mkdir(parents=True, exist_ok=True)
     manifest = split_data(order)
+    fingerprint = _fingerprint(order, manifest)
+    stood = read_checkpoint(order.out / "checkpoint.npz", fingerprint)
     write_manifest(manifest, order.out / "split.csv")
     findings = audit(manifest, order.data)
     (order.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
@@ -47,7 +49,7 @@ def run(order: Order, report: Report) -> Path:
         report({"event": "split", "name": name, **counts})
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
-    return _train(order, manifest, report)
+    return _train(order, manifest, fingerprint, stood, report)
 
 
 def split_data(order: Order) -> Manifest:
@@ -59,7 +61,7 @@ def split_data(order: Order) -> Manifest:
     return split(samples, order.seed, left_out)
 
 
-def _train(order: Order, manifest: Manifest, report: Report) -> Path:
+def _train(order: Order, manifest: Manifest, fingerprint: str, stood: Checkpoint | None, report: Report) -> Path:
     recipe, seed = order.recipe, order.seed
     cache = order.out / "cache"
 
@@ -70,7 +72,6 @@ def _train(order: Order, manifest: Manifest, report: Report) -> Path:
     train_labels, labels = data.labels_of(manifest.of("train")), data.labels_of(manifest.of("validation"))
     data.seed_everything(seed)
     network = recipe.build(order.weights)
-    fingerprint = _fingerprint(order, manifest)
     path = order.out / "checkpoint.npz"
     fit(
         recipe,
@@ -79,7 +80,7 @@ def _train(order: Order, manifest: Manifest, report: Report) -> Path:
         data.shifted_copies(validation, labels, recipe.augmentation.fourier_band, seed),
         labels,
         fingerprint,
-        read_checkpoint(path, fingerprint),
+        stood,
         lambda checkpoint: write_checkpoint(checkpoint, path),
         report,
     )

@@ -1,0 +1,326 @@
+"""A toy fit from end to end: split, train, interrupt, resume, export, reopen, evaluate."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+from typer.testing import CliRunner
+
+from trainer.attribution import raw_heat
+from trainer.augment import Augmentation
+from trainer.cli import app
+from trainer.data import TrainingBatches, labels_of, load_grids
+from trainer.evaluate import evaluate
+from trainer.export import compare, export, tape_heat
+from trainer.familiarity import measure
+from trainer.manifest import read_manifest, read_samples
+from trainer.operating_point import Calibration
+from trainer.recipe import Network, Phase, Recipe
+from trainer.report import reporting, silent
+from trainer.run import Order, run, split_data
+from trainer.served import Served, predict
+from trainer.weights import fetch, load
+from worker.errors import BadData, BadSetting, ModelRefused
+from worker.imaging.preprocess import Preprocessing
+from worker.model import open_model, replay_goldens
+from worker.modelcard import Population
+
+SIZE = 32
+Event = dict[str, Any]
+
+
+def toy(pooling: str = "average") -> Network:
+    """Two convolutions to [8, 8, 6], then pooling or flattening and two dense layers."""
+    image = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
+    features = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(x)
+    average = pooling == "average"
+    pooled = (keras.layers.GlobalAveragePooling2D() if average else keras.layers.Flatten())(features)
+    hidden, neuron = keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)
+    logit = neuron(keras.layers.Dropout(0.1)(hidden(pooled)))
+    way: Any = pooling
+    return Network(keras.Model(image, logit), keras.Model(image, features), (hidden, neuron), way)
+
+
+RECIPE = Recipe(
+    name="toy",
+    summary="for tests",
+    preprocessing=Preprocessing(size=SIZE),
+    batch_size=8,
+    label_smoothing=0.0,
+    weight_decay=0.0,
+    phases=(Phase("head", 1, 1e-2, "head"), Phase("all", 3, 2e-2, "all")),
+    augmentation=replace(Augmentation(), fourier_share=0.1, histogram_share=0.0, gamma_share=0.0, contrast_share=0.0),
+    population=Population("toys"),
+    build=lambda _: toy(),
+)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 PNGs of 40 x 48 px; pneumonia has a bright patch in the middle. Named as Kermany's files are."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for i in range(90):
+        sick = i % 2
+        image = rng.normal(70, 12, (48, 40))
+        if sick:
+            image[16:32, 12:28] += 120
+        name = f"PNEUMONIA/person{i}_{('virus', 'bacteria')[i % 3 > 0]}_{i}.png" if sick else f"NORMAL/IM-{i:04d}-1.png"
+        (root / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(root / name), np.clip(image, 0, 255).astype(np.uint8))
+    return root
+
+
+def order(images: Path, out: Path, **changes: Any) -> Order:
+    return replace(Order(data=images, recipe=RECIPE, out=out, attribution="made by a test"), **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of one uninterrupted fit."""
+    out = tmp_path_factory.mktemp("run")
+    with (out / "said").open("w") as said, reporting(out / "log.jsonl", said) as report:
+        run(order(images, out), report)
+    return out
+
+
+class PowerCut(Exception):
+    """Ends a run in the middle, as a kill does: nothing of ours catches it."""
+
+
+def cut_after(epoch: int) -> Callable[[Event], None]:
+    def report(event: Event) -> None:
+        if event["event"] == "epoch" and event["epoch"] == epoch:
+            raise PowerCut
+
+    return report
+
+
+def test_the_model_serves_and_knows_its_classes(finished: Path, images: Path) -> None:
+    model = open_model(finished / "toy.onnx", "cpu")
+    replay_goldens(model)
+    test = read_manifest(finished / "split.csv").of("test")
+    report = evaluate(model, images, test, silent)
+    assert report.n == len(test)
+    assert report.metrics["auc"].value > 0.9
+    assert set(report.sensitivity_by_subtype) <= {"bacteria", "virus"}
+
+
+def test_the_card_quotes_what_evaluate_measures(finished: Path, images: Path) -> None:
+    model = open_model(finished / "toy.onnx", "cpu")
+    manifest = read_manifest(finished / "split.csv")
+    report = evaluate(model, images, manifest.of("test"), silent)
+    assert model.card.metrics["test_auc"] == report.metrics["auc"]
+    assert model.card.metrics["test_brier"] == report.metrics["brier"]
+    assert model.card.data_digest == manifest.digest
+    point = model.card.operating_point
+    again = evaluate(model, images, manifest.of("validation"), silent)
+    assert point.sensitivity.value >= 0.985
+    assert again.metrics["specificity"].value == pytest.approx(point.specificity.value)
+
+
+def test_goldens_hold_both_classes_and_a_dicom(finished: Path) -> None:
+    goldens = open_model(finished / "toy.onnx", "cpu").card.goldens
+    assert len(goldens) == 6
+    assert sum(g.name.endswith(".dcm") and g.content[128:132] == b"DICM" for g in goldens) == 1
+    assert {g.name.split("/")[0] for g in goldens} >= {"PNEUMONIA", "NORMAL"}
+    assert all(g.attribution == "made by a test" for g in goldens)
+
+
+def test_the_log_tells_every_epoch_as_json(finished: Path) -> None:
+    events = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    epochs = [e for e in events if e["event"] == "epoch"]
+    assert [e["epoch"] for e in epochs] == [1, 2, 3, 4]
+    assert all(e["score"] == min(v for k, v in e.items() if k.startswith("auc_")) for e in epochs)
+    assert {e["event"] for e in events} >= {"audit", "split", "batch", "exported"}
+    assert [json.loads(line) for line in (finished / "said").read_text().splitlines()]
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(finished: Path, images: Path, tmp_path: Path) -> None:
+    with pytest.raises(PowerCut):
+        run(order(images, tmp_path), cut_after(2))
+    assert not (tmp_path / "toy.onnx").exists()
+    events: list[Event] = []
+    run(order(images, tmp_path), events.append)
+    assert next(e for e in events if e["event"] == "resumed")["epoch"] == 2
+    assert [e["epoch"] for e in events if e["event"] == "epoch"] == [3, 4]
+    with np.load(finished / "checkpoint.npz") as one, np.load(tmp_path / "checkpoint.npz") as other:
+        assert one.files == other.files
+        for name in one.files:
+            if name != "plain":
+                np.testing.assert_allclose(one[name], other[name], rtol=1e-3, atol=1e-4)
+
+
+def test_another_runs_checkpoint_is_refused(finished: Path, images: Path) -> None:
+    with pytest.raises(BadSetting, match=r"checkpoint\.npz.*another --out"):
+        run(order(images, finished, seed=1), silent)
+    run_again = read_manifest(finished / "split.csv")
+    assert run_again.seed == 0, "a refused run must not touch what the finished one wrote"
+
+
+def served(pooling: str) -> tuple[Served, Any]:
+    keras.utils.set_random_seed(3)
+    network = toy(pooling)
+    grids = np.random.default_rng(0).integers(0, 256, (6, SIZE, SIZE), np.uint8)
+    features = network.trunk.predict_on_batch(grids[..., None])
+    scale = float(np.asarray(raw_heat(features, network.head, pooling)).max()) or 1.0
+    return Served(network, Calibration(1.3, 0.4), scale, measure(features.mean(axis=(1, 2)))), grids
+
+
+@pytest.mark.parametrize("pooling", ["average", "flatten"])
+def test_forward_heat_equals_the_gradient_tapes(pooling: str) -> None:
+    model, grids = served(pooling)
+    heat = predict(model, grids)["heatmap"]
+    assert heat.max() == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(heat, tape_heat(model, grids), atol=1e-5)
+
+
+def test_familiarity_is_about_one_at_home_and_large_abroad() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(0, 1, (8, 24))
+    home = (rng.normal(0, 1, (400, 8)) @ mixing + rng.normal(0, 0.1, (400, 24)) + 5).astype(np.float32)
+    familiarity = measure(home[:300])
+    distances = np.asarray(keras.ops.convert_to_numpy(familiarity.distance(home[300:])))
+    abroad = rng.normal(5, 3, (100, 24)).astype(np.float32)  # as far, but in no direction that home knows
+    assert np.median(distances) == pytest.approx(1.0, abs=0.2)
+    assert np.asarray(keras.ops.convert_to_numpy(familiarity.distance(abroad))).min() > 2 * distances.max()
+
+
+class Moody(keras.layers.Layer):  # type: ignore[misc]
+    """Does one thing when traced into a graph and another when run: what an export must not believe."""
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        return inputs * 1.5 if tf.executing_eagerly() else inputs
+
+
+def test_an_export_that_differs_from_keras_is_refused_and_leaves_no_file(images: Path, tmp_path: Path) -> None:
+    plain = toy()
+    features = Moody()(plain.trunk.output)
+    neuron = keras.layers.Dense(1)
+    logit = neuron(keras.layers.GlobalAveragePooling2D()(features))
+    network = Network(
+        keras.Model(plain.trunk.input, logit), keras.Model(plain.trunk.input, features), (neuron,), "average"
+    )
+    manifest = split_data(order(images, tmp_path))
+    grids = load_grids(images, manifest.of("validation"), RECIPE.preprocessing, tmp_path / "cache", silent)
+    pooled = network.trunk.predict_on_batch(grids[..., None]).mean(axis=(1, 2))
+    served_model = Served(network, Calibration(1.0, 0.0), 1.0, measure(pooled))
+    target = tmp_path / "out" / "moody.onnx"
+    target.parent.mkdir()
+    with pytest.raises(ModelRefused, match="does not do what Keras does"):
+        export(RECIPE, served_model, manifest, images, grids, target, "", silent)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_another_models_file_is_told_apart(finished: Path) -> None:
+    model, grids = served("average")
+    with pytest.raises(ModelRefused, match="probability_difference"):
+        compare(open_model(finished / "toy.onnx", "cpu"), model, grids)
+
+
+def test_evaluate_lists_what_it_cannot_read_and_goes_on(finished: Path, images: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    for name in ("NORMAL/IM-0000-1.png", "PNEUMONIA/person1_bacteria_1.png"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((images / name).read_bytes())
+    (copy / "NORMAL" / "IM-0002-1.png").write_bytes(b"no image at all")
+    answer = CliRunner().invoke(app, ["evaluate", str(finished / "toy.onnx"), "--data", str(copy), "--json"])
+    assert answer.exit_code == 0
+    report = json.loads(answer.stdout)
+    assert report["n"] == 2
+    assert [fault["path"] for fault in report["unreadable"]] == ["NORMAL/IM-0002-1.png"]
+    assert str(tmp_path) not in answer.stdout
+
+
+def test_evaluate_measures_the_split_it_is_given(finished: Path, images: Path) -> None:
+    arguments = ["evaluate", str(finished / "toy.onnx"), "--data", str(images), "--split-manifest"]
+    answer = CliRunner().invoke(app, [*arguments, str(finished / "split.csv"), "--split", "validation", "--json"])
+    assert json.loads(answer.stdout)["n"] == len(read_manifest(finished / "split.csv").of("validation"))
+
+
+def test_the_audit_finds_the_shortcut_that_was_planted(images: Path, tmp_path: Path) -> None:
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / label).mkdir()
+        for file in sorted((images / label).iterdir()):
+            padding = b"\0" * (50_000 if label == "NORMAL" else 0)  # PNG readers stop at IEND
+            (tmp_path / label / file.name).write_bytes(file.read_bytes() + padding)
+    answer = CliRunner().invoke(app, ["audit", str(tmp_path), "--json"])
+    findings = json.loads(answer.stdout)
+    assert findings["shortcuts"]["file size"]["value"] < 0.05
+    assert any("file size alone" in warning for warning in findings["warnings"])
+
+
+def test_batches_repeat_by_seed_epoch_and_step(images: Path, tmp_path: Path) -> None:
+    manifest = split_data(order(images, tmp_path))
+    train = load_grids(images, manifest.of("train"), RECIPE.preprocessing, tmp_path, silent)
+    labels = labels_of(manifest.of("train"))
+    batches = [TrainingBatches(train, labels, RECIPE, seed=1, epoch=e)[2] for e in (0, 0, 1)]
+    assert np.array_equal(batches[0][0], batches[1][0])
+    assert not np.array_equal(batches[0][0], batches[2][0])
+    assert batches[0][1].mean() == 0.5
+
+
+def test_grids_that_cannot_be_read_are_all_named(images: Path, tmp_path: Path) -> None:
+    samples = read_samples(images)[:3]
+    for sample in samples:
+        (tmp_path / sample.path).parent.mkdir(exist_ok=True)
+        (tmp_path / sample.path).write_bytes(b"nothing")
+    with pytest.raises(BadData) as refusal:
+        load_grids(tmp_path, samples, RECIPE.preprocessing, tmp_path / "cache", silent)
+    assert all(sample.path in str(refusal.value) for sample in samples)
+    assert list((tmp_path / "cache").glob("*.npy")) == []
+
+
+def test_without_network_the_weights_ask_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="--weights FILE"):
+        fetch("http://127.0.0.1:9/none.weights.h5", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Keras 3.15 saves variables that do not speak numpy 2's __array__ protocol yet
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")  # Keras says it before it raises
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    path = tmp_path / "other.weights.h5"
+    other.save_weights(path)
+    with pytest.raises(BadSetting, match=r"other\.weights\.h5.*do not fit"):
+        load(toy().model, path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(BadSetting, match="do not fit"):
+        load(toy().model, path)
+    with pytest.raises(BadSetting, match="no such weights file"):
+        load(toy().model, tmp_path / "none.h5")
+
+
+def test_the_program_answers_a_wrong_name_in_one_line() -> None:
+    command = [sys.executable, "-m", "trainer", "fit", "--data", "none", "--recipe", "nothing", "--out", "none"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "mobilenetv2_house" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not Path("none").exists()
+
+
+def test_recipes_are_listed_without_keras() -> None:
+    script = "import sys; from trainer.cli import app; app(['recipes', '--json'], standalone_mode=False);"
+    ended = subprocess.run(
+        [sys.executable, "-c", script + "sys.exit('keras' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert [row["name"] for row in json.loads(ended.stdout)] == ["mobilenetv2_house"]
