@@ -21,7 +21,7 @@ from worker.modelcard import Estimate, Golden, ModelCard, OperatingPoint, Popula
 
 SIZE = 8
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
-OUTPUTS = {"probability": ["N"], "heatmap": ["N", SIZE, SIZE], "familiarity": ["N"]}
+OUTPUTS: dict[str, list[Any]] = {"probability": ["N"], "heatmap": ["N", SIZE, SIZE], "familiarity": ["N"]}
 
 
 def card(goldens: tuple[Golden, ...] = (), size: int = SIZE) -> ModelCard:

@@ -25,7 +25,7 @@ def picture(seed: int, level: float = 120.0) -> Image:
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 1, (64, 64)).astype(np.float32)
     shadows, edges = 200 * cv2.GaussianBlur(noise, (0, 0), 4), 20 * cv2.GaussianBlur(noise, (0, 0), 1)
-    return np.clip(shadows + edges + level, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(shadows + edges + level, 0, 255), np.uint8)
 
 
 def test_the_same_seed_gives_the_same_view_and_another_seed_another() -> None:
