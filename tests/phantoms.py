@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import UID
 
 from worker.imaging.header import lenient_pydicom
@@ -79,7 +79,7 @@ def picture(rows: int = 48, columns: int = 64, bits: int = 12) -> Pixels:
     values = 0.5 + 0.35 * np.sin(5 * x + 2 * y) + 0.15 * np.cos(9 * y)
     values[:2] = values[-2:] = values[:, :2] = values[:, -2:] = 0.0
     values[rows // 2, columns // 2] = 1.0
-    return np.rint(values * ((1 << bits) - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+    return np.asarray(np.rint(values * ((1 << bits) - 1)), np.uint8 if bits <= 8 else np.uint16)
 
 
 def native_bytes(pixels: Pixels, is_little_endian: bool = True) -> bytes:

@@ -1,9 +1,23 @@
 """The display pipeline against values worked out by hand from the Standard."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from tests.phantoms import FULL, MONO1, PHANTOMS, Phantom, dicom_file, picture, rescale, window
+from tests.phantoms import (
+    EXPLICIT_BIG,
+    FULL,
+    MONO1,
+    NATIVE,
+    PHANTOMS,
+    Phantom,
+    dicom_file,
+    lut_item,
+    picture,
+    rescale,
+    window,
+)
 from worker.imaging.reading import read_display
 
 
@@ -29,7 +43,7 @@ def test_stored_values_come_out_as_the_standard_says(phantom: Phantom) -> None:
     ],
     ids=["none", "linear", "sigmoid", "intercept"],
 )
-def test_both_monochromes_of_one_picture_agree(of_mono2: dict[str, object], of_mono1: dict[str, object]) -> None:
+def test_both_monochromes_of_one_picture_agree(of_mono2: dict[str, Any], of_mono1: dict[str, Any]) -> None:
     pixels = picture()
     of_mono1 = of_mono1 | ({} if "RescaleIntercept" not in of_mono1 else {"RescaleIntercept": -1000})
     bright_is_high = read_display(dicom_file(pixels, bits=12, **of_mono2)).pixels
@@ -48,3 +62,14 @@ def test_an_unknown_voi_function_is_taken_as_linear_and_noted() -> None:
     named = read_display(dicom_file(picture(), bits=12, **(FULL | {"VOILUTFunction": "CUBIC"})))
     assert np.array_equal(named.pixels, read_display(dicom_file(picture(), bits=12, **FULL)).pixels)
     assert "voi_lut_function=malformed" in named.notes
+
+
+@pytest.mark.parametrize("syntax", NATIVE)
+def test_look_up_tables_are_read_in_every_byte_order(syntax: str) -> None:
+    stored = np.array([[0, 1, 2], [2, 1, 0]], np.uint16)
+    kind = ">u2" if syntax == EXPLICIT_BIG else "<u2"
+    item = lut_item(0, 12, [0, 1024, 4095])
+    item[0]["LUTData"].value = np.array([0, 1024, 4095], kind).tobytes()
+    shown = read_display(dicom_file(stored, syntax, bits=12, VOILUTSequence=item))
+    assert shown.pixels.tolist() == [[0, 64, 255], [255, 64, 0]]
+    assert shown.notes == ()

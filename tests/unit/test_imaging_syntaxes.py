@@ -1,12 +1,23 @@
 """Every transfer syntax: the same pixels in, the same display values out, and never a picture out of missing data."""
 
+from typing import Any
+
 import imagecodecs
 import numpy as np
 import pytest
 from pydicom.encaps import encapsulate
 
 from tests import phantoms
-from tests.phantoms import FULL, LOSSLESS, LOSSLESS_ENCODERS, LOSSY_ENCODERS, declare_syntax, dicom_file, picture
+from tests.phantoms import (
+    FULL,
+    LOSSLESS,
+    LOSSLESS_ENCODERS,
+    LOSSY_ENCODERS,
+    Pixels,
+    declare_syntax,
+    dicom_file,
+    picture,
+)
 from worker.errors import Rejected, Truncated, Undecodable, UnsupportedPixels, UnsupportedSyntax
 from worker.imaging.reading import read_display, read_instance, stored_digest
 
@@ -14,7 +25,7 @@ ENCAPSULATED = (*LOSSLESS_ENCODERS, *LOSSY_ENCODERS)
 BASELINE_BITS = {phantoms.JPEG_BASELINE: 8}
 
 
-def encoded(syntax: str, pixels: np.ndarray, bits: int) -> bytes:
+def encoded(syntax: str, pixels: Pixels, bits: int) -> bytes:
     return (LOSSLESS_ENCODERS | LOSSY_ENCODERS)[syntax](pixels, bits)
 
 
@@ -47,7 +58,7 @@ def test_a_jpeg_2000_codestream_that_is_signed_itself_gives_the_same_picture() -
 def test_lossy_syntaxes_stay_close(syntax: str) -> None:
     bits = BASELINE_BITS.get(syntax, 12)
     pixels = picture(rows=200, columns=300, bits=bits)
-    window = {"WindowCenter": 1 << (bits - 1), "WindowWidth": 1 << bits}
+    window: dict[str, Any] = {"WindowCenter": 1 << (bits - 1), "WindowWidth": 1 << bits}
     lossy = read_display(dicom_file(pixels, syntax, bits=bits, **window)).pixels.astype(int)
     assert np.abs(lossy - read_display(dicom_file(pixels, bits=bits, **window)).pixels).mean() < 1.0
 
@@ -162,7 +173,7 @@ def test_native_ybr_gives_its_luma() -> None:
 
 def test_palette_colour_goes_through_its_tables() -> None:
     ramp = np.arange(256, dtype="<u2") * 257
-    tables = {f"{c}PaletteColorLookupTableDescriptor": [256, 0, 16] for c in ("Red", "Green", "Blue")}
+    tables: dict[str, Any] = {f"{c}PaletteColorLookupTableDescriptor": [256, 0, 16] for c in ("Red", "Green", "Blue")}
     tables |= {f"{c}PaletteColorLookupTableData": ramp[::-1].tobytes() for c in ("Red", "Green", "Blue")}
     data = dicom_file(picture(bits=8), PhotometricInterpretation="PALETTE COLOR", **tables)
     assert np.array_equal(read_display(data).pixels, 255 - picture(bits=8))
@@ -171,7 +182,7 @@ def test_palette_colour_goes_through_its_tables() -> None:
 def test_one_bit_pixels() -> None:
     bits = picture(bits=8) > 127
     packed = np.packbits(bits, bitorder="little").tobytes()
-    elements = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    elements: dict[str, Any] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
     data = dicom_file(bits.astype(np.uint8), pixel_data=packed, **elements)
     assert np.array_equal(read_display(data).pixels, bits * np.uint8(255))
 
@@ -188,7 +199,7 @@ def test_one_bit_pixels() -> None:
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_pixels_of_no_radiograph_keep_their_study_and_say_why(elements: dict[str, object], word: str) -> None:
+def test_pixels_of_no_radiograph_keep_their_study_and_say_why(elements: dict[str, Any], word: str) -> None:
     wide = np.zeros((4, 48, 64), np.uint16)  # enough bytes for whatever the header claims
     data = dicom_file(picture(), bits=12, pixel_data=wide.tobytes(), **elements)
     assert read_instance(data).study_uid == phantoms.STUDY_UID

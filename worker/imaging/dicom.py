@@ -90,14 +90,19 @@ def _end(part10: Part10, pixel: ImagePixel, header: Header) -> str | None:
         return None  # all pixels are there; only padding is not
     if part10.ends_early is not None:
         return part10.ends_early
-    if part10.pixel_tag is None and (pixel.rows or header.has("BitsAllocated") or _is_image_class(header)):
+    if part10.pixel_tag is not None:
+        return None
+    if not len(part10.dataset):
+        return "the file ends before its data set begins"
+    is_image = _is_image_class(header, "SOPClassUID") or _is_image_class(Header(part10.meta), "MediaStorageSOPClassUID")
+    if is_image or pixel.rows or header.has("BitsAllocated"):
         return "the file ends before its pixel data begin"
     return None
 
 
-def _is_image_class(header: Header) -> bool:
+def _is_image_class(header: Header, keyword: str) -> bool:
     """By its SOP Class the object is an image (PS3.4 B.5), so its pixel data must come."""
-    uid = header.value("SOPClassUID")
+    uid = header.value(keyword)
     return uid is not None and "Image Storage" in str(getattr(uid, "name", ""))
 
 

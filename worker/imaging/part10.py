@@ -53,7 +53,9 @@ class Part10:
     """One opened DICOM object. `ends_early` says where a file stops before its content does."""
 
     meta: Dataset = field(repr=False)  #: group 0002
-    dataset: Dataset = field(repr=False)  #: (no repr: it names the patient) everything before the pixel data; values are parsed when asked for
+    dataset: Dataset = field(
+        repr=False
+    )  #: (no repr: it names the patient) everything before the pixel data; values are parsed when asked for
     transfer_syntax_uid: str  #: declared, or as found where the file declares none
     is_little_endian: bool
     is_forced: bool  #: neither preamble nor `DICM`
@@ -165,15 +167,16 @@ def _value_end(data: bytes, element: Element, is_implicit: bool, endian: str, de
     if depth > _MAX_DEPTH:
         raise MissingElement(f"sequences are nested deeper than {_MAX_DEPTH} levels: the header is malformed")
     is_implicit = is_implicit or element.vr in (None, b"UN")  # PS3.5 6.2.2 note 2
-    at = element.start
+    at, items = element.start, 0
     while True:
-        if at == len(data) and element.tag == PIXEL_DATA and at > element.start:
-            return at  # some writers leave out the last delimiter; every fragment is there
+        if at == len(data) and element.tag == PIXEL_DATA and items > 1:
+            return at  # some writers leave out the last delimiter; offset table and fragments are there
         item = _element(data, at, True, endian)
         if item.tag == _SEQUENCE_END:
             return item.start
         if item.tag != _ITEM:
             raise MissingElement(f"element {element.tag:08X} holds something that is no item: the header is malformed")
+        items += 1
         at = item.start + item.length if item.length != _UNDEFINED else item.start
         if at > len(data):
             raise Truncated(f"an item of element {element.tag:08X} reaches beyond the end of the file")

@@ -1,0 +1,95 @@
+"""The overlay as a radiologist gets it."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.phantoms import Pixels, picture
+from worker.heatmap import LONG_SIDE_PX, overlay
+from worker.imaging.preprocess import Fit, Placement, Preprocessing, apply
+
+
+def drawn(display: Pixels, heat: Pixels, placement: Placement, **numbers: float) -> Pixels:
+    """The PNG, decoded: BGR."""
+    return np.asarray(
+        cv2.imdecode(np.frombuffer(overlay(display, heat, placement, **numbers), np.uint8), cv2.IMREAD_COLOR)
+    )
+
+
+def placed(display: Pixels, fit: Fit = Fit.STRETCH) -> Placement:
+    return apply(display, Preprocessing(fit=fit))[1]
+
+
+def no_heat() -> Pixels:
+    return np.zeros((7, 7), np.float32)
+
+
+@pytest.mark.parametrize("shape", [(1000, 1400), (1400, 1000), (224, 224), (3056, 2544), (500, 768)])
+def test_the_canvas_has_the_original_aspect_and_768_px(shape: tuple[int, int]) -> None:
+    display = picture(*shape, bits=8)
+    canvas = drawn(display, no_heat(), placed(display), probability=0.5, threshold=0.4)
+    assert max(canvas.shape[:2]) == LONG_SIDE_PX
+    assert canvas.shape[1] / canvas.shape[0] == pytest.approx(shape[1] / shape[0], rel=0.005)
+
+
+@pytest.mark.parametrize("shape", [(60, 2000), (2000, 60), (1, 1)])
+def test_extreme_shapes_still_have_room_for_their_legend(shape: tuple[int, int]) -> None:
+    display = np.full(shape, 200, np.uint8)
+    canvas = drawn(display, no_heat(), placed(display), probability=0.93, threshold=0.41)
+    assert max(canvas.shape[:2]) == LONG_SIDE_PX
+    assert min(canvas.shape[:2]) >= 320
+    assert (canvas == 200).all(axis=2).any()  # the picture is there
+
+
+def test_without_heat_the_radiograph_is_untouched() -> None:
+    display = picture(900, 700, bits=8)
+    canvas = drawn(display, no_heat(), placed(display))
+    picture_rows = canvas[: LONG_SIDE_PX - 40]
+    assert (picture_rows[..., 0] == picture_rows[..., 1]).all()
+    assert (picture_rows[..., 1] == picture_rows[..., 2]).all()
+    assert picture_rows.std() > 30
+
+
+def test_heat_lies_where_it_belongs_and_grows_with_its_value() -> None:
+    display = np.full((768, 768), 100, np.uint8)
+    heat = no_heat()
+    heat[1, 1], heat[5, 5] = 1.0, 0.5
+    canvas = drawn(display, heat, placed(display)).astype(int)
+    change = np.abs(canvas[:-40] - 100).max(axis=2)
+    scale = (768 - 28) / 768
+    strong, weak = (round((cell + 0.5) / 7 * 768 * scale) for cell in (1, 5))
+    assert change[strong, strong + 14] > change[weak, weak + 14] > 10
+    assert change[weak, strong] == change[strong, weak] == 0
+
+
+def test_a_padded_grid_is_brought_back_onto_the_original() -> None:
+    display = np.full((400, 800), 100, np.uint8)
+    heat = no_heat()
+    heat[3, 3] = 1.0  # the centre of the padded grid is the centre of the radiograph
+    canvas = drawn(display, heat, placed(display, Fit.PAD)).astype(int)
+    rows, columns = np.nonzero(np.ptp(canvas[:-30], axis=2) > 60)
+    assert columns.mean() == pytest.approx(384, abs=6)
+    assert rows.mean() == pytest.approx((384 - 28) / 2, abs=6)
+
+
+def test_the_radiograph_stays_readable_under_the_strongest_heat() -> None:
+    stripes = np.zeros((768, 768), np.uint8)
+    stripes[:, ::16] = stripes[:, 1::16] = stripes[:, 2::16] = stripes[:, 3::16] = 255
+    canvas = drawn(stripes, np.ones((7, 7), np.float32), placed(stripes)).astype(int)
+    assert np.ptp(canvas[300, 60:700].mean(axis=1)) > 80
+
+
+def test_values_that_are_no_numbers_are_no_heat() -> None:
+    display = np.full((300, 300), 100, np.uint8)
+    heat = np.full((7, 7), np.nan, np.float32)
+    assert np.array_equal(drawn(display, heat, placed(display)), drawn(display, no_heat(), placed(display)))
+
+
+def test_the_legend_tells_the_numbers() -> None:
+    display = np.zeros((768, 768), np.uint8)
+    placement = placed(display)
+    high = drawn(display, no_heat(), placement, probability=0.93, threshold=0.41)
+    low = drawn(display, no_heat(), placement, probability=0.12, threshold=0.41)
+    assert np.array_equal(high[:700], low[:700])
+    assert not np.array_equal(high[-40:], low[-40:])
+    assert np.ptp(high[-40:].astype(int), axis=2).max() > 60  # the colour bar

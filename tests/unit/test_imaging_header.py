@@ -1,0 +1,256 @@
+"""What the header pass says of a file: identity, age, view, and whether the file is all there."""
+
+import contextlib
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from tests import phantoms
+from tests.phantoms import LOSSLESS, NATIVE, dicom_file, picture
+from worker.errors import MissingElement, NotAnImage, Rejected, TooLarge, Truncated, UnsupportedPixels
+from worker.imaging.instance import Container, Instance
+from worker.imaging.reading import Limits, read_display, read_instance
+
+
+def read(**elements: Any) -> Instance:
+    return read_instance(dicom_file(picture(), bits=12, **elements))
+
+
+def coded(meaning: str) -> list[Dataset]:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "399348003", "SCT", meaning
+    return [item]
+
+
+def test_the_header_becomes_an_instance() -> None:
+    instance = read(StationName="ROOM1", DeviceSerialNumber="77", IssuerOfPatientID="HOSP")
+    assert instance == Instance(
+        container=Container.DICOM,
+        study_uid=phantoms.STUDY_UID,
+        series_uid=phantoms.SERIES_UID,
+        sop_instance_uid=phantoms.SOP_INSTANCE_UID,
+        rows=48,
+        columns=64,
+        sop_class_uid=phantoms.DX_FOR_PRESENTATION,
+        transfer_syntax_uid=phantoms.EXPLICIT_LITTLE,
+        modality="DX",
+        body_part="CHEST",
+        view="PA",
+        photometric_interpretation="MONOCHROME2",
+        presentation_intent_type="FOR PRESENTATION",
+        age_years=4.0,
+        patient_id="P-1",
+        issuer_of_patient_id="HOSP",
+        accession_number="A-1",
+        study_date="20240305",
+        study_time="101500",
+        manufacturer="Phantom Works",
+        station_name="ROOM1",
+        device_serial_number="77",
+    )
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_every_syntax_gives_the_same_header(syntax: str) -> None:
+    instance = read_instance(dicom_file(picture(), syntax, bits=12))
+    assert (instance.study_uid, instance.rows, instance.age_years) == (phantoms.STUDY_UID, 48, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [("004Y", 4.0), ("018M", 1.5), ("052W", 52 * 7 / 365.25), ("010D", 10 / 365.25), ("4y", 4.0), ("000Y", 0.0)],
+)
+def test_ages_in_every_unit(age: str, years: float) -> None:
+    assert read(PatientAge=age).age_years == pytest.approx(years)
+
+
+@pytest.mark.parametrize("age", ["81", "Y", "4 years", "-04Y", "1234Y", "04.5Y"])
+def test_an_age_without_sense_is_unknown_and_noted(age: str) -> None:
+    instance = read(PatientAge=age)
+    assert instance.age_years is None
+    assert "age=malformed" in instance.notes
+
+
+@pytest.mark.parametrize(
+    ("birth", "completed"), [("20200305", 4), ("20200306", 3), ("20200229", 4), ("20240305", 0), ("20230305", 1)]
+)
+def test_without_an_age_the_birth_date_tells(birth: str, completed: int) -> None:
+    age = read(PatientAge="", PatientBirthDate=birth).age_years
+    assert age is not None
+    assert int(age) == completed
+
+
+@given(st.dates(date(1920, 1, 1), date(2024, 3, 5)), st.integers(0, 40000))
+def test_completed_years_are_those_of_the_calendar(birth: date, days: int) -> None:
+    study = birth + timedelta(days=days)
+    age = read(PatientAge="", PatientBirthDate=f"{birth:%Y%m%d}", StudyDate=f"{study:%Y%m%d}").age_years
+    assert age is not None
+    assert int(age) == study.year - birth.year - ((study.month, study.day) < (birth.month, birth.day))
+
+
+def test_a_birth_after_the_study_is_noted() -> None:
+    instance = read(PatientAge="", PatientBirthDate="20990101")
+    assert instance.age_years is None
+    assert "birth_date=malformed" in instance.notes
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "field", "note"),
+    [
+        ("StudyDate", "20241399", "study_date", "study_date=malformed"),
+        ("StudyDate", "yesterday", "study_date", "study_date=malformed"),
+        ("StudyTime", "99", "study_time", "study_time=malformed"),
+        ("StudyDate", "", "study_date", None),
+        ("Modality", "", "modality", None),
+        ("BodyPartExamined", "   ", "body_part", None),
+    ],
+)
+def test_malformed_and_empty_values_are_unknown(keyword: str, value: str, field: str, note: str | None) -> None:
+    instance = read(**{keyword: value})
+    assert getattr(instance, field) is None
+    assert instance.notes == (() if note is None else (note,))
+
+
+def test_old_dates_with_dots_are_understood() -> None:
+    assert read(StudyDate="2024.03.05").study_date == "20240305"
+
+
+def test_view_and_body_part_fall_back_to_their_codes() -> None:
+    instance = read(
+        without=("ViewPosition", "BodyPartExamined"),
+        ViewCodeSequence=coded("postero-anterior"),
+        AnatomicRegionSequence=coded("Chest"),
+    )
+    assert (instance.view, instance.body_part) == ("postero-anterior", "Chest")
+
+
+def test_control_characters_never_leave_the_header() -> None:
+    instance = read(AccessionNumber="A\x1b[31m1\n", PatientID="P" * 200)
+    assert instance.accession_number == "A[31m1"
+    assert instance.patient_id == "P" * 64
+    assert set(instance.notes) == {"accession_number=malformed", "patient_id=malformed"}
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("value", ["", "1." * 40, "1.2\n3"])
+def test_without_a_usable_uid_it_cannot_be_filed(keyword: str, value: str) -> None:
+    with pytest.raises(MissingElement, match=keyword):
+        read(**{keyword: value})
+
+
+def test_uids_are_kept_as_they_are_for_they_are_only_text() -> None:
+    assert read(StudyInstanceUID="../../etc/passwd").study_uid == "../../etc/passwd"
+
+
+def test_a_dicom_report_is_an_instance_without_an_image() -> None:
+    data = dicom_file(None, Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+    instance = read_instance(data)
+    assert (instance.modality, instance.rows, instance.columns) == ("SR", 0, 0)
+    with pytest.raises(UnsupportedPixels, match="not an image"):
+        read_display(data)
+
+
+def test_a_media_directory_is_no_image() -> None:
+    with pytest.raises(NotAnImage, match="DICOMDIR"):
+        read_instance(dicom_file(None, SOPClassUID="1.2.840.10008.1.3.10"))
+
+
+def test_a_multiframe_object_keeps_its_study() -> None:
+    assert read(NumberOfFrames=10, pixel_data=picture().tobytes() * 10).number_of_frames == 10
+
+
+@pytest.mark.parametrize(
+    ("syntax", "meta"), [(s, True) for s in NATIVE] + [(s, False) for s in NATIVE if s != phantoms.DEFLATED]
+)
+def test_without_preamble_it_is_read_by_its_first_element(syntax: str, meta: bool) -> None:
+    data = dicom_file(picture(), syntax, bits=12, preamble=False, meta=meta)
+    whole = dicom_file(picture(), syntax, bits=12)
+    assert read_instance(data) == read_instance(whole)
+    assert np.array_equal(read_display(data).pixels, read_display(whole).pixels)
+
+
+@pytest.mark.parametrize("without", ["StudyInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+def test_without_preamble_and_identity_it_is_nothing(without: str) -> None:
+    with pytest.raises(NotAnImage):
+        read_instance(dicom_file(picture(), bits=12, meta=False, preamble=False, without=(without,)))
+
+
+@pytest.mark.parametrize(
+    "data", [b"<!DOCTYPE html><html>" + b" " * 300, b"GIF89a" + b"x" * 200, b"II*\0" + b"x" * 200, b"BM" + b"x" * 200]
+)
+def test_other_files_are_no_images(data: bytes) -> None:
+    with pytest.raises(NotAnImage, match="DICOM nor PNG or JPEG"):
+        read_instance(data)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(5000), bytes(128), b"\x89PN", b"\xff"])
+def test_a_file_that_may_still_grow_into_one_is_truncated(data: bytes) -> None:
+    with pytest.raises(Truncated):
+        read_instance(data)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_a_file_cut_anywhere_is_truncated(syntax: str) -> None:
+    data = dicom_file(picture(12, 16), syntax, bits=12)
+    header = data.index(phantoms.STUDY_UID.encode()) if syntax != phantoms.DEFLATED else len(data)
+    with_study = 0
+    for length in range(132, len(data) - 8):
+        with pytest.raises(Truncated) as caught:
+            read_instance(data[:length])
+        if caught.value.instance is not None:
+            assert isinstance(caught.value.instance, Instance)
+            assert caught.value.instance.study_uid == phantoms.STUDY_UID
+            with_study += 1
+    if syntax != phantoms.DEFLATED:
+        assert with_study > (len(data) - header) * 0.3
+
+
+def test_trailing_bytes_after_the_pixels_are_tolerated() -> None:
+    data = dicom_file(picture(), bits=12)
+    for tail in (b"\0", b"\0" * 500, b"junk after the end of the object"):
+        assert read_instance(data + tail) == read_instance(data)
+        assert np.array_equal(read_display(data + tail).pixels, read_display(data).pixels)
+
+
+def test_a_missing_pad_byte_is_tolerated() -> None:
+    odd = picture(rows=9, columns=9, bits=8)
+    data = dicom_file(odd, bits=8)
+    assert np.array_equal(read_display(data[:-1]).pixels, read_display(data).pixels)
+
+
+def test_too_large_is_said_before_anything_is_allocated() -> None:
+    with pytest.raises(TooLarge, match="max_pixel_bytes"):
+        read(Rows=60000, Columns=60000)
+    with pytest.raises(TooLarge):
+        read_instance(dicom_file(picture(), bits=12), Limits(max_pixel_bytes=1000))
+
+
+def test_a_deflated_bomb_is_too_large() -> None:
+    limits = Limits(max_pixel_bytes=1 << 20, max_header_bytes=1 << 16)
+    bomb = dicom_file(np.zeros((2000, 2000), np.uint16), phantoms.DEFLATED)
+    assert len(bomb) < 1 << 16
+    with pytest.raises(TooLarge, match="deflated"):
+        read_instance(bomb, limits)
+
+
+def test_sequences_nested_without_end_are_refused() -> None:
+    nested = (b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff") * 5000
+    with pytest.raises(MissingElement, match="nested"):
+        read_instance(dicom_file(None) + nested)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_files_are_read_or_rejected_never_a_crash(data: st.DataObject) -> None:
+    syntax = data.draw(st.sampled_from(LOSSLESS))
+    broken = bytearray(dicom_file(picture(12, 16), syntax, bits=12, ViewCodeSequence=coded("frontal")))
+    for _ in range(data.draw(st.integers(1, 12))):
+        broken[data.draw(st.integers(132, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    for reading in (read_instance, read_display):
+        with contextlib.suppress(Rejected):  # anything else is a bug, and fails here
+            reading(bytes(broken))

@@ -1,0 +1,226 @@
+"""PNG and JPEG files: what a viewer would show, in grey, upright."""
+
+import struct
+import zlib
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+
+from tests.phantoms import Pixels, dicom_file, picture
+from worker.errors import NotAnImage, TooLarge, Truncated, Undecodable, UnsupportedPixels
+from worker.imaging.instance import Container
+from worker.imaging.reading import Limits, read_display, read_instance, stored_digest
+
+GREY = picture(rows=40, columns=60, bits=8)
+
+
+def png(pixels: Pixels) -> bytes:
+    return bytes(cv2.imencode(".png", pixels)[1])
+
+
+def jpeg(pixels: Pixels, *options: int) -> bytes:
+    return bytes(cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, 100, *options))[1])
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def exif(orientation: int, order: str = "<") -> bytes:
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+def with_exif(data: bytes, block: bytes) -> bytes:
+    body = b"Exif\0\0" + block
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def test_8_bit_png_is_shown_as_it_is() -> None:
+    data = png(GREY)
+    assert np.array_equal(read_display(data).pixels, GREY)
+    assert read_display(data).notes == ()
+    instance = read_instance(data)
+    assert (instance.container, instance.rows, instance.columns) == (Container.RASTER, 40, 60)
+    assert (instance.modality, instance.patient_id, instance.transfer_syntax_uid) == (None, None, None)
+
+
+def test_8_bit_jpeg_is_shown_as_it_is() -> None:
+    assert np.abs(read_display(jpeg(GREY)).pixels.astype(int) - GREY).mean() < 1.0
+
+
+def test_a_16_bit_png_is_spread_between_its_smallest_and_largest_value() -> None:
+    shown = read_display(png(np.array([[1000, 2000, 3000]], np.uint16)))
+    assert shown.pixels.tolist() == [[0, 128, 255]]
+    assert shown.notes == ("voi=none",)
+
+
+def test_a_png_and_a_dicom_of_the_same_pixels_agree() -> None:
+    full: dict[str, Any] = {"WindowCenter": 128, "WindowWidth": 256}
+    assert np.array_equal(read_display(png(GREY)).pixels, read_display(dicom_file(GREY, **full)).pixels)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_colour_becomes_luma_and_is_noted(depth: Any) -> None:
+    top = np.iinfo(depth).max
+    bgr = np.zeros((2, 3, 3), depth)
+    bgr[:, 0, 2] = bgr[:, 1, 1] = bgr[:, 2, 0] = top  # red, green, blue
+    shown = read_display(png(bgr))
+    expected = [76, 150, 29] if depth is np.uint8 else [round(255 * (v - 29) / (150 - 29)) for v in (76.2, 149.7, 29.1)]
+    assert np.abs(shown.pixels[0].astype(int) - expected).max() <= 1
+    assert "colour=grey" in shown.notes
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_transparency_lies_on_black(depth: Any) -> None:
+    top = int(np.iinfo(depth).max)
+    bgra = np.full((2, 3, 4), top, depth)
+    bgra[:, 1, 3], bgra[:, 2, 3] = top // 2, 0
+    shown = read_display(png(bgra))
+    assert np.abs(shown.pixels[0].astype(int) - [255, 127, 0]).max() <= 1
+    assert "alpha=on_black" in shown.notes
+
+
+def test_grey_with_alpha() -> None:
+    grey_alpha = np.dstack([GREY, np.full_like(GREY, 255)])
+    shown = read_display(bytes(imagecodecs.png_encode(grey_alpha)))
+    assert np.array_equal(shown.pixels, GREY)
+    assert shown.notes == ("alpha=on_black",)
+
+
+def test_palette_png() -> None:
+    header = struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0)
+    palette = bytes([0, 0, 0, 90, 90, 90, 255, 255, 255])
+    body = chunk(b"IHDR", header) + chunk(b"PLTE", palette) + chunk(b"IDAT", zlib.compress(b"\0\2\1\0"))
+    data = b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+    assert read_display(data).pixels.tolist() == [[255, 90, 0]]
+
+
+def test_one_bit_png() -> None:
+    header = struct.pack(">IIBBBBB", 3, 1, 1, 0, 0, 0, 0)
+    data = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\xa0")) + chunk(b"IEND", b"")
+    )
+    assert read_display(data).pixels.tolist() == [[255, 0, 255]]
+
+
+def test_cmyk_jpeg_is_read_as_a_picture_not_as_its_negative() -> None:
+    inked = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])  # Adobe stores CMYK inverted
+    data = bytes(imagecodecs.jpeg_encode(inked, level=100, colorspace="CMYK", outcolorspace="CMYK"))
+    assert np.abs(read_display(data).pixels.astype(int) - GREY).mean() < 3
+
+
+@pytest.mark.parametrize("options", [(cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)])
+def test_progressive_jpeg_and_restart_markers(options: tuple[int, int]) -> None:
+    assert np.abs(read_display(jpeg(GREY, *options)).pixels.astype(int) - GREY).mean() < 1.0
+
+
+def test_12_bit_jpeg_keeps_its_depth() -> None:
+    deep = picture(rows=40, columns=60, bits=12)
+    shown = read_display(bytes(imagecodecs.jpeg_encode(deep, level=98, bitspersample=12)))
+    assert np.abs(shown.pixels.astype(int) - np.rint(deep / 4095 * 255)).mean() < 1.0
+    assert shown.notes == ("voi=none",)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_obeyed_as_viewers_do(orientation: int, order: str) -> None:
+    data = with_exif(jpeg(GREY), exif(orientation, order))
+    as_viewers: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    shown, instance = read_display(data), read_instance(data)
+    assert np.array_equal(shown.pixels, as_viewers)
+    assert (instance.rows, instance.columns) == shown.pixels.shape
+    assert shown.notes == (() if orientation == 1 else (f"exif_orientation={orientation}",))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 4711])
+def test_an_orientation_without_sense_is_none(orientation: int) -> None:
+    assert read_display(with_exif(jpeg(GREY), exif(orientation))).pixels.shape == GREY.shape
+
+
+def test_an_exif_block_of_garbage_does_not_matter() -> None:
+    assert read_display(with_exif(jpeg(GREY), b"II*\0\xff\xff\xff\xff")).pixels.shape == GREY.shape
+
+
+@pytest.mark.parametrize("make", [png, jpeg])
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.7, 0.99])
+def test_a_cut_file_is_truncated(make: Any, keep: float) -> None:
+    data = make(picture(rows=200, columns=200, bits=8))
+    for reading in (read_instance, read_display):
+        with pytest.raises(Truncated):
+            reading(data[: int(len(data) * keep)])
+
+
+def test_a_cut_jpeg_with_a_thumbnail_is_truncated_although_the_thumbnail_ends() -> None:
+    data = with_exif(jpeg(GREY), exif(1) + jpeg(GREY[:8, :8]))
+    assert read_display(data).pixels.shape == GREY.shape
+    with pytest.raises(Truncated):
+        read_instance(data[:-2])
+
+
+def test_a_jpeg_whose_middle_is_gone_is_no_picture() -> None:
+    data = jpeg(np.random.default_rng(3).integers(0, 256, (200, 200)).astype(np.uint8))
+    with pytest.raises(Undecodable):
+        read_display(data[: len(data) // 2] + b"\xff\xd9")
+
+
+def test_a_damaged_png_is_no_picture() -> None:
+    data = bytearray(png(picture(rows=200, columns=200, bits=8)))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(Undecodable):
+        read_display(bytes(data))
+
+
+@pytest.mark.parametrize("make", [png, jpeg])
+def test_trailing_bytes_are_tolerated(make: Any) -> None:
+    data = make(GREY)
+    assert np.array_equal(read_display(data + b"\0trailing\xff\xd8").pixels, read_display(data).pixels)
+
+
+def test_size_is_held_against_the_limit_before_decoding() -> None:
+    huge = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 16, 6, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + huge + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    for reading in (read_instance, read_display):
+        with pytest.raises(TooLarge):
+            reading(data)
+    with pytest.raises(TooLarge):
+        read_instance(jpeg(GREY), Limits(max_pixel_bytes=100))
+
+
+def test_an_animated_png_is_no_radiograph() -> None:
+    data = png(GREY)
+    animated = data[:33] + chunk(b"acTL", struct.pack(">II", 2, 0)) + data[33:]
+    with pytest.raises(NotAnImage, match="animated"):
+        read_instance(animated)
+
+
+def test_a_bare_jpeg_ls_file_says_what_to_send_instead() -> None:
+    with pytest.raises(UnsupportedPixels, match="send"):
+        read_instance(bytes(imagecodecs.jpegls_encode(GREY)))
+
+
+def test_uids_follow_from_the_bytes_alone() -> None:
+    """Stored in databases: a change here makes every raster a new study."""
+    first, again, other = read_instance(png(GREY)), read_instance(png(GREY)), read_instance(png(GREY + 1))
+    assert first == again
+    uids = {first.study_uid, first.series_uid, first.sop_instance_uid, other.study_uid}
+    assert len(uids) == 4
+    assert all(uid.startswith("2.25.") and len(uid) <= 64 for uid in uids)
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    fixed = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", b"x\x01\x01\x02\x00\xfd\xff\x00\x07\x00\t\x00\x08")
+    )
+    assert read_instance(fixed + chunk(b"IEND", b"")).study_uid == "2.25.224671288833948012906625591918492456710"
+
+
+def test_the_digest_is_of_the_pixels() -> None:
+    other_bytes = bytes(cv2.imencode(".png", GREY, (cv2.IMWRITE_PNG_COMPRESSION, 0))[1])
+    assert other_bytes != png(GREY)
+    assert stored_digest(other_bytes) == stored_digest(png(GREY))
+    assert stored_digest(png(GREY)) == stored_digest(dicom_file(GREY))
+    assert stored_digest(png(255 - GREY)) != stored_digest(png(GREY))
