@@ -52,6 +52,7 @@ app.conf.update(
     broker_transport_options={
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "queue_order_strategy": "priority",  # the default, round robin, lets a backlog delay STAT
+        "socket_connect_timeout": 5,  # a host that swallows packets would hang the sweep
     },
     worker_cancel_long_running_tasks_on_connection_loss=False,  # their claims hold; the ledger drops what comes twice
     worker_enable_remote_control=False,  # nothing here uses it, and it is a door

@@ -52,13 +52,12 @@ def _database(settings: Settings) -> str:
 def _broker(settings: Settings) -> str:
     if settings.is_embedded:
         return f"private Redis, started when needed ({home.redis_server().name})"
-    import redis
+    from worker.app import is_queue_empty
 
     try:
-        redis.Redis.from_url(settings.broker_url, socket_connect_timeout=3).ping()
-    except (redis.RedisError, ValueError) as error:
-        raise BrokerUnavailable(f"does not answer ({error}): start it or correct SCREENING_BROKER") from error
-    return "Redis answers"
+        return "Redis answers, " + ("its queue is empty" if is_queue_empty() else "its queue holds messages")
+    except BrokerUnavailable as error:
+        raise BrokerUnavailable(f"{error.message}: start it, or correct SCREENING_BROKER") from error
 
 
 def _model(settings: Settings) -> str:

@@ -53,9 +53,13 @@ class ScreeningError(Exception):
 
 
 class Rejected(ScreeningError):
-    """This input will never work, however often it is tried."""
+    """This input will never work, however often it is tried.
+
+    `instance` holds the header's Instance when the header named a study all the same: the study can then show it.
+    """
 
     code = "rejected"
+    instance: object | None = None
 
 
 class NotAnImage(Rejected):

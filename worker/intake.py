@@ -116,7 +116,7 @@ class Intake:
             ledger.wait(self.database, [file], now)
             return Booked(FileState.WAITING, None, error.message)
         left_at = self._keep(file, content) if content is not None else file.path
-        header = error.instance if isinstance(error, Truncated) else None
+        header = error.instance
         if isinstance(header, Instance) and digest is not None:
             receipt = Receipt(
                 file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True

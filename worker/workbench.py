@@ -64,7 +64,7 @@ class Workbench:
             content = fetch(self.store, received.digest, received.left_at)
             header = read_instance(content, limits)
         except Rejected as error:
-            header = getattr(error, "instance", None) or _nameless(received)
+            header = error.instance if isinstance(error.instance, Instance) else _nameless(received)
             return ImageOutcome(header, eligible(header), unreadable=received.unreadable or error.code), None
         eligibility = eligible(header)
         if eligibility.exclusion is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.errors import MissingElement, NotAnImage, Truncated
+from worker.errors import MissingElement, NotAnImage, TooLarge, Truncated
 from worker.imaging.display import Display, display_values, full_range
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
@@ -77,7 +77,11 @@ def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, Im
         raise Truncated(ends_early) from error
     if ends_early is not None:
         raise Truncated(ends_early, instance)
-    limits.admit(pixel.rows, pixel.columns, pixel.samples, pixel.frames, pixel.bits_allocated)
+    try:
+        limits.admit(pixel.rows, pixel.columns, pixel.samples, pixel.frames, pixel.bits_allocated)
+    except TooLarge as error:
+        error.instance = instance
+        raise
     return instance, pixel
 
 
@@ -85,7 +89,7 @@ def _end(part10: Part10, pixel: ImagePixel, header: Header) -> str | None:
     """Where the object ends before its content does, None when it is complete."""
     if part10.missing_bytes:
         needed = pixel.frame_bytes * pixel.frames
-        if part10.is_encapsulated or len(part10.pixel_data) < needed or needed == 0:
+        if part10.is_encapsulated or part10.pixel_span[1] - part10.pixel_span[0] < needed or needed == 0:
             return f"the file ends {part10.missing_bytes:,} bytes before its pixel data do"
         return None  # all pixels are there; only padding is not
     if part10.ends_early is not None:

@@ -60,10 +60,17 @@ class Part10:
     is_little_endian: bool
     is_forced: bool  #: neither preamble nor `DICM`
     pixel_tag: int | None = None
-    pixel_data: bytes = field(default=b"", repr=False)
+    data: bytes = field(default=b"", repr=False)  #: inflated where it was deflated
+    pixel_span: tuple[int, int] = (0, 0)  #: where the pixel data's value lies in `data`
     is_encapsulated: bool = False  #: the pixel data are items, whatever the transfer syntax says
     missing_bytes: int = 0  #: of the pixel data's declared length
     ends_early: str | None = None
+
+    @property
+    def pixel_data(self) -> bytes:
+        """The value of the pixel data element: a copy, so the header pass does not ask for it."""
+        start, end = self.pixel_span
+        return self.data[start:end]
 
 
 def looks_like_dicom(data: bytes) -> bool:
@@ -125,7 +132,8 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
         is_little_endian=is_little,
         is_forced=is_forced,
         pixel_tag=None if pixel is None else pixel.tag,
-        pixel_data=b"" if pixel is None else data[pixel.start : pixel_end],
+        data=data,
+        pixel_span=(0, 0) if pixel is None else (pixel.start, min(pixel_end, len(data))),
         is_encapsulated=pixel is not None and pixel.length == _UNDEFINED,
         missing_bytes=max(0, pixel_end - len(data)),
         ends_early=ends_early,

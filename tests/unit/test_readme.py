@@ -1,0 +1,35 @@
+"""The README says what the programs do: every verb, every setting's door, every query."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from sqlalchemy import text
+
+from schema.database import Database
+from worker.cli import app
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def verbs(group: click.Group, before: str) -> list[str]:
+    """Every verb of a program, with the groups it stands in."""
+    found = []
+    for name, command in group.commands.items():
+        words = f"{before} {name}"
+        found += verbs(command, words) if isinstance(command, click.Group) else [words]
+    return found
+
+
+@pytest.mark.parametrize("verb", verbs(app, "worker"))
+def test_every_verb_stands_in_the_readme(verb: str) -> None:
+    assert f"`{verb}" in README
+
+
+def test_every_query_of_the_readme_answers(database: Database) -> None:
+    queries = re.findall(r"```sql\n(.*?)```", README, flags=re.DOTALL)
+    assert len(queries) == 4
+    for query in queries:
+        with database.reading() as connection:
+            assert connection.execute(text(query)).all() == []
