@@ -91,13 +91,19 @@ def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
         *("--concurrency", str(settings.processes), "--hostname", f"screening-{os.getpid()}@%h"),
         *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
     ]
-    with child(command, settings.home / "logs" / "worker.log", drain_s=DRAIN_S) as process:
+    environment = {**os.environ, "SCREENING_HOME": str(settings.home)}
+    with child(command, settings.home / "logs" / "worker.log", DRAIN_S, environment) as process:
         yield process
 
 
 @contextmanager
-def child(command: list[str], log: Path, drain_s: float) -> Iterator["subprocess.Popen[bytes]"]:
-    """A child process that cannot outlive us: SIGTERM at the end, SIGKILL when it does not heed it or when we die."""
+def child(
+    command: list[str], log: Path, drain_s: float, environment: dict[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A child process that cannot outlive us: SIGTERM at the end, SIGKILL when it does not heed it or when we die.
+
+    `environment`: in place of ours.
+    """
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -105,6 +111,7 @@ def child(command: list[str], log: Path, drain_s: float) -> Iterator["subprocess
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env=environment,
             start_new_session=True,  # Ctrl-C is for us; we stop it in order
             preexec_fn=die_with_parent,
         )

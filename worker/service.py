@@ -1,6 +1,5 @@
 """The running house: opens the ledger, starts what the embedded default needs, screens a batch, watches."""
 
-import os
 import signal
 import subprocess
 import threading
@@ -87,7 +86,6 @@ def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Ser
             stack.enter_context(home.private_broker(settings))
         worker = None
         if with_worker and not attached:
-            os.environ["SCREENING_HOME"] = str(settings.home)
             worker = stack.enter_context(home.queue_worker(settings))
         yield Serving(settings, intake, worker)
 

@@ -4,18 +4,24 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
+
+#: Settings of a watcher that need not be waited for.
+QUICK = {"SCREENING_FILE_QUIET_S": "0.5", "SCREENING_STUDY_QUIET_S": "0.5", "SCREENING_SCAN_INTERVAL_S": "0.2"}
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 
 
 @dataclass(frozen=True)
 class House:
-    """One state folder, and the program `worker` on it."""
+    """One state folder, and the program `worker` on it. `settings` are further `SCREENING_*` variables."""
 
     home: Path
+    settings: dict[str, str] = field(default_factory=dict)
 
     def run(self, *words: str | Path, code: int = 0) -> str:
         """Run `worker` with these words; its standard output. Fails unless it exits with `code`."""
@@ -34,4 +40,12 @@ class House:
     def environment(self) -> dict[str, str]:
         """Our own environment without anybody's settings, but for the state folder."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
-        return {**plain, "SCREENING_HOME": str(self.home)}
+        return {**plain, "SCREENING_HOME": str(self.home), **self.settings}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Return as soon as `condition` holds; fail when it does not within `seconds`."""
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, "waited in vain"
+        sleep(0.02)

@@ -4,13 +4,12 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.house import QUICK, SAMPLES, House, wait_until
 
 STUDIES = 40
 
@@ -49,14 +48,6 @@ def processes_of(house: House) -> set[int]:
     return found
 
 
-def wait_until(condition: object, seconds: float) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_kill_everything_in_the_middle_and_go_on(tmp_path: Path) -> None:
     house, inbox = House(tmp_path / "home"), inbox_of(tmp_path / "inbox")
     running = subprocess.Popen(
@@ -89,15 +80,10 @@ def test_nothing_outlives_its_owner(tmp_path: Path) -> None:
 
 
 def test_run_screens_what_is_dropped_refuses_a_twin_takes_work_and_drains(tmp_path: Path) -> None:
-    house, inbox = House(tmp_path / "home"), tmp_path / "inbox"
+    house, inbox = House(tmp_path / "home", QUICK), tmp_path / "inbox"
     inbox.mkdir()
-    quick = {
-        "SCREENING_FILE_QUIET_S": "0.5",
-        "SCREENING_STUDY_QUIET_S": "0.5",
-        "SCREENING_SCAN_INTERVAL_S": "0.2",
-    }
     log = (tmp_path / "log").open("wb")
-    running = subprocess.Popen(house.command("run", inbox), env={**house.environment(), **quick}, stderr=log)
+    running = subprocess.Popen(house.command("run", inbox), env=house.environment(), stderr=log)
     try:
         wait_until(lambda: (house.home / "screening.sqlite").exists(), 60)
         (inbox / "dropped.dcm").write_bytes((SAMPLES / "clara_jpegls.dcm").read_bytes())

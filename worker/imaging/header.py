@@ -14,15 +14,16 @@ from typing import Any
 
 from pydicom import config
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 
 #: PS3.5 6.2: the longest of the text values we keep (LO, UI) has 64 characters.
 MAX_TEXT = 64
 
 #: What pydicom raises on values that do not parse.
-_MALFORMED = (
+MALFORMED = (
     ValueError, TypeError, ArithmeticError, LookupError, AttributeError, EOFError, OSError, NotImplementedError,
-    RecursionError, struct.error,
+    RecursionError, struct.error, BytesLengthException,
 )  # fmt: skip
 
 
@@ -63,7 +64,7 @@ class Header:
             return None
         try:
             value = self.dataset[keyword].value
-        except _MALFORMED:
+        except MALFORMED:
             self.malformed(_snake(keyword))
             return None
         return None if value is None or value == "" else value
@@ -89,7 +90,7 @@ class Header:
         values = value if isinstance(value, MultiValue | list) else [value]
         try:
             found = [float(v) for v in values]
-        except _MALFORMED:
+        except MALFORMED:
             found = [math.nan]
         if not all(math.isfinite(v) for v in found):
             self.malformed(_snake(keyword))
@@ -113,7 +114,7 @@ class Header:
             return []
         try:
             found = [Header(item) for item in value if isinstance(item, Dataset)]
-        except _MALFORMED:
+        except MALFORMED:
             self.malformed(_snake(keyword))
             return []
         for item in found:

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from worker.errors import MissingElement, TooLarge, Truncated
+from worker.imaging.header import MALFORMED, Header
 from worker.imaging.limits import Limits
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -100,8 +101,8 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
             at = end
     except Truncated:
         pass  # the body, which starts here, finds the same end
-    meta = read_dataset(BytesIO(data[start:at]), False, True)
-    syntax = str(meta.get("TransferSyntaxUID") or "")
+    meta = _parse(data[start:at], is_implicit=False, is_little_endian=True)
+    syntax = Header(meta).text("TransferSyntaxUID") or ""
     if syntax == DEFLATED_LITTLE:
         data, ends_early = _inflate(data[at:], limits)
         at = 0
@@ -127,7 +128,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
     found = EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
     return Part10(
         meta=meta,
-        dataset=read_dataset(BytesIO(data[at:header_end]), is_implicit, is_little),
+        dataset=_parse(data[at:header_end], is_implicit, is_little),
         transfer_syntax_uid=syntax or (IMPLICIT_LITTLE if is_implicit else found),
         is_little_endian=is_little,
         is_forced=is_forced,
@@ -138,6 +139,13 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
         missing_bytes=max(0, pixel_end - len(data)),
         ends_early=ends_early,
     )
+
+
+def _parse(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:
+    try:
+        return read_dataset(BytesIO(data), is_implicit, is_little_endian)
+    except MALFORMED as error:
+        raise MissingElement(f"the header cannot be parsed ({type(error).__name__}): it is malformed") from error
 
 
 def _elements(data: bytes, at: int, is_implicit: bool, endian: str) -> Iterator[tuple[Element, int]]:

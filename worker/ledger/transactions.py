@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from schema.database import Database
 from worker.errors import DatabaseUnavailable, SchemaOutdated
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-#: What SQLite and PostgreSQL say of a table or column that is not there.
-MISSING = ("no such table", "no such column", "does not exist")
+#: What SQLite says of a table or column that is not there; PostgreSQL has an error of its own for it.
+MISSING = ("no such table", "no such column")
 
 
 @contextmanager
@@ -44,6 +44,9 @@ def reading(database: Database) -> Iterator[Connection]:
 def told(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:
     """The fault in our words; the statement and its parameters (patients!) stay out of the message."""
     cause = str(error.orig).strip().splitlines()[0]
-    if any(phrase in cause for phrase in MISSING):
+    is_missing = (
+        isinstance(error, ProgrammingError) and "does not exist" in cause
+    )  # not: a database that does not exist
+    if is_missing or any(phrase in cause for phrase in MISSING):
         return SchemaOutdated(f"{cause}: run `worker db upgrade`")
     return DatabaseUnavailable(cause)
