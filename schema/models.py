@@ -64,6 +64,7 @@ def by_value(enum: type[StrEnum]) -> Enum:
         values_callable=lambda members: [str(m.value) for m in members],
         native_enum=False,
         create_constraint=False,
+        validate_strings=True,
         length=32,
     )
 
