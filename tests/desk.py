@@ -1,0 +1,158 @@
+"""The ledger's counter as tests use it: studies come in, are offered, claimed and judged, without files or pixels."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import text
+
+from schema.database import Database
+from schema.vocabulary import Priority
+from worker.imaging.instance import Container, Instance
+from worker.imaging.preprocess import Preprocessing
+from worker.ledger import delivery, intake
+from worker.ledger.delivery import Claim, ModelUse
+from worker.ledger.intake import Booked, Incoming, Receipt
+from worker.modelcard import Estimate, ModelCard, OperatingPoint, Population
+from worker.screening import ImageOutcome, Prediction, decide, eligible
+from worker.settings import Settings
+from worker.store import Store
+from worker.worklist import WorklistEntry, entries
+
+STUDY = "1.2.826.0.1.3680043.10.7"
+
+
+@dataclass
+class Clock:
+    """A clock that the test moves by hand."""
+
+    now: datetime = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float = 0.0, hours: float = 0.0) -> datetime:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds, hours=hours)
+        return self.now
+
+
+def card(**changes: Any) -> ModelCard:
+    """A card whose threshold is 0.5 and whose population is everybody, unless `changes` say otherwise."""
+    half = Estimate(0.5, 0.4, 0.6, 100)
+    threshold = changes.pop("threshold", 0.5)
+    plain = ModelCard(
+        name="even",
+        recipe="test",
+        preprocessing=Preprocessing(size=32),
+        operating_point=OperatingPoint(threshold, "fixed", half, half, "0" * 64),
+        temperature=1.0,
+        heat_scale=1.0,
+        heat_method="Grad-CAM",
+        population=Population("everybody"),
+        familiarity_limit=None,
+        metrics={"validation_auc": half},
+        data_digest="1" * 64,
+        versions={"numpy": np.__version__},
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    return replace(plain, **changes)
+
+
+def image(study_uid: str = STUDY, sop_instance_uid: str = f"{STUDY}.1.1", **elements: Any) -> Instance:
+    """The header of a frontal chest radiograph, unless `elements` say otherwise."""
+    plain = {
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1.1",
+        "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+        "modality": "DX",
+        "body_part": "CHEST",
+        "view": "PA",
+        "patient_id": "P-1",
+    }
+    series_uid = elements.pop("series_uid", f"{study_uid}.1"[:64])
+    return Instance(Container.DICOM, study_uid, series_uid, sop_instance_uid, 100, 80, **plain | elements)
+
+
+def digest(content: str) -> str:
+    """The digest of a file that holds these words."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass
+class Desk:
+    """A ledger, and the hands that work at it."""
+
+    database: Database
+    settings: Settings
+    store: Store
+    clock: Clock
+    model: ModelUse = field(default_factory=lambda: ModelUse("a" * 64, card(), "CPUExecutionProvider"))
+
+    def receive(
+        self, study_uid: str = STUDY, sop_instance_uid: str | None = None, content: str = "one", *,
+        path: str | None = None, priority: Priority = Priority.ROUTINE, same_pixels_as: str | None = None,
+        unreadable: str | None = None, is_settled: bool = True, **elements: Any,
+    ) -> Booked:  # fmt: skip
+        """Register a file; its bytes are named by `content` and kept in no store."""
+        header = image(study_uid, sop_instance_uid or f"{study_uid}.1.1"[:64], **elements)
+        file = Incoming(path or f"/inbox/{content}.dcm", len(content), 1, priority)
+        receipt = Receipt(
+            file, header, digest(content), unreadable=unreadable, message="it ends early" if unreadable else "",
+            same_pixels_as=None if same_pixels_as is None else digest(same_pixels_as),
+            left_at=file.path, is_settled=is_settled,
+        )  # fmt: skip
+        return intake.register(self.database, receipt, self.settings, self.clock())
+
+    def offer(self) -> list[str]:
+        """Offer what has settled; returns the UIDs."""
+        return [offer.study_uid for offer in delivery.offer(self.database, self.clock())]
+
+    def claim(self, study_uid: str = STUDY) -> Claim:
+        """Offer and claim a study that can be had."""
+        self.offer()
+        held = delivery.claim(self.database, study_uid, self.settings, self.clock())
+        assert held is not None, f"{study_uid} is not to be had"
+        return held
+
+    def record(self, held: Claim, *probabilities: float, headers: Sequence[Instance] = ()) -> bool:
+        """Judge a claimed study: one probability for each of its images (the last repeats), and record it."""
+        outcomes = []
+        for i, received in enumerate(held.received):
+            header = headers[i] if i < len(headers) else image(held.study_uid)
+            eligibility = eligible(header)
+            if received.unreadable or eligibility.exclusion:
+                outcomes.append(ImageOutcome(header, eligibility, unreadable=received.unreadable))
+                continue
+            probability = probabilities[min(i, len(probabilities) - 1)]
+            prediction = Prediction(probability, np.full((2, 3), 0.5, np.float32), 1.5)
+            outcomes.append(ImageOutcome(header, eligibility, prediction))
+        overlays = [digest(f"overlay {i}") if o.prediction else None for i, o in enumerate(outcomes)]
+        judged = decide(outcomes, self.model.card)
+        return delivery.record(self.database, held, judged, outcomes, overlays, self.model, self.clock())
+
+    def screen(self, study_uid: str = STUDY, *probabilities: float, headers: Sequence[Instance] = ()) -> Claim:
+        """Offer, claim and record a study; returns the claim that did it."""
+        held = self.claim(study_uid)
+        assert self.record(held, *(probabilities or (0.1,)), headers=headers)
+        return held
+
+    def study(self, study_uid: str = STUDY) -> Any:
+        """The row of a study, as SQL gives it."""
+        with self.database.reading() as connection:
+            return connection.execute(text("SELECT * FROM study WHERE study_uid = :uid"), {"uid": study_uid}).one()
+
+    def count(self, table: str) -> int:
+        """How many rows a table holds."""
+        with self.database.reading() as connection:
+            return int(connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one())
+
+    def worklist(self) -> list[WorklistEntry]:
+        """What people see."""
+        return entries(self.database, self.store)
+
+    def entry(self, study_uid: str = STUDY) -> WorklistEntry:
+        """One study's row of the worklist."""
+        return next(entry for entry in self.worklist() if entry.study_uid == study_uid)
