@@ -1,0 +1,128 @@
+"""What one study costs, stage by stage, each measured alone in one process on one core: the roofline of the pipeline."""
+
+import hashlib
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker import heatmap
+from worker.imaging.preprocess import apply
+from worker.imaging.reading import read_display, read_instance
+from worker.ledger import delivery
+from worker.ledger import intake as ledger
+from worker.ledger.delivery import ModelUse
+from worker.ledger.intake import Incoming, Receipt
+from worker.ledger.opening import open_database
+from worker.model import open_model
+from worker.screening import ImageOutcome, decide, eligible
+from worker.settings import Settings
+from worker.store import OBJECTS, OVERLAYS, Store
+
+
+@dataclass
+class Costs:
+    """Seconds spent in each stage, over all studies, in the order in which a study meets them."""
+
+    wall_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Count what the block costs."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.wall_s[stage] += time.perf_counter() - wall
+        self.cpu_s[stage] += time.process_time() - cpu
+
+
+def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs:
+    """Each stage once per study, by the worker's own functions, on the state folder `home`; one thread.
+
+    A study is read and hashed, its header parsed, its pixels decoded and so on *once*: what the worker does twice
+    (fetching from the store, parsing anew in another process) is not in the roofline.
+    """
+    settings = Settings(home=home, model=model_path)
+    store, database = Store(settings.store_folder), open_database(settings)
+    model = open_model(model_path, "cpu", threads=1)
+    model.predict(np.zeros((1, model.card.preprocessing.size, model.card.preprocessing.size, 1), np.uint8))
+    use = ModelUse(model.digest, model.card, model.provider)
+    costs, drawn = Costs(), {}
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        for path in paths:
+            status = path.stat()
+            with costs.of("read, hash, store"):
+                content = path.read_bytes()
+                digest = hashlib.sha256(content).hexdigest()
+                store.put(OBJECTS, content)
+            with costs.of("header"):
+                instance = read_instance(content)
+            with costs.of("decode, display"):
+                display = read_display(content).pixels
+            with costs.of("preprocess"):
+                grid, placement = apply(display, model.card.preprocessing)
+            with costs.of("inference"):
+                prediction = model.predict(grid[None])[0]
+            with costs.of("heat map, PNG, store"):
+                png = heatmap.overlay(display, prediction.heatmap, placement, prediction.probability, 0.5)
+                overlay = store.put(OVERLAYS, png)
+            outcome = ImageOutcome(instance, eligible(instance), prediction)
+            incoming = Incoming(str(path), status.st_size, status.st_mtime_ns)
+            with costs.of("ledger"):
+                booked = ledger.register(
+                    database, Receipt(incoming, instance, digest, is_settled=True), settings, datetime.now(UTC)
+                )
+            drawn[booked.study_uid] = (outcome, overlay)
+        with costs.of("ledger"):
+            offers = [o for _ in range(0, len(paths), 1000) for o in delivery.offer(database, datetime.now(UTC))]
+        for offer in offers:
+            outcome, overlay = drawn[offer.study_uid]
+            with costs.of("ledger"):
+                held = delivery.claim(database, offer.study_uid, settings, datetime.now(UTC))
+                assert held is not None, "the roofline's own ledger lost a study"
+                judged = decide([outcome], model.card)
+                delivery.record(database, held, judged, [outcome], [overlay], use, datetime.now(UTC))
+    finally:
+        cv2.setNumThreads(threads)
+        database.close()
+    return costs
+
+
+def roofline(costs: Costs, count: int, cores: int) -> float:
+    """Studies a second if the stages were packed on the cores without a gap."""
+    return cores * count / sum(costs.wall_s.values())
+
+
+def measure_plain(paths: Sequence[Path], model_path: Path) -> float:
+    """Seconds a study by the plain way: pydicom, `apply_voi_lut`, OpenCV and ONNX Runtime with their defaults."""
+    import onnxruntime
+    import pydicom
+    from pydicom.pixels import apply_voi_lut
+
+    session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
+    side = session.get_inputs()[0].shape[1]
+    session.run(None, {"image": np.zeros((1, side, side, 1), np.uint8)})
+    began = time.perf_counter()
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        shown: NDArray[Any] = np.asarray(apply_voi_lut(dataset.pixel_array, dataset), np.float64)
+        shown = (shown - shown.min()) / max(float(np.ptp(shown)), 1.0) * 255.0
+        grid = cv2.resize(shown.astype(np.uint8), (side, side), interpolation=cv2.INTER_LINEAR)
+        session.run(None, {"image": np.asarray(grid)[None, :, :, None]})
+    return (time.perf_counter() - began) / len(paths)
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
