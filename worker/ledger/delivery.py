@@ -14,7 +14,7 @@ from schema import models
 from schema.database import Database
 from schema.vocabulary import Band, Priority, Reason, StudyState
 from worker.ledger.places import current_screening, move, place
-from worker.ledger.transactions import writing
+from worker.ledger.transactions import retried, writing
 from worker.modelcard import CARD_KEY, ModelCard
 from worker.screening import ImageOutcome, Screening
 from worker.settings import Settings
@@ -136,6 +136,7 @@ def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now
         )
 
 
+@retried  # two workers may be the first to use a model
 def record(
     database: Database,
     held: Claim,

@@ -3,11 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import wraps
-from typing import ParamSpec, TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from schema.database import Database
@@ -15,14 +12,8 @@ from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
 from worker.ledger.places import current_screening, move, place
-from worker.ledger.transactions import writing
+from worker.ledger.transactions import retried, writing
 from worker.settings import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-#: Two watchers may insert the same new study at once; the loser sees its row at the second try.
-TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -66,21 +57,6 @@ class Booked:
     study_uid: str | None
     message: str
     is_in_store: bool = False
-
-
-def retried(function: Callable[P, R]) -> Callable[P, R]:
-    """Run the transaction again when another writer inserted the same row first."""
-
-    @wraps(function)
-    def again(*args: P.args, **kwargs: P.kwargs) -> R:
-        for _ in range(TRIES - 1):
-            try:
-                return function(*args, **kwargs)
-            except IntegrityError:
-                continue
-        return function(*args, **kwargs)
-
-    return again
 
 
 def wait(database: Database, files: list[Incoming], now: datetime) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
@@ -14,6 +15,12 @@ from worker.errors import DatabaseUnavailable, SchemaOutdated
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Two writers may insert the same new row at once; the loser sees it at the second try.
+TRIES = 3
 
 #: What SQLite says of a table or column that is not there; PostgreSQL has an error of its own for it.
 MISSING = ("no such table", "no such column")
@@ -41,12 +48,26 @@ def reading(database: Database) -> Iterator[Connection]:
         raise told(error) from error
 
 
+def retried(function: Callable[P, R]) -> Callable[P, R]:
+    """Run the transaction again when another writer inserted the same row first."""
+
+    @wraps(function)
+    def again(*args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(TRIES - 1):
+            try:
+                return function(*args, **kwargs)
+            except IntegrityError:
+                continue
+        return function(*args, **kwargs)
+
+    return again
+
+
 def told(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:
     """The fault in our words; the statement and its parameters (patients!) stay out of the message."""
     cause = str(error.orig).strip().splitlines()[0]
-    is_missing = (
-        isinstance(error, ProgrammingError) and "does not exist" in cause
-    )  # not: a database that does not exist
+    # a database or role that is missing is an OperationalError, and no upgrade makes one
+    is_missing = isinstance(error, ProgrammingError) and "does not exist" in cause
     if is_missing or any(phrase in cause for phrase in MISSING):
         return SchemaOutdated(f"{cause}: run `worker db upgrade`")
     return DatabaseUnavailable(cause)
