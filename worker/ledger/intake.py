@@ -298,6 +298,7 @@ def _conflict(study: Study, header: Header, siblings: list[Instance], unreadable
 
 def _ask(study: Study, settings: Settings, now: datetime, settled: bool) -> None:
     """A new image: have the study screened, again if it was already."""
+    study.read_at = None  # whoever read the study has not seen this image
     if study.state is StudyState.QUEUED:
         return  # whoever claims it will find the image there
     if study.revision == 0 or study.state is not StudyState.RECEIVED:
@@ -306,7 +307,7 @@ def _ask(study: Study, settings: Settings, now: datetime, settled: bool) -> None
             move(study, StudyState.RECEIVED)
         study.asked_at, study.attempts, study.claim, study.lease_until = now, 0, None, None
         study.result_due_at = now + timedelta(seconds=settings.result_due_s)
-        study.read_at = study.failure_code = study.failure_detail = None
+        study.failure_code = study.failure_detail = None
     quiet = timedelta(seconds=settings.study_quiet_s)
     longest = timedelta(seconds=settings.study_longest_wait_s)
     study.settles_at = now if settled else min(now + quiet, study.asked_at + longest)
