@@ -111,8 +111,11 @@ def register(database: Database, receipt: Receipt, settings: Settings, now: date
         ).one_or_none() or _new_study(session, header, receipt.file.priority, settings, now)
         siblings = _siblings(session, header)
         original = _original(study, siblings, receipt)
+        whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
         if original is not None:
             _close_again(arrival, receipt, study, original)
+        elif receipt.unreadable and whole is not None:  # the image is there already; a broken copy takes nothing away
+            _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
         else:
             _add_image(session, arrival, study, siblings, receipt, settings, now)
         if receipt.file.priority is Priority.STAT:  # a STAT folder raises a study; nothing here lowers one
