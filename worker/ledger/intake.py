@@ -168,8 +168,8 @@ def _siblings(session: Session, header: Header) -> list[Instance]:
 
 
 def _original(study: Study, siblings: list[Instance], receipt: Receipt) -> Instance | None:
-    """The instance of the same study that this file repeats, by bytes or by pixels."""
-    same = {receipt.digest, receipt.same_pixels_as}
+    """The instance of the same study that this file repeats, by bytes or by pixels of the same patient."""
+    same = {receipt.digest} if _is_other_patient(study, receipt.header) else {receipt.digest, receipt.same_pixels_as}
     return next((s for s in siblings if s.series.study_id == study.id and s.digest in same), None)
 
 
@@ -190,7 +190,11 @@ def _add_image(
     settings: Settings,
     now: datetime,
 ) -> None:
-    conflict = _conflict(study, receipt.header, siblings, receipt.unreadable)
+    conflict = _conflict(study, siblings, receipt)
+    header = receipt.header
+    study.patient_id = study.patient_id or header.patient_id
+    study.issuer_of_patient_id = study.issuer_of_patient_id or header.issuer_of_patient_id
+    study.accession_number = study.accession_number or header.accession_number
     instance = _new_instance(session, study, receipt, now)
     for sibling in siblings:
         if sibling.unreadable and not receipt.unreadable and sibling.series.study_id == study.id:
@@ -284,19 +288,23 @@ def _new_instance(session: Session, study: Study, receipt: Receipt, now: datetim
     return instance
 
 
-def _conflict(study: Study, header: Header, siblings: list[Instance], unreadable: str | None) -> Reason | None:
+def _conflict(study: Study, siblings: list[Instance], receipt: Receipt) -> Reason | None:
     """Two patients under one study, or other pixels under one SOP Instance UID; broken files have none to differ."""
-    theirs = (study.patient_id, study.issuer_of_patient_id)
-    ours = (header.patient_id, header.issuer_of_patient_id)
-    if all((theirs[0], ours[0])) and theirs[0] != ours[0]:
+    if _is_other_patient(study, receipt.header):
         return Reason.TWO_PATIENTS
-    if all((theirs[1], ours[1])) and theirs[1] != ours[1]:
-        return Reason.TWO_PATIENTS
-    study.patient_id, study.issuer_of_patient_id = theirs[0] or ours[0], theirs[1] or ours[1]
-    study.accession_number = study.accession_number or header.accession_number
-    if unreadable is None and any(sibling.unreadable is None for sibling in siblings):
+    same = {receipt.digest, receipt.same_pixels_as}
+    if receipt.unreadable is None and any(s.unreadable is None and s.digest not in same for s in siblings):
         return Reason.OTHER_PIXELS
     return None
+
+
+def _is_other_patient(study: Study, header: Header) -> bool:
+    """Whether study and header name two patients; an absent name is no other one."""
+    named = (
+        (study.patient_id, header.patient_id),
+        (study.issuer_of_patient_id, header.issuer_of_patient_id),
+    )
+    return any(theirs and ours and theirs != ours for theirs, ours in named)
 
 
 def _ask(study: Study, settings: Settings, now: datetime, settled: bool) -> None:
