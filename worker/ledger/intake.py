@@ -11,7 +11,7 @@ from schema.database import Database
 from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
-from worker.ledger.places import current_screening, move, place
+from worker.ledger.places import current_screening, give_priority, move, place
 from worker.ledger.transactions import retried, writing
 from worker.settings import Settings
 
@@ -119,7 +119,7 @@ def register(database: Database, receipt: Receipt, settings: Settings, now: date
         else:
             _add_image(session, arrival, study, siblings, receipt, settings, now)
         if receipt.file.priority is Priority.STAT:  # a STAT folder raises a study; nothing here lowers one
-            study.priority = Priority.STAT
+            give_priority(study, Priority.STAT)
         place(study, current_screening(session, study), now)
         return Booked(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
 

@@ -9,7 +9,7 @@ from schema.database import Database
 from schema.models import Prioritisation, Review, Study
 from schema.vocabulary import Priority, ReviewOutcome, StudyState
 from worker.errors import Misconfigured, UnknownStudy
-from worker.ledger.places import current_screening, move, place
+from worker.ledger.places import current_screening, give_priority, move, place
 from worker.ledger.transactions import writing
 from worker.settings import Settings
 
@@ -43,7 +43,7 @@ def prioritise(database: Database, study: str, priority: Priority, by: str, now:
     """Set a study's priority in a person's name."""
     with writing(database) as session:
         row = _study(session, study)
-        row.priority = priority
+        give_priority(row, priority)
         session.add(Prioritisation(study_id=row.id, priority=priority, given_by=by, given_at=now))
         place(row, current_screening(session, row), now)
 

@@ -25,6 +25,13 @@ def move(study: Study, state: StudyState) -> None:
     study.state = state
 
 
+def give_priority(study: Study, priority: Priority) -> None:
+    """Set a study's priority. One that becomes STAT while queued is offered afresh: its message lies behind others."""
+    if priority is Priority.STAT and study.priority is not Priority.STAT and study.state is StudyState.QUEUED:
+        study.offered_at = None
+    study.priority = priority
+
+
 def current_screening(session: Session, study: Study) -> Screening | None:
     """The screening that the worklist shows for a study."""
     if study.current_screening_id is None:
