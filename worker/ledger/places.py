@@ -59,12 +59,13 @@ def _band(study: Study, screening: Screening | None, now: datetime) -> tuple[Ban
     if study.overdue_at <= now:
         return Band.OVERDUE, Reason.OVERDUE
     flagged = screening is not None and screening.verdict is Verdict.FLAGGED
+    if study.state is StudyState.FAILED:  # a flag from before keeps its place
+        exhausted = study.failure_code == Reason.ATTEMPTS_EXHAUSTED
+        reason = Reason.ATTEMPTS_EXHAUSTED if exhausted else Reason.UNEXPECTED_ERROR
+        return Band.FLAGGED if flagged else Band.ATTENTION, reason
     if flagged:
         stale = study.state is not StudyState.SCREENED
         return Band.FLAGGED, Reason.NEW_IMAGES if stale else Reason.AT_OR_ABOVE_THRESHOLD
-    if study.state is StudyState.FAILED:
-        exhausted = study.failure_code == Reason.ATTEMPTS_EXHAUSTED
-        return Band.ATTENTION, Reason.ATTEMPTS_EXHAUSTED if exhausted else Reason.UNEXPECTED_ERROR
     if study.conflict is not None:
         return Band.ATTENTION, study.conflict
     if study.state is not StudyState.SCREENED:
