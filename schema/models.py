@@ -141,7 +141,7 @@ class Series(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     series_uid: Mapped[str] = mapped_column(Uid)
-    modality: Mapped[str | None] = mapped_column(String(16))
+    modality: Mapped[str | None] = mapped_column(Text)
     manufacturer: Mapped[str | None] = mapped_column(Text)
     station_name: Mapped[str | None] = mapped_column(Text)
     device_serial_number: Mapped[str | None] = mapped_column(Text)
@@ -167,10 +167,10 @@ class Instance(Base):
     container: Mapped[str] = mapped_column(String(16))
     sop_class_uid: Mapped[str | None] = mapped_column(Uid)
     transfer_syntax_uid: Mapped[str | None] = mapped_column(Uid)
-    modality: Mapped[str | None] = mapped_column(String(16))
+    modality: Mapped[str | None] = mapped_column(Text)
     body_part: Mapped[str | None] = mapped_column(Text)
     view: Mapped[str | None] = mapped_column(Text)
-    photometric_interpretation: Mapped[str | None] = mapped_column(String(32))
+    photometric_interpretation: Mapped[str | None] = mapped_column(Text)
     age_years: Mapped[float | None]
     rows: Mapped[int]
     columns: Mapped[int]
