@@ -1,0 +1,231 @@
+"""A study moves to its verdict once, whoever dies, comes twice or comes late."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from schema.vocabulary import Band, Priority, Reason, StudyState
+from tests.desk import STUDY, Clock, Desk, digest
+from worker.errors import UnknownStudy
+from worker.ledger import delivery, people
+from worker.ledger.delivery import Claim, Offer
+from worker.ledger.people import NotRequeueable
+
+A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
+
+
+def three_studies(desk: Desk) -> None:
+    for study_uid in (A, B, C):
+        desk.receive(study_uid, content=study_uid)
+        desk.clock.forward(1)
+
+
+def test_stat_is_offered_first_then_the_oldest_and_each_once(desk: Desk) -> None:
+    three_studies(desk)
+    people.prioritise(desk.database, C, Priority.STAT, "Dr A", desk.clock())
+    offers = delivery.offer(desk.database, desk.clock(), limit=2)
+    assert offers == [Offer(C, Priority.STAT), Offer(A, Priority.ROUTINE)]
+    assert desk.offer() == [B]
+    assert desk.offer() == []
+
+
+def reoffered(desk: Desk, is_queue_empty: bool) -> list[str]:
+    offers = delivery.reoffer(desk.database, desk.settings, desk.clock(), is_queue_empty=is_queue_empty)
+    return [offer.study_uid for offer in offers]
+
+
+@pytest.mark.parametrize(("is_queue_empty", "after_s"), [(True, delivery.SETTLE_OFFER_S), (False, 600.0)])
+def test_a_lost_message_is_offered_again_but_not_too_soon(desk: Desk, is_queue_empty: bool, after_s: float) -> None:
+    desk.receive()
+    desk.offer()
+    desk.clock.forward(after_s)
+    assert reoffered(desk, is_queue_empty) == []
+    desk.clock.forward(1)
+    assert reoffered(desk, is_queue_empty) == [STUDY]
+    assert reoffered(desk, is_queue_empty) == []
+
+
+def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Desk) -> None:
+    """Its first message lies behind the backlog of the routine queue."""
+    three_studies(desk)
+    desk.offer()
+    people.prioritise(desk.database, B, Priority.STAT, "Dr A", desk.clock())
+    desk.receive(C, content=C, priority=Priority.STAT)
+    offers = delivery.reoffer(desk.database, desk.settings, desk.clock(), is_queue_empty=False)
+    assert offers == [Offer(B, Priority.STAT), Offer(C, Priority.STAT)]
+
+
+def at_once(count: int, work: "threading.Thread | object") -> None:
+    together = threading.Barrier(count)
+
+    def run() -> None:
+        together.wait()
+        work()  # type: ignore[operator]
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_one_of_two_workers_gets_the_claim(desk: Desk) -> None:
+    for number in range(5):
+        study_uid = f"{STUDY}.{number}"
+        desk.receive(study_uid, content=study_uid)
+        desk.offer()
+        claims: list[Claim | None] = []
+        at_once(4, lambda uid=study_uid, got=claims: got.append(  # type: ignore[misc]
+            delivery.claim(desk.database, uid, desk.settings, desk.clock())))  # fmt: skip
+        assert len(claims) == 4
+        assert sum(claim is not None for claim in claims) == 1
+        assert desk.study(study_uid).attempts == 1
+
+
+def test_only_a_queued_study_can_be_claimed(desk: Desk) -> None:
+    desk.receive()
+    assert delivery.claim(desk.database, STUDY, desk.settings, desk.clock()) is None, "not offered yet"
+    desk.screen()
+    assert delivery.claim(desk.database, STUDY, desk.settings, desk.clock()) is None, "done"
+    assert delivery.claim(desk.database, "1.2.3", desk.settings, desk.clock()) is None, "unknown"
+
+
+def test_a_lapsed_lease_gives_the_study_back(desk: Desk) -> None:
+    desk.receive()
+    dead = desk.claim()
+    desk.clock.forward(desk.settings.lease_s)
+    assert delivery.heal(desk.database, desk.settings, desk.clock()) == 0, "the lease has not lapsed yet"
+    desk.clock.forward(1)
+    assert delivery.heal(desk.database, desk.settings, desk.clock()) == 1
+    assert (desk.study().state, desk.study().claim) == ("queued", None)
+    assert reoffered(desk, is_queue_empty=False) == [STUDY]
+    alive = delivery.claim(desk.database, STUDY, desk.settings, desk.clock())
+    assert alive is not None
+    assert desk.record(dead, 0.9) is False, "the dead worker's late result is dropped"
+    assert desk.record(alive, 0.1)
+    assert desk.record(alive, 0.9) is False, "a message that comes twice changes nothing"
+    assert (desk.count("screening"), desk.entry().probability, desk.study().attempts) == (1, 0.1, 0)
+
+
+def test_a_heartbeat_prolongs_the_lease(desk: Desk) -> None:
+    desk.receive()
+    held = desk.claim()
+    for _ in range(10):
+        desk.clock.forward(desk.settings.heartbeat_s)
+        delivery.heartbeat(desk.database, [held.token], desk.settings, desk.clock())
+        assert delivery.heal(desk.database, desk.settings, desk.clock()) == 0
+    assert desk.record(held, 0.1)
+
+
+def test_three_dead_workers_make_a_failure_that_people_see_until_it_is_requeued(desk: Desk) -> None:
+    desk.receive()
+    for _ in range(desk.settings.max_attempts):
+        assert desk.study().state != StudyState.FAILED
+        desk.claim()
+        desk.clock.forward(desk.settings.lease_s + 1)
+        delivery.heal(desk.database, desk.settings, desk.clock())
+    entry = desk.entry()
+    assert (entry.state, entry.band, entry.reason) == ("failed", Band.ATTENTION, Reason.ATTEMPTS_EXHAUSTED)
+    assert entry.failure_code == "attempts_exhausted"
+    assert "3 workers died" in desk.study().failure_detail
+    assert desk.offer() == []
+    assert people.requeue(desk.database, STUDY, desk.settings, desk.clock()) == STUDY
+    desk.screen(STUDY, 0.1)
+    entry = desk.entry()
+    assert (entry.state, entry.band, entry.failure_code) == ("screened", Band.NOT_FLAGGED, None)
+
+
+def test_an_interrupted_study_gets_its_attempt_back(desk: Desk) -> None:
+    desk.receive()
+    for _ in range(10):
+        held = desk.claim()
+        assert delivery.give_back(desk.database, held, desk.clock())
+        assert (desk.study().state, desk.study().attempts) == ("queued", 0)
+        assert delivery.give_back(desk.database, held, desk.clock()) is False
+
+
+def test_a_failure_stands_above_the_negatives_with_its_code(desk: Desk) -> None:
+    three_studies(desk)
+    desk.screen(A, 0.1)
+    held = desk.claim(B)
+    assert delivery.fail(desk.database, held, "zero_division", "traceback", desk.clock())
+    assert [(e.study_uid, e.band, e.failure_code) for e in desk.worklist()] == [
+        (B, Band.ATTENTION, "zero_division"), (C, Band.WAITING, None), (A, Band.NOT_FLAGGED, None),
+    ]  # fmt: skip
+    assert desk.record(held, 0.1) is False
+
+
+def test_a_failure_after_a_flag_keeps_the_place_and_says_that_it_failed(desk: Desk) -> None:
+    desk.receive()
+    desk.screen(STUDY, 0.9)
+    desk.receive(STUDY, f"{STUDY}.1.2", "two")
+    delivery.fail(desk.database, desk.claim(), "zero_division", "traceback", desk.clock())
+    assert (desk.entry().band, desk.entry().reason) == (Band.FLAGGED, Reason.UNEXPECTED_ERROR)
+
+
+def test_recover_starts_over(desk: Desk) -> None:
+    three_studies(desk)
+    desk.screen(A)
+    dead = desk.claim(B)
+    delivery.recover(desk.database, desk.settings, desk.clock())
+    assert [desk.study(uid).state for uid in (A, B, C)] == ["screened", "queued", "queued"]
+    assert reoffered(desk, is_queue_empty=False) == [B, C]
+    assert desk.record(dead, 0.9) is False
+    assert desk.study(B).attempts == 1, "the claim that died counts"
+
+
+def test_a_requeue_gives_a_second_result_and_the_list_shows_the_newest(desk: Desk) -> None:
+    desk.receive()
+    desk.screen(STUDY, 0.9)
+    people.requeue(desk.database, STUDY, desk.settings, desk.clock())
+    desk.screen(STUDY, 0.2)
+    assert (desk.count("screening"), desk.entry().probability, desk.study().revision) == (2, 0.2, 2)
+    with desk.database.reading() as connection:
+        doubled = text("SELECT study_id FROM screening GROUP BY study_id, revision, model_digest HAVING COUNT(*) > 1")
+        assert connection.execute(doubled).all() == []
+
+
+def test_only_an_ended_study_can_be_requeued(desk: Desk) -> None:
+    desk.receive()
+    with pytest.raises(NotRequeueable, match="is received already"):
+        people.requeue(desk.database, STUDY, desk.settings, desk.clock())
+    with pytest.raises(UnknownStudy, match="no such study"):
+        people.requeue(desk.database, "1.2.3", desk.settings, desk.clock())
+
+
+def test_the_row_keeps_what_the_model_said(desk: Desk) -> None:
+    desk.receive(is_settled=True)
+    desk.clock.forward(20)
+    held = desk.claim()
+    desk.clock.forward(2)
+    desk.record(held, 0.75)
+    with desk.database.reading() as connection:
+        row = connection.execute(text("SELECT * FROM screening")).one()
+        finding = connection.execute(text("SELECT * FROM finding")).one()
+    assert (row.verdict, row.reason, row.probability, row.threshold) == ("flagged", "at_or_above_threshold", 0.75, 0.5)
+    assert (row.provider, row.model_digest, row.screened_on) == ("CPUExecutionProvider", "a" * 64, "2026-03-02")
+    assert (row.waited_s, row.worked_s, row.deciding_finding) == (22.0, 2.0, 0)
+    assert (finding.heatmap_rows, finding.heatmap_columns, bytes(finding.heatmap)) == (2, 3, b"\x00\x38" * 6)
+    assert (finding.familiarity, finding.overlay_digest) == (1.5, digest("overlay 0"))
+
+
+def test_the_first_results_of_a_new_model_may_come_at_once(desk: Desk) -> None:
+    for number in range(4):
+        desk.receive(f"{STUDY}.{number}", content=str(number))
+    for turn in range(3):
+        use = replace(desk.model, digest=str(turn) * 64)
+        claims = [desk.claim(f"{STUDY}.{number}") for number in range(4)]
+        recorded: list[bool] = []
+        hands = [Desk(desk.database, desk.settings, desk.store, Clock(desk.clock()), use) for _ in claims]
+        pairs = list(zip(hands, claims, strict=True))
+
+        def work(pairs: list[tuple[Desk, Claim]] = pairs, recorded: list[bool] = recorded) -> None:
+            hand, claim = pairs.pop()
+            recorded.append(hand.record(claim, 0.1))
+
+        at_once(4, work)
+        assert recorded == [True] * 4
+        for number in range(4):
+            people.requeue(desk.database, f"{STUDY}.{number}", desk.settings, desk.clock())
