@@ -85,7 +85,7 @@ def is_stale(database: Database, now: datetime) -> bool:
     """Whether the time of an unread study has come and no sweep has moved it yet."""
     statement = text(
         "SELECT 1 FROM study WHERE read_at IS NULL AND ((overdue_at <= :now AND band > 2)"
-        " OR (result_due_at <= :now AND band = 5)) LIMIT 1"
+        " OR (result_due_at <= :now AND band >= 5 AND state IN ('received', 'queued', 'screening'))) LIMIT 1"
     ).bindparams(bindparam("now", type_=UtcDateTime()))
     with reading(database) as connection:
         return connection.execute(statement, {"now": now}).first() is not None

@@ -24,6 +24,10 @@ from worker.settings import Settings
 SETTLE_OFFER_S = 5.0
 
 
+#: States of a study whose result, or whose newer result, is still to come.
+UNDERWAY = (StudyState.RECEIVED, StudyState.QUEUED, StudyState.SCREENING)
+
+
 @dataclass(frozen=True)
 class Offer:
     """A study to enqueue."""
@@ -241,7 +245,11 @@ def _take_back(session: Session, which: ColumnElement[bool], settings: Settings,
 def advance(database: Database, now: datetime) -> int:
     """Move unread studies whose time has come to the overdue band or to those that need attention."""
     overdue = (models.Study.overdue_at <= now) & models.Study.band.not_in((Band.STAT, Band.OVERDUE))
-    late = (models.Study.result_due_at <= now) & (models.Study.band == Band.WAITING)
+    late = (
+        (models.Study.result_due_at <= now)
+        & models.Study.state.in_(UNDERWAY)
+        & models.Study.band.in_((Band.WAITING, Band.NOT_FLAGGED, Band.INELIGIBLE))
+    )
     with writing(database) as session:
         studies = session.scalars(
             select(models.Study).where(models.Study.read_at.is_(None), overdue | late).with_for_update(skip_locked=True)
