@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, TextualSelect, bindparam, text
+from sqlalchemy import JSON, Connection, Row, TextualSelect, bindparam, text
+from sqlalchemy.types import TypeEngine
 
 from schema.database import Database
 from schema.moments import UtcDateTime
@@ -16,6 +17,12 @@ from worker.store import OVERLAYS, Store
 
 #: How many ids one IN list holds; SQLite and PostgreSQL bear far more.
 CHUNK = 500
+
+#: Columns of a study that are moments.
+STUDY_MOMENTS = (
+    *("received_at", "asked_at", "settles_at", "offered_at", "lease_until", "screened_at", "read_at"),
+    *("overdue_at", "result_due_at"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,17 +114,15 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
     with reading(database) as connection:
         found = connection.execute(
             _with_moments(
-                "SELECT * FROM study WHERE study_uid = :study OR accession_number = :study LIMIT 2",
-                "received_at",
-                "asked_at",
-                "screened_at",
-                "read_at",
-                "overdue_at",
-                "result_due_at",
+                "SELECT * FROM study WHERE study_uid = :study OR accession_number = :study"
+                " ORDER BY CASE WHEN study_uid = :study THEN 0 ELSE 1 END LIMIT 2",
+                *STUDY_MOMENTS,
             ),
             {"study": study},
         ).all()
-        if len(found) != 1:
+        if len(found) != 1 and not (
+            found and found[0].study_uid == study
+        ):  # a UID names one study, whatever others say
             fault = "several studies have this accession number" if found else "no such study"
             raise UnknownStudy(f"{fault}; `worker worklist` lists them").about(study)
         study_id = found[0].id
@@ -172,8 +177,11 @@ def states(database: Database, study_uids: Sequence[str]) -> dict[str, int]:
 
 
 def _with_moments(statement: str, *moments: str) -> TextualSelect:
-    """SQL whose named columns come back as aware datetimes; SQLite itself knows only their text."""
-    return text(statement).columns(**{name: UtcDateTime() for name in moments})
+    """SQL whose named columns come back as aware datetimes, and notes as lists; SQLite itself knows only their text."""
+    types: dict[str, TypeEngine[Any]] = {name: UtcDateTime() for name in moments}
+    if "notes" in statement:
+        types["notes"] = JSON()
+    return text(statement).columns(**types)
 
 
 def _entry(place: int, row: Row[Any], sources: list[str], store: Store) -> WorklistEntry:
