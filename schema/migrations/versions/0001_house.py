@@ -276,4 +276,4 @@ FROM study
 LEFT JOIN screening ON screening.id = study.current_screening_id
 LEFT JOIN finding ON finding.screening_id = screening.id AND finding.ordinal = screening.deciding_finding
 WHERE study.read_at IS NULL
-ORDER BY study.band, study.sort_key""")
+ORDER BY study.band, study.sort_key, study.id""")
