@@ -147,7 +147,8 @@ def _rank_below(reference: Scores, scores: Scores) -> Scores:
 def _wilson_bounds(share: float, n: int) -> tuple[float, float]:
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    low, high = max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)  # exact where rounding would miss the bound
 
 
 def _sigmoid(x: float) -> float:

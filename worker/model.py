@@ -157,9 +157,11 @@ def _bind(content: bytes, path: Path, provider: str, threads: int) -> Any:
     """A session on the provider asked for; "auto" tries CUDA where a driver shows a device."""
     if provider == "auto":
         if _has_cuda_device():
-            session = _session(content, path, PROVIDERS["cuda"], threads)
-            if session.get_providers()[0] == PROVIDERS["cuda"]:
-                return session
+            # a driver too old for this ONNX Runtime raises; a model at fault is refused by the CPU too
+            with contextlib.suppress(ModelRefused):
+                session = _session(content, path, PROVIDERS["cuda"], threads)
+                if session.get_providers()[0] == PROVIDERS["cuda"]:
+                    return session
         return _session(content, path, PROVIDERS["cpu"], threads)
     if provider not in PROVIDERS:
         raise ProviderUnavailable(f"no provider {provider!r}: choose auto, {', '.join(PROVIDERS)}")
@@ -184,11 +186,11 @@ def _session(content: bytes, path: Path, provider: str, threads: int) -> Any:
     refusals = (state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail, state.NotImplemented)
     # what is missing is told by our own refusal, not by a page of dlopen errors
     onnxruntime.set_default_logger_severity(_FATAL)
-    if provider == PROVIDERS["cuda"]:
-        with contextlib.redirect_stdout(io.StringIO()):
-            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
     try:
-        return onnxruntime.InferenceSession(content, options, providers=[provider])
+        with contextlib.redirect_stdout(io.StringIO()):
+            if provider == PROVIDERS["cuda"]:
+                onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+            return onnxruntime.InferenceSession(content, options, providers=[provider])
     except refusals as error:
         raise ModelRefused(f"ONNX Runtime cannot load it ({error})").about(str(path)) from error
     finally:

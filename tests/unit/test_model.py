@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from worker.errors import DeviceUnavailable, ModelRefused, ProviderUnavailable
-from worker.imaging.preprocess import Preprocessing
+from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.reading import read_display
 from worker.model import BATCH_SIZES, PROVIDERS, OnnxModel, open_card, open_model, replay_goldens
 from worker.modelcard import Estimate, Golden, ModelCard, OperatingPoint, Population
 
@@ -250,3 +251,36 @@ def test_auto_always_binds_something_that_predicts(tmp_path: Path, capfd: pytest
     assert model.provider in PROVIDERS.values()
     assert len(model.predict(images(BATCH_SIZES[-1] + 1))) == BATCH_SIZES[-1] + 1
     assert capfd.readouterr().err == ""
+
+
+SHIPPED = Path(__file__).parents[2] / "worker" / "models" / "mobilenetv2_house.onnx"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> OnnxModel:
+    return open_model(SHIPPED, "cpu")
+
+
+def test_the_shipped_model_proves_itself(shipped: OnnxModel) -> None:
+    replay_goldens(shipped)
+    assert SHIPPED.stat().st_size < 20e6
+    assert shipped.card.operating_point.sensitivity.value >= 0.985
+    assert shipped.card.metrics["test_auc"].low > 0.97
+    assert not shipped.card.population.admits(40)
+    assert all("Kermany" in golden.attribution for golden in shipped.card.goldens)
+
+
+def test_the_shipped_model_sees_the_same_in_monochrome1(shipped: OnnxModel) -> None:
+    scores = {Path(golden.name).name: golden.probability for golden in shipped.card.goldens}
+    (dicom,) = (name for name in scores if name.endswith(".dcm"))
+    assert scores[dicom.replace(" as MONOCHROME1.dcm", ".jpeg")] == pytest.approx(scores[dicom], abs=1e-6)
+
+
+def test_noise_is_far_from_what_the_shipped_model_knows(shipped: OnnxModel) -> None:
+    known = [
+        shipped.predict(apply(read_display(g.content).pixels, shipped.card.preprocessing)[0][None])[0].familiarity
+        for g in shipped.card.goldens
+    ]
+    size = shipped.card.preprocessing.size
+    noise = np.random.default_rng(0).integers(0, 256, (1, size, size, 1), np.uint8)
+    assert shipped.predict(noise)[0].familiarity > 1.5 * max(known)
