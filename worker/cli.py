@@ -251,15 +251,16 @@ def model_show(as_json: bool) -> None:
     """Print the card of the model in force."""
     import json
 
-    from worker.model import open_card
+    from worker.model import open_model
     from worker.modelcard import CARD_KEY
 
     path = _settings().model
-    card, digest = open_card(path)
+    opened = open_model(path, provider="cpu")
+    card = opened.card
     values = json.loads(card.to_metadata()[CARD_KEY])
     values |= {
         "file": str(path),
-        "digest": digest,
+        "digest": opened.digest,
         "goldens": [{"name": g.name, "probability": g.probability, "tolerances": g.tolerances} for g in card.goldens],
     }
     if as_json:

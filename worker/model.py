@@ -1,6 +1,6 @@
 """A model file, opened: its card, its digest, the provider that was really bound, and predictions.
 
-ONNX Runtime is loaded when a model is opened, not before; the card alone is read without it.
+ONNX Runtime is loaded when a model is opened, not before.
 """
 
 import contextlib
@@ -32,9 +32,6 @@ OUTPUTS = {"probability": ("tensor(float)", 1), "heatmap": ("tensor(float)", 3),
 
 #: ORT's severities: by default warnings and worse are written to standard error; when silent, nothing is.
 _WARNING, _FATAL = 2, 4
-
-#: Field of ModelProto that holds the metadata, and the fields of its entries (onnx.proto3).
-_METADATA_PROPS, _ENTRY_KEY, _ENTRY_VALUE = 14, 1, 2
 
 
 class Model(Protocol):
@@ -98,17 +95,11 @@ def open_model(path: Path, provider: str = "auto", threads: int = 1) -> OnnxMode
     or breaks the tensor contract; ProviderUnavailable when another provider was bound than the one asked for.
     """
     content = _read(path)
-    card = _card(content, path)
     session = _bind(content, path, provider, threads)
+    card = _card(session, path)
     model = OnnxModel(card, hashlib.sha256(content).hexdigest(), session.get_providers()[0], session)
     _require_contract(session, card, path)
     return model
-
-
-def open_card(path: Path) -> tuple[ModelCard, str]:
-    """The card and the digest of a model file, without ONNX Runtime. Raises ModelRefused as `open_model` does."""
-    content = _read(path)
-    return _card(content, path), hashlib.sha256(content).hexdigest()
 
 
 def replay_goldens(model: Model) -> None:
@@ -146,9 +137,9 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _card(content: bytes, path: Path) -> ModelCard:
+def _card(session: Any, path: Path) -> ModelCard:
     try:
-        return ModelCard.from_metadata(_metadata(content))
+        return ModelCard.from_metadata(session.get_modelmeta().custom_metadata_map)
     except ModelRefused as error:
         raise error.about(str(path)) from error
 
@@ -217,42 +208,3 @@ def _require_contract(session: Any, card: ModelCard, path: Path) -> None:
     shape = session.get_inputs()[0].shape
     if shape[1:] != [size, size, 1]:
         raise ModelRefused(f"breaks the tensor contract: the card says {size} px, the graph {shape}").about(str(path))
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """`metadata_props` of an ONNX file; a walk over the top-level fields that skips the graph unread."""
-    try:
-        entries = (dict(_fields(value)) for number, value in _fields(content) if number == _METADATA_PROPS)
-        return {entry[_ENTRY_KEY].decode(): entry[_ENTRY_VALUE].decode() for entry in entries}
-    except (IndexError, KeyError, ValueError) as error:
-        raise ModelRefused(f"is no ONNX file ({error}): give the file that `trainer fit` wrote") from error
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The length-delimited fields of a Protocol Buffers message, as (number, bytes); the others are passed over."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        wire_type = key & 7
-        if wire_type == 0:
-            _, at = _varint(message, at)
-            continue
-        if wire_type not in (1, 2, 5):
-            raise ValueError(f"wire type {wire_type} at byte {at}")
-        length, at = _varint(message, at) if wire_type == 2 else ({1: 8, 5: 4}[wire_type], at)
-        if at + length > len(message):
-            raise ValueError(f"a field ends {at + length - len(message)} bytes beyond the file")
-        if wire_type == 2:
-            yield key >> 3, message[at : at + length]
-        at += length
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """The integer at byte `at`, and the byte after it."""
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at

@@ -1,8 +1,6 @@
 """A model file is opened, proved and used, or refused with the reason."""
 
 import hashlib
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from onnx import TensorProto, helper
 from worker.errors import DeviceUnavailable, ModelRefused, ProviderUnavailable
 from worker.imaging.preprocess import Preprocessing, apply
 from worker.imaging.reading import read_display
-from worker.model import BATCH_SIZES, PROVIDERS, OnnxModel, open_card, open_model, replay_goldens
+from worker.model import BATCH_SIZES, PROVIDERS, OnnxModel, open_model, replay_goldens
 from worker.modelcard import Estimate, Golden, ModelCard, OperatingPoint, Population
 
 SIZE = 8
@@ -112,17 +110,6 @@ def test_a_batch_of_another_shape_or_type_is_a_bug(model: OnnxModel, wrong: Any)
         model.predict(wrong)
 
 
-def test_the_card_is_read_without_onnx_runtime(tmp_path: Path) -> None:
-    path = write(tmp_path / "m.onnx", graph(), card((golden(90, 90 / 255),)))
-    said, digest = open_card(path)
-    assert said == open_model(path, "cpu").card
-    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    script = "import sys, pathlib, worker.model as m; m.open_card(pathlib.Path(sys.argv[1])); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
-    assert "worker.model" in loaded.stdout.split()
-    assert "onnxruntime" not in loaded.stdout.split()
-
-
 BROKEN_GRAPHS = {
     "an output lacks": graph({k: v for k, v in OUTPUTS.items() if k != "familiarity"}),
     "an output has another rank": graph(OUTPUTS | {"heatmap": ["N", SIZE, SIZE, 1]}, extra=None),
@@ -146,9 +133,8 @@ def test_a_card_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_without_a_card_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "bare.onnx", graph(), None)
-    for opened in (open_card, open_model):
-        with pytest.raises(ModelRefused, match=r"bare\.onnx.*trainer fit"):
-            opened(path)
+    with pytest.raises(ModelRefused, match=r"bare\.onnx.*trainer fit"):
+        open_model(path, "cpu")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not a model</html>", b"\xff" * 40, b"\x72\x05abc"])
