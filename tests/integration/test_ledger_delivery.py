@@ -1,6 +1,7 @@
 """A study moves to its verdict once, whoever dies, comes twice or comes late."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -57,12 +58,12 @@ def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Desk) -
     assert offers == [Offer(B, Priority.STAT), Offer(C, Priority.STAT)]
 
 
-def at_once(count: int, work: "threading.Thread | object") -> None:
+def at_once(count: int, work: Callable[[], object]) -> None:
     together = threading.Barrier(count)
 
     def run() -> None:
         together.wait()
-        work()  # type: ignore[operator]
+        work()
 
     threads = [threading.Thread(target=run) for _ in range(count)]
     for thread in threads:
@@ -77,8 +78,11 @@ def test_one_of_two_workers_gets_the_claim(desk: Desk) -> None:
         desk.receive(study_uid, content=study_uid)
         desk.offer()
         claims: list[Claim | None] = []
-        at_once(4, lambda uid=study_uid, got=claims: got.append(  # type: ignore[misc]
-            delivery.claim(desk.database, uid, desk.settings, desk.clock())))  # fmt: skip
+
+        def work(study_uid: str = study_uid, claims: list[Claim | None] = claims) -> None:
+            claims.append(delivery.claim(desk.database, study_uid, desk.settings, desk.clock()))
+
+        at_once(4, work)
         assert len(claims) == 4
         assert sum(claim is not None for claim in claims) == 1
         assert desk.study(study_uid).attempts == 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from schema.vocabulary import Band, FileState, Priority, Reason
+from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome
 from tests.desk import STUDY, Desk, image
 from worker.ledger import delivery, intake, people
 from worker.ledger.intake import Incoming
@@ -41,7 +41,8 @@ def test_the_same_pixels_in_other_bytes_are_a_duplicate_and_noted(desk: Desk) ->
     desk.screen()
     before = desk.study()
     booked = desk.receive(content="recoded", same_pixels_as="one")
-    assert (booked.state, booked.message) == (FileState.DUPLICATE, "the same pixels, in other bytes, were accepted before")
+    assert booked.state is FileState.DUPLICATE
+    assert booked.message == "the same pixels, in other bytes, were accepted before"
     assert (desk.study(), desk.count("instance")) == (before, 1)
 
 
@@ -107,7 +108,7 @@ def test_a_second_image_reopens_a_screened_study(desk: Desk) -> None:
     desk.receive(OTHER, content="other study")
     desk.screen(STUDY, 0.9)
     desk.screen(OTHER, 0.95)
-    people.review(desk.database, STUDY, people.ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
+    people.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
     assert [entry.study_uid for entry in desk.worklist()] == [OTHER]
     desk.receive(STUDY, SECOND, "two")
     entry = desk.entry()
@@ -143,7 +144,7 @@ def test_an_image_after_an_early_reading_brings_the_study_back(desk: Desk, state
     desk.receive()
     if state == "queued":
         desk.offer()
-    people.review(desk.database, STUDY, people.ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    people.review(desk.database, STUDY, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
     desk.receive(STUDY, SECOND, "two")
     assert desk.entry().state == state, "the reader has not seen the second image"
 
@@ -239,11 +240,11 @@ def test_two_writers_of_one_new_study_both_succeed(desk: Desk) -> None:
 def test_hostile_words_pass_through_unharmed(desk: Desk, word: str) -> None:
     names = ("patient_id", "issuer_of_patient_id", "accession_number", "modality", "body_part", "view", "manufacturer")
     more = ("station_name", "device_serial_number", "photometric_interpretation", "transfer_syntax_uid")
-    elements = dict.fromkeys((*names, *more), word)
+    elements: dict[str, Any] = dict.fromkeys((*names, *more), word)
     desk.receive(word, word, "one", path=f"/inbox/{word}", series_uid=word, **elements)
     desk.screen(word, headers=[image(word, word)])
     entry = desk.entry(word)
     assert (entry.study_uid, entry.patient_id, entry.accession_number) == (word, word, word)
     assert entry.sources == [f"/inbox/{word}"]
-    people.review(desk.database, word, people.ReviewOutcome.UNCERTAIN, word, word, desk.clock())
+    people.review(desk.database, word, ReviewOutcome.UNCERTAIN, word, word, desk.clock())
     assert desk.worklist() == []

@@ -1,0 +1,210 @@
+"""Every study stands in the right band for the right reason, and rises when its time has come."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from schema.models import Study
+from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, ReviewOutcome, StudyState
+from tests.desk import STUDY, Desk, image
+from worker.errors import UnknownStudy
+from worker.ledger import delivery, people
+from worker.ledger.places import move, sort_key
+from worker.worklist import count, entries, is_stale, show
+
+LATERAL: dict[str, Any] = {"view": "LATERAL"}
+HIP: dict[str, Any] = {"body_part": "HIP"}
+
+
+@pytest.mark.parametrize(("here", "there"), list(itertools.product(StudyState, StudyState)))
+def test_only_the_steps_of_the_table_are_taken(here: StudyState, there: StudyState) -> None:
+    study = Study(state=here)
+    if there in TRANSITIONS[here]:
+        move(study, there)
+        assert study.state is there
+    else:
+        with pytest.raises(ValueError, match=f"from {here} to {there}"):
+            move(study, there)
+
+
+def fill_every_band(desk: Desk) -> list[tuple[str, Band, Reason]]:
+    """A study of every kind, in no order; returns (name, band, reason) in the order in which they must be read."""
+    for name in ("negative_old", "hip", "lateral", "flag_low", "conflict"):
+        elements: dict[str, Any] = {"hip": HIP, "lateral": LATERAL}.get(name, {})
+        desk.receive(name, content=name, **elements)
+        desk.clock.forward(1)
+    desk.receive("conflict", "other", "conflict other", patient_id="P-2")
+    for name in ("failed", "flag_high", "broken", "negative_new", "waiting", "stat", "flag_low_young", "dead"):
+        desk.receive(name, content=name, unreadable="truncated" if name == "broken" else None)
+        desk.clock.forward(1)
+    people.prioritise(desk.database, "stat", Priority.STAT, "Dr A", desk.clock())
+    desk.screen("hip", headers=[image("hip", **HIP)])
+    desk.screen("lateral", headers=[image("lateral", **LATERAL)])
+    probabilities = {"flag_low": 0.6, "flag_low_young": 0.6, "flag_high": 0.9, "negative_old": 0.4, "negative_new": 0.1}
+    for name, probability in (probabilities | {"conflict": 0.2, "broken": 0.0}).items():
+        desk.screen(name, probability)
+    delivery.fail(desk.database, desk.claim("failed"), "oops", "traceback", desk.clock())
+    for _ in range(desk.settings.max_attempts):
+        desk.claim("dead")
+        desk.clock.forward(31)
+        delivery.heal(desk.database, desk.settings, desk.clock())
+    return [
+        ("stat", Band.STAT, Reason.STAT),
+        ("flag_high", Band.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD),
+        ("flag_low", Band.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD),
+        ("flag_low_young", Band.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD),
+        ("lateral", Band.ATTENTION, Reason.NOT_FRONTAL),
+        ("conflict", Band.ATTENTION, Reason.TWO_PATIENTS),
+        ("failed", Band.ATTENTION, Reason.UNEXPECTED_ERROR),
+        ("broken", Band.ATTENTION, Reason.UNREADABLE_IMAGE),
+        ("dead", Band.ATTENTION, Reason.ATTEMPTS_EXHAUSTED),
+        ("waiting", Band.WAITING, Reason.AWAITING_RESULT),
+        ("negative_old", Band.NOT_FLAGGED, Reason.BELOW_THRESHOLD),
+        ("negative_new", Band.NOT_FLAGGED, Reason.BELOW_THRESHOLD),
+        ("hip", Band.INELIGIBLE, Reason.OTHER_BODY_PART),
+    ]
+
+
+def test_the_bands_stand_in_order_with_their_reasons(desk: Desk) -> None:
+    expected = fill_every_band(desk)
+    assert [(e.study_uid, e.band, e.reason) for e in desk.worklist()] == expected
+    assert [e.place for e in desk.worklist()] == list(range(1, len(expected) + 1))
+    top = entries(desk.database, desk.store, limit=4)
+    assert top == desk.worklist()[:4]
+    assert count(desk.database) == len(expected)
+
+
+def test_the_view_itself_gives_the_order(desk: Desk) -> None:
+    expected = [name for name, *_ in fill_every_band(desk)]
+    with desk.database.reading() as connection:
+        assert list(connection.execute(text("SELECT study_uid FROM worklist")).scalars()) == expected
+        order = text("SELECT study_uid FROM worklist ORDER BY band, sort_key, study_id")
+        assert list(connection.execute(order).scalars()) == expected
+
+
+def test_studies_of_one_moment_keep_the_order_in_which_they_were_booked(desk: Desk) -> None:
+    names = [f"{STUDY}.{n}" for n in range(40)]
+    for name in names:
+        desk.receive(name, content=name)
+    for name in reversed(names):
+        people.prioritise(desk.database, name, Priority.ROUTINE, "Dr A", desk.clock())
+    assert [e.study_uid for e in desk.worklist()] == names
+
+
+def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Desk) -> None:
+    order = [name for name, *_ in fill_every_band(desk)]
+    desk.clock.forward(hours=desk.settings.overdue_after_h)
+    assert is_stale(desk.database, desk.clock())
+    assert delivery.advance(desk.database, desk.clock()) == len(order) - 1
+    assert not is_stale(desk.database, desk.clock())
+    after = desk.worklist()
+    assert [e.band for e in after] == [Band.STAT] + [Band.OVERDUE] * (len(order) - 1)
+    assert {e.reason for e in after[1:]} == {Reason.OVERDUE}
+    assert [e.received_at for e in after[1:]] == sorted(e.received_at for e in after[1:]), "the oldest first"
+    assert delivery.advance(desk.database, desk.clock()) == 0
+
+
+def test_without_a_result_in_time_a_study_needs_attention(desk: Desk) -> None:
+    desk.receive()
+    desk.clock.forward(desk.settings.result_due_s - 1)
+    assert delivery.advance(desk.database, desk.clock()) == 0
+    desk.clock.forward(1)
+    assert is_stale(desk.database, desk.clock())
+    assert delivery.advance(desk.database, desk.clock()) == 1
+    assert (desk.entry().band, desk.entry().reason) == (Band.ATTENTION, Reason.RESULT_LATE)
+    assert not is_stale(desk.database, desk.clock())
+    desk.screen(STUDY, 0.1)
+    assert (desk.entry().band, desk.entry().reason) == (Band.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
+
+
+@pytest.mark.parametrize("body_part", ["CHEST", "HIP"])
+def test_new_images_without_a_result_in_time_need_attention_too(desk: Desk, body_part: str) -> None:
+    """A study that was clear before must not hide at the bottom while its new image goes unlooked at."""
+    headers = [image(body_part=body_part)]
+    desk.receive()
+    desk.screen(STUDY, 0.1, headers=headers)
+    desk.clock.forward(3600)
+    assert delivery.advance(desk.database, desk.clock()) == 0
+    desk.receive(STUDY, f"{STUDY}.1.2", "two")
+    assert desk.entry().reason == Reason.NEW_IMAGES
+    desk.clock.forward(desk.settings.result_due_s)
+    assert is_stale(desk.database, desk.clock())
+    assert delivery.advance(desk.database, desk.clock()) == 1
+    assert (desk.entry().band, desk.entry().reason) == (Band.ATTENTION, Reason.RESULT_LATE)
+    assert not is_stale(desk.database, desk.clock())
+
+
+def test_sort_keys_order_by_probability_then_age(desk: Desk) -> None:
+    young, old = desk.clock(), desk.clock.forward(-60)
+    keys = [
+        sort_key(p, at) for p, at in ((1.0, young), (0.9, old), (0.9, young), (0.5, old), (0.0, old), (None, young))
+    ]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+    assert {len(key) for key in keys} == {20}
+    assert all(key.isdigit() for key in keys)
+
+
+def test_a_read_study_leaves_the_list_and_the_review_is_kept(desk: Desk) -> None:
+    desk.receive(accession_number="A-1")
+    desk.screen(STUDY, 0.9)
+    for outcome, reader in ((ReviewOutcome.UNCERTAIN, "Dr A"), (ReviewOutcome.PNEUMONIA, "Dr B")):
+        people.review(desk.database, "A-1", outcome, reader, "left base", desk.clock())
+    assert desk.worklist() == []
+    kept = show(desk.database, desk.store, "A-1")
+    assert [(r["outcome"], r["reader"]) for r in kept["reviews"]] == [("uncertain", "Dr A"), ("pneumonia", "Dr B")]
+
+
+def test_a_priority_is_audited_and_can_be_taken_back_by_a_person(desk: Desk) -> None:
+    desk.receive()
+    people.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
+    assert desk.entry().band == Band.STAT
+    people.prioritise(desk.database, STUDY, Priority.ROUTINE, "Dr B", desk.clock())
+    assert desk.entry().band == Band.WAITING
+    given = show(desk.database, desk.store, STUDY)["priorities"]
+    assert [(p["priority"], p["given_by"]) for p in given] == [("stat", "Dr A"), ("routine", "Dr B")]
+
+
+def test_stat_studies_stand_by_probability_once_they_have_one(desk: Desk) -> None:
+    for name, probability in (("a", 0.2), ("b", 0.9), ("c", None)):
+        desk.receive(name, content=name, priority=Priority.STAT)
+        desk.clock.forward(1)
+        if probability is not None:
+            desk.screen(name, probability)
+    assert [e.study_uid for e in desk.worklist()] == ["b", "a", "c"]
+
+
+def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(desk: Desk) -> None:
+    desk.receive("a", content="a", accession_number="N")
+    desk.receive("b", content="b", accession_number="N")
+    desk.receive("c", content="c", accession_number="a")  # a hostile number: another study's UID
+    assert show(desk.database, desk.store, "a")["accession_number"] == "N"
+    people.review(desk.database, "a", ReviewOutcome.UNCERTAIN, "Dr A", None, desk.clock())
+    assert [e.study_uid for e in desk.worklist()] == ["b", "c"]
+    for find in (
+        lambda: show(desk.database, desk.store, "N"),
+        lambda: people.prioritise(desk.database, "N", Priority.STAT, "Dr A", desk.clock()),
+    ):
+        with pytest.raises(UnknownStudy, match="several studies"):
+            find()
+    with pytest.raises(UnknownStudy, match="no such study"):
+        show(desk.database, desk.store, "nobody")
+
+
+def test_all_that_is_kept_of_a_study_is_plain_json(desk: Desk) -> None:
+    desk.receive(content="one", modality=None)
+    desk.receive(STUDY, f"{STUDY}.1.2", "half", unreadable="truncated")
+    held = desk.claim()
+    desk.record(held, 0.9, headers=[image(modality=None)])
+    people.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
+    kept = json.loads(json.dumps(show(desk.database, desk.store, STUDY)))
+    assert [(i["probability"], i["unreadable"]) for i in kept["images"]] == [(0.9, None), (None, "truncated")]
+    assert kept["images"][0]["notes"] == ["radiograph=unknown", "presentation=unknown"]
+    assert kept["images"][0]["heatmap"].endswith(".png")
+    assert [f["state"] for f in kept["files"]] == ["accepted", "quarantined"]
+    assert kept["screenings"][0]["screened_at"] == "2026-03-02T08:00:00+00:00"
+    for moment in ("received_at", "settles_at", "offered_at", "read_at"):
+        assert kept[moment] == "2026-03-02T08:00:00+00:00"
