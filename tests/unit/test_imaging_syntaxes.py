@@ -1,5 +1,6 @@
 """Every transfer syntax: the same pixels in, the same display values out, and never a picture out of missing data."""
 
+from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
@@ -234,3 +235,19 @@ def test_every_rejection_has_a_code_and_a_message() -> None:
     with pytest.raises(Rejected) as caught:
         read_display(dicom_file(picture(), bits=12, NumberOfFrames=3))
     assert (caught.value.code, bool(caught.value.message)) == ("unsupported_pixels", True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: b"\x0f" + f[1:],  # more segments than bytes in a sample
+        lambda f: f[:4] + b"\xff\xff\xff\x7f" + f[8:],  # the first starts beyond the frame
+        lambda f: f[:64] + b"\x81\x00" * 4000 + f[64:],  # a segment that would overflow its plane
+        lambda f: f[:40],  # not even a header
+    ],
+    ids=["segments", "offset", "overflow", "short"],
+)
+def test_damaged_rle_is_refused(damage: Callable[[bytes], bytes]) -> None:
+    frame = damage(encoded(phantoms.RLE, picture(), 12))
+    with pytest.raises(Undecodable, match="RLE Lossless"):
+        read_display(dicom_file(picture(), phantoms.RLE, bits=12, frame=frame))

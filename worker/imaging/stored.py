@@ -108,6 +108,8 @@ def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
     if part10.is_encapsulated and part10.transfer_syntax_uid == RLE:
         # PS3.5 G.2: one segment per byte of a sample
         shape = (pixel.rows, pixel.columns, pixel.samples)
+        if pixel.bits_allocated not in (8, 16):
+            raise UnsupportedPixels(f"RLE with {pixel.bits_allocated} bits allocated")
         return _masked(decode_rle(frame, shape, pixel.bits_allocated // 8), pixel, shift=0), pixel.bits_stored
     if len(frame) < pixel.frame_bytes:
         raise Undecodable(

@@ -31,12 +31,7 @@ _PROBE = b"\x55\x2a\x19\xe6" * 64
 def _jpeg(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
     # without JFIF or Adobe markers libjpeg takes three components for YCbCr; the header may know better
     rgb = is_rgb and stream.samples == 3 and not stream.names_colour
-    return np.asarray(imagecodecs.jpeg_decode(data, colorspace="RGB" if rgb else None))
-
-
-def _ljpeg(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
-    del stream, is_rgb
-    return np.asarray(imagecodecs.ljpeg_decode(data))
+    return np.asarray(imagecodecs.jpeg8_decode(data, colorspace="RGB" if rgb else None))
 
 
 def _jpegsof3(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
@@ -55,10 +50,11 @@ def _jpeg2k(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
 
 
 #: Decoders by what the codestream itself is: the last resort for a header that names another syntax.
-#: HTJ2K goes through OpenJPEG, for OpenJPH fills a short codestream without a word.
+#: HTJ2K goes through OpenJPEG, for OpenJPH fills a short codestream without a word. `imagecodecs.ljpeg_decode`, and
+#: `jpeg_decode`, which falls back to it, are left out: damaged codestreams made it crash the process.
 BY_CODING: dict[Coding, tuple[Decoder, ...]] = {
     Coding.JPEG: (_jpeg,),
-    Coding.JPEG_LOSSLESS: (_jpeg, _ljpeg, _jpegsof3),
+    Coding.JPEG_LOSSLESS: (_jpeg, _jpegsof3),
     Coding.JPEG_LS: (_jpegls,),
     Coding.JPEG_2000: (_jpeg2k,),
 }
@@ -111,18 +107,38 @@ def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) 
 
 
 def decode_rle(frame: bytes, shape: tuple[int, int, int], bytes_per_sample: int) -> Pixels:
-    """RLE Lossless (PS3.5 G): [H, W] or [H, W, samples]. Raises Undecodable when segments are short or broken."""
+    """RLE Lossless (PS3.5 G): [H, W] or [H, W, samples]. Raises Undecodable when segments are short or broken.
+
+    Segment by segment into buffers of the size that the header promises: `imagecodecs.dicomrle_decode` writes beyond
+    its own on a damaged frame.
+    """
     rows, columns, samples = shape
-    kind = np.dtype("<u2" if bytes_per_sample == 2 else "u1")
+    count = samples * bytes_per_sample
+    offsets = [int.from_bytes(frame[at : at + 4], "little") for at in range(0, 64, 4)]
+    if offsets[0] != count or len(frame) < 64:
+        raise Undecodable(f"RLE Lossless: {offsets[0]} segments, the header needs {count}")
+    ends = [*offsets[2 : count + 1], len(frame)]
+    planes = [
+        _rle_segment(frame[start:end], rows * columns) for start, end in zip(offsets[1 : count + 1], ends, strict=True)
+    ]
+    # the most significant byte of a sample comes first (PS3.5 G.2)
+    values = [
+        planes[at] if bytes_per_sample == 1 else planes[at].astype(np.uint16) << 8 | planes[at + 1]
+        for at in range(0, count, bytes_per_sample)
+    ]
+    stacked = [value.reshape(rows, columns) for value in values]
+    return stacked[0] if samples == 1 else np.stack(stacked, axis=-1)
+
+
+def _rle_segment(segment: bytes, size: int) -> NDArray[np.uint8]:
+    out: Any = np.empty(size + 64, np.uint8)  # room for what padding may decode to
     try:
-        decoded: Any = imagecodecs.dicomrle_decode(frame, kind)
-        flat = np.frombuffer(decoded, kind)
+        decoded = imagecodecs.packbits_decode(segment, out=out)
     except DECODER_ERRORS as error:
         raise Undecodable(f"RLE Lossless: {error}") from error
-    if flat.size < rows * columns * samples:
-        raise Undecodable(f"RLE Lossless: {flat.size} samples decoded, {rows * columns * samples} needed")
-    planes = flat[: rows * columns * samples].reshape(samples, rows, columns)
-    return planes[0] if samples == 1 else np.moveaxis(planes, 0, -1)
+    if len(decoded) < size:
+        raise Undecodable(f"RLE Lossless: a segment of {len(decoded):,} bytes, the header needs {size:,}")
+    return np.asarray(out[:size])
 
 
 def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool, pixels: Pixels) -> bool:
