@@ -2,6 +2,9 @@
 
     ScreeningError
     ├── Rejected        this input will never work; its row says why
+    │   ├── NotAFile                not_a_regular_file
+    │   ├── Unreadable              unreadable_file
+    │   ├── SourceChanged           source_changed
     │   ├── NotAnImage              not_an_image
     │   ├── Truncated               truncated               (carries the Instance when the header names one)
     │   ├── MissingElement          missing_element
@@ -21,7 +24,8 @@
         ├── ProviderUnavailable     provider_unavailable
         ├── HomeInUse               home_in_use
         ├── SchemaOutdated          schema_outdated
-        └── UnknownStudy            unknown_study
+        ├── UnknownStudy            unknown_study
+        └── NotRequeueable          not_requeueable
 
 Anything outside this tree is a bug. Each error has a stable `code`; its `subject` (a UID, a path) is attached once, at
 the boundary that knows it, by `about`.
@@ -60,6 +64,24 @@ class Rejected(ScreeningError):
 
     code = "rejected"
     instance: object | None = None
+
+
+class NotAFile(Rejected):
+    """A FIFO, socket, device or folder where a file should be."""
+
+    code = "not_a_regular_file"
+
+
+class Unreadable(Rejected):
+    """The file is there and cannot be opened or read."""
+
+    code = "unreadable_file"
+
+
+class SourceChanged(Rejected):
+    """A file that was left in the inbox is gone, or has other bytes than those accepted."""
+
+    code = "source_changed"
 
 
 class NotAnImage(Rejected):
@@ -184,3 +206,9 @@ class UnknownStudy(Misconfigured):
     """No study in the ledger has this UID."""
 
     code = "unknown_study"
+
+
+class NotRequeueable(Misconfigured):
+    """The study is on its way already."""
+
+    code = "not_requeueable"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schema.database import Database
 from schema.vocabulary import FileState
-from worker.errors import Rejected, StorageUnavailable, TooLarge, Truncated
+from worker.errors import NotAFile, Rejected, SourceChanged, StorageUnavailable, TooLarge, Truncated, Unreadable
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
@@ -20,24 +20,6 @@ from worker.store import OBJECTS, Store
 
 #: A file may be this much larger than the largest image before it is even read: headers, other frames.
 FILE_SLACK_BYTES = 64 * 2**20
-
-
-class NotAFile(Rejected):
-    """A FIFO, socket, device or folder where a file should be."""
-
-    code = "not_a_regular_file"
-
-
-class Unreadable(Rejected):
-    """The file is there and cannot be opened or read."""
-
-    code = "unreadable_file"
-
-
-class SourceChanged(Rejected):
-    """A file that was left in the inbox is gone, or has other bytes than those accepted."""
-
-    code = "source_changed"
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from sqlalchemy import text
 
 from schema.vocabulary import Band, Priority, Reason, StudyState
 from tests.desk import STUDY, Clock, Desk, digest
-from worker.errors import UnknownStudy
+from worker.errors import NotRequeueable, UnknownStudy
 from worker.ledger import delivery, people
 from worker.ledger.delivery import Claim, Offer
-from worker.ledger.people import NotRequeueable
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 

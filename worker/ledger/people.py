@@ -8,16 +8,10 @@ from sqlalchemy.orm import Session
 from schema.database import Database
 from schema.models import Prioritisation, Review, Study
 from schema.vocabulary import Priority, ReviewOutcome, StudyState
-from worker.errors import Misconfigured, UnknownStudy
+from worker.errors import NotRequeueable, UnknownStudy
 from worker.ledger.places import current_screening, give_priority, move, place
 from worker.ledger.transactions import writing
 from worker.settings import Settings
-
-
-class NotRequeueable(Misconfigured):
-    """The study is on its way already."""
-
-    code = "not_requeueable"
 
 
 def review(
