@@ -5,6 +5,7 @@
     │   ├── NotAFile                not_a_regular_file
     │   ├── Unreadable              unreadable_file
     │   ├── SourceChanged           source_changed
+    │   ├── StoredFileLost          stored_file_lost
     │   ├── NotAnImage              not_an_image
     │   ├── Truncated               truncated               (carries the Instance when the header names one)
     │   ├── MissingElement          missing_element
@@ -82,6 +83,12 @@ class SourceChanged(Rejected):
     """A file that was left in the inbox is gone, or has other bytes than those accepted."""
 
     code = "source_changed"
+
+
+class StoredFileLost(Rejected):
+    """The store is there, and this object in it is gone or damaged: no outage that ends by itself."""
+
+    code = "stored_file_lost"
 
 
 class NotAnImage(Rejected):

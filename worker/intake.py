@@ -127,7 +127,7 @@ class Intake:
 def fetch(store: Store, digest: str, left_at: str | None) -> bytes:
     """The bytes of an accepted object: from the store, or from where it was left.
 
-    Raises StorageUnavailable, and SourceChanged when a file left in the inbox is gone or has other bytes by now.
+    Raises StorageUnavailable; StoredFileLost; SourceChanged when a file left in the inbox is gone or has other bytes.
     """
     if left_at is None:
         return store.get(OBJECTS, digest)

@@ -7,11 +7,14 @@ import secrets
 import shutil
 from pathlib import Path
 
-from worker.errors import StorageUnavailable
+from worker.errors import StorageUnavailable, StoredFileLost
 
 #: Folder and ending of each kind of content. Files are 0600 in 0700 folders: they hold patients.
 OBJECTS, OVERLAYS = "objects", "overlays"
 ENDINGS = {OBJECTS: "", OVERLAYS: ".png"}
+
+#: What to do about a lost file.
+RESTORE = "restore it from a backup, or send it again, and `worker requeue` its study"
 
 
 class Store:
@@ -31,11 +34,12 @@ class Store:
         """
         digest = hashlib.sha256(content).hexdigest()
         target = self.path(kind, digest)
-        if target.exists():
-            return digest
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if target.exists() and target.stat().st_size == len(content):
+                return digest
+            for folder in (self.folder, self.folder / kind, target.parent):
+                _make(folder)
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
@@ -50,14 +54,19 @@ class Store:
         return digest
 
     def get(self, kind: str, digest: str) -> bytes:
-        """The content of a digest; raises StorageUnavailable when it is not there or not what its name says."""
+        """The content of a digest.
+
+        Raises StorageUnavailable when the store is away, StoredFileLost when this one file is gone or damaged.
+        """
         path = self.path(kind, digest)
         try:
             content = path.read_bytes()
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and (self.folder / kind).is_dir():
+                raise StoredFileLost(f"the stored file is gone: {RESTORE}").about(str(path)) from error
             raise StorageUnavailable(f"cannot read from the store ({error.strerror})").about(str(path)) from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise StorageUnavailable("the stored file is damaged: restore it from a backup").about(str(path))
+            raise StoredFileLost(f"the stored file is damaged: {RESTORE}").about(str(path))
         return content
 
     def has(self, kind: str, digest: str) -> bool:
@@ -71,6 +80,13 @@ class Store:
             return shutil.disk_usage(self.folder).free / 2**20
         except OSError as error:
             raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
+
+
+def _make(folder: Path) -> None:
+    """Make a folder for our eyes only; `mkdir(parents=True)` would give the mode to the last one alone."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _fsync_folder(folder.parent)
 
 
 def _fsync_folder(folder: Path) -> None:
