@@ -50,7 +50,7 @@ class Intake:
             return self._refuse(file, error, content, digest, now, is_final)
         is_in_folder = path.parent != inbox and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
-            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, str(path.parent)))
+            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, ledger.spelled(str(path.parent))))
         left_at = self._keep(file, content)
         twin = self._same_pixels(header, content, digest)
         receipt = Receipt(file, header, digest, same_pixels_as=twin, left_at=left_at, is_settled=is_settled)
@@ -78,8 +78,8 @@ class Intake:
         return content
 
     def _keep(self, file: Incoming, content: bytes) -> str | None:
-        """Bring the bytes to the store; in mode `leave` only note where they lie."""
-        if self.settings.inbox_mode is InboxMode.LEAVE:
+        """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
+        if self.settings.inbox_mode is InboxMode.LEAVE and ledger.spelled(file.path) == file.path:
             return file.path
         free = self.store.free_mib()
         if free < self.settings.min_free_mib:

@@ -79,7 +79,7 @@ class Watcher:
         settings = self.intake.settings
         unsettled = []
         for file in present.values():
-            if self.booked.get(file.path) == (file.size_bytes, file.mtime_ns):
+            if self.booked.get(ledger.spelled(file.path)) == (file.size_bytes, file.mtime_ns):
                 continue
             quiet_s = self._quiet_s(file, now)
             if quiet_s < settings.file_quiet_s or (file.size_bytes == 0 and quiet_s < settings.truncated_after_s):
@@ -111,7 +111,7 @@ class Watcher:
         if self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store:
             remove_if_unchanged(file)
         else:
-            self.booked[file.path] = (file.size_bytes, file.mtime_ns)
+            self.booked[ledger.spelled(file.path)] = (file.size_bytes, file.mtime_ns)
 
 
 def files_in(folder: Path) -> Iterator[Incoming]:

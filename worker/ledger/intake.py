@@ -1,10 +1,11 @@
 """Books files in: each arrival in exactly one state, each new image on its study."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from schema.database import Database
@@ -57,6 +58,11 @@ class Booked:
     study_uid: str | None
     message: str
     is_in_store: bool = False
+
+
+def spelled(path: str) -> str:
+    """A path as the database keeps it: bytes of a name that are no UTF-8 become escapes; databases refuse them."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def wait(database: Database, files: list[Incoming], now: datetime) -> None:
@@ -143,13 +149,20 @@ def quarantine(
 
 
 def _arrival(session: Session, file: Incoming, now: datetime) -> Arrival:
-    """The WAITING row of this path, or a new one."""
+    """The row of this path that waits, or was quarantined unread and lies there unchanged; else a new one."""
+    path = spelled(file.path)
+    unread = and_(
+        Arrival.state == FileState.QUARANTINED,
+        Arrival.digest.is_(None),
+        Arrival.size_bytes == file.size_bytes,
+        Arrival.mtime_ns == file.mtime_ns,
+    )
     arrival = session.scalars(
-        select(Arrival).where(Arrival.path == file.path, Arrival.state == FileState.WAITING).limit(1)
+        select(Arrival).where(Arrival.path == path, or_(Arrival.state == FileState.WAITING, unread)).limit(1)
     ).one_or_none()
     if arrival is None:
         arrival = Arrival(
-            path=file.path,
+            path=path,
             size_bytes=file.size_bytes,
             mtime_ns=file.mtime_ns,
             state=FileState.WAITING,
