@@ -69,6 +69,8 @@ class Intake:
                 raise TooLarge(f"{file.size_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to take it in")
             content = path.read_bytes()
         except FileNotFoundError:
+            if path.is_symlink():
+                raise Unreadable("a link to nothing: drop the file itself") from None
             raise
         except OSError as error:
             raise Unreadable(f"the file cannot be read ({error.strerror}): check its permissions") from error
