@@ -21,6 +21,9 @@ from worker.store import OBJECTS, Store
 #: A file may be this much larger than the largest image before it is even read: headers, other frames.
 FILE_SLACK_BYTES = 64 * 2**20
 
+#: Subfolder of the inbox whose studies are STAT.
+STAT_FOLDER = "stat"
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -48,7 +51,8 @@ class Intake:
             header = read_instance(content, self._limits)
         except Rejected as error:
             return self._refuse(file, error, content, digest, now, is_final)
-        is_in_folder = path.parent != inbox and self.settings.raster_study is RasterStudy.FOLDER
+        is_loose = path.parent in (inbox, inbox / STAT_FOLDER)  # files of many patients, side by side
+        is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, ledger.spelled(str(path.parent))))
         left_at = self._keep(file, content)

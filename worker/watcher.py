@@ -17,7 +17,7 @@ from sqlalchemy import text
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
 from worker.errors import Interrupted
-from worker.intake import Intake
+from worker.intake import STAT_FOLDER, Intake
 from worker.ledger import delivery
 from worker.ledger import intake as ledger
 from worker.ledger.delivery import Offer
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Files under these names are still being written, or are none of ours.
 UNFINISHED_ENDINGS = (".partial", ".part", ".tmp", ".crdownload", ".filepart")
-
-#: Subfolder of the inbox whose studies are STAT.
-STAT_FOLDER = "stat"
 
 
 @dataclass
