@@ -190,6 +190,8 @@ def _close_again(arrival: Arrival, receipt: Receipt, study: Study, original: Ins
     if receipt.unreadable:
         _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, original)
         return
+    if original.digest == receipt.digest and original.left_at is not None:
+        original.left_at = receipt.left_at  # the older path may be gone, and this one is there
     same = "bytes were" if original.digest == receipt.digest else "pixels, in other bytes, were"
     _close(arrival, FileState.DUPLICATE, "duplicate", f"the same {same} accepted before", study, original)
 
