@@ -5,15 +5,13 @@ import os
 import sys
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 from rich.console import Console
 from rich.table import Table
 
 from worker.errors import BadData, ScreeningError
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+from worker.modelcard import Population
 
 
 class Exit(IntEnum):
@@ -21,27 +19,48 @@ class Exit(IntEnum):
 
     OK = 0
     REFUSED = 1  #: wrong data, setting or model; the message names the remedy
-    USAGE = 2  #: the command line itself is wrong (Typer's own)
+    USAGE = 2  #: the command line itself is wrong (click's own)
     INTERRUPTED = 130  #: stopped by a person; the same command goes on
 
 
-Data = Annotated[Path, typer.Option("--data", help="Folder with the images, NORMAL and PNEUMONIA below it.")]
-Index = Annotated[Path | None, typer.Option("--index", help="CSV with path, label, patient [subtype, source_sha256].")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+FILE = click.Path(path_type=Path)
+
+data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
+index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def app() -> None:
+    """Makes and measures the models that `worker` screens with."""
 
 
 @app.command()
+@data
+@click.option("--recipe", required=True, help="See `trainer recipes`.")
+@click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model. It resumes there.")
+@index
+@click.option("--weights", type=FILE, help="Pretrained weights of the backbone.")
+@click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
+@click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
+@click.option("--epochs", type=click.IntRange(min=1), help="In place of the recipe's own.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use about so many images only.")
+@click.option("--attribution", default="", help="Of the images that travel in the model as goldens.")
+@click.option("--population", default="not stated", show_default=True, help="Whose images these are, for the card.")
+@click.option("--ages", nargs=2, type=int, metavar="MIN MAX", help="Completed years; others get no negative verdict.")
 def fit(
-    data: Data,
-    recipe: Annotated[str, typer.Option(help="See `trainer recipes`.")],
-    out: Annotated[Path, typer.Option(help="Run folder: split, checkpoint, log, model. The same command resumes.")],
-    index: Index = None,
-    weights: Annotated[Path | None, typer.Option(help="Pretrained weights of the backbone.")] = None,
-    leave_out: Annotated[list[Path] | None, typer.Option(help="Keep the patients of this folder or CSV out.")] = None,
-    seed: Annotated[int, typer.Option(help="Of split, order, augmentation, first weights.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own.")] = None,
-    limit: Annotated[int | None, typer.Option(min=2, help="Use about so many images only.")] = None,
-    attribution: Annotated[str, typer.Option(help="Of the images that travel in the model as goldens.")] = "",
+    data: Path,
+    recipe: str,
+    out: Path,
+    index: Path | None,
+    weights: Path | None,
+    leave_out: tuple[Path, ...],
+    seed: int,
+    epochs: int | None,
+    limit: int | None,
+    attribution: str,
+    population: str,
+    ages: tuple[int, int] | None,
 ) -> None:
     """Train a recipe on labelled images and write one model file."""
     _quieten_tensorflow()
@@ -49,6 +68,7 @@ def fit(
 
     chosen = recipe_named(recipe)  # before Keras takes its ten seconds to load
 
+    from trainer.manifest import Origin
     from trainer.report import reporting
     from trainer.run import Order, run
 
@@ -58,10 +78,10 @@ def fit(
         out=out,
         index=index,
         weights=weights,
-        left_out=tuple(leave_out or ()),
+        left_out=leave_out,
         seed=seed,
         limit=limit,
-        attribution=attribution,
+        origin=Origin(Population(population, *(ages or ())), attribution),
     )
     out.mkdir(parents=True, exist_ok=True)
     with reporting(out / "log.jsonl") as report:
@@ -69,14 +89,21 @@ def fit(
 
 
 @app.command()
+@click.argument("model", type=FILE)
+@data
+@index
+@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
+@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
+@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@as_json
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model file that `trainer fit` wrote.")],
-    data: Data,
-    index: Index = None,
-    split_manifest: Annotated[Path | None, typer.Option(help="The split.csv of a run; with --split.")] = None,
-    split: Annotated[str, typer.Option(help="Which part of the split manifest.")] = "test",
-    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Json = False,
+    model: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    as_json: bool,
 ) -> None:
     """Measure a model file on labelled images, through the same eyes as the worker."""
     from trainer.evaluate import evaluate_file
@@ -88,7 +115,7 @@ def evaluate(
         raise BadData(f"has no split {split!r}").about(str(split_manifest))
     report = evaluate_file(model, provider, data, samples, silent)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=1))
+        click.echo(json.dumps(report.to_json(), indent=1))
         return
     table = Table("", "value", "95 % interval", "n", title=f"{report.model} on {report.n} images, {report.provider}")
     rows = report.metrics | {f"sensitivity {k}": v for k, v in report.sensitivity_by_subtype.items()}
@@ -96,16 +123,15 @@ def evaluate(
         table.add_row(name, f"{e.value:.4f}", f"{e.low:.4f} to {e.high:.4f}", str(e.n))
     Console().print(table)
     for fault in report.unreadable:
-        typer.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
+        click.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
 
 
 @app.command()
-def audit(
-    data: Annotated[Path, typer.Argument(help="Folder with the images.")],
-    index: Index = None,
-    seed: Annotated[int, typer.Option(help="Of the split that is looked over.")] = 0,
-    as_json: Json = False,
-) -> None:
+@click.argument("data", type=FILE)
+@index
+@click.option("--seed", default=0, help="Of the split that is looked over.")
+@as_json
+def audit(data: Path, index: Path | None, seed: int, as_json: bool) -> None:
     """Look for duplicates, leaks, label conflicts and shortcuts before training."""
     from trainer.audit import audit as look_over
     from trainer.manifest import read_samples
@@ -113,25 +139,26 @@ def audit(
 
     findings = look_over(deal(read_samples(data, index), seed), data)
     if as_json:
-        typer.echo(json.dumps(findings.to_json(), indent=1))
+        click.echo(json.dumps(findings.to_json(), indent=1))
         return
     table = Table("split", "images by subtype", title=f"{findings.images} images, {findings.groups} groups")
     for name, counts in findings.by_split.items():
         table.add_row(name, ", ".join(f"{subtype} {count}" for subtype, count in counts.items()))
     Console().print(table)
-    typer.echo(f"{findings.duplicates} duplicates")
+    click.echo(f"{findings.duplicates} duplicates")
     for warning in findings.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {warning}", err=True)
 
 
 @app.command()
-def recipes(as_json: Json = False) -> None:
+@as_json
+def recipes(as_json: bool) -> None:
     """List the recipes."""
     from trainer.recipes import RECIPES
 
     if as_json:
         rows = [(r.name, r.summary, r.preprocessing.size, r.epochs) for r in RECIPES]
-        typer.echo(json.dumps([dict(zip(("name", "summary", "size_px", "epochs"), row, strict=True)) for row in rows]))
+        click.echo(json.dumps([dict(zip(("name", "summary", "size_px", "epochs"), row, strict=True)) for row in rows]))
         return
     table = Table("recipe", "input", "epochs", "what it is")
     for r in RECIPES:

@@ -18,7 +18,7 @@ from trainer import metrics
 from trainer.attribution import METHODS
 from trainer.evaluate import evaluate, measure
 from trainer.goldens import choose_goldens
-from trainer.manifest import Manifest, digest
+from trainer.manifest import Manifest, Origin, digest
 from trainer.operating_point import at_sensitivity
 from trainer.recipe import Recipe
 from trainer.report import Report
@@ -47,7 +47,7 @@ def export(
     root: Path,
     validation: NDArray[np.uint8],
     path: Path,
-    attribution: str,
+    origin: Origin,
     report: Report,
 ) -> Model:
     """Write the model file `path`, whole or not at all, and return it opened.
@@ -61,7 +61,7 @@ def export(
     part = path.with_name(path.name + ".part")
     try:
         proto = to_onnx(served, recipe.preprocessing.size)
-        card = _card(recipe, served, manifest, root, validation, attribution)
+        card = _card(recipe, served, manifest, root, validation, origin)
         _write(proto, card, part)
         tested = evaluate(open_model(part, "cpu"), root, manifest.of("test"), report)
         by_subtype = {f"test_sensitivity_{name}": value for name, value in tested.sensitivity_by_subtype.items()}
@@ -130,7 +130,7 @@ def tape_heat(served: Served, grids: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _card(
-    recipe: Recipe, served: Served, manifest: Manifest, root: Path, validation: NDArray[np.uint8], attribution: str
+    recipe: Recipe, served: Served, manifest: Manifest, root: Path, validation: NDArray[np.uint8], origin: Origin
 ) -> ModelCard:
     samples = manifest.of("validation")
     labels = np.array([sample.label for sample in samples], np.int64)
@@ -140,7 +140,7 @@ def _card(
     point = OperatingPoint(
         threshold, RULE, Estimate(*rates["sensitivity"]), Estimate(*rates["specificity"]), digest(samples)
     )
-    goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, attribution)
+    goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, origin.attribution)
     return ModelCard(
         name=recipe.name,
         recipe=recipe.name,
@@ -150,13 +150,13 @@ def _card(
         bias=served.calibration.bias,
         heat_scale=served.heat_scale,
         heat_method=METHODS[served.network.pooling],
-        population=recipe.population,
+        population=origin.population,
         familiarity_limit=None,
         metrics={f"validation_{name}": value for name, value in measure(labels, probabilities, threshold).items()},
         data_digest=manifest.digest,
         versions=_versions(PACKAGES),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        attribution=attribution,
+        attribution=origin.attribution,
         goldens=goldens,
     )
 

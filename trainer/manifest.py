@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.errors import BadData
+from worker.modelcard import Population
 
 #: Folder or CSV label (lower case) -> class; 1 is what the model flags. The last two are `worker review` verdicts.
 LABELS = {"normal": 0, "pneumonia": 1, "no_pneumonia": 0}
@@ -46,6 +47,14 @@ class Sample:
     source_sha256: str  #: of the file as published, else of the file itself
     group: str = ""  #: patients that must stay together; set by `split`
     split: str = ""  #: train, validation, test or left_out; set by `split`
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose images these are, for the card."""
+
+    population: Population = Population("not stated")
+    attribution: str = ""  #: of the images that travel in the model as goldens
 
 
 @dataclass(frozen=True)

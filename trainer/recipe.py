@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from trainer.augment import Augmentation
 from worker.imaging.preprocess import Preprocessing
-from worker.modelcard import Population
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one kind of model is made, from first layer to population; `build` gets the weights file, if any."""
+    """How one kind of model is made; `build` gets the weights file, if any."""
 
     name: str
     summary: str
@@ -47,7 +46,6 @@ class Recipe:
     weight_decay: float
     phases: tuple[Phase, ...]
     augmentation: Augmentation
-    population: Population
     build: Callable[[Path | None], Network]
 
     @property

@@ -13,7 +13,7 @@ from trainer.audit import audit
 from trainer.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.export import export
 from trainer.fit import fit
-from trainer.manifest import Manifest, limit, read_left_out, read_samples, split, write_manifest
+from trainer.manifest import Manifest, Origin, limit, read_left_out, read_samples, split, write_manifest
 from trainer.recipe import Recipe
 from trainer.report import Report
 from trainer.served import complete
@@ -32,7 +32,7 @@ class Order:
     left_out: tuple[Path, ...] = ()
     seed: int = 0
     limit: int | None = None
-    attribution: str = ""  #: of the images that become goldens
+    origin: Origin = Origin()
 
 
 def run(order: Order, report: Report) -> Path:
@@ -86,7 +86,7 @@ def _train(order: Order, manifest: Manifest, fingerprint: str, stood: Checkpoint
     )
     served = complete(network, train, validation, labels)
     model = order.out / f"{recipe.name}.onnx"
-    export(recipe, served, manifest, order.data, validation, model, order.attribution, report)
+    export(recipe, served, manifest, order.data, validation, model, order.origin, report)
     return model
 
 

@@ -16,7 +16,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from trainer.attribution import raw_heat
 from trainer.augment import Augmentation
@@ -25,7 +25,7 @@ from trainer.data import TrainingBatches, labels_of, load_grids
 from trainer.evaluate import evaluate
 from trainer.export import compare, export, tape_heat
 from trainer.familiarity import measure
-from trainer.manifest import read_manifest, read_samples
+from trainer.manifest import Origin, read_manifest, read_samples
 from trainer.operating_point import Calibration
 from trainer.recipe import Network, Phase, Recipe
 from trainer.report import reporting, silent
@@ -35,7 +35,6 @@ from trainer.weights import fetch, load
 from worker.errors import BadData, BadSetting, ModelRefused
 from worker.imaging.preprocess import Preprocessing
 from worker.model import open_model, replay_goldens
-from worker.modelcard import Population
 
 SIZE = 32
 Event = dict[str, Any]
@@ -64,7 +63,6 @@ RECIPE = Recipe(
     weight_decay=0.0,
     phases=(Phase("head", 1, 1e-2, "head"), Phase("all", 3, 2e-2, "all")),
     augmentation=replace(Augmentation(), fourier_share=0.1, histogram_share=0.0, gamma_share=0.0, contrast_share=0.0),
-    population=Population("toys"),
     build=lambda _: toy(),
 )
 
@@ -86,7 +84,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def order(images: Path, out: Path, **changes: Any) -> Order:
-    return replace(Order(data=images, recipe=RECIPE, out=out, attribution="made by a test"), **changes)
+    return replace(Order(data=images, recipe=RECIPE, out=out, origin=Origin(attribution="made by a test")), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +222,7 @@ def test_an_export_that_differs_from_keras_is_refused_and_leaves_no_file(images:
     target = tmp_path / "out" / "moody.onnx"
     target.parent.mkdir()
     with pytest.raises(ModelRefused, match="does not do what Keras does"):
-        export(RECIPE, served_model, manifest, images, grids, target, "", silent)
+        export(RECIPE, served_model, manifest, images, grids, target, Origin(), silent)
     assert list(target.parent.iterdir()) == []
 
 

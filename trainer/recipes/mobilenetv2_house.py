@@ -6,7 +6,6 @@ from trainer.augment import Augmentation
 from trainer.recipe import Network, Phase, Recipe
 from trainer.weights import fetch, load
 from worker.imaging.preprocess import Fit, Preprocessing, Resize
-from worker.modelcard import Population
 
 DROPOUT = 0.2
 
@@ -49,6 +48,5 @@ MOBILENETV2_HOUSE = Recipe(
         Phase("whole network", epochs=6, learning_rate=2e-4, trains="all"),
     ),
     augmentation=Augmentation(),
-    population=Population("children of 1 to 5 years, Guangzhou (Kermany 2018)", min_age_years=1, max_age_years=5),
     build=build,
 )
