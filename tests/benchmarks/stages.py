@@ -1,4 +1,4 @@
-"""What one study costs, stage by stage, each measured alone in one process on one core: the roofline of the pipeline."""
+"""What one study costs, stage by stage, each measured alone in one process on one core: the roofline."""
 
 import hashlib
 import os
@@ -108,7 +108,7 @@ def measure_plain(paths: Sequence[Path], model_path: Path) -> float:
     """Seconds a study by the plain way: pydicom, `apply_voi_lut`, OpenCV and ONNX Runtime with their defaults."""
     import onnxruntime
     import pydicom
-    from pydicom.pixels import apply_voi_lut
+    from pydicom.pixels.processing import apply_voi_lut
 
     session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
     side = session.get_inputs()[0].shape[1]

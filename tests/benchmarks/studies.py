@@ -1,6 +1,7 @@
-"""The studies a benchmark screens: uncompressed 12-bit chest radiographs of full size, as many as asked for, all distinct.
+"""The studies a benchmark screens: uncompressed 12-bit chest radiographs of full size, as many as asked for.
 
-Real pixels of the sample inbox, enlarged; a drawn phantom where the samples are not at hand. Invented patients.
+Real pixels of the sample inbox, enlarged; a drawn phantom where the samples are not at hand. Invented patients;
+no two files have the same pixels.
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ def phantom(side: int = 512) -> NDArray[np.uint8]:
 def enlarged(grey: NDArray[np.uint8]) -> Codes:
     """8-bit grey -> 12-bit stored values [3056, 2544]."""
     full = np.asarray(cv2.resize(grey, (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC), np.float32)
-    return np.rint(full * (((1 << BITS) - 1 - 2 * NOISE) / 255.0) + NOISE).astype(np.uint16)
+    scale = ((1 << BITS) - 1 - 2 * NOISE) / 255.0
+    return np.asarray(np.rint(full * scale + NOISE), np.uint16)
 
 
 def varied(codes: Codes, noise: NDArray[np.int16], number: int) -> Codes:

@@ -1,0 +1,149 @@
+"""What is deployed fits the program: names of settings and verbs, time limits, secrets, pictures of the real code."""
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deploy import contact_sheet, draw_house
+from deploy.floors import plan, reduced, storeys
+from worker import home
+from worker.cli import app
+from worker.settings import names
+
+COMPOSE, DOCKERFILE = Path("docker/compose.yaml"), Path("docker/worker.Dockerfile")
+UNIT, UNIT_ENVIRONMENT = Path("deploy/worker.service"), Path("deploy/worker.env.example")
+
+
+def values_of(unit: Path, key: str) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", unit.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [COMPOSE, DOCKERFILE, UNIT, UNIT_ENVIRONMENT], ids=lambda path: path.name)
+def test_every_setting_named_there_is_one_the_program_knows(path: Path) -> None:
+    named = set(re.findall(r"\bSCREENING_[A-Z_]*[A-Z]\b(?!_\*)", path.read_text()))
+    assert named, "the file sets nothing: then it is not the file that is meant"
+    assert named <= set(names())
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        (COMPOSE, r"command: \[worker, ([a-z]+)"),
+        (DOCKERFILE, r'CMD \["worker", "([a-z]+)"'),
+        (UNIT, r"ExecStart=\S+/worker ([a-z]+)"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_every_verb_started_there_is_one_of_the_program(path: Path, pattern: str) -> None:
+    verbs = re.findall(pattern, path.read_text())
+    assert verbs
+    assert set(verbs) <= set(app.commands)
+
+
+def test_compose_starts_neither_without_passwords_nor_with_a_published_port() -> None:
+    text = "\n".join(line.split("#")[0] for line in COMPOSE.read_text().splitlines())
+    secrets = re.findall(r"(?<!\$)\$\{?(\w*PASSWORD)(\S{0,2})", text)
+    assert {name for name, _ in secrets} == {"REDIS_PASSWORD", "POSTGRES_PASSWORD"}
+    assert all(demand == ":?" for _, demand in secrets), "a password has a default, or may be empty"
+    assert not re.search(r"^\s*ports:", text, re.MULTILINE)
+
+
+def test_the_example_environment_lists_what_compose_asks_for_and_no_secret() -> None:
+    asked = set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text()))
+    listed = dict(re.findall(r"^(\w+)=(.*)$", Path("docker/env.example").read_text(), re.MULTILINE))
+    assert set(listed) == asked
+    assert [name for name, value in listed.items() if "PASSWORD" in name and value] == []
+
+
+def test_the_image_is_made_of_files_that_exist_and_reach_the_builder() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    sent = {line[1:] for line in Path(f"{DOCKERFILE}.dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert sources == sent
+    assert [source for source in sources if not Path(source).exists()] == []
+
+
+def test_the_image_holds_no_training_framework() -> None:
+    pinned = re.findall(r"^([a-z0-9-]+)==", Path("requirements.lock").read_text(), re.MULTILINE)
+    assert "onnxruntime-gpu" in pinned
+    assert {"tensorflow", "keras", "torch", "tf2onnx"}.isdisjoint(pinned)
+
+
+def test_systemd_waits_longer_than_the_worker_drains_and_signals_it_alone() -> None:
+    (timeout,) = values_of(UNIT, "TimeoutStopSec")
+    assert float(timeout) > home.DRAIN_S + 10  # then Redis stops, and a scan of the inbox may still run
+    assert values_of(UNIT, "KillMode") == ["mixed"]
+    (inbox,) = values_of(UNIT, "ReadWritePaths")
+    assert values_of(UNIT, "ExecStart")[0].endswith(f" {inbox}"), "the inbox it watches is not one it may write to"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "chest-screening.service"
+    unit.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", UNIT.read_text()))
+    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_picture_of_the_house_shows_todays_imports() -> None:
+    drawn = draw_house.draw(draw_house.read_house())
+    assert draw_house.PICTURE.read_text(encoding="utf-8") == drawn, "run `python -m deploy.draw_house` and commit"
+
+
+def test_an_arrow_that_others_imply_is_left_out() -> None:
+    arrows = frozenset({("roof", "floor"), ("floor", "ground"), ("roof", "ground"), ("porch", "ground")})
+    assert reduced(arrows) == arrows - {("roof", "ground")}
+
+
+def test_every_arrow_runs_down_and_no_rooms_overlap() -> None:
+    house = draw_house.read_house()
+    floor = storeys(house.rooms, house.drawn, ground=0)
+    assert [(a, b) for a, b in house.drawn if floor[a] <= floor[b]] == []
+    layout = plan(floor, house.drawn, width_px=100, bend_px=10, gap_px=5)
+    assert {point for row in layout.floors for point in row if "@" not in point} == house.rooms
+    for row in layout.floors:
+        rooms = [layout.x[point] for point in row if "@" not in point]
+        assert all(right - left >= 105 - 0.2 for left, right in pairwise(rooms))
+
+
+def test_the_contact_sheet_takes_both_verdicts_without_choosing_by_eye(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (300, 260, 3), dtype=np.uint8)
+    entries = []
+    for number in range(20):
+        overlay = tmp_path / f"{number}.png"
+        cv2.imwrite(str(overlay), noise)
+        verdict = "flagged" if number < 10 else "not_flagged"
+        source = f"/in/{number}.dcm"
+        entries.append({"verdict": verdict, "heatmap": str(overlay), "study_uid": f"1.{number}", "sources": [source],
+                        "probability": 1 - number / 20})  # fmt: skip
+    entries.append(entries[0] | {"verdict": "unscreenable", "heatmap": None, "probability": None})
+    chosen = contact_sheet.choose(entries, each=3)
+    assert [shown.file for shown in chosen] == ["0.dcm", "4.dcm", "9.dcm", "10.dcm", "14.dcm", "19.dcm"]
+    encoded = contact_sheet.encode(contact_sheet.sheet(chosen))
+    assert len(encoded) <= contact_sheet.LARGEST_BYTES
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape[1] == contact_sheet.COLUMNS * contact_sheet.CELL_W
+
+
+@pytest.mark.slow
+def test_the_throughput_benchmark_measures_a_real_run() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.throughput", "--studies", "2", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["run"]["studies"] == 2
+    assert 0 < found["studies_per_s"] < found["roofline_studies_per_s"]
+    assert all(ms > 0 for ms in found["stages_ms"].values())
+    told = json.dumps(found)
+    assert platform.node() not in told
+    assert str(Path.cwd()) not in told
