@@ -4,12 +4,9 @@ The picture keeps the original's aspect; a legend stands below it, never on it. 
 """
 
 from functools import cache
-from struct import pack
 from typing import Any
-from zlib import crc32
 
 import cv2
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +21,8 @@ MAX_ALPHA = 0.6
 #: Perceptually uniform, read in print and by colour-blind eyes. Its lower part is black, like lungs: left out.
 COLOUR_MAP = cv2.COLORMAP_INFERNO
 COLOUR_MAP_FROM = 0.30
-#: libdeflate's level 1: on a radiograph three times faster than OpenCV's PNG writer, and smaller.
-DEFLATE_LEVEL = 1
+#: On a radiograph as small as OpenCV's default, in two thirds of its time.
+PNG_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG)
 
 DISCLAIMER = ("relative evidence, not a diagnosis", "research use")
 
@@ -91,18 +88,9 @@ def _blend_tables() -> tuple[NDArray[np.uint8], ...]:
 
 
 def _png(canvas: NDArray[np.uint8]) -> bytes:
-    """A BGR canvas as PNG (ISO 15948), every row as its difference from the row above (filter type 2)."""
-    height, width, _ = canvas.shape
-    rows = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB), np.uint8).reshape(height, -1)
-    filtered = np.full((height, rows.shape[1] + 1), 2, np.uint8)
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    header = pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = bytes(imagecodecs.deflate_encode(filtered.tobytes(), DEFLATE_LEVEL))
-    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        pack(">I", len(body)) + kind + body + pack(">I", crc32(kind + body)) for kind, body in chunks
-    )
+    """A BGR canvas as PNG."""
+    _, encoded = cv2.imencode(".png", canvas, PNG_PARAMETERS)
+    return bytes(encoded)
 
 
 def _legend_lines(width: int, probability: float | None, threshold: float | None) -> list[list[str]]:
