@@ -61,11 +61,11 @@ class Watcher:
         """Scan and sweep until `stop`; outages of store, database and broker are logged and outlasted."""
         with woken_by_events(self.inbox) as wake:
             while not stop.is_set():
-                try:
-                    self.scan()
-                    sweep(self.intake.database, self.intake.settings, self.enqueue, self.is_queue_empty, self.clock())
-                except Interrupted as error:
-                    log.error("outage", extra={"code": error.code, "reason": error.message})
+                for work in (self.scan, self.sweep):  # a full disk stops the one and not the other
+                    try:
+                        work()
+                    except Interrupted as error:
+                        log.error("outage", extra={"code": error.code, "reason": error.message})
                 wake.wait(self.intake.settings.scan_interval_s)
                 wake.clear()
 
@@ -91,6 +91,10 @@ class Watcher:
             del self.waiting[path]
         for path in self.booked.keys() - present.keys():
             del self.booked[path]
+
+    def sweep(self) -> None:
+        """Heal, enqueue and move what is known."""
+        sweep(self.intake.database, self.intake.settings, self.enqueue, self.is_queue_empty, self.clock())
 
     def _quiet_s(self, file: Incoming, now: datetime) -> float:
         """For how long the file has not changed under our eyes."""
