@@ -84,12 +84,11 @@ class Watcher:
                 continue
             self._take_in(file, now, is_final=quiet_s >= settings.truncated_after_s)
         ledger.wait(self.intake.database, [f for f in unsettled if self.waiting[f.path].since == now], now)
-        gone = self.waiting.keys() - present.keys()
-        if gone:
-            ledger.vanish(self.intake.database, lambda path: path in present, under=f"{self.inbox}{os.sep}")
-        for path in gone:
+        there = {ledger.spelled(path) for path in present}  # an earlier process may have left rows that wait
+        ledger.vanish(self.intake.database, lambda path: path in there, under=ledger.spelled(f"{self.inbox}{os.sep}"))
+        for path in self.waiting.keys() - present.keys():
             del self.waiting[path]
-        for path in self.booked.keys() - present.keys():
+        for path in self.booked.keys() - there:
             del self.booked[path]
 
     def sweep(self) -> None:
