@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
-from worker.errors import Interrupted
+from worker.errors import Interrupted, StorageUnavailable
 from worker.intake import STAT_FOLDER, Intake
 from worker.ledger import delivery
 from worker.ledger import intake as ledger
@@ -115,8 +115,17 @@ class Watcher:
 
 
 def files_in(folder: Path) -> Iterator[Incoming]:
-    """Every file below a folder that may be a study, in order of path; hidden and unfinished ones are passed over."""
-    for here, folders, names in os.walk(folder):
+    """Every file below a folder that may be a study, in order of path; hidden and unfinished ones are passed over.
+
+    Raises StorageUnavailable when the folder itself cannot be listed: then nothing in it is known to be gone.
+    """
+
+    def tell(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise StorageUnavailable(f"the inbox cannot be listed ({error.strerror})").about(str(folder)) from error
+        log.warning("folder_not_listed", extra={"reason": error.strerror})
+
+    for here, folders, names in os.walk(folder, onerror=tell):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.startswith(".") or name.lower().endswith(UNFINISHED_ENDINGS):
