@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
-from worker.errors import Interrupted, StorageUnavailable
+from worker.errors import BadSetting, Interrupted, StorageUnavailable
 from worker.intake import STAT_FOLDER, Intake
 from worker.ledger import delivery
 from worker.ledger import intake as ledger
@@ -53,8 +53,15 @@ class Watcher:
     booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
 
     def __post_init__(self) -> None:
-        """Learn which files that still lie in the inbox were booked by an earlier process."""
-        if self.intake.settings.inbox_mode is not InboxMode.MOVE:
+        """Learn which files that still lie in the inbox were booked by an earlier process.
+
+        Raises BadSetting when our own files lie in the inbox: they would be taken in, and away.
+        """
+        settings = self.intake.settings
+        for name, folder in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
+            if folder.is_relative_to(self.inbox) and not is_hidden(folder.relative_to(self.inbox)):
+                raise BadSetting(f"{name} lies in the inbox, whose files are taken away: choose a folder elsewhere")
+        if settings.inbox_mode is not InboxMode.MOVE:
             self.booked = booked_files(self.intake.database, str(self.inbox))
 
     def run(self, stop: threading.Event) -> None:
@@ -134,6 +141,11 @@ def files_in(folder: Path) -> Iterator[Incoming]:
             file = incoming(path, STAT_FOLDER in path.relative_to(folder).parts[:-1])
             if file is not None:
                 yield file
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a path below the inbox is passed over."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def incoming(path: Path, is_stat: bool = False) -> Incoming | None:
