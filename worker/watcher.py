@@ -115,9 +115,8 @@ class Watcher:
             return
         self.waiting.pop(file.path, None)
         log.info("file_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
-        if self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store:
-            remove_if_unchanged(file)
-        else:
+        is_ours = self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store
+        if not (is_ours and remove_if_unchanged(file)):
             self.booked[ledger.spelled(file.path)] = (file.size_bytes, file.mtime_ns)
 
 
@@ -158,12 +157,21 @@ def incoming(path: Path, is_stat: bool = False) -> Incoming | None:
     return Incoming(str(path), status.st_size, status.st_mtime_ns, priority)
 
 
-def remove_if_unchanged(file: Incoming) -> None:
-    """Take a booked file out of the inbox, unless it was written to since: then it comes again as another arrival."""
+def remove_if_unchanged(file: Incoming) -> bool:
+    """Take a booked file out of the inbox, unless it was written to since: then it comes again as another arrival.
+
+    False when it lies there still; an inbox that lets nothing be removed is said and lived with.
+    """
     path = Path(file.path)
     now = incoming(path)
-    if now is not None and (now.size_bytes, now.mtime_ns) == (file.size_bytes, file.mtime_ns):
+    if now is not None and (now.size_bytes, now.mtime_ns) != (file.size_bytes, file.mtime_ns):
+        return False
+    try:
         path.unlink(missing_ok=True)
+    except OSError as error:
+        log.error("file_not_removed", extra={"reason": error.strerror})
+        return False
+    return True
 
 
 def booked_files(database: Database, inbox: str) -> dict[str, tuple[int, int]]:
