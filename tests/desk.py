@@ -1,7 +1,9 @@
 """The ledger's counter as tests use it: studies come in, are offered, claimed and judged, without files or pixels."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -74,6 +76,19 @@ def image(study_uid: str = STUDY, sop_instance_uid: str = f"{STUDY}.1.1", **elem
     }
     series_uid = elements.pop("series_uid", f"{study_uid}.1"[:64])
     return Instance(Container.DICOM, study_uid, series_uid, sop_instance_uid, 100, 80, **plain | elements)
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """As somebody whom permissions bind; root they do not."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def digest(content: str) -> str:

@@ -4,8 +4,6 @@ import hashlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -15,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import FileState
-from tests.desk import Desk
+from tests.desk import Desk, without_privileges
 from tests.phantoms import (
     EXPLICIT_LITTLE,
     JPEG_LS,
@@ -149,19 +147,6 @@ def test_special_files_are_quarantined_unread(counter: Counter) -> None:
     codes = {Path(f.path).stem: f.code for f in quarantine(counter.desk.database)}
     special = "not_a_regular_file"
     assert codes == {"pipe": special, "socket": special, "null": special, "nowhere": "unreadable_file"}
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """As somebody whom permissions bind; root they do not."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_a_file_without_permission_is_told_from_a_broken_one(counter: Counter) -> None:

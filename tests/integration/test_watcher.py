@@ -1,0 +1,319 @@
+"""The inbox, scan by scan, with a clock moved by hand: nothing is taken too early, lost, or taken twice."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from sqlalchemy import text
+
+from schema.vocabulary import FileState, Priority
+from tests.desk import Desk, without_privileges
+from tests.phantoms import STUDY_UID, dicom_file, picture
+from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
+from worker.intake import Intake, fetch
+from worker.ledger.delivery import Offer
+from worker.reconciliation import reconcile
+from worker.settings import InboxMode
+from worker.watcher import Watcher, files_in, incoming, remove_if_unchanged, sweep
+from worker.worklist import quarantine
+
+CHEST = dicom_file(picture())
+
+
+def another(number: int) -> bytes:
+    """A radiograph of a study of its own."""
+    uid = f"1.2.3.{number}"
+    return dicom_file(picture(), StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1", SOPInstanceUID=f"{uid}.1.1")
+
+
+class Yard:
+    """An inbox, its watcher, and the messages that were published."""
+
+    def __init__(self, desk: Desk, inbox: Path) -> None:
+        self.desk, self.inbox = desk, inbox
+        self.published: list[str] = []
+        self.is_broker_away = False
+        inbox.mkdir(exist_ok=True)
+        self.start()
+
+    def start(self, **changes: Any) -> None:
+        """A fresh watcher process, with other settings if asked."""
+        self.desk.settings = attrs.evolve(self.desk.settings, **changes)
+        intake = Intake(self.desk.settings, self.desk.database, self.desk.store)
+        self.watcher = Watcher(intake, self.inbox, self.publish, lambda: not self.published, self.desk.clock)
+
+    def publish(self, offers: Sequence[Offer]) -> None:
+        if self.is_broker_away and offers:
+            raise BrokerUnavailable("cannot publish")
+        self.published += [offer.study_uid for offer in offers]
+
+    def drop(self, name: str, content: bytes = CHEST) -> Path:
+        path = self.inbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def scan(self, after_s: float = 0.0) -> dict[str, int]:
+        """Let time pass, scan, and count the files by state."""
+        self.desk.clock.forward(after_s)
+        self.watcher.scan()
+        account = reconcile(self.desk.database, self.desk.store)
+        assert account.holds, account
+        return account.files
+
+    def sweep(self, after_s: float = 0.0) -> list[str]:
+        """Let time pass, sweep, and return what is published by now."""
+        self.desk.clock.forward(after_s)
+        sweep(self.desk.database, self.desk.settings, self.publish, lambda: not self.published, self.desk.clock())
+        return self.published
+
+    def left(self) -> list[str]:
+        return sorted(str(p.relative_to(self.inbox)) for p in self.inbox.rglob("*") if not p.is_dir())
+
+
+@pytest.fixture
+def yard(desk: Desk, tmp_path: Path) -> Yard:
+    return Yard(desk, tmp_path / "inbox")
+
+
+def test_a_file_is_taken_once_it_has_not_changed_for_the_quiet_time(yard: Yard) -> None:
+    yard.drop("a.dcm", CHEST[:2000])
+    assert yard.scan() == {"waiting": 1}
+    yard.drop("a.dcm", CHEST[:4000])
+    assert yard.scan(9) == {"waiting": 1}
+    yard.drop("a.dcm", CHEST)
+    assert yard.scan(9) == {"waiting": 1}
+    assert yard.scan(9) == {"waiting": 1}
+    assert yard.left() == ["a.dcm"]
+    assert yard.scan(1) == {"accepted": 1}
+    assert yard.left() == []
+    assert yard.desk.entry(STUDY_UID).sources == [str(yard.inbox / "a.dcm")]
+
+
+def test_a_file_that_stays_broken_is_quarantined_in_the_end_and_shows_on_its_study(yard: Yard) -> None:
+    yard.drop("half.dcm", CHEST[:-1000])
+    yard.drop("letter.txt", b"Dear colleague")
+    yard.drop("empty.dcm", b"")
+    yard.scan()
+    assert yard.scan(299) == {"waiting": 3}
+    assert yard.scan(1) == {"quarantined": 3}
+    codes = {Path(f.path).name: (f.code, f.study_uid) for f in quarantine(yard.desk.database)}
+    assert codes == {
+        "half.dcm": ("truncated", STUDY_UID), "letter.txt": ("not_an_image", None), "empty.dcm": ("truncated", None),
+    }  # fmt: skip
+    assert yard.left() == [], "their bytes are in the store"
+
+
+def test_a_broken_file_that_is_completed_in_time_is_taken(yard: Yard) -> None:
+    yard.drop("a.dcm", CHEST[:-1000])
+    yard.scan()
+    assert yard.scan(200) == {"waiting": 1}
+    yard.drop("a.dcm", CHEST)
+    assert yard.scan(200) == {"waiting": 1}
+    assert yard.scan(10) == {"accepted": 1}
+
+
+def test_files_that_vanish_are_booked_even_when_the_watcher_was_away(yard: Yard) -> None:
+    first, second = yard.drop("a.dcm"), yard.drop("b.dcm", another(1))
+    yard.scan()
+    first.unlink()
+    assert yard.scan(5) == {"vanished": 1, "waiting": 1}
+    second.unlink()
+    yard.start()
+    assert yard.scan(5) == {"vanished": 2}
+
+
+def test_unfinished_and_hidden_names_are_passed_over(yard: Yard) -> None:
+    for name in (".hidden.dcm", "a.dcm.partial", "b.PART", "c.tmp", "d.filepart", ".trash/e.dcm"):
+        yard.drop(name)
+    yard.scan()
+    assert yard.scan(60) == {}
+    assert len(yard.left()) == 6
+
+
+def test_one_bad_file_stops_nothing(yard: Yard) -> None:
+    yard.drop("0.dcm", b"no radiograph")
+    (yard.inbox / "1.dcm").mkdir()
+    yard.drop("1.dcm/inside.dcm", another(1))
+    os.mkfifo(yard.inbox / "2.dcm")
+    (yard.inbox / "3.dcm").symlink_to(yard.inbox / "nowhere")
+    yard.drop(os.fsdecode(b"4\xff.dcm"), another(4))
+    yard.drop("9.dcm", another(9))
+    yard.scan()
+    assert yard.scan(10) == {"accepted": 3, "waiting": 3}
+    assert yard.scan(300) == {"accepted": 3, "quarantined": 3}
+    assert yard.left() == ["2.dcm", "3.dcm"], "what could not be kept is not removed"
+    assert yard.scan(300) == {"accepted": 3, "quarantined": 3}
+
+
+@pytest.mark.parametrize("mode", [InboxMode.COPY, InboxMode.LEAVE])
+def test_files_that_stay_are_taken_once(yard: Yard, mode: InboxMode) -> None:
+    yard.start(inbox_mode=mode)
+    path = yard.drop("a.dcm")
+    yard.scan()
+    assert yard.scan(10) == {"accepted": 1}
+    assert yard.scan(10) == {"accepted": 1}
+    yard.start()
+    yard.scan()
+    assert yard.scan(60) == {"accepted": 1}, "a new process knows it"
+    assert yard.left() == ["a.dcm"]
+    (received,) = yard.desk.claim(STUDY_UID).received
+    assert (received.left_at == str(path)) is (mode is InboxMode.LEAVE)
+    assert fetch(yard.desk.store, received.digest, received.left_at) == CHEST
+    path.touch()
+    yard.scan()
+    assert yard.scan(10) == {"accepted": 1, "duplicate": 1}
+
+
+def test_left_files_are_safe_when_the_mode_becomes_move(yard: Yard) -> None:
+    yard.start(inbox_mode=InboxMode.LEAVE)
+    yard.drop("a.dcm")
+    yard.scan()
+    yard.scan(10)
+    yard.start(inbox_mode=InboxMode.MOVE)
+    yard.scan()
+    assert yard.scan(10) == {"accepted": 1, "duplicate": 1}
+    assert yard.left() == []
+    yard.desk.clock.forward(60)
+    (received,) = yard.desk.claim(STUDY_UID).received
+    assert fetch(yard.desk.store, received.digest, received.left_at) == CHEST
+
+
+def test_a_file_written_to_while_it_is_booked_is_not_removed(yard: Yard) -> None:
+    path = yard.drop("a.dcm")
+    seen = incoming(path)
+    assert seen is not None
+    path.write_bytes(another(1))
+    os.utime(path, ns=(0, seen.mtime_ns + 1))
+    assert remove_if_unchanged(seen) is False
+    assert yard.left() == ["a.dcm"]
+
+
+def test_a_file_that_cannot_be_removed_is_left_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(tempfile.mkdtemp())
+    path = folder / "a.dcm"
+    path.write_bytes(CHEST)
+    folder.chmod(0o555)
+    seen = incoming(path)
+    assert seen is not None
+    with without_privileges():
+        assert remove_if_unchanged(seen) is False
+    assert path.exists()
+    assert "file_not_removed" in caplog.messages
+
+
+def test_the_stat_folder_makes_stat_studies(yard: Yard) -> None:
+    yard.drop("stat/a.dcm")
+    yard.drop("status/b.dcm", another(1))
+    yard.scan()
+    yard.scan(10)
+    assert [(e.study_uid, e.priority) for e in yard.desk.worklist()] == [(STUDY_UID, "stat"), ("1.2.3.1", "routine")]
+
+
+def test_a_study_is_published_when_its_images_have_settled(yard: Yard) -> None:
+    yard.drop("1.dcm")
+    yard.scan()
+    yard.scan(10)
+    assert yard.sweep(30) == []
+    yard.drop("2.dcm", dicom_file(picture()[::-1], SOPInstanceUID="1.2.3.4.5.7"))
+    yard.scan()
+    yard.scan(10)
+    assert yard.sweep(59) == []
+    assert yard.sweep(1) == [STUDY_UID]
+    assert yard.sweep(100) == [STUDY_UID]
+    assert len(yard.desk.claim(STUDY_UID).received) == 2
+
+
+def test_a_broker_outage_loses_nothing(yard: Yard) -> None:
+    for number in range(3):
+        yard.drop(f"{number}.dcm", another(number))
+    yard.scan()
+    yard.scan(10)
+    yard.is_broker_away = True
+    with pytest.raises(BrokerUnavailable):
+        yard.sweep(60)
+    assert yard.published == []
+    yard.is_broker_away = False
+    assert yard.sweep(6) == [f"1.2.3.{n}" for n in range(3)]
+
+
+def test_low_disk_stops_intake_and_it_resumes(yard: Yard) -> None:
+    yard.drop("a.dcm")
+    yard.scan()
+    yard.start(min_free_mib=2**40)
+    yard.scan()
+    yard.desk.clock.forward(10)
+    with pytest.raises(StorageUnavailable, match="MiB free"):
+        yard.watcher.scan()
+    assert yard.left() == ["a.dcm"]
+    yard.start(min_free_mib=1)
+    yard.scan()
+    assert yard.scan(10) == {"accepted": 1}
+
+
+def test_an_inbox_that_cannot_be_listed_is_an_outage_and_nothing_vanishes(yard: Yard) -> None:
+    yard.drop("a.dcm")
+    assert yard.scan() == {"waiting": 1}
+    away = yard.inbox.with_name("away")
+    yard.inbox.rename(away)
+    with pytest.raises(StorageUnavailable, match="inbox"):
+        yard.watcher.scan()
+    away.rename(yard.inbox)
+    assert yard.scan(10) == {"accepted": 1}
+
+
+def test_an_inbox_that_holds_the_state_folder_is_refused(yard: Yard) -> None:
+    """In mode `move` the watcher would take the database itself."""
+    with pytest.raises(BadSetting, match="SCREENING_HOME"):
+        yard.start(home=yard.inbox / "state")
+    yard.start(home=yard.inbox / ".screening")
+    with pytest.raises(BadSetting, match="SCREENING_STORE"):
+        yard.start(store=str(yard.inbox / "store"))
+
+
+def run_for(yard: Yard, until: Callable[[], object]) -> None:
+    """Run the watcher as a thread until `until()` or five seconds have passed."""
+    stop = threading.Event()
+    thread = threading.Thread(target=yard.watcher.run, args=[stop])
+    thread.start()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not until():
+        yard.desk.clock.forward(10)
+        time.sleep(0.02)
+    stop.set()
+    (yard.inbox / "wake").touch()
+    thread.join()
+
+
+def test_the_queue_is_served_while_intake_is_stopped(yard: Yard) -> None:
+    """A full disk stops intake, and only intake: what is known goes on to its verdict."""
+    yard.drop("a.dcm")
+    yard.scan()
+    yard.scan(10)
+    yard.drop("b.dcm", another(1))
+    yard.start(min_free_mib=2**40, scan_interval_s=0.05)
+    run_for(yard, until=lambda: yard.published)
+    assert STUDY_UID in yard.published
+
+
+def test_events_wake_the_scan(yard: Yard) -> None:
+    yard.start(scan_interval_s=60.0)
+    threading.Timer(0.3, lambda: yard.drop("a.dcm")).start()
+    run_for(yard, until=lambda: FileState.WAITING in reconcile(yard.desk.database, yard.desk.store).files)
+    with yard.desk.database.reading() as connection:
+        paths = connection.execute(text("SELECT path FROM arrival")).scalars().all()
+    assert str(yard.inbox / "a.dcm") in paths
+
+
+def test_files_come_in_order_of_path(yard: Yard) -> None:
+    for name in ("b/2", "a", "b/1", "stat/0"):
+        yard.drop(name)
+    found = [(Path(f.path).relative_to(yard.inbox).as_posix(), f.priority) for f in files_in(yard.inbox)]
+    routine = Priority.ROUTINE
+    assert found == [("a", routine), ("b/1", routine), ("b/2", routine), ("stat/0", Priority.STAT)]
