@@ -62,7 +62,8 @@ class QuarantinedFile:
     path: str
     code: str
     message: str
-    seen_at: datetime
+    seen_at: datetime  #: last
+    times: int  #: how often it was dropped
     digest: str | None
     study_uid: str | None
 
@@ -99,11 +100,14 @@ def is_stale(database: Database, now: datetime) -> bool:
 
 
 def quarantine(database: Database) -> list[QuarantinedFile]:
-    """Every quarantined file, the newest first."""
+    """Every quarantined file once, the newest first."""
     statement = """
-        SELECT arrival.path, arrival.code, arrival.message, arrival.seen_at, arrival.digest, study.study_uid
+        SELECT arrival.path, arrival.code, arrival.message, MAX(arrival.seen_at) AS seen_at, COUNT(*) AS times,
+            arrival.digest, study.study_uid
         FROM arrival LEFT JOIN study ON study.id = arrival.study_id
-        WHERE arrival.state = 'quarantined' ORDER BY arrival.id DESC
+        WHERE arrival.state = 'quarantined'
+        GROUP BY arrival.path, arrival.code, arrival.message, arrival.digest, study.study_uid
+        ORDER BY MAX(arrival.id) DESC
     """
     with reading(database) as connection:
         return [QuarantinedFile(*row) for row in connection.execute(_with_moments(statement, "seen_at"))]
