@@ -57,8 +57,8 @@ class Database:
 def open_engine(url: str) -> Engine:
     """An engine for `url`. SQLite: WAL, busy timeout, foreign keys, BEGIN IMMEDIATE for writers."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)  # parameters are patients
+    engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
