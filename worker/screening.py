@@ -1,5 +1,6 @@
 """The judgement, pure: which images may be screened, and what a study's predictions add up to."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,6 +87,11 @@ class ImageOutcome:
     unreadable: str | None = None  #: code of the Rejected error, when the image could not be read
     is_blank: bool = False  #: read, but all pixels have one value
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the model gave no number (an overflow): it is below every threshold, and no negative."""
+        return self.prediction is not None and not math.isfinite(self.prediction.probability)
+
 
 @dataclass(frozen=True)
 class Screening:
@@ -110,7 +116,7 @@ def eligible(instance: Instance) -> Eligibility:
 
 def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     """Judge a study from what became of its images (DESIGN §4.7). `outcomes` holds at least one."""
-    scored = [(o.prediction.probability, i) for i, o in enumerate(outcomes) if o.prediction is not None]
+    scored = [(o.prediction.probability, i) for i, o in enumerate(outcomes) if o.prediction and not o.is_unanswered]
     probability, deciding = max(scored, default=(None, None))
 
     def judged(verdict: Verdict, reason: Reason, detail: str = "", index: int | None = deciding) -> Screening:
@@ -136,6 +142,8 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
             return judged(Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE, outcome.unreadable, index)
         if outcome.is_blank:
             return judged(Verdict.UNSCREENABLE, Reason.BLANK_IMAGE, "", index)
+        if outcome.is_unanswered:
+            return judged(Verdict.UNSCREENABLE, Reason.UNEXPECTED_ERROR, "the model gave no number", index)
     for index, outcome in admitted:
         age = outcome.instance.age_years
         if not card.population.admits(age):
@@ -143,7 +151,7 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     limit = card.familiarity_limit
     for index, outcome in admitted:
         prediction = outcome.prediction
-        if limit is not None and prediction is not None and prediction.familiarity > limit:
+        if limit is not None and prediction is not None and not prediction.familiarity <= limit:  # NaN too
             detail = f"{prediction.familiarity:.1f} > {limit:.1f}"
             return judged(Verdict.UNSCREENABLE, Reason.UNFAMILIAR, detail, index)
     return judged(Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
