@@ -36,6 +36,11 @@ class OperatingPoint:
     specificity: Estimate
     data_digest: str  #: of the manifest's validation split
 
+    def __post_init__(self) -> None:
+        """Refuse a threshold that would flag nothing or everything by accident; raises ValueError."""
+        if not isinstance(self.threshold, int | float) or not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"the threshold must be a number from 0 to 1, not {self.threshold!r}")
+
 
 @dataclass(frozen=True)
 class Population:
@@ -125,5 +130,5 @@ class ModelCard:
                 goldens=tuple(goldens),
                 **values,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelRefused(f"the model card cannot be read ({error!r}): export it again") from error
