@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from schema.database import HEAD, Database
+from schema.database import HEAD
 from worker import home
 from worker.errors import BrokerUnavailable, SchemaOutdated, ScreeningError, StorageUnavailable
-from worker.ledger.opening import revision
+from worker.ledger.opening import revision, unopened
 from worker.settings import Settings
 from worker.store import Store
 
@@ -42,7 +42,7 @@ def check(settings: Settings) -> list[Finding]:
 def _database(settings: Settings) -> str:
     if not settings.database and not (settings.home / "screening.sqlite").exists():
         return "SQLite, made at the first `worker screen`"
-    database = Database(settings.database_url)
+    database = unopened(settings)
     found = revision(database)
     if found != HEAD:
         raise SchemaOutdated(f"at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`")

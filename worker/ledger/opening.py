@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from schema.database import HEAD, Database
-from worker.errors import SchemaOutdated
+from worker.errors import BadSetting, SchemaOutdated
 from worker.ledger.transactions import told
 from worker.settings import Settings
 
@@ -18,11 +18,11 @@ def now() -> datetime:
 def open_database(settings: Settings) -> Database:
     """The ledger's database. The embedded one is brought up to date without asking.
 
-    Raises SchemaOutdated, DatabaseUnavailable.
+    Raises BadSetting, SchemaOutdated, DatabaseUnavailable.
     """
     if not settings.database:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = Database(settings.database_url)
+    database = unopened(settings)
     found = revision(database)
     if found == HEAD:
         return database
@@ -34,11 +34,22 @@ def open_database(settings: Settings) -> Database:
     return database
 
 
+def unopened(settings: Settings) -> Database:
+    """The ledger's database, not dialled yet; raises BadSetting for a URL that no driver here understands."""
+    try:
+        return Database(settings.database_url)
+    except (ArgumentError, ImportError) as error:
+        raise BadSetting(
+            f"SCREENING_DATABASE cannot be used ({error}): give a postgresql:// or sqlite:/// URL"
+        ) from error
+
+
 def upgrade(settings: Settings) -> None:
     """Run the migrations that are missing; raises DatabaseUnavailable."""
     from schema.migrate import upgrade as migrate  # loads Alembic
 
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unopened(settings).close()
     try:
         migrate(settings.database_url)
     except DBAPIError as error:
