@@ -1,6 +1,7 @@
 """The settings: environment (`SCREENING_*`) over a TOML file over defaults; read once, all faults reported together."""
 
 import hashlib
+import math
 import os
 import re
 import tempfile
@@ -49,9 +50,9 @@ class Provider(StrEnum):
 
 
 def positive(_instance: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
-    """Refuse zero and less."""
-    if value <= 0:
-        raise ValueError(f"{attribute.name} must be greater than 0, not {value}")
+    """Refuse zero and less, and what is no time or size at all."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} must be greater than 0 and finite, not {value}")
 
 
 def setting(default: Any, meaning: str, validator: Any = None) -> Any:
@@ -136,10 +137,15 @@ def load() -> Settings:
 
 
 def load_with_origins() -> list[tuple[str, Any, str, str]]:
-    """Each setting as (name, value in force, where it came from, meaning)."""
+    """Each setting as (name, value in force, where it came from, meaning); passwords in URLs are masked."""
     settings, origins = _load()
     return [
-        (field.name, getattr(settings, field.name), origins.get(field.name, "default"), field.metadata["meaning"])
+        (
+            field.name,
+            _shown(getattr(settings, field.name)),
+            origins.get(field.name, "default"),
+            field.metadata["meaning"],
+        )
         for field in attrs.fields(Settings)
     ]
 
@@ -160,14 +166,15 @@ def _load() -> tuple[Settings, dict[str, str]]:
         ts.FileLoader({"*.toml": ts.TomlFormat("screening")}, [file or Path("screening.toml")]),
         ts.EnvLoader(ENV_PREFIX),
     ]
+    from_file = _settings_in(Path(file or "screening.toml"))
+    faults = _out_of_bounds(from_file)
     try:
         settings = ts.load_settings(Settings, loaders)
     except ExceptionGroup as group:
-        raise BadSetting("; ".join(_fault(error) for error in group.exceptions)) from group
+        raise BadSetting("; ".join([*(_fault(error) for error in group.exceptions), *faults])) from group
     except (ts.exceptions.TsError, ValueError) as error:
-        raise BadSetting(str(error)) from error
+        raise BadSetting("; ".join(faults) or _fault(error)) from error
     origins = {}
-    from_file = _settings_in(Path(file or "screening.toml"))
     for field in attrs.fields(Settings):
         if ENV_PREFIX + field.name.upper() in os.environ:
             origins[field.name] = ENV_PREFIX + field.name.upper()
@@ -176,11 +183,38 @@ def _load() -> tuple[Settings, dict[str, str]]:
     return settings, origins
 
 
-def _settings_in(path: Path) -> set[str]:
+def _settings_in(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        return set()
-    return {name.replace("-", "_") for name in tomllib.loads(path.read_text(encoding="utf-8")).get("screening", {})}
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("screening", {})
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise BadSetting(f"{path} cannot be read ({error}): correct it there") from error
+    return {name.replace("-", "_"): value for name, value in table.items()} if isinstance(table, dict) else {}
+
+
+def _out_of_bounds(from_file: dict[str, Any]) -> list[str]:
+    """Every value that converts and is refused; the loader itself stops at the first of them."""
+    faults = []
+    for field in attrs.fields(Settings):
+        raw = os.environ.get(ENV_PREFIX + field.name.upper(), from_file.get(field.name))
+        if raw is None or field.validator is None or field.type is None:
+            continue
+        try:
+            value = field.type(raw)
+        except (TypeError, ValueError):
+            continue  # the loader tells of it
+        try:
+            field.validator(None, field, value)
+        except ValueError as error:
+            faults.append(re.sub(rf"'?{field.name}'?", ENV_PREFIX + field.name.upper(), str(error.args[0])))
+    return faults
 
 
 def _fault(error: Exception) -> str:
-    return re.sub(r"option '(\w+)'", lambda m: ENV_PREFIX + m[1].upper(), str(error))
+    text = re.sub(r"option '(\w+)'", lambda m: ENV_PREFIX + m[1].upper(), str(error))
+    return " ".join(text.split())  # in one line
+
+
+def _shown(value: Any) -> Any:
+    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", value) if isinstance(value, str) else value
