@@ -1,0 +1,50 @@
+"""The walls of the house: our names are ours alone, and a reader of the worklist loads nothing heavy."""
+
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+import pytest
+
+OURS = "chest-screening"
+HEAVY = ("onnxruntime", "cv2", "pydicom", "celery", "kombu", "tensorflow", "keras", "imagecodecs", "alembic", "redis")
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("package", ["worker", "trainer", "schema"])
+def test_no_other_distribution_provides_our_packages(package: str) -> None:
+    assert set(packages_distributions().get(package, [])) <= {OURS}
+
+
+@pytest.mark.parametrize("statement", ["import worker.cli, worker.worklist", "import worker.ledger.opening"])
+def test_a_reader_loads_nothing_heavy(statement: str) -> None:
+    assert loaded_by(statement) & set(HEAVY) == set()
+
+
+def test_the_worklist_verb_loads_nothing_heavy_either(tmp_path: object) -> None:
+    run = (
+        "import os; os.environ['SCREENING_HOME'] = {home!r}; from worker.cli import app; "
+        "app(['worklist', '--json'], standalone_mode=False)"
+    ).format(home=f"{tmp_path}/home")
+    loaded_by(run)  # the first time makes the database, for which Alembic is loaded
+    assert loaded_by(run) & set(HEAVY) == set()
+
+
+def test_the_ledger_sees_no_codec_and_no_queue() -> None:
+    """Writers of rows import the judgement's types, and neither decoders nor the broker's client."""
+    loaded = loaded_by("import worker.ledger.intake, worker.ledger.delivery, worker.ledger.people")
+    assert loaded & {"cv2", "pydicom", "imagecodecs", "onnxruntime", "celery", "redis"} <= {"cv2"}
+
+
+def test_nothing_dials_or_opens_a_session_at_import() -> None:
+    code = (
+        "import socket, sys; dialled = []; sys.addaudithook(lambda e, a: dialled.append(a) if e == 'socket.connect' "
+        "else None); import worker.app, worker.tasks, worker.service, worker.cli; sys.exit(str(dialled or '') or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

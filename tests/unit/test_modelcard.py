@@ -1,0 +1,86 @@
+"""A card comes back as it was written, or is refused with what is wrong."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.desk import card
+from worker.errors import ModelRefused
+from worker.modelcard import CARD_KEY, GOLDENS_KEY, Golden, ModelCard, Population
+
+
+def full_card() -> ModelCard:
+    golden = Golden("a.dcm", bytes(range(256)), 0.25, {"CPUExecutionProvider": 1e-4}, "CC BY 4.0")
+    return card(
+        population=Population("children", 1, 5), familiarity_limit=31.5, bias=-0.7, attribution="CC BY 4.0",
+        goldens=(golden,),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [card(), full_card()])
+def test_a_card_comes_back_as_it_was_written(made: ModelCard) -> None:
+    metadata = made.to_metadata()
+    assert ModelCard.from_metadata(metadata) == made
+    assert all(isinstance(value, str) for value in metadata.values())
+    assert "goldens" not in json.loads(metadata[CARD_KEY]), "they are bulky, and have a key of their own"
+
+
+def changed(**changes: Any) -> dict[str, str]:
+    metadata = full_card().to_metadata()
+    values = json.loads(metadata[CARD_KEY])
+    for name, value in changes.items():
+        here, *rest = name.split("__")
+        if rest:
+            values[here][rest[0]] = value
+        elif value is None:
+            del values[here]
+        else:
+            values[here] = value
+    return metadata | {CARD_KEY: json.dumps(values)}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({}, "no 'chest_screening.card'"),
+        ({CARD_KEY: "no json"}, "cannot be read"),
+        ({CARD_KEY: "[]"}, "cannot be read"),
+        ({CARD_KEY: '"words"'}, "cannot be read"),
+        (changed(card_version=2), "version 2, this worker reads 1"),
+        (changed(card_version=None), "version None"),
+        (changed(operating_point=None), "operating_point"),
+        (changed(temperature=None), "temperature"),
+        (changed(surprise=1), "surprise"),
+        (changed(population={"min_age": 1}), "cannot be read"),
+        (changed(metrics=[1]), "cannot be read"),
+        (changed(operating_point__threshold=float("nan")), "threshold"),
+        (changed(operating_point__threshold=1.5), "threshold"),
+        (changed(operating_point__threshold=-0.1), "threshold"),
+        (changed(operating_point__threshold="half"), "threshold"),
+        (full_card().to_metadata() | {GOLDENS_KEY: '[{"name": "a"}]'}, "cannot be read"),
+        (full_card().to_metadata() | {GOLDENS_KEY: "{"}, "cannot be read"),
+    ],
+)
+def test_a_card_that_cannot_be_trusted_is_refused(metadata: dict[str, str], words: str) -> None:
+    with pytest.raises(ModelRefused) as refused:
+        ModelCard.from_metadata(metadata)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("population", "age_years", "admitted"),
+    [
+        (Population("all"), 0.0, True),
+        (Population("all"), None, True),
+        (Population("children", 1, 5), 0.999, False),
+        (Population("children", 1, 5), 1.0, True),
+        (Population("children", 1, 5), 5.999, True),
+        (Population("children", 1, 5), 6.0, False),
+        (Population("children", 1, 5), None, True),
+        (Population("adults", 18, None), 17.9, False),
+        (Population("adults", 18, None), 99.0, True),
+    ],
+)
+def test_ages_count_in_completed_years(population: Population, age_years: float | None, admitted: bool) -> None:
+    assert population.admits(age_years) is admitted

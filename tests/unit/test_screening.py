@@ -1,0 +1,121 @@
+"""Which images may be screened, and what a study's predictions add up to."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schema.vocabulary import Reason, Verdict
+from tests.desk import card, image
+from worker.imaging.instance import Container, Instance
+from worker.modelcard import Population
+from worker.screening import Answer, ImageOutcome, Prediction, decide, eligible
+
+YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
+LATERAL, HIP, CT = {"view": "LL"}, {"body_part": "HIP"}, {"modality": "CT"}
+
+
+@pytest.mark.parametrize(
+    ("test", "element", "value", "answer"),
+    [
+        *(("radiograph", "modality", value, YES) for value in ("CR", "DX", "RG", "dx")),
+        *(("radiograph", "modality", value, NO) for value in ("CT", "MG", "MR", "US", "OT", "SR")),
+        ("radiograph", "modality", None, UNKNOWN),
+        *(("chest", "body_part", value, YES) for value in ("CHEST", "Thorax", "CHESTABDOMEN", "LUNG", "RIB", "TSPINE")),
+        *(("chest", "body_part", value, NO) for value in ("HIP", "HAND", "SKULL", "ABDOMEN", "BREAST")),
+        ("chest", "body_part", None, UNKNOWN),
+        *(("frontal", "view", value, YES) for value in ("AP", "PA", "pa", "postero-anterior", "Antero-posterior")),
+        *(("frontal", "view", value, NO) for value in ("LL", "RL", "LATERAL", "left lateral", "RAO", "oblique")),
+        *(("frontal", "view", value, UNKNOWN) for value in (None, "X", "STANDING", "PA/AP?")),
+        ("presentation", "presentation_intent_type", "FOR PRESENTATION", YES),
+        ("presentation", "presentation_intent_type", "FOR PROCESSING", NO),
+        ("presentation", "presentation_intent_type", None, UNKNOWN),
+    ],
+)
+def test_the_header_answers_each_test(test: str, element: str, value: str | None, answer: Answer) -> None:
+    elements: dict[str, Any] = {element: value}
+    eligibility = eligible(image(**elements))
+    assert getattr(eligibility, test) is answer
+    assert (test in eligibility.unknowns) is (answer is UNKNOWN)
+    assert (eligibility.exclusion is not None) is (answer is NO), "only a declared no excludes"
+
+
+def test_modality_decides_and_not_the_sop_class() -> None:
+    secondary_capture = "1.2.840.10008.5.1.4.1.1.7"
+    assert eligible(image(sop_class_uid=secondary_capture)).exclusion is None
+
+
+def test_a_raster_is_taken_for_a_radiograph() -> None:
+    eligibility = eligible(Instance(Container.RASTER, "1", "2", "3", 10, 10))
+    assert eligibility.exclusion is None
+    assert eligibility.unknowns == ("chest", "frontal", "presentation")
+
+
+def of(probability: float | None = None, familiarity: float = 1.0, *, broken: bool = False, blank: bool = False,
+       **elements: Any) -> ImageOutcome:  # fmt: skip
+    """What became of an image: predicted, unreadable, blank, or excluded by its header."""
+    header = image(**elements)
+    prediction = None
+    if probability is not None:
+        prediction = Prediction(probability, np.zeros((1, 1), np.float32), familiarity)
+    return ImageOutcome(header, eligible(header), prediction, "truncated" if broken else None, blank)
+
+
+CHILDREN = Population("children of one to five", 1, 5)
+FLAGGED, NEGATIVE = (Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD), (Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
+OUTSIDE = (Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION)
+BROKEN = (Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE)
+
+#: (outcomes, changes of the card, verdict and reason, deciding image, probability shown)
+JUDGEMENTS = {
+    "below": ([of(0.4)], {}, NEGATIVE, 0, 0.4),
+    "at the threshold": ([of(0.5)], {}, FLAGGED, 0, 0.5),
+    "just below the threshold": ([of(np.nextafter(0.5, 0))], {}, NEGATIVE, 0, np.nextafter(0.5, 0)),
+    "the highest decides": ([of(0.1), of(0.8), of(0.6)], {}, FLAGGED, 1, 0.8),
+    "the highest is shown": ([of(0.1), of(0.3)], {}, NEGATIVE, 1, 0.3),
+    "a lateral beside a frontal": ([of(0.1), of(**LATERAL)], {}, NEGATIVE, 0, 0.1),
+    "a hip beside a chest": ([of(**HIP), of(0.1)], {}, NEGATIVE, 1, 0.1),
+    "only a lateral": ([of(**LATERAL)], {}, (Verdict.UNSCREENABLE, Reason.NOT_FRONTAL), 0, None),
+    "only for processing": ([of(presentation_intent_type="FOR PROCESSING")], {},
+                            (Verdict.UNSCREENABLE, Reason.FOR_PROCESSING), 0, None),
+    "a lateral and a hip": ([of(**HIP), of(**LATERAL)], {}, (Verdict.UNSCREENABLE, Reason.NOT_FRONTAL), 1, None),
+    "only a hip": ([of(**HIP)], {}, (Verdict.INELIGIBLE, Reason.OTHER_BODY_PART), 0, None),
+    "only a CT": ([of(**CT)], {}, (Verdict.INELIGIBLE, Reason.OTHER_MODALITY), 0, None),
+    "a broken hip": ([of(broken=True, **HIP)], {}, (Verdict.INELIGIBLE, Reason.OTHER_BODY_PART), 0, None),
+    "unreadable": ([of(broken=True)], {}, BROKEN, 0, None),
+    "one unreadable": ([of(0.1), of(broken=True)], {}, BROKEN, 1, 0.1),
+    "unreadable and flagged stays flagged": ([of(broken=True), of(0.9)], {}, FLAGGED, 1, 0.9),
+    "blank": ([of(0.1), of(blank=True)], {}, (Verdict.UNSCREENABLE, Reason.BLANK_IMAGE), 1, 0.1),
+    "blank and flagged stays flagged": ([of(blank=True), of(0.9)], {}, FLAGGED, 1, 0.9),
+    "too young": ([of(0.1, age_years=0.99)], {"population": CHILDREN}, OUTSIDE, 0, 0.1),
+    "one year to the day": ([of(0.1, age_years=1.0)], {"population": CHILDREN}, NEGATIVE, 0, 0.1),
+    "five, almost six": ([of(0.1, age_years=5.99)], {"population": CHILDREN}, NEGATIVE, 0, 0.1),
+    "six": ([of(0.1, age_years=6.0)], {"population": CHILDREN}, OUTSIDE, 0, 0.1),
+    "of unknown age": ([of(0.1, age_years=None)], {"population": CHILDREN}, NEGATIVE, 0, 0.1),
+    "too old and flagged stays flagged": ([of(0.9, age_years=80.0)], {"population": CHILDREN}, FLAGGED, 0, 0.9),
+    "unfamiliar without a limit": ([of(0.1, 1e9)], {}, NEGATIVE, 0, 0.1),
+    "at the limit": ([of(0.1, 30.0)], {"familiarity_limit": 30.0}, NEGATIVE, 0, 0.1),
+    "beyond the limit": ([of(0.4, 1.0), of(0.1, 30.5)], {"familiarity_limit": 30.0},
+                         (Verdict.UNSCREENABLE, Reason.UNFAMILIAR), 1, 0.4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JUDGEMENTS)
+def test_a_study_is_judged(name: str) -> None:
+    outcomes, changes, (verdict, reason), deciding, probability = JUDGEMENTS[name]
+    judged = decide(outcomes, card(**changes))
+    assert (judged.verdict, judged.reason) == (verdict, reason)
+    assert (judged.deciding, judged.probability) == (deciding, probability)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_model_that_gives_no_number_gives_no_negative(position: int) -> None:
+    """An overflow in half precision: NaN is below every threshold and must not look like health."""
+    outcomes = [of(0.1), of(0.2)]
+    outcomes[position] = of(float("nan"))
+    assert decide(outcomes, card()).verdict is not Verdict.NOT_FLAGGED
+
+
+def test_a_flag_survives_a_neighbour_without_a_number() -> None:
+    for outcomes in ([of(float("nan")), of(0.9)], [of(0.9), of(float("nan"))]):
+        assert decide(outcomes, card()).verdict is Verdict.FLAGGED

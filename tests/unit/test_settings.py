@@ -1,0 +1,129 @@
+"""Settings come from the environment over a file over defaults; every fault is named, and all at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from worker.settings import LONGEST_SOCKET_PATH, Settings, names
+
+
+def ask(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `worker settings` in `folder` with these SCREENING_ variables and no others."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
+    clean |= {f"SCREENING_{name}": value for name, value in environment.items()}
+    clean["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [sys.executable, "-m", "worker", "settings", *arguments]
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False)
+
+
+def in_force(folder: Path, **environment: str) -> dict[str, Any]:
+    done = ask(folder, "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    return {row["name"]: row for row in json.loads(done.stdout)}
+
+
+def test_defaults_are_told_as_such(tmp_path: Path) -> None:
+    found = in_force(tmp_path)
+    assert set(found) == {field.name for field in attrs.fields(Settings)}
+    assert {row["origin"] for row in found.values()} == {"default"}
+    assert found["home"]["value"] == str(tmp_path / ".screening")
+    assert all(row["meaning"] for row in found.values())
+
+
+def test_the_environment_wins_over_the_file_and_both_are_named(tmp_path: Path) -> None:
+    (tmp_path / "screening.toml").write_text('[screening]\nlease_s = 50\ninbox_mode = "copy"\nhome = "state"\n')
+    found = in_force(tmp_path, LEASE_S="40")
+    assert (found["lease_s"]["value"], found["lease_s"]["origin"]) == ("40.0", "SCREENING_LEASE_S")
+    assert (found["inbox_mode"]["value"], found["inbox_mode"]["origin"]) == ("copy", "screening.toml")
+    assert found["home"]["value"] == str(tmp_path / "state")
+    assert found["heartbeat_s"]["origin"] == "default"
+
+
+def test_a_settings_file_may_lie_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "etc"
+    elsewhere.mkdir()
+    (elsewhere / "mine.toml").write_text("[screening]\nmessage_size = 3\n")
+    found = in_force(tmp_path, SETTINGS=str(elsewhere / "mine.toml"))
+    assert (found["message_size"]["value"], found["message_size"]["origin"]) == ("3", str(elsewhere / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "toml", "words"),
+    [
+        ({"LEASES": "3", "HOMME": "x"}, "", ["SCREENING_HOMME", "SCREENING_LEASES", "worker settings"]),
+        (
+            {"LEASE_S": "soon", "PROCESSES": "0", "PROVIDER": "tpu", "LOG_LEVEL": "LOUD"}, "",
+            ["SCREENING_LEASE_S", "soon", "SCREENING_PROCESSES", "greater than 0", "SCREENING_PROVIDER", "tpu",
+             "SCREENING_LOG_LEVEL"],
+        ),
+        ({"LEASE_S": "nan"}, "", ["SCREENING_LEASE_S"]),
+        ({"OVERDUE_AFTER_H": "inf"}, "", ["SCREENING_OVERDUE_AFTER_H"]),
+        ({"SCAN_INTERVAL_S": "-1"}, "", ["SCREENING_SCAN_INTERVAL_S", "greater than 0"]),
+        ({"LEASE_S": "12", "HEARTBEAT_S": "10"}, "", ["heartbeat_s", "half of lease_s"]),
+        ({"SETTINGS": "nowhere.toml"}, "", ["SCREENING_SETTINGS", "nowhere.toml", "no such file"]),
+        ({}, "[screening]\nlese_s = 3\n", ["lese_s"]),
+        ({}, "[screening\n", ["screening.toml"]),
+    ],
+)  # fmt: skip
+def test_faults_are_named_together_in_one_line(
+    tmp_path: Path, environment: dict[str, str], toml: str, words: list[str]
+) -> None:
+    if toml:
+        (tmp_path / "screening.toml").write_text(toml)
+    done = ask(tmp_path, **environment)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "[bad_setting]" in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/x", "no url at all", "oracle+nothing://x"])
+def test_a_database_url_that_nobody_understands_is_a_bad_setting(tmp_path: Path, url: str) -> None:
+    clean = {**os.environ, "SCREENING_DATABASE": url, "SCREENING_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "worker", "worklist"]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1), done.stderr
+    assert "SCREENING_DATABASE" in done.stderr
+    assert "[bad_setting]" in done.stderr
+
+
+def test_passwords_are_not_printed(tmp_path: Path) -> None:
+    secret = {"DATABASE": "postgresql://me:s3cret@db/x", "BROKER": "redis://:s3cret@queue:6379/0"}
+    found = in_force(tmp_path, **secret)
+    assert found["database"]["value"] == "postgresql://me:***@db/x"
+    assert found["broker"]["value"] == "redis://:***@queue:6379/0"
+    assert "s3cret" not in ask(tmp_path, **secret).stdout
+
+
+def test_the_embedded_default_lives_in_the_state_folder(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert settings.is_embedded
+    assert settings.database_url == f"sqlite:///{tmp_path}/screening.sqlite"
+    assert settings.store_folder == tmp_path / "store"
+    assert settings.broker_url == f"redis+socket://{tmp_path}/broker/redis.sock"
+
+
+def test_services_by_url(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database="postgresql://db/x", broker="redis://queue/0", store="elsewhere")
+    assert settings.database_url == "postgresql+psycopg://db/x"
+    assert (settings.broker_url, settings.is_embedded) == ("redis://queue/0", False)
+    assert settings.store_folder == Path.cwd() / "elsewhere"
+
+
+def test_a_deep_state_folder_still_has_a_socket_that_can_be_bound(tmp_path: Path) -> None:
+    deep = [Settings(home=tmp_path / ("x" * 100) / str(n)) for n in range(2)]
+    assert all(len(os.fsencode(settings.broker_socket)) <= LONGEST_SOCKET_PATH for settings in deep)
+    assert deep[0].broker_socket != deep[1].broker_socket
+
+
+def test_every_setting_has_a_variable() -> None:
+    assert "SCREENING_MIN_FREE_MIB" in names()
+    assert len(names()) == len(attrs.fields(Settings))
