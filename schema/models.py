@@ -1,90 +1,14 @@
 """The tables. A column that is a DICOM element bears the snake_case of its keyword; enums are stored by value."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Dialect,
-    Enum,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    String,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from schema.moments import UtcDateTime
-from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome, StudyState, Verdict
-
-#: Names every constraint, so that migrations can find it on any database.
-NAMING_CONVENTION = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-#: DICOM UIDs hold at most 64 characters (PS3.5 9.1).
-Uid = String(64)
-#: SHA-256, hexadecimal.
-Digest = String(64)
-#: BIGINT counts up by itself on SQLite only as INTEGER.
-RowId = BigInteger().with_variant(Integer, "sqlite")
-
-
-class BandNumber(TypeDecorator[Band]):
-    """A `Band`, stored as its number so that the list sorts by it."""
-
-    impl = SmallInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: Band | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Store the number."""
-        return None if value is None else int(value)
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> Band | None:  # noqa: ARG002
-        """Give the member."""
-        return None if value is None else Band(value)
-
-
-def by_value(enum: type[StrEnum]) -> Enum:
-    """A column type that stores a StrEnum's *values* as text; SQLAlchemy stores names unless told."""
-    return Enum(
-        enum,
-        values_callable=lambda members: [str(m.value) for m in members],
-        native_enum=False,
-        create_constraint=False,
-        validate_strings=True,
-        length=32,
-    )
-
-
-class Base(DeclarativeBase):
-    """Root of the tables."""
-
-    metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {  # noqa: RUF012
-        datetime: UtcDateTime,
-        dict[str, Any]: JSON,
-        list[str]: JSON,
-        FileState: by_value(FileState),
-        StudyState: by_value(StudyState),
-        Verdict: by_value(Verdict),
-        Reason: by_value(Reason),
-        Priority: by_value(Priority),
-        ReviewOutcome: by_value(ReviewOutcome),
-        Band: BandNumber,
-    }
+from schema.columns import Base as Base
+from schema.columns import Digest, RowId, Uid
+from schema.vocabulary import Band, FileState, ModelAction, Priority, Reason, ReviewOutcome, StudyState, Verdict
 
 
 class Study(Base):
@@ -206,7 +130,7 @@ class Arrival(Base):
 
 
 class ModelVersion(Base):
-    """A model that has given results here, by the digest of its file."""
+    """A model that was registered or has given results here, by the digest of its file."""
 
     __tablename__ = "model_version"
 
@@ -216,6 +140,21 @@ class ModelVersion(Base):
     threshold: Mapped[float]
     card: Mapped[dict[str, Any]]
     first_used_at: Mapped[datetime]
+
+
+class Promotion(Base):
+    """What was done with a model, by whom and why. Appended, never edited; the rows tell which model serves."""
+
+    __tablename__ = "promotion"
+
+    #: Counted up by the ledger, so that of two decisions at one moment the second sees the first.
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(ForeignKey("model_version.digest"))
+    action: Mapped[ModelAction]
+    comparison_digest: Mapped[str | None] = mapped_column(Digest)  #: of the comparison.json that was held against it
+    reason: Mapped[str | None] = mapped_column(Text)
+    decided_by: Mapped[str] = mapped_column(Text)
+    decided_at: Mapped[datetime]
 
 
 class Screening(Base):
@@ -238,6 +177,7 @@ class Screening(Base):
     screened_on: Mapped[str] = mapped_column(String(10), index=True)  #: date in UTC, YYYY-MM-DD
     waited_s: Mapped[float]  #: from the study's last reason to screen it (arrival, new image, requeue) to this result
     worked_s: Mapped[float]  #: from claim to result
+    shadow_of: Mapped[str | None] = mapped_column(Digest)  #: scored beside this active model; None: it placed the study
 
     findings: Mapped[list["Finding"]] = relationship(order_by="Finding.ordinal", back_populates="screening")
 

@@ -104,3 +104,15 @@ class ReviewOutcome(StrEnum):
     PNEUMONIA = "pneumonia"
     NO_PNEUMONIA = "no_pneumonia"
     UNCERTAIN = "uncertain"
+
+
+class ModelAction(StrEnum):
+    """What was done with a model. The rows of `promotion`, in their order, tell which one serves."""
+
+    INSTALLED = "installed"  #: the setting's model, taken up while nobody had promoted one
+    PROMOTED = "promoted"  #: serves from now on
+    ROLLED_BACK = "rolled_back"  #: serves again, in place of the one promoted after it
+    SHADOWED = "shadowed"  #: scores beside the active one; nobody is shown its verdicts
+    RETIRED = "retired"  #: shall not serve or shadow again
+    REFUSED = "refused"  #: a worker could not open or prove it; there the one before goes on serving
+    ACCEPTED = "accepted"  #: a worker that had refused it proved it after all

@@ -10,4 +10,5 @@ SELECT
     SUM(CASE WHEN verdict = 'ineligible' THEN 1 ELSE 0 END) AS ineligible,
     AVG(worked_s) AS mean_worked_s
 FROM screening
+WHERE shadow_of IS NULL
 GROUP BY screened_on, model_digest

@@ -7,4 +7,5 @@ SELECT
     MAX(waited_s) AS longest_waited_s,
     SUM(CASE WHEN waited_s <= 300 THEN 1 ELSE 0 END) AS within_five_minutes
 FROM screening
+WHERE shadow_of IS NULL
 GROUP BY screened_on
