@@ -16,8 +16,9 @@ from schema.vocabulary import Priority
 from worker.imaging.instance import Container, Instance
 from worker.imaging.preprocess import Preprocessing
 from worker.ledger import delivery, intake
-from worker.ledger.delivery import Claim, ModelUse
-from worker.ledger.intake import Booked, Incoming, Receipt
+from worker.ledger.delivery import Claim
+from worker.ledger.receipts import Booked, Incoming, Receipt
+from worker.ledger.results import ModelUse
 from worker.modelcard import Estimate, ModelCard, OperatingPoint, Population
 from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import Settings

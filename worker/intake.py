@@ -14,7 +14,7 @@ from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance, stored_digest
 from worker.ledger import intake as ledger
-from worker.ledger.intake import Booked, Incoming, Receipt, Twin
+from worker.ledger.receipts import Booked, Incoming, Receipt, Twin
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store
 

@@ -14,8 +14,8 @@ from worker import home, worklist
 from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
 from worker.intake import Intake
 from worker.ledger import delivery
-from worker.ledger.intake import Booked
 from worker.ledger.opening import now, open_database
+from worker.ledger.receipts import Booked
 from worker.settings import Settings
 from worker.store import Store
 from worker.watcher import Watcher, files_in, incoming, sweep

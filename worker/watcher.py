@@ -21,7 +21,7 @@ from worker.intake import STAT_FOLDER, Intake
 from worker.ledger import delivery
 from worker.ledger import intake as ledger
 from worker.ledger.delivery import Offer
-from worker.ledger.intake import Incoming
+from worker.ledger.receipts import Incoming
 from worker.ledger.transactions import reading
 from worker.settings import InboxMode, Settings
 

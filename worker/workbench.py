@@ -18,7 +18,8 @@ from worker.imaging.preprocess import Placement, apply
 from worker.imaging.reading import read_display, read_instance
 from worker.intake import fetch
 from worker.ledger import delivery
-from worker.ledger.delivery import Claim, ModelUse, Received
+from worker.ledger.delivery import Claim
+from worker.ledger.results import ModelUse, Received
 from worker.model import Model
 from worker.screening import ImageOutcome, decide, eligible
 from worker.settings import Settings

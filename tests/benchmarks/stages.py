@@ -20,9 +20,9 @@ from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display, read_instance
 from worker.ledger import delivery
 from worker.ledger import intake as ledger
-from worker.ledger.delivery import ModelUse
-from worker.ledger.intake import Incoming, Receipt
 from worker.ledger.opening import open_database
+from worker.ledger.receipts import Incoming, Receipt
+from worker.ledger.results import ModelUse
 from worker.model import open_model
 from worker.screening import ImageOutcome, decide, eligible
 from worker.settings import Settings

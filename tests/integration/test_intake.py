@@ -23,7 +23,7 @@ from tests.phantoms import (
 )
 from worker.errors import SourceChanged, StorageUnavailable, Unreadable
 from worker.intake import Intake, fetch
-from worker.ledger.intake import Booked
+from worker.ledger.receipts import Booked
 from worker.reconciliation import reconcile
 from worker.settings import InboxMode, RasterStudy
 from worker.store import OBJECTS

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome
 from tests.desk import STUDY, Desk, image
 from worker.ledger import delivery, intake, people
-from worker.ledger.intake import Incoming
+from worker.ledger.receipts import Incoming
 
 OTHER = f"{STUDY}.2"
 SECOND = f"{STUDY}.1.2"

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from schema.vocabulary import FileState, ReviewOutcome
 from tests.desk import STUDY, Desk, digest
 from worker.ledger import delivery, intake, people
-from worker.ledger.intake import Incoming
+from worker.ledger.receipts import Incoming
 from worker.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS
 from worker.worklist import quarantine, states

@@ -1,12 +1,10 @@
 """Moves studies from RECEIVED to a verdict: offer, claim, heartbeat, record, fail, give back, and heal what died."""
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import numpy as np
 from sqlalchemy import ColumnElement, CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -14,8 +12,8 @@ from schema import models
 from schema.database import Database
 from schema.vocabulary import Band, Priority, Reason, StudyState
 from worker.ledger.places import current_screening, move, place
+from worker.ledger.results import ModelUse, Received, add_model, finding
 from worker.ledger.transactions import retried, writing
-from worker.modelcard import CARD_KEY, ModelCard
 from worker.screening import ImageOutcome, Screening
 from worker.settings import Settings
 
@@ -37,16 +35,6 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Received:
-    """One received object of a claimed study: where its bytes are, and what was known at intake."""
-
-    instance_id: int
-    digest: str
-    left_at: str | None
-    unreadable: str | None
-
-
-@dataclass(frozen=True)
 class Claim:
     """The right to screen one revision of a study until the lease lapses."""
 
@@ -55,15 +43,6 @@ class Claim:
     revision: int
     claimed_at: datetime
     received: tuple[Received, ...]
-
-
-@dataclass(frozen=True)
-class ModelUse:
-    """Which model judged, on what."""
-
-    digest: str
-    card: ModelCard
-    provider: str
 
 
 def offer(database: Database, now: datetime, limit: int = 1000) -> list[Offer]:
@@ -159,7 +138,7 @@ def record(
         if study is None:
             return False
         if session.get(models.ModelVersion, model.digest) is None:
-            _add_model(session, model, now)
+            add_model(session, model, now)
         row = models.Screening(
             study_id=study.id,
             revision=held.revision,
@@ -177,7 +156,7 @@ def record(
             worked_s=(now - held.claimed_at).total_seconds(),
         )
         row.findings = [
-            _finding(ordinal, received, outcome, overlay)
+            finding(ordinal, received, outcome, overlay)
             for ordinal, (received, outcome, overlay) in enumerate(zip(held.received, outcomes, overlays, strict=True))
         ]
         session.add(row)
@@ -271,37 +250,6 @@ def _held(session: Session, held: Claim) -> models.Study | None:
         .where(models.Study.state == StudyState.SCREENING, models.Study.claim == held.token)
         .with_for_update()
     ).one_or_none()
-
-
-def _add_model(session: Session, model: ModelUse, now: datetime) -> None:
-    session.add(
-        models.ModelVersion(
-            digest=model.digest,
-            name=model.card.name,
-            recipe=model.card.recipe,
-            threshold=model.card.operating_point.threshold,
-            card=json.loads(model.card.to_metadata()[CARD_KEY]),
-            first_used_at=now,
-        )
-    )
-
-
-def _finding(ordinal: int, received: Received, outcome: ImageOutcome, overlay: str | None) -> models.Finding:
-    finding = models.Finding(
-        ordinal=ordinal,
-        instance_id=received.instance_id,
-        exclusion=outcome.eligibility.exclusion,
-        unreadable=outcome.unreadable,
-        overlay_digest=overlay,
-        notes=[*outcome.instance.notes, *(f"{name}=unknown" for name in outcome.eligibility.unknowns)],
-    )
-    if outcome.prediction is not None:
-        heatmap = outcome.prediction.heatmap
-        finding.probability = outcome.prediction.probability
-        finding.familiarity = outcome.prediction.familiarity
-        finding.heatmap = heatmap.astype(np.dtype("<f2")).tobytes()
-        finding.heatmap_rows, finding.heatmap_columns = heatmap.shape
-    return finding
 
 
 def _rows(result: object) -> int:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, or_, select
@@ -13,51 +12,9 @@ from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
 from worker.ledger.places import current_screening, give_priority, move, place
+from worker.ledger.receipts import Booked, Incoming, Receipt, Twin
 from worker.ledger.transactions import retried, writing
 from worker.settings import Settings
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """A file as seen in a folder."""
-
-    path: str
-    size_bytes: int
-    mtime_ns: int
-    priority: Priority = Priority.ROUTINE
-
-
-@dataclass(frozen=True)
-class Twin:
-    """A file already accepted under the same SOP Instance UID."""
-
-    digest: str
-    left_at: str | None
-    is_unreadable: bool
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """A file whose header could be read, and what intake found out about it."""
-
-    file: Incoming
-    header: Header
-    digest: str
-    same_pixels_as: str | None = None  #: digest of a twin with the same stored values
-    unreadable: str | None = None  #: error code of a file that arrived broken; its study will show it
-    message: str = ""
-    left_at: str | None = None  #: the file stays there and the store holds no copy
-    is_settled: bool = False  #: no quiet period: the sender said that these files are all
-
-
-@dataclass(frozen=True)
-class Booked:
-    """How an arrival was booked."""
-
-    state: FileState
-    study_uid: str | None
-    message: str
-    is_in_store: bool = False
 
 
 def spelled(path: str) -> str:

@@ -1,0 +1,49 @@
+"""What passes over the counter of intake: a file seen, the receipt for it, how it was booked."""
+
+from dataclasses import dataclass
+
+from schema.vocabulary import FileState, Priority
+from worker.imaging.instance import Instance as Header
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A file as seen in a folder."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    priority: Priority = Priority.ROUTINE
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A file already accepted under the same SOP Instance UID."""
+
+    digest: str
+    left_at: str | None
+    is_unreadable: bool
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A file whose header could be read, and what intake found out about it."""
+
+    file: Incoming
+    header: Header
+    digest: str
+    same_pixels_as: str | None = None  #: digest of a twin with the same stored values
+    unreadable: str | None = None  #: error code of a file that arrived broken; its study will show it
+    message: str = ""
+    left_at: str | None = None  #: the file stays there and the store holds no copy
+    is_settled: bool = False  #: no quiet period: the sender said that these files are all
+
+
+@dataclass(frozen=True)
+class Booked:
+    """How an arrival was booked."""
+
+    state: FileState
+    study_uid: str | None
+    message: str
+    is_in_store: bool = False

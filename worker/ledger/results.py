@@ -1,0 +1,64 @@
+"""The rows of a result: which model gave it, and what it says of each image."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from schema import models
+from worker.modelcard import CARD_KEY, ModelCard
+from worker.screening import ImageOutcome
+
+
+@dataclass(frozen=True)
+class Received:
+    """One received object of a claimed study: where its bytes are, and what was known at intake."""
+
+    instance_id: int
+    digest: str
+    left_at: str | None
+    unreadable: str | None
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """Which model judged, on what."""
+
+    digest: str
+    card: ModelCard
+    provider: str
+
+
+def add_model(session: Session, model: ModelUse, now: datetime) -> None:
+    """Note a model at its first result here."""
+    session.add(
+        models.ModelVersion(
+            digest=model.digest,
+            name=model.card.name,
+            recipe=model.card.recipe,
+            threshold=model.card.operating_point.threshold,
+            card=json.loads(model.card.to_metadata()[CARD_KEY]),
+            first_used_at=now,
+        )
+    )
+
+
+def finding(ordinal: int, received: Received, outcome: ImageOutcome, overlay: str | None) -> models.Finding:
+    """The row of one image; `overlay` is its digest in the store."""
+    row = models.Finding(
+        ordinal=ordinal,
+        instance_id=received.instance_id,
+        exclusion=outcome.eligibility.exclusion,
+        unreadable=outcome.unreadable,
+        overlay_digest=overlay,
+        notes=[*outcome.instance.notes, *(f"{name}=unknown" for name in outcome.eligibility.unknowns)],
+    )
+    if outcome.prediction is not None:
+        heatmap = outcome.prediction.heatmap
+        row.probability = outcome.prediction.probability
+        row.familiarity = outcome.prediction.familiarity
+        row.heatmap = heatmap.astype(np.dtype("<f2")).tobytes()
+        row.heatmap_rows, finding.heatmap_columns = heatmap.shape
+    return row
