@@ -60,5 +60,5 @@ def finding(ordinal: int, received: Received, outcome: ImageOutcome, overlay: st
         row.probability = outcome.prediction.probability
         row.familiarity = outcome.prediction.familiarity
         row.heatmap = heatmap.astype(np.dtype("<f2")).tobytes()
-        row.heatmap_rows, finding.heatmap_columns = heatmap.shape
+        row.heatmap_rows, row.heatmap_columns = heatmap.shape
     return row
