@@ -12,7 +12,9 @@ from worker.modelcard import Population
 from worker.screening import Answer, ImageOutcome, Prediction, decide, eligible
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
-LATERAL, HIP, CT = {"view": "LL"}, {"body_part": "HIP"}, {"modality": "CT"}
+LATERAL: dict[str, Any] = {"view": "LL"}
+HIP: dict[str, Any] = {"body_part": "HIP"}
+CT: dict[str, Any] = {"modality": "CT"}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ OUTSIDE = (Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION)
 BROKEN = (Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE)
 
 #: (outcomes, changes of the card, verdict and reason, deciding image, probability shown)
-JUDGEMENTS = {
+JUDGEMENTS: dict[str, tuple[list[ImageOutcome], dict[str, Any], tuple[Verdict, Reason], int, float | None]] = {
     "below": ([of(0.4)], {}, NEGATIVE, 0, 0.4),
     "at the threshold": ([of(0.5)], {}, FLAGGED, 0, 0.5),
     "just below the threshold": ([of(np.nextafter(0.5, 0))], {}, NEGATIVE, 0, np.nextafter(0.5, 0)),

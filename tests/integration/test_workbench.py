@@ -1,0 +1,92 @@
+"""A claimed study is screened by the shipped model, whatever has become of its files meanwhile."""
+
+from pathlib import Path
+
+import attrs
+import cv2
+import pytest
+
+from tests.desk import Desk
+from tests.phantoms import STUDY_UID, dicom_file, picture
+from worker.errors import StorageUnavailable
+from worker.intake import Intake
+from worker.model import OnnxModel, open_model
+from worker.settings import DEFAULT_MODEL, InboxMode
+from worker.store import OBJECTS
+from worker.watcher import incoming
+from worker.workbench import Workbench
+
+INBOX = Path(__file__).parents[1] / "data" / "inbox"
+
+
+@pytest.fixture(scope="module")
+def model() -> OnnxModel:
+    return open_model(DEFAULT_MODEL, provider="cpu")
+
+
+@pytest.fixture
+def bench(desk: Desk, model: OnnxModel) -> Workbench:
+    return Workbench(desk.settings, desk.database, desk.store, model, desk.clock)
+
+
+def take_in(desk: Desk, path: Path) -> str:
+    file = incoming(path)
+    assert file is not None
+    intake = Intake(desk.settings, desk.database, desk.store)
+    booked = intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=path.parent)
+    assert booked.study_uid is not None
+    return booked.study_uid
+
+
+@pytest.mark.parametrize("name", ["anna_explicit.dcm", "ida_8_bit.png", "leo_native.jpeg"])
+def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, bench: Workbench, name: str) -> None:
+    study_uid = take_in(desk, INBOX / name)
+    assert bench.screen(desk.claim(study_uid))
+    entry = desk.entry(study_uid)
+    assert entry.probability is not None
+    assert (entry.verdict == "flagged") is (entry.probability >= bench.model.card.operating_point.threshold)
+    assert entry.heatmap is not None
+    assert cv2.imread(entry.heatmap) is not None
+    assert entry.model_digest == bench.model.digest
+
+
+def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(dicom_file(picture()))
+    take_in(desk, path)
+    (received,) = (held := desk.claim(STUDY_UID)).received
+    desk.store.path(OBJECTS, received.digest).unlink()
+    assert bench.screen(held)
+    entry = desk.entry(STUDY_UID)
+    assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "stored_file_lost")
+
+
+def test_a_store_that_is_away_is_an_outage(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(dicom_file(picture()))
+    take_in(desk, path)
+    held = desk.claim(STUDY_UID)
+    desk.store.folder.rename(tmp_path / "unmounted")
+    with pytest.raises(StorageUnavailable):
+        bench.screen(held)
+    (tmp_path / "unmounted").rename(desk.store.folder)
+    assert bench.screen(held), "the claim still holds"
+
+
+def test_a_left_file_that_changed_is_shown_and_not_tried_for_ever(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+    desk.settings = attrs.evolve(desk.settings, inbox_mode=InboxMode.LEAVE)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(dicom_file(picture()))
+    take_in(desk, path)
+    path.write_bytes(b"something else")
+    assert bench.screen(desk.claim(STUDY_UID))
+    entry = desk.entry(STUDY_UID)
+    assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "source_changed")
+
+
+def test_a_blank_image_is_no_negative(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+    path = tmp_path / "blank.png"
+    path.write_bytes(cv2.imencode(".png", picture(bits=8) * 0 + 90)[1].tobytes())
+    study_uid = take_in(desk, path)
+    assert bench.screen(desk.claim(study_uid))
+    assert (desk.entry(study_uid).verdict, desk.entry(study_uid).reason) == ("unscreenable", "blank_image")
