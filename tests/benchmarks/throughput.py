@@ -33,6 +33,9 @@ from worker.model import open_model
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
 
+#: The program is stopped, and its children with it, when it takes longer than any honest run.
+START_S, LONGEST_STUDY_S = 60.0, 5.0
+
 #: Whose versions move the numbers.
 LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "pydicom", "onnxruntime-gpu", "celery", "sqlalchemy")
 
@@ -58,7 +61,13 @@ def screen(folder: Path, home: Path, model: Path, count: int) -> Run:
     environment |= {"SCREENING_HOME": str(home), "SCREENING_MODEL": str(model), "SCREENING_PROVIDER": "cpu"}
     began = datetime.now(UTC)
     command = [sys.executable, "-m", "worker", "screen", str(folder), "--json"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    patience_s = START_S + count * LONGEST_STUDY_S
+    try:
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=patience_s
+        )
+    except subprocess.TimeoutExpired:
+        sys.exit(f"`worker screen` did not end within {patience_s:.0f} s: it waits for something that does not come")
     command_s = (datetime.now(UTC) - began).total_seconds()
     if ended.returncode != 0:
         sys.exit(f"`worker screen` ended with {ended.returncode}: {ended.stderr.strip()}")
