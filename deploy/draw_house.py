@@ -29,7 +29,7 @@ TEXT_COLUMNS, TEXT_LINES = 27, 3
 #: Building -> heading, fill of its rooms, line, ground it stands on.
 BUILDINGS = {
     "worker": ("worker: the hospital", "#e7f0fa", "#2b6cb0", "#f6fafe"),
-    "schema": ("schema: the ground floor, what is remembered", "#eceff1", "#546e7a", "#f7f9fa"),
+    "schema": ("schema: the ground floor", "#eceff1", "#546e7a", "#f7f9fa"),
     "trainer": ("trainer: the lab", "#fdf0e0", "#c05621", "#fffaf3"),
 }
 
@@ -236,7 +236,7 @@ def _opening(width: float, height: float) -> Iterator[str]:
     )
     yield "<title>The rooms of chest-screening and who imports whom</title>"
     yield (
-        "<style>.plot{font-size:17px;font-weight:bold}.room{font-size:13px;font-weight:bold;fill:#1a202c}"
+        "<style>.plot{font-size:17px;font-weight:bold;paint-order:stroke;stroke:#fff;stroke-width:5px}.room{font-size:13px;font-weight:bold;fill:#1a202c}"
         ".says{font-size:9.6px;fill:#2d3748}.note{font-size:12px;fill:#4a5568}.arrow{fill:none;stroke-width:1.3;"
         "stroke-opacity:.75}</style><defs>"
     )
