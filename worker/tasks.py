@@ -1,4 +1,4 @@
-"""The one Celery task, `screen_studies`, and the workbench of each worker process."""
+"""The one Celery task, `screen_studies`, and the rack of models in each worker process."""
 
 import logging
 import sys
@@ -16,7 +16,8 @@ from worker.app import LONGEST_COUNTDOWN_S, SCREEN_STUDIES, app, settings
 from worker.errors import Interrupted, ScreeningError
 from worker.home import die_with_parent
 from worker.ledger import delivery
-from worker.model import open_model, replay_goldens
+from worker.ledger.opening import now
+from worker.rack import Rack
 from worker.store import Store
 from worker.workbench import Workbench
 
@@ -37,22 +38,34 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
         for study_uid in study_uids:
             self.apply_async(args=[[study_uid]], queue=self.request.delivery_info["routing_key"])
         return
+    try:
+        bench = workbench()
+    except Interrupted as error:
+        log.warning("models_unknown", extra={"code": error.code})
+        raise self.retry(args=[study_uids], countdown=countdown_s(self.request.retries)) from error
     interrupted: list[str] = []
     bugs: list[Exception] = []
     for study_uid in study_uids:
         try:
-            screen_study(workbench(), study_uid)
+            screen_study(bench, study_uid)
         except Interrupted as error:
-            log.warning("study_interrupted", extra={"study_uid": study_uid, "code": error.code})
+            log.warning(
+                "study_interrupted", extra={"study_uid": study_uid, "code": error.code, "reason": error.message}
+            )
             interrupted.append(study_uid)
         except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised below
             bugs.append(error)
     if bugs:
         log.error("studies_failed", extra={"count": len(bugs)})
     if interrupted:
-        raise self.retry(args=[interrupted], countdown=min(LONGEST_COUNTDOWN_S, 2**self.request.retries))
+        raise self.retry(args=[interrupted], countdown=countdown_s(self.request.retries))
     if bugs:
         raise bugs[0]
+
+
+def countdown_s(retries: int) -> int:
+    """How long an interrupted message waits: twice as long each time, up to a bound."""
+    return int(min(LONGEST_COUNTDOWN_S, 2**retries))
 
 
 def screen_study(bench: Workbench, study_uid: str) -> None:
@@ -73,33 +86,44 @@ def screen_study(bench: Workbench, study_uid: str) -> None:
 
 
 @cache
+def rack() -> Rack:
+    """The models of this process, opened at the first need: a CUDA session does not survive a fork."""
+    return Rack(settings, Database(settings.database_url), Store(settings.store_folder), now)
+
+
 def workbench() -> Workbench:
-    """The workbench of this process, made at its first need: a CUDA session does not survive a fork."""
-    model = open_model(settings.model, provider=str(settings.provider), threads=1)
-    replay_goldens(model)
-    return Workbench(settings, Database(settings.database_url), Store(settings.store_folder), model)
+    """A workbench with the models in force now. Raises DatabaseUnavailable, and what the active model is refused for."""
+    models = rack().in_force()
+    return Workbench(settings, rack().database, rack().store, models.active, shadow=models.shadow)
 
 
 @worker_process_init.connect
 def start_process(**_: Any) -> None:
-    """Open the model before the first message comes, and die when the worker does."""
+    """Open the models before the first message comes, and die when the worker does."""
     die_with_parent()
-    workbench()
+    _open_models()
 
 
 @celeryd_init.connect
 def refuse_to_serve_unproven(**_: Any) -> None:
-    """Open the model and replay its goldens in a trial process; the worker does not start when they fail."""
-    trial = billiard.Process(target=_try_model)
+    """Open the models and replay their goldens in a trial process; the worker does not start when they fail."""
+    trial = billiard.Process(target=_try_models)
     trial.start()
     trial.join()
     if trial.exitcode != 0:
         raise SystemExit(REFUSED)
 
 
-def _try_model() -> None:
+def _try_models() -> None:
     try:
-        workbench()
+        _open_models()
     except ScreeningError as error:
         sys.stderr.write(f"the worker does not start: {error}\n")
         raise SystemExit(REFUSED) from error
+
+
+def _open_models() -> None:
+    try:
+        workbench()
+    except Interrupted as error:  # without the ledger nothing can be claimed either: messages wait until it is back
+        log.warning("models_unknown", extra={"code": error.code})

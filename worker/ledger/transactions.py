@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 
 from schema.database import Database
 from worker.errors import DatabaseUnavailable, SchemaOutdated
@@ -23,7 +23,10 @@ R = TypeVar("R")
 TRIES = 3
 
 #: What SQLite says of a table or column that is not there; PostgreSQL has an error of its own for it.
-MISSING = ("no such table", "no such column")
+MISSING = ("no such table", "no such column", "has no column")
+
+#: Faults of a statement, not of the database: to try them again would wait for ever.
+BUGS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 
 
 @contextmanager
@@ -32,8 +35,8 @@ def writing(database: Database) -> Iterator[Session]:
     try:
         with database.writing() as session:
             yield session
-    except IntegrityError:
-        raise
+    except BUGS as error:
+        raise missing(error) or error from error
     except DBAPIError as error:
         raise told(error) from error
 
@@ -44,6 +47,8 @@ def reading(database: Database) -> Iterator[Connection]:
     try:
         with database.reading() as connection:
             yield connection
+    except BUGS as error:
+        raise missing(error) or error from error
     except DBAPIError as error:
         raise told(error) from error
 
@@ -64,10 +69,19 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def told(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:
-    """The fault in our words; the statement and its parameters (patients!) stay out of the message."""
-    cause = str(error.orig).strip().splitlines()[0]
+    """An outage in our words; the statement and its parameters (patients!) stay out of the message."""
+    return missing(error) or DatabaseUnavailable(_cause(error))
+
+
+def missing(error: DBAPIError) -> SchemaOutdated | None:
+    """The error as a schema that is behind the program, if it is that."""
+    cause = _cause(error)
     # a database or role that is missing is an OperationalError, and no upgrade makes one
-    is_missing = isinstance(error, ProgrammingError) and "does not exist" in cause
-    if is_missing or any(phrase in cause for phrase in MISSING):
+    lacks_table = isinstance(error, ProgrammingError) and "does not exist" in cause
+    if lacks_table or any(phrase in cause for phrase in MISSING):
         return SchemaOutdated(f"{cause}: run `worker db upgrade`")
-    return DatabaseUnavailable(cause)
+    return None
+
+
+def _cause(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]
