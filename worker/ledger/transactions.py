@@ -36,7 +36,10 @@ def writing(database: Database) -> Iterator[Session]:
         with database.writing() as session:
             yield session
     except BUGS as error:
-        raise missing(error) or error from error
+        outdated = missing(error)
+        if outdated is None:
+            raise
+        raise outdated from error
     except DBAPIError as error:
         raise told(error) from error
 
@@ -48,7 +51,10 @@ def reading(database: Database) -> Iterator[Connection]:
         with database.reading() as connection:
             yield connection
     except BUGS as error:
-        raise missing(error) or error from error
+        outdated = missing(error)
+        if outdated is None:
+            raise
+        raise outdated from error
     except DBAPIError as error:
         raise told(error) from error
 
