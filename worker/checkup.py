@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from schema.database import HEAD
 from worker import home
-from worker.errors import BrokerUnavailable, SchemaOutdated, ScreeningError, StorageUnavailable
+from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError, StorageUnavailable
 from worker.ledger.opening import revision, unopened
 from worker.settings import Settings
 from worker.store import Store
@@ -62,17 +62,28 @@ def _broker(settings: Settings) -> str:
 
 def _model(settings: Settings) -> str:
     from worker.model import open_model, replay_goldens
+    from worker.registry import file_in_force
 
-    opened = open_model(settings.model, provider="cpu")
+    file, standing = file_in_force(settings)
+    opened = open_model(file, provider="cpu")
     replay_goldens(opened)
-    card = opened.card
-    return f"{card.name}, {opened.digest[:12]}, threshold {card.operating_point.threshold:.4f}, goldens replayed"
+    for refusal in standing.refusals:
+        if refusal.digest in (standing.active, standing.shadow):
+            raise ModelRefused(
+                f"refused by {refusal.decided_by} at {refusal.decided_at:%Y-%m-%d %H:%M} UTC, where the model before it"
+                f" serves on: {refusal.reason}; mend that, or `worker model rollback`"
+            ).about(refusal.digest)
+    point = opened.card.operating_point
+    found = f"{opened.card.name}, {opened.digest[:12]}, threshold {point.threshold:.4f}, goldens replayed"
+    found += f", shadow {standing.shadow[:12]}" if standing.shadow else ""
+    return found + (", promoted: SCREENING_MODEL no longer decides" if standing.is_chosen else "")
 
 
 def _provider(settings: Settings) -> str:
     from worker.model import open_model
+    from worker.registry import file_in_force
 
-    return open_model(settings.model, provider=str(settings.provider)).provider
+    return open_model(file_in_force(settings)[0], provider=str(settings.provider)).provider
 
 
 def _store(settings: Settings) -> str:

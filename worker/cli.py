@@ -1,14 +1,17 @@
 """The program `worker`: one function a verb. What a verb needs is loaded when it runs."""
 
 import sys
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 import click
 
 from schema.vocabulary import FileState, Priority, ReviewOutcome
+from worker import shell
 from worker.errors import Interrupted, Misconfigured, ScreeningError
+from worker.model_verbs import model
+from worker.shell import as_json, by
 
 
 class Exit(IntEnum):
@@ -24,7 +27,9 @@ class Exit(IntEnum):
 #: How many rows a terminal gets after `worker screen`.
 SCREENFUL = 40
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+#: Before any review.
+EARLIEST = datetime(2000, 1, 1)
+
 study = click.argument("study", metavar="STUDY")
 inbox = click.argument("inbox", metavar="INBOX", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
@@ -42,9 +47,7 @@ def db() -> None:
     """The database of the ledger."""
 
 
-@app.group()
-def model() -> None:
-    """The model that screens."""
+app.add_command(model)
 
 
 @app.command()
@@ -56,13 +59,13 @@ def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     from worker import service, worklist
     from worker.progress import bars
 
-    with service.serving(_settings(), "screen", with_worker=True) as serving:
+    with service.serving(shell.settings(), "screen", with_worker=True) as serving:
         with bars() as progress:
             batch = service.screen(serving, list(paths), progress)
         entries = worklist.entries(serving.intake.database, serving.intake.store, None if as_json else SCREENFUL)
         unread = worklist.count(serving.intake.database)
     if as_json:
-        _print_json([entry.to_json() for entry in entries])
+        shell.print_json([entry.to_json() for entry in entries])
     else:
         from worker.console import console, print_worklist
 
@@ -99,14 +102,14 @@ def worklist(limit: int, as_json: bool) -> None:
     from worker import worklist as room
     from worker.ledger.opening import now
 
-    database, store = _ledger()
+    database, store = shell.ledger()
     if room.is_stale(database, now()):  # no sweep may be running
         from worker.ledger.delivery import advance
 
         advance(database, now())
     entries = room.entries(database, store, limit)
     if as_json:
-        _print_json([entry.to_json() for entry in entries])
+        shell.print_json([entry.to_json() for entry in entries])
         return
     from worker.console import print_worklist
 
@@ -120,10 +123,10 @@ def show(study: str, as_json: bool) -> None:
     """Print everything kept of one study."""
     from worker import worklist as room
 
-    database, store = _ledger()
+    database, store = shell.ledger()
     kept = room.show(database, store, study)
     if as_json:
-        _print_json(kept)
+        shell.print_json(kept)
         return
     from worker.console import print_study
 
@@ -136,9 +139,9 @@ def quarantine(as_json: bool) -> None:
     """Print the files that could not be read, and why. Their bytes are kept in the store."""
     from worker import worklist as room
 
-    files = room.quarantine(_ledger()[0])
+    files = room.quarantine(shell.ledger()[0])
     if as_json:
-        _print_json([file.to_json() for file in files])
+        shell.print_json([file.to_json() for file in files])
         return
     from worker.console import print_quarantine
 
@@ -152,21 +155,21 @@ def requeue(study: str) -> None:
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    settings = _settings()
-    uid = people.requeue(_ledger()[0], study, settings, now())
+    settings = shell.settings()
+    uid = people.requeue(shell.ledger()[0], study, settings, now())
     click.echo(f"{uid} will be screened again by a running worker")
 
 
 @app.command()
 @study
 @click.argument("priority", type=click.Choice([str(p) for p in Priority]))
-@click.option("--by", required=True, metavar="NAME", help="Who decides; kept for the audit.")
+@by
 def prioritise(study: str, priority: str, by: str) -> None:
     """Give a study a priority in a person's name."""
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    people.prioritise(_ledger()[0], study, Priority(priority), by, now())
+    people.prioritise(shell.ledger()[0], study, Priority(priority), by, now())
     click.echo(f"{study} is {priority}")
 
 
@@ -180,8 +183,23 @@ def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    people.review(_ledger()[0], study, ReviewOutcome(verdict), reader, comment, now())
+    people.review(shell.ledger()[0], study, ReviewOutcome(verdict), reader, comment, now())
     click.echo(f"{study}: {verdict}, read by {reader}")
+
+
+@app.command("export-labels")
+@click.argument("out", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Reviews of this day (UTC) and later.")
+def export_labels(out: Path, since: datetime | None) -> None:
+    """Write readers' verdicts and the images they saw as a data set for `trainer fit`, without names."""
+    from worker import labels
+    from worker.imaging.limits import Limits
+
+    limits = Limits(max_pixel_bytes=shell.settings().max_pixel_mib * 2**20)
+    start = (since or EARLIEST).replace(tzinfo=UTC)
+    exported = labels.export(*shell.ledger(), out, start, limits)
+    left_out = "; ".join(f"{n} {why}" for why, n in sorted(exported.left_out.items()))
+    click.echo(f"{exported.images} images of {exported.studies} studies in {out}; left out: {left_out or 'none'}")
 
 
 @app.command()
@@ -190,10 +208,10 @@ def reconcile(as_json: bool) -> None:
     """Prove that every file and every study is accounted for; exit 1 when one is not."""
     from worker import reconciliation
 
-    database, store = _ledger()
+    database, store = shell.ledger()
     account = reconciliation.reconcile(database, store)
     if as_json:
-        _print_json(account.to_json())
+        shell.print_json(account.to_json())
     else:
         from worker.console import print_account
 
@@ -207,9 +225,9 @@ def check(as_json: bool) -> None:
     """Look at database, broker, model, provider, store and disk: one line each; exit 1 with the remedy."""
     from worker import checkup
 
-    results = checkup.check(_settings())
+    results = checkup.check(shell.settings())
     if as_json:
-        _print_json([vars(result) for result in results])
+        shell.print_json([vars(result) for result in results])
     else:
         for result in results:
             click.echo(f"{'ok  ' if result.is_well else 'FAIL'}  {result.what:9} {result.message}")
@@ -224,7 +242,7 @@ def settings(as_json: bool) -> None:
 
     rows = room.load_with_origins()
     if as_json:
-        _print_json([{"name": n, "value": str(v), "origin": o, "meaning": m} for n, v, o, m in rows])
+        shell.print_json([{"name": n, "value": str(v), "origin": o, "meaning": m} for n, v, o, m in rows])
         return
     from worker.console import print_table
 
@@ -241,34 +259,8 @@ def db_upgrade() -> None:
     from schema.database import HEAD
     from worker.ledger.opening import upgrade
 
-    upgrade(_settings())
+    upgrade(shell.settings())
     click.echo(f"the database is at migration {HEAD}")
-
-
-@model.command("show")
-@as_json
-def model_show(as_json: bool) -> None:
-    """Print the card of the model in force."""
-    import json
-
-    from worker.model import open_model
-    from worker.modelcard import CARD_KEY
-
-    path = _settings().model
-    opened = open_model(path, provider="cpu")
-    card = opened.card
-    values = json.loads(card.to_metadata()[CARD_KEY])
-    values |= {
-        "file": str(path),
-        "digest": opened.digest,
-        "goldens": [{"name": g.name, "probability": g.probability, "tolerances": g.tolerances} for g in card.goldens],
-    }
-    if as_json:
-        _print_json(values)
-        return
-    from worker.console import print_table
-
-    print_table("Model", ("promise", "value"), sorted(values.items()))
 
 
 def main() -> None:
@@ -289,31 +281,10 @@ def _complain(error: ScreeningError, code: Exit) -> None:
     sys.exit(code)
 
 
-def _settings() -> Any:
-    from worker import settings as room
-
-    return room.load()
-
-
-def _ledger() -> tuple[Any, Any]:
-    """The database and the store in force."""
-    from worker.ledger.opening import open_database
-    from worker.store import Store
-
-    in_force = _settings()
-    return open_database(in_force), Store(in_force.store_folder)
-
-
 def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
     from worker import logs, service
 
-    in_force = _settings()
+    in_force = shell.settings()
     logs.configure(in_force.log_level)
     with service.serving(in_force, role, with_worker=with_worker) as serving:
         service.watch(serving, inbox.absolute())
-
-
-def _print_json(value: Any) -> None:
-    from worker.console import print_json
-
-    print_json(value)

@@ -23,6 +23,7 @@
         ├── BadData                 bad_data                (labels, manifests, splits)
         ├── ModelRefused            model_refused
         ├── ProviderUnavailable     provider_unavailable
+        ├── PromotionRefused        promotion_refused
         ├── HomeInUse               home_in_use
         ├── SchemaOutdated          schema_outdated
         ├── UnknownStudy            unknown_study
@@ -195,6 +196,12 @@ class ProviderUnavailable(Misconfigured):
     """The execution provider asked for is not the one ONNX Runtime bound."""
 
     code = "provider_unavailable"
+
+
+class PromotionRefused(Misconfigured):
+    """A decision about a model must not be made: no sound comparison, a broken margin, or nothing to go back to."""
+
+    code = "promotion_refused"
 
 
 class HomeInUse(Misconfigured):

@@ -1,4 +1,4 @@
-"""Content-addressed files: received objects and overlays. Names are digests, never a word from a file."""
+"""Content-addressed files: objects, overlays, models, comparisons. Names are digests, never a word from a file."""
 
 import contextlib
 import hashlib
@@ -10,8 +10,8 @@ from pathlib import Path
 from worker.errors import StorageUnavailable, StoredFileLost
 
 #: Folder and ending of each kind of content. Files are 0600 in 0700 folders: they hold patients.
-OBJECTS, OVERLAYS = "objects", "overlays"
-ENDINGS = {OBJECTS: "", OVERLAYS: ".png"}
+OBJECTS, OVERLAYS, MODELS, COMPARISONS = "objects", "overlays", "models", "comparisons"
+ENDINGS = {OBJECTS: "", OVERLAYS: ".png", MODELS: ".onnx", COMPARISONS: ".json"}
 
 #: What to do about a lost file.
 RESTORE = "restore it from a backup, or send it again, and `worker requeue` its study"

@@ -40,7 +40,7 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
         return
     try:
         bench = workbench()
-    except Interrupted as error:
+    except ScreeningError as error:  # nothing is claimed yet: the message waits until a model can be served
         log.warning("models_unknown", extra={"code": error.code})
         raise self.retry(args=[study_uids], countdown=countdown_s(self.request.retries)) from error
     interrupted: list[str] = []
@@ -92,7 +92,7 @@ def rack() -> Rack:
 
 
 def workbench() -> Workbench:
-    """A workbench with the models in force now. Raises DatabaseUnavailable, and what the active model is refused for."""
+    """A workbench with the models in force now. Raises what `Rack.in_force` raises."""
     models = rack().in_force()
     return Workbench(settings, rack().database, rack().store, models.active, shadow=models.shadow)
 

@@ -1,7 +1,8 @@
-"""Screens one claimed study: fetch, decode, predict, judge, draw, record. Owns the model of its process."""
+"""Screens one claimed study: fetch, decode, predict, judge, draw, record; then again by the shadow model, if any."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from schema.database import Database
 from worker import heatmap
-from worker.errors import DatabaseUnavailable, Rejected
+from worker.errors import DatabaseUnavailable, Rejected, ScreeningError
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
@@ -21,18 +22,14 @@ from worker.ledger import delivery
 from worker.ledger.delivery import Claim
 from worker.ledger.results import ModelUse, Received
 from worker.model import Model
-from worker.screening import ImageOutcome, decide, eligible
+from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import Settings
 from worker.store import OVERLAYS, Store
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class Seen:
-    """An eligible image on its way to the model."""
-
-    display: NDArray[np.uint8]
-    tensor: NDArray[np.uint8]
-    placement: Placement
+#: An image as far as it was read, and its display values when a model can look at it.
+Look = tuple[ImageOutcome, NDArray[np.uint8] | None]
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,7 @@ class Workbench:
     store: Store
     model: Model
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    shadow: Model | None = None
 
     def screen(self, held: Claim) -> bool:
         """Screen a claimed study and record its verdict; False when a newer claim or image overtook it.
@@ -52,13 +50,22 @@ class Workbench:
         """
         with self._heartbeat(held):
             images = [self._look(received) for received in held.received]
-            outcomes = self._predict(images)
-            judged = decide(outcomes, self.model.card)
-            overlays = [self._draw(outcome, seen) for outcome, (_, seen) in zip(outcomes, images, strict=True)]
-            use = ModelUse(self.model.digest, self.model.card, self.model.provider)
-            return delivery.record(self.database, held, judged, outcomes, overlays, use, self.clock())
+            is_recorded = self._judge(held, images, self.model)
+        if is_recorded and self.shadow is not None:
+            try:
+                self._judge(held, images, self.shadow, shadow_of=self.model.digest)
+            except ScreeningError as error:  # the study has its verdict; what the shadow would have said is not owed
+                log.warning("shadow_interrupted", extra={"study_uid": held.study_uid, "code": error.code})
+        return is_recorded
 
-    def _look(self, received: Received) -> tuple[ImageOutcome, Seen | None]:
+    def _judge(self, held: Claim, images: Sequence[Look], model: Model, shadow_of: str | None = None) -> bool:
+        """Have a model predict the images, decide, draw and record."""
+        outcomes, overlays = self._predict(images, model)
+        judged = decide(outcomes, model.card)
+        use = ModelUse(model.digest, model.card, model.provider)
+        return delivery.record(self.database, held, judged, outcomes, overlays, use, self.clock(), shadow_of)
+
+    def _look(self, received: Received) -> Look:
         """Read one object as far as its eligibility asks; what cannot be read becomes an outcome, not an error."""
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
@@ -77,29 +84,33 @@ class Workbench:
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
         if display.pixels.min() == display.pixels.max():
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None
-        tensor, placement = apply(display.pixels, self.model.card.preprocessing)
-        return noted, Seen(display.pixels, tensor, placement)
+        return noted, display.pixels
 
-    def _predict(self, images: list[tuple[ImageOutcome, Seen | None]]) -> list[ImageOutcome]:
-        """Run the eligible images through the model as one batch."""
-        batch = [seen.tensor for _, seen in images if seen is not None]
-        predictions = iter(self.model.predict(np.stack(batch)) if batch else [])
-        return [
-            outcome if seen is None else ImageOutcome(outcome.instance, outcome.eligibility, next(predictions))
-            for outcome, seen in images
-        ]
+    def _predict(self, images: Sequence[Look], model: Model) -> tuple[list[ImageOutcome], list[str | None]]:
+        """Run the images that can be looked at through a model as one batch; outcomes, and digests of overlays."""
+        grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in images]
+        batch = [grid[0] for grid in grids if grid is not None]
+        predictions = iter(model.predict(np.stack(batch)) if batch else [])
+        outcomes: list[ImageOutcome] = []
+        overlays: list[str | None] = []
+        for (outcome, pixels), grid in zip(images, grids, strict=True):
+            if pixels is None or grid is None:
+                outcomes.append(outcome)
+                overlays.append(None)
+                continue
+            prediction = next(predictions)
+            outcomes.append(ImageOutcome(outcome.instance, outcome.eligibility, prediction))
+            overlays.append(self._draw(pixels, prediction, grid[1], model))
+        return outcomes, overlays
 
-    def _draw(self, outcome: ImageOutcome, seen: Seen | None) -> str | None:
+    def _draw(self, pixels: NDArray[np.uint8], prediction: Prediction, placement: Placement, model: Model) -> str:
         """Keep the overlay of a predicted image; returns its digest."""
-        if seen is None or outcome.prediction is None:
-            return None
-        prediction = outcome.prediction
         png = heatmap.overlay(
-            seen.display,
+            pixels,
             prediction.heatmap,
-            seen.placement,
+            placement,
             probability=prediction.probability,
-            threshold=self.model.card.operating_point.threshold,
+            threshold=model.card.operating_point.threshold,
         )
         return self.store.put(OVERLAYS, png)
 

@@ -128,13 +128,15 @@ def record(
     overlays: Sequence[str | None],
     model: ModelUse,
     now: datetime,
+    shadow_of: str | None = None,
 ) -> bool:
     """Write the verdict, if the claim still holds; False when a newer claim or a new image overtook it.
 
-    `outcomes` and `overlays` (store digests) run in the order of `held.received`.
+    `outcomes` and `overlays` (store digests) run in the order of `held.received`. With `shadow_of`, the digest of the
+    active model that has judged these images, the verdict is only kept beside that one: the study stays where it is.
     """
     with writing(database) as session:
-        study = _held(session, held)
+        study = _held(session, held) if shadow_of is None else _judged(session, held, shadow_of, model.digest)
         if study is None:
             return False
         if session.get(models.ModelVersion, model.digest) is None:
@@ -154,12 +156,15 @@ def record(
             screened_on=now.strftime("%Y-%m-%d"),
             waited_s=(now - study.asked_at).total_seconds(),
             worked_s=(now - held.claimed_at).total_seconds(),
+            shadow_of=shadow_of,
         )
         row.findings = [
             finding(ordinal, received, outcome, overlay)
             for ordinal, (received, outcome, overlay) in enumerate(zip(held.received, outcomes, overlays, strict=True))
         ]
         session.add(row)
+        if shadow_of is not None:
+            return True
         session.flush()
         _release(study, StudyState.SCREENED)
         study.attempts, study.screened_at, study.current_screening_id = 0, now, row.id
@@ -250,6 +255,17 @@ def _held(session: Session, held: Claim) -> models.Study | None:
         .where(models.Study.state == StudyState.SCREENING, models.Study.claim == held.token)
         .with_for_update()
     ).one_or_none()
+
+
+def _judged(session: Session, held: Claim, active: str, shadow: str) -> models.Study | None:
+    """The study, if the active model has judged this revision and the shadow has not."""
+    study = session.scalars(select(models.Study).where(models.Study.study_uid == held.study_uid)).one()
+    by = session.scalars(
+        select(models.Screening.model_digest).where(
+            models.Screening.study_id == study.id, models.Screening.revision == held.revision
+        )
+    ).all()
+    return study if active in by and shadow not in by else None
 
 
 def _rows(result: object) -> int:

@@ -32,7 +32,7 @@ class ModelUse:
 
 
 def add_model(session: Session, model: ModelUse, now: datetime) -> None:
-    """Note a model at its first result here."""
+    """Note a model when it is registered or gives its first result here."""
     session.add(
         models.ModelVersion(
             digest=model.digest,

@@ -1,0 +1,64 @@
+"""A model small enough to understand: probability is mean brightness times a gain. A real ONNX file with a card."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from tests.desk import card
+from worker.imaging.preprocess import Preprocessing
+from worker.modelcard import Golden
+
+SIZE = 8
+
+
+def graph(gain: float) -> Any:
+    """uint8 image -> probability (mean brightness in [0, 1] * gain), heat map (the image), familiarity."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["grey", "full"], ["unit"]),
+        helper.make_node("ReduceMean", ["unit", "inner"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "gain"], ["scaled"]),
+        helper.make_node("Clip", ["scaled", "zero", "one"], ["probability"]),
+        helper.make_node("Squeeze", ["unit", "channel"], ["heatmap"]),
+        helper.make_node("Add", ["mean", "mean"], ["familiarity"]),
+    ]
+    floats = {"full": 255.0, "gain": gain, "zero": 0.0, "one": 1.0}
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in floats.items()]
+    constants += [
+        helper.make_tensor("inner", TensorProto.INT64, [3], [1, 2, 3]),
+        helper.make_tensor("channel", TensorProto.INT64, [1], [3]),
+    ]
+    shapes: dict[str, list[Any]] = {"probability": ["N"], "heatmap": ["N", SIZE, SIZE], "familiarity": ["N"]}
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in shapes.items()]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 1])
+    made = helper.make_graph(nodes, "brightness", [image], outputs, constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def write_model(
+    path: Path, gain: float = 1.0, threshold: float = 0.5, name: str = "brightness", golden_gain: float | None = None
+) -> Path:
+    """Write such a model; with `golden_gain`, its golden promises what a model of that gain would give."""
+    picture = np.full((SIZE, SIZE), 100, np.uint8)
+    promised = min(1.0, 100 / 255 * (gain if golden_gain is None else golden_gain))
+    golden = Golden("grey.png", cv2.imencode(".png", picture)[1].tobytes(), promised, {"CPUExecutionProvider": 1e-5})
+    promises = replace(card(threshold=threshold), name=name, preprocessing=Preprocessing(size=SIZE), goldens=(golden,))
+    proto = graph(gain)
+    helper.set_model_props(proto, promises.to_metadata())
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def write_image(path: Path, grey: int, noise: int = 0) -> Path:
+    """A radiograph of one brightness, more or less; `noise` tells images of one brightness apart."""
+    pixels = np.full((40, 48), grey, np.uint8)
+    pixels[0, :16] = [255 * (noise >> bit & 1) for bit in range(16)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), pixels)
+    return path

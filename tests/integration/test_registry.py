@@ -1,0 +1,278 @@
+"""Persons decide which model serves; workers follow between messages, and nothing is ever overwritten."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from alembic import command
+from sqlalchemy import text
+
+from schema.database import Database
+from schema.migrate import alembic_config, upgrade
+from tests.brightness import write_image, write_model
+from tests.desk import Clock, Desk
+from worker.comparison import Change, Comparison, Contender, Flips
+from worker.errors import ModelRefused, PromotionRefused
+from worker.intake import Intake
+from worker.ledger import delivery, promotions
+from worker.model import open_model
+from worker.modelcard import Estimate
+from worker.rack import Rack
+from worker.registry import SETTING, Registry
+from worker.settings import Settings
+from worker.store import COMPARISONS, MODELS, Store
+from worker.tasks import screen_study
+from worker.watcher import incoming
+from worker.workbench import Workbench
+
+HALF = Estimate(0.5, 0.4, 0.6, 100)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The setting's model is a small one."""
+    return Settings(home=tmp_path / "home", min_free_mib=1, model=write_model(tmp_path / "first.onnx", name="first"))
+
+
+@pytest.fixture
+def registry(settings: Settings, database: Database, store: Store) -> Registry:
+    return Registry(settings, database, store)
+
+
+@pytest.fixture
+def rack(settings: Settings, database: Database, store: Store, clock: Clock) -> Rack:
+    return Rack(settings, database, store, clock)
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "second.onnx", gain=2.0, name="second")
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a comparison.json between two model files."""
+
+    def write(old: Path, new: Path, *, lost: int = 0, positives: int = 400, **changes: Any) -> Path:
+        value = -lost / positives
+        sides = [Contender(m.digest, m.card.name, 0.5, HALF, HALF, HALF) for m in (open_model(old), open_model(new))]
+        comparison = Comparison(
+            old=sides[0], new=sides[1], provider="CPUExecutionProvider", data_digest="d" * 64, n=positives + 100,
+            positives=positives, patients=300, unreadable=0, auc=Change(0.0, -0.01, 0.01), auc_p_value=1.0,
+            sensitivity=Change(value, 2.5 * value, 0.0), specificity=Change(0.0, 0.0, 0.0),
+            positive_flips=Flips(lost, 0), negative_flips=Flips(0, 0), flips=(), method="by hand",
+            created_at="2026-01-01T00:00:00+00:00",
+        )  # fmt: skip
+        path = tmp_path / "comparison.json"
+        path.write_text(json.dumps(replace(comparison, **changes).to_json()))
+        return path
+
+    return write
+
+
+def digest_of(path: Path) -> str:
+    return open_model(path).digest
+
+
+def test_the_first_worker_takes_up_the_settings_model(rack: Rack, registry: Registry, settings: Settings) -> None:
+    assert rack.in_force().active.digest == digest_of(settings.model)
+    (row,) = registry.listed()
+    assert (row["standing"], row["name"]) == ("active", "first")
+    assert [(d["action"], d["by"]) for d in row["decisions"]] == [("installed", SETTING)]
+    assert registry.store.get(MODELS, row["digest"]) == settings.model.read_bytes()
+
+
+def test_another_setting_counts_until_a_person_has_promoted(
+    registry: Registry, settings: Settings, second: Path, tmp_path: Path, clock: Clock
+) -> None:
+    registry.install(clock())
+    moved = replace(registry, settings=attrs.evolve(settings, model=second))
+    moved.install(clock())
+    assert promotions.standing(registry.database).active == digest_of(second)
+    third = write_model(tmp_path / "third.onnx", gain=3.0)
+    moved.promote(third, None, "Dr A", clock(), force=True, reason="a test")
+    registry.install(clock())
+    assert promotions.standing(registry.database).active == digest_of(third)
+
+
+def test_a_comparison_that_keeps_the_margin_promotes_and_is_kept(
+    registry: Registry, settings: Settings, second: Path, compared: Callable[..., Path], clock: Clock
+) -> None:
+    comparison = compared(settings.model, second)
+    said = registry.promote(second, comparison, "Dr A", clock())
+    assert "its lower bound holds the margin" in said
+    active, before = registry.listed()
+    assert (active["name"], active["standing"], before["standing"]) == ("second", "active", "served before")
+    (decision,) = active["decisions"]
+    assert (decision["action"], decision["by"], decision["reason"]) == ("promoted", "Dr A", said)
+    assert registry.store.get(COMPARISONS, decision["comparison_digest"]) == comparison.read_bytes()
+    with pytest.raises(PromotionRefused, match="is the active model already"):
+        registry.promote(second, comparison, "Dr A", clock())
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"lost": 5}, "its lower bound breaks the margin"),
+        ({"lost": 2, "positives": 100}, "the point difference, for the bound needs 381 positives, breaks the margin"),
+        ({"data_digest": ""}, "is no comparison.json"),
+        ({"sensitivity": Change(0.5, 0.4, 0.6)}, "is no comparison.json"),
+        ({"sensitivity": Change(float("nan"), 0.0, 0.0)}, "is no comparison.json"),
+        ({"n": 400}, "is no comparison.json"),
+    ],
+)
+def test_a_comparison_that_speaks_against_it_or_is_unsound_refuses(
+    registry: Registry, settings: Settings, second: Path, compared: Callable[..., Path], clock: Clock,
+    changes: dict[str, Any], complaint: str,
+) -> None:  # fmt: skip
+    with pytest.raises(PromotionRefused, match=complaint):
+        registry.promote(second, compared(settings.model, second, **changes), "Dr A", clock())
+    assert promotions.standing(registry.database).active == digest_of(settings.model)
+
+
+def test_with_few_positives_the_point_difference_is_held(
+    registry: Registry, settings: Settings, second: Path, compared: Callable[..., Path], clock: Clock
+) -> None:
+    said = registry.promote(second, compared(settings.model, second, lost=1, positives=100), "Dr A", clock())
+    assert "the point difference, for the bound needs 381 positives, holds" in said
+
+
+def test_the_comparison_must_be_about_these_two_models(
+    registry: Registry, settings: Settings, second: Path, tmp_path: Path, compared: Callable[..., Path], clock: Clock
+) -> None:
+    third = write_model(tmp_path / "third.onnx", gain=3.0)
+    for old, new, complaint in (
+        (settings.model, third, "the comparison is about"),
+        (third, second, "the comparison is with"),
+    ):
+        with pytest.raises(PromotionRefused, match=complaint):
+            registry.promote(second, compared(old, new), "Dr A", clock())
+    with pytest.raises(PromotionRefused, match="no --comparison was given"):
+        registry.promote(second, None, "Dr A", clock())
+    with pytest.raises(PromotionRefused, match="needs a --reason"):
+        registry.promote(second, None, "Dr A", clock(), force=True)
+    registry.promote(second, None, "Dr A", clock(), force=True, reason="the old one is unsafe")
+    assert registry.listed()[0]["decisions"][0]["reason"] == "forced: the old one is unsafe"
+
+
+def test_not_even_force_promotes_what_fails_its_goldens(registry: Registry, tmp_path: Path, clock: Clock) -> None:
+    false = write_model(tmp_path / "false.onnx", gain=1.0, golden_gain=1.5)
+    with pytest.raises(ModelRefused, match=r"grey\.png"):
+        registry.promote(false, None, "Dr A", clock(), force=True, reason="a test")
+
+
+def test_rollback_goes_back_step_by_step_and_past_retired_models(
+    registry: Registry, settings: Settings, tmp_path: Path, clock: Clock
+) -> None:
+    files = [settings.model, *(write_model(tmp_path / f"{g}.onnx", gain=g) for g in (2.0, 3.0, 4.0))]
+    digests = [digest_of(file) for file in files]
+    for file in files[1:]:
+        registry.promote(file, None, "Dr A", clock(), force=True, reason="a test")
+    assert registry.rollback("Dr B", "too many flags", clock()) == digests[2]
+    assert registry.retire(digests[1][:10], "Dr B", None, clock()) == digests[1]
+    assert registry.rollback("Dr B", None, clock()) == digests[0]
+    with pytest.raises(PromotionRefused, match="no model served before"):
+        registry.rollback("Dr B", None, clock())
+    with pytest.raises(PromotionRefused, match="is the active model"):
+        registry.retire(digests[0], "Dr B", None, clock())
+    with pytest.raises(PromotionRefused, match="it was retired"):
+        registry.promote(files[1], None, "Dr A", clock())
+    with pytest.raises(PromotionRefused, match="no such model"):
+        registry.retire("0" * 64, "Dr B", None, clock())
+
+
+def test_a_running_worker_follows_between_messages(
+    rack: Rack, registry: Registry, settings: Settings, second: Path, clock: Clock
+) -> None:
+    first = rack.in_force()
+    assert rack.in_force() is first, "what is open is not opened again"
+    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    assert rack.in_force().active.digest == digest_of(second)
+    registry.rollback("Dr A", None, clock())
+    assert rack.in_force().active.digest == digest_of(settings.model)
+
+
+def test_a_model_that_is_refused_leaves_the_old_one_serving_and_is_told(
+    rack: Rack, registry: Registry, settings: Settings, second: Path, clock: Clock
+) -> None:
+    rack.in_force()
+    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    stored = registry.store.path(MODELS, digest_of(second))
+    stored.write_bytes(stored.read_bytes()[:100])
+    for _ in range(3):
+        assert rack.in_force().active.digest == digest_of(settings.model)
+    (refusal,) = promotions.standing(registry.database).refusals
+    assert (refusal.digest, refusal.decided_by) == (digest_of(second), rack.name)
+    fresh = Rack(settings, registry.database, registry.store, clock)
+    assert fresh.in_force().active.digest == digest_of(settings.model), "a worker that starts now does the same"
+    stored.write_bytes(second.read_bytes())
+    rack.retry_at = 0.0
+    assert rack.in_force().active.digest == digest_of(second)
+    assert promotions.standing(registry.database).refusals == ()
+    actions = [decision.action for decision in promotions.history(registry.database)]
+    assert actions == ["installed", "promoted", "refused", "accepted"]
+
+
+def test_a_worker_without_any_sound_model_says_why(
+    rack: Rack, registry: Registry, settings: Settings, clock: Clock
+) -> None:
+    registry.install(clock())
+    registry.store.path(MODELS, digest_of(settings.model)).unlink()
+    with pytest.raises(ModelRefused, match="cannot be read"):
+        rack.in_force()
+
+
+def test_the_shadow_scores_and_the_active_model_places(
+    rack: Rack, registry: Registry, settings: Settings, desk: Desk, second: Path, tmp_path: Path, clock: Clock
+) -> None:
+    registry.shadow(second, "Dr A", clock())
+    intake = Intake(settings, desk.database, desk.store)
+    file = incoming(write_image(tmp_path / "inbox" / "grey.png", 80))
+    assert file is not None
+    booked = intake.take_in(file, clock(), is_final=True, is_settled=True, inbox=tmp_path / "inbox")
+    assert booked.study_uid is not None
+    delivery.offer(desk.database, clock())
+    models = rack.in_force()
+    bench = Workbench(settings, desk.database, desk.store, models.active, clock, shadow=models.shadow)
+    screen_study(bench, booked.study_uid)
+    entry = desk.entry(booked.study_uid)
+    assert (entry.verdict, entry.model_digest) == ("not_flagged", digest_of(settings.model))
+    with desk.database.reading() as connection:
+        rows = connection.execute(text("SELECT model_digest, verdict, shadow_of FROM screening ORDER BY id")).all()
+        beside = connection.execute(text("SELECT * FROM shadowing")).one()
+        shown = connection.execute(text("SELECT screened FROM turnaround")).scalar_one()
+    assert rows == [
+        (digest_of(settings.model), "not_flagged", None),
+        (digest_of(second), "flagged", digest_of(settings.model)),
+    ]
+    assert (beside.screened, beside.both_flagged, beside.only_shadow_flagged) == (1, 0, 1)
+    assert shown == 1, "the shadow's result is no second screening"
+    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    after = rack.in_force()
+    assert (after.active.digest, after.shadow) == (digest_of(second), None)
+    assert desk.entry(booked.study_uid).model_digest == digest_of(settings.model), "a result stays its model's"
+
+
+def test_a_retired_shadow_no_longer_scores(rack: Rack, registry: Registry, second: Path, clock: Clock) -> None:
+    registry.shadow(second, "Dr A", clock())
+    assert rack.in_force().shadow is not None
+    with pytest.raises(PromotionRefused, match="is the shadow already"):
+        registry.shadow(second, "Dr A", clock())
+    registry.retire(digest_of(second), "Dr A", None, clock())
+    assert rack.in_force().shadow is None
+
+
+def test_decisions_survive_the_migration_of_an_older_house(empty_url: str) -> None:
+    command.upgrade(alembic_config(empty_url), "0001")
+    database = Database(empty_url)
+    with database.writing() as session:
+        session.execute(text("INSERT INTO model_version VALUES ('d', 'n', 'r', 0.5, '{}', '2026-01-01 00:00:00')"))
+    upgrade(empty_url)
+    assert promotions.standing(database).active is None
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT name FROM model_version")).scalar_one() == "n"
+    database.close()

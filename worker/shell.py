@@ -1,0 +1,31 @@
+"""What verbs of the program share: the --json option, and the settings, ledger and store in force."""
+
+from typing import Any
+
+import click
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+by = click.option("--by", required=True, metavar="NAME", help="Who decides; kept for the audit.")
+
+
+def settings() -> Any:
+    """The settings in force."""
+    from worker import settings as room
+
+    return room.load()
+
+
+def ledger() -> tuple[Any, Any]:
+    """The database and the store in force."""
+    from worker.ledger.opening import open_database
+    from worker.store import Store
+
+    in_force = settings()
+    return open_database(in_force), Store(in_force.store_folder)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    from worker.console import print_json as print_document
+
+    print_document(value)
