@@ -41,13 +41,15 @@ def graph(gain: float) -> Any:
 
 
 def write_model(
-    path: Path, gain: float = 1.0, threshold: float = 0.5, name: str = "brightness", golden_gain: float | None = None
+    path: Path, gain: float = 1.0, *, name: str = "brightness", golden_gain: float | None = None, chosen_on: str = ""
 ) -> Path:
-    """Write such a model; with `golden_gain`, its golden promises what a model of that gain would give."""
+    """Write such a model, threshold 0.5; with `golden_gain`, its golden promises what one of that gain would give."""
     picture = np.full((SIZE, SIZE), 100, np.uint8)
     promised = min(1.0, 100 / 255 * (gain if golden_gain is None else golden_gain))
     golden = Golden("grey.png", cv2.imencode(".png", picture)[1].tobytes(), promised, {"CPUExecutionProvider": 1e-5})
-    promises = replace(card(threshold=threshold), name=name, preprocessing=Preprocessing(size=SIZE), goldens=(golden,))
+    promises = replace(card(), name=name, preprocessing=Preprocessing(size=SIZE), goldens=(golden,))
+    if chosen_on:
+        promises = replace(promises, operating_point=replace(promises.operating_point, data_digest=chosen_on))
     proto = graph(gain)
     helper.set_model_props(proto, promises.to_metadata())
     onnx.checker.check_model(proto)

@@ -5,6 +5,7 @@ import os
 import sys
 from enum import IntEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -12,6 +13,9 @@ from rich.table import Table
 
 from worker.errors import BadData, ScreeningError
 from worker.modelcard import Population
+
+if TYPE_CHECKING:
+    from trainer.manifest import Sample
 
 
 class Exit(IntEnum):
@@ -107,13 +111,9 @@ def evaluate(
 ) -> None:
     """Measure a model file on labelled images, through the same eyes as the worker."""
     from trainer.evaluate import evaluate_file
-    from trainer.manifest import read_manifest, read_samples
     from trainer.report import silent
 
-    samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
-    if not samples:
-        raise BadData(f"has no split {split!r}").about(str(split_manifest))
-    report = evaluate_file(model, provider, data, samples, silent)
+    report = evaluate_file(model, provider, data, _samples(data, index, split_manifest, split), silent)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
         return
@@ -124,6 +124,45 @@ def evaluate(
     Console().print(table)
     for fault in report.unreadable:
         click.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
+
+
+@app.command()
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@data
+@index
+@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
+@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
+@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--out", type=FILE, required=True, help="Folder for comparison.json and pictures of what changed.")
+@as_json
+def compare(
+    old: Path,
+    new: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Compare two model files on the same images: what `worker model promote` asks for."""
+    from trainer.compare import compare_files, rows_of
+    from trainer.report import silent
+    from worker.comparison import judge
+
+    found = compare_files(old, new, provider, data, _samples(data, index, split_manifest, split), out, silent)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+        return
+    title = f"{found.new.name} against {found.old.name}, {found.n} images of {found.patients} patients"
+    table = Table("", "old", "new", "difference", "95 % interval", "lost", "won", title=title)
+    for row in rows_of(found):
+        table.add_row(*row)
+    Console().print(table)
+    pictures = sum(flip.picture is not None for flip in found.flips)
+    click.echo(f"{judge(found).says}\nwritten to {out}: comparison.json and {pictures} pictures of images that changed")
 
 
 @app.command()
@@ -176,6 +215,16 @@ def main() -> None:
         sys.exit(Exit.REFUSED)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
+
+
+def _samples(data: Path, index: Path | None, split_manifest: Path | None, split: str) -> "tuple[Sample, ...]":
+    """Those of one part of a split manifest, else all below the folder; raises BadData when there are none."""
+    from trainer.manifest import read_manifest, read_samples
+
+    samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
+    if not samples:
+        raise BadData(f"has no split {split!r}").about(str(split_manifest))
+    return samples
 
 
 def _quieten_tensorflow() -> None:
