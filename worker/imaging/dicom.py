@@ -159,9 +159,9 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
 def _uid(header: Header, keyword: str) -> str | None:
     """A UID as text. It is hostile input: anything printable of at most 64 characters is kept, nothing is repaired."""
     value = header.value(keyword)
-    if value is None:
+    if not isinstance(value, str):  # two values, or a VR that holds no text
         return None
-    text = str(value).strip(" \0")
+    text = value.strip(" \0")
     return text if 0 < len(text) <= MAX_TEXT and text.isprintable() else None
 
 

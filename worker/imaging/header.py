@@ -16,9 +16,17 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 #: PS3.5 6.2: the longest of the text values we keep (LO, UI) has 64 characters.
 MAX_TEXT = 64
+
+#: Longest value that is parsed. The longest we have a use for is a sequence of a few look-up tables of 128 KiB; ten
+#: megabytes of `1\\` would become five million numbers.
+MAX_VALUE_BYTES = 2**20
+
+#: Whole numbers beyond this are no size, depth or pixel value, and no database column takes them.
+MAX_INTEGER = 2**31 - 1
 
 #: What pydicom raises on values that do not parse.
 MALFORMED = (
@@ -59,10 +67,13 @@ class Header:
         return keyword in self.dataset
 
     def value(self, keyword: str) -> Any:
-        """The parsed value, None when absent, empty or malformed."""
+        """The parsed value, None when absent, empty, malformed or longer than `MAX_VALUE_BYTES`."""
         if keyword not in self.dataset:
             return None
         try:
+            unparsed = self.dataset.get_item(keyword).value
+            if isinstance(unparsed, bytes) and len(unparsed) > MAX_VALUE_BYTES:
+                raise ValueError("too long to be parsed")
             value = self.dataset[keyword].value
         except MALFORMED:
             self.malformed(_snake(keyword))
@@ -75,6 +86,9 @@ class Header:
         if isinstance(value, MultiValue | list):
             value = value[0] if value else None
         if value is None:
+            return None
+        if isinstance(value, bytes | Sequence):  # the element bears a VR that holds no text
+            self.malformed(_snake(keyword))
             return None
         raw = str(value).strip(" \0")
         clean = "".join(c for c in raw if c.isprintable())[:MAX_TEXT].strip()
@@ -103,8 +117,11 @@ class Header:
         return values[0] if values else None
 
     def integer(self, keyword: str) -> int | None:
-        """The first value as an integer."""
+        """The first value as an integer of 32 bits."""
         value = self.number(keyword)
+        if value is not None and abs(value) > MAX_INTEGER:
+            self.malformed(_snake(keyword))
+            return None
         return None if value is None else int(value)
 
     def items(self, keyword: str) -> list["Header"]:

@@ -38,6 +38,10 @@ _VRS = _LONG_VRS | _SHORT_VRS
 #: Sequences nested deeper than this are an attack on the stack, not a radiograph.
 _MAX_DEPTH = 16
 
+#: Elements, items and fragments of one object. A radiograph has some hundreds; each takes microseconds to walk over and
+#: half a kilobyte once parsed, and a deflated file of four megabytes can hold millions.
+MAX_ELEMENTS = 100_000
+
 
 @dataclass(frozen=True)
 class Element:
@@ -47,6 +51,21 @@ class Element:
     vr: bytes | None  #: None in implicit VR
     start: int
     length: int
+
+
+@dataclass
+class _Walk:
+    """The bytes walked over, and how many more elements they may hold."""
+
+    data: bytes
+    endian: str  #: struct's
+    left: int = MAX_ELEMENTS
+
+    def count(self) -> None:
+        """One element more; raises TooLarge when there are too many."""
+        self.left -= 1
+        if self.left < 0:
+            raise TooLarge(f"the object holds more than {MAX_ELEMENTS:,} elements and items: it is no radiograph")
 
 
 @dataclass(frozen=True)
@@ -89,13 +108,14 @@ def looks_like_dicom(data: bytes) -> bool:
 def open_part10(data: bytes, limits: Limits) -> Part10:
     """Find header and pixel data. A file that ends early still gives what is there.
 
-    Raises MissingElement (sequences nested too deep), TooLarge (a deflated data set that grows beyond the limits).
+    Raises MissingElement (sequences nested too deep), TooLarge (a deflated data set that grows beyond the limits, or
+    too many elements).
     """
     is_forced = data[128:132] != b"DICM"
     start = at = 0 if is_forced else 132
     ends_early = None
     try:
-        for element, end in _elements(data, at, is_implicit=False, endian="<"):
+        for element, end in _elements(_Walk(data, "<"), at, is_implicit=False):
             if element.tag >> 16 != 0x0002 or end > len(data):
                 break
             at = end
@@ -113,7 +133,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
     is_implicit, endian = _encoding(data[at : at + 6])
     header_end, pixel, pixel_end = at, None, at
     try:
-        for element, end in _elements(data, at, is_implicit, endian):
+        for element, end in _elements(_Walk(data, endian), at, is_implicit):
             if pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
                 pixel, pixel_end = element, end
             elif pixel is not None and element.tag <= pixel.tag:
@@ -148,20 +168,22 @@ def _parse(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:
         raise MissingElement(f"the header cannot be parsed ({type(error).__name__}): it is malformed") from error
 
 
-def _elements(data: bytes, at: int, is_implicit: bool, endian: str) -> Iterator[tuple[Element, int]]:
+def _elements(walk: _Walk, at: int, is_implicit: bool) -> Iterator[tuple[Element, int]]:
     """Top-level elements with the offset behind each; the last one's may lie beyond the data."""
     seen_pixels = False
-    while at < len(data):
-        rest = data[at : at + 8]
+    while at < len(walk.data):
+        rest = walk.data[at : at + 8]
         if len(rest) < 8 and (seen_pixels or not any(rest)):
             return  # padding
-        element = _element(data, at, is_implicit, endian)
-        at = _value_end(data, element, is_implicit, endian)
+        element = _element(walk, at, is_implicit)
+        at = _value_end(walk, element, is_implicit)
         seen_pixels = seen_pixels or element.tag == PIXEL_DATA
         yield element, at
 
 
-def _element(data: bytes, at: int, is_implicit: bool, endian: str) -> Element:
+def _element(walk: _Walk, at: int, is_implicit: bool) -> Element:
+    walk.count()
+    data, endian = walk.data, walk.endian
     if at + 8 > len(data):
         raise Truncated("the file ends inside an element's tag")
     group, number = unpack_from(endian + "HH", data, at)
@@ -176,7 +198,7 @@ def _element(data: bytes, at: int, is_implicit: bool, endian: str) -> Element:
     return Element(group << 16 | number, vr, at + 12, unpack_from(endian + "I", data, at + 8)[0])
 
 
-def _value_end(data: bytes, element: Element, is_implicit: bool, endian: str, depth: int = 0) -> int:
+def _value_end(walk: _Walk, element: Element, is_implicit: bool, depth: int = 0) -> int:
     """Offset behind the value; walks items where the length is undefined (PS3.5 7.5.2)."""
     if element.length != _UNDEFINED:
         return element.start + element.length
@@ -185,27 +207,27 @@ def _value_end(data: bytes, element: Element, is_implicit: bool, endian: str, de
     is_implicit = is_implicit or element.vr in (None, b"UN")  # PS3.5 6.2.2 note 2
     at, items = element.start, 0
     while True:
-        if at == len(data) and element.tag == PIXEL_DATA and items > 1:
+        if at == len(walk.data) and element.tag == PIXEL_DATA and items > 1:
             return at  # some writers leave out the last delimiter; offset table and fragments are there
-        item = _element(data, at, True, endian)
+        item = _element(walk, at, True)
         if item.tag == _SEQUENCE_END:
             return item.start
         if item.tag != _ITEM:
             raise MissingElement(f"element {element.tag:08X} holds something that is no item: the header is malformed")
         items += 1
         at = item.start + item.length if item.length != _UNDEFINED else item.start
-        if at > len(data):
+        if at > len(walk.data):
             raise Truncated(f"an item of element {element.tag:08X} reaches beyond the end of the file")
         if item.length == _UNDEFINED:
-            at = _item_end(data, at, is_implicit, endian, depth)
+            at = _item_end(walk, at, is_implicit, depth)
 
 
-def _item_end(data: bytes, at: int, is_implicit: bool, endian: str, depth: int) -> int:
+def _item_end(walk: _Walk, at: int, is_implicit: bool, depth: int) -> int:
     while True:
-        element = _element(data, at, is_implicit, endian)
+        element = _element(walk, at, is_implicit)
         if element.tag == _ITEM_END:
             return element.start
-        at = _value_end(data, element, is_implicit, endian, depth + 1)
+        at = _value_end(walk, element, is_implicit, depth + 1)
 
 
 def _encoding(first: bytes) -> tuple[bool, str]:
