@@ -16,7 +16,8 @@ METHODS = {"average": "Grad-CAM", "flatten": "HiResCAM"}
 def raw_heat(features: Any, head: Sequence[Any], pooling: str) -> Any:
     """Heat [N, h, w], zero or more, not yet scaled: the evidence for a positive logit, cell by cell.
 
-    `features` is the last feature map [N, h, w, c], `head` the dense layers in order, the last of one neuron.
+    `features` is the last feature map [N, h, w, c], `head` the dense layers in order; the last has one neuron, or two
+    whose difference, the second less the first, is the logit.
     """
     gradient = _gradient(features, head, pooling)
     return ops.relu(ops.sum(features * gradient, axis=-1))
@@ -31,7 +32,9 @@ def _gradient(features: Any, head: Sequence[Any], pooling: str) -> Any:
         value = ops.relu(ops.matmul(value, layer.kernel) + layer.bias)
         masks.append(ops.cast(value > 0, "float32"))
     # backwards through the head, one row vector an image
-    gradient = ops.ones_like(value[:, :1]) * ops.transpose(head[-1].kernel)
+    last = head[-1].kernel
+    logit_kernel = last if last.shape[1] == 1 else last[:, 1:] - last[:, :1]
+    gradient = ops.ones_like(value[:, :1]) * ops.transpose(logit_kernel)
     for layer, mask in zip(reversed(head[:-1]), reversed(masks), strict=True):
         gradient = ops.matmul(gradient * mask, ops.transpose(layer.kernel))
     if pooling == "average":

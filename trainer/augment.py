@@ -19,25 +19,27 @@ OPERATORS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBI
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How often (`_share`, a fraction of the images) and how strongly each change is made."""
+    """How often (`_share`, a fraction of the images) and how strongly each change is made; by default, none is."""
 
-    fourier_share: float = 0.45
+    fourier_share: float = 0.0
     fourier_band: float = 0.1  #: half-width of the mixed low-frequency square, as a fraction of the side
-    histogram_share: float = 0.30  #: of all images; never together with the Fourier mix
-    crop_max: float = 0.12  #: largest cut on each side, as a fraction of it
-    rotation_max_deg: float = 10.0
-    scale_max: float = 0.12
-    shear_max: float = 0.06
-    flip_share: float = 0.5
-    gamma_share: float = 0.5
-    contrast_share: float = 0.3
-    blur_share: float = 0.2
-    sharpen_share: float = 0.15
-    noise_share: float = 0.2
-    resample_share: float = 0.5
-    jpeg_share: float = 0.6
-    erase_share: float = 0.6
-    marker_share: float = 0.3
+    histogram_share: float = 0.0  #: of all images; never together with the Fourier mix
+    crop_max: float = 0.0  #: largest cut on each side, as a fraction of it
+    rotation_max_deg: float = 0.0
+    scale_max: float = 0.0
+    shift_max: float = 0.0  #: along each axis, as a fraction of the side
+    shear_max: float = 0.0
+    flip_share: float = 0.0
+    is_border_repeated: bool = False  #: what comes from outside: the border's values, else air
+    gamma_share: float = 0.0
+    contrast_share: float = 0.0
+    blur_share: float = 0.0
+    sharpen_share: float = 0.0
+    noise_share: float = 0.0
+    resample_share: float = 0.0
+    jpeg_share: float = 0.0
+    erase_share: float = 0.0
+    marker_share: float = 0.0
 
 
 def augment(image: Image, other: Image, how: Augmentation, rng: np.random.Generator) -> Image:
@@ -97,7 +99,7 @@ def resample(image: Image, size: int, there: int, back: int) -> Image:
 
 
 def _reframe(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
-    """Crop each side, rotate, scale, shear and flip in one warp; what comes from outside is air."""
+    """Crop each side, rotate, scale, shear, shift and flip in one warp."""
     height, width = image.shape
     left, top, right, bottom = rng.uniform(0, how.crop_max, 4)
     angle = np.deg2rad(rng.uniform(-how.rotation_max_deg, how.rotation_max_deg))
@@ -108,9 +110,13 @@ def _reframe(image: Image, how: Augmentation, rng: np.random.Generator) -> Image
     stretch = np.diag([flip * scale / (1 - left - right), scale / (1 - top - bottom)])
     linear = turn @ np.array([[1, shear], [0, 1]]) @ stretch
     seen = np.array([(left + 1 - right) / 2 * width, (top + 1 - bottom) / 2 * height])
-    shift = np.array([width / 2, height / 2]) - linear @ seen
-    matrix = np.hstack([linear, shift[:, None]])
-    return np.asarray(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
+    centre = np.array([width / 2, height / 2])
+    if how.shift_max:
+        centre = centre + rng.uniform(-how.shift_max, how.shift_max, 2) * (width, height)
+    matrix = np.hstack([linear, (centre - linear @ seen)[:, None]])
+    border = cv2.BORDER_REPLICATE if how.is_border_repeated else cv2.BORDER_CONSTANT
+    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(warped, np.uint8)
 
 
 def _gamma(image: Image, rng: np.random.Generator) -> Image:

@@ -30,6 +30,17 @@ def balanced_batches(labels: NDArray[np.int64], batch_size: int, rng: np.random.
     return np.hstack(columns).astype(np.int64)
 
 
+def shuffled_batches(labels: NDArray[np.int64], batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices [steps, batch_size] of one epoch: every image at most once, the classes as they come."""
+    batch_size = min(batch_size, len(labels))
+    steps = len(labels) // batch_size
+    return rng.permutation(len(labels))[: steps * batch_size].reshape(steps, batch_size)
+
+
+#: A recipe's `batches` -> what deals them.
+BATCHES = {"balanced": balanced_batches, "shuffled": shuffled_batches}
+
+
 def class_weights(labels: NDArray[np.int64]) -> dict[int, float]:
     """Weights that make both classes count alike: total / (2 x count). Raises BadData when a class is empty."""
     counts = np.bincount(labels, minlength=2)

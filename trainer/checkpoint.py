@@ -20,12 +20,16 @@ class Checkpoint:
     """All that a fit needs to go on as if it had never stopped; arrays in the order of Keras' variables."""
 
     fingerprint: str  #: of recipe, data, seed and weights; another run's checkpoint is refused
-    epoch: int  #: epochs finished
     variables: Arrays  #: of the model, the dropout's generator among them
     optimizer: Arrays
     best_epoch: int
-    best_score: float
     best_variables: Arrays
+    scores: tuple[float, ...]  #: of every epoch; they say what comes next
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return len(self.scores)
 
 
 _LISTS = ("variables", "optimizer", "best_variables")
@@ -53,12 +57,11 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
         ).about(str(path))
     return Checkpoint(
         fingerprint=plain["fingerprint"],
-        epoch=plain["epoch"],
         variables=lists["variables"],
         optimizer=lists["optimizer"],
         best_epoch=plain["best_epoch"],
-        best_score=plain["best_score"],
         best_variables=lists["best_variables"],
+        scores=tuple(plain["scores"]),
     )
 
 

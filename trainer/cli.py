@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.errors import BadData, ScreeningError
+from worker.errors import BadData, BadSetting, ScreeningError
 from worker.modelcard import Population
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ data = click.option("--data", type=FILE, required=True, help="Folder with the im
 index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
+RULE_HELP = "sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, in place of the recipe's own."
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def app() -> None:
@@ -44,10 +47,12 @@ def app() -> None:
 @click.option("--recipe", required=True, help="See `trainer recipes`.")
 @click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model. It resumes there.")
 @index
-@click.option("--weights", type=FILE, help="Pretrained weights of the backbone.")
+@click.option("--backbone", help="In place of the recipe's own: mobilenetv2, where the recipe allows it.")
+@click.option("--weights", type=FILE, help="Weights of the backbone; `random`: none. Default: Keras's, downloaded.")
 @click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
 @click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
-@click.option("--epochs", type=click.IntRange(min=1), help="In place of the recipe's own.")
+@click.option("--epochs", metavar="N[,N...]", help="Of all phases together, or of each phase.")
+@click.option("--threshold-rule", metavar="NAME[=NUMBER]", help=RULE_HELP)
 @click.option("--limit", type=click.IntRange(min=2), help="Use about so many images only.")
 @click.option("--attribution", default="", help="Of the images that travel in the model as goldens.")
 @click.option("--population", default="not stated", show_default=True, help="Whose images these are, for the card.")
@@ -57,10 +62,12 @@ def fit(
     recipe: str,
     out: Path,
     index: Path | None,
+    backbone: str | None,
     weights: Path | None,
     leave_out: tuple[Path, ...],
     seed: int,
-    epochs: int | None,
+    epochs: str | None,
+    threshold_rule: str | None,
     limit: int | None,
     attribution: str,
     population: str,
@@ -68,9 +75,19 @@ def fit(
 ) -> None:
     """Train a recipe on labelled images and write one model file."""
     _quieten_tensorflow()
+    from trainer.backbone import RANDOM
+    from trainer.operating_point import read_rule
     from trainer.recipes import recipe_named
 
     chosen = recipe_named(recipe)  # before Keras takes its ten seconds to load
+    if backbone:
+        chosen = chosen.on(backbone)
+    if epochs:
+        chosen = chosen.lasting(_numbers(epochs))
+    if weights == RANDOM:
+        chosen = chosen.varied("random first weights")
+    if threshold_rule:
+        chosen = replace(chosen, threshold=read_rule(threshold_rule))
 
     from trainer.manifest import Origin
     from trainer.report import reporting
@@ -78,7 +95,7 @@ def fit(
 
     order = Order(
         data=data,
-        recipe=chosen.lasting(epochs) if epochs else chosen,
+        recipe=chosen,
         out=out,
         index=index,
         weights=weights,
@@ -196,12 +213,23 @@ def recipes(as_json: bool) -> None:
     from trainer.recipes import RECIPES
 
     if as_json:
-        rows = [(r.name, r.summary, r.preprocessing.size, r.epochs) for r in RECIPES]
-        click.echo(json.dumps([dict(zip(("name", "summary", "size_px", "epochs"), row, strict=True)) for row in rows]))
+        rows = [
+            {
+                "name": r.name,
+                "summary": r.summary,
+                "published": r.published,
+                "size_px": r.preprocessing.size,
+                "epochs": r.epochs,
+                "backbones": [name for name in (r.backbone, *r.other_backbones) if name],
+                "threshold_rule": str(r.threshold),
+            }
+            for r in RECIPES
+        ]
+        click.echo(json.dumps(rows, indent=1))
         return
-    table = Table("recipe", "input", "epochs", "what it is")
+    table = Table("recipe", "input", "epochs", "what it is", "published")
     for r in RECIPES:
-        table.add_row(r.name, f"{r.preprocessing.size} px", str(r.epochs), r.summary)
+        table.add_row(r.name, f"{r.preprocessing.size} px", str(r.epochs), r.summary, r.published)
     Console().print(table)
 
 
@@ -230,3 +258,14 @@ def _samples(data: Path, index: Path | None, split_manifest: Path | None, split:
 def _quieten_tensorflow() -> None:
     """Its greetings would stand among the JSON lines; what a person set stays."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _numbers(text: str) -> list[int]:
+    """`5,60` -> [5, 60]; raises BadSetting."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or not sum(numbers):
+        raise BadSetting(f"--epochs takes one number, or one for each phase such as 5,60, not {text!r}")
+    return numbers

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
@@ -11,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import augment
-from trainer.balance import balanced_batches
+from trainer.balance import BATCHES, class_weights, undersample
 from trainer.manifest import Sample, digest
-from trainer.recipe import Recipe
+from trainer.recipe import Monitor, Recipe
 from trainer.report import Report
 from worker.errors import BadData, Rejected
 from worker.imaging.preprocess import Preprocessing, apply
@@ -24,7 +25,7 @@ WORKERS = 2
 QUEUED_BATCHES = 8
 
 #: Distinguishes the streams of one seed.
-_BATCH_ORDER, _AUGMENTATION, _SHIFT = range(3)
+_BATCH_ORDER, _AUGMENTATION, _SHIFT, _UNDERSAMPLING = range(4)
 
 Grids = NDArray[np.uint8]  #: [N, size, size] display values on the model's grid
 
@@ -69,32 +70,52 @@ def seed_everything(seed: int) -> None:
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """One epoch of balanced, augmented batches: (uint8 [B, size, size, 1], float32 [B, 1]).
+    """One epoch of augmented batches: (uint8 [B, size, size, 1], float32 [B, 1] [, weights float32 [B]]).
 
     Every batch has a generator of its own, seeded by (seed, epoch, step): the same whatever thread makes it, and the
-    same after an interrupted run goes on.
+    same after an interrupted run goes on. Undersampling keeps the same images in every epoch.
     """
 
     def __init__(self, grids: Grids, labels: NDArray[np.int64], recipe: Recipe, seed: int, epoch: int) -> None:
         super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=QUEUED_BATCHES)
         self.grids, self.labels, self.how = grids, labels, recipe.augmentation
         self.seed, self.epoch = seed, epoch
+        kept = np.arange(len(labels))
+        if recipe.undersampled:
+            kept = undersample(labels, np.random.default_rng((seed, _UNDERSAMPLING)))
         rng = np.random.default_rng((seed, epoch, _BATCH_ORDER))
-        self.order = balanced_batches(labels, recipe.batch_size, rng)
-        self.by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
+        self.order = kept[BATCHES[recipe.batches](labels[kept], recipe.batch_size, rng)]
+        self.weights = class_weights(labels[kept]) if recipe.class_weighted else None
+        self.by_class = [kept[labels[kept] == label] for label in (0, 1)]
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, step: int) -> tuple[Grids, NDArray[np.float32]]:
+    def __getitem__(self, step: int) -> tuple[NDArray[Any], ...]:
         rng = np.random.default_rng((self.seed, self.epoch, step, _AUGMENTATION))
         members = self.order[step]
         views = [augment.augment(self.grids[i], self._other(rng), self.how, rng) for i in members]
-        return np.stack(views)[..., None], self.labels[members].astype(np.float32)[:, None]
+        labels = self.labels[members]
+        batch = np.stack(views)[..., None], labels.astype(np.float32)[:, None]
+        if self.weights is None:
+            return batch
+        return *batch, np.array([self.weights[int(label)] for label in labels], np.float32)
 
     def _other(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """An image of either class, both equally often, so that a style says nothing of the label."""
         return np.asarray(self.grids[int(rng.choice(self.by_class[int(rng.integers(2))]))])
+
+
+def watched_copies(
+    recipe: Recipe, grids: Grids, labels: NDArray[np.int64], seed: int
+) -> tuple[dict[str, Grids], NDArray[np.int64]]:
+    """What a fit measures its epochs on, with its labels: the validation images, balanced if the recipe says so."""
+    if recipe.balanced_validation:
+        kept = undersample(labels, np.random.default_rng((seed, _UNDERSAMPLING)))
+        grids, labels = grids[kept], labels[kept]
+    if recipe.monitor is Monitor.WORST_AUC:
+        return shifted_copies(grids, labels, recipe.augmentation.fourier_band, seed), labels
+    return {"plain": np.asarray(grids)}, labels
 
 
 def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: int) -> dict[str, Grids]:

@@ -19,7 +19,6 @@ from trainer.attribution import METHODS
 from trainer.evaluate import evaluate, measure
 from trainer.goldens import choose_goldens
 from trainer.manifest import Manifest, Origin, digest
-from trainer.operating_point import at_sensitivity
 from trainer.recipe import Recipe
 from trainer.report import Report
 from trainer.served import Served, logit_of, predict
@@ -28,10 +27,6 @@ from worker.model import Model, open_model, replay_goldens
 from worker.modelcard import Estimate, ModelCard, OperatingPoint
 
 OPSET = 18
-
-#: A pneumonia must not be missed: the threshold is bought with specificity.
-TARGET_SENSITIVITY = 0.985
-RULE = f"highest threshold with validation sensitivity >= {TARGET_SENSITIVITY}"
 
 #: Largest |difference| between the file and Keras, in probability and in heat.
 AGREEMENT = 1e-4
@@ -135,15 +130,19 @@ def _card(
     samples = manifest.of("validation")
     labels = np.array([sample.label for sample in samples], np.int64)
     probabilities = predict(served, validation)["probability"].astype(np.float64)
-    threshold = at_sensitivity(labels, probabilities, TARGET_SENSITIVITY)
+    threshold = recipe.threshold.choose(labels, probabilities)
     rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
     point = OperatingPoint(
-        threshold, RULE, Estimate(*rates["sensitivity"]), Estimate(*rates["specificity"]), digest(samples)
+        threshold,
+        str(recipe.threshold),
+        Estimate(*rates["sensitivity"]),
+        Estimate(*rates["specificity"]),
+        digest(samples),
     )
     goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, origin.attribution)
     return ModelCard(
         name=recipe.name,
-        recipe=recipe.name,
+        recipe=recipe.title,
         preprocessing=recipe.preprocessing,
         operating_point=point,
         temperature=served.calibration.temperature,

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from trainer.checkpoint import Arrays, Checkpoint
 from trainer.metrics import roc_auc
-from trainer.recipe import Network, Phase, Recipe
+from trainer.recipe import Monitor, Network, Phase, Recipe
 from trainer.report import Report
+from trainer.schedule import Step, next_step
 from worker.errors import BadData
 
-#: Of a phase's steps, during which the learning rate rises from zero.
+#: Of a cosine phase's steps, during which the learning rate rises from zero.
 WARM_UP_SHARE = 0.1
-CLIP_NORM = 1.0
 PREDICT_BATCH = 64
 
 
@@ -34,35 +34,34 @@ def fit(
 ) -> Checkpoint:
     """Train `network` and leave it with the weights of its best epoch.
 
-    `batches` gives the dataset of an epoch; `copies` are shifted copies [N, size, size] of the validation images with
-    `labels`: the epoch with the highest AUC on its worst copy wins. `stood` is where an interrupted fit stood; `keep`
-    is called after every epoch.
+    `batches` gives the dataset of an epoch; `copies` are the validation images [N, size, size] with `labels`, "plain"
+    and, where the recipe's monitor asks for them, shifted. `stood` is where an interrupted fit stood; `keep` is called
+    after every epoch.
     """
     model = network.model
     if stood is not None:
         _assign(model.variables, stood.variables)
         report({"event": "resumed", "epoch": stood.epoch})
-    for epoch in range(stood.epoch if stood else 0, recipe.epochs):
-        phase, epoch_in_phase = _phase_at(recipe, epoch)
-        dataset = batches(epoch)
-        if epoch_in_phase == 0 or stood is None or epoch == stood.epoch:
-            resumes = stood is not None and epoch_in_phase > 0
-            _compile(recipe, network, phase, len(dataset), stood.optimizer if stood and resumes else None)
+    is_compiled = False
+    while (step := next_step(recipe.phases, stood.scores if stood else ())) is not None:
         started = time.monotonic()
-        ticker = _Ticker(report, epoch, len(dataset))
-        history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[ticker])
-        loss = history.history["loss"][0]
-        if not math.isfinite(loss):
-            raise BadData(f"the loss of epoch {epoch + 1} is {loss}: the data or the learning rate are unsound")
-        aucs = {name: roc_auc(labels, predict(model, grids)).value for name, grids in copies.items()}
-        score = min(aucs.values())
-        stood = _after(model, fingerprint, epoch + 1, score, stood)
+        dataset = batches(step.epoch)
+        if not is_compiled or step.epoch_in_phase == 0:
+            _compile(recipe, network, step.phase, len(dataset))
+            if stood is not None and step.epoch_in_phase:  # resumed in the middle of a phase
+                _assign(model.optimizer.variables, stood.optimizer)
+            is_compiled = True
+        if step.phase.schedule == "constant":
+            model.optimizer.learning_rate = step.learning_rate
+        loss = _run_epoch(model, dataset, step, report)
+        score, measured = _measure(model, recipe.monitor, copies, labels)
+        stood = _after(model, fingerprint, score, stood)
         keep(stood)
         report(
-            {"event": "epoch", "epoch": epoch + 1, "of": recipe.epochs, "phase": phase.name, "loss": loss}
-            | {f"auc_{name}": round(value, 5) for name, value in aucs.items()}
-            | {"score": round(score, 5), "is_best": stood.best_epoch == epoch + 1}
-            | {"seconds": round(time.monotonic() - started, 1)}
+            {"event": "epoch", "epoch": stood.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
+            | {name: round(value, 5) for name, value in measured.items()}
+            | {"score": round(score, 5), "is_best": stood.best_epoch == stood.epoch}
+            | {"learning_rate": step.learning_rate, "seconds": round(time.monotonic() - started, 1)}
         )
     if stood is None:
         raise BadData("the recipe has no epoch: give --epochs 1 or more")
@@ -76,41 +75,68 @@ def predict(model: Any, grids: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(logits, np.float64)[:, 0]
 
 
-def _phase_at(recipe: Recipe, epoch: int) -> tuple[Phase, int]:
-    """The phase of an epoch, counted from 0 over all phases, and the epoch's number within it."""
-    for phase in recipe.phases:
-        if epoch < phase.epochs:
-            return phase, epoch
-        epoch -= phase.epochs
-    raise IndexError(f"epoch {epoch} lies beyond the last phase")
-
-
-def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int, optimizer_state: Arrays | None) -> None:
-    """Set what is trained and how; with `optimizer_state`, as it stood within the phase."""
-    network.trunk.trainable = phase.trains == "all"
+def choose_trained(network: Network, phase: Phase) -> None:
+    """Set which layers the phase trains; the head always is."""
+    network.trunk.trainable = phase.trains != "head"
+    if isinstance(phase.trains, int):
+        for layer in network.backbone.layers[: phase.trains]:
+            layer.trainable = False
     for layer in network.frozen:
         layer.trainable = False
-    total = steps * phase.epochs
-    warm_up = max(1, int(total * WARM_UP_SHARE))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, total - warm_up), warmup_target=phase.learning_rate, warmup_steps=warm_up
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, global_clipnorm=CLIP_NORM)
+
+
+def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None:
+    """Set what the phase trains and how; AdamW without decay is Adam."""
+    choose_trained(network, phase)
+    rate: Any = phase.learning_rate
+    if phase.schedule == "cosine":
+        total = steps * phase.epochs
+        warm_up = max(1, int(total * WARM_UP_SHARE))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, total - warm_up), warmup_target=phase.learning_rate, warmup_steps=warm_up
+        )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
     network.model.compile(optimizer, loss=loss, metrics=[accuracy], jit_compile=False)
-    if optimizer_state is not None:
-        optimizer.build(network.model.trainable_variables)
-        _assign(optimizer.variables, optimizer_state)
+    optimizer.build(network.model.trainable_variables)
 
 
-def _after(model: Any, fingerprint: str, epoch: int, score: float, before: Checkpoint | None) -> Checkpoint:
+def _run_epoch(model: Any, dataset: Any, step: Step, report: Report) -> float:
+    """The epoch's mean loss; raises BadData when it is no finite number."""
+    ticker = _Ticker(report, step.epoch, len(dataset))
+    history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[ticker])
+    loss = float(history.history["loss"][0])
+    if not math.isfinite(loss):
+        raise BadData(f"the loss of epoch {step.epoch + 1} is {loss}: the data or the learning rate are unsound")
+    return loss
+
+
+def _measure(
+    model: Any, monitor: Monitor, copies: dict[str, NDArray[np.uint8]], labels: NDArray[np.int64]
+) -> tuple[float, dict[str, float]]:
+    """The epoch's score by `monitor`, and all that was measured."""
+    logits = {name: predict(model, grids) for name, grids in copies.items()}
+    plain = logits["plain"]
+    measured = {f"auc_{name}": roc_auc(labels, values).value for name, values in logits.items()}
+    worst = min(measured.values())
+    measured["validation_loss"] = float(np.mean(np.logaddexp(0, plain) - labels * plain))
+    measured["recall"] = float((plain[labels == 1] >= 0).mean())
+    scores = {
+        Monitor.WORST_AUC: worst,
+        Monitor.RECALL: measured["recall"],
+        Monitor.LOSS: -measured["validation_loss"],
+    }
+    return scores[monitor], measured
+
+
+def _after(model: Any, fingerprint: str, score: float, before: Checkpoint | None) -> Checkpoint:
     variables = _values(model.variables)
     optimizer = _values(model.optimizer.variables)
-    if before is None or score > before.best_score:
-        return Checkpoint(fingerprint, epoch, variables, optimizer, epoch, score, variables)
-    best = (before.best_epoch, before.best_score, before.best_variables)
-    return Checkpoint(fingerprint, epoch, variables, optimizer, *best)
+    scores = (*before.scores, score) if before else (score,)
+    if before is None or score > max(before.scores):
+        return Checkpoint(fingerprint, variables, optimizer, len(scores), variables, scores)
+    return Checkpoint(fingerprint, variables, optimizer, before.best_epoch, before.best_variables, scores)
 
 
 def _values(variables: list[Any]) -> Arrays:

@@ -3,10 +3,13 @@
 `labels` are 0 and 1, `logits` any real numbers, `probabilities` lie in [0, 1]; all one-dimensional, of one length.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from worker.errors import BadSetting
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -74,6 +77,43 @@ def correct_prior(probabilities: Scores, trained: float, actual: float) -> Score
     return np.asarray(odds / (1 + odds), np.float64)
 
 
+class ThresholdRule(NamedTuple):
+    """How a threshold is chosen: a name of RULES and its number, if it takes one."""
+
+    name: str
+    value: float | None = None
+
+    def __str__(self) -> str:
+        return RULES[self.name].words.format(self.value)
+
+    def choose(self, labels: Labels, probabilities: Scores) -> float:
+        """The threshold on these images; a probability equal to it is flagged. Raises ValueError on a missing class."""
+        rule = RULES[self.name]
+        return rule.choose(labels, probabilities, self.value if self.value is not None else rule.default)
+
+
+#: A pneumonia must not be missed: the threshold is bought with specificity.
+DEFAULT_RULE = ThresholdRule("sensitivity", 0.985)
+
+
+def read_rule(text: str) -> ThresholdRule:
+    """`NAME` or `NAME=NUMBER`, such as `sensitivity=0.985`; raises BadSetting with the names there are."""
+    name, _, number = text.partition("=")
+    rule = RULES.get(name)
+    if rule is None:
+        raise BadSetting(f"no threshold rule {name!r}: choose one of {', '.join(RULES)}")
+    if not number:
+        return ThresholdRule(name, rule.default if rule.takes_number else None)
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not rule.takes_number or not rule.low < value < rule.high:
+        wanted = f"a number between {rule.low:g} and {rule.high:g}" if rule.takes_number else "no number"
+        raise BadSetting(f"threshold rule {name!r} takes {wanted}, not {number!r}")
+    return ThresholdRule(name, value)
+
+
 def at_sensitivity(labels: Labels, probabilities: Scores, target: float) -> float:
     """The highest threshold, rounded down to THRESHOLD_DECIMALS, that flags at least `target` of the positives.
 
@@ -87,12 +127,65 @@ def at_sensitivity(labels: Labels, probabilities: Scores, target: float) -> floa
     return float(np.floor(positives[missed] * step) / step)
 
 
+def at_specificity(labels: Labels, probabilities: Scores, target: float) -> float:
+    """The lowest threshold, rounded up to THRESHOLD_DECIMALS, that leaves at least `target` of the negatives unflagged.
+
+    Raises ValueError without negatives.
+    """
+    negatives = np.sort(probabilities[labels == 0])
+    if not len(negatives):
+        raise ValueError("a threshold by specificity needs negatives")
+    spared = int(np.ceil(target * len(negatives) - 1e-9))
+    step = 10.0**THRESHOLD_DECIMALS
+    # strictly above the last negative that must be spared
+    return float((np.floor(negatives[spared - 1] * step) + 1) / step)
+
+
 def at_youden(labels: Labels, probabilities: Scores) -> float:
     """The threshold with the largest sensitivity + specificity - 1 (Youden 1950); the highest of equals."""
+    candidates, sensitivity, specificity = _operating_curve(labels, probabilities)
+    return float(candidates[int(np.argmax(sensitivity + specificity))])
+
+
+def at_cost(labels: Labels, probabilities: Scores, ratio: float) -> float:
+    """The threshold of least cost where a missed pneumonia costs `ratio` false alarms; the highest of equals.
+
+    At the prevalence of `labels`; may be above every probability, when flagging costs more than it saves.
+    """
+    candidates, sensitivity, specificity = _operating_curve(labels, probabilities)
+    n_positive = int((labels == 1).sum())
+    cost = ratio * (1 - sensitivity) * n_positive + (1 - specificity) * (len(labels) - n_positive)
+    if ratio * n_positive <= cost.min():
+        return 1.0
+    return float(candidates[int(np.argmin(cost))])
+
+
+def _operating_curve(labels: Labels, probabilities: Scores) -> tuple[Scores, Scores, Scores]:
+    """(thresholds, falling through the distinct probabilities; sensitivity; specificity)."""
     candidates = np.unique(probabilities)[::-1]
     positives, negatives = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
     if not len(positives) or not len(negatives):
-        raise ValueError("Youden's J needs both classes")
+        raise ValueError("this threshold rule needs both classes")
     sensitivity = 1 - np.searchsorted(positives, candidates, "left") / len(positives)
     specificity = np.searchsorted(negatives, candidates, "left") / len(negatives)
-    return float(candidates[int(np.argmax(sensitivity + specificity))])
+    return candidates, sensitivity, specificity
+
+
+class Rule(NamedTuple):
+    """One row of RULES: a number must lie strictly between `low` and `high`."""
+
+    words: str  #: for the card
+    choose: Callable[[Labels, Scores, float], float]
+    takes_number: bool = True
+    default: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
+
+
+RULES = {
+    "sensitivity": Rule("highest threshold with validation sensitivity >= {}", at_sensitivity, default=0.985),
+    "specificity": Rule("lowest threshold with validation specificity >= {}", at_specificity, default=0.90),
+    "youden": Rule("largest Youden's J on validation", lambda y, p, _: at_youden(y, p), takes_number=False),
+    "fixed": Rule("fixed at {}", lambda _y, _p, value: value, default=0.5),
+    "cost": Rule("least cost on validation, a miss costing {} false alarms", at_cost, default=10.0, high=float("inf")),
+}

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from trainer import data
 from trainer.audit import audit
+from trainer.backbone import RANDOM
 from trainer.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.export import export
 from trainer.fit import fit
 from trainer.manifest import Manifest, Origin, limit, read_left_out, read_samples, split, write_manifest
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, Start
 from trainer.report import Report
 from trainer.served import complete
 from worker.errors import BadSetting
@@ -71,14 +72,15 @@ def _train(order: Order, manifest: Manifest, fingerprint: str, stood: Checkpoint
     train, validation = grids("train"), grids("validation")
     train_labels, labels = data.labels_of(manifest.of("train")), data.labels_of(manifest.of("validation"))
     data.seed_everything(seed)
-    network = recipe.build(order.weights)
+    network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, order.weights))
+    copies, watched = data.watched_copies(recipe, validation, labels, seed)
     path = order.out / "checkpoint.npz"
     fit(
         recipe,
         network,
         lambda epoch: data.TrainingBatches(train, train_labels, recipe, seed, epoch),
-        data.shifted_copies(validation, labels, recipe.augmentation.fourier_band, seed),
-        labels,
+        copies,
+        watched,
         fingerprint,
         stood,
         lambda checkpoint: write_checkpoint(checkpoint, path),
@@ -92,10 +94,11 @@ def _train(order: Order, manifest: Manifest, fingerprint: str, stood: Checkpoint
 
 def _fingerprint(order: Order, manifest: Manifest) -> str:
     """Of everything that decides what the next epoch does."""
-    if order.weights is not None and not order.weights.is_file():
-        raise BadSetting("no such weights file").about(str(order.weights))
-    hasher = hashlib.sha256(f"{order.recipe.phases} {order.recipe.augmentation} {order.seed}".encode())
-    hasher.update(f"{order.recipe.name} {order.recipe.batch_size} {manifest.digest}".encode())
-    if order.weights is not None:
-        hasher.update(order.weights.read_bytes())
+    weights = order.weights
+    plain = {name: value for name, value in vars(order.recipe).items() if name != "build"}
+    hasher = hashlib.sha256(f"{plain} {order.seed} {manifest.digest} {weights == RANDOM}".encode())
+    if weights is not None and weights != RANDOM:
+        if not weights.is_file():
+            raise BadSetting("no such weights file").about(str(weights))
+        hasher.update(weights.read_bytes())
     return hasher.hexdigest()

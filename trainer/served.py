@@ -48,7 +48,7 @@ def logit_of(features: Any, network: Network) -> Any:
     value = ops.mean(features, axis=(1, 2)) if average else ops.reshape(features, (-1, n_cells))
     for layer in network.head:
         value = layer(value)
-    return value[:, 0]
+    return value[:, 0] if value.shape[1] == 1 else value[:, 1] - value[:, 0]
 
 
 def complete(

@@ -19,7 +19,6 @@ import keras
 from click.testing import CliRunner
 
 from trainer.attribution import raw_heat
-from trainer.augment import Augmentation
 from trainer.cli import app
 from trainer.data import TrainingBatches, labels_of, load_grids
 from trainer.evaluate import evaluate
@@ -28,6 +27,7 @@ from trainer.familiarity import measure
 from trainer.manifest import Origin, read_manifest, read_samples
 from trainer.operating_point import Calibration
 from trainer.recipe import Network, Phase, Recipe
+from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from trainer.report import reporting, silent
 from trainer.run import Order, run, split_data
 from trainer.served import Served, predict
@@ -62,7 +62,9 @@ RECIPE = Recipe(
     label_smoothing=0.0,
     weight_decay=0.0,
     phases=(Phase("head", 1, 1e-2, "head"), Phase("all", 3, 2e-2, "all")),
-    augmentation=replace(Augmentation(), fourier_share=0.1, histogram_share=0.0, gamma_share=0.0, contrast_share=0.0),
+    augmentation=replace(
+        MOBILENETV2_HOUSE.augmentation, fourier_share=0.1, histogram_share=0.0, gamma_share=0.0, contrast_share=0.0
+    ),
     build=lambda _: toy(),
 )
 
@@ -321,4 +323,7 @@ def test_recipes_are_listed_without_keras() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", script + "sys.exit('keras' in sys.modules)"], capture_output=True, text=True, check=True
     )
-    assert [row["name"] for row in json.loads(ended.stdout)] == ["mobilenetv2_house"]
+    rows = json.loads(ended.stdout)
+    assert rows[0]["name"] == "mobilenetv2_house"
+    assert len(rows) == 7
+    assert next(row for row in rows if row["name"] == "resnet50_youden")["threshold_rule"].startswith("largest Youden")

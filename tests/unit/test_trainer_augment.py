@@ -1,5 +1,7 @@
 """Training views: same shape, seeded, and the style really moves."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -14,10 +16,12 @@ from trainer.augment import (
     recompress,
     resample,
 )
-from trainer.balance import balanced_batches, class_weights, undersample
+from trainer.balance import balanced_batches, class_weights, shuffled_batches, undersample
+from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from worker.errors import BadData
 
 Image = NDArray[np.uint8]
+STRONG = MOBILENETV2_HOUSE.augmentation
 
 
 def picture(seed: int, level: float = 120.0) -> Image:
@@ -30,7 +34,7 @@ def picture(seed: int, level: float = 120.0) -> Image:
 
 def test_the_same_seed_gives_the_same_view_and_another_seed_another() -> None:
     image, other = picture(1), picture(2)
-    views = [augment(image, other, Augmentation(), np.random.default_rng(s)) for s in (5, 5, 6)]
+    views = [augment(image, other, STRONG, np.random.default_rng(s)) for s in (5, 5, 6)]
     assert np.array_equal(views[0], views[1])
     assert not np.array_equal(views[0], views[2])
 
@@ -40,16 +44,34 @@ def test_every_view_keeps_shape_and_type_and_leaves_its_sources_alone() -> None:
     before = image.copy()
     rng = np.random.default_rng(0)
     for _ in range(100):
-        view = augment(image, other, Augmentation(), rng)
+        view = augment(image, other, STRONG, rng)
         assert view.shape == image.shape
         assert view.dtype == np.uint8
     assert np.array_equal(image, before)
 
 
 def test_all_changes_off_leave_the_image() -> None:
-    off = Augmentation(**dict.fromkeys(Augmentation.__dataclass_fields__, 0.0))
     image = picture(3)
-    assert np.array_equal(augment(image, picture(4), off, np.random.default_rng(0)), image)
+    assert np.array_equal(augment(image, picture(4), Augmentation(), np.random.default_rng(0)), image)
+
+
+def test_what_comes_from_outside_is_air_or_the_border() -> None:
+    image = np.full((64, 64), 200, np.uint8)
+    turned = Augmentation(rotation_max_deg=20.0, shift_max=0.1)
+    with_air = augment(image, image, turned, np.random.default_rng(1))
+    repeated = augment(image, image, replace(turned, is_border_repeated=True), np.random.default_rng(1))
+    assert with_air.min() == 0
+    assert repeated.min() == 200
+
+
+def test_a_shift_moves_the_picture_by_so_much_at_most() -> None:
+    image = np.zeros((64, 64), np.uint8)
+    image[30:34, 30:34] = 255
+    reach = []
+    for seed in range(40):
+        rows, columns = np.nonzero(augment(image, image, Augmentation(shift_max=0.25), np.random.default_rng(seed)))
+        reach.append(max(abs(rows.mean() - 31.5), abs(columns.mean() - 31.5)))
+    assert 12 < max(reach) <= 16.5
 
 
 def test_amplitude_mix_takes_the_others_brightness_and_keeps_the_structure() -> None:
@@ -102,3 +124,11 @@ def test_weights_and_undersampling_even_the_classes() -> None:
     assert 10 * weights[0] == pytest.approx(30 * weights[1]) == pytest.approx(20)
     kept = undersample(labels, np.random.default_rng(0))
     assert np.bincount(labels[kept]).tolist() == [10, 10]
+
+
+def test_shuffled_batches_take_no_image_twice() -> None:
+    labels = np.array([1] * 50 + [0] * 20)
+    order = shuffled_batches(labels, 16, np.random.default_rng(0))
+    assert order.shape == (4, 16)
+    assert len(np.unique(order)) == 64
+    assert shuffled_batches(labels[:5], 16, np.random.default_rng(0)).shape == (1, 5)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from trainer.metrics import calibration_error
-from trainer.operating_point import Calibration, apply_calibration, at_sensitivity, at_youden, calibrate, correct_prior
+from trainer.operating_point import (
+    Calibration,
+    apply_calibration,
+    at_sensitivity,
+    at_youden,
+    calibrate,
+    correct_prior,
+    read_rule,
+)
+from worker.errors import BadSetting
 
 
 def test_the_threshold_is_the_highest_that_keeps_the_sensitivity() -> None:
@@ -70,3 +79,60 @@ def test_prior_correction_is_bayes() -> None:
     # odds 1 under 50 % become 1:9 under 10 %
     assert correct_prior(np.array([0.5]), trained=0.5, actual=0.1)[0] == pytest.approx(0.1)
     assert correct_prior(np.array([0.37]), trained=0.3, actual=0.3)[0] == pytest.approx(0.37)
+
+
+#: Five negatives and five positives, one of each on the wrong side.
+LABELS = np.array([0, 0, 0, 0, 1, 0, 1, 1, 1, 1])
+P = np.array([0.05, 0.1, 0.2, 0.3, 0.35, 0.6, 0.7, 0.8, 0.9, 0.95])
+
+
+@pytest.mark.parametrize(
+    ("rule", "threshold", "flagged"),
+    [
+        ("sensitivity=0.985", 0.35, [0.35, 0.6, 0.7, 0.8, 0.9, 0.95]),
+        ("sensitivity=0.8", 0.7, [0.7, 0.8, 0.9, 0.95]),
+        ("specificity=0.8", 0.3001, [0.35, 0.6, 0.7, 0.8, 0.9, 0.95]),
+        ("specificity=0.9", 0.6001, [0.7, 0.8, 0.9, 0.95]),
+        ("youden", 0.7, [0.7, 0.8, 0.9, 0.95]),  # 4/5 + 5/5; at 0.35 it is 5/5 + 4/5, the highest of equals wins
+        ("fixed=0.65", 0.65, [0.7, 0.8, 0.9, 0.95]),
+        ("cost=0.5", 0.7, [0.7, 0.8, 0.9, 0.95]),  # one miss at 0.5 is cheaper than one false alarm at 1
+        ("cost=10", 0.35, [0.35, 0.6, 0.7, 0.8, 0.9, 0.95]),
+    ],
+)
+def test_each_rule_chooses_by_its_own_measure(rule: str, threshold: float, flagged: list[float]) -> None:
+    chosen = read_rule(rule).choose(LABELS, P)
+    assert chosen == pytest.approx(threshold)
+    assert P[chosen <= P].tolist() == flagged
+
+
+def test_specificity_holds_with_tied_negatives() -> None:
+    labels, p = np.array([0] * 9 + [1]), np.array([0.25] * 5 + [0.5] * 4 + [0.9])
+    chosen = read_rule("specificity=0.6").choose(labels, p)
+    assert (p[labels == 0] < chosen).mean() >= 0.6
+    assert chosen == pytest.approx(0.5001)
+
+
+def test_where_a_false_alarm_costs_more_than_any_miss_nothing_is_flagged() -> None:
+    labels, p = np.array([0, 0, 0, 1]), np.array([0.2, 0.5, 0.9, 0.6])
+    assert (p >= read_rule("cost=0.01").choose(labels, p)).sum() == 0
+
+
+def test_a_rule_says_in_words_what_it_did() -> None:
+    assert str(read_rule("sensitivity")) == "highest threshold with validation sensitivity >= 0.985"
+    assert str(read_rule("youden")) == "largest Youden's J on validation"
+    assert "costing 20.0 false alarms" in str(read_rule("cost=20"))
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("best", "sensitivity, specificity, youden, fixed, cost"),
+        ("sensitivity=98", "between 0 and 1"),
+        ("fixed=x", "between 0 and 1"),
+        ("youden=0.5", "takes no number"),
+        ("cost=-1", "between 0 and inf"),
+    ],
+)
+def test_a_wrong_rule_is_answered_with_the_right_ones(text: str, remedy: str) -> None:
+    with pytest.raises(BadSetting, match=remedy):
+        read_rule(text)

@@ -2,9 +2,23 @@
 
 from trainer.recipe import Recipe
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
+from trainer.recipes.mobilenetv2_saliency import MOBILENETV2_SALIENCY
+from trainer.recipes.resnet50_clahe import RESNET50_CLAHE
+from trainer.recipes.resnet50_youden import RESNET50_YOUDEN
+from trainer.recipes.scratch_cnn import SCRATCH_CNN
+from trainer.recipes.vgg16_frozen import VGG16_FROZEN
+from trainer.recipes.vgg21m_softmax import VGG21M_SOFTMAX
 from worker.errors import BadSetting
 
-RECIPES: tuple[Recipe, ...] = (MOBILENETV2_HOUSE,)
+RECIPES: tuple[Recipe, ...] = (
+    MOBILENETV2_HOUSE,
+    VGG16_FROZEN,
+    RESNET50_CLAHE,
+    SCRATCH_CNN,
+    MOBILENETV2_SALIENCY,
+    RESNET50_YOUDEN,
+    VGG21M_SOFTMAX,
+)
 
 
 def recipe_named(name: str) -> Recipe:

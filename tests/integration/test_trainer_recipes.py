@@ -1,0 +1,259 @@
+"""Every recipe at toy size: its phases train what they say, and it leaves through the same door with a heat map."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+from numpy.typing import NDArray
+
+from trainer.backbone import RANDOM
+from trainer.data import TrainingBatches, labels_of, load_grids, watched_copies
+from trainer.export import export
+from trainer.familiarity import measure
+from trainer.fit import choose_trained, fit
+from trainer.manifest import Origin, read_samples, split
+from trainer.operating_point import Calibration
+from trainer.recipe import Network, Phase, Recipe, Start
+from trainer.recipes import RECIPES, recipe_named
+from trainer.report import Event, silent
+from trainer.run import Order, run
+from trainer.served import Served, complete, logit_of, predict
+from worker.errors import BadSetting
+from worker.model import open_model, replay_goldens
+
+SIZE = 32
+
+#: The three that may stand on another backbone stand on both.
+VARIANTS = [*RECIPES, *(r.on(name) for r in RECIPES for name in r.other_backbones)]
+EACH = pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: f"{recipe.name}-{recipe.backbone or 'own'}")
+
+
+def toy(recipe: Recipe) -> Recipe:
+    """The recipe at 32 px, one epoch of two steps a phase."""
+    phases = tuple(replace(phase, epochs=1) for phase in recipe.phases)
+    small = replace(recipe.preprocessing, size=SIZE, clahe_tiles=2)
+    return replace(recipe, preprocessing=small, phases=phases, batch_size=16)
+
+
+def build(recipe: Recipe) -> Network:
+    keras.utils.set_random_seed(1)
+    return recipe.build(Start(SIZE, recipe.backbone, RANDOM))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 PNGs of 40 x 48 px, a third of them normal; pneumonia has a bright patch in the middle."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for i in range(64):
+        sick = i % 3 > 0
+        image = rng.normal(70, 12, (48, 40))
+        if sick:
+            image[16:32, 12:28] += 120
+        name = f"PNEUMONIA/person{i}_virus_{i}.png" if sick else f"NORMAL/IM-{i:04d}-1.png"
+        (root / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(root / name), np.clip(image, 0, 255).astype(np.uint8))
+    return root
+
+
+def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tuple[Any, NDArray[np.uint8], list[Event]]:
+    manifest = split(read_samples(images), 0)
+    grids = {
+        n: load_grids(images, manifest.of(n), recipe.preprocessing, cache, silent) for n in ("train", "validation")
+    }
+    labels = {name: labels_of(manifest.of(name)) for name in grids}
+    copies, watched = watched_copies(recipe, grids["validation"], labels["validation"], 0)
+    events: list[Event] = []
+    fit(
+        recipe,
+        network,
+        lambda epoch: TrainingBatches(grids["train"], labels["train"], recipe, 0, epoch),
+        copies,
+        watched,
+        "toy",
+        None,
+        lambda _: None,
+        events.append,
+    )
+    return manifest, grids["validation"], events
+
+
+@EACH
+def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_path: Path) -> None:
+    recipe = toy(recipe)
+    network = build(recipe)
+    before = {layer: layer.get_weights() for layer in layers_of(network) if layer.weights}
+    manifest, validation, events = trained(recipe, network, images, tmp_path)
+    changed = {layer for layer, old in before.items() if any(map(differ, old, layer.get_weights()))}
+    assert set(network.head) <= changed
+    assert not changed & set(network.frozen)
+    if all(phase.trains == "head" for phase in recipe.phases):
+        assert changed == set(network.head)
+    steps = [event for event in events if event["event"] == "batch"]
+    assert len(steps) >= 2 * len(recipe.phases) - recipe.undersampled
+    features = network.trunk.predict_on_batch(validation[..., None])
+    served = Served(network, Calibration(1.3, 0.4), 1.0, measure(features.mean(axis=(1, 2))))
+    served = replace(served, heat_scale=max(float(raw(served, validation).max()), 1e-6))
+    said: list[Event] = []
+    model = export(recipe, served, manifest, images, validation, tmp_path / "toy.onnx", Origin(), said.append)
+    differences = {name: value for name, value in said[-1].items() if name.endswith("_difference")}
+    assert len(differences) == 3
+    assert max(differences.values()) < 1e-4
+    assert model.card.recipe == recipe.title
+    assert model.card.heat_method == ("HiResCAM" if network.pooling == "flatten" else "Grad-CAM")
+    assert model.card.operating_point.rule == str(recipe.threshold)
+    reopened = open_model(tmp_path / "toy.onnx", "cpu")
+    replay_goldens(reopened)
+    assert max(p.heatmap.max() for p in reopened.predict(validation[..., None])) > 0
+
+
+def differ(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return bool((one != other).any())
+
+
+def raw(served: Served, grids: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Heat before its scale."""
+    return predict(replace(served, heat_scale=1e30), grids)["heatmap"] * np.float32(1e30)
+
+
+@EACH
+def test_a_phase_trains_what_it_says_and_nothing_else(recipe: Recipe) -> None:
+    network = build(recipe)
+    body = [layer for layer in layers_of(network) if layer.weights and layer not in network.head]
+    for phase in recipe.phases:
+        choose_trained(network, phase)
+        trains = {layer for layer in (*body, *network.head) if layer.trainable_weights}
+        assert set(network.head) <= trains
+        assert not trains & set(network.frozen)
+        if phase.trains == "head":
+            assert trains == set(network.head)
+        elif phase.trains == "all":
+            assert trains == {*body, *network.head} - set(network.frozen)
+        else:
+            below, above = network.backbone.layers[: phase.trains], network.backbone.layers[phase.trains :]
+            assert trains == {layer for layer in (*above, *network.head) if layer.weights} - set(network.frozen)
+            assert not trains & set(below)
+
+
+def layers_of(network: Network) -> list[Any]:
+    own = [layer for layer in network.model.layers if layer is not network.backbone]
+    return own + (list(network.backbone.layers) if network.backbone else [])
+
+
+def test_vgg21m_has_as_many_parameters_as_published() -> None:
+    recipe = recipe_named("vgg21m_softmax")
+    network = recipe.build(Start(recipe.preprocessing.size))
+    assert network.model.count_params() == 21_154_050
+    assert network.head[-1].units == 2
+
+
+def test_two_softmax_neurons_are_the_logit_of_their_difference() -> None:
+    network = build(recipe_named("vgg21m_softmax"))
+    grids = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 1), np.uint8)
+    value = keras.ops.reshape(network.trunk(grids), (4, -1))
+    for layer in network.head:
+        value = layer(value)
+    softmax = keras.ops.convert_to_numpy(keras.ops.softmax(value))[:, 1]
+    logit = keras.ops.convert_to_numpy(logit_of(network.trunk(grids), network))
+    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), softmax, rtol=1e-5)
+    np.testing.assert_allclose(network.model.predict_on_batch(grids)[:, 0], logit, rtol=1e-4, atol=1e-6)
+
+
+PRIORS: dict[str, dict[str, Any]] = {
+    "balanced": {"batches": "balanced"},
+    "undersampled": {"batches": "shuffled", "undersampled": True},
+    "class weights": {"batches": "shuffled", "class_weighted": True},
+    "as they come": {"batches": "shuffled"},
+}
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_whatever_prior_was_trained_the_graph_answers_at_the_validations(name: str) -> None:
+    """Nine of ten are sick and the classes overlap: only the right prior makes the probabilities add up."""
+    rng = np.random.default_rng(2)
+    labels = (rng.random(600) < 0.9).astype(np.int64)
+    grids = np.clip(rng.normal(100, 40, (600, 1, 1)) + 40 * labels[:, None, None], 0, 255).astype(np.uint8)
+    grids = np.tile(grids, (1, SIZE, SIZE))
+    phase = Phase("all", 8, 3e-2, "all", schedule="constant")
+    base = toy(recipe_named("scratch_cnn"))
+    recipe = replace(base, phases=(phase,), augmentation=replace(base.augmentation, scale_max=0.0), **PRIORS[name])
+    keras.utils.set_random_seed(0)
+    image = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 64, offset=-2.0)(image)
+    features = keras.layers.AveragePooling2D(16)(keras.layers.Concatenate()([scaled, scaled, scaled]))
+    neuron = keras.layers.Dense(1)
+    logit = neuron(keras.layers.GlobalAveragePooling2D()(features))
+    network = Network(keras.Model(image, logit), keras.Model(image, features), (neuron,), "average")
+    fit(
+        recipe,
+        network,
+        lambda epoch: TrainingBatches(grids[:300], labels[:300], recipe, 0, epoch),
+        *watched_copies(recipe, grids[300:], labels[300:], 0),
+        "toy",
+        None,
+        lambda _: None,
+        silent,
+    )
+    logits = keras.ops.convert_to_numpy(logit_of(network.trunk.predict(grids[300:, ..., None], verbose=0), network))
+    uncorrected = float((1 / (1 + np.exp(-logits))).mean())
+    served = complete(network, grids[:300], grids[300:], labels[300:])
+    corrected = float(predict(served, grids[300:])["probability"].mean())
+    prevalence = labels[300:].mean()
+    assert corrected == pytest.approx(prevalence, abs=0.01)
+    if name != "as they come":
+        assert uncorrected < prevalence - 0.1
+        assert served.calibration.bias > 0.5
+
+
+@pytest.mark.usefixtures("weightless")
+def test_without_network_a_recipe_asks_for_its_weights(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"resnet50_weights.*--weights FILE"):
+        run(Order(images, toy(recipe_named("resnet50_youden")), tmp_path), silent)
+
+
+@pytest.fixture
+def weightless(tmp_path: Path) -> Iterator[None]:
+    """An empty Keras home, and a proxy that is not there."""
+    kept = {name: os.environ.get(name) for name in ("KERAS_HOME", "https_proxy")}
+    os.environ.update(KERAS_HOME=str(tmp_path), https_proxy="http://127.0.0.1:9")
+    yield
+    for name, value in kept.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+STEP_ON_JAX = """
+import sys; sys.path.insert(0, ".")
+from pathlib import Path
+import keras; assert keras.backend.backend() == "jax"
+from tests.integration.test_trainer_recipes import VARIANTS, build, toy, trained
+import tempfile
+for recipe in VARIANTS:
+    with tempfile.TemporaryDirectory() as cache:
+        _, _, events = trained(toy(recipe), build(recipe), Path(sys.argv[1]), Path(cache))
+        print(recipe.title, [e["loss"] for e in events if e["event"] == "epoch"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+def test_every_recipe_takes_its_steps_on_jax(images: Path) -> None:
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", STEP_ON_JAX, str(images)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.splitlines()) == len(VARIANTS)
