@@ -1,6 +1,7 @@
 """Takes one file in: read it whole, keep its bytes, book it. Decides nothing about the study."""
 
 import hashlib
+import os
 import stat
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,6 +21,9 @@ from worker.store import OBJECTS, Store
 
 #: A file may be this much larger than the largest image before it is even read: headers, other frames.
 FILE_SLACK_BYTES = 64 * 2**20
+
+#: The last moment that fits 64 bits of nanoseconds: 11 April 2262.
+LATEST_NS = 2**63 - 1
 
 #: Subfolder of the inbox whose studies are STAT.
 STAT_FOLDER = "stat"
@@ -71,15 +75,16 @@ class Intake:
                 raise NotAFile("it is no regular file: drop plain files")
             if file.size_bytes > self._limits.max_pixel_bytes + FILE_SLACK_BYTES:
                 raise TooLarge(f"{file.size_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to take it in")
-            content = path.read_bytes()
+            with path.open("rb", opener=_open_at_once) as source:
+                content = source.read(file.size_bytes + 1) or b""  # one that grows is not followed
+                after = os.fstat(source.fileno())
         except FileNotFoundError:
             if path.is_symlink():
                 raise Unreadable("a link to nothing: drop the file itself") from None
             raise
         except OSError as error:
             raise Unreadable(f"the file cannot be read ({error.strerror}): check its permissions") from error
-        after = path.stat()
-        if (after.st_size, after.st_mtime_ns, len(content)) != (file.size_bytes, file.mtime_ns, file.size_bytes):
+        if (after.st_size, modified_ns(after), len(content)) != (file.size_bytes, file.mtime_ns, file.size_bytes):
             raise Truncated("the file changed while it was read: it is still being written")
         return content
 
@@ -128,6 +133,16 @@ class Intake:
             return stored_digest(fetch(self.store, twin.digest, twin.left_at), self._limits)
         except Rejected:
             return None
+
+
+def modified_ns(status: os.stat_result) -> int:
+    """When a file was last modified, in the 64 bits that databases have: a clock gone wrong writes the year 2400."""
+    return max(-LATEST_NS, min(status.st_mtime_ns, LATEST_NS))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer: a FIFO may have taken the file's place."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def fetch(store: Store, digest: str, left_at: str | None) -> bytes:

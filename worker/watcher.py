@@ -17,7 +17,7 @@ from sqlalchemy import text
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
 from worker.errors import BadSetting, Interrupted, StorageUnavailable
-from worker.intake import STAT_FOLDER, Intake
+from worker.intake import STAT_FOLDER, Intake, modified_ns
 from worker.ledger import delivery
 from worker.ledger import intake as ledger
 from worker.ledger.delivery import Offer
@@ -154,7 +154,7 @@ def incoming(path: Path, is_stat: bool = False) -> Incoming | None:
     except OSError:
         return None
     priority = Priority.STAT if is_stat else Priority.ROUTINE
-    return Incoming(str(path), status.st_size, status.st_mtime_ns, priority)
+    return Incoming(str(path), status.st_size, modified_ns(status), priority)
 
 
 def remove_if_unchanged(file: Incoming) -> bool:

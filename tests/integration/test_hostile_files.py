@@ -1,0 +1,41 @@
+"""Files made to hurt, at the counter: each ends in one state, the sums hold, and the next file is taken as ever."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from schema.vocabulary import FileState
+from tests.desk import Desk
+from tests.phantoms import dicom_file, picture
+from worker.intake import Intake
+from worker.ledger.intake import Booked
+from worker.reconciliation import reconcile
+from worker.watcher import files_in
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+def take_in_all(desk: Desk, inbox: Path) -> dict[str, Booked]:
+    """What became of every file of the inbox, by its name; the sums hold afterwards."""
+    intake = Intake(desk.settings, desk.database, desk.store)
+    booked = {
+        Path(file.path).name: intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=inbox)
+        for file in files_in(inbox)
+    }
+    assert reconcile(desk.database, desk.store).holds
+    return booked
+
+
+@pytest.mark.parametrize("year", [1901, 2400])
+def test_a_file_from_another_century_is_taken_in(desk: Desk, inbox: Path, year: int) -> None:
+    path = inbox / "a.dcm"
+    path.write_bytes(dicom_file(picture()))
+    moment = (year - 1970) * 365.2425 * 86400
+    os.utime(path, (moment, moment))
+    assert take_in_all(desk, inbox)["a.dcm"].state is FileState.ACCEPTED
