@@ -9,7 +9,7 @@ from schema.vocabulary import FileState
 from tests.desk import Desk
 from tests.phantoms import dicom_file, picture
 from worker.intake import Intake
-from worker.ledger.intake import Booked
+from worker.ledger.receipts import Booked
 from worker.reconciliation import reconcile
 from worker.watcher import files_in
 
