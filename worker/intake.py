@@ -75,7 +75,7 @@ class Intake:
                 raise NotAFile("it is no regular file: drop plain files")
             if file.size_bytes > self._limits.max_pixel_bytes + FILE_SLACK_BYTES:
                 raise TooLarge(f"{file.size_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to take it in")
-            with open(path, "rb", opener=_open_at_once) as source:  # noqa: PTH123 Path.open takes no opener
+            with open(path, "rb", opener=_open_at_once) as source:
                 content = source.read(file.size_bytes + 1) or b""  # one that grows is not followed
                 after = os.fstat(source.fileno())
         except FileNotFoundError:
