@@ -33,6 +33,7 @@ class Study(Base):
 
     received_at: Mapped[datetime]
     asked_at: Mapped[datetime]  #: when it last had reason to be screened: arrival, new image, requeue
+    asked_because: Mapped[Reason]  #: NEW_IMAGES or REQUEUED
     settles_at: Mapped[datetime]  #: when it may be offered, unless another image comes
     offered_at: Mapped[datetime | None]
     claim: Mapped[str | None] = mapped_column(String(64))

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     STAT = "stat"
     OVERDUE = "overdue"
     NEW_IMAGES = "new_images"
+    REQUEUED = "requeued"
     RESULT_LATE = "result_late"
     AWAITING_RESULT = "awaiting_result"
 

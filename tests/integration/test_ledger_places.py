@@ -103,7 +103,9 @@ def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Desk) -
     after = desk.worklist()
     assert [e.band for e in after] == [Band.STAT] + [Band.OVERDUE] * (len(order) - 1)
     assert {e.reason for e in after[1:]} == {Reason.OVERDUE}
-    assert [e.received_at for e in after[1:]] == sorted(e.received_at for e in after[1:]), "the oldest first"
+    order.remove("waiting")
+    order.insert(order.index("dead"), "waiting")  # its result is late by now, so it is among what needs attention
+    assert [e.study_uid for e in after] == order, "what failed still stands above the negatives"
     assert delivery.advance(desk.database, desk.clock()) == 0
 
 
@@ -140,11 +142,11 @@ def test_new_images_without_a_result_in_time_need_attention_too(desk: Desk, body
 def test_sort_keys_order_by_probability_then_age(desk: Desk) -> None:
     young, old = desk.clock(), desk.clock.forward(-60)
     keys = [
-        sort_key(p, at) for p, at in ((1.0, young), (0.9, old), (0.9, young), (0.5, old), (0.0, old), (None, young))
-    ]
+        sort_key(Band.FLAGGED, p, at) for p, at in ((1.0, young), (0.9, old), (0.9, young), (0.5, old), (None, young))
+    ] + [sort_key(Band.NOT_FLAGGED, None, old)]
     assert keys == sorted(keys)
     assert len(set(keys)) == len(keys)
-    assert {len(key) for key in keys} == {20}
+    assert {len(key) for key in keys} == {21}
     assert all(key.isdigit() for key in keys)
 
 
@@ -168,13 +170,13 @@ def test_a_priority_is_audited_and_can_be_taken_back_by_a_person(desk: Desk) -> 
     assert [(p["priority"], p["given_by"]) for p in given] == [("stat", "Dr A"), ("routine", "Dr B")]
 
 
-def test_stat_studies_stand_by_probability_once_they_have_one(desk: Desk) -> None:
-    for name, probability in (("a", 0.2), ("b", 0.9), ("c", None)):
+def test_among_stat_studies_flags_stand_first_and_negatives_last(desk: Desk) -> None:
+    for name, probability in (("a", 0.2), ("b", 0.8), ("c", None), ("d", 0.9)):
         desk.receive(name, content=name, priority=Priority.STAT)
         desk.clock.forward(1)
         if probability is not None:
             desk.screen(name, probability)
-    assert [e.study_uid for e in desk.worklist()] == ["b", "a", "c"]
+    assert [e.study_uid for e in desk.worklist()] == ["d", "b", "c", "a"]
 
 
 def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(desk: Desk) -> None:

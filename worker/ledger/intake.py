@@ -208,6 +208,7 @@ def _new_study(session: Session, header: Header, priority: Priority, settings: S
         priority=priority,
         received_at=now,
         asked_at=now,
+        asked_because=Reason.NEW_IMAGES,
         settles_at=now,
         attempts=0,
         overdue_at=now + timedelta(hours=settings.overdue_after_h),
@@ -288,7 +289,8 @@ def _ask(study: Study, settings: Settings, now: datetime, settled: bool) -> None
         study.revision += 1
         if study.state is not StudyState.RECEIVED:
             move(study, StudyState.RECEIVED)
-        study.asked_at, study.attempts, study.claim, study.lease_until = now, 0, None, None
+        study.asked_at, study.asked_because = now, Reason.NEW_IMAGES
+        study.attempts, study.claim, study.lease_until = 0, None, None
         study.result_due_at = now + timedelta(seconds=settings.result_due_s)
         study.failure_code = study.failure_detail = None
     quiet = timedelta(seconds=settings.study_quiet_s)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from schema.database import Database
 from schema.models import Prioritisation, Review, Study
-from schema.vocabulary import Priority, ReviewOutcome, StudyState
+from schema.vocabulary import Priority, Reason, ReviewOutcome, StudyState
 from worker.errors import NotRequeueable, UnknownStudy
 from worker.ledger.places import current_screening, give_priority, move, place
 from worker.ledger.transactions import writing
@@ -55,6 +55,7 @@ def requeue(database: Database, study: str, settings: Settings, now: datetime) -
         row.revision, row.attempts = row.revision + 1, 0
         row.failure_code = row.failure_detail = None
         row.asked_at = row.settles_at = now
+        row.asked_because = Reason.REQUEUED
         row.result_due_at = now + timedelta(seconds=settings.result_due_s)
         place(row, current_screening(session, row), now)
         return row.study_uid

@@ -41,23 +41,28 @@ def current_screening(session: Session, study: Study) -> Screening | None:
 
 def place(study: Study, screening: Screening | None, now: datetime) -> None:
     """Set `band`, `sort_key` and `reason` of a study from its rows, as of `now` (DESIGN §4.10)."""
-    study.band, study.reason = _band(study, screening, now)
-    by_probability = study.band in (Band.STAT, Band.FLAGGED) and screening is not None
-    probability = screening.probability if by_probability and screening is not None else None
-    study.sort_key = sort_key(probability, study.received_at)
-
-
-def sort_key(probability: float | None, received_at: datetime) -> str:
-    """Twenty digits that sort by falling probability (absent: as 0), then by age, the oldest first."""
-    improbability = round((1.0 - (probability or 0.0)) * PROBABILITY_STEPS)
-    return f"{improbability:07d}{int(received_at.timestamp() * 1000):013d}"
-
-
-def _band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:
+    own, own_reason = _own_band(study, screening, now)
     if study.priority is Priority.STAT:
-        return Band.STAT, Reason.STAT
-    if study.overdue_at <= now:
-        return Band.OVERDUE, Reason.OVERDUE
+        study.band, study.reason = Band.STAT, Reason.STAT
+    elif study.overdue_at <= now:
+        study.band, study.reason = Band.OVERDUE, Reason.OVERDUE
+    else:
+        study.band, study.reason = own, own_reason
+    is_flagged = own is Band.FLAGGED and screening is not None
+    study.sort_key = sort_key(own, screening.probability if is_flagged and screening else None, study.received_at)
+
+
+def sort_key(own: Band, probability: float | None, received_at: datetime) -> str:
+    """Twenty-one digits that sort by the band a study would have by itself, falling probability, and age.
+
+    Among STAT and overdue studies too, what failed or could not be screened then stands above the negatives.
+    """
+    improbability = round((1.0 - (probability or 0.0)) * PROBABILITY_STEPS)
+    return f"{own}{improbability:07d}{int(received_at.timestamp() * 1000):013d}"
+
+
+def _own_band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:
+    """Band and reason but for a person's STAT and the clock."""
     flagged = screening is not None and screening.verdict is Verdict.FLAGGED
     if study.state is StudyState.FAILED:  # a flag from before keeps its place
         exhausted = study.failure_code == Reason.ATTEMPTS_EXHAUSTED
@@ -65,14 +70,14 @@ def _band(study: Study, screening: Screening | None, now: datetime) -> tuple[Ban
         return Band.FLAGGED if flagged else Band.ATTENTION, reason
     if flagged:
         stale = study.state is not StudyState.SCREENED
-        return Band.FLAGGED, Reason.NEW_IMAGES if stale else Reason.AT_OR_ABOVE_THRESHOLD
+        return Band.FLAGGED, study.asked_because if stale else Reason.AT_OR_ABOVE_THRESHOLD
     if study.conflict is not None:
         return Band.ATTENTION, study.conflict
     if study.state is not StudyState.SCREENED:
         if study.result_due_at <= now:
             return Band.ATTENTION, Reason.RESULT_LATE
-        if screening is not None:  # the old verdict keeps its place until the new images are screened
-            return BAND_OF_VERDICT[screening.verdict], Reason.NEW_IMAGES
+        if screening is not None:  # the old verdict keeps its place until the new look is done
+            return BAND_OF_VERDICT[screening.verdict], study.asked_because
         return Band.WAITING, Reason.AWAITING_RESULT
     assert screening is not None, "a SCREENED study has a screening"
     return BAND_OF_VERDICT[screening.verdict], screening.reason

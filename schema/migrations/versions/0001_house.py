@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("failure_detail", sa.Text(), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("asked_because", sa.String(32), nullable=False),
         sa.Column("settles_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("offered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claim", sa.String(length=64), nullable=True),
