@@ -49,6 +49,7 @@ def app() -> None:
 @index
 @click.option("--backbone", help="In place of the recipe's own: mobilenetv2, where the recipe allows it.")
 @click.option("--weights", type=FILE, help="Weights of the backbone; `random`: none. Default: Keras's, downloaded.")
+@click.option("--from", "previous", type=FILE, help="Run folder whose weights this fit starts from.")
 @click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
 @click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
 @click.option("--epochs", metavar="N[,N...]", help="Of all phases together, or of each phase.")
@@ -64,6 +65,7 @@ def fit(
     index: Path | None,
     backbone: str | None,
     weights: Path | None,
+    previous: Path | None,
     leave_out: tuple[Path, ...],
     seed: int,
     epochs: str | None,
@@ -77,6 +79,7 @@ def fit(
     _quieten_tensorflow()
     from trainer.backbone import RANDOM
     from trainer.operating_point import read_rule
+    from trainer.previous import read_previous
     from trainer.recipes import recipe_named
 
     chosen = recipe_named(recipe)  # before Keras takes its ten seconds to load
@@ -86,10 +89,13 @@ def fit(
         chosen = chosen.lasting(_numbers(epochs))
     if weights == RANDOM:
         chosen = chosen.varied("random first weights")
+    earlier = read_previous(previous) if previous else None
+    if earlier:
+        chosen = earlier.start_of(chosen)
     if threshold_rule:
         chosen = replace(chosen, threshold=read_rule(threshold_rule))
 
-    from trainer.manifest import Origin
+    from trainer.manifest import Origin, read_manifest
     from trainer.report import reporting
     from trainer.run import Order, run
 
@@ -107,6 +113,8 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     with reporting(out / "log.jsonl") as report:
         run(order, report)
+        for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
+            report({"event": "warning", "text": warning})
 
 
 @app.command()
