@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from schema.database import HEAD
 from worker import home
 from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError, StorageUnavailable
-from worker.ledger.opening import revision, unopened
+from worker.ledger.opening import make_home, revision, unopened
 from worker.settings import Settings
 from worker.store import Store
 
@@ -41,6 +41,7 @@ def check(settings: Settings) -> list[Finding]:
 
 def _database(settings: Settings) -> str:
     if not settings.database and not (settings.home / "screening.sqlite").exists():
+        make_home(settings)
         return "SQLite, made at the first `worker screen`"
     database = unopened(settings)
     found = revision(database)

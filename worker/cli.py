@@ -1,5 +1,6 @@
 """The program `worker`: one function a verb. What a verb needs is loaded when it runs."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -21,6 +22,7 @@ class Exit(IntEnum):
     NOT_WELL = 1  #: reconcile or check found something, or the program is misconfigured
     INCOMPLETE = 2  #: a study failed or still waits
     QUARANTINED = 3  #: with --strict: a file could not be read
+    USAGE = 64  #: the command line itself is wrong
     INTERRUPTED = 130
 
 
@@ -35,10 +37,11 @@ inbox = click.argument("inbox", metavar="INBOX", type=click.Path(exists=True, fi
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chest-screening")
 def app() -> None:
     """Screens chest radiographs for pneumonia and orders the worklist. Research use only; not a medical device.
 
-    STUDY is a Study Instance UID, or an accession number.
+    STUDY is a Study Instance UID or the end of one, an accession number, or the name of a file as it was dropped.
     """
 
 
@@ -50,8 +53,16 @@ def db() -> None:
 app.add_command(model)
 
 
+def existing(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:
+    """The paths, each there. An empty one (an unset variable) would mean the whole current folder."""
+    for value in values:
+        if not value or not os.path.lexists(value):
+            raise click.BadParameter(f"no such file or folder: {value!r}")
+    return tuple(Path(value) for value in values)
+
+
 @app.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, callback=existing)
 @click.option("--strict", is_flag=True, help="Exit 3 when a file was quarantined.")
 @as_json
 def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
@@ -67,13 +78,13 @@ def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     if as_json:
         shell.print_json([entry.to_json() for entry in entries])
     else:
-        from worker.console import console, print_worklist
+        from worker.console import console, print_batch, print_worklist
 
         print_worklist(entries, unread)
-        counted = ", ".join(f"{n} {state}" for state, n in sorted(batch.files.items()))
-        console.print(f"files: {counted or 'none'}; studies: {len(batch.study_uids)}")
-        if batch.files.get(FileState.QUARANTINED):
-            console.print("`worker quarantine` says which files could not be read, and why")
+        console.print(f"state folder: {serving.settings.home}")
+        print_batch(batch)
+    for folder in batch.unlisted:
+        sys.stderr.write(f"worker: {folder}: this folder cannot be listed; its files were not seen\n")
     if not batch.is_complete:
         sys.exit(Exit.INCOMPLETE)
     if strict and batch.files.get(FileState.QUARANTINED):
@@ -157,7 +168,7 @@ def requeue(study: str) -> None:
 
     settings = shell.settings()
     uid = people.requeue(shell.ledger()[0], study, settings, now())
-    click.echo(f"{uid} will be screened again by a running worker")
+    click.echo(f"{uid} waits to be screened again: by a running `worker run`, or by the next `worker screen`")
 
 
 @app.command()
@@ -176,7 +187,7 @@ def prioritise(study: str, priority: str, by: str) -> None:
 @app.command()
 @study
 @click.option("--verdict", required=True, type=click.Choice([str(o) for o in ReviewOutcome]), help="What was found.")
-@click.option("--reader", required=True, metavar="NAME", help="Who read it.")
+@click.option("--reader", required=True, metavar="NAME", callback=shell.named, help="Who read it.")
 @click.option("--comment", help="In the reader's words.")
 def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
     """Keep a reader's verdict and take the study off the list. Reviews are never edited; the newest one counts."""
@@ -266,12 +277,15 @@ def db_upgrade() -> None:
 def main() -> None:
     """Run the program; faults that the house knows become one line and an exit code."""
     try:
-        app()
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
     except Misconfigured as error:
         _complain(error, Exit.NOT_WELL)
     except Interrupted as error:
         _complain(error, Exit.INCOMPLETE)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted: what was taken in is kept; the same command goes on where it was\n")
         sys.exit(Exit.INTERRUPTED)
 
@@ -287,4 +301,5 @@ def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
     in_force = shell.settings()
     logs.configure(in_force.log_level)
     with service.serving(in_force, role, with_worker=with_worker) as serving:
+        click.echo(f"watching {inbox.absolute()}, state in {in_force.home}; Ctrl-C or SIGTERM stops", err=True)
         service.watch(serving, inbox.absolute())

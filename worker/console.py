@@ -4,15 +4,18 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from schema.vocabulary import Band
+from schema.vocabulary import Band, FileState
 from worker.reconciliation import Account
 from worker.worklist import QuarantinedFile, WorklistEntry
+
+if TYPE_CHECKING:
+    from worker.service import Batch
 
 COLOURS = {
     Band.STAT: "bold magenta",
@@ -90,11 +93,11 @@ def explained(entry: WorklistEntry) -> str:
 
 def print_quarantine(files: Sequence[QuarantinedFile]) -> None:
     """The files that could not be read, and why."""
-    print_table(
-        f"Quarantine: {len(files)} files",
-        ("file", "code", "message", "seen"),
-        ((file.path, file.code, file.message, f"{file.seen_at:%Y-%m-%d %H:%M}") for file in files),
-    )
+    for file in files:
+        console.print(f"{file.seen_at:%Y-%m-%d %H:%M}  {file.code}", style="yellow", end="  ")
+        console.print(repr(file.path)[1:-1], soft_wrap=True)
+        console.print(f"  {file.message}", soft_wrap=True)
+    console.print(f"{len(files)} quarantined {'file' if len(files) == 1 else 'files'}; their bytes are in the store")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -125,15 +128,39 @@ def _since(moment: datetime) -> str:
     return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds} s"
 
 
+def print_batch(batch: "Batch") -> None:
+    """What became of the files and studies of one `worker screen`."""
+    files = ", ".join(f"{n} {state}" for state, n in sorted(batch.files.items()))
+    verdicts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(batch.verdicts.items()))
+    console.print(f"these files: {files or 'none'}")
+    console.print(f"their studies: {verdicts or 'none'}")
+    if batch.resumed:
+        console.print(f"and {batch.resumed} studies that an earlier command had left waiting")
+    if batch.files.get(FileState.QUARANTINED):
+        console.print("`worker quarantine` says which files could not be read, and why")
+
+
+#: Of a study's row, what helps nobody who reads it.
+INTERNAL = frozenset({"id", "sort_key", "claim", "current_screening_id", "study_id", "screening_id"})
+
+
 def print_study(kept: dict[str, Any]) -> None:
-    """Everything kept of one study, the newest judgement first."""
+    """Everything kept of one study, one fact a line, so that paths and UIDs can be copied whole."""
     lists = ("images", "screenings", "files", "reviews", "priorities")
-    facts = ((name, value) for name, value in kept.items() if name not in lists and value is not None)
-    print_table(f"Study {kept['study_uid']}", ("what", "value"), facts)
+    print_facts("Study", {name: value for name, value in kept.items() if name not in lists})
     for name in lists:
-        if kept[name]:
-            columns = [c for c in kept[name][0] if any(row[c] not in (None, [], "") for row in kept[name])]
-            print_table(name.capitalize(), columns, ([row[c] for c in columns] for row in kept[name]))
+        for number, row in enumerate(kept[name], start=1):
+            print_facts(f"{name.capitalize()} {number} of {len(kept[name])}", row)
+
+
+def print_facts(title: str, facts: dict[str, Any]) -> None:
+    """A title, and under it a line for each fact that is known."""
+    console.print(title, style="bold", soft_wrap=True)
+    for name, value in facts.items():
+        if name in INTERNAL or value is None or value in ([], ""):
+            continue
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        console.print(f"  {name.replace('_', ' '):24} {shown}", soft_wrap=True)
 
 
 def print_account(account: Account) -> None:

@@ -25,6 +25,7 @@
         ├── ProviderUnavailable     provider_unavailable
         ├── PromotionRefused        promotion_refused
         ├── HomeInUse               home_in_use
+        ├── NoHome                  no_home
         ├── SchemaOutdated          schema_outdated
         ├── UnknownStudy            unknown_study
         └── NotRequeueable          not_requeueable
@@ -202,6 +203,12 @@ class PromotionRefused(Misconfigured):
     """A decision about a model must not be made: no sound comparison, a broken margin, or nothing to go back to."""
 
     code = "promotion_refused"
+
+
+class NoHome(Misconfigured):
+    """There is no state folder here, or none can be made."""
+
+    code = "no_home"
 
 
 class HomeInUse(Misconfigured):

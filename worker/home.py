@@ -5,6 +5,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
+from worker.ledger.opening import make_home
 from worker.settings import Settings
 
 #: prctl option: the kernel sends this signal when the parent dies, however it dies (Linux, prctl(2)).
@@ -38,7 +40,7 @@ class Holder:
 @contextmanager
 def lock(settings: Settings, role: str) -> Iterator[None]:
     """Hold the state folder; raises HomeInUse, naming the holder. The kernel frees it when we die."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_home(settings)
     with (settings.home / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,6 +83,8 @@ def private_broker(settings: Settings) -> Iterator[None]:
                 raise BrokerUnavailable(f"the private Redis did not start: see {settings.home / 'logs' / 'broker.log'}")
             time.sleep(0.02)
         yield
+    if settings.home not in socket.parents:
+        shutil.rmtree(socket.parent, ignore_errors=True)  # made for the sake of its short path
 
 
 @contextmanager

@@ -19,3 +19,5 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for chatty in ("alembic", "typed_settings"):  # they greet at every start
+        logging.getLogger(chatty).setLevel(logging.WARNING)

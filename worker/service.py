@@ -38,12 +38,15 @@ class Batch:
 
     files: dict[FileState, int]
     study_uids: list[str]
+    resumed: int  #: studies of earlier batches that had still waited
     states: dict[str, int]
+    verdicts: dict[str, int]
+    unlisted: list[str]  #: folders whose files could not be seen
 
     @property
     def is_complete(self) -> bool:
-        """Whether every study has its verdict."""
-        return set(self.states) <= {StudyState.SCREENED}
+        """Whether every file was seen and every study has its verdict."""
+        return set(self.states) <= {StudyState.SCREENED} and not self.unlisted
 
 
 @dataclass(frozen=True)
@@ -93,24 +96,30 @@ def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Ser
 def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Batch:
     """Take in these files and folders as complete, have their studies screened, and wait for every one of them.
 
+    Where the queue is ours alone, studies that an earlier batch left waiting are waited for as well.
+
     `progress(stage, done, total)` is called as it goes.
     """
     from worker.app import enqueue, is_queue_empty
 
-    booked = list(_take_in(serving, paths, progress))
+    database, unlisted = serving.intake.database, list[str]()
+    resumed = worklist.pending(database) if serving.worker is not None and serving.settings.is_embedded else []
+    booked = list(_take_in(serving, paths, unlisted, progress))
     files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
-    study_uids = list(dict.fromkeys(b.study_uid for b in booked if b.study_uid))
+    own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
+    study_uids = list(dict.fromkeys([*own, *resumed]))
     next_sweep = 0.0
     while True:
         if time.monotonic() >= next_sweep:
             with suppress(BrokerUnavailable):  # offered again by the next sweep
-                sweep(serving.intake.database, serving.settings, enqueue, is_queue_empty, now())
+                sweep(database, serving.settings, enqueue, is_queue_empty, now())
             next_sweep = time.monotonic() + SWEEP_S
-        states = worklist.states(serving.intake.database, study_uids)
+        states = worklist.states(database, study_uids)
         ended = sum(states.get(state, 0) for state in ENDED)
         progress("screening", ended, len(study_uids))
         if ended == len(study_uids):
-            return Batch(files, study_uids, states)
+            verdicts = worklist.verdicts(database, list(own))
+            return Batch(files, list(own), len(study_uids) - len(own), states, verdicts, unlisted)
         serving.check()
         time.sleep(POLL_S)
 
@@ -135,17 +144,19 @@ def watch(serving: Serving, inbox: Path) -> None:
         thread.join()
 
 
-def _take_in(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Iterator[Booked]:
+def _take_in(
+    serving: Serving, paths: Sequence[Path], unlisted: list[str], progress: Callable[[str, int, int], None]
+) -> Iterator[Booked]:
     """Book every file below the paths; a file that is given by name is taken whatever it is called."""
     found = []
     for path in paths:
         absolute = path.absolute()
         if absolute.is_dir():
-            found += [(file, absolute) for file in files_in(absolute)]
+            found += [(file, absolute) for file in files_in(absolute, lambda e: unlisted.append(str(e.filename)))]
         else:
             file = incoming(absolute)
             if file is None:
-                raise Misconfigured("no such file or folder").about(str(path))
+                raise Misconfigured("no such file or folder: nothing was taken in").about(str(path))
             found.append((file, absolute.parent))
     for done, (file, inbox) in enumerate(found):
         progress("taking in", done, len(found))

@@ -1,5 +1,6 @@
 """The settings: environment (`SCREENING_*`) over a TOML file over defaults; read once, all faults reported together."""
 
+import difflib
 import hashlib
 import math
 import os
@@ -55,6 +56,18 @@ def positive(_instance: object, attribute: "attrs.Attribute[Any]", value: float)
         raise ValueError(f"{attribute.name} must be greater than 0 and finite, not {value}")
 
 
+def named(_instance: object, attribute: "attrs.Attribute[Any]", value: Path) -> None:
+    """Refuse an empty path (an unset variable), which would mean the current folder itself."""
+    if value == Path():
+        raise ValueError(f"{attribute.name} is empty: name a folder, or leave it unset")
+
+
+def redis_url(_instance: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
+    """Refuse what is no Redis URL."""
+    if value and not value.startswith(("redis://", "rediss://", "redis+socket://", "sentinel://")):
+        raise ValueError(f"{attribute.name} must be a URL such as redis://host:6379/0")
+
+
 def setting(default: Any, meaning: str, validator: Any = None) -> Any:
     """A field with its one-line explanation, shown by `worker settings`."""
     return attrs.field(default=default, validator=validator, metadata={"meaning": meaning})
@@ -64,9 +77,9 @@ def setting(default: Any, meaning: str, validator: Any = None) -> Any:
 class Settings:
     """Every setting, with its unit in its name."""
 
-    home: Path = setting(Path(".screening"), "folder of all state on the embedded default")
+    home: Path = setting(Path(".screening"), "folder of all state on the embedded default", named)
     database: str = setting("", "database URL; empty: SQLite in the state folder")
-    broker: str = setting("", "Redis URL; empty: a private Redis in the state folder")
+    broker: str = setting("", "Redis URL; empty: a private Redis in the state folder", redis_url)
     store: str = setting("", "folder of received objects and overlays; empty: in the state folder")
     model: Path = setting(DEFAULT_MODEL, "model file")
     provider: Provider = setting(Provider.AUTO, "auto, cpu or cuda")
@@ -157,8 +170,6 @@ def names() -> list[str]:
 
 def _load() -> tuple[Settings, dict[str, str]]:
     unknown = sorted(n for n in os.environ if n.startswith(ENV_PREFIX) and n not in {*names(), *OTHER_NAMES})
-    if unknown:
-        raise BadSetting(f"unknown settings {', '.join(unknown)}: `worker settings` lists those there are")
     file = os.environ.get("SCREENING_SETTINGS")
     if file and not Path(file).is_file():
         raise BadSetting(f"SCREENING_SETTINGS names {file}, and there is no such file")
@@ -167,13 +178,16 @@ def _load() -> tuple[Settings, dict[str, str]]:
         ts.EnvLoader(ENV_PREFIX),
     ]
     from_file = _settings_in(Path(file or "screening.toml"))
-    faults = _out_of_bounds(from_file)
+    bounds = _out_of_bounds(from_file)
+    faults = [*bounds, *(_no_such(name) for name in unknown)]
     try:
         settings = ts.load_settings(Settings, loaders)
     except ExceptionGroup as group:
         raise BadSetting("; ".join([*(_fault(error) for error in group.exceptions), *faults])) from group
     except (ts.exceptions.TsError, ValueError) as error:
-        raise BadSetting("; ".join(faults) or _fault(error)) from error
+        raise BadSetting("; ".join(faults if bounds else [_fault(error), *faults])) from error
+    if faults:
+        raise BadSetting("; ".join(faults))
     origins = {}
     for field in attrs.fields(Settings):
         if ENV_PREFIX + field.name.upper() in os.environ:
@@ -213,7 +227,17 @@ def _out_of_bounds(from_file: dict[str, Any]) -> list[str]:
 
 def _fault(error: Exception) -> str:
     text = re.sub(r"option '(\w+)'", lambda m: ENV_PREFIX + m[1].upper(), str(error))
+    text = re.sub(r"'\S*' is not a valid (\w+)", lambda m: f"it must be one of {_members(m[1])}", text)
     return " ".join(text.split())  # in one line
+
+
+def _no_such(name: str) -> str:
+    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.85)
+    return f"there is no setting {name}: " + (f"did you mean {near[0]}?" if near else "unset it, see `worker settings`")
+
+
+def _members(enum: str) -> str:
+    return ", ".join(globals()[enum])
 
 
 def _shown(value: Any) -> Any:

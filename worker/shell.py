@@ -5,7 +5,16 @@ from typing import Any
 import click
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
-by = click.option("--by", required=True, metavar="NAME", help="Who decides; kept for the audit.")
+
+
+def named(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Refuse an empty name: what is kept for the audit must name somebody."""
+    if not value.strip():
+        raise click.BadParameter("a name is needed")
+    return value
+
+
+by = click.option("--by", required=True, metavar="NAME", callback=named, help="Who decides; kept for the audit.")
 
 
 def settings() -> Any:
@@ -17,11 +26,11 @@ def settings() -> Any:
 
 def ledger() -> tuple[Any, Any]:
     """The database and the store in force."""
-    from worker.ledger.opening import open_database
+    from worker.ledger.opening import open_existing
     from worker.store import Store
 
     in_force = settings()
-    return open_database(in_force), Store(in_force.store_folder)
+    return open_existing(in_force), Store(in_force.store_folder)
 
 
 def print_json(value: Any) -> None:

@@ -120,16 +120,22 @@ class Watcher:
             self.booked[ledger.spelled(file.path)] = (file.size_bytes, file.mtime_ns)
 
 
-def files_in(folder: Path) -> Iterator[Incoming]:
+def log_unlisted(error: OSError) -> None:
+    """Say that a subfolder could not be listed, without its name, which a person may have chosen."""
+    log.warning("folder_not_listed", extra={"reason": error.strerror})
+
+
+def files_in(folder: Path, unlisted: Callable[[OSError], None] = log_unlisted) -> Iterator[Incoming]:
     """Every file below a folder that may be a study, in order of path; hidden and unfinished ones are passed over.
 
-    Raises StorageUnavailable when the folder itself cannot be listed: then nothing in it is known to be gone.
+    `unlisted` is told of subfolders that cannot be listed. Raises StorageUnavailable when the folder itself cannot be:
+    then nothing in it is known to be gone.
     """
 
     def tell(error: OSError) -> None:
         if error.filename == str(folder):
             raise StorageUnavailable(f"the inbox cannot be listed ({error.strerror})").about(str(folder)) from error
-        log.warning("folder_not_listed", extra={"reason": error.strerror})
+        unlisted(error)
 
     for here, folders, names in os.walk(folder, onerror=tell):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeEngine
 
 from schema.database import Database
 from schema.moments import UtcDateTime
-from worker.errors import UnknownStudy
+from worker.ledger.naming import resolve
 from worker.ledger.transactions import reading
 from worker.store import OVERLAYS, Store
 
@@ -114,26 +114,14 @@ def quarantine(database: Database) -> list[QuarantinedFile]:
 
 
 def show(database: Database, store: Store, study: str) -> dict[str, Any]:
-    """Everything kept of one study, by its UID or accession number; raises UnknownStudy."""
+    """Everything kept of the one study that a person means; raises UnknownStudy."""
     with reading(database) as connection:
-        found = connection.execute(
-            _with_moments(
-                "SELECT * FROM study WHERE study_uid = :study OR accession_number = :study"
-                " ORDER BY CASE WHEN study_uid = :study THEN 0 ELSE 1 END LIMIT 2",
-                *STUDY_MOMENTS,
-            ),
-            {"study": study},
-        ).all()
-        if len(found) != 1 and not (
-            found and found[0].study_uid == study
-        ):  # a UID names one study, whatever others say
-            fault = "several studies have this accession number" if found else "no such study"
-            raise UnknownStudy(f"{fault}; `worker worklist` lists them").about(study)
-        study_id = found[0].id
+        statement = _with_moments("SELECT * FROM study WHERE study_uid = :uid", *STUDY_MOMENTS)
+        row = connection.execute(statement, {"uid": resolve(connection, study)}).one()
 
         def of_study(statement: str, *moments: str) -> list[dict[str, Any]]:
-            result = connection.execute(_with_moments(statement, *moments), {"id": study_id})
-            return [_plain(dict(row._mapping)) for row in result]
+            result = connection.execute(_with_moments(statement, *moments), {"id": row.id})
+            return [_plain(dict(kept._mapping)) for kept in result]
 
         findings = of_study(
             """
@@ -151,7 +139,7 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
         for finding in findings:
             finding["heatmap"] = _overlay(store, finding.pop("overlay_digest"))
         return {
-            **_plain(dict(found[0]._mapping)),
+            **_plain(dict(row._mapping)),
             "images": findings,
             "screenings": of_study("SELECT * FROM screening WHERE study_id = :id ORDER BY id DESC", "screened_at"),
             "files": of_study(
@@ -167,16 +155,35 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
         }
 
 
+def pending(database: Database) -> list[str]:
+    """The studies that have no result for their newest images yet."""
+    statement = text("SELECT study_uid FROM study WHERE state IN ('received', 'queued', 'screening') ORDER BY id")
+    with reading(database) as connection:
+        return [str(uid) for uid in connection.execute(statement).scalars()]
+
+
 def states(database: Database, study_uids: Sequence[str]) -> dict[str, int]:
     """How many of these studies are in each state."""
+    return _counted(database, "SELECT state, COUNT(*) FROM study WHERE study_uid IN :uids GROUP BY state", study_uids)
+
+
+def verdicts(database: Database, study_uids: Sequence[str]) -> dict[str, int]:
+    """How many of these studies have each verdict; failed ones and those without a result count by their state."""
+    statement = """
+        SELECT CASE WHEN study.state = 'screened' THEN screening.verdict ELSE study.state END AS outcome, COUNT(*)
+        FROM study LEFT JOIN screening ON screening.id = study.current_screening_id
+        WHERE study_uid IN :uids GROUP BY outcome
+    """
+    return _counted(database, statement, study_uids)
+
+
+def _counted(database: Database, sql: str, study_uids: Sequence[str]) -> dict[str, int]:
     counted: dict[str, int] = defaultdict(int)
-    statement = text("SELECT state, COUNT(*) FROM study WHERE study_uid IN :uids GROUP BY state").bindparams(
-        bindparam("uids", expanding=True)
-    )
+    statement = text(sql).bindparams(bindparam("uids", expanding=True))
     with reading(database) as connection:
         for start in range(0, len(study_uids), CHUNK):
-            for state, n in connection.execute(statement, {"uids": list(study_uids[start : start + CHUNK])}):
-                counted[state] += n
+            for what, n in connection.execute(statement, {"uids": list(study_uids[start : start + CHUNK])}):
+                counted[what] += n
     return dict(counted)
 
 

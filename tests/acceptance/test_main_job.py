@@ -123,17 +123,35 @@ def test_what_people_do_with_a_study(house: House, entries: Entries) -> None:
     assert kept["reviews"][0]["outcome"] == "no_pneumonia"
     assert kept["priorities"][0]["given_by"] == "Dr Test"
     house.run("review", "no such study", "--verdict", "pneumonia", "--reader", "x", code=1)
+    house.run("review", negative, "--verdict", "pneumonia", "--reader", " ", code=64)
 
 
-def test_requeue_screens_afresh(house: House, entries: Entries) -> None:
+@pytest.mark.usefixtures("entries")
+def test_requeue_screens_afresh_with_whatever_is_screened_next(house: House) -> None:
     name = "emma_rle.dcm"
-    uid = entry_of(entries, name)["study_uid"]
-    house.run("requeue", uid)
-    assert entry_of(house.json("worklist"), name)["reason"] == "new_images"
-    house.run("screen", SAMPLES / name)
-    kept = house.json("show", uid)
+    house.run("requeue", name)
+    assert entry_of(house.json("worklist"), name)["reason"] == "requeued"
+    assert "1 studies that an earlier command had left waiting" in house.run("screen", SAMPLES / "ida_8_bit.png")
+    kept = house.json("show", name)
     assert [s["revision"] for s in kept["screenings"]] == [2, 1]
     assert kept["state"] == "screened"
+
+
+@pytest.mark.usefixtures("entries")
+def test_a_study_is_found_by_whatever_the_list_prints(house: House) -> None:
+    uid = house.json("show", "ACC-0003")["study_uid"]
+    for name in ("clara_jpegls.dcm", uid, f"…{uid[-12:]}", str(SAMPLES / "clara_jpegls.dcm")):
+        assert house.json("show", name)["study_uid"] == uid
+    house.run("show", "dcm", code=1)
+
+
+def test_nothing_to_look_at_is_not_an_empty_list(tmp_path: Path) -> None:
+    nowhere = House(tmp_path / "nowhere")
+    for verb in ("worklist", "quarantine", "reconcile"):
+        nowhere.run(verb, code=1)
+    assert not nowhere.home.exists()
+    nowhere.run("screen", "", code=64)
+    nowhere.run("screen", tmp_path / "no such folder", code=64)
 
 
 @pytest.mark.usefixtures("entries")

@@ -56,12 +56,15 @@ def test_a_settings_file_may_lie_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "toml", "words"),
     [
-        ({"LEASES": "3", "HOMME": "x"}, "", ["SCREENING_HOMME", "SCREENING_LEASES", "worker settings"]),
+        ({"LEASES": "3", "HOMME": "x"}, "", ["SCREENING_HOMME", "did you mean SCREENING_HOME?", "SCREENING_LEASES"]),
         (
             {"LEASE_S": "soon", "PROCESSES": "0", "PROVIDER": "tpu", "LOG_LEVEL": "LOUD"}, "",
             ["SCREENING_LEASE_S", "soon", "SCREENING_PROCESSES", "greater than 0", "SCREENING_PROVIDER", "tpu",
              "SCREENING_LOG_LEVEL"],
         ),
+        ({"TYPO": "1", "INBOX_MODE": "eat"}, "", ["SCREENING_TYPO", "worker settings", "one of move, copy, leave"]),
+        ({"HOME": ""}, "", ["SCREENING_HOME", "name a folder"]),
+        ({"BROKER": "http://broker"}, "", ["SCREENING_BROKER", "redis://"]),
         ({"LEASE_S": "nan"}, "", ["SCREENING_LEASE_S"]),
         ({"OVERDUE_AFTER_H": "inf"}, "", ["SCREENING_OVERDUE_AFTER_H"]),
         ({"SCAN_INTERVAL_S": "-1"}, "", ["SCREENING_SCAN_INTERVAL_S", "greater than 0"]),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from schema.database import HEAD, Database
-from worker.errors import BadSetting, SchemaOutdated
+from worker.errors import BadSetting, NoHome, SchemaOutdated
 from worker.ledger.transactions import told
 from worker.settings import Settings
 
@@ -15,13 +15,34 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def make_home(settings: Settings) -> None:
+    """Make the state folder; raises NoHome when it cannot be made or written."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (settings.home / "lock").touch(mode=0o600)
+    except OSError as error:
+        raise NoHome(
+            f"the state folder cannot be written ({error.strerror}): set SCREENING_HOME to a folder of yours"
+        ).about(str(settings.home)) from error
+
+
+def open_existing(settings: Settings) -> Database:
+    """The ledger's database for those who only look. Raises NoHome where nothing was ever screened: an empty list in
+    the wrong folder would look like nothing to read."""
+    if not settings.database and not (settings.home / "screening.sqlite").is_file():
+        raise NoHome(
+            "no state folder here: run `worker screen` first, or set SCREENING_HOME to the folder where it ran"
+        ).about(str(settings.home))
+    return open_database(settings)
+
+
 def open_database(settings: Settings) -> Database:
     """The ledger's database. The embedded one is brought up to date without asking.
 
-    Raises BadSetting, SchemaOutdated, DatabaseUnavailable.
+    Raises NoHome, BadSetting, SchemaOutdated, DatabaseUnavailable.
     """
     if not settings.database:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_home(settings)
     database = unopened(settings)
     found = revision(database)
     if found == HEAD:
@@ -48,7 +69,7 @@ def upgrade(settings: Settings) -> None:
     """Run the migrations that are missing; raises DatabaseUnavailable."""
     from schema.migrate import upgrade as migrate  # loads Alembic
 
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_home(settings)
     unopened(settings).close()
     try:
         migrate(settings.database_url)

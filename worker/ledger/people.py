@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from schema.database import Database
 from schema.models import Prioritisation, Review, Study
 from schema.vocabulary import Priority, Reason, ReviewOutcome, StudyState
-from worker.errors import NotRequeueable, UnknownStudy
+from worker.errors import NotRequeueable
+from worker.ledger.naming import resolve
 from worker.ledger.places import current_screening, give_priority, move, place
 from worker.ledger.transactions import writing
 from worker.settings import Settings
@@ -62,12 +63,6 @@ def requeue(database: Database, study: str, settings: Settings, now: datetime) -
 
 
 def _study(session: Session, study: str) -> Study:
-    """A study by its UID, else by an accession number that only one study bears; raises UnknownStudy."""
-    row = session.scalars(select(Study).where(Study.study_uid == study).with_for_update()).one_or_none()
-    if row is not None:
-        return row
-    rows = session.scalars(select(Study).where(Study.accession_number == study).limit(2).with_for_update()).all()
-    if len(rows) == 1:
-        return rows[0]
-    fault = "several studies have this accession number: give the Study Instance UID" if rows else "no such study"
-    raise UnknownStudy(f"{fault}; `worker worklist` lists them").about(study)
+    """The one study that a person means; raises UnknownStudy."""
+    uid = resolve(session, study)
+    return session.scalars(select(Study).where(Study.study_uid == uid).with_for_update()).one()

@@ -1,0 +1,35 @@
+"""Which study a person means: a Study Instance UID or the end of one, an accession number, or a file's name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from worker.errors import UnknownStudy
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
+#: Tried in this order; the first that finds anything decides. What the worklist prints is among them.
+WAYS = (
+    "SELECT study_uid FROM study WHERE study_uid = :name",
+    "SELECT study_uid FROM study WHERE accession_number = :name",
+    "SELECT DISTINCT study.study_uid FROM arrival JOIN study ON study.id = arrival.study_id WHERE arrival.path = :name"
+    " OR SUBSTR(arrival.path, LENGTH(arrival.path) - :length) = :slashed",
+    "SELECT study_uid FROM study WHERE SUBSTR(study_uid, LENGTH(study_uid) - :length + 1) = :name AND :length >= 4",
+)
+
+
+def resolve(session: Session | Connection, name: str) -> str:
+    """The Study Instance UID of the one study that `name` means; raises UnknownStudy for none and for several."""
+    wanted = name.strip().lstrip("…")
+    for way in WAYS:
+        values = {"name": wanted, "slashed": f"/{wanted}", "length": len(wanted)}
+        found = session.execute(text(f"{way} LIMIT 2"), {k: v for k, v in values.items() if f":{k}" in way}).all()
+        if len(found) == 1:
+            return str(found[0].study_uid)
+        if found:
+            raise UnknownStudy("several studies bear this: give the whole Study Instance UID").about(name)
+    raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
