@@ -32,6 +32,7 @@ FILE = click.Path(path_type=Path)
 
 data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
 index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
+patient_each = click.option("--each-file-a-patient", is_flag=True, help="Where no patient is known.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
 RULE_HELP = "sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, in place of the recipe's own."
@@ -55,6 +56,9 @@ def app() -> None:
 @click.option("--epochs", metavar="N[,N...]", help="Of all phases together, or of each phase.")
 @click.option("--threshold-rule", metavar="NAME[=NUMBER]", help=RULE_HELP)
 @click.option("--limit", type=click.IntRange(min=2), help="Use about so many images only.")
+@click.option("--folds", type=click.IntRange(min=2), help="Train one model for each fold; out-of-fold predictions.")
+@click.option("--resplit", is_flag=True, help="Deal anew, whatever splits folders or the index state.")
+@patient_each
 @click.option("--attribution", default="", help="Of the images that travel in the model as goldens.")
 @click.option("--population", default="not stated", show_default=True, help="Whose images these are, for the card.")
 @click.option("--ages", nargs=2, type=int, metavar="MIN MAX", help="Completed years; others get no negative verdict.")
@@ -71,6 +75,9 @@ def fit(
     epochs: str | None,
     threshold_rule: str | None,
     limit: int | None,
+    folds: int | None,
+    resplit: bool,
+    each_file_a_patient: bool,
     attribution: str,
     population: str,
     ages: tuple[int, int] | None,
@@ -97,7 +104,7 @@ def fit(
 
     from trainer.manifest import Origin, read_manifest
     from trainer.report import reporting
-    from trainer.run import Order, run
+    from trainer.run import Order, run, run_folds
 
     order = Order(
         data=data,
@@ -109,12 +116,17 @@ def fit(
         seed=seed,
         limit=limit,
         origin=Origin(Population(population, *(ages or ())), attribution),
+        is_patient_each=each_file_a_patient,
+        keeps_stated=not resplit,
     )
     out.mkdir(parents=True, exist_ok=True)
     with reporting(out / "log.jsonl") as report:
-        run(order, report)
-        for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
-            report({"event": "warning", "text": warning})
+        if folds:
+            run_folds(order, folds, report)
+        else:
+            run(order, report)
+            for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
+                report({"event": "warning", "text": warning})
 
 
 @app.command()
@@ -124,6 +136,7 @@ def fit(
 @click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
 @click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
 @click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="For PPV and NPV there.")
 @as_json
 def evaluate(
     model: Path,
@@ -132,23 +145,20 @@ def evaluate(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    prevalence: float | None,
     as_json: bool,
 ) -> None:
     """Measure a model file on labelled images, through the same eyes as the worker."""
+    from trainer.console import show_evaluation
     from trainer.evaluate import evaluate_file
     from trainer.report import silent
 
-    report = evaluate_file(model, provider, data, _samples(data, index, split_manifest, split), silent)
+    samples = _samples(data, index, split_manifest, split)
+    report = evaluate_file(model, provider, data, samples, silent, prevalence)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
-        return
-    table = Table("", "value", "95 % interval", "n", title=f"{report.model} on {report.n} images, {report.provider}")
-    rows = report.metrics | {f"sensitivity {k}": v for k, v in report.sensitivity_by_subtype.items()}
-    for name, e in rows.items():
-        table.add_row(name, f"{e.value:.4f}", f"{e.low:.4f} to {e.high:.4f}", str(e.n))
-    Console().print(table)
-    for fault in report.unreadable:
-        click.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
+    else:
+        show_evaluation(report)
 
 
 @app.command()
@@ -194,51 +204,33 @@ def compare(
 @click.argument("data", type=FILE)
 @index
 @click.option("--seed", default=0, help="Of the split that is looked over.")
+@patient_each
 @as_json
-def audit(data: Path, index: Path | None, seed: int, as_json: bool) -> None:
+def audit(data: Path, index: Path | None, seed: int, each_file_a_patient: bool, as_json: bool) -> None:
     """Look for duplicates, leaks, label conflicts and shortcuts before training."""
     from trainer.audit import audit as look_over
+    from trainer.console import show_audit
     from trainer.manifest import read_samples
-    from trainer.manifest import split as deal
+    from trainer.split import split as deal
 
-    findings = look_over(deal(read_samples(data, index), seed), data)
+    findings = look_over(deal(read_samples(data, index, each_file_a_patient), seed), data)
     if as_json:
         click.echo(json.dumps(findings.to_json(), indent=1))
-        return
-    table = Table("split", "images by subtype", title=f"{findings.images} images, {findings.groups} groups")
-    for name, counts in findings.by_split.items():
-        table.add_row(name, ", ".join(f"{subtype} {count}" for subtype, count in counts.items()))
-    Console().print(table)
-    click.echo(f"{findings.duplicates} duplicates")
-    for warning in findings.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    else:
+        show_audit(findings)
 
 
 @app.command()
 @as_json
 def recipes(as_json: bool) -> None:
     """List the recipes."""
+    from trainer.console import recipe_rows, show_recipes
     from trainer.recipes import RECIPES
 
     if as_json:
-        rows = [
-            {
-                "name": r.name,
-                "summary": r.summary,
-                "published": r.published,
-                "size_px": r.preprocessing.size,
-                "epochs": r.epochs,
-                "backbones": [name for name in (r.backbone, *r.other_backbones) if name],
-                "threshold_rule": str(r.threshold),
-            }
-            for r in RECIPES
-        ]
-        click.echo(json.dumps(rows, indent=1))
-        return
-    table = Table("recipe", "input", "epochs", "what it is", "published")
-    for r in RECIPES:
-        table.add_row(r.name, f"{r.preprocessing.size} px", str(r.epochs), r.summary, r.published)
-    Console().print(table)
+        click.echo(json.dumps(recipe_rows(RECIPES), indent=1))
+    else:
+        show_recipes(RECIPES)
 
 
 def main() -> None:

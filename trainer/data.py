@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import keras
@@ -30,33 +30,35 @@ _BATCH_ORDER, _AUGMENTATION, _SHIFT, _UNDERSAMPLING = range(4)
 Grids = NDArray[np.uint8]  #: [N, size, size] display values on the model's grid
 
 
-def read_display_values(path: Path) -> NDArray[np.uint8]:
-    """The display values [H, W] of one file, as a worker would see them; raises Rejected about the path."""
-    try:
-        return read_display(path.read_bytes()).pixels
-    except Rejected as error:
-        raise error.about(str(path)) from error
+class Loaded(NamedTuple):
+    """The images of some samples on a recipe's grid."""
+
+    samples: tuple[Sample, ...]  #: those that could be read, in their order
+    grids: Grids  #: [N, size, size], memory-mapped
+    unreadable: tuple[dict[str, str], ...]  #: path, code and message of the others
 
 
 def load_grids(
     root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, cache: Path, report: Report
-) -> Grids:
-    """The samples' grids [N, size, size], in their order, memory-mapped from `cache`; built there at first need.
+) -> Loaded:
+    """The samples' grids from `cache`, built there at first need; a file that cannot be read is listed, not fatal.
 
     The cache's name is a digest of the preprocessing and of the samples, so neither can change unnoticed. Raises
-    BadData with every file that cannot be read.
+    BadData when no file can be read.
     """
     key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples)
     path = cache / f"grids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
-    if not path.is_file():
+    faults = path.with_suffix(".unreadable.json")
+    if not faults.is_file() or not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        shape = (len(samples), preprocessing.size, preprocessing.size)
-        grids = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        _fill(grids, root, samples, preprocessing, report)
-        grids.flush()
-        part.replace(path)
-    return np.asarray(np.load(path, mmap_mode="r"))
+        unreadable = _fill(path, root, samples, preprocessing, report)
+        faults.write_text(json.dumps(unreadable), encoding="utf-8")
+    unreadable = json.loads(faults.read_text(encoding="utf-8"))
+    gone = {fault["path"] for fault in unreadable}
+    read = tuple(sample for sample in samples if sample.path not in gone)
+    if not read:
+        raise BadData(f"none of the {len(samples)} images can be read: {unreadable[0]['message']}").about(str(root))
+    return Loaded(read, np.asarray(np.load(path, mmap_mode="r")), tuple(unreadable))
 
 
 def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -139,13 +141,26 @@ def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: i
     }
 
 
-def _fill(grids: Grids, root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, report: Report) -> None:
-    unreadable = []
+def _fill(
+    path: Path, root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, report: Report
+) -> list[dict[str, str]]:
+    """Write the grids of the samples that can be read to `path`, and return what is wrong with the others."""
+    part = path.with_suffix(".part")
+    shape = (len(samples), preprocessing.size, preprocessing.size)
+    grids = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    unreadable: list[dict[str, str]] = []
     for i, sample in enumerate(samples):
         try:
-            grids[i] = apply(read_display_values(root / sample.path), preprocessing)[0][:, :, 0]
+            display = read_display((root / sample.path).read_bytes())
+            grids[i - len(unreadable)] = apply(display.pixels, preprocessing)[0][:, :, 0]
         except Rejected as error:
-            unreadable.append(str(error))
+            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
+        except OSError as error:
+            unreadable.append({"path": sample.path, "code": "unreadable_file", "message": str(error.strerror)})
         report({"event": "reading", "done": i + 1, "total": len(samples)})
+    grids.flush()
     if unreadable:
-        raise BadData("cannot be trained on; remove these files:\n" + "\n".join(unreadable))
+        np.save(part.with_suffix(".kept.npy"), grids[: len(samples) - len(unreadable)])
+        part.with_suffix(".kept.npy").replace(part)
+    part.replace(path)
+    return unreadable

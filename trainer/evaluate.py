@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,25 @@ from worker.imaging.reading import read_display
 from worker.model import BATCH_SIZES, Model, open_model
 from worker.modelcard import Estimate
 
+#: Upper bounds in years, and the bands below them.
+AGE_BANDS = (
+    (1, "under 1"),
+    (6, "1 to 5"),
+    (18, "6 to 17"),
+    (40, "18 to 39"),
+    (60, "40 to 59"),
+    (80, "60 to 79"),
+    (math.inf, "80 and over"),
+)
+
+#: What a report is broken down by, where the data name it.
+SUBGROUPS: dict[str, Callable[[Sample], str]] = {
+    "view": lambda sample: sample.view,
+    "age band": lambda sample: age_band(sample.age_years),
+    "subtype": lambda sample: sample.subtype,
+    "source": lambda sample: sample.source,
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -32,6 +51,7 @@ class Evaluation:
     threshold: float
     metrics: dict[str, Estimate]
     sensitivity_by_subtype: dict[str, Estimate]
+    subgroups: dict[str, dict[str, dict[str, Estimate]]]  #: attribute -> its value -> metric; where the data name them
     median_familiarity: float
     unreadable: list[dict[str, str]]
 
@@ -41,11 +61,24 @@ class Evaluation:
         return plain
 
 
-def evaluate(model: Model, root: Path, samples: Sequence[Sample], report: Report) -> Evaluation:
+def evaluate(
+    model: Model, root: Path, samples: Sequence[Sample], report: Report, prevalence: float | None = None
+) -> Evaluation:
     """Send every sample under `root` through decode, preprocess and model, and measure at the card's threshold.
 
-    A file that cannot be read is listed, not fatal; raises BadData when none can.
+    `prevalence`: also give the predictive values where so many are sick. A file that cannot be read is listed, not
+    fatal; raises BadData when none can.
     """
+    read, scores, unreadable = score(model, root, samples, report)
+    if not read:
+        raise BadData("holds no image that can be read").about(str(root))
+    return _evaluation(model, read, scores, unreadable, prevalence)
+
+
+def score(
+    model: Model, root: Path, samples: Sequence[Sample], report: Report
+) -> tuple[list[Sample], metrics.Scores, list[dict[str, str]]]:
+    """(samples that could be read; their probability and familiarity [N, 2]; path, code and message of the others)."""
     grids, read, unreadable = [], [], []
     scores: list[tuple[float, float]] = []
     for i, sample in enumerate(samples):
@@ -60,30 +93,45 @@ def evaluate(model: Model, root: Path, samples: Sequence[Sample], report: Report
             scores += [(p.probability, p.familiarity) for p in model.predict(np.stack(grids))]
             grids.clear()
         report({"event": "reading", "done": i + 1, "total": len(samples)})
-    if not read:
-        raise BadData("holds no image that can be read").about(str(root))
-    return _evaluation(model, read, np.array(scores, np.float64), unreadable)
+    return read, np.array(scores, np.float64).reshape(-1, 2), unreadable
 
 
-def evaluate_file(path: Path, provider: str, root: Path, samples: Sequence[Sample], report: Report) -> Evaluation:
+def evaluate_file(
+    path: Path,
+    provider: str,
+    root: Path,
+    samples: Sequence[Sample],
+    report: Report,
+    prevalence: float | None = None,
+) -> Evaluation:
     """`evaluate` of the model file at `path` on all cores; raises what `open_model` raises."""
-    return evaluate(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, report)
+    return evaluate(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, report, prevalence)
 
 
-def measure(labels: metrics.Labels, probabilities: metrics.Scores, threshold: float) -> dict[str, Estimate]:
+def measure(
+    labels: metrics.Labels, probabilities: metrics.Scores, threshold: float, prevalence: float | None = None
+) -> dict[str, Estimate]:
     """Every metric of the report, by name."""
+    counts = metrics.confusion(labels, probabilities, threshold)
     measured = {
         "auc": metrics.roc_auc(labels, probabilities),
-        **metrics.rates(metrics.confusion(labels, probabilities, threshold)),
+        **metrics.rates(counts),
         "f1": metrics.f1(labels, probabilities, threshold),
         "brier": metrics.brier(labels, probabilities),
         "ece": metrics.calibration_error(labels, probabilities),
     }
+    if prevalence is not None:
+        at = metrics.predictive_values(counts, prevalence)
+        measured |= {f"{name} at prevalence {prevalence:g}": value for name, value in at.items()}
     return {name: Estimate(*value) for name, value in measured.items()}
 
 
 def _evaluation(
-    model: Model, read: Sequence[Sample], scores: metrics.Scores, unreadable: list[dict[str, str]]
+    model: Model,
+    read: Sequence[Sample],
+    scores: metrics.Scores,
+    unreadable: list[dict[str, str]],
+    prevalence: float | None,
 ) -> Evaluation:
     labels = np.array([sample.label for sample in read], np.int64)
     probabilities, threshold = scores[:, 0], model.card.operating_point.threshold
@@ -101,11 +149,44 @@ def _evaluation(
         n=len(read),
         positives=int(labels.sum()),
         threshold=threshold,
-        metrics=measure(labels, probabilities, threshold),
+        metrics=measure(labels, probabilities, threshold, prevalence),
         sensitivity_by_subtype=by_subtype,
+        subgroups=_subgroups(read, labels, probabilities, threshold),
         median_familiarity=float(np.median(scores[:, 1])),
         unreadable=unreadable,
     )
+
+
+def age_band(age_years: float | None) -> str:
+    """The band of AGE_BANDS that an age in years lies in; empty when it is unknown."""
+    if age_years is None:
+        return ""
+    return next(name for upper, name in AGE_BANDS if age_years < upper)
+
+
+def _subgroups(
+    samples: Sequence[Sample], labels: metrics.Labels, probabilities: metrics.Scores, threshold: float
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    found: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for attribute, value_of in SUBGROUPS.items():
+        values = np.array([value_of(sample) for sample in samples])
+        if not values.astype(bool).any():
+            continue
+        found[attribute] = {
+            str(name) or "unknown": _small_report(labels[values == name], probabilities[values == name], threshold)
+            for name in np.unique(values)
+        }
+    return found
+
+
+def _small_report(labels: metrics.Labels, probabilities: metrics.Scores, threshold: float) -> dict[str, Estimate]:
+    rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
+    measured = {
+        "auc": metrics.roc_auc(labels, probabilities),
+        **rates,
+        "f1": metrics.f1(labels, probabilities, threshold),
+    }
+    return {name: Estimate(*value) for name, value in measured.items()}
 
 
 def _without_nan(value: Any) -> Any:

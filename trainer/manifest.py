@@ -1,7 +1,6 @@
-"""Which images there are, whose they are, and which split each belongs to. Reads folders and CSV files, no pixels.
+"""Which images there are, whose they are, and which split each belongs to, as folders, CSV files and headers tell it.
 
-A split never tears a patient apart: patients, persons named by a Kermany file name and byte-identical sources are
-joined into groups, and groups are dealt out whole, by class, in an order that only the seed decides.
+Decodes no pixels. Who is dealt to which split is for `trainer.split`.
 """
 
 import csv
@@ -9,22 +8,35 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import BadData
+from worker.errors import BadData, Rejected
+from worker.imaging.reading import read_instance
 from worker.modelcard import Population
 
-#: Folder or CSV label (lower case) -> class; 1 is what the model flags. The last two are `worker review` verdicts.
-LABELS = {"normal": 0, "pneumonia": 1, "no_pneumonia": 0}
+#: Folder or CSV label (lower case) -> class; 1 is what the model flags. `no_pneumonia` is a `worker review` verdict.
+LABELS = {"normal": 0, "pneumonia": 1, "no_pneumonia": 0, "0": 0, "1": 1}
 
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm", ".dicom"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"}) | DICOM_SUFFIXES
 
-#: Share of the images that each split gets.
-SHARES = {"train": 0.80, "validation": 0.08, "test": 0.12}
+#: What folders and CSV files call a split (lower case) -> what it is called here.
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 LEFT_OUT = "left_out"
+UNREADABLE = "unreadable"
 
 COLUMNS = ("path", "label", "subtype", "patient", "group", "source_sha256", "split")
+#: Written, and part of the digest, only where a sample has them.
+EXTRA_COLUMNS = ("view", "age", "source")
 
 #: Kermany file names -> patient. A pneumonia number counts persons within bacteria and within virus.
 KERMANY_NAMES = (
@@ -32,7 +44,6 @@ KERMANY_NAMES = (
     (re.compile(r"NORMAL2-IM-(?P<number>\d+)-"), "N2-{number}"),
     (re.compile(r"IM-(?P<number>\d+)-"), "IM-{number}"),
 )
-#: Whether person 1000 of bacteria is person 1000 of virus is written nowhere: they are kept together.
 PERSON = re.compile(r"person(\d+)_([a-z]+)_")
 
 
@@ -45,8 +56,11 @@ class Sample:
     subtype: str  #: such as bacteria, virus; the label's name where none is known
     patient: str
     source_sha256: str  #: of the file as published, else of the file itself
-    group: str = ""  #: patients that must stay together; set by `split`
-    split: str = ""  #: train, validation, test or left_out; set by `split`
+    group: str = ""  #: patients that must stay together; set by `trainer.split`
+    split: str = ""  #: one of SPLITS as stated; after `trainer.split` also left_out or unreadable
+    view: str = ""  #: such as PA, AP
+    age_years: float | None = None
+    source: str = ""  #: hospital, device or collection
 
 
 @dataclass(frozen=True)
@@ -82,73 +96,44 @@ def digest(samples: Iterable[Sample]) -> str:
     return hasher.hexdigest()
 
 
-def read_samples(data: Path, index: Path | None = None) -> tuple[Sample, ...]:
+def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = False) -> tuple[Sample, ...]:
     """Every image under the folder `data` with its label and patient, in the order of paths.
 
-    `index` (else `index.csv` in `data` or its parent) has the columns path, label, patient and, if known, subtype and
-    source_sha256. A row belongs to the file whose last two path parts it names, so that an index serves copies of a
-    data set too. A file without a row takes its label from its folder and its patient from a Kermany name. Raises
-    BadData, naming the file.
+    Labels come from class folders, which may lie in split folders (train, val, test) and hold patient folders; or from
+    a CSV `index` with the columns path, label, patient and, if known, subtype, source_sha256, split, view, age, source:
+    then only its rows count. An `index.csv` in `data` or its parent is found, and completes the folders. A row belongs
+    to the file of its path, or else to the one whose last two path parts it names, so an index serves copies of a data
+    set too. What neither says of patient, view and age, a DICOM header does; `is_patient_each` takes every remaining
+    file for a patient of its own. Raises BadData, naming the file.
     """
     if not data.is_dir():
         raise BadData("is not a folder: give the folder that holds the images").about(str(data))
-    rows = _index_rows(index or _find_index(data))
+    found = index or _find_index(data)
+    rows = _Rows(found) if found else None
     files = sorted(p for p in data.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    if not files:
-        raise BadData(f"holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})").about(str(data))
-    return tuple(_sample(path, data, rows.get(_tail(path.as_posix()))) for path in files)
+    pairs = [(path, rows.of(path, data) if rows else None) for path in files]
+    if index is not None:
+        pairs = [(path, row) for path, row in pairs if row]
+    if not pairs:
+        named = f" that {index} names" if index else ""
+        raise BadData(f"holds no image{named} ({', '.join(sorted(IMAGE_SUFFIXES))})").about(str(data))
+    return tuple(_sample(path, data, row or {}, is_patient_each) for path, row in pairs)
 
 
 def read_left_out(path: Path) -> tuple[Sample, ...]:
     """The samples of a folder, or the rows of a CSV with the columns path, label, patient: whom to keep out."""
     if path.is_dir():
         return read_samples(path)
-    rows = _index_rows(path).values()
-    return tuple(Sample(row["path"], 0, "", row["patient"], row.get("source_sha256") or "") for row in rows)
-
-
-def limit(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
-    """About `count` of the samples, half of each class as far as there are, whole patients in the seed's order."""
-    chosen: list[Sample] = []
-    ordered = sorted(samples, key=lambda s: (_shuffle_key(seed, s.patient), s.path))
-    for label in (0, 1):
-        chosen += [sample for sample in ordered if sample.label == label][: max(1, count // 2)]
-    return tuple(sorted(chosen, key=lambda s: s.path))
-
-
-def split(samples: Sequence[Sample], seed: int, left_out: Iterable[Sample] = ()) -> Manifest:
-    """Deal the samples out to train, validation and test (SHARES), by class and subtype, groups whole.
-
-    Every group that shares a patient, a person or a source with `left_out` goes to the split of that name. Raises
-    BadData when a split would lack a class.
-    """
-    left_out = tuple(left_out)
-    groups = _groups((*samples, *left_out))
-    excluded = {groups[key] for sample in left_out for key in _keys(sample)}
-    members: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        group = groups[_keys(sample)[0]]
-        members[group].append(replace(sample, group=group))
-    dealt = []
-    strata: dict[str, list[str]] = defaultdict(list)
-    for group, inside in members.items():
-        if group in excluded:
-            dealt += [replace(s, split=LEFT_OUT) for s in inside]
-        else:
-            strata["+".join(sorted({s.subtype for s in inside}))].append(group)
-    for stratum in sorted(strata):
-        dealt += _deal([members[g] for g in sorted(strata[stratum], key=lambda g: _shuffle_key(seed, g))])
-    manifest = Manifest(tuple(sorted(dealt, key=lambda s: s.path)), seed)
-    _require_both_classes(manifest)
-    return manifest
+    return tuple(Sample(r["path"], 0, "", r["patient"], r.get("source_sha256") or "") for r in _read_rows(path))
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """As CSV with the columns COLUMNS; the seed and digest stand in a first comment line."""
+    """As CSV with COLUMNS and, where known, EXTRA_COLUMNS; seed and digest stand in a first comment line."""
+    has_extras = any(_extras(sample) for sample in manifest.samples)
     with path.open("w", newline="", encoding="utf-8") as file:
         file.write(f"# seed={manifest.seed} digest={manifest.digest}\n")
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(COLUMNS + EXTRA_COLUMNS if has_extras else COLUMNS)
         writer.writerows(_row(sample) for sample in manifest.samples)
 
 
@@ -169,10 +154,13 @@ def read_manifest(path: Path) -> Manifest:
                 source_sha256=row["source_sha256"],
                 group=row["group"],
                 split=row["split"],
+                view=row.get("view") or "",
+                age_years=float(row["age"]) if row.get("age") else None,
+                source=row.get("source") or "",
             )
             for row in rows
         )
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise BadData(f"lacks a column, or has an unknown label: {error}").about(str(path)) from error
     manifest = Manifest(samples, int(head[1]))
     if manifest.digest != head[2]:
@@ -188,19 +176,72 @@ def patient_of(name: str) -> str | None:
     return None
 
 
-def _sample(path: Path, data: Path, row: dict[str, str] | None) -> Sample:
-    folder = path.parent.name
-    label_name = row["label"] if row else folder
-    label = LABELS.get(label_name.lower())
+def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) -> Sample:
+    relative = path.relative_to(data)
+    folders = [*relative.parts[:-1]] or [data.name]
+    classes = [i for i, name in enumerate(folders) if name.lower() in LABELS]
+    label_name = row.get("label") or folders[classes[-1] if classes else -1]
+    label = LABELS.get(label_name.strip().lower())
     if label is None:
         raise BadData(f"unknown label {label_name!r}: use one of {', '.join(LABELS)}").about(str(path))
-    patient = row["patient"] if row else patient_of(path.name)
+    below_class = folders[classes[-1] + 1 :] if classes else []
+    header = _header(path)
+    patient = (
+        row.get("patient")
+        or (below_class[0] if below_class else None)
+        or patient_of(path.name)
+        or header.get("patient")
+        or (relative.as_posix() if is_patient_each else None)
+    )
     if not patient:
-        raise BadData("its patient is unknown: give --index FILE (columns path, label, patient)").about(str(path))
-    sha256 = (row or {}).get("source_sha256") or hashlib.sha256(path.read_bytes()).hexdigest()
+        raise BadData(
+            "its patient is unknown: give --index FILE (columns path, label, patient), put each patient's images into a"
+            " folder below the class, or say --each-file-a-patient"
+        ).about(str(path))
     named = PERSON.match(path.name)
-    subtype = (row or {}).get("subtype") or (named[2] if named else label_name.lower())
-    return Sample(path.relative_to(data).as_posix(), label, subtype, patient, sha256)
+    return Sample(
+        path=relative.as_posix(),
+        label=label,
+        subtype=row.get("subtype") or (named[2] if named else ("normal", "pneumonia")[label]),
+        patient=patient,
+        source_sha256=row.get("source_sha256") or hashlib.sha256(path.read_bytes()).hexdigest(),
+        split=_stated_split(row, folders, path),
+        view=row.get("view") or header.get("view") or "",
+        age_years=_age(row.get("age") or header.get("age") or "", path),
+        source=row.get("source") or "",
+    )
+
+
+def _header(path: Path) -> dict[str, str]:
+    """Patient, view and age of a DICOM file; nothing for others, and a stand-in patient where it cannot be read."""
+    if path.suffix.lower() not in DICOM_SUFFIXES:
+        return {}
+    try:
+        instance = read_instance(path.read_bytes())
+    except Rejected:
+        return {"patient": f"of unreadable {path.name}"}
+    age = "" if instance.age_years is None else f"{instance.age_years:g}"
+    return {"patient": instance.patient_id or "", "view": instance.view or "", "age": age}
+
+
+def _stated_split(row: dict[str, str], folders: Sequence[str], path: Path) -> str:
+    if stated := row.get("split", "").strip():
+        if stated.lower() not in (*SPLITS, LEFT_OUT):
+            raise BadData(f"unknown split {stated!r}: use train, validation or test").about(str(path))
+        return SPLITS.get(stated.lower(), LEFT_OUT)
+    return next((SPLITS[name.lower()] for name in folders if name.lower() in SPLITS), "")
+
+
+def _age(text: str, path: Path) -> float | None:
+    """Years, from `61`, `61.5` or DICOM's `061Y`; None when not stated."""
+    text = text.strip().upper()
+    if not text:
+        return None
+    unit = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}.get(text[-1])
+    try:
+        return float(text[:-1]) * unit if unit else float(text)
+    except ValueError as error:
+        raise BadData(f"unknown age {text!r}: use years, such as 61").about(str(path)) from error
 
 
 def _find_index(data: Path) -> Path | None:
@@ -208,82 +249,48 @@ def _find_index(data: Path) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def _index_rows(index: Path | None) -> dict[str, dict[str, str]]:
-    if index is None:
-        return {}
+class _Rows:
+    """The rows of an index CSV, found by a file's whole path below the data or by its last two parts."""
+
+    def __init__(self, index: Path) -> None:
+        self.index = index
+        self.by_path: dict[str, dict[str, str]] = {}
+        self.by_tail: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for row in _read_rows(index):
+            self.by_path[row["path"].replace("\\", "/").removeprefix("./")] = row
+            self.by_tail[_tail(row["path"])].append(row)
+
+    def of(self, path: Path, data: Path) -> dict[str, str] | None:
+        if row := self.by_path.get(path.relative_to(data).as_posix()):
+            return row
+        rows = self.by_tail.get(_tail(path.as_posix()), [])
+        if len({(row["label"], row["patient"]) for row in rows}) > 1:
+            raise BadData(f"two rows for {_tail(path.as_posix())!r} disagree").about(str(self.index))
+        return rows[0] if rows else None
+
+
+def _read_rows(index: Path) -> list[dict[str, str]]:
     if not index.is_file():
         raise BadData("no such index file").about(str(index))
     with index.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(line for line in file if not line.startswith("#"))
         missing = {"path", "label", "patient"} - set(reader.fieldnames or ())
         if missing:
             raise BadData(f"lacks the column(s) {', '.join(sorted(missing))}").about(str(index))
-        rows: dict[str, dict[str, str]] = {}
-        for row in reader:
-            known = rows.setdefault(_tail(row["path"]), row)
-            if (known["label"], known["patient"]) != (row["label"], row["patient"]):
-                raise BadData(f"two rows for {_tail(row['path'])!r} disagree").about(str(index))
-    return rows
+        return [{name: value or "" for name, value in row.items() if name} for row in reader]
 
 
 def _tail(path: str) -> str:
     return "/".join(path.replace("\\", "/").split("/")[-2:])
 
 
-def _keys(sample: Sample) -> list[str]:
-    """What ties a sample to others; the patient comes first."""
-    keys = [f"patient:{sample.patient}"]
-    if sample.source_sha256:
-        keys.append(f"source:{sample.source_sha256}")
-    if person := PERSON.match(sample.path.rsplit("/", 1)[-1]):
-        keys.append(f"person:{person[1]}")
-    return keys
-
-
-def _groups(samples: Iterable[Sample]) -> dict[str, str]:
-    """Key -> name of its group: the smallest patient key that it is tied to, through any chain of samples."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    for sample in samples:
-        first, *rest = _keys(sample)
-        for key in rest:
-            low, high = sorted((root(first), root(key)))
-            parent[high] = low  # "patient:" sorts before "person:" and "source:"
-    return {key: root(key).removeprefix("patient:") for key in list(parent)}
-
-
-def _shuffle_key(seed: int, group: str) -> str:
-    """Orders groups at random, and the same way whatever other groups there are."""
-    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
-
-
-def _deal(groups: Sequence[Sequence[Sample]]) -> list[Sample]:
-    """Fill test, then validation, up to their share of the images; the rest trains."""
-    total = sum(map(len, groups))
-    quota = {name: SHARES[name] * total for name in ("test", "validation")}
-    dealt: list[Sample] = []
-    for group in groups:
-        name = next((name for name, left in quota.items() if left >= len(group) / 2), "train")
-        if name != "train":
-            quota[name] -= len(group)
-        dealt += [replace(sample, split=name) for sample in group]
-    return dealt
-
-
-def _require_both_classes(manifest: Manifest) -> None:
-    for name in SHARES:
-        present = {sample.label for sample in manifest.of(name)}
-        for label_name, label in list(LABELS.items())[:2]:
-            if label not in present:
-                raise BadData(f"the {name} split holds no {label_name!r} image: more patients of that class are needed")
-
-
 def _row(sample: Sample) -> tuple[str, ...]:
     name = "pneumonia" if sample.label else "normal"
-    return (sample.path, name, sample.subtype, sample.patient, sample.group, sample.source_sha256, sample.split)
+    plain = (sample.path, name, sample.subtype, sample.patient, sample.group, sample.source_sha256, sample.split)
+    return plain + _extras(sample)
+
+
+def _extras(sample: Sample) -> tuple[str, ...]:
+    age = "" if sample.age_years is None else f"{sample.age_years:g}"
+    extras = (sample.view, age, sample.source)
+    return extras if any(extras) else ()

@@ -99,6 +99,29 @@ def rates(counts: Confusion) -> dict[str, Measured]:
     }
 
 
+def predictive_values(counts: Confusion, prevalence: float) -> dict[str, Measured]:
+    """PPV and NPV where a share `prevalence` (0 to 1, exclusive) is sick, whatever share of these cases is.
+
+    Bayes' rule on sensitivity and specificity; intervals on the logit scale (Mercaldo, Lau, Zhou 2007), a count of
+    none or all taken as one half from its end.
+    """
+    tp, fn, tn, fp = counts
+    if not tp + fn or not tn + fp:
+        return dict.fromkeys(("ppv", "npv"), Measured(np.nan, np.nan, np.nan, sum(counts)))
+    flagged_sick, flagged_well = tp / (tp + fn) * prevalence, fp / (tn + fp) * (1 - prevalence)
+    spared_well, spared_sick = tn / (tn + fp) * (1 - prevalence), fn / (tp + fn) * prevalence
+    sensitivity, specificity = _inside(tp, tp + fn), _inside(tn, tn + fp)
+    odds = prevalence / (1 - prevalence)
+    ppv_odds = sensitivity / (1 - specificity) * odds
+    npv_odds = specificity / (1 - sensitivity) / odds
+    ppv_variance = (1 - sensitivity) / sensitivity / (tp + fn) + specificity / (1 - specificity) / (tn + fp)
+    npv_variance = sensitivity / (1 - sensitivity) / (tp + fn) + (1 - specificity) / specificity / (tn + fp)
+    return {
+        "ppv": _around(_share(flagged_sick, flagged_well), ppv_odds, ppv_variance, sum(counts)),
+        "npv": _around(_share(spared_well, spared_sick), npv_odds, npv_variance, sum(counts)),
+    }
+
+
 def f1(labels: Labels, scores: Scores, threshold: float) -> Measured:
     """Harmonic mean of precision and sensitivity; bootstrap interval."""
 
@@ -136,6 +159,21 @@ def _bootstrap(value: Callable[[Labels, Scores], float], labels: Labels, scores:
     values = values[~np.isnan(values)]
     low, high = np.quantile(values, (0.025, 0.975)) if len(values) else (np.nan, np.nan)
     return Measured(value(labels, scores), float(low), float(high), n)
+
+
+def _inside(count: int, n: int) -> float:
+    """The share, kept half a case away from 0 and 1."""
+    return min(max(count, 0.5), n - 0.5) / n
+
+
+def _share(part: float, rest: float) -> float:
+    return part / (part + rest) if part + rest else float("nan")
+
+
+def _around(value: float, odds: float, variance: float, n: int) -> Measured:
+    centre, spread = float(np.log(odds)), float(Z95 * np.sqrt(variance))
+    low, high = _sigmoid(centre - spread), _sigmoid(centre + spread)
+    return Measured(value, min(low, value), max(high, value), n)
 
 
 def _rank_below(reference: Scores, scores: Scores) -> Scores:

@@ -1,12 +1,14 @@
 """One run of `trainer fit`, from a folder of images to a model file: what happens in which order, and where it lies.
 
-The run folder holds split.csv, audit.json, cache/, checkpoint.npz, log.jsonl and, at the end, the model.
+The run folder holds split.csv, audit.json, cache/, checkpoint.npz, log.jsonl and, at the end, the model; a run over
+folds holds one such folder for each, and out_of_fold.csv.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from trainer import data
 from trainer.audit import audit
@@ -14,10 +16,12 @@ from trainer.backbone import RANDOM
 from trainer.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.export import export
 from trainer.fit import fit
-from trainer.manifest import Manifest, Origin, limit, read_left_out, read_samples, split, write_manifest
+from trainer.manifest import Manifest, Origin, Sample, read_left_out, read_samples, write_manifest
+from trainer.out_of_fold import predictions_of, summary, write_predictions
 from trainer.recipe import Recipe, Start
 from trainer.report import Report
 from trainer.served import complete
+from trainer.split import folds, limit, split, without
 from worker.errors import BadSetting
 
 
@@ -34,12 +38,48 @@ class Order:
     seed: int = 0
     limit: int | None = None
     origin: Origin = Origin()
+    is_patient_each: bool = False
+    keeps_stated: bool = True  #: splits that folders or the index state
 
 
 def run(order: Order, report: Report) -> Path:
     """Split, audit, train, export; returns the model file. Started again, it goes on where it stopped."""
+    samples, left_out = read_order(order)
+    return run_split(order, split(samples, order.seed, left_out, order.keeps_stated), report)
+
+
+def run_folds(order: Order, count: int, report: Report) -> Path:
+    """`run` once for each of `count` folds, into folders of their own; returns the CSV of out-of-fold predictions."""
+    samples, left_out = read_order(order)
+    rows: list[tuple[Any, ...]] = []
+    for fold, manifest in enumerate(folds(samples, count, order.seed, left_out), start=1):
+        report({"event": "fold", "fold": fold, "of": count})
+        model = run_split(replace(order, out=order.out / f"fold-{fold}"), manifest, report)
+        rows += predictions_of(model, fold, order.data, manifest.of("test"), report)
+    path = order.out / "out_of_fold.csv"
+    write_predictions(rows, path)
+    report({"event": "out_of_fold", "file": path.name, **summary(rows)})
+    return path
+
+
+def read_order(order: Order) -> tuple[tuple[Sample, ...], list[Sample]]:
+    """The samples of the order, and those whose patients stay out."""
+    samples = read_samples(order.data, order.index, order.is_patient_each)
+    if order.limit is not None:
+        samples = limit(samples, order.limit, order.seed)
+    return samples, [sample for path in order.left_out for sample in read_left_out(path)]
+
+
+def run_split(order: Order, manifest: Manifest, report: Report) -> Path:
+    """Audit, train and export on a manifest."""
     order.out.mkdir(parents=True, exist_ok=True)
-    manifest = split_data(order)
+    loaded = {
+        name: data.load_grids(order.data, manifest.of(name), order.recipe.preprocessing, order.out / "cache", report)
+        for name in ("train", "validation")
+    }
+    faults = [fault for part in loaded.values() for fault in part.unreadable]
+    if faults:
+        manifest = without(manifest, (fault["path"] for fault in faults))
     fingerprint = _fingerprint(order, manifest)
     stood = read_checkpoint(order.out / "checkpoint.npz", fingerprint)
     write_manifest(manifest, order.out / "split.csv")
@@ -48,29 +88,24 @@ def run(order: Order, report: Report) -> Path:
     report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
     for name, counts in findings.by_split.items():
         report({"event": "split", "name": name, **counts})
+    for fault in faults:
+        report({"event": "unreadable", **fault})
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
-    return _train(order, manifest, fingerprint, stood, report)
+    return _train(order, manifest, loaded, fingerprint, stood, report)
 
 
-def split_data(order: Order) -> Manifest:
-    """The samples of the order, dealt out."""
-    samples = read_samples(order.data, order.index)
-    if order.limit is not None:
-        samples = limit(samples, order.limit, order.seed)
-    left_out = [sample for path in order.left_out for sample in read_left_out(path)]
-    return split(samples, order.seed, left_out)
-
-
-def _train(order: Order, manifest: Manifest, fingerprint: str, stood: Checkpoint | None, report: Report) -> Path:
+def _train(
+    order: Order,
+    manifest: Manifest,
+    loaded: dict[str, data.Loaded],
+    fingerprint: str,
+    stood: Checkpoint | None,
+    report: Report,
+) -> Path:
     recipe, seed = order.recipe, order.seed
-    cache = order.out / "cache"
-
-    def grids(name: str) -> data.Grids:
-        return data.load_grids(order.data, manifest.of(name), recipe.preprocessing, cache, report)
-
-    train, validation = grids("train"), grids("validation")
-    train_labels, labels = data.labels_of(manifest.of("train")), data.labels_of(manifest.of("validation"))
+    train, validation = loaded["train"].grids, loaded["validation"].grids
+    train_labels, labels = (data.labels_of(loaded[name].samples) for name in ("train", "validation"))
     data.seed_everything(seed)
     network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, order.weights))
     copies, watched = data.watched_copies(recipe, validation, labels, seed)

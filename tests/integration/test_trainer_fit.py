@@ -1,7 +1,9 @@
 """A toy fit from end to end: split, train, interrupt, resume, export, reopen, evaluate."""
 
+import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,12 +27,14 @@ from trainer.evaluate import evaluate
 from trainer.export import compare, export, tape_heat
 from trainer.familiarity import measure
 from trainer.manifest import Origin, read_manifest, read_samples
+from trainer.metrics import roc_auc
 from trainer.operating_point import Calibration
 from trainer.recipe import Network, Phase, Recipe
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from trainer.report import reporting, silent
-from trainer.run import Order, run, split_data
+from trainer.run import Order, read_order, run, run_folds
 from trainer.served import Served, predict
+from trainer.split import split
 from trainer.weights import fetch, load
 from worker.errors import BadData, BadSetting, ModelRefused
 from worker.imaging.preprocess import Preprocessing
@@ -217,8 +221,8 @@ def test_an_export_that_differs_from_keras_is_refused_and_leaves_no_file(images:
     network = Network(
         keras.Model(plain.trunk.input, logit), keras.Model(plain.trunk.input, features), (neuron,), "average"
     )
-    manifest = split_data(order(images, tmp_path))
-    grids = load_grids(images, manifest.of("validation"), RECIPE.preprocessing, tmp_path / "cache", silent)
+    manifest = split(read_samples(images), 0)
+    grids = load_grids(images, manifest.of("validation"), RECIPE.preprocessing, tmp_path / "cache", silent).grids
     pooled = network.trunk.predict_on_batch(grids[..., None]).mean(axis=(1, 2))
     served_model = Served(network, Calibration(1.0, 0.0), 1.0, measure(pooled))
     target = tmp_path / "out" / "moody.onnx"
@@ -267,8 +271,8 @@ def test_the_audit_finds_the_shortcut_that_was_planted(images: Path, tmp_path: P
 
 
 def test_batches_repeat_by_seed_epoch_and_step(images: Path, tmp_path: Path) -> None:
-    manifest = split_data(order(images, tmp_path))
-    train = load_grids(images, manifest.of("train"), RECIPE.preprocessing, tmp_path, silent)
+    manifest = split(read_samples(images), 0)
+    train = load_grids(images, manifest.of("train"), RECIPE.preprocessing, tmp_path, silent).grids
     labels = labels_of(manifest.of("train"))
     batches = [TrainingBatches(train, labels, RECIPE, seed=1, epoch=e)[2] for e in (0, 0, 1)]
     assert np.array_equal(batches[0][0], batches[1][0])
@@ -276,15 +280,46 @@ def test_batches_repeat_by_seed_epoch_and_step(images: Path, tmp_path: Path) -> 
     assert batches[0][1].mean() == 0.5
 
 
-def test_grids_that_cannot_be_read_are_all_named(images: Path, tmp_path: Path) -> None:
-    samples = read_samples(images)[:3]
-    for sample in samples:
-        (tmp_path / sample.path).parent.mkdir(exist_ok=True)
-        (tmp_path / sample.path).write_bytes(b"nothing")
-    with pytest.raises(BadData) as refusal:
-        load_grids(tmp_path, samples, RECIPE.preprocessing, tmp_path / "cache", silent)
-    assert all(sample.path in str(refusal.value) for sample in samples)
-    assert list((tmp_path / "cache").glob("*.npy")) == []
+def test_files_that_cannot_be_read_are_listed_and_the_rest_is_trained_on(images: Path, tmp_path: Path) -> None:
+    data = tmp_path / "set"
+    shutil.copytree(images, data)
+    broken = [s for s in split(read_samples(images), 0).of("train") if s.label][:2]
+    for sample in broken:
+        (data / sample.path).write_bytes(b"nothing")
+    events: list[Event] = []
+    out = tmp_path / "out"
+    run(order(data, out, recipe=RECIPE.lasting([1])), events.append)
+    listed = [event for event in events if event["event"] == "unreadable"]
+    assert [event["code"] for event in listed] == ["not_an_image"] * 2
+    assert {event["path"] for event in listed} == {s.path for s in read_manifest(out / "split.csv").of("unreadable")}
+    assert sum(event.get("normal", 0) + event.get("virus", 0) + event.get("bacteria", 0)
+               for event in events if event["event"] == "split") == 90  # fmt: skip
+    again = load_grids(data, read_samples(data), RECIPE.preprocessing, tmp_path / "cache", silent)
+    assert len(again.grids) == len(again.samples) == 88
+    assert (
+        load_grids(data, read_samples(data), RECIPE.preprocessing, tmp_path / "cache", silent).samples == again.samples
+    )
+
+
+def test_a_set_without_any_readable_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "NORMAL").mkdir()
+    (tmp_path / "NORMAL" / "IM-0001-1.png").write_bytes(b"nothing")
+    with pytest.raises(BadData, match="none of the 1 images can be read"):
+        load_grids(tmp_path, read_samples(tmp_path), RECIPE.preprocessing, tmp_path / "cache", silent)
+
+
+def test_every_image_is_predicted_by_the_fold_that_had_not_seen_its_patient(images: Path, tmp_path: Path) -> None:
+    asked = order(images, tmp_path)
+    path = run_folds(asked, 2, silent)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert sorted(row["path"] for row in rows) == [s.path for s in read_order(asked)[0]]
+    for fold in ("1", "2"):
+        manifest = read_manifest(tmp_path / f"fold-{fold}" / "split.csv")
+        seen = {s.group for s in manifest.samples if s.split != "test"}
+        assert seen.isdisjoint(row["group"] for row in rows if row["fold"] == fold)
+    labels = np.array([int(row["label"]) for row in rows])
+    assert roc_auc(labels, np.array([float(row["probability"]) for row in rows])).value > 0.8
+    assert all(int(row["is_flagged"]) == (float(row["probability"]) >= float(row["threshold"])) for row in rows)
 
 
 def test_without_network_the_weights_ask_for_a_file(tmp_path: Path) -> None:
@@ -327,3 +362,25 @@ def test_recipes_are_listed_without_keras() -> None:
     assert rows[0]["name"] == "mobilenetv2_house"
     assert len(rows) == 7
     assert next(row for row in rows if row["name"] == "resnet50_youden")["threshold_rule"].startswith("largest Youden")
+
+
+def test_evaluate_breaks_down_by_what_the_index_names_and_states_predictive_values(
+    finished: Path, images: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index.csv"
+    with index.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "patient", "view", "age", "source"))
+        for i, sample in enumerate(read_samples(images)):
+            view, age = ("PA", "AP")[i % 3 == 0], ("4", "70")[i % 2]
+            writer.writerow((sample.path, sample.label, sample.patient, view, age, ("north", "")[i % 5 == 0]))
+    words = ["evaluate", str(finished / "toy.onnx"), "--data", str(images), "--index", str(index)]
+    report = json.loads(CliRunner().invoke(app, [*words, "--prevalence", "0.05", "--json"]).stdout)
+    assert set(report["subgroups"]) == {"view", "age band", "subtype", "source"}
+    assert {name: group["auc"]["n"] for name, group in report["subgroups"]["view"].items()} == {"AP": 30, "PA": 60}
+    assert set(report["subgroups"]["age band"]) == {"1 to 5", "60 to 79"}
+    assert set(report["subgroups"]["source"]) == {"north", "unknown"}
+    assert report["metrics"]["ppv at prevalence 0.05"]["value"] <= report["metrics"]["ppv"]["value"]
+    shown = CliRunner().invoke(app, words).stdout
+    assert "age band" in shown
+    assert "60 to 79" in shown

@@ -23,13 +23,14 @@ from trainer.data import TrainingBatches, labels_of, load_grids, watched_copies
 from trainer.export import export
 from trainer.familiarity import measure
 from trainer.fit import choose_trained, fit
-from trainer.manifest import Origin, read_samples, split
+from trainer.manifest import Origin, read_samples
 from trainer.operating_point import Calibration
 from trainer.recipe import Network, Phase, Recipe, Start
 from trainer.recipes import RECIPES, recipe_named
 from trainer.report import Event, silent
 from trainer.run import Order, run
 from trainer.served import Served, complete, logit_of, predict
+from trainer.split import split
 from worker.errors import BadSetting
 from worker.model import open_model, replay_goldens
 
@@ -70,9 +71,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tuple[Any, NDArray[np.uint8], list[Event]]:
     manifest = split(read_samples(images), 0)
-    grids = {
-        n: load_grids(images, manifest.of(n), recipe.preprocessing, cache, silent) for n in ("train", "validation")
+    loaded = {
+        name: load_grids(images, manifest.of(name), recipe.preprocessing, cache, silent)
+        for name in ("train", "validation")
     }
+    grids = {name: part.grids for name, part in loaded.items()}
     labels = {name: labels_of(manifest.of(name)) for name in grids}
     copies, watched = watched_copies(recipe, grids["validation"], labels["validation"], 0)
     events: list[Event] = []

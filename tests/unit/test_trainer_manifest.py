@@ -1,23 +1,25 @@
 """Patients stay whole, the seed decides, and a fault in the data is named."""
 
 import csv
+import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from trainer.manifest import (
     LEFT_OUT,
     Manifest,
     Sample,
-    limit,
     patient_of,
     read_left_out,
     read_manifest,
     read_samples,
-    split,
     write_manifest,
 )
+from trainer.split import folds, limit, split, without
 from worker.errors import BadData
 
 
@@ -168,3 +170,111 @@ def test_limit_keeps_both_classes() -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="holds no image"):
         read_samples(tmp_path)
+
+
+def place(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def test_split_folders_and_patient_folders_are_understood(tmp_path: Path) -> None:
+    place(
+        tmp_path, "train/NORMAL/p1/a.png", "train/PNEUMONIA/p2/a.png", "val/NORMAL/p3/a.png", "test/PNEUMONIA/p4/b.png"
+    )
+    found = {s.path: (s.label, s.patient, s.split) for s in read_samples(tmp_path)}
+    assert found == {
+        "train/NORMAL/p1/a.png": (0, "p1", "train"),
+        "train/PNEUMONIA/p2/a.png": (1, "p2", "train"),
+        "val/NORMAL/p3/a.png": (0, "p3", "validation"),
+        "test/PNEUMONIA/p4/b.png": (1, "p4", "test"),
+    }
+
+
+def test_files_may_be_said_to_be_patients_of_their_own(tmp_path: Path) -> None:
+    place(tmp_path, "NORMAL/a.png", "PNEUMONIA/a.png")
+    assert [s.patient for s in read_samples(tmp_path, is_patient_each=True)] == ["NORMAL/a.png", "PNEUMONIA/a.png"]
+
+
+def test_a_given_csv_alone_says_what_there_is(tmp_path: Path) -> None:
+    place(tmp_path / "data", "x/1/a.png", "x/2/a.png", "NORMAL/IM-0001-1.png")
+    index = tmp_path / "mine.csv"
+    index.write_text(
+        "path,label,patient,split,view,age,source\nx/1/a.png,pneumonia,p1,val,PA,061Y,north\nx/2/a.png,0,p2,test,,6M,\n"
+    )
+    first, second = read_samples(tmp_path / "data", index)
+    assert (first.label, first.split, first.view, first.age_years, first.source) == (
+        1,
+        "validation",
+        "PA",
+        61.0,
+        "north",
+    )
+    assert (second.label, second.patient, second.split, second.age_years) == (0, "p2", "test", 0.5)
+
+
+@pytest.mark.parametrize(("column", "value"), [("split", "holdout"), ("age", "old")])
+def test_a_csv_with_an_unknown_word_names_file_and_word(tmp_path: Path, column: str, value: str) -> None:
+    place(tmp_path, "x/a.png")
+    (tmp_path / "index.csv").write_text(f"path,label,patient,{column}\nx/a.png,normal,p,{value}\n")
+    with pytest.raises(BadData, match=rf"a\.png.*unknown {column} '(?i:{value})'"):
+        read_samples(tmp_path)
+
+
+def test_dicom_headers_tell_patient_view_and_age(tmp_path: Path) -> None:
+    inbox = Path(__file__).parents[1] / "data" / "inbox"
+    (tmp_path / "NORMAL").mkdir()
+    shutil.copy(inbox / "hugo_ap.dcm", tmp_path / "NORMAL")
+    (tmp_path / "NORMAL" / "cut.dcm").write_bytes(b"no DICOM")
+    broken, sample = read_samples(tmp_path)
+    header = dcmread(inbox / "hugo_ap.dcm", stop_before_pixels=True)
+    assert sample.patient == header.PatientID
+    assert sample.view == "AP"
+    assert sample.age_years == int(header.PatientAge[:3])
+    assert broken.patient != sample.patient  # listed when its pixels are wanted, not here
+
+
+def stated(patients: int, *parts: str) -> list[Sample]:
+    return [replace(s, split=parts[int(s.patient.split("-")[1]) // 3 % len(parts)]) for s in samples(patients)]
+
+
+def test_stated_splits_are_kept_and_a_missing_one_is_dealt_from_training() -> None:
+    before = stated(120, "train", "train", "train", "test")
+    manifest = split(before, 0)
+    assert {s.path for s in manifest.of("test")} == {s.path for s in before if s.split == "test"}
+    assert len(manifest.of("validation")) == pytest.approx(0.08 * 270, abs=6)
+    assert {s.path for s in manifest.of("validation")} <= {s.path for s in before if s.split == "train"}
+    anew = split(before, 0, keeps_stated=False)
+    assert anew == split(samples(120), 0)
+
+
+def test_view_age_and_source_survive_the_manifest_and_count_in_its_digest(tmp_path: Path) -> None:
+    plain = split(samples(), 7)
+    told = Manifest((replace(plain.samples[0], view="PA", age_years=4.5, source="north"), *plain.samples[1:]), 7)
+    assert told.digest != plain.digest
+    write_manifest(told, tmp_path / "split.csv")
+    assert read_manifest(tmp_path / "split.csv") == told
+
+
+def test_the_manifest_of_the_shipped_model_still_reads() -> None:
+    shipped = read_manifest(Path(__file__).parents[1] / "benchmarks/results/trainer_mobilenetv2_house_split.csv")
+    assert len(shipped.of("test")) == 604
+
+
+def test_folds_test_every_image_once_and_tear_no_patient() -> None:
+    manifests = folds(samples(150), 5, seed=3)
+    tested = [s.path for m in manifests for s in m.of("test")]
+    assert sorted(tested) == sorted(s.path for s in samples(150))
+    for manifest in manifests:
+        assert all(len(names) == 1 for names in splits_by(manifest, "patient").values())
+        assert len(manifest.of("test")) == pytest.approx(90, abs=6)
+        assert {s.subtype for s in manifest.of("validation")} == {"normal", "bacteria", "virus"}
+
+
+def test_unreadable_images_leave_their_split_and_stay_listed() -> None:
+    manifest = split(samples(), 0)
+    gone = manifest.of("train")[0].path
+    rest = without(manifest, [gone])
+    assert [s.path for s in rest.of("unreadable")] == [gone]
+    assert len(rest.of("train")) == len(manifest.of("train")) - 1

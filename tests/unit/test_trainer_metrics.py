@@ -82,3 +82,22 @@ def test_roc_curve_rises_from_the_strictest_threshold() -> None:
     assert thresholds.tolist() == [0.8, 0.4, 0.35, 0.1]
     assert tpr.tolist() == [0.5, 1.0, 1.0, 1.0]
     assert fpr.tolist() == [0.0, 0.0, 0.5, 1.0]
+
+
+def test_predictive_values_follow_bayes_at_the_stated_prevalence() -> None:
+    counts = metrics.Confusion(true_positive=90, false_negative=10, true_negative=160, false_positive=40)
+    at = metrics.predictive_values(counts, 0.05)
+    assert at["ppv"].value == pytest.approx(0.9 * 0.05 / (0.9 * 0.05 + 0.2 * 0.95))
+    assert at["npv"].value == pytest.approx(0.8 * 0.95 / (0.8 * 0.95 + 0.1 * 0.05))
+    # Mercaldo 2007: logit(PPV) +- z sqrt((1 - se) / (se n1) + sp / ((1 - sp) n0))
+    centre, deviation = math.log(0.9 * 0.05 / (0.2 * 0.95)), math.sqrt(0.1 / 0.9 / 100 + 0.8 / 0.2 / 200)
+    assert at["ppv"].low == pytest.approx(1 / (1 + math.exp(-(centre - metrics.Z95 * deviation))))
+    at_own = metrics.predictive_values(counts, 100 / 300)
+    assert at_own["ppv"].value == pytest.approx(metrics.rates(counts)["ppv"].value)
+
+
+def test_perfect_rates_still_leave_doubt_about_predictive_values() -> None:
+    at = metrics.predictive_values(metrics.Confusion(40, 0, 60, 0), 0.1)
+    assert at["ppv"].value == at["npv"].value == 1.0
+    assert 0.3 < at["ppv"].low < 0.6  # half a false alarm in 60 would already make it 0.92
+    assert math.isnan(metrics.predictive_values(metrics.Confusion(0, 0, 3, 1), 0.1)["ppv"].value)

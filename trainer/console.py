@@ -1,0 +1,73 @@
+"""What `trainer` prints for a person: tables on standard output, warnings and faults on standard error."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from trainer.audit import Audit
+from trainer.evaluate import Evaluation
+from trainer.recipe import Recipe
+from worker.modelcard import Estimate
+
+
+def show_evaluation(report: Evaluation) -> None:
+    """The metrics, then one table of each attribute that the data name."""
+    table = Table("", "value", "95 % interval", "n", title=f"{report.model} on {report.n} images, {report.provider}")
+    rows = report.metrics | {f"sensitivity {k}": v for k, v in report.sensitivity_by_subtype.items()}
+    for name, e in rows.items():
+        table.add_row(name, f"{e.value:.4f}", f"{e.low:.4f} to {e.high:.4f}", str(e.n))
+    Console().print(table)
+    columns = ("auc", "sensitivity", "specificity", "ppv", "npv", "f1")
+    for attribute, groups in report.subgroups.items():
+        table = Table(attribute, *columns)
+        for name, measured in groups.items():
+            table.add_row(name, *(_with_interval(measured[column]) for column in columns))
+        Console().print(table)
+    for fault in report.unreadable:
+        click.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
+
+
+def show_audit(findings: Audit) -> None:
+    """Images by split, and what a person should look at."""
+    table = Table("split", "images by subtype", title=f"{findings.images} images, {findings.groups} groups")
+    for name, counts in findings.by_split.items():
+        table.add_row(name, ", ".join(f"{subtype} {count}" for subtype, count in counts.items()))
+    Console().print(table)
+    probes = Table("what should say nothing of the label", "AUC", "95 % interval", "n")
+    for name, auc in findings.shortcuts.items():
+        probes.add_row(name, f"{auc.value:.3f}", f"{auc.low:.3f} to {auc.high:.3f}", str(auc.n))
+    Console().print(probes)
+    click.echo(f"{findings.duplicates} duplicates")
+    for warning in findings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def recipe_rows(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
+    """The recipes as plain values."""
+    return [
+        {
+            "name": r.name,
+            "summary": r.summary,
+            "published": r.published,
+            "size_px": r.preprocessing.size,
+            "epochs": r.epochs,
+            "backbones": [name for name in (r.backbone, *r.other_backbones) if name],
+            "threshold_rule": str(r.threshold),
+        }
+        for r in recipes
+    ]
+
+
+def show_recipes(recipes: Sequence[Recipe]) -> None:
+    """One row each."""
+    table = Table("recipe", "input", "epochs", "what it is", "published")
+    for r in recipes:
+        table.add_row(r.name, f"{r.preprocessing.size} px", str(r.epochs), r.summary, r.published)
+    Console().print(table)
+
+
+def _with_interval(e: Estimate) -> str:
+    return "" if e.value != e.value else f"{e.value:.3f} ({e.low:.3f}-{e.high:.3f})"
