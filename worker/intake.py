@@ -59,7 +59,7 @@ class Intake:
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, ledger.spelled(str(path.parent))))
-        left_at = self._keep(file, content)
+        left_at = self._keep(file, content, digest)
         twin = self._same_pixels(header, content, digest)
         receipt = Receipt(file, header, digest, same_pixels_as=twin, left_at=left_at, is_settled=is_settled)
         return ledger.register(self.database, receipt, self.settings, now)
@@ -88,7 +88,7 @@ class Intake:
             raise Truncated("the file changed while it was read: it is still being written")
         return content
 
-    def _keep(self, file: Incoming, content: bytes) -> str | None:
+    def _keep(self, file: Incoming, content: bytes, digest: str | None) -> str | None:
         """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
         if self.settings.inbox_mode is InboxMode.LEAVE and ledger.spelled(file.path) == file.path:
             return file.path
@@ -98,7 +98,7 @@ class Intake:
                 f"only {free:,.0f} MiB free, below SCREENING_MIN_FREE_MIB ({self.settings.min_free_mib}): intake stops"
                 " until there is room; nothing is lost"
             ).about(str(self.store.folder))
-        self.store.put(OBJECTS, content)
+        self.store.put(OBJECTS, content, digest)
         return None
 
     def _refuse(
@@ -108,7 +108,7 @@ class Intake:
         if not is_final:
             ledger.wait(self.database, [file], now)
             return Booked(FileState.WAITING, None, error.message)
-        left_at = self._keep(file, content) if content is not None else file.path
+        left_at = self._keep(file, content, digest) if content is not None else file.path
         header = error.instance
         if isinstance(header, Instance) and digest is not None:
             receipt = Receipt(

@@ -27,12 +27,12 @@ class Store:
         """Where the content of this digest lies, or would lie."""
         return self.folder / kind / digest[:2] / (digest + ENDINGS[kind])
 
-    def put(self, kind: str, content: bytes) -> str:
+    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
         """Keep `content` and return its digest: written aside, fsynced, renamed into place, so it is whole or absent.
 
-        Raises StorageUnavailable when the disk is full or away.
+        `digest`: of the content, where it is known already. Raises StorageUnavailable when the disk is full or away.
         """
-        digest = hashlib.sha256(content).hexdigest()
+        digest = digest or hashlib.sha256(content).hexdigest()
         target = self.path(kind, digest)
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
