@@ -83,7 +83,7 @@ def run_split(order: Order, manifest: Manifest, report: Report) -> Path:
     fingerprint = _fingerprint(order, manifest)
     stood = read_checkpoint(order.out / "checkpoint.npz", fingerprint)
     write_manifest(manifest, order.out / "split.csv")
-    findings = audit(manifest, order.data)
+    findings = audit(manifest, order.data, report)
     (order.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
     report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
     for name, counts in findings.by_split.items():
