@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import signal
@@ -11,13 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
 from worker.ledger.opening import make_home
 from worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 #: prctl option: the kernel sends this signal when the parent dies, however it dies (Linux, prctl(2)).
 PR_SET_PDEATHSIG = 1
@@ -35,6 +38,17 @@ class Holder:
 
     pid: int
     role: str
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is there still."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # another user's
+            return True
+        return True
 
 
 @contextmanager
@@ -64,27 +78,55 @@ def read_holder(settings: Settings) -> Holder | None:
         return None
 
 
-@contextmanager
-def private_broker(settings: Settings) -> Iterator[None]:
-    """A Redis of our own on a Unix socket, without persistence: the ledger is the truth. Raises BrokerUnavailable."""
-    socket = settings.broker_socket
-    for folder in (socket.parent, settings.home / "logs"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    socket.unlink(missing_ok=True)
-    command = [
-        str(redis_server()),
-        *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "600"),
-        *("--save", "", "--appendonly", "no", "--dir", str(socket.parent)),
-    ]
-    with child(command, settings.home / "logs" / "broker.log", drain_s=5.0) as process:
+class PrivateBroker:
+    """A Redis of our own on a Unix socket, without persistence: the ledger is the truth."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._running = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers; raises BrokerUnavailable."""
+        socket, output = self.settings.broker_socket, self.settings.home / "logs" / "broker.log"
+        socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        socket.unlink(missing_ok=True)
+        command = [
+            str(redis_server()),
+            *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "600"),
+            *("--save", "", "--appendonly", "no", "--dir", str(socket.parent)),
+        ]
+        self._process = self._running.enter_context(child(command, output, drain_s=5.0))
         deadline = time.monotonic() + BROKER_START_S
         while not _answers(socket):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise BrokerUnavailable(f"the private Redis did not start: see {settings.home / 'logs' / 'broker.log'}")
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise BrokerUnavailable(f"the private Redis did not start: see {output}")
             time.sleep(0.02)
-        yield
-    if settings.home not in socket.parents:
-        shutil.rmtree(socket.parent, ignore_errors=True)  # made for the sake of its short path
+
+    def revive(self) -> None:
+        """Start it again when it has died; what it held is offered again by the sweep. Raises BrokerUnavailable."""
+        if self._process is not None and self._process.poll() is not None:
+            log.error("broker_died", extra={"exit": self._process.returncode})
+            self.stop()
+            self.start()
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._running.close()
+
+
+@contextmanager
+def private_broker(settings: Settings) -> Iterator[PrivateBroker]:
+    """A private Redis while the block runs; raises BrokerUnavailable."""
+    broker = PrivateBroker(settings)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
+        if settings.home not in settings.broker_socket.parents:  # made for the sake of its short path
+            shutil.rmtree(settings.broker_socket.parent, ignore_errors=True)
 
 
 @contextmanager

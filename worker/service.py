@@ -11,7 +11,7 @@ from pathlib import Path
 
 from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
-from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
+from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
 from worker.intake import Intake
 from worker.ledger import delivery
 from worker.ledger.opening import now, open_database
@@ -56,9 +56,21 @@ class Serving:
     settings: Settings
     intake: Intake
     worker: "subprocess.Popen[bytes] | None"
+    broker: home.PrivateBroker | None = None
+    host: home.Holder | None = None  #: the `worker run` that we hand our work to
 
     def check(self) -> None:
-        """Raise Misconfigured when our queue worker has died, with the end of its log."""
+        """Start our Redis again when it has died.
+
+        Raises Misconfigured when our queue worker has died, with the end of its log; Interrupted when our host has.
+        """
+        if self.host is not None and not self.host.is_alive:
+            raise Interrupted(
+                f"`worker {self.host.role}` (process {self.host.pid}), which screened for us, has ended:"
+                " what was taken in is kept; the same command goes on where it was"
+            )
+        if self.broker is not None:
+            self.broker.revive()
         if self.worker is not None and self.worker.poll() is not None:
             log = self.settings.home / "logs" / "worker.log"
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
@@ -72,25 +84,24 @@ def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Ser
     On a state folder that a `worker run` or `watch` serves, a `screen` hands its work to that one. Raises HomeInUse.
     """
     with ExitStack() as stack:
-        attached = False
+        host = None
         if settings.is_embedded:
             try:
                 stack.enter_context(home.lock(settings, role))
             except HomeInUse:
-                holder = home.read_holder(settings)
-                if role != "screen" or holder is None or holder.role not in SERVING_ROLES:
+                host = home.read_holder(settings)
+                if role != "screen" or host is None or host.role not in SERVING_ROLES:
                     raise
-                attached = True
         database = open_database(settings)
         intake = Intake(settings, database, Store(settings.store_folder))
         intake.store.free_mib()
-        if settings.is_embedded and not attached:
+        worker = broker = None
+        if settings.is_embedded and host is None:
             delivery.recover(database, settings, now())
-            stack.enter_context(home.private_broker(settings))
-        worker = None
-        if with_worker and not attached:
+            broker = stack.enter_context(home.private_broker(settings))
+        if with_worker and host is None:
             worker = stack.enter_context(home.queue_worker(settings))
-        yield Serving(settings, intake, worker)
+        yield Serving(settings, intake, worker, broker, host)
 
 
 def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Batch:

@@ -1,0 +1,57 @@
+"""The servers beside us die: our Redis comes back by itself, and nobody waits for a house that is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import redis
+
+from tests.acceptance.house import wait_until
+from tests.desk import Desk
+from worker import home
+from worker.errors import Interrupted
+from worker.intake import Intake
+from worker.service import Serving
+from worker.settings import Settings
+
+
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # the embedded default
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[home.PrivateBroker]:
+    with home.private_broker(settings) as broker:
+        yield broker
+
+
+def serving(desk: Desk, broker: home.PrivateBroker | None = None, host: home.Holder | None = None) -> Serving:
+    return Serving(desk.settings, Intake(desk.settings, desk.database, desk.store), None, broker, host)
+
+
+def test_our_redis_is_started_again_when_it_was_killed(desk: Desk, broker: home.PrivateBroker) -> None:
+    client = redis.Redis(unix_socket_path=str(desk.settings.broker_socket))
+    first = client.info("server")["process_id"]
+    os.kill(first, signal.SIGKILL)
+    house = serving(desk, broker)
+
+    def is_back() -> bool:
+        with suppress(redis.ConnectionError):  # it may not be dead yet, or be dying now
+            house.check()
+            return bool(client.info("server")["process_id"] != first)
+        return False
+
+    wait_until(is_back, 10)
+    client.close()
+
+
+def test_a_screen_that_hands_its_work_over_does_not_wait_for_a_dead_house(desk: Desk) -> None:
+    host = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    house = serving(desk, host=home.Holder(host.pid, "run"))
+    house.check()
+    host.communicate()
+    with pytest.raises(Interrupted, match="goes on where it was"):
+        house.check()
