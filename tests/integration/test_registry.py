@@ -15,6 +15,7 @@ from schema.database import Database
 from schema.migrate import alembic_config, upgrade
 from tests.brightness import write_image, write_model
 from tests.desk import Clock, Desk
+from worker.checkup import Finding, check
 from worker.comparison import Change, Comparison, Contender, Flips
 from worker.errors import ModelRefused, PromotionRefused
 from worker.intake import Intake
@@ -215,6 +216,27 @@ def test_a_model_that_is_refused_leaves_the_old_one_serving_and_is_told(
     assert promotions.standing(registry.database).refusals == ()
     actions = [decision.action for decision in promotions.history(registry.database)]
     assert actions == ["installed", "promoted", "refused", "accepted"]
+
+
+def test_the_checkup_names_who_refused_the_active_model(
+    rack: Rack, registry: Registry, settings: Settings, second: Path, clock: Clock
+) -> None:
+    in_force = attrs.evolve(settings, database=registry.database.url)
+
+    def look() -> Finding:
+        return next(finding for finding in check(in_force) if finding.what == "model")
+
+    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    assert look().is_well
+    assert "second" in look().message
+    promotions.tell(registry.database, digest_of(second), "worker@ward-3", "no CUDA there", clock())
+    assert not look().is_well
+    assert "refused by worker@ward-3" in look().message
+    assert "no CUDA there" in look().message
+    rack.in_force()
+    assert not look().is_well, "that another worker accepts it mends nothing on ward 3"
+    promotions.tell(registry.database, digest_of(second), "worker@ward-3", None, clock())
+    assert look().is_well
 
 
 def test_a_worker_without_any_sound_model_says_why(
