@@ -44,7 +44,10 @@ def _database(settings: Settings) -> str:
         make_home(settings)
         return "SQLite, made at the first `worker screen`"
     database = unopened(settings)
-    found = revision(database)
+    try:
+        found = revision(database)
+    finally:
+        database.close()
     if found != HEAD:
         raise SchemaOutdated(f"at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`")
     return f"{database.engine.dialect.name}, migration {found}"

@@ -15,6 +15,7 @@ from schema.vocabulary import ModelAction
 from worker.comparison import Brought, judge, read_comparison
 from worker.errors import PromotionRefused
 from worker.ledger import promotions
+from worker.ledger.opening import unopened
 from worker.ledger.promotions import Decision, Standing
 from worker.ledger.results import ModelUse
 from worker.model import OnnxModel, open_model, replay_goldens
@@ -145,7 +146,11 @@ def file_in_force(settings: Settings) -> tuple[Path, Standing]:
     """The file of the active model, and what stands; changes nothing. Before the first run: the setting's model."""
     if not settings.database and not (settings.home / "screening.sqlite").is_file():
         return settings.model, Standing()
-    standing = promotions.standing(Database(settings.database_url))
+    database = unopened(settings)
+    try:
+        standing = promotions.standing(database)
+    finally:
+        database.close()
     if standing.active is None:
         return settings.model, standing
     return Store(settings.store_folder).path(MODELS, standing.active), standing
