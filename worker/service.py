@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import attrs
 
 from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
@@ -28,6 +30,10 @@ SERVING_ROLES = ("run", "watch")
 
 #: Time between two sweeps while a batch is screened.
 SWEEP_S = 1.0
+
+#: Within a batch a study is screened after this time without another image, while later files are still taken in. An
+#: image that comes later than that reopens it: work done twice, and nothing wrong.
+BATCH_QUIET_S = 2.0
 
 ENDED = (StudyState.SCREENED, StudyState.FAILED)
 
@@ -113,18 +119,28 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     """
     from worker.app import enqueue, is_queue_empty
 
-    database, unlisted = serving.intake.database, list[str]()
-    resumed = worklist.pending(database) if serving.worker is not None and serving.settings.is_embedded else []
-    booked = list(_take_in(serving, paths, unlisted, progress))
-    files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
-    own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
-    study_uids = list(dict.fromkeys([*own, *resumed]))
     next_sweep = 0.0
-    while True:
+
+    def sweep_at_times() -> None:
+        nonlocal next_sweep
         if time.monotonic() >= next_sweep:
             with suppress(BrokerUnavailable):  # offered again by the next sweep
                 sweep(database, serving.settings, enqueue, is_queue_empty, now())
             next_sweep = time.monotonic() + SWEEP_S
+
+    database, unlisted = serving.intake.database, list[str]()
+    resumed = worklist.pending(database) if serving.worker is not None and serving.settings.is_embedded else []
+    booked = []
+    for one in _take_in(serving, paths, unlisted, progress):
+        booked.append(one)
+        sweep_at_times()
+    files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
+    own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
+    study_uids = list(dict.fromkeys([*own, *resumed]))
+    delivery.settle(database, study_uids, now())
+    next_sweep = 0.0
+    while True:
+        sweep_at_times()
         states = worklist.states(database, study_uids)
         ended = sum(states.get(state, 0) for state in ENDED)
         progress("screening", ended, len(study_uids))
@@ -169,7 +185,9 @@ def _take_in(
             if file is None:
                 raise Misconfigured("no such file or folder: nothing was taken in").about(str(path))
             found.append((file, absolute.parent))
+    hasty = attrs.evolve(serving.settings, study_quiet_s=BATCH_QUIET_S)
+    intake = replace(serving.intake, settings=hasty)
     for done, (file, inbox) in enumerate(found):
         progress("taking in", done, len(found))
-        yield serving.intake.take_in(file, now(), is_final=True, is_settled=True, inbox=inbox)
+        yield intake.take_in(file, now(), is_final=True, is_settled=False, inbox=inbox)
     progress("taking in", len(found), len(found))

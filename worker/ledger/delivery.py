@@ -17,6 +17,9 @@ from worker.ledger.transactions import retried, writing
 from worker.screening import ImageOutcome, Screening
 from worker.settings import Settings
 
+#: How many UIDs one IN list holds.
+CHUNK = 500
+
 #: A queued study is not offered again within this time, even when the broker's queue looks empty: its message may just
 #: have been taken by a worker that has not claimed yet.
 SETTLE_OFFER_S = 5.0
@@ -43,6 +46,18 @@ class Claim:
     revision: int
     claimed_at: datetime
     received: tuple[Received, ...]
+
+
+def settle(database: Database, study_uids: Sequence[str], now: datetime) -> None:
+    """Let these studies be offered now: their sender says that no more images come."""
+    with writing(database) as session:
+        for start in range(0, len(study_uids), CHUNK):
+            session.execute(
+                update(models.Study)
+                .where(models.Study.study_uid.in_(study_uids[start : start + CHUNK]))
+                .where(models.Study.state == StudyState.RECEIVED, models.Study.settles_at > now)
+                .values(settles_at=now)
+            )
 
 
 def offer(database: Database, now: datetime, limit: int = 1000) -> list[Offer]:
