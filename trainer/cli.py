@@ -201,6 +201,35 @@ def compare(
 
 
 @app.command()
+@click.argument("model", type=FILE)
+@data
+@index
+@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
+@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
+@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@as_json
+def shift(
+    model: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    as_json: bool,
+) -> None:
+    """Measure a model file on restyled, re-compressed, resampled copies of labelled images."""
+    from trainer.console import show_shift
+    from trainer.report import silent
+    from trainer.shift import shift_file
+
+    found = shift_file(model, provider, data, _samples(data, index, split_manifest, split), silent)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        show_shift(found)
+
+
+@app.command()
 @click.argument("data", type=FILE)
 @index
 @click.option("--seed", default=0, help="Of the split that is looked over.")

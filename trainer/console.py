@@ -10,6 +10,7 @@ from rich.table import Table
 from trainer.audit import Audit
 from trainer.evaluate import Evaluation
 from trainer.recipe import Recipe
+from trainer.shift import Shift
 from worker.modelcard import Estimate
 
 
@@ -26,8 +27,25 @@ def show_evaluation(report: Evaluation) -> None:
         for name, measured in groups.items():
             table.add_row(name, *(_with_interval(measured[column]) for column in columns))
         Console().print(table)
-    for fault in report.unreadable:
-        click.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
+    _tell(report.unreadable)
+
+
+def show_shift(found: Shift) -> None:
+    """One row for each group of copies, and the worst by name."""
+    title = f"{found.model} on {found.n} images and their copies, threshold {found.threshold:g}, {found.provider}"
+    table = Table("images", "AUC", "lost", "sensitivity", "specificity", title=title)
+    for name, measured in found.groups.items():
+        loss = f"{found.auc_loss(name):+.4f}"
+        table.add_row(
+            name,
+            _with_interval(measured["auc"]),
+            loss,
+            _with_interval(measured["sensitivity"]),
+            _with_interval(measured["specificity"]),
+        )
+    Console().print(table)
+    click.echo(f"worst AUC: {found.worst}; worst at the threshold: {found.worst_at_threshold}")
+    _tell(found.unreadable)
 
 
 def show_audit(findings: Audit) -> None:
@@ -67,6 +85,11 @@ def show_recipes(recipes: Sequence[Recipe]) -> None:
     for r in recipes:
         table.add_row(r.name, f"{r.preprocessing.size} px", str(r.epochs), r.summary, r.published)
     Console().print(table)
+
+
+def _tell(unreadable: Sequence[dict[str, str]]) -> None:
+    for fault in unreadable:
+        click.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
 
 
 def _with_interval(e: Estimate) -> str:

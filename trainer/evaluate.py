@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN becomes null."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(self)
         return plain
 
 
@@ -157,6 +157,17 @@ def _evaluation(
     )
 
 
+def without_nan(value: Any) -> Any:
+    """Plain values of dataclasses, dictionaries and lists, for JSON; NaN becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def age_band(age_years: float | None) -> str:
     """The band of AGE_BANDS that an age in years lies in; empty when it is unknown."""
     if age_years is None:
@@ -187,11 +198,3 @@ def _small_report(labels: metrics.Labels, probabilities: metrics.Scores, thresho
         "f1": metrics.f1(labels, probabilities, threshold),
     }
     return {name: Estimate(*value) for name, value in measured.items()}
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
