@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import billiard
+import cv2
 from celery import Task
 from celery.signals import celeryd_init, worker_process_init
 
@@ -47,14 +48,13 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     bugs: list[Exception] = []
     for study_uid in study_uids:
         try:
-            screen_study(bench, study_uid)
+            bug = screen_study(bench, study_uid)
         except Interrupted as error:
-            log.warning(
-                "study_interrupted", extra={"study_uid": study_uid, "code": error.code, "reason": error.message}
-            )
+            about = {"study_uid": study_uid, "code": error.code, "reason": error.message}
+            log.warning("study_interrupted", extra=about)
             interrupted.append(study_uid)
-        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised below
-            bugs.append(error)
+        else:
+            bugs += [bug] if bug else []
     if bugs:
         log.error("studies_failed", extra={"count": len(bugs)})
     if interrupted:
@@ -68,21 +68,22 @@ def countdown_s(retries: int) -> int:
     return int(min(LONGEST_COUNTDOWN_S, 2**retries))
 
 
-def screen_study(bench: Workbench, study_uid: str) -> None:
-    """Claim one study and bring it to an end; raises what went wrong after the ledger knows it."""
+def screen_study(bench: Workbench, study_uid: str) -> Exception | None:
+    """Claim one study and bring it to an end. A bug is recorded on the study and returned; raises Interrupted."""
     held = delivery.claim(bench.database, study_uid, bench.settings, bench.clock())
     if held is None:
-        return
+        return None
     try:
         is_recorded = bench.screen(held)
     except Interrupted:
         delivery.give_back(bench.database, held, bench.clock())
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
         delivery.fail(bench.database, held, code, traceback.format_exc(limit=20), bench.clock())
-        raise
+        return error
     log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
+    return None
 
 
 @cache
@@ -101,6 +102,7 @@ def workbench() -> Workbench:
 def start_process(**_: Any) -> None:
     """Open the models before the first message comes, and die when the worker does."""
     die_with_parent()
+    cv2.setNumThreads(1)  # processes are the parallelism; OpenCV's threads would fight over the same cores
     _open_models()
 
 
