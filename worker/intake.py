@@ -3,7 +3,8 @@
 import hashlib
 import os
 import stat
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from worker.store import OBJECTS, Store
 #: A file may be this much larger than the largest image before it is even read: headers, other frames.
 FILE_SLACK_BYTES = 64 * 2**20
 
+#: How many files' pixel digests are remembered, 200 bytes each.
+MOST_KNOWN_PIXELS = 50_000
+
 #: The last moment that fits 64 bits of nanoseconds: 11 April 2262.
 LATEST_NS = 2**63 - 1
 
@@ -36,6 +40,7 @@ class Intake:
     settings: Settings
     database: Database
     store: Store
+    known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 
     def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Booked:
         """Book one file. A file that cannot be read stays WAITING unless `is_final`: then it is QUARANTINED.
@@ -123,16 +128,24 @@ class Intake:
         if not twins:
             return None
         try:
-            pixels = stored_digest(content, self._limits)
+            pixels = self._pixels_of(digest, lambda: content)
         except Rejected:
             return None  # it cannot be shown to be the same, so it counts as other pixels
-        return next((twin.digest for twin in twins if self._pixels_of(twin) == pixels), None)
+        return next((twin.digest for twin in twins if self._pixels_of_twin(twin) == pixels), None)
 
-    def _pixels_of(self, twin: Twin) -> str | None:
+    def _pixels_of_twin(self, twin: Twin) -> str | None:
         try:
-            return stored_digest(fetch(self.store, twin.digest, twin.left_at), self._limits)
+            return self._pixels_of(twin.digest, lambda: fetch(self.store, twin.digest, twin.left_at))
         except Rejected:
             return None
+
+    def _pixels_of(self, digest: str, read: Callable[[], bytes]) -> str:
+        """Digest of a file's stored values; each file is decoded once, for some stations give every image one UID."""
+        if digest not in self.known_pixels:
+            if len(self.known_pixels) >= MOST_KNOWN_PIXELS:
+                self.known_pixels.clear()
+            self.known_pixels[digest] = stored_digest(read(), self._limits)
+        return self.known_pixels[digest]
 
 
 def modified_ns(status: os.stat_result) -> int:

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sqlalchemy import event
 
 from schema.vocabulary import FileState
 from tests.desk import Desk
@@ -39,3 +41,23 @@ def test_a_file_from_another_century_is_taken_in(desk: Desk, inbox: Path, year: 
     moment = (year - 1970) * 365.2425 * 86400
     os.utime(path, (moment, moment))
     assert take_in_all(desk, inbox)["a.dcm"].state is FileState.ACCEPTED
+
+
+def test_a_station_that_gives_every_image_one_uid_does_not_slow_intake_down(desk: Desk, inbox: Path) -> None:
+    """Every further image is a conflict; each is decoded once, and asks the database as little as the first ones."""
+    pixels = picture()
+    for number in range(40):
+        uid = f"1.2.3.{number}"
+        content = dicom_file(np.roll(pixels, number), StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1")
+        (inbox / f"{number:02}.dcm").write_bytes(content)
+    intake = Intake(desk.settings, desk.database, desk.store)
+    asked: list[int] = []
+    event.listen(desk.database.engine, "before_cursor_execute", lambda *_: asked.append(1))
+    counts = []
+    for file in files_in(inbox):
+        asked.clear()
+        intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=inbox)
+        counts.append(len(asked))
+    assert reconcile(desk.database, desk.store).files == {"accepted": 1, "conflict": 39}
+    assert max(counts[20:]) <= max(counts[:5])
+    assert len(intake.known_pixels) == 40

@@ -18,7 +18,6 @@ from worker.intake import Intake
 from worker.service import Serving
 from worker.settings import Settings
 
-
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # the embedded default
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from schema.database import Database
 from schema.models import Arrival, Instance, Series, Study
@@ -56,8 +56,10 @@ def vanish_one(database: Database, file: Incoming, now: datetime) -> Booked:
 def twins(database: Database, header: Header, digest: str) -> list[Twin]:
     """What was accepted before under this SOP Instance UID with other bytes."""
     with writing(database) as session:
-        rows = session.scalars(
-            select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest)
+        rows = session.execute(
+            select(Instance.digest, Instance.left_at, Instance.unreadable).where(
+                Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest
+            )
         )
         return [Twin(row.digest, row.left_at, row.unreadable is not None) for row in rows]
 
@@ -134,7 +136,8 @@ def _arrival(session: Session, file: Incoming, now: datetime) -> Arrival:
 
 def _siblings(session: Session, header: Header) -> list[Instance]:
     """Every instance that bears this SOP Instance UID, in whatever study."""
-    return list(session.scalars(select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid)))
+    same = select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid)
+    return list(session.scalars(same.options(joinedload(Instance.series))))  # not one query for each of a thousand
 
 
 def _original(study: Study, siblings: list[Instance], receipt: Receipt) -> Instance | None:
