@@ -49,6 +49,11 @@ COLUMNS = (
 )
 
 
+def plain(text: object) -> str:
+    """Text for a terminal: what is no printable character (escapes, line breaks, turned writing) shown as its code."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
@@ -67,10 +72,10 @@ def print_worklist(entries: Sequence[WorklistEntry], unread: int) -> None:
             "#": str(entry.place),
             "verdict": entry.verdict or entry.state,
             "prob.": "" if entry.probability is None else f"{entry.probability:.3f}",
-            "why here": explained(entry),
-            "accession": entry.accession_number or "",
-            "study": shortened(entry.study_uid),
-            "file": _files(entry.sources),
+            "why here": plain(explained(entry)),
+            "accession": plain(entry.accession_number or ""),
+            "study": plain(shortened(entry.study_uid)),
+            "file": plain(_files(entry.sources)),
             "waited": _since(entry.received_at),
         }
         table.add_row(*(cells[name] for name, *_ in shown), style=COLOURS[Band(entry.band)])
@@ -95,7 +100,7 @@ def print_quarantine(files: Sequence[QuarantinedFile]) -> None:
     """The files that could not be read, and why."""
     for file in files:
         console.print(f"{file.seen_at:%Y-%m-%d %H:%M}  {file.code}", style="yellow", end="  ")
-        console.print(repr(file.path)[1:-1], soft_wrap=True)
+        console.print(plain(file.path), soft_wrap=True)
         console.print(f"  {file.message}", soft_wrap=True)
     console.print(f"{len(files)} quarantined {'file' if len(files) == 1 else 'files'}; their bytes are in the store")
 
@@ -106,7 +111,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else plain(cell) for cell in row))
     console.print(table)
 
 
@@ -159,7 +164,9 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name in INTERNAL or value is None or value in ([], ""):
             continue
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        lines = text.splitlines() if name == "failure_detail" else [text]  # a traceback; elsewhere a break is a trick
+        shown = "\n".join(map(plain, lines))
         console.print(f"  {name.replace('_', ' '):24} {shown}", soft_wrap=True)
 
 
