@@ -6,12 +6,13 @@ import zlib
 from time import process_time
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom.datadict import tag_for_keyword
 
 from tests.phantoms import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, dicom_file, picture
-from worker.errors import MissingElement, Rejected, TooLarge
+from worker.errors import MissingElement, Rejected, TooLarge, Undecodable
 from worker.imaging.instance import Instance
 from worker.imaging.reading import read_display, read_instance
 
@@ -141,3 +142,14 @@ def test_millions_of_elements_are_refused_before_they_are_parsed(case: str) -> N
     with pytest.raises(TooLarge, match="no radiograph"):
         read_instance(data)
     assert process_time() - before < 10
+
+
+@pytest.mark.parametrize("samples", [1, 3, 4])
+def test_a_jpeg_of_thousands_of_scans_is_not_decoded(samples: int) -> None:
+    pixels = picture(bits=8) if samples == 1 else np.dstack([picture(bits=8)] * samples)
+    space = "CMYK" if samples == 4 else None
+    jpeg = bytes(imagecodecs.jpeg8_encode(pixels, colorspace=space, outcolorspace=space))
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x00" + b"\x55" * 4
+    with pytest.raises(Undecodable, match="scans"):
+        read_display(jpeg[:-2] + scan * 2000 + b"\xff\xd9")
+    assert read_display(jpeg).pixels.shape == picture(bits=8).shape

@@ -30,6 +30,7 @@ class Codestream:
     names_colour: bool = False  #: JFIF or Adobe marker: the decoder knows the colour space by itself
     orientation: int = 1  #: EXIF orientation (JEITA CP-3451 4.6.4), 1: as stored
     end: int | None = None  #: offset of the EOI or EOC marker; None when it is not there
+    scans: int = 1  #: of JPEG; each passes over the whole picture
 
 
 _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
@@ -81,22 +82,24 @@ def _read_jpeg(data: bytes) -> Codestream | None:
             return None
     if frame is None:
         return None
+    end, scans = _end_of_image(data, at, frame.coding)
     return Codestream(
         frame.coding, frame.rows, frame.columns, frame.samples, frame.precision,
-        names_colour=names_colour, orientation=orientation, end=_end_of_image(data, at, frame.coding),
+        names_colour=names_colour, orientation=orientation, end=end, scans=scans,
     )  # fmt: skip
 
 
-def _end_of_image(data: bytes, at: int, coding: Coding) -> int | None:
-    """Offset of EOI, skipping the tables between the scans of a progressive image, whose bytes may look like one."""
-    pattern = _NEXT_MARKER[coding is Coding.JPEG_LS]
+def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int]:
+    """(offset of EOI, scans before it), skipping the tables between scans, whose bytes may look like an EOI."""
+    pattern, scans = _NEXT_MARKER[coding is Coding.JPEG_LS], 1
     while (found := pattern.search(data, at)) is not None:
         if data[found.start() + 1] == _EOI:
-            return found.start()
+            return found.start(), scans
         if found.end() + 2 > len(data):
-            return None
+            break
+        scans += data[found.start() + 1] == _SOS
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-    return None
+    return None, scans
 
 
 def _read_jpeg_2000(data: bytes, at: int) -> Codestream:

@@ -20,7 +20,7 @@ class Limits:
         if needed > self.max_pixel_bytes:
             raise TooLarge(
                 f"{columns} x {rows} px x {samples} samples x {frames} frames take {needed / 2**20:,.0f} MiB,"
-                f" the limit is {self.max_pixel_bytes / 2**20:,.0f} MiB: raise max_pixel_bytes to admit it"
+                f" the limit is {self.max_pixel_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to admit it"
             )
 
 

@@ -19,7 +19,7 @@ from worker.imaging.codestream import Coding, exif_orientation, read_codestream
 from worker.imaging.display import Display, Grayscale, StoredValues, display_values
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
-from worker.imaging.transfer_syntaxes import decode_codestream
+from worker.imaging.transfer_syntaxes import check_scans, decode_codestream
 
 #: Namespaces of the derived UIDs (DESIGN §4). Never change them: they are how a file is known again.
 STUDY_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e10")
@@ -161,7 +161,10 @@ def _decode(data: bytes, header: RasterHeader) -> NDArray[Any]:
 def _decode_jpeg(data: bytes) -> NDArray[Any]:
     """Grey, or BGR; OpenCV turns CMYK and YCCK into BGR, and knows Adobe's inversion."""
     stream = read_codestream(data)
-    if stream is None or stream.samples == 4:
+    if stream is None:
+        return _decode_with_opencv(data)
+    if stream.samples == 4:
+        check_scans(stream, "JPEG")
         return _decode_with_opencv(data)
     pixels = decode_codestream("JPEG", data, stream, is_rgb=False)
     if pixels.dtype == np.uint16:  # 12 bits

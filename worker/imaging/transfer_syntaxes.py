@@ -24,6 +24,10 @@ NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_
 #: What imagecodecs raises: each codec's own error is a RuntimeError, bad arguments are the others.
 DECODER_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError)
 
+#: A progressive JPEG has about ten scans. Each costs a pass over the whole picture and may take 20 bytes of file: two
+#: thousand of them kept a decoder busy for half a minute.
+MAX_SCANS = 100
+
 #: Put before the end marker when a frame's end is in doubt; holds no FF.
 _PROBE = b"\x55\x2a\x19\xe6" * 64
 
@@ -84,11 +88,18 @@ def check_accepted(uid: str) -> None:
         )
 
 
+def check_scans(stream: Codestream, name: str) -> None:
+    """Raise Undecodable for a JPEG of more scans than any encoder makes."""
+    if stream.scans > MAX_SCANS:
+        raise Undecodable(f"{name}: {stream.scans:,} scans would keep the decoder busy, {MAX_SCANS} are taken")
+
+
 def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
     """Decode one frame, [H, W] or [H, W, samples]. Raises Undecodable, naming the syntax, when every decoder fails."""
     name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
     if stream.end is None:
         raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
+    check_scans(stream, name)
     faults = []
     for decoder in BY_CODING[stream.coding]:
         try:
