@@ -4,7 +4,9 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,12 @@ SIZE = 32
 VARIANTS = [*RECIPES, *(r.on(name) for r in RECIPES for name in r.other_backbones)]
 EACH = pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: f"{recipe.name}-{recipe.backbone or 'own'}")
 
+#: Each recipe on the smallest backbone it takes.
+SMALLEST = [recipe.on("mobilenetv2") if recipe.other_backbones else recipe for recipe in RECIPES]
+
+#: ResNet50 is exported once, by resnet50_youden; its graph alone takes half a minute.
+DOORS = [recipe.on("mobilenetv2") if recipe.name == "resnet50_clahe" else recipe for recipe in RECIPES]
+
 
 def toy(recipe: Recipe) -> Recipe:
     """The recipe at 32 px, one epoch of two steps a phase."""
@@ -69,6 +77,23 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Two steps are sooner run than compiled."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not apply to tf.data functions", UserWarning)
+            yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
 def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tuple[Any, NDArray[np.uint8], list[Event]]:
     manifest = split(read_samples(images), 0)
     loaded = {
@@ -79,21 +104,22 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
     labels = {name: labels_of(manifest.of(name)) for name in grids}
     copies, watched = watched_copies(recipe, grids["validation"], labels["validation"], 0)
     events: list[Event] = []
-    fit(
-        recipe,
-        network,
-        lambda epoch: TrainingBatches(grids["train"], labels["train"], recipe, 0, epoch),
-        copies,
-        watched,
-        "toy",
-        None,
-        lambda _: None,
-        events.append,
-    )
+    with eagerly():
+        fit(
+            recipe,
+            network,
+            lambda epoch: TrainingBatches(grids["train"], labels["train"], recipe, 0, epoch),
+            copies,
+            watched,
+            "toy",
+            None,
+            lambda _: None,
+            events.append,
+        )
     return manifest, grids["validation"], events
 
 
-@EACH
+@pytest.mark.parametrize("recipe", DOORS, ids=lambda recipe: recipe.name)
 def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_path: Path) -> None:
     recipe = toy(recipe)
     network = build(recipe)
@@ -108,7 +134,9 @@ def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_p
     assert len(steps) >= 2 * len(recipe.phases) - recipe.undersampled
     features = network.trunk.predict_on_batch(validation[..., None])
     served = Served(network, Calibration(1.3, 0.4), 1.0, measure(features.mean(axis=(1, 2))))
-    served = replace(served, heat_scale=max(float(raw(served, validation).max()), 1e-6))
+    if not raw(served, validation).any():  # untrained, all evidence may speak against: turn it round
+        network.head[-1].kernel.assign(-network.head[-1].kernel)
+    served = replace(served, heat_scale=float(raw(served, validation).max()))
     said: list[Event] = []
     model = export(recipe, served, manifest, images, validation, tmp_path / "toy.onnx", Origin(), said.append)
     differences = {name: value for name, value in said[-1].items() if name.endswith("_difference")}
@@ -243,20 +271,21 @@ STEP_ON_JAX = """
 import sys; sys.path.insert(0, ".")
 from pathlib import Path
 import keras; assert keras.backend.backend() == "jax"
-from tests.integration.test_trainer_recipes import VARIANTS, build, toy, trained
+from tests.integration.test_trainer_recipes import SMALLEST, build, toy, trained
 import tempfile
-for recipe in VARIANTS:
+for recipe in SMALLEST:
     with tempfile.TemporaryDirectory() as cache:
         _, _, events = trained(toy(recipe), build(recipe), Path(sys.argv[1]), Path(cache))
-        print(recipe.title, [e["loss"] for e in events if e["event"] == "epoch"])
+        print(recipe.title, [e["loss"] for e in events if e["event"] == "epoch"], flush=True)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_every_recipe_takes_its_steps_on_jax(images: Path) -> None:
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     command = [sys.executable, "-c", STEP_ON_JAX, str(images)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert len(ended.stdout.splitlines()) == len(VARIANTS)
+    assert len(ended.stdout.splitlines()) == len(SMALLEST)
