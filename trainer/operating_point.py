@@ -123,8 +123,7 @@ def at_sensitivity(labels: Labels, probabilities: Scores, target: float) -> floa
     if not len(positives):
         raise ValueError("a threshold by sensitivity needs positives")
     missed = int(np.floor((1 - target) * len(positives) + 1e-9))
-    step = 10.0**THRESHOLD_DECIMALS
-    return float(np.floor(positives[missed] * step) / step)
+    return _quotable(positives[missed])
 
 
 def at_specificity(labels: Labels, probabilities: Scores, target: float) -> float:
@@ -142,9 +141,12 @@ def at_specificity(labels: Labels, probabilities: Scores, target: float) -> floa
 
 
 def at_youden(labels: Labels, probabilities: Scores) -> float:
-    """The threshold with the largest sensitivity + specificity - 1 (Youden 1950); the highest of equals."""
+    """The threshold with the largest sensitivity + specificity - 1 (Youden 1950); the highest of equals.
+
+    Rounded down to THRESHOLD_DECIMALS, as all that are chosen.
+    """
     candidates, sensitivity, specificity = _operating_curve(labels, probabilities)
-    return float(candidates[int(np.argmax(sensitivity + specificity))])
+    return _quotable(candidates[int(np.argmax(sensitivity + specificity))])
 
 
 def at_cost(labels: Labels, probabilities: Scores, ratio: float) -> float:
@@ -157,7 +159,13 @@ def at_cost(labels: Labels, probabilities: Scores, ratio: float) -> float:
     cost = ratio * (1 - sensitivity) * n_positive + (1 - specificity) * (len(labels) - n_positive)
     if ratio * n_positive <= cost.min():
         return 1.0
-    return float(candidates[int(np.argmin(cost))])
+    return _quotable(candidates[int(np.argmin(cost))])
+
+
+def _quotable(threshold: float) -> float:
+    """Rounded down to THRESHOLD_DECIMALS; what was flagged still is."""
+    step = 10.0**THRESHOLD_DECIMALS
+    return float(np.floor(threshold * step + 1e-9) / step)
 
 
 def _operating_curve(labels: Labels, probabilities: Scores) -> tuple[Scores, Scores, Scores]:

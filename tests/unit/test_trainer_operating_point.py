@@ -136,3 +136,12 @@ def test_a_rule_says_in_words_what_it_did() -> None:
 def test_a_wrong_rule_is_answered_with_the_right_ones(text: str, remedy: str) -> None:
     with pytest.raises(BadSetting, match=remedy):
         read_rule(text)
+
+
+@pytest.mark.parametrize("rule", ["sensitivity=0.9", "specificity=0.9", "youden", "cost=3"])
+def test_a_chosen_threshold_can_be_quoted_in_four_decimals(rule: str) -> None:
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 2, 400)
+    p = np.clip(labels * 0.3 + rng.random(400) * 0.7, 0, 1)
+    chosen = read_rule(rule).choose(labels, p)
+    assert chosen == round(chosen, 4)
