@@ -224,7 +224,7 @@ def test_a_missing_pad_byte_is_tolerated() -> None:
 
 
 def test_too_large_is_said_before_anything_is_allocated() -> None:
-    with pytest.raises(TooLarge, match="max_pixel_bytes"):
+    with pytest.raises(TooLarge, match="SCREENING_MAX_PIXEL_MIB"):
         read(Rows=60000, Columns=60000)
     with pytest.raises(TooLarge):
         read_instance(dicom_file(picture(), bits=12), Limits(max_pixel_bytes=1000))
