@@ -165,7 +165,7 @@ def at_cost(labels: Labels, probabilities: Scores, ratio: float) -> float:
 def _quotable(threshold: float) -> float:
     """Rounded down to THRESHOLD_DECIMALS; what was flagged still is."""
     step = 10.0**THRESHOLD_DECIMALS
-    return float(np.floor(threshold * step + 1e-9) / step)
+    return min(float(threshold), float(np.floor(threshold * step + 1e-9) / step))
 
 
 def _operating_curve(labels: Labels, probabilities: Scores) -> tuple[Scores, Scores, Scores]:
