@@ -91,9 +91,7 @@ def _provider(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    store = Store(settings.store_folder)
-    probe = store.put("objects", b"chest-screening: the store can be written\n")
-    store.get("objects", probe)
+    Store(settings.store_folder).prove_writable()
     return str(settings.store_folder)
 
 

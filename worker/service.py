@@ -28,6 +28,9 @@ POLL_S = 0.2
 #: Roles that hold a state folder for long and serve its queue: others may hand them work.
 SERVING_ROLES = ("run", "watch")
 
+#: When no study has ended for so long, the store is tried: an outage would be waited out without a word.
+STALLED_S = 20.0
+
 #: Time between two sweeps while a batch is screened.
 SWEEP_S = 1.0
 
@@ -115,7 +118,8 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
 
     Where the queue is ours alone, studies that an earlier batch left waiting are waited for as well.
 
-    `progress(stage, done, total)` is called as it goes.
+    `progress(stage, done, total)` is called as it goes. Raises StorageUnavailable when nothing goes on because the
+    store cannot be written.
     """
     from worker.app import enqueue, is_queue_empty
 
@@ -138,7 +142,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
     study_uids = list(dict.fromkeys([*own, *resumed]))
     delivery.settle(database, study_uids, now())
-    next_sweep = 0.0
+    next_sweep, before, since = 0.0, 0, time.monotonic()
     while True:
         sweep_at_times()
         states = worklist.states(database, study_uids)
@@ -148,6 +152,11 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
             verdicts = worklist.verdicts(database, list(own))
             return Batch(files, list(own), len(study_uids) - len(own), states, verdicts, unlisted)
         serving.check()
+        if ended != before:
+            before, since = ended, time.monotonic()
+        elif time.monotonic() - since > STALLED_S:
+            serving.intake.store.prove_writable()
+            since = time.monotonic()
         time.sleep(POLL_S)
 
 

@@ -73,6 +73,14 @@ class Store:
         """Whether the content is there (by name; `get` proves it)."""
         return self.path(kind, digest).exists()
 
+    def prove_writable(self) -> None:
+        """Write a megabyte and take it away again; raises StorageUnavailable when the disk is full or away."""
+        path = self.path(OBJECTS, self.put(OBJECTS, secrets.token_bytes(2**20)))
+        try:
+            path.unlink()
+        except OSError as error:
+            raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
+
     def free_mib(self) -> float:
         """Free space on the store's disk; raises StorageUnavailable when it cannot be asked."""
         try:

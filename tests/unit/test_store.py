@@ -85,6 +85,8 @@ def test_a_full_disk_says_so_and_leaves_no_half_file(tmp_path: Path) -> None:
         small = keep.put(OBJECTS, b"small")
         with pytest.raises(StorageUnavailable, match="No space left"):
             keep.put(OBJECTS, b"x" * 100_000)
+        with pytest.raises(StorageUnavailable, match="No space left"):
+            keep.prove_writable()
         assert [p.name for p in disk.rglob("*") if p.is_file()] == [small]
         assert keep.get(OBJECTS, small) == b"small"
     finally:
@@ -104,3 +106,13 @@ def test_a_store_without_permission_is_an_outage() -> None:
 def test_free_space_is_that_of_the_stores_disk(keep: Store) -> None:
     assert 0 < keep.free_mib() < 2**40
     assert keep.folder.is_dir()
+
+
+def test_a_store_proves_again_and_again_that_it_can_be_written(keep: Store) -> None:
+    keep.prove_writable()
+    keep.prove_writable()
+    assert [p for p in keep.folder.rglob("*") if p.is_file()] == []
+    (keep.folder / OBJECTS).rename(keep.folder / "away")
+    (keep.folder / OBJECTS).write_text("a file where a folder should be")
+    with pytest.raises(StorageUnavailable, match="cannot write"):
+        keep.prove_writable()
