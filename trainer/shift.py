@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trainer import metrics
 from trainer.augment import change_gamma, match_histogram, mix_amplitude, recompress, resample
 from trainer.evaluate import without_nan
-from trainer.goldens import as_monochrome1
+from trainer.invented import as_monochrome1
 from trainer.manifest import Sample, digest
 from trainer.report import Report
 from worker.errors import BadData, Rejected
