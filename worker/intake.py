@@ -77,7 +77,7 @@ class Intake:
         """The whole file; raises FileNotFoundError or Rejected."""
         try:
             if not stat.S_ISREG(path.stat().st_mode):
-                raise NotAFile("it is no regular file: drop plain files")
+                raise NotAFile("it is no regular file (a pipe, a device, a link to a folder): drop plain files")
             if file.size_bytes > self._limits.max_pixel_bytes + FILE_SLACK_BYTES:
                 raise TooLarge(f"{file.size_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to take it in")
             with open(path, "rb", opener=_open_at_once) as source:

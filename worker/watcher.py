@@ -128,6 +128,7 @@ def log_unlisted(error: OSError) -> None:
 def files_in(folder: Path, unlisted: Callable[[OSError], None] = log_unlisted) -> Iterator[Incoming]:
     """Every file below a folder that may be a study, in order of path; hidden and unfinished ones are passed over.
 
+    A link to a folder is not followed, for it may lead anywhere, but given: intake refuses it, and people see that.
     `unlisted` is told of subfolders that cannot be listed. Raises StorageUnavailable when the folder itself cannot be:
     then nothing in it is known to be gone.
     """
@@ -139,7 +140,8 @@ def files_in(folder: Path, unlisted: Callable[[OSError], None] = log_unlisted) -
 
     for here, folders, names in os.walk(folder, onerror=tell):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
+        links = [name for name in folders if (Path(here) / name).is_symlink()]
+        for name in sorted(names + links):
             if name.startswith(".") or name.lower().endswith(UNFINISHED_ENDINGS):
                 continue
             path = Path(here) / name
@@ -154,9 +156,9 @@ def is_hidden(path: Path) -> bool:
 
 
 def incoming(path: Path, is_stat: bool = False) -> Incoming | None:
-    """A file as it lies there now (a dangling link: the link itself), or None when it is gone."""
+    """A file as it lies there now (a link to nothing or to a folder: the link itself), or None when it is gone."""
     try:
-        status = path.stat() if path.exists() else path.lstat()
+        status = path.stat() if path.exists() and not path.is_dir() else path.lstat()
     except OSError:
         return None
     priority = Priority.STAT if is_stat else Priority.ROUTINE

@@ -1,5 +1,6 @@
 """Files made to hurt, at the counter: each ends in one state, the sums hold, and the next file is taken as ever."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from sqlalchemy import event
 
 from schema.vocabulary import FileState
 from tests.desk import Desk
-from tests.phantoms import dicom_file, picture
+from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake import Intake
 from worker.ledger.receipts import Booked
 from worker.reconciliation import reconcile
 from worker.watcher import files_in
+from worker.worklist import quarantine
 
 
 @pytest.fixture
@@ -61,3 +63,33 @@ def test_a_station_that_gives_every_image_one_uid_does_not_slow_intake_down(desk
     assert reconcile(desk.database, desk.store).files == {"accepted": 1, "conflict": 39}
     assert max(counts[20:]) <= max(counts[:5])
     assert len(intake.known_pixels) == 40
+
+
+def test_a_link_to_a_folder_is_told_and_not_followed(desk: Desk, inbox: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.dcm").write_bytes(dicom_file(picture()))
+    (inbox / "link").symlink_to(outside)
+    (inbox / "up").symlink_to("..")
+    for _ in range(2):
+        booked = take_in_all(desk, inbox)
+        assert {name: b.state for name, b in booked.items()} == dict.fromkeys(("link", "up"), FileState.QUARANTINED)
+        (outside / "b.dcm").write_bytes(b"more")  # what happens behind the link is no news of the link
+    assert [(Path(f.path).name, f.code) for f in quarantine(desk.database)] == [
+        ("up", "not_a_regular_file"),
+        ("link", "not_a_regular_file"),
+    ]
+
+
+def test_a_path_longer_than_an_index_takes_is_booked(desk: Desk, inbox: Path) -> None:
+    folder = inbox
+    for level in range(14):
+        folder = (
+            folder / hashlib.sha512(str(level).encode()).hexdigest() / hashlib.sha512(folder.name.encode()).hexdigest()
+        )
+    folder.mkdir(parents=True)
+    (folder / "a.dcm").write_bytes(dicom_file(picture()))
+    assert take_in_all(desk, inbox)["a.dcm"].state is FileState.ACCEPTED
+    (source,) = desk.entry(STUDY_UID).sources
+    assert source.startswith(str(inbox))
+    assert source.endswith("a.dcm")
