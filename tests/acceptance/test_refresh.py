@@ -24,11 +24,12 @@ import keras
 from tests.acceptance.house import QUICK, House, wait_until
 from trainer.augment import Augmentation
 from trainer.cli import app as trainer
-from trainer.manifest import Origin, read_samples, split
+from trainer.manifest import Origin, read_samples
 from trainer.previous import read_previous
 from trainer.recipe import Network, Phase, Recipe, Start
 from trainer.report import Report, silent
 from trainer.run import Order, run
+from trainer.split import split
 from worker.cli import app as worker
 from worker.errors import BadSetting, PromotionRefused
 from worker.imaging.preprocess import Preprocessing
