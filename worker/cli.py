@@ -32,7 +32,7 @@ SCREENFUL = 40
 #: Before any review.
 EARLIEST = datetime(2000, 1, 1)
 
-study = click.argument("study", metavar="STUDY")
+study = click.argument("study", metavar="STUDY", callback=shell.as_spelled)
 inbox = click.argument("inbox", metavar="INBOX", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 
@@ -188,7 +188,7 @@ def prioritise(study: str, priority: str, by: str) -> None:
 @study
 @click.option("--verdict", required=True, type=click.Choice([str(o) for o in ReviewOutcome]), help="What was found.")
 @click.option("--reader", required=True, metavar="NAME", callback=shell.named, help="Who read it.")
-@click.option("--comment", help="In the reader's words.")
+@click.option("--comment", callback=shell.worded, help="In the reader's words.")
 def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
     """Keep a reader's verdict and take the study off the list. Reviews are never edited; the newest one counts."""
     from worker.ledger import people

@@ -1,5 +1,6 @@
 """What verbs of the program share: the --json option, and the settings, ledger and store in force."""
 
+import os
 from typing import Any
 
 import click
@@ -7,11 +8,24 @@ import click
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
 
-def named(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def worded(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse bytes that are no UTF-8, as a terminal of another character set sends: no database takes them."""
+    if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
+        raise click.BadParameter("it is not UTF-8: set the terminal to UTF-8")
+    return value
+
+
+def named(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """Refuse an empty name: what is kept for the audit must name somebody."""
     if not value.strip():
         raise click.BadParameter("a name is needed")
+    worded(context, parameter, value)
     return value
+
+
+def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """The name of a study as the ledger spells it: it may be that of a file, and file names are any bytes."""
+    return os.fsencode(value).decode("utf-8", "backslashreplace")
 
 
 by = click.option("--by", required=True, metavar="NAME", callback=named, help="Who decides; kept for the audit.")
