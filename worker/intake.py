@@ -16,7 +16,7 @@ from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance, stored_digest
 from worker.ledger import intake as ledger
-from worker.ledger.receipts import Booked, Incoming, Receipt, Twin
+from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store
 
@@ -63,7 +63,7 @@ class Intake:
         is_loose = path.parent in (inbox, inbox / STAT_FOLDER)  # files of many patients, side by side
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
-            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, ledger.spelled(str(path.parent))))
+            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, spelled(str(path.parent))))
         left_at = self._keep(file, content, digest)
         twin = self._same_pixels(header, content, digest)
         receipt = Receipt(file, header, digest, same_pixels_as=twin, left_at=left_at, is_settled=is_settled)
@@ -95,7 +95,7 @@ class Intake:
 
     def _keep(self, file: Incoming, content: bytes, digest: str | None) -> str | None:
         """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
-        if self.settings.inbox_mode is InboxMode.LEAVE and ledger.spelled(file.path) == file.path:
+        if self.settings.inbox_mode is InboxMode.LEAVE and spelled(file.path) == file.path:
             return file.path
         free = self.store.free_mib()
         if free < self.settings.min_free_mib:

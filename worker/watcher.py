@@ -21,7 +21,7 @@ from worker.intake import STAT_FOLDER, Intake, modified_ns
 from worker.ledger import delivery
 from worker.ledger import intake as ledger
 from worker.ledger.delivery import Offer
-from worker.ledger.receipts import Incoming
+from worker.ledger.receipts import Incoming, spelled
 from worker.ledger.transactions import reading
 from worker.settings import InboxMode, Settings
 
@@ -83,7 +83,7 @@ class Watcher:
         settings = self.intake.settings
         unsettled = []
         for file in present.values():
-            if self.booked.get(ledger.spelled(file.path)) == (file.size_bytes, file.mtime_ns):
+            if self.booked.get(spelled(file.path)) == (file.size_bytes, file.mtime_ns):
                 continue
             quiet_s = self._quiet_s(file, now)
             if quiet_s < settings.file_quiet_s or (file.size_bytes == 0 and quiet_s < settings.truncated_after_s):
@@ -91,8 +91,8 @@ class Watcher:
                 continue
             self._take_in(file, now, is_final=quiet_s >= settings.truncated_after_s)
         ledger.wait(self.intake.database, [f for f in unsettled if self.waiting[f.path].since == now], now)
-        there = {ledger.spelled(path) for path in present}  # an earlier process may have left rows that wait
-        ledger.vanish(self.intake.database, lambda path: path in there, under=ledger.spelled(f"{self.inbox}{os.sep}"))
+        there = {spelled(path) for path in present}  # an earlier process may have left rows that wait
+        ledger.vanish(self.intake.database, lambda path: path in there, under=spelled(f"{self.inbox}{os.sep}"))
         for path in self.waiting.keys() - present.keys():
             del self.waiting[path]
         for path in self.booked.keys() - there:
@@ -117,7 +117,7 @@ class Watcher:
         log.info("file_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
         is_ours = self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store
         if not (is_ours and remove_if_unchanged(file)):
-            self.booked[ledger.spelled(file.path)] = (file.size_bytes, file.mtime_ns)
+            self.booked[spelled(file.path)] = (file.size_bytes, file.mtime_ns)
 
 
 def log_unlisted(error: OSError) -> None:

@@ -1,7 +1,5 @@
 """Books files in: each arrival in exactly one state, each new image on its study."""
 
-import hashlib
-import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -13,23 +11,9 @@ from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
 from worker.ledger.places import current_screening, give_priority, move, place
-from worker.ledger.receipts import Booked, Incoming, Receipt, Twin
+from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
 from worker.ledger.transactions import retried, writing
 from worker.settings import Settings
-
-#: PostgreSQL indexes values of at most 2,704 bytes; a file system's paths have up to 4,096.
-LONGEST_PATH_BYTES = 2000
-
-
-def spelled(path: str) -> str:
-    """A path as the database keeps it: bytes of a name that are no UTF-8 become escapes; databases refuse them.
-
-    One too long for an index keeps its beginning and its end, and between them the digest of the whole.
-    """
-    words = os.fsencode(path).decode("utf-8", "backslashreplace")
-    if len(words.encode()) <= LONGEST_PATH_BYTES:
-        return words
-    return f"{words[:400]}…{hashlib.sha256(words.encode()).hexdigest()}…{words[-200:]}"
 
 
 def wait(database: Database, files: list[Incoming], now: datetime) -> None:

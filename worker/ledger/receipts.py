@@ -1,9 +1,14 @@
 """What passes over the counter of intake: a file seen, the receipt for it, how it was booked."""
 
+import hashlib
+import os
 from dataclasses import dataclass
 
 from schema.vocabulary import FileState, Priority
 from worker.imaging.instance import Instance as Header
+
+#: PostgreSQL indexes values of at most 2,704 bytes; a file system's paths have up to 4,096.
+LONGEST_PATH_BYTES = 2000
 
 
 @dataclass(frozen=True)
@@ -47,3 +52,14 @@ class Booked:
     study_uid: str | None
     message: str
     is_in_store: bool = False
+
+
+def spelled(path: str) -> str:
+    """A path as the database keeps it: bytes of a name that are no UTF-8 become escapes; databases refuse them.
+
+    One too long for an index keeps its beginning and its end, and between them the digest of the whole.
+    """
+    words = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if len(words.encode()) <= LONGEST_PATH_BYTES:
+        return words
+    return f"{words[:400]}…{hashlib.sha256(words.encode()).hexdigest()}…{words[-200:]}"
