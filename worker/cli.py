@@ -276,6 +276,7 @@ def db_upgrade() -> None:
 
 def main() -> None:
     """Run the program; faults that the house knows become one line and an exit code."""
+    os.umask(0o077)  # database and logs hold patients
     try:
         app(standalone_mode=False)
     except click.ClickException as error:
