@@ -1,4 +1,4 @@
-"""Which images make a batch when one class is rare. Pure functions of labels and a generator; nothing is read here.
+"""Which images make a batch when one class, or one style in it, is rare. Pure functions of numbers and a generator.
 
 Balanced batches shift the prior the network learns; `trainer.operating_point.calibrate` takes the shift out again.
 """
@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import BadData
+
+#: No image is drawn more often than this many of the most usual ones of its class.
+RAREST = 20
 
 
 def balanced_batches(labels: NDArray[np.int64], batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -37,7 +40,29 @@ def shuffled_batches(labels: NDArray[np.int64], batch_size: int, rng: np.random.
     return rng.permutation(len(labels))[: steps * batch_size].reshape(steps, batch_size)
 
 
-#: A recipe's `batches` -> what deals them.
+def style_balanced_batches(
+    labels: NDArray[np.int64], batch_size: int, rng: np.random.Generator, propensity: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Indices [steps, batch_size] of one epoch: the classes in equal numbers, and in each the styles as in the other.
+
+    An image is drawn, with replacement, by the inverse of P(its class | its style), up to RAREST: inverse propensity
+    weighting (Rosenbaum & Rubin 1983) takes the tie between style and label out of what the network sees. `propensity`
+    [N] is P(class 1 | style). Raises BadData when a class is empty.
+    """
+    steps = max(1, len(labels) // batch_size)
+    own = np.where(labels == 1, propensity, 1 - propensity)
+    weights = 1 / np.maximum(own, 1 / RAREST)
+    columns = []
+    for label, per_batch in enumerate((batch_size // 2, batch_size - batch_size // 2)):
+        members = np.flatnonzero(labels == label)
+        if not len(members):
+            raise BadData(f"the training split holds no image of class {label}: both classes are needed")
+        shares = weights[members] / weights[members].sum()
+        columns.append(rng.choice(members, (steps, per_batch), p=shares))
+    return np.hstack(columns).astype(np.int64)
+
+
+#: A recipe's `batches` -> what deals them. The style-balanced ones also take propensities.
 BATCHES = {"balanced": balanced_batches, "shuffled": shuffled_batches}
 
 

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from trainer.styles_verb import styles
 from worker.errors import BadData, BadSetting, ScreeningError
 from worker.modelcard import Population
 
@@ -260,6 +261,9 @@ def recipes(as_json: bool) -> None:
         click.echo(json.dumps(recipe_rows(RECIPES), indent=1))
     else:
         show_recipes(RECIPES)
+
+
+app.add_command(styles)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from trainer.audit import Audit
 from trainer.evaluate import Evaluation
 from trainer.recipe import Recipe
 from trainer.shift import Shift
+from trainer.style import Styles
 from worker.modelcard import Estimate
 
 
@@ -45,6 +46,17 @@ def show_shift(found: Shift) -> None:
         )
     Console().print(table)
     click.echo(f"worst AUC: {found.worst}; worst at the threshold: {found.worst_at_threshold}")
+    _tell(found.unreadable)
+
+
+def show_styles(found: Styles) -> None:
+    """How well style alone tells the label, and how many images of each subtype have the other class's."""
+    auc = found.separation
+    click.echo(f"style alone separates the classes with AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}], n={auc.n}")
+    table = Table("subtype", "usual style", "the other class's style")
+    for subtype, counts in found.counts.items():
+        table.add_row(subtype, str(counts["usual"]), str(counts["against"]))
+    Console().print(table)
     _tell(found.unreadable)
 
 

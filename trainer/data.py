@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import augment
-from trainer.balance import BATCHES, class_weights, undersample
+from trainer.balance import BATCHES, class_weights, style_balanced_batches, undersample
 from trainer.manifest import Sample, digest
 from trainer.recipe import Monitor, Recipe
 from trainer.report import Report
+from trainer.style import describe, propensities
 from worker.errors import BadData, Rejected
 from worker.imaging.preprocess import Preprocessing, apply
 from worker.imaging.reading import read_display
@@ -66,6 +67,14 @@ def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.array([sample.label for sample in samples], np.int64)
 
 
+def propensity_of(recipe: Recipe, train: Loaded) -> NDArray[np.float64] | None:
+    """P(pneumonia | style) of the training images [N], which a style-balanced recipe deals its batches by."""
+    if recipe.batches != "style balanced":
+        return None
+    described = [describe(grid) for grid in train.grids]
+    return propensities(described, labels_of(train.samples), [sample.group for sample in train.samples])
+
+
 def seed_everything(seed: int) -> None:
     """Python, numpy and the backend: initial weights and dropout repeat."""
     keras.utils.set_random_seed(seed)
@@ -75,10 +84,19 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch of augmented batches: (uint8 [B, size, size, 1], float32 [B, 1] [, weights float32 [B]]).
 
     Every batch has a generator of its own, seeded by (seed, epoch, step): the same whatever thread makes it, and the
-    same after an interrupted run goes on. Undersampling keeps the same images in every epoch.
+    same after an interrupted run goes on. Undersampling keeps the same images in every epoch. `propensity` is what the
+    style-balanced recipes need.
     """
 
-    def __init__(self, grids: Grids, labels: NDArray[np.int64], recipe: Recipe, seed: int, epoch: int) -> None:
+    def __init__(
+        self,
+        grids: Grids,
+        labels: NDArray[np.int64],
+        recipe: Recipe,
+        seed: int,
+        epoch: int,
+        propensity: NDArray[np.float64] | None = None,
+    ) -> None:
         super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=QUEUED_BATCHES)
         self.grids, self.labels, self.how = grids, labels, recipe.augmentation
         self.seed, self.epoch = seed, epoch
@@ -86,7 +104,11 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if recipe.undersampled:
             kept = undersample(labels, np.random.default_rng((seed, _UNDERSAMPLING)))
         rng = np.random.default_rng((seed, epoch, _BATCH_ORDER))
-        self.order = kept[BATCHES[recipe.batches](labels[kept], recipe.batch_size, rng)]
+        if propensity is not None:
+            order = style_balanced_batches(labels[kept], recipe.batch_size, rng, propensity[kept])
+        else:
+            order = BATCHES[recipe.batches](labels[kept], recipe.batch_size, rng)
+        self.order = kept[order]
         self.weights = class_weights(labels[kept]) if recipe.class_weighted else None
         self.by_class = [kept[labels[kept] == label] for label in (0, 1)]
 

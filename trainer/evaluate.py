@@ -35,6 +35,7 @@ SUBGROUPS: dict[str, Callable[[Sample], str]] = {
     "age band": lambda sample: age_band(sample.age_years),
     "subtype": lambda sample: sample.subtype,
     "source": lambda sample: sample.source,
+    "style": lambda sample: sample.style,
 }
 
 

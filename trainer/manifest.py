@@ -36,7 +36,7 @@ UNREADABLE = "unreadable"
 
 COLUMNS = ("path", "label", "subtype", "patient", "group", "source_sha256", "split")
 #: Written, and part of the digest, only where a sample has them.
-EXTRA_COLUMNS = ("view", "age", "source")
+EXTRA_COLUMNS = ("view", "age", "source", "style")
 
 #: Kermany file names -> patient. A pneumonia number counts persons within bacteria and within virus.
 KERMANY_NAMES = (
@@ -61,6 +61,7 @@ class Sample:
     view: str = ""  #: such as PA, AP
     age_years: float | None = None
     source: str = ""  #: hospital, device or collection
+    style: str = ""  #: `usual` for its class, or `against` it; set by `trainer styles`
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def read_manifest(path: Path) -> Manifest:
                 view=row.get("view") or "",
                 age_years=float(row["age"]) if row.get("age") else None,
                 source=row.get("source") or "",
+                style=row.get("style") or "",
             )
             for row in rows
         )
@@ -209,6 +211,7 @@ def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) 
         view=row.get("view") or header.get("view") or "",
         age_years=_age(row.get("age") or header.get("age") or "", path),
         source=row.get("source") or "",
+        style=row.get("style") or "",
     )
 
 
@@ -293,4 +296,6 @@ def _row(sample: Sample) -> tuple[str, ...]:
 def _extras(sample: Sample) -> tuple[str, ...]:
     age = "" if sample.age_years is None else f"{sample.age_years:g}"
     extras = (sample.view, age, sample.source)
+    if sample.style:
+        return (*extras, sample.style)
     return extras if any(extras) else ()

@@ -89,7 +89,7 @@ class Recipe:
     published: str = ""  #: what its authors reported, and on which images
     backbone: str = ""  #: the one its authors took; empty: the network has none
     other_backbones: tuple[str, ...] = ()  #: what `--backbone` may put in its place
-    batches: Literal["balanced", "shuffled"] = "balanced"
+    batches: Literal["balanced", "shuffled", "style balanced"] = "balanced"
     undersampled: bool = False  #: train on as many images of the common class as there are of the rare one
     class_weighted: bool = False
     balanced_validation: bool = False  #: for the choice of the epoch; calibration takes the split as it was dealt

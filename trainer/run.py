@@ -109,11 +109,12 @@ def _train(
     data.seed_everything(seed)
     network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, order.weights))
     copies, watched = data.watched_copies(recipe, validation, labels, seed)
+    propensity = data.propensity_of(recipe, loaded["train"])
     path = order.out / "checkpoint.npz"
     fit(
         recipe,
         network,
-        lambda epoch: data.TrainingBatches(train, train_labels, recipe, seed, epoch),
+        lambda epoch: data.TrainingBatches(train, train_labels, recipe, seed, epoch, propensity),
         copies,
         watched,
         fingerprint,

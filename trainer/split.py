@@ -74,6 +74,14 @@ def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[S
     return manifests
 
 
+def held_out(manifest: Manifest, paths: Iterable[str]) -> Manifest:
+    """The manifest with the whole groups of the samples at `paths` moved to the test split."""
+    named = set(paths)
+    groups = {sample.group for sample in manifest.samples if sample.path in named}
+    moved = [replace(s, split="test") if s.group in groups and s.split in SHARES else s for s in manifest.samples]
+    return _manifest(moved, manifest.seed)
+
+
 def without(manifest: Manifest, paths: Iterable[str]) -> Manifest:
     """The manifest with the samples at `paths` moved to the split `unreadable`; raises BadData as `split` does."""
     gone = set(paths)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from trainer.attribution import raw_heat
 from trainer.backbone import RANDOM
-from trainer.data import TrainingBatches, labels_of, load_grids, watched_copies
+from trainer.data import TrainingBatches, labels_of, load_grids, propensity_of, watched_copies
 from trainer.export import export
 from trainer.familiarity import measure
 from trainer.fit import choose_trained, fit
@@ -108,12 +108,13 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
     grids = {name: part.grids for name, part in loaded.items()}
     labels = {name: labels_of(manifest.of(name)) for name in grids}
     copies, watched = watched_copies(recipe, grids["validation"], labels["validation"], 0)
+    propensity = propensity_of(recipe, loaded["train"])
     events: list[Event] = []
     with eagerly():
         fit(
             recipe,
             network,
-            lambda epoch: TrainingBatches(grids["train"], labels["train"], recipe, 0, epoch),
+            lambda epoch: TrainingBatches(grids["train"], labels["train"], recipe, 0, epoch, propensity),
             copies,
             watched,
             "toy",

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler 2018) from ImageNet weights, all layers fine-tuned on style-robust views at 224 px."""
+"""MobileNetV2 (Sandler 2018) from ImageNet weights, fine-tuned whole on style-robust views, the styles balanced."""
 
 from trainer.augment import Augmentation
 from trainer.backbone import BACKBONES, batch_normalisations, pretrained, three_channels
@@ -27,11 +27,12 @@ MOBILENETV2_HOUSE = Recipe(
     summary="MobileNetV2 from ImageNet weights, fine-tuned whole, style-robust; small and quick",
     preprocessing=Preprocessing(size=224, fit=Fit.STRETCH, resize=Resize.LINEAR),
     batch_size=32,
+    batches="style balanced",
     label_smoothing=0.02,
     weight_decay=0.01,
     phases=(
         Phase("head", epochs=1, learning_rate=1e-3, trains="head"),
-        Phase("whole network", epochs=6, learning_rate=2e-4, trains="all"),
+        Phase("whole network", epochs=5, learning_rate=2e-4, trains="all"),
     ),
     augmentation=Augmentation(
         fourier_share=0.45,
