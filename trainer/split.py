@@ -19,7 +19,7 @@ SHARES = {"train": 0.80, "validation": 0.08, "test": 0.12}
 def limit(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
     """About `count` of the samples, half of each class as far as there are, whole patients in the seed's order."""
     chosen: list[Sample] = []
-    ordered = sorted(samples, key=lambda s: (_shuffle_key(seed, s.patient), s.path))
+    ordered = sorted(samples, key=lambda s: (shuffle_key(seed, s.patient), s.path))
     for label in (0, 1):
         chosen += [sample for sample in ordered if sample.label == label][: max(1, count // 2)]
     return tuple(sorted(chosen, key=lambda s: s.path))
@@ -67,18 +67,17 @@ def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[S
         for groups in strata:
             rest = sorted(
                 (group for group in groups if id(group) not in tested),
-                key=lambda group: _shuffle_key(seed + fold, group[0].group),
+                key=lambda group: shuffle_key(seed + fold, group[0].group),
             )
             dealt += _deal(rest, {"validation": SHARES["validation"] * sum(map(len, groups))})
         manifests.append(_manifest(dealt, seed))
     return manifests
 
 
-def held_out(manifest: Manifest, paths: Iterable[str]) -> Manifest:
-    """The manifest with the whole groups of the samples at `paths` moved to the test split."""
-    named = set(paths)
-    groups = {sample.group for sample in manifest.samples if sample.path in named}
-    moved = [replace(s, split="test") if s.group in groups and s.split in SHARES else s for s in manifest.samples]
+def held_out(manifest: Manifest, groups: Iterable[str]) -> Manifest:
+    """The manifest with these groups moved to the test split; raises BadData as `split` does."""
+    moving = set(groups)
+    moved = [replace(s, split="test") if s.group in moving and s.split in SHARES else s for s in manifest.samples]
     return _manifest(moved, manifest.seed)
 
 
@@ -110,7 +109,7 @@ def _strata(members: dict[str, list[Sample]], seed: int) -> list[list[Sequence[S
     for group, inside in members.items():
         if inside:
             strata["+".join(sorted({s.subtype for s in inside}))].append(group)
-    return [[members[g] for g in sorted(strata[name], key=lambda g: _shuffle_key(seed, g))] for name in sorted(strata)]
+    return [[members[g] for g in sorted(strata[name], key=lambda g: shuffle_key(seed, g))] for name in sorted(strata)]
 
 
 def _manifest(dealt: Sequence[Sample], seed: int) -> Manifest:
@@ -148,7 +147,7 @@ def _groups(samples: Iterable[Sample]) -> dict[str, str]:
     return {key: root(key).removeprefix("patient:") for key in list(parent)}
 
 
-def _shuffle_key(seed: int, group: str) -> str:
+def shuffle_key(seed: int, group: str) -> str:
     """Orders groups at random, and the same way whatever other groups there are."""
     return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainer.manifest import Manifest, Sample
 from trainer.metrics import Measured, roc_auc
 from trainer.report import Report, silent
-from trainer.split import SHARES, held_out
+from trainer.split import SHARES, held_out, shuffle_key
 from worker.errors import BadData, Rejected
 from worker.imaging.reading import read_display
 
@@ -43,11 +43,11 @@ class Styles:
     unreadable: list[dict[str, str]]
 
 
-def hold_out(manifest: Manifest, root: Path, report: Report = silent) -> Styles:
+def hold_out(manifest: Manifest, root: Path, share: float = 1.0, report: Report = silent) -> Styles:
     """Tell usual images from those whose style is the other class's, and move the groups of these to the test split.
 
-    What is left out of the manifest's splits stays out. Raises BadData as `propensities` does, or when no training
-    image of a class is left.
+    `share`: of those groups so many, in the seed's order; the others stay where they were dealt. What is left out
+    of the manifest's splits stays out. Raises BadData as `propensities` does, or when a split would lack a class.
     """
     described, read, unreadable = _read([s for s in manifest.samples if s.split in SHARES], root, report)
     labels = np.array([sample.label for sample in read], np.int64)
@@ -55,7 +55,8 @@ def hold_out(manifest: Manifest, root: Path, report: Report = silent) -> Styles:
     against = speaks_against(told, labels)
     style_of = {s.path: "against" if is_odd else "usual" for s, is_odd in zip(read, against, strict=True)}
     marked = [replace(sample, style=style_of.get(sample.path, "")) for sample in manifest.samples]
-    split = held_out(Manifest(tuple(marked), manifest.seed), (p for p, style in style_of.items() if style == "against"))
+    odd = sorted({s.group for s in marked if s.style == "against"}, key=lambda g: shuffle_key(manifest.seed, g))
+    split = held_out(Manifest(tuple(marked), manifest.seed), odd[: round(share * len(odd))])
     counts: dict[str, dict[str, int]] = {}
     for sample in read:
         inside = counts.setdefault(sample.subtype, {"usual": 0, "against": 0})

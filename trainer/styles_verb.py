@@ -12,8 +12,11 @@ FILE = click.Path(path_type=Path)
 @click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
 @click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
 @click.option("--seed", default=0, help="Of the split that the other images are dealt by.")
+@click.option("--share", default=1.0, show_default=True, type=click.FloatRange(0, 1), help="Of the odd ones, held out.")
 @click.option("--out", type=FILE, help="Write the split here: give it to `trainer fit` as --index.")
-def styles(data: Path, index: Path | None, leave_out: tuple[Path, ...], seed: int, out: Path | None) -> None:
+def styles(
+    data: Path, index: Path | None, leave_out: tuple[Path, ...], seed: int, share: float, out: Path | None
+) -> None:
     """Tell how well style alone predicts the label; hold out, whole, the images that have the other class's style."""
     from trainer.console import show_styles
     from trainer.manifest import read_left_out, read_samples, write_manifest
@@ -21,7 +24,7 @@ def styles(data: Path, index: Path | None, leave_out: tuple[Path, ...], seed: in
     from trainer.style import hold_out
 
     left_out = [sample for path in leave_out for sample in read_left_out(path)]
-    found = hold_out(split(read_samples(data, index), seed, left_out), data)
+    found = hold_out(split(read_samples(data, index), seed, left_out), data, share)
     show_styles(found)
     if out:
         write_manifest(found.manifest, out)

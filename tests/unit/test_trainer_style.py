@@ -58,6 +58,14 @@ def test_images_with_the_other_class_s_style_are_held_out_with_all_of_their_pati
     assert sum(map(len, patients)) == len(set.union(*patients))
 
 
+def test_a_share_of_the_odd_ones_may_stay_in_training(folder: Path) -> None:
+    whole, half = (hold_out(split(read_samples(folder), SEED), folder, share) for share in (1.0, 0.5))
+    odd = {s.group for s in whole.manifest.samples if s.style == "against"}
+    tested = {s.group for s in half.manifest.of("test")} & odd
+    assert len(odd) / 2 - 1 <= len(tested) < len(odd)
+    assert {s.group for s in half.manifest.of("train")} & odd
+
+
 def test_a_style_stands_in_the_manifest_and_its_digest(folder: Path, tmp_path: Path) -> None:
     plain = split(read_samples(folder), SEED)
     write_manifest(hold_out(plain, folder).manifest, tmp_path / "styles.csv")
