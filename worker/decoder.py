@@ -87,8 +87,8 @@ class Decoder:
         """
         if not header.is_compressed:
             return reading.read_display(content, limits)
-        pixels = np.empty((header.rows, header.columns), np.uint8)
-        answer = self._ask(Wanted.DISPLAY, content, limits, pixels)
+        pixels = np.empty((max(0, header.rows), max(0, header.columns)), np.uint8)
+        answer = self._ask(Wanted.DISPLAY, content, limits, pixels.reshape(-1))
         return Display(pixels, tuple(map(str, answer["notes"])))
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
@@ -187,7 +187,7 @@ class _Child:
         """Send a request and receive its answer; what follows the words must fill `into`, unless it is a refusal."""
         write_message(self._requests, words, content)
         answer, following = self._answer()
-        room = memoryview(into).cast("B")
+        room = memoryview(into)
         if following != (0 if "code" in answer else room.nbytes):
             raise _Lost("its answer has another size than the image")
         if following and self._answers.readinto(room) != following:  # type: ignore[attr-defined]

@@ -95,14 +95,15 @@ class Workbench:
             header = read_instance(content, limits)
         except Rejected as error:
             header = error.instance if isinstance(error.instance, Instance) else _nameless(received)
-            return ImageOutcome(header, eligible(header), unreadable=received.unreadable or error.code), None
+            code = received.unreadable or error.code
+            return ImageOutcome(header, eligible(header), unreadable=code, unreadable_because=error.message), None
         eligibility = eligible(header)
         if eligibility.exclusion is not None:
             return ImageOutcome(header, eligibility), None
         try:
             display = self.decoder.read_display(content, header, limits)
         except Rejected as error:
-            return ImageOutcome(header, eligibility, unreadable=error.code), None
+            return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
         if display.pixels.min() == display.pixels.max():
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None

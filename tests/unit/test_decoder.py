@@ -11,7 +11,14 @@ import pytest
 from tests import frail_decoder
 from tests.phantoms import JPEG_LS, LOSSLESS_ENCODERS, LOSSY_ENCODERS, declare_syntax, dicom_file, picture
 from worker.decoder import Decoder
-from worker.errors import DecoderCrashed, DecoderOutOfMemory, DecoderTimedOut, DecoderUnavailable, Undecodable
+from worker.errors import (
+    DecoderCrashed,
+    DecoderOutOfMemory,
+    DecoderTimedOut,
+    DecoderUnavailable,
+    MissingElement,
+    Undecodable,
+)
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import Display, read_display, read_instance, stored_digest
 
@@ -59,6 +66,14 @@ def test_uncompressed_pixels_need_no_child() -> None:
     data = dicom_file(picture(), bits=12)
     assert np.array_equal(shown_by(without_child, data).pixels, read_display(data).pixels)
     assert without_child.stored_digest(data, DEFAULT) == stored_digest(data)
+
+
+@pytest.mark.parametrize("rows", [b"\0\0", b"\xff\xff"])
+def test_an_image_of_no_size_is_refused_as_it_is_here(decoder: Decoder, rows: bytes) -> None:
+    data = GOOD.replace(b"\x28\x00\x10\x00US\x02\x00\x30\x00", b"\x28\x00\x10\x00SS\x02\x00" + rows)
+    assert read_instance(data).rows <= 0
+    with pytest.raises(MissingElement, match="Rows"):
+        shown_by(decoder, data)
 
 
 def test_a_refusal_comes_back_with_its_code_and_its_words(decoder: Decoder) -> None:
