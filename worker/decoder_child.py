@@ -12,11 +12,9 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
-from worker.errors import DecoderOutOfMemory, Rejected
+from worker.errors import DecoderOutOfMemory, Rejected, place_of
 from worker.imaging.limits import Limits
 from worker.lifeline import die_with_parent
 
@@ -88,12 +86,8 @@ def run(load: Callable[[], Mapping[str, Reader]]) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a codec prints is no answer
 
-    def tell(kind: type[BaseException], _: BaseException, trace: TracebackType | None) -> None:
-        """Say where it failed, not with which words: they may quote the file."""
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = "" if trace is None else f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-        write_message(answers, {"crashed": kind.__name__ + where})
+    def tell(_: object, error: BaseException, __: object) -> None:
+        write_message(answers, {"crashed": place_of(error)})
 
     sys.excepthook = tell
     serve(sys.stdin.buffer, answers, load())

@@ -15,7 +15,7 @@ from schema.database import Database
 from schema.vocabulary import Reason
 from worker.app import LONGEST_COUNTDOWN_S, SCREEN_STUDIES, app, settings
 from worker.decoder import Decoder
-from worker.errors import Interrupted, ScreeningError
+from worker.errors import Interrupted, ScreeningError, place_of
 from worker.ledger import delivery
 from worker.ledger.opening import now
 from worker.lifeline import die_with_parent
@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 #: Exit code of the trial process that opens the model before a worker serves.
 REFUSED = 3
+
+
+class StudyFailed(Exception):
+    """A bug ended studies of this message; each study keeps its own, with the whole traceback."""
 
 
 @app.task(name=SCREEN_STUDIES, bind=True, max_retries=None)
@@ -61,7 +65,7 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     if interrupted:
         raise self.retry(args=[interrupted], countdown=countdown_s(self.request.retries))
     if bugs:
-        raise bugs[0]
+        raise StudyFailed(", ".join(map(place_of, bugs)))  # without the bug itself, which Celery would log in full
 
 
 def countdown_s(retries: int) -> int:

@@ -2,8 +2,8 @@
 
 Damaged files go through `worker screen` in batches, each in a state folder of its own. Of every batch it is asked that
 the program ends well, that each file and each study is in exactly one state (`worker reconcile`), that no study FAILED
-(a bug), that none took longer than the decoder's deadline lets it, and that no process grew beyond the cap. What breaks
-that is kept and named. `make fuzz SEED=1 ONLY=1234` does the same with one file, and keeps it.
+(a bug), that no image took longer than the decoder's deadline lets it, and that no process grew beyond the cap. What
+breaks that is kept and named. `make fuzz SEED=1 ONLY=1234` does the same with one file, and keeps it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tests.fuzz.mutations import damaged
 #: Files that share a state folder.
 BATCH = 1000
 
-#: A decoder's deadline in the run, and what a study may take beyond two of them.
+#: A decoder's deadline in the run, and what an image may take beyond two of them.
 DEADLINE_S, SLACK_S = 20, 20
 
 #: No process may hold more than this.
@@ -44,7 +44,7 @@ class Sums:
     files: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
-    longest_s: float = 0.0
+    longest_s: float = 0.0  #: for one image
     most_mib: dict[str, float] = field(default_factory=dict)  #: by kind of process
 
     def add(self, house: House) -> None:
@@ -57,7 +57,10 @@ class Sums:
                 (self.verdicts, "verdict", "screening"),
             ):
                 sums.update(dict(connection.execute(f"SELECT {column}, COUNT(*) FROM {table} GROUP BY 1")))
-            (longest,) = connection.execute("SELECT COALESCE(MAX(worked_s), 0) FROM screening").fetchone()
+            (longest,) = connection.execute(
+                "SELECT COALESCE(MAX(worked_s / (SELECT COUNT(*) FROM finding WHERE screening_id = screening.id)), 0)"
+                " FROM screening"
+            ).fetchone()
             self.longest_s = max(self.longest_s, longest)
 
 
@@ -84,7 +87,7 @@ def screen(house: House, inbox: Path, files: int, sums: Sums) -> list[str]:
         f"{files} files went in, {found['files']} are accounted for": sum(found["files"].values()) != files,
         f"files still wait: {found['files']}": "waiting" in found["files"],
         f"studies without a verdict: {found['studies']}": set(found["studies"]) > {"screened"},
-        f"a study took {sums.longest_s:.0f} s": sums.longest_s > 2 * DEADLINE_S + SLACK_S,
+        f"an image took {sums.longest_s:.0f} s": sums.longest_s > 2 * DEADLINE_S + SLACK_S,
         f"memory: {sums.most_mib}": max(sums.most_mib.values(), default=0.0) > CAP_MIB,
         "a traceback is in the log": "Traceback" in log,
     }
@@ -163,7 +166,7 @@ def main() -> int:
     say(f"codes     {dict(sums.codes.most_common())}")
     say(f"verdicts  {dict(sums.verdicts.most_common())}")
     memory = ", ".join(f"{kind} {mib:.0f}" for kind, mib in sums.most_mib.items())
-    say(f"longest   {sums.longest_s:.1f} s for a study; most memory in MiB: {memory}")
+    say(f"longest   {sums.longest_s:.1f} s for an image; most memory in MiB: {memory}")
     say(f"{sum(sums.files.values()):,} files accounted for, {broken} faults")
     return int(broken > 0)
 
