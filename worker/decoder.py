@@ -108,27 +108,27 @@ class Decoder:
                 return self._try(words, content, into)  # in a fresh child, which has its memory to itself
 
     def _try(self, words: dict[str, Any], content: bytes, into: Any) -> dict[str, Any]:
-        child = self._ready()
+        child, is_in_step = self._ready(), False
         try:
             answer = child.within(self.deadline_s, lambda: child.exchange(words, content, into))
+            is_in_step = answer.get("code") != DecoderOutOfMemory.code
         except TimeoutError as error:
-            self._drop()
             raise DecoderTimedOut(
                 f"decoding took longer than {self.deadline_s:g} s and was stopped: send the image uncompressed,"
                 " or raise SCREENING_DECODER_DEADLINE_S"
             ) from error
         except _Lost as lost:
-            self._drop()
             raise DecoderCrashed(f"the decoder failed on it ({lost}): send the image uncompressed") from lost
-        code = answer.get("code")
-        if code == DecoderOutOfMemory.code:
-            self._drop()
+        finally:
+            if not is_in_step:  # whatever came between, a signal of ours too: its answer must not meet another image
+                self._drop()
+        if not is_in_step:
             raise DecoderOutOfMemory(
                 f"decoding needs more than {self.memory_mib:,} MiB: send the image uncompressed, or raise"
                 " SCREENING_DECODER_MEMORY_MIB"
             )
-        if code is not None:
-            raise _BY_CODE.get(code, Undecodable)(str(answer["message"]))
+        if "code" in answer:
+            raise _BY_CODE.get(answer["code"], Undecodable)(str(answer["message"]))
         return answer
 
     def _ready(self) -> "_Child":

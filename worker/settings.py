@@ -26,7 +26,8 @@ DEFAULT_MODEL = Path(__file__).parent / "models" / "mobilenetv2_house.onnx"
 #: Longest decode of one image. The slowest codec takes a second for the largest detector's.
 DECODER_DEADLINE_S = 60.0
 
-#: Address space of a decoder child: 0.3 GiB for its libraries, and up to ten bytes for each byte of the decoded image.
+#: Address space of a decoder child: 0.3 GiB for its libraries, and 1.8 (JPEG-LS) to 5.2 (JPEG 2000 in colour) bytes for
+#: each byte of the decoded image.
 DECODER_MEMORY_MIB = 4096
 
 #: A Unix socket's path holds 107 bytes (sockaddr_un); longer state folders get their socket elsewhere.

@@ -1,6 +1,8 @@
 """Compressed pixels are decoded in a child: the same pixels as here, and whatever happens there, we live on."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -116,6 +118,27 @@ def test_a_child_that_hangs_is_stopped_at_the_deadline() -> None:
             shown_by(impatient, asking_for("HANG"))
         impatient.deadline_s = 60.0
         assert shown_by(impatient, GOOD).pixels.any()
+
+
+class Stop(BaseException):
+    """A worker is told to stop."""
+
+
+def test_an_answer_that_nobody_waited_for_never_meets_another_image(frail: Decoder) -> None:
+    def interrupt(*_: object) -> None:
+        raise Stop
+
+    frail.prove()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1])
+    timer.start()
+    try:
+        with pytest.raises(Stop):
+            shown_by(frail, asking_for("HANG"))
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert np.array_equal(shown_by(frail, GOOD).pixels, read_display(GOOD).pixels)
 
 
 def test_a_child_that_was_killed_from_outside_costs_no_image(frail: Decoder, tmp_path: Path) -> None:
