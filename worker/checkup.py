@@ -1,6 +1,7 @@
 """Looks at everything the worker depends on, each by itself, and names the remedy of what is not well."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from schema.database import HEAD
@@ -21,12 +22,13 @@ class Finding:
 
 
 def check(settings: Settings) -> list[Finding]:
-    """One finding each for database, broker, model, provider, store and free disk."""
+    """One finding each for database, broker, model, provider, decoder, store and free disk."""
     looks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
         "broker": _broker,
         "model": _model,
         "provider": _provider,
+        "decoder": _decoder,
         "store": _store,
         "disk": _disk,
     }
@@ -88,6 +90,14 @@ def _provider(settings: Settings) -> str:
     from worker.registry import file_in_force
 
     return open_model(file_in_force(settings)[0], provider=str(settings.provider)).provider
+
+
+def _decoder(settings: Settings) -> str:
+    from worker.decoder import Decoder
+
+    with closing(Decoder.of(settings)) as decoder:
+        decoder.prove()
+    return f"starts, with {settings.decoder_memory_mib:,} MiB and {settings.decoder_deadline_s:g} s for an image"
 
 
 def _store(settings: Settings) -> str:

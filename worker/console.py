@@ -101,7 +101,7 @@ def print_quarantine(files: Sequence[QuarantinedFile]) -> None:
     for file in files:
         console.print(f"{file.seen_at:%Y-%m-%d %H:%M}  {file.code}", style="yellow", end="  ")
         console.print(plain(file.path), soft_wrap=True)
-        console.print(f"  {file.message}", soft_wrap=True)
+        console.print(f"  {plain(file.message)}", soft_wrap=True)
     console.print(f"{len(files)} quarantined {'file' if len(files) == 1 else 'files'}; their bytes are in the store")
 
 

@@ -12,11 +12,15 @@
     │   ├── UnsupportedSyntax       unsupported_transfer_syntax
     │   ├── UnsupportedPixels       unsupported_pixels
     │   ├── TooLarge                too_large
-    │   └── Undecodable             undecodable
+    │   ├── Undecodable             undecodable
+    │   ├── DecoderCrashed          decoder_crashed
+    │   ├── DecoderTimedOut         decoder_timed_out
+    │   └── DecoderOutOfMemory      decoder_out_of_memory
     ├── Interrupted     a device, disk, database or broker is away; tried again until it is back
     │   ├── StorageUnavailable      storage_unavailable
     │   ├── DatabaseUnavailable     database_unavailable
     │   ├── BrokerUnavailable       broker_unavailable
+    │   ├── DecoderUnavailable      decoder_unavailable
     │   └── DeviceUnavailable       device_unavailable
     └── Misconfigured   the installation is wrong; the program stops and names the remedy
         ├── BadSetting              bad_setting
@@ -139,6 +143,24 @@ class Undecodable(Rejected):
     code = "undecodable"
 
 
+class DecoderCrashed(Rejected):
+    """The decoder child died of this image, and a fresh one died of it again."""
+
+    code = "decoder_crashed"
+
+
+class DecoderTimedOut(Rejected):
+    """The decoder child did not come to an end with this image and was stopped."""
+
+    code = "decoder_timed_out"
+
+
+class DecoderOutOfMemory(Rejected):
+    """Decoding this image needs more memory than the decoder child may have."""
+
+    code = "decoder_out_of_memory"
+
+
 class Interrupted(ScreeningError):
     """The input is not at fault; the same work is tried again, and its attempt is given back."""
 
@@ -161,6 +183,12 @@ class BrokerUnavailable(Interrupted):
     """The broker does not answer."""
 
     code = "broker_unavailable"
+
+
+class DecoderUnavailable(Interrupted):
+    """The decoder child cannot be started at all: no image is at fault."""
+
+    code = "decoder_unavailable"
 
 
 class DeviceUnavailable(Interrupted):
@@ -233,3 +261,12 @@ class NotRequeueable(Misconfigured):
     """The study is on its way already."""
 
     code = "not_requeueable"
+
+
+def place_of(error: BaseException) -> str:
+    """Kind of an error and where it was raised, without its words: they may quote a header, and so a patient."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
+    return type(error).__name__ + file

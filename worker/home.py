@@ -1,13 +1,11 @@
 """The state folder of the embedded default: its lock, its private Redis, its queue worker. All die with their owner."""
 
-import ctypes
 import fcntl
 import importlib.util
 import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,12 +16,10 @@ from pathlib import Path
 
 from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
 from worker.ledger.opening import make_home
+from worker.lifeline import die_with_parent
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-#: prctl option: the kernel sends this signal when the parent dies, however it dies (Linux, prctl(2)).
-PR_SET_PDEATHSIG = 1
 
 #: How long the private Redis may take to answer.
 BROKER_START_S = 10.0
@@ -170,12 +166,6 @@ def child(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies; elsewhere than on Linux there is no such door."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def redis_server() -> Path:

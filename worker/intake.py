@@ -10,11 +10,12 @@ from pathlib import Path
 
 from schema.database import Database
 from schema.vocabulary import FileState
+from worker.decoder import Decoder
 from worker.errors import NotAFile, Rejected, SourceChanged, StorageUnavailable, TooLarge, Truncated, Unreadable
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
-from worker.imaging.reading import read_instance, stored_digest
+from worker.imaging.reading import read_instance
 from worker.ledger import intake as ledger
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
 from worker.settings import InboxMode, RasterStudy, Settings
@@ -40,6 +41,7 @@ class Intake:
     settings: Settings
     database: Database
     store: Store
+    decoder: Decoder = field(default_factory=Decoder, repr=False)
     known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 
     def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Booked:
@@ -144,7 +146,7 @@ class Intake:
         if digest not in self.known_pixels:
             if len(self.known_pixels) >= MOST_KNOWN_PIXELS:
                 self.known_pixels.clear()
-            self.known_pixels[digest] = stored_digest(read(), self._limits)
+            self.known_pixels[digest] = self.decoder.stored_digest(read(), self._limits)
         return self.known_pixels[digest]
 
 

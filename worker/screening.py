@@ -86,6 +86,7 @@ class ImageOutcome:
     prediction: Prediction | None = None
     unreadable: str | None = None  #: code of the Rejected error, when the image could not be read
     is_blank: bool = False  #: read, but all pixels have one value
+    unreadable_because: str = ""  #: message of that error, which names the remedy
 
     @property
     def is_unanswered(self) -> bool:

@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import attrs
 
 from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
+from worker.decoder import Decoder
 from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
 from worker.intake import Intake
 from worker.ledger import delivery
@@ -102,7 +103,8 @@ def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Ser
                 if role != "screen" or host is None or host.role not in SERVING_ROLES:
                     raise
         database = open_database(settings)
-        intake = Intake(settings, database, Store(settings.store_folder))
+        decoder = stack.enter_context(closing(Decoder.of(settings)))
+        intake = Intake(settings, database, Store(settings.store_folder), decoder)
         intake.store.free_mib()
         worker = broker = None
         if settings.is_embedded and host is None:

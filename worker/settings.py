@@ -23,6 +23,13 @@ OTHER_NAMES = frozenset({"SCREENING_SETTINGS", "SCREENING_SHARED"})
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "mobilenetv2_house.onnx"
 
+#: Longest decode of one image. The slowest codec takes a second for the largest detector's.
+DECODER_DEADLINE_S = 60.0
+
+#: Address space of a decoder child: 0.3 GiB for its libraries, and 1.8 (JPEG-LS) to 5.2 (JPEG 2000 in colour) bytes for
+#: each byte of the decoded image.
+DECODER_MEMORY_MIB = 4096
+
 #: A Unix socket's path holds 107 bytes (sockaddr_un); longer state folders get their socket elsewhere.
 LONGEST_SOCKET_PATH = 100
 
@@ -102,6 +109,10 @@ class Settings:
     overdue_after_h: float = setting(24.0, "unread after it, a study is overdue", positive)
 
     max_pixel_mib: int = setting(512, "largest decoded image; larger ones are rejected unread", positive)
+    decoder_deadline_s: float = setting(DECODER_DEADLINE_S, "longest decode of one compressed image", positive)
+    decoder_memory_mib: int = setting(
+        DECODER_MEMORY_MIB, "address space of the child process that decodes compressed images", positive
+    )
     min_free_mib: int = setting(512, "intake stops below this free space in the store", positive)
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", attrs.validators.in_(
         ("DEBUG", "INFO", "WARNING", "ERROR")))  # fmt: skip

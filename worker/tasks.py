@@ -14,10 +14,11 @@ from celery.signals import celeryd_init, worker_process_init
 from schema.database import Database
 from schema.vocabulary import Reason
 from worker.app import LONGEST_COUNTDOWN_S, SCREEN_STUDIES, app, settings
-from worker.errors import Interrupted, ScreeningError
-from worker.home import die_with_parent
+from worker.decoder import Decoder
+from worker.errors import Interrupted, ScreeningError, place_of
 from worker.ledger import delivery
 from worker.ledger.opening import now
+from worker.lifeline import die_with_parent
 from worker.rack import Rack
 from worker.store import Store
 from worker.workbench import Workbench
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 #: Exit code of the trial process that opens the model before a worker serves.
 REFUSED = 3
+
+
+class StudyFailed(Exception):
+    """A bug ended studies of this message; each study keeps its own, with the whole traceback."""
 
 
 @app.task(name=SCREEN_STUDIES, bind=True, max_retries=None)
@@ -60,7 +65,7 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     if interrupted:
         raise self.retry(args=[interrupted], countdown=countdown_s(self.request.retries))
     if bugs:
-        raise bugs[0]
+        raise StudyFailed(", ".join(map(place_of, bugs)))  # without the bug itself, which Celery would log in full
 
 
 def countdown_s(retries: int) -> int:
@@ -92,10 +97,16 @@ def rack() -> Rack:
     return Rack(settings, Database(settings.database_url), Store(settings.store_folder), now)
 
 
+@cache
+def decoder() -> Decoder:
+    """The decoder of this process."""
+    return Decoder.of(settings)
+
+
 def workbench() -> Workbench:
     """A workbench with the models in force now. Raises what `Rack.in_force` raises."""
     models = rack().in_force()
-    return Workbench(settings, rack().database, rack().store, models.active, shadow=models.shadow)
+    return Workbench(settings, rack().database, rack().store, models.active, shadow=models.shadow, decoder=decoder())
 
 
 @worker_process_init.connect
@@ -103,12 +114,13 @@ def start_process(**_: Any) -> None:
     """Open the models before the first message comes, and die when the worker does."""
     die_with_parent()
     cv2.setNumThreads(1)  # processes are the parallelism; OpenCV's threads would fight over the same cores
+    decoder().start()
     _open_models()
 
 
 @celeryd_init.connect
 def refuse_to_serve_unproven(**_: Any) -> None:
-    """Open the models and replay their goldens in a trial process; the worker does not start when they fail."""
+    """Try models, goldens and decoder in a trial process; the worker does not start when one of them fails."""
     trial = billiard.Process(target=_try_models)
     trial.start()
     trial.join()
@@ -118,7 +130,9 @@ def refuse_to_serve_unproven(**_: Any) -> None:
 
 def _try_models() -> None:
     try:
+        decoder().start()  # it loads its libraries while the models are opened
         _open_models()
+        decoder().prove()
     except ScreeningError as error:
         sys.stderr.write(f"the worker does not start: {error}\n")
         raise SystemExit(REFUSED) from error

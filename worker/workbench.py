@@ -1,10 +1,13 @@
-"""Screens one claimed study: fetch, decode, predict, judge, draw, record; then again by the shadow model, if any."""
+"""Screens one claimed study: fetch, decode, predict, draw, a batch of images at a time; then judge and record.
+
+The shadow model, if any, looks at the same images; what it says is recorded beside the verdict.
+"""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,16 +15,17 @@ from numpy.typing import NDArray
 
 from schema.database import Database
 from worker import heatmap
+from worker.decoder import Decoder
 from worker.errors import DatabaseUnavailable, Rejected, ScreeningError
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
-from worker.imaging.reading import read_display, read_instance
+from worker.imaging.reading import read_instance
 from worker.intake import fetch
 from worker.ledger import delivery
 from worker.ledger.delivery import Claim
 from worker.ledger.results import ModelUse, Received
-from worker.model import Model
+from worker.model import BATCH_SIZES, Model
 from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import Settings
 from worker.store import OVERLAYS, Store
@@ -30,6 +34,19 @@ log = logging.getLogger(__name__)
 
 #: An image as far as it was read, and its display values when a model can look at it.
 Look = tuple[ImageOutcome, NDArray[np.uint8] | None]
+
+#: Images of a study that are held at once: as many as a model takes in one batch.
+IMAGES_AT_ONCE = BATCH_SIZES[-1]
+
+
+@dataclass
+class Sitting:
+    """What one model has said so far of a study's images, in their order."""
+
+    model: Model
+    outcomes: list[ImageOutcome] = field(default_factory=list)
+    overlays: list[str | None] = field(default_factory=list)  #: digests in the store
+    interrupted: ScreeningError | None = None
 
 
 @dataclass(frozen=True)
@@ -42,28 +59,33 @@ class Workbench:
     model: Model
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     shadow: Model | None = None
+    decoder: Decoder = field(default_factory=Decoder)
 
     def screen(self, held: Claim) -> bool:
         """Screen a claimed study and record its verdict; False when a newer claim or image overtook it.
 
         Raises Interrupted when the store, the device or the database is away.
         """
+        active, shadow = Sitting(self.model), None if self.shadow is None else Sitting(self.shadow)
         with self._heartbeat(held):
-            images = [self._look(received) for received in held.received]
-            is_recorded = self._judge(held, images, self.model)
-        if is_recorded and self.shadow is not None:
-            try:
-                self._judge(held, images, self.shadow, shadow_of=self.model.digest)
-            except ScreeningError as error:  # the study has its verdict; what the shadow would have said is not owed
-                log.warning("shadow_interrupted", extra={"study_uid": held.study_uid, "code": error.code})
+            for start in range(0, len(held.received), IMAGES_AT_ONCE):
+                looks = [self._look(received) for received in held.received[start : start + IMAGES_AT_ONCE]]
+                self._predict(looks, active)
+                if shadow is not None:
+                    self._predict_unowed(looks, shadow)
+            is_recorded = self._record(held, active)
+        if is_recorded and shadow is not None:
+            self._record_unowed(held, shadow)
         return is_recorded
 
-    def _judge(self, held: Claim, images: Sequence[Look], model: Model, shadow_of: str | None = None) -> bool:
-        """Have a model predict the images, decide, draw and record."""
-        outcomes, overlays = self._predict(images, model)
-        judged = decide(outcomes, model.card)
+    def _record(self, held: Claim, sitting: Sitting, shadow_of: str | None = None) -> bool:
+        """Judge what the model said of all images, and record it."""
+        model = sitting.model
+        judged = decide(sitting.outcomes, model.card)
         use = ModelUse(model.digest, model.card, model.provider)
-        return delivery.record(self.database, held, judged, outcomes, overlays, use, self.clock(), shadow_of)
+        return delivery.record(
+            self.database, held, judged, sitting.outcomes, sitting.overlays, use, self.clock(), shadow_of
+        )
 
     def _look(self, received: Received) -> Look:
         """Read one object as far as its eligibility asks; what cannot be read becomes an outcome, not an error."""
@@ -73,35 +95,51 @@ class Workbench:
             header = read_instance(content, limits)
         except Rejected as error:
             header = error.instance if isinstance(error.instance, Instance) else _nameless(received)
-            return ImageOutcome(header, eligible(header), unreadable=received.unreadable or error.code), None
+            code = received.unreadable or error.code
+            return ImageOutcome(header, eligible(header), unreadable=code, unreadable_because=error.message), None
         eligibility = eligible(header)
         if eligibility.exclusion is not None:
             return ImageOutcome(header, eligibility), None
         try:
-            display = read_display(content, limits)
+            display = self.decoder.read_display(content, header, limits)
         except Rejected as error:
-            return ImageOutcome(header, eligibility, unreadable=error.code), None
+            return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
         if display.pixels.min() == display.pixels.max():
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None
         return noted, display.pixels
 
-    def _predict(self, images: Sequence[Look], model: Model) -> tuple[list[ImageOutcome], list[str | None]]:
-        """Run the images that can be looked at through a model as one batch; outcomes, and digests of overlays."""
-        grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in images]
+    def _predict(self, looks: Sequence[Look], sitting: Sitting) -> None:
+        """Run the images that can be looked at through a model as one batch, and keep their overlays."""
+        model = sitting.model
+        grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in looks]
         batch = [grid[0] for grid in grids if grid is not None]
         predictions = iter(model.predict(np.stack(batch)) if batch else [])
-        outcomes: list[ImageOutcome] = []
-        overlays: list[str | None] = []
-        for (outcome, pixels), grid in zip(images, grids, strict=True):
+        for (outcome, pixels), grid in zip(looks, grids, strict=True):
             if pixels is None or grid is None:
-                outcomes.append(outcome)
-                overlays.append(None)
+                sitting.outcomes.append(outcome)
+                sitting.overlays.append(None)
                 continue
             prediction = next(predictions)
-            outcomes.append(ImageOutcome(outcome.instance, outcome.eligibility, prediction))
-            overlays.append(self._draw(pixels, prediction, grid[1], model))
-        return outcomes, overlays
+            sitting.outcomes.append(ImageOutcome(outcome.instance, outcome.eligibility, prediction))
+            sitting.overlays.append(self._draw(pixels, prediction, grid[1], model))
+
+    def _predict_unowed(self, looks: Sequence[Look], shadow: Sitting) -> None:
+        """Let the shadow look too, unless it has failed already: nobody waits for what it says."""
+        if shadow.interrupted is None:
+            try:
+                self._predict(looks, shadow)
+            except ScreeningError as error:
+                shadow.interrupted = error
+
+    def _record_unowed(self, held: Claim, shadow: Sitting) -> None:
+        """Keep what the shadow says; the study has its verdict whether it can be kept or not."""
+        try:
+            if shadow.interrupted is not None:
+                raise shadow.interrupted
+            self._record(held, shadow, shadow_of=self.model.digest)
+        except ScreeningError as error:
+            log.warning("shadow_interrupted", extra={"study_uid": held.study_uid, "code": error.code})
 
     def _draw(self, pixels: NDArray[np.uint8], prediction: Prediction, placement: Placement, model: Model) -> str:
         """Keep the overlay of a predicted image; returns its digest."""

@@ -4,7 +4,7 @@ JPEG 2000's SIZ (ISO 15444-1 A.5.1), read without decoding, so that sizes are kn
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -31,12 +31,16 @@ class Codestream:
     orientation: int = 1  #: EXIF orientation (JEITA CP-3451 4.6.4), 1: as stored
     end: int | None = None  #: offset of the EOI or EOC marker; None when it is not there
     scans: int = 1  #: of JPEG; each passes over the whole picture
+    data_at: int = 0  #: offset of JPEG's first entropy-coded byte, of JPEG 2000's first tile-part
+    restart_interval: int = 0  #: of JPEG, in coded units
+    units: int = 0  #: coded units (MCU, ISO 10918-1 A.2) of a JPEG whose first scan holds every component; else 0
+    tiles: int = 0  #: of JPEG 2000
 
 
 _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
     (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
 )
-_SOI, _EOI, _SOS, _APP0, _APP1, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
+_SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
 #: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
 _NEXT_MARKER = {
     True: re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]"),
@@ -60,7 +64,8 @@ def read_codestream(data: bytes) -> Codestream | None:
 
 def _read_jpeg(data: bytes) -> Codestream | None:
     frame: Codestream | None = None
-    names_colour, orientation, at = False, 1, 2
+    sampling = b""
+    names_colour, orientation, interval, at = False, 1, 0, 2
     while True:
         while data[at + 1] == 0xFF:  # fill bytes
             at += 1
@@ -71,6 +76,9 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         if marker in _FRAMES and frame is None:
             precision, rows, columns, samples = struct.unpack_from(">BHHB", segment)
             frame = Codestream(_FRAMES[marker], rows, columns, samples, precision)
+            sampling = segment[7::3][:samples]
+        elif marker == _DRI:
+            (interval,) = struct.unpack_from(">H", segment)
         elif marker == _APP1 and segment[:6] == b"Exif\0\0":
             orientation = exif_orientation(segment[6:])
         elif marker in (_APP0, _APP14):
@@ -83,10 +91,19 @@ def _read_jpeg(data: bytes) -> Codestream | None:
     if frame is None:
         return None
     end, scans = _end_of_image(data, at, frame.coding)
-    return Codestream(
-        frame.coding, frame.rows, frame.columns, frame.samples, frame.precision,
-        names_colour=names_colour, orientation=orientation, end=end, scans=scans,
+    return replace(
+        frame, names_colour=names_colour, orientation=orientation, end=end, scans=scans, data_at=at,
+        restart_interval=0 if frame.coding is Coding.JPEG_LS else interval,
+        units=_units(frame, sampling) if segment[0] == frame.samples else 0,
     )  # fmt: skip
+
+
+def _units(frame: Codestream, sampling: bytes) -> int:
+    """ISO 10918-1 A.2: how many units one scan over all components holds; `sampling` is H << 4 | V of each."""
+    across = max((factors >> 4 for factors in sampling), default=0) if frame.samples > 1 else 1
+    down = max((factors & 15 for factors in sampling), default=0) if frame.samples > 1 else 1
+    side = 1 if frame.coding is Coding.JPEG_LOSSLESS else 8
+    return -(-frame.columns // (side * across)) * -(-frame.rows // (side * down)) if across and down else 0
 
 
 def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int]:
@@ -102,10 +119,13 @@ def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int
     return None, scans
 
 
-def _read_jpeg_2000(data: bytes, at: int) -> Codestream:
+def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
     right, bottom, left, top = struct.unpack_from(">IIII", data, at + 8)
+    tile_width, tile_height, tile_left, tile_top = struct.unpack_from(">IIII", data, at + 24)
     (samples,) = struct.unpack_from(">H", data, at + 40)
     depth = data[at + 42]
+    if not tile_width or not tile_height:
+        return None
     end = data.rfind(b"\xff\xd9", at + 42)
     return Codestream(
         Coding.JPEG_2000,
@@ -115,7 +135,16 @@ def _read_jpeg_2000(data: bytes, at: int) -> Codestream:
         precision=(depth & 0x7F) + 1,
         is_signed=depth > 0x7F,
         end=None if end < 0 else end,
+        data_at=_first_tile(data, at + 2),
+        tiles=-(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height),
     )
+
+
+def _first_tile(data: bytes, at: int) -> int:
+    """Offset of the first SOT or of EOC, past the segments of the main header (ISO 15444-1 A.3)."""
+    while data[at] == 0xFF and data[at + 1] not in (_SOT, _EOI):
+        at += 2 + max(2, *struct.unpack_from(">H", data, at + 2))
+    return at
 
 
 def exif_orientation(tiff: bytes) -> int:

@@ -16,7 +16,14 @@ from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import Part10, open_part10
-from worker.imaging.stored import ImagePixel, check_showable, decode_stored, grey_values, read_image_pixel
+from worker.imaging.stored import (
+    ImagePixel,
+    check_showable,
+    decode_stored,
+    grey_values,
+    holds_codestream,
+    read_image_pixel,
+)
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 
@@ -152,6 +159,7 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
         manufacturer=header.text("Manufacturer"),
         station_name=header.text("StationName"),
         device_serial_number=header.text("DeviceSerialNumber"),
+        is_compressed=part10.pixel_tag is not None and holds_codestream(part10, pixel),
         notes=tuple(header.notes),
     )
 

@@ -41,6 +41,7 @@ class Instance:
     manufacturer: str | None = None
     station_name: str | None = None
     device_serial_number: str | None = None
+    is_compressed: bool = False  #: a codec must decode the pixels: compiled code, which damaged files may crash
     notes: tuple[str, ...] = field(default=())
 
     def with_notes(self, notes: tuple[str, ...]) -> "Instance":

@@ -73,6 +73,7 @@ def read_instance(data: bytes, limits: Limits) -> Instance:
         sop_instance_uid=derived_uid(INSTANCE_NAMESPACE, digest),
         rows=rows,
         columns=columns,
+        is_compressed=True,
         notes=header.notes,
     )
 

@@ -96,13 +96,19 @@ def check_showable(part10: Part10, pixel: ImagePixel) -> None:
         raise UnsupportedPixels(f"high bit {pixel.high_bit} with {pixel.bits_stored} bits stored")
 
 
+def holds_codestream(part10: Part10, pixel: ImagePixel) -> bool:
+    """Whether the pixel data may be a codestream, whatever the transfer syntax says: too few bytes for native ones."""
+    start, end = part10.pixel_span
+    return part10.is_encapsulated or end - start < pixel.frame_bytes
+
+
 def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
     """(codes [H, W] or [H, W, 3], their effective bits): masked, unsigned containers, upper bits zero.
 
     The module must have passed `check_showable`. Raises Undecodable.
     """
     frame = _single_frame(part10)
-    stream = read_codestream(frame) if part10.is_encapsulated or len(frame) < pixel.frame_bytes else None
+    stream = read_codestream(frame) if holds_codestream(part10, pixel) else None
     if stream is not None:
         return _from_codestream(part10.transfer_syntax_uid, frame, stream, pixel)
     if part10.is_encapsulated and part10.transfer_syntax_uid == RLE:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worker.errors import Undecodable, UnsupportedSyntax
 from worker.imaging.codestream import Codestream, Coding
+from worker.imaging.completeness import missing_parts, restarts
 from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 Pixels = NDArray[Any]
@@ -28,7 +29,7 @@ DECODER_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError
 #: thousand of them kept a decoder busy for half a minute.
 MAX_SCANS = 100
 
-#: Put before the end marker when a frame's end is in doubt; holds no FF.
+#: Put before a marker when it is in doubt whether there were data enough up to it; holds no FF.
 _PROBE = b"\x55\x2a\x19\xe6" * 64
 
 
@@ -100,6 +101,9 @@ def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) 
     if stream.end is None:
         raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
     check_scans(stream, name)
+    missing = missing_parts(frame, stream)
+    if missing is not None:
+        raise Undecodable(f"{name}: the codestream is damaged, {missing}: send the image again")
     faults = []
     for decoder in BY_CODING[stream.coding]:
         try:
@@ -110,7 +114,7 @@ def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) 
         if pixels.shape[:2] != (stream.rows, stream.columns):
             faults.append(f"{decoder.__name__[1:]}: gave {pixels.shape}")
         elif _was_filled(decoder, frame, stream, is_rgb, pixels):
-            raise Undecodable(f"{name}: the codestream ends early, its lower part is missing")
+            raise Undecodable(f"{name}: the codestream is damaged, a part of its picture is missing: send it again")
         else:
             return pixels
     found = "" if promised is stream.coding else f" (the codestream is {stream.coding})"
@@ -153,19 +157,23 @@ def _rle_segment(segment: bytes, size: int) -> NDArray[np.uint8]:
 
 
 def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool, pixels: Pixels) -> bool:
-    """Whether libjpeg ran out of data before the end marker and invented the rest.
+    """Whether libjpeg ran out of data before the end of the picture, or of a restart interval, and invented the rest.
 
-    It then leaves rows of mid-grey (DCT) or of one value (lossless). Such rows may be real: bytes put before the end
-    marker change the picture only where data were missing.
+    It then leaves mid-grey (DCT) or rows of one value (lossless). These may be real: bytes put before the marker at
+    which data ran out change the picture only where data were missing.
     """
     if stream.coding not in (Coding.JPEG, Coding.JPEG_LOSSLESS) or stream.end is None:
         return False
-    last = pixels[-1]
-    invented = last[0] if stream.coding is Coding.JPEG_LOSSLESS else 1 << (stream.precision - 1)
-    if not bool((last == invented).all()):
+    is_lossless = stream.coding is Coding.JPEG_LOSSLESS
+    end = pixels[-1] if is_lossless else pixels[-1, -1]
+    invented = pixels[-1, 0] if is_lossless else 1 << (stream.precision - 1)
+    markers = restarts(frame, stream) if stream.restart_interval and stream.scans == 1 else []
+    if not markers and not bool((end == invented).all()):
         return False
+    starts, ends = [0, *markers, stream.end], [*markers, stream.end, len(frame)]
+    parts = [frame[start:end] for start, end in zip(starts, ends, strict=True)]
     try:
-        probed = decoder(frame[: stream.end] + _PROBE + frame[stream.end :], stream, is_rgb)
+        probed = decoder(_PROBE.join(parts), stream, is_rgb)
     except DECODER_ERRORS:
         return True
     return not np.array_equal(probed, pixels)

@@ -47,13 +47,16 @@ def add_model(session: Session, model: ModelUse, now: datetime) -> None:
 
 def finding(ordinal: int, received: Received, outcome: ImageOutcome, overlay: str | None) -> models.Finding:
     """The row of one image; `overlay` is its digest in the store."""
+    notes = [*outcome.instance.notes, *(f"{name}=unknown" for name in outcome.eligibility.unknowns)]
+    if outcome.unreadable_because:
+        notes.append(f"unreadable: {outcome.unreadable_because}")
     row = models.Finding(
         ordinal=ordinal,
         instance_id=received.instance_id,
         exclusion=outcome.eligibility.exclusion,
         unreadable=outcome.unreadable,
         overlay_digest=overlay,
-        notes=[*outcome.instance.notes, *(f"{name}=unknown" for name in outcome.eligibility.unknowns)],
+        notes=notes,
     )
     if outcome.prediction is not None:
         heatmap = outcome.prediction.heatmap

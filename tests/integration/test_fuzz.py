@@ -1,0 +1,54 @@
+"""A small fuzz run in the suite, in one process (`make fuzz` is the long one, through the whole program)."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.brightness import write_model
+from tests.desk import Desk
+from tests.fuzz.mutations import damaged
+from worker.decoder import Decoder
+from worker.intake import Intake
+from worker.model import open_model
+from worker.reconciliation import reconcile
+from worker.tasks import screen_study
+from worker.watcher import files_in
+from worker.workbench import Workbench
+
+SEED, FILES = 4, 120
+
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    with closing(Decoder()) as decoder:
+        yield decoder
+
+
+def test_one_file_is_the_same_whenever_it_is_made() -> None:
+    assert damaged(SEED, 17) == damaged(SEED, 17)
+    assert damaged(SEED, 17) != damaged(SEED + 1, 17)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_damaged_files_all_end_in_one_state(desk: Desk, decoder: Decoder, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for number in range(FILES):
+        name, content = damaged(SEED, number)
+        (inbox / name).write_bytes(content)
+    intake = Intake(desk.settings, desk.database, desk.store, decoder)
+    booked = [
+        intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=inbox) for file in files_in(inbox)
+    ]
+    model = open_model(write_model(tmp_path / "brightness.onnx"), provider="cpu")
+    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
+    for study_uid in desk.offer():
+        assert screen_study(bench, study_uid) is None, "a bug, recorded on the study"
+    account = reconcile(desk.database, desk.store)
+    assert account.holds
+    assert account.files == Counter(str(b.state) for b in booked)
+    assert sum(account.files.values()) == FILES
+    assert set(account.studies) == {"screened"}

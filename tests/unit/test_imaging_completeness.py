@@ -1,0 +1,103 @@
+"""A codestream that lacks a part is refused: OpenJPEG would show black there, libjpeg grey, without a word."""
+
+import re
+import struct
+from collections.abc import Callable
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+
+from tests import phantoms
+from tests.phantoms import Pixels, dicom_file, picture
+from worker.errors import Undecodable
+from worker.imaging.reading import read_display
+
+SIDE = 64
+NOISE = np.random.default_rng(3).integers(0, 256, (200, 200)).astype(np.uint8)
+
+
+def tile_parts(pixels: Pixels) -> tuple[bytes, list[bytes]]:
+    """Main header and tile-parts of a JPEG 2000 codestream in tiles of 64 px, each coded as a picture of its own."""
+    header = b""
+    parts: list[bytes] = []
+    for top in range(0, pixels.shape[0], SIDE):
+        for left in range(0, pixels.shape[1], SIDE):
+            block = np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE])
+            alone = bytes(imagecodecs.jpeg2k_encode(block, codecformat="j2k", reversible=True, level=0))
+            start, end = alone.index(b"\xff\x90"), alone.rindex(b"\xff\xd9")
+            header = header or alone[:start]
+            parts.append(alone[start : start + 4] + struct.pack(">H", len(parts)) + alone[start + 6 : end])
+    size = struct.pack(">IIIIII", pixels.shape[1], pixels.shape[0], 0, 0, SIDE, SIDE)
+    return header[:8] + size + header[32:], parts
+
+
+def shown(pixels: Pixels, syntax: str, frame: bytes) -> Pixels:
+    return read_display(dicom_file(pixels, syntax, bits=8, frame=frame)).pixels
+
+
+@pytest.mark.parametrize("syntax", [phantoms.JPEG_2000_LOSSLESS, phantoms.JPEG_2000, phantoms.HTJ2K])
+def test_tiles_that_are_missing_are_counted(syntax: str) -> None:
+    pixels = picture(2 * SIDE, 3 * SIDE, bits=8)
+    header, parts = tile_parts(pixels)
+    whole = header + b"".join(parts) + b"\xff\xd9"
+    assert np.array_equal(shown(pixels, syntax, whole), read_display(dicom_file(pixels, bits=8)).pixels)
+    for left_out, told in ((parts[:2] + parts[3:], "1 of 6"), (parts[:3], "3 of 6"), ([], "6 of 6")):
+        with pytest.raises(Undecodable, match=f"{told} tiles are missing"):
+            shown(pixels, syntax, header + b"".join(left_out) + b"\xff\xd9")
+    with pytest.raises(Undecodable, match="1 of 6 tiles"):
+        shown(pixels, syntax, whole[:-40] + b"\xff\xd9")
+
+
+def test_a_tile_in_several_parts_needs_all_of_them() -> None:
+    pixels = picture(SIDE, SIDE, bits=8)
+    header, (part,) = tile_parts(pixels)
+    promising = part[:11] + b"\x02" + part[12:]  # this is the first of two
+    with pytest.raises(Undecodable, match="1 of 1 tiles"):
+        shown(pixels, phantoms.JPEG_2000, header + promising + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_tiles_of_no_sense_are_refused_before_they_are_decoded(side: int) -> None:
+    pixels = picture(300, 300, bits=8)
+    frame = phantoms.LOSSLESS_ENCODERS[phantoms.JPEG_2000_LOSSLESS](pixels, 8)
+    with pytest.raises(Undecodable):
+        shown(pixels, phantoms.JPEG_2000_LOSSLESS, frame[:24] + struct.pack(">II", side, side) + frame[32:])
+
+
+def with_restarts(pixels: Pixels) -> tuple[bytes, list[int]]:
+    """A JPEG with a restart marker after every five blocks, and where these stand."""
+    options = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_RST_INTERVAL, 5)
+    data = bytes(cv2.imencode(".jpg", pixels, options)[1])
+    return data, [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+
+
+@pytest.mark.parametrize("pixels", [NOISE, np.dstack([NOISE] * 3), NOISE[:9, :9], NOISE[:, :41]], ids=lambda p: p.shape)
+def test_a_whole_jpeg_with_restarts_is_a_picture(pixels: Pixels) -> None:
+    data, _ = with_restarts(pixels)
+    there = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert there is not None
+    assert np.abs(read_display(data).pixels.astype(int) - there).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda d, at: d[: at[60]] + b"\xff\xd9", "64 of 125 restart intervals"),
+        (lambda d, at: d[: at[30]] + d[at[31] :], "1 of 125 restart intervals"),
+        (lambda d, at: d[: at[30]] + d[at[38] :], "8 of 125 restart intervals"),
+        (lambda d, at: d[: at[30] + 1] + b"\xd1" + d[at[30] + 2 :], "out of order"),
+        (lambda d, at: d[: at[30] + 20] + d[at[31] :], "a part of its picture is missing"),
+    ],
+    ids=["cut", "one", "eight", "order", "short"],
+)
+def test_a_jpeg_that_lacks_intervals_is_refused(damage: Callable[[bytes, list[int]], bytes], told: str) -> None:
+    with pytest.raises(Undecodable, match=told):
+        read_display(damage(*with_restarts(NOISE)))
+
+
+def test_a_jpeg_that_lacks_its_last_blocks_is_refused() -> None:
+    data = bytes(cv2.imencode(".jpg", NOISE, (cv2.IMWRITE_JPEG_QUALITY, 95))[1])
+    with pytest.raises(Undecodable, match="a part of its picture is missing"):
+        read_display(data[:-300] + b"\xff\xd9")

@@ -1,0 +1,63 @@
+"""Whether a codestream holds all its parts: the tiles of JPEG 2000, the restart intervals of JPEG.
+
+OpenJPEG leaves a missing tile black and libjpeg a missing interval grey, and both report success.
+"""
+
+import re
+import struct
+
+from worker.imaging.codestream import Codestream, Coding
+
+#: ISO 15444-1 A.4.2: marker, length, tile, length of the tile-part, which part, of how many (0: not said here).
+_SOT = struct.Struct(">HHHIBB")
+_START_OF_TILE = 0xFF90
+
+#: ISO 15444-1 A.4.2: tiles are numbered by 16 bits.
+MAX_TILES = 65535
+
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+
+
+def missing_parts(data: bytes, stream: Codestream) -> str | None:
+    """Which parts are missing, in words; None when all are there."""
+    if stream.coding is Coding.JPEG_2000:
+        return _missing_tiles(data, stream)
+    if stream.restart_interval:
+        return _missing_intervals(data, stream)
+    return None
+
+
+def restarts(data: bytes, stream: Codestream) -> list[int]:
+    """Offsets of JPEG's restart markers (ISO 10918-1 E.1.4), in their order."""
+    return [found.start() for found in _RESTART.finditer(data, stream.data_at, stream.end or len(data))]
+
+
+def _missing_tiles(data: bytes, stream: Codestream) -> str | None:
+    if not 1 <= stream.tiles <= MAX_TILES:
+        return f"{stream.tiles:,} tiles are declared"
+    end = len(data) if stream.end is None else stream.end
+    seen: dict[int, set[int]] = {}
+    promised: dict[int, int] = {}
+    at = stream.data_at
+    while at + _SOT.size <= end:
+        marker, _, tile, length, part, parts = _SOT.unpack_from(data, at)
+        length = length or end - at  # the last may leave its length open
+        if marker != _START_OF_TILE or length < _SOT.size or at + length > end:
+            break
+        seen.setdefault(tile, set()).add(part)
+        promised[tile] = max(promised.get(tile, 1), parts)
+        at += length
+    whole = sum(len(seen.get(tile, ())) >= promised.get(tile, 1) for tile in range(stream.tiles))
+    return None if whole == stream.tiles else f"{stream.tiles - whole:,} of {stream.tiles:,} tiles are missing"
+
+
+def _missing_intervals(data: bytes, stream: Codestream) -> str | None:
+    """Of a picture in one scan: its restart markers count round from 0 to 7 and leave none out."""
+    if stream.scans > 1 or not stream.units:
+        return None
+    expected = -(-stream.units // stream.restart_interval) - 1
+    found = [data[at + 1] & 7 for at in restarts(data, stream)]
+    if len(found) < expected:
+        return f"{expected - len(found):,} of {expected + 1:,} restart intervals are missing"
+    in_order = all(number == place % 8 for place, number in enumerate(found[:expected]))
+    return None if in_order else "its restart markers are out of order"
