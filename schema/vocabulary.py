@@ -81,10 +81,11 @@ class Reason(StrEnum):
 
 
 class Priority(StrEnum):
-    """How soon a person wants the study read. The program itself never lowers one."""
+    """How soon a person wants the study read; also the queue that carries it. The program itself never lowers one."""
 
     STAT = "stat"
     ROUTINE = "routine"
+    NIGHTLY = "nightly"  #: out of an archive: screened when nothing else waits
 
 
 class Band(IntEnum):

@@ -15,7 +15,7 @@ from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
 from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
 from worker.intake import Intake
-from worker.ledger import delivery
+from worker.ledger import delivery, offers
 from worker.ledger.opening import now, open_database
 from worker.ledger.receipts import Booked
 from worker.settings import Settings
@@ -121,7 +121,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     `progress(stage, done, total)` is called as it goes. Raises StorageUnavailable when nothing goes on because the
     store cannot be written.
     """
-    from worker.app import enqueue, is_queue_empty
+    from worker.app import backlog, enqueue
 
     next_sweep = 0.0
 
@@ -129,7 +129,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
         nonlocal next_sweep
         if time.monotonic() >= next_sweep:
             with suppress(BrokerUnavailable):  # offered again by the next sweep
-                sweep(database, serving.settings, enqueue, is_queue_empty, now())
+                sweep(database, serving.settings, enqueue, backlog, now())
             next_sweep = time.monotonic() + SWEEP_S
 
     database, unlisted = serving.intake.database, list[str]()
@@ -141,7 +141,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
     own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
     study_uids = list(dict.fromkeys([*own, *resumed]))
-    delivery.settle(database, study_uids, now())
+    offers.settle(database, study_uids, now())
     next_sweep, before, since = 0.0, 0, time.monotonic()
     while True:
         sweep_at_times()
@@ -162,12 +162,12 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
 
 def watch(serving: Serving, inbox: Path) -> None:
     """Watch an inbox until SIGTERM or SIGINT; what is in work then is finished before the house closes."""
-    from worker.app import enqueue, is_queue_empty
+    from worker.app import backlog, enqueue
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watcher = Watcher(serving.intake, inbox, enqueue, is_queue_empty, now)
+    watcher = Watcher(serving.intake, inbox, enqueue, backlog, now)
     thread = threading.Thread(target=watcher.run, args=[stop], name="watcher")
     thread.start()
     try:

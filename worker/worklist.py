@@ -99,6 +99,21 @@ def is_stale(database: Database, now: datetime) -> bool:
         return connection.execute(statement, {"now": now}).first() is not None
 
 
+def longest_wait_s(database: Database, now: datetime) -> float:
+    """How long the oldest study without a result has waited for it, archives left out; 0 when none waits.
+
+    A worker that lives and consumes nothing shows here and nowhere else.
+    """
+    statement = _with_moments(
+        "SELECT MIN(asked_at) AS asked_at FROM study"
+        " WHERE state IN ('received', 'queued', 'screening') AND priority != 'nightly'",
+        "asked_at",
+    )
+    with reading(database) as connection:
+        oldest = connection.execute(statement).scalar_one()
+    return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+
+
 def quarantine(database: Database) -> list[QuarantinedFile]:
     """Every quarantined file once, the newest first."""
     statement = """
