@@ -3,17 +3,20 @@
 #   make test                 the whole suite, against a real Redis and a real PostgreSQL
 #   make check                ruff, mypy, the floors of the house
 #   make bench                end-to-end throughput beside its roofline
+#   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
 #   make lock                 resolve the lock files anew (needs uv)
 
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || \
             (command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' 2>/dev/null && echo python3.11) || echo python3)
 INBOX ?= tests/data/inbox
+STUDIES ?= 1000
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := worker schema trainer
 
-.PHONY: screen test check bench lock clean
+.PHONY: screen test check bench chaos lock clean
 
 screen: $(VENV)/worker.stamp
 	$(BIN)/worker screen "$(INBOX)"
@@ -29,6 +32,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/worker.stamp
 	$(BIN)/python -m tests.benchmarks.throughput
+
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.chaos.storm --studies $(STUDIES) --seed $(SEED)
 
 $(VENV)/worker.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit( \
