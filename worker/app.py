@@ -36,6 +36,10 @@ MESSAGE_WORK_S = 0.5
 #: Expected work for one study: read, decode, infer, overlay, write (measured by `make bench`).
 STUDY_WORK_S = 0.1
 
+#: How long a child of the pool may take to open the models. Celery's 4 s are too few for a busy machine: it kills the
+#: child, starts the next, and none ever serves.
+CHILD_START_S = 120.0
+
 #: How long a broker may keep silent. A host that swallows packets would hang the sweep, or a worker, for good.
 BROKER_SILENCE_S = 15
 
@@ -48,10 +52,11 @@ app.conf.update(
     task_ignore_result=True,  # the database holds the results
     task_acks_late=True,  # a message lives until its studies are recorded
     task_reject_on_worker_lost=True,  # else a killed child's message is acknowledged (celery#1628)
+    worker_proc_alive_timeout=CHILD_START_S,
     worker_prefetch_multiplier=1,  # a prefetched message waits behind a running one
     task_time_limit=HARD_TIME_LIMIT_S,
     task_default_queue=str(Priority.ROUTINE),
-    task_queues=[Queue(str(name)) for name in QUEUES],
+    task_queues=[Queue(str(name), routing_key=str(name)) for name in QUEUES],
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,  # by default a worker gives up after an hour of outage
     broker_transport_options={

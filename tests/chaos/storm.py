@@ -6,6 +6,7 @@ python -m tests.chaos.storm [--studies N] [--seed N] [--write]
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -200,6 +201,7 @@ def _keep(folder: Path) -> None:
 @click.option("--write", "is_written", is_flag=True, help=f"Keep the account as {RESULT.name}.")
 def main(studies: int, seed: int, minutes: float, is_written: bool) -> None:
     """Run the whole storm, print its table, exit 1 when anything was lost, doubled or failed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is stopped and unmounted
     storm = Storm(studies=studies, seed=seed, window_s=minutes * 60)
     account = run(storm)
     show(account)

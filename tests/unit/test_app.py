@@ -57,6 +57,7 @@ def test_messages_are_json_and_outlive_their_worker() -> None:
     assert app.conf.broker_transport_options["queue_order_strategy"] == "priority"
     assert [queue.name for queue in app.conf.task_queues] == ["stat", "routine", "nightly"], "STAT first"
     assert app.conf.broker_connection_max_retries is None, "an outage may last"
+    assert app.conf.worker_proc_alive_timeout > 60, "opening a model takes long on a busy machine"
     assert not app.conf.worker_enable_remote_control
 
 
