@@ -76,6 +76,7 @@ class Reason(StrEnum):
     OVERDUE = "overdue"
     NEW_IMAGES = "new_images"
     REQUEUED = "requeued"
+    RESCREENED = "rescreened"  #: by `worker batch --rescreen`, with a newer model
     RESULT_LATE = "result_late"
     AWAITING_RESULT = "awaiting_result"
 
@@ -85,7 +86,7 @@ class Priority(StrEnum):
 
     STAT = "stat"
     ROUTINE = "routine"
-    NIGHTLY = "nightly"  #: out of an archive: screened when nothing else waits
+    NIGHTLY = "nightly"  #: out of an archive: screened when nothing else waits, and never overdue
 
 
 class Band(IntEnum):

@@ -10,6 +10,7 @@ import click
 
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from worker import shell
+from worker.batch_verb import batch
 from worker.errors import Interrupted, Misconfigured, ScreeningError
 from worker.model_verbs import model
 from worker.shell import as_json, by
@@ -51,6 +52,7 @@ def db() -> None:
 
 
 app.add_command(model)
+app.add_command(batch)
 
 
 def existing(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:

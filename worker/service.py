@@ -28,6 +28,9 @@ POLL_S = 0.2
 #: Roles that hold a state folder for long and serve its queue: others may hand them work.
 SERVING_ROLES = ("run", "watch")
 
+#: Roles that hand their work to one that serves.
+GUEST_ROLES = ("screen", "batch")
+
 #: When no study has ended for so long, the store is tried: an outage would be waited out without a word.
 STALLED_S = 20.0
 
@@ -90,7 +93,8 @@ class Serving:
 def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Serving]:
     """The house at work in `role`: lock, private Redis and queue worker as far as they are needed, stopped at the end.
 
-    On a state folder that a `worker run` or `watch` serves, a `screen` hands its work to that one. Raises HomeInUse.
+    On a state folder that a `worker run` or `watch` serves, a `screen` or `batch` hands its work to that one. Raises
+    HomeInUse.
     """
     with ExitStack() as stack:
         host = None
@@ -99,7 +103,7 @@ def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Ser
                 stack.enter_context(home.lock(settings, role))
             except HomeInUse:
                 host = home.read_holder(settings)
-                if role != "screen" or host is None or host.role not in SERVING_ROLES:
+                if role not in GUEST_ROLES or host is None or host.role not in SERVING_ROLES:
                     raise
         database = open_database(settings)
         intake = Intake(settings, database, Store(settings.store_folder))

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, String, and_, case, cast, or_, select, update
 
 from schema import models
 from schema.database import Database
-from schema.vocabulary import Priority, StudyState
+from schema.vocabulary import Priority, Reason, StudyState
 from worker.ledger.places import move
 from worker.ledger.transactions import writing
 from worker.settings import Settings
@@ -28,6 +28,13 @@ CLOCKS_DIFFER_S = 300.0
 
 #: Queues in the order they are emptied: the priorities of the studies they carry.
 QUEUES = (Priority.STAT, Priority.ROUTINE, Priority.NIGHTLY)
+
+#: The queue that carries a study, in SQL: what is only looked at again waits like an archive, unless it is STAT.
+queue_of_study = case(
+    (models.Study.priority == Priority.STAT, str(Priority.STAT)),
+    (models.Study.asked_because == Reason.RESCREENED, str(Priority.NIGHTLY)),
+    else_=cast(models.Study.priority, String),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def reoffer(database: Database, settings: Settings, now: datetime, backlog: Back
         next_offered = backlog.next_offered.get(queue)
         age_s = settings.reoffer_after_s if queue in backlog.next_offered else SETTLE_OFFER_S
         before = min(now - timedelta(seconds=age_s), next_offered or now)
-        lost.append(and_(models.Study.priority == queue, models.Study.offered_at < before))
+        lost.append(and_(queue_of_study == queue, models.Study.offered_at < before))
     which = and_(models.Study.state == StudyState.QUEUED, models.Study.study_uid.not_in(backlog.taken), or_(*lost))
     return _offered(database, which, now, limit)
 
@@ -106,17 +113,17 @@ def _unsent(now: datetime) -> ColumnElement[bool]:
 
 
 def _offered(database: Database, which: ColumnElement[bool], now: datetime, limit: int) -> list[Offer]:
-    order = case({queue: place for place, queue in enumerate(QUEUES)}, value=models.Study.priority)
+    order = case({str(queue): place for place, queue in enumerate(QUEUES)}, value=queue_of_study)
     with writing(database) as session:
-        found = session.scalars(
-            select(models.Study)
+        found = session.execute(
+            select(models.Study, queue_of_study)
             .where(which)
             .order_by(order, models.Study.band, models.Study.received_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
         ).all()
-        for study in found:
+        for study, _ in found:
             if study.state is StudyState.RECEIVED:
                 move(study, StudyState.QUEUED)
             study.offered_at = now
-        return [Offer(study.study_uid, study.priority, now) for study in found]
+        return [Offer(study.study_uid, Priority(queue), now) for study, queue in found]
