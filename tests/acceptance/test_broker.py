@@ -14,7 +14,7 @@ from sqlalchemy import insert, text
 from schema import models
 from schema.database import Database
 from tests.acceptance.house import QUICK, SAMPLES, House, celery, events, production, wait_until
-from tests.integration.test_ledger_offers import STUDIES, many
+from tests.backlog import STUDIES, study_rows
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.home import PrivateBroker, child
 from worker.settings import Settings
@@ -63,7 +63,7 @@ def test_a_stat_study_overtakes_a_backlog_of_ten_thousand_that_is_offered_once(
 ) -> None:
     """The backlog's studies have no images: they cost a claim and a row each."""
     with database.writing() as session:
-        session.execute(insert(models.Study), list(many(STUDIES, datetime.now(UTC))))
+        session.execute(insert(models.Study), list(study_rows(STUDIES, datetime.now(UTC))))
     messages = STUDIES // 5
     with child(house.command("watch", inbox), tmp_path / "watch.log", 30, house.environment()):
         wait_until(lambda: client.llen("routine") == messages, 90)

@@ -1,14 +1,14 @@
 """What is offered to the broker, what is offered again because its message was lost, and what is not."""
 
 from collections import deque
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert
 
 from schema import models
-from schema.vocabulary import Band, Priority, Reason, StudyState
+from schema.vocabulary import Priority, StudyState
+from tests.backlog import STUDIES, study_rows
 from tests.desk import STUDY, Desk
 from worker.ledger import delivery, people
 from worker.ledger.offers import (
@@ -125,24 +125,14 @@ def test_clocks_that_differ_a_little_change_nothing(desk: Desk) -> None:
     assert desk.offer() == []
 
 
-STUDIES, SWEEP_S, SCREENED_A_SWEEP = 10_000, 5.0, 25
-
-
-def many(count: int, now: datetime) -> Iterator[dict[str, object]]:
-    for number in range(count):
-        yield {
-            "study_uid": f"{STUDY}.{number}", "state": StudyState.RECEIVED, "revision": 1, "attempts": 0,
-            "priority": Priority.ROUTINE, "asked_because": Reason.NEW_IMAGES, "band": Band.WAITING,
-            "sort_key": f"{number:021d}", "reason": Reason.AWAITING_RESULT,
-            **dict.fromkeys(("received_at", "asked_at", "settles_at", "overdue_at", "result_due_at"), now),
-        }  # fmt: skip
+SWEEP_S, SCREENED_A_SWEEP = 5.0, 25
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])  # on PostgreSQL and with a real broker: acceptance/test_broker.py
 def test_a_healthy_backlog_of_ten_thousand_is_not_offered_twice(desk: Desk) -> None:
     """It takes an hour, six times `reoffer_after_s`; every fortieth sweep is looked at."""
     with desk.database.writing() as session:
-        session.execute(insert(models.Study), list(many(STUDIES, desk.clock())))
+        session.execute(insert(models.Study), list(study_rows(STUDIES, desk.clock())))
     broker: deque[Offer] = deque()
     while offers := offer(desk.database, desk.clock()):
         broker.extend(offers)
