@@ -13,6 +13,7 @@ from worker import shell
 from worker.batch_verb import batch
 from worker.errors import Interrupted, Misconfigured, ScreeningError
 from worker.model_verbs import model
+from worker.prune_verb import prune
 from worker.shell import as_json, by
 
 
@@ -53,6 +54,7 @@ def db() -> None:
 
 app.add_command(model)
 app.add_command(batch)
+app.add_command(prune)
 
 
 def existing(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:

@@ -11,6 +11,7 @@ from schema.vocabulary import Priority, Reason, ReviewOutcome, StudyState
 from worker.errors import NotRequeueable
 from worker.ledger.naming import resolve
 from worker.ledger.places import current_screening, give_priority, move, place
+from worker.ledger.retention import is_pruned
 from worker.ledger.transactions import writing
 from worker.settings import Settings
 
@@ -46,21 +47,23 @@ def prioritise(database: Database, study: str, priority: Priority, by: str, now:
 def requeue(database: Database, study: str, settings: Settings, now: datetime) -> str:
     """Have a FAILED or SCREENED study screened afresh; returns its UID.
 
-    Raises NotRequeueable for a study that is on its way already.
+    Raises NotRequeueable for a study that is on its way already, or whose images are gone.
     """
     with writing(database) as session:
         row = _study(session, study)
         if row.state not in (StudyState.FAILED, StudyState.SCREENED):
             raise NotRequeueable(f"the study is {row.state} already; wait for its result").about(row.study_uid)
+        if is_pruned(session, row.id):
+            raise NotRequeueable("its images were pruned from the store: send them again").about(row.study_uid)
         _ask_again(session, row, Reason.REQUEUED, settings, now)
         return row.study_uid
 
 
 def rescreen(database: Database, study_uid: str, settings: Settings, now: datetime) -> bool:
-    """Have a SCREENED study judged afresh when nothing else waits; False when it is on its way already, or FAILED."""
+    """Have a SCREENED study judged afresh when nothing else waits; False when it is on its way, FAILED, or pruned."""
     with writing(database) as session:
         row = session.scalars(select(Study).where(Study.study_uid == study_uid).with_for_update()).one()
-        if row.state is not StudyState.SCREENED:
+        if row.state is not StudyState.SCREENED or is_pruned(session, row.id):
             return False
         _ask_again(session, row, Reason.RESCREENED, settings, now)
         return True
