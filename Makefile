@@ -4,17 +4,20 @@
 #   make check                ruff, mypy, the floors of the house
 #   make bench                end-to-end throughput beside its roofline
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; ONLY=1234 for one of them
+#   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
 #   make lock                 resolve the lock files anew (needs uv)
 
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || \
             (command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' 2>/dev/null && echo python3.11) || echo python3)
 INBOX ?= tests/data/inbox
+STUDIES ?= 1000
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := worker schema trainer
 
-.PHONY: screen test check bench fuzz lock clean
+.PHONY: screen test check bench chaos fuzz lock clean
 
 screen: $(VENV)/worker.stamp
 	$(BIN)/worker screen "$(INBOX)"
@@ -33,6 +36,9 @@ bench: $(VENV)/worker.stamp
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.chaos.storm --studies $(STUDIES) --seed $(SEED)
 
 $(VENV)/worker.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit( \

@@ -76,15 +76,17 @@ class Reason(StrEnum):
     OVERDUE = "overdue"
     NEW_IMAGES = "new_images"
     REQUEUED = "requeued"
+    RESCREENED = "rescreened"  #: by `worker batch --rescreen`, with a newer model
     RESULT_LATE = "result_late"
     AWAITING_RESULT = "awaiting_result"
 
 
 class Priority(StrEnum):
-    """How soon a person wants the study read. The program itself never lowers one."""
+    """How soon a person wants the study read; also the queue that carries it. The program itself never lowers one."""
 
     STAT = "stat"
     ROUTINE = "routine"
+    NIGHTLY = "nightly"  #: out of an archive: screened when nothing else waits, and never overdue
 
 
 class Band(IntEnum):

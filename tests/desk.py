@@ -15,7 +15,7 @@ from schema.database import Database
 from schema.vocabulary import Priority
 from worker.imaging.instance import Container, Instance
 from worker.imaging.preprocess import Preprocessing
-from worker.ledger import delivery, intake
+from worker.ledger import delivery, intake, offers
 from worker.ledger.delivery import Claim
 from worker.ledger.receipts import Booked, Incoming, Receipt
 from worker.ledger.results import ModelUse
@@ -124,7 +124,7 @@ class Desk:
 
     def offer(self) -> list[str]:
         """Offer what has settled; returns the UIDs."""
-        return [offer.study_uid for offer in delivery.offer(self.database, self.clock())]
+        return [offer.study_uid for offer in offers.offer(self.database, self.clock())]
 
     def claim(self, study_uid: str = STUDY) -> Claim:
         """Offer and claim a study that can be had."""

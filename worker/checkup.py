@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from schema.database import HEAD
 from worker import home
 from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError, StorageUnavailable
-from worker.ledger.opening import make_home, revision, unopened
+from worker.ledger.opening import make_home, now, revision, unopened
 from worker.settings import Settings
 from worker.store import Store
+from worker.worklist import longest_wait_s
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,11 @@ class Finding:
     what: str
     is_well: bool
     message: str
+    value_s: float | None = None  #: what was measured, in seconds
 
 
 def check(settings: Settings) -> list[Finding]:
-    """One finding each for database, broker, model, provider, decoder, store and free disk."""
+    """One finding each for database, broker, model, provider, decoder, store, free disk and the longest wait."""
     looks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
         "broker": _broker,
@@ -38,11 +40,11 @@ def check(settings: Settings) -> list[Finding]:
             findings.append(Finding(what, True, look(settings)))
         except ScreeningError as error:
             findings.append(Finding(what, False, f"{error} [{error.code}]"))
-    return findings
+    return [*findings, _waiting(settings)]
 
 
 def _database(settings: Settings) -> str:
-    if not settings.database and not (settings.home / "screening.sqlite").exists():
+    if _is_new(settings):
         make_home(settings)
         return "SQLite, made at the first `worker screen`"
     database = unopened(settings)
@@ -58,10 +60,10 @@ def _database(settings: Settings) -> str:
 def _broker(settings: Settings) -> str:
     if settings.is_embedded:
         return f"private Redis, started when needed ({home.redis_server().name})"
-    from worker.app import is_queue_empty
+    from worker.app import backlog
 
     try:
-        return "Redis answers, " + ("its queue is empty" if is_queue_empty() else "its queue holds messages")
+        return "Redis answers, " + ("its queue is empty" if backlog().is_empty else "its queue holds messages")
     except BrokerUnavailable as error:
         raise BrokerUnavailable(f"{error.message}: start it, or correct SCREENING_BROKER") from error
 
@@ -110,3 +112,26 @@ def _disk(settings: Settings) -> str:
     if free < settings.min_free_mib:
         raise StorageUnavailable(f"{free:,.0f} MiB free, intake stops below {settings.min_free_mib}: make room")
     return f"{free:,.0f} MiB free"
+
+
+def _waiting(settings: Settings) -> Finding:
+    """The alarm that sounds whatever the cause: a worker may live, be connected, and consume nothing (celery#8030)."""
+    if _is_new(settings):
+        return Finding("waiting", True, "no study yet", 0.0)
+    database = unopened(settings)
+    try:
+        waited_s = longest_wait_s(database, now())
+    except ScreeningError as error:
+        return Finding("waiting", False, f"{error} [{error.code}]")
+    finally:
+        database.close()
+    found = f"the oldest study without a result has waited {waited_s:,.0f} s" if waited_s else "no study waits"
+    if waited_s <= settings.alarm_after_s:
+        return Finding("waiting", True, found, waited_s)
+    remedy = f"longer than SCREENING_ALARM_AFTER_S ({settings.alarm_after_s:,.0f}): see that watcher and workers run"
+    return Finding("waiting", False, f"{found}, {remedy}, and what their logs say", waited_s)
+
+
+def _is_new(settings: Settings) -> bool:
+    """Whether the embedded database was never made."""
+    return not settings.database and not (settings.home / "screening.sqlite").exists()

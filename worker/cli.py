@@ -10,8 +10,10 @@ import click
 
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from worker import shell
+from worker.batch_verb import batch
 from worker.errors import Interrupted, Misconfigured, ScreeningError
 from worker.model_verbs import model
+from worker.prune_verb import prune
 from worker.shell import as_json, by
 
 
@@ -51,6 +53,8 @@ def db() -> None:
 
 
 app.add_command(model)
+app.add_command(batch)
+app.add_command(prune)
 
 
 def existing(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:
@@ -173,7 +177,7 @@ def requeue(study: str) -> None:
 
 @app.command()
 @study
-@click.argument("priority", type=click.Choice([str(p) for p in Priority]))
+@click.argument("priority", type=click.Choice([Priority.STAT, Priority.ROUTINE]))
 @by
 def prioritise(study: str, priority: str, by: str) -> None:
     """Give a study a priority in a person's name."""

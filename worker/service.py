@@ -16,7 +16,7 @@ from worker import home, worklist
 from worker.decoder import Decoder
 from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
 from worker.intake import Intake
-from worker.ledger import delivery
+from worker.ledger import delivery, offers
 from worker.ledger.opening import now, open_database
 from worker.ledger.receipts import Booked
 from worker.settings import Settings
@@ -28,6 +28,9 @@ POLL_S = 0.2
 
 #: Roles that hold a state folder for long and serve its queue: others may hand them work.
 SERVING_ROLES = ("run", "watch")
+
+#: Roles that hand their work to one that serves.
+GUEST_ROLES = ("screen", "batch")
 
 #: When no study has ended for so long, the store is tried: an outage would be waited out without a word.
 STALLED_S = 20.0
@@ -91,7 +94,8 @@ class Serving:
 def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Serving]:
     """The house at work in `role`: lock, private Redis and queue worker as far as they are needed, stopped at the end.
 
-    On a state folder that a `worker run` or `watch` serves, a `screen` hands its work to that one. Raises HomeInUse.
+    On a state folder that a `worker run` or `watch` serves, a `screen` or `batch` hands its work to that one. Raises
+    HomeInUse.
     """
     with ExitStack() as stack:
         host = None
@@ -100,7 +104,7 @@ def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Ser
                 stack.enter_context(home.lock(settings, role))
             except HomeInUse:
                 host = home.read_holder(settings)
-                if role != "screen" or host is None or host.role not in SERVING_ROLES:
+                if role not in GUEST_ROLES or host is None or host.role not in SERVING_ROLES:
                     raise
         database = open_database(settings)
         decoder = stack.enter_context(closing(Decoder.of(settings)))
@@ -123,7 +127,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     `progress(stage, done, total)` is called as it goes. Raises StorageUnavailable when nothing goes on because the
     store cannot be written.
     """
-    from worker.app import enqueue, is_queue_empty
+    from worker.app import backlog, enqueue
 
     next_sweep = 0.0
 
@@ -131,7 +135,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
         nonlocal next_sweep
         if time.monotonic() >= next_sweep:
             with suppress(BrokerUnavailable):  # offered again by the next sweep
-                sweep(database, serving.settings, enqueue, is_queue_empty, now())
+                sweep(database, serving.settings, enqueue, backlog, now())
             next_sweep = time.monotonic() + SWEEP_S
 
     database, unlisted = serving.intake.database, list[str]()
@@ -143,7 +147,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
     own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
     study_uids = list(dict.fromkeys([*own, *resumed]))
-    delivery.settle(database, study_uids, now())
+    offers.settle(database, study_uids, now())
     next_sweep, before, since = 0.0, 0, time.monotonic()
     while True:
         sweep_at_times()
@@ -164,12 +168,12 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
 
 def watch(serving: Serving, inbox: Path) -> None:
     """Watch an inbox until SIGTERM or SIGINT; what is in work then is finished before the house closes."""
-    from worker.app import enqueue, is_queue_empty
+    from worker.app import backlog, enqueue
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watcher = Watcher(serving.intake, inbox, enqueue, is_queue_empty, now)
+    watcher = Watcher(serving.intake, inbox, enqueue, backlog, now)
     thread = threading.Thread(target=watcher.run, args=[stop], name="watcher")
     thread.start()
     try:

@@ -106,6 +106,7 @@ class Settings:
     max_attempts: int = setting(3, "claims that may die before a study is FAILED", positive)
     reoffer_after_s: float = setting(600.0, "a queued study is offered again after it", positive)
     result_due_s: float = setting(900.0, "without a result after it, a study needs attention", positive)
+    alarm_after_s: float = setting(1800.0, "`worker check` fails when a study waits longer for its result", positive)
     overdue_after_h: float = setting(24.0, "unread after it, a study is overdue", positive)
 
     max_pixel_mib: int = setting(512, "largest decoded image; larger ones are rejected unread", positive)

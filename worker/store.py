@@ -5,6 +5,8 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import StorageUnavailable, StoredFileLost
@@ -15,6 +17,16 @@ ENDINGS = {OBJECTS: "", OVERLAYS: ".png", MODELS: ".onnx", COMPARISONS: ".json"}
 
 #: What to do about a lost file.
 RESTORE = "restore it from a backup, or send it again, and `worker requeue` its study"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of the store, finished or a draft that was left behind."""
+
+    path: Path
+    digest: str  #: of a draft: its name, which is no digest
+    size_bytes: int
+    modified_at: float  #: in seconds since 1970
 
 
 class Store:
@@ -37,6 +49,7 @@ class Store:
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
             if target.exists() and target.stat().st_size == len(content):
+                os.utime(target)  # so that `remove` knows that somebody counts on it
                 return digest
             for folder in (self.folder, self.folder / kind, target.parent):
                 _make(folder)
@@ -72,6 +85,26 @@ class Store:
     def has(self, kind: str, digest: str) -> bool:
         """Whether the content is there (by name; `get` proves it)."""
         return self.path(kind, digest).exists()
+
+    def files(self, kind: str) -> Iterator[Stored]:
+        """Every file of a kind; raises StorageUnavailable."""
+        try:
+            for path in (self.folder / kind).glob("??/*"):
+                with contextlib.suppress(FileNotFoundError):  # a draft that was finished meanwhile
+                    status = path.stat()
+                    yield Stored(path, path.name.removesuffix(ENDINGS[kind]), status.st_size, status.st_mtime)
+        except OSError as error:
+            raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
+
+    def remove(self, stored: Stored, latest: float) -> bool:
+        """Remove a file, unless somebody put it again after the moment `latest`; raises StorageUnavailable."""
+        try:
+            if stored.path.stat().st_mtime > latest:
+                return False
+            stored.path.unlink()
+        except OSError as error:
+            raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
+        return True
 
     def prove_writable(self) -> None:
         """Write a megabyte and take it away again; raises StorageUnavailable when the disk is full or away."""

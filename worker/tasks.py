@@ -2,7 +2,10 @@
 
 import logging
 import sys
+import time
 import traceback
+from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -13,10 +16,12 @@ from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import Database
 from schema.vocabulary import Reason
-from worker.app import LONGEST_COUNTDOWN_S, SCREEN_STUDIES, app, settings
+from worker.app import SCREEN_STUDIES, app, settings
 from worker.decoder import Decoder
-from worker.errors import Interrupted, ScreeningError, place_of
-from worker.ledger import delivery
+from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
+from worker.ledger import delivery, offers
+from worker.ledger.delivery import Claim
+from worker.ledger.offers import LONGEST_COUNTDOWN_S
 from worker.ledger.opening import now
 from worker.lifeline import die_with_parent
 from worker.rack import Rack
@@ -24,6 +29,9 @@ from worker.store import Store
 from worker.workbench import Workbench
 
 log = logging.getLogger(__name__)
+
+#: Time between two tries to tell a database that is away of a claim given back.
+DATABASE_RETRY_S = 1.0
 
 #: Exit code of the trial process that opens the model before a worker serves.
 REFUSED = 3
@@ -42,18 +50,23 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     """
     if len(study_uids) > 1 and self.request.delivery_info.get("redelivered"):
         for study_uid in study_uids:
-            self.apply_async(args=[[study_uid]], queue=self.request.delivery_info["routing_key"])
+            queue = self.request.delivery_info["routing_key"]
+            self.apply_async(args=[[study_uid]], queue=queue, headers=self.request.headers)
         return
+    wait_s = countdown_s(self.request.retries)
+    again_at = now() + timedelta(seconds=wait_s)
     try:
         bench = workbench()
     except ScreeningError as error:  # nothing is claimed yet: the message waits until a model can be served
         log.warning("models_unknown", extra={"code": error.code})
-        raise self.retry(args=[study_uids], countdown=countdown_s(self.request.retries)) from error
+        with suppress(DatabaseUnavailable):  # then nobody can offer them again meanwhile
+            offers.postpone(rack().database, study_uids, again_at)
+        raise self.retry(args=[study_uids], countdown=wait_s) from error
     interrupted: list[str] = []
     bugs: list[Exception] = []
     for study_uid in study_uids:
         try:
-            bug = screen_study(bench, study_uid)
+            bug = screen_study(bench, study_uid, again_at)
         except Interrupted as error:
             about = {"study_uid": study_uid, "code": error.code, "reason": error.message}
             log.warning("study_interrupted", extra=about)
@@ -63,7 +76,7 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     if bugs:
         log.error("studies_failed", extra={"count": len(bugs)})
     if interrupted:
-        raise self.retry(args=[interrupted], countdown=countdown_s(self.request.retries))
+        raise self.retry(args=[interrupted], countdown=wait_s)
     if bugs:
         raise StudyFailed(", ".join(map(place_of, bugs)))  # without the bug itself, which Celery would log in full
 
@@ -73,15 +86,20 @@ def countdown_s(retries: int) -> int:
     return int(min(LONGEST_COUNTDOWN_S, 2**retries))
 
 
-def screen_study(bench: Workbench, study_uid: str) -> Exception | None:
-    """Claim one study and bring it to an end. A bug is recorded on the study and returned; raises Interrupted."""
+def screen_study(bench: Workbench, study_uid: str, again_at: datetime) -> Exception | None:
+    """Claim one study and bring it to an end. A bug is recorded on the study and returned; raises Interrupted.
+
+    `again_at`: when the message comes again if the study is interrupted.
+    """
     held = delivery.claim(bench.database, study_uid, bench.settings, bench.clock())
     if held is None:
+        log.info("study_left_alone", extra={"study_uid": study_uid})  # a message that came twice
         return None
+    log.info("study_claimed", extra={"study_uid": study_uid})
     try:
         is_recorded = bench.screen(held)
     except Interrupted:
-        delivery.give_back(bench.database, held, bench.clock())
+        give_back(bench, held, again_at)
         raise
     except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
@@ -89,6 +107,21 @@ def screen_study(bench: Workbench, study_uid: str) -> Exception | None:
         return error
     log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
     return None
+
+
+def give_back(bench: Workbench, held: Claim, again_at: datetime) -> None:
+    """Give back a claim with its attempt. A database that is away is waited for as long as the lease holds: after that
+    the claim has died. Raises DatabaseUnavailable.
+    """
+    deadline = time.monotonic() + bench.settings.lease_s
+    while True:
+        try:
+            delivery.give_back(bench.database, held, again_at)
+            return
+        except DatabaseUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(DATABASE_RETRY_S)
 
 
 @cache

@@ -6,6 +6,7 @@ Also sweeps what was left behind: lapsed leases, lost messages, studies whose ti
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +19,9 @@ from schema.database import Database
 from schema.vocabulary import FileState, Priority
 from worker.errors import BadSetting, Interrupted, StorageUnavailable
 from worker.intake import STAT_FOLDER, Intake, modified_ns
-from worker.ledger import delivery
+from worker.ledger import delivery, offers
 from worker.ledger import intake as ledger
-from worker.ledger.delivery import Offer
+from worker.ledger.offers import Backlog, Offer
 from worker.ledger.receipts import Incoming, spelled
 from worker.ledger.transactions import reading
 from worker.settings import InboxMode, Settings
@@ -37,18 +38,19 @@ class Watched:
 
     size_bytes: int
     mtime_ns: int
-    since: datetime  #: unchanged since
+    since_s: float  #: unchanged since, on the steady clock
 
 
 @dataclass
 class Watcher:
-    """Watches one inbox. `enqueue` publishes offers; `clock` gives aware moments."""
+    """Watches one inbox. `enqueue` publishes offers; `clock` gives aware moments, `steady_s` seconds without jumps."""
 
     intake: Intake
     inbox: Path
     enqueue: Callable[[Sequence[Offer]], None]
-    is_queue_empty: Callable[[], bool]
+    backlog: Callable[[], Backlog]
     clock: Callable[[], datetime]
+    steady_s: Callable[[], float] = time.monotonic
     waiting: dict[str, Watched] = field(default_factory=dict)
     booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
 
@@ -78,19 +80,19 @@ class Watcher:
 
     def scan(self) -> None:
         """Look at every file of the inbox once: take in what has settled, note what has not, book what is gone."""
-        now = self.clock()
+        now, now_s = self.clock(), self.steady_s()
         present = {file.path: file for file in files_in(self.inbox)}
         settings = self.intake.settings
         unsettled = []
         for file in present.values():
             if self.booked.get(spelled(file.path)) == (file.size_bytes, file.mtime_ns):
                 continue
-            quiet_s = self._quiet_s(file, now)
+            quiet_s = self._quiet_s(file, now_s)
             if quiet_s < settings.file_quiet_s or (file.size_bytes == 0 and quiet_s < settings.truncated_after_s):
                 unsettled.append(file)
                 continue
             self._take_in(file, now, is_final=quiet_s >= settings.truncated_after_s)
-        ledger.wait(self.intake.database, [f for f in unsettled if self.waiting[f.path].since == now], now)
+        ledger.wait(self.intake.database, [f for f in unsettled if self.waiting[f.path].since_s == now_s], now)
         there = {spelled(path) for path in present}  # an earlier process may have left rows that wait
         ledger.vanish(self.intake.database, lambda path: path in there, under=spelled(f"{self.inbox}{os.sep}"))
         for path in self.waiting.keys() - present.keys():
@@ -100,14 +102,14 @@ class Watcher:
 
     def sweep(self) -> None:
         """Heal, enqueue and move what is known."""
-        sweep(self.intake.database, self.intake.settings, self.enqueue, self.is_queue_empty, self.clock())
+        sweep(self.intake.database, self.intake.settings, self.enqueue, self.backlog, self.clock())
 
-    def _quiet_s(self, file: Incoming, now: datetime) -> float:
+    def _quiet_s(self, file: Incoming, now_s: float) -> float:
         """For how long the file has not changed under our eyes."""
         seen = self.waiting.get(file.path)
         if seen is None or (seen.size_bytes, seen.mtime_ns) != (file.size_bytes, file.mtime_ns):
-            seen = self.waiting[file.path] = Watched(file.size_bytes, file.mtime_ns, now)
-        return (now - seen.since).total_seconds()
+            seen = self.waiting[file.path] = Watched(file.size_bytes, file.mtime_ns, now_s)
+        return now_s - seen.since_s
 
     def _take_in(self, file: Incoming, now: datetime, is_final: bool) -> None:
         booked = self.intake.take_in(file, now, is_final=is_final, is_settled=False, inbox=self.inbox)
@@ -199,14 +201,14 @@ def sweep(
     database: Database,
     settings: Settings,
     enqueue: Callable[[Sequence[Offer]], None],
-    is_queue_empty: Callable[[], bool],
+    backlog: Callable[[], Backlog],
     now: datetime,
 ) -> None:
     """Heal lapsed claims, enqueue settled studies, offer lost ones again, and move those whose time has come."""
     delivery.heal(database, settings, now)
     delivery.advance(database, now)
-    enqueue(delivery.offer(database, now))
-    enqueue(delivery.reoffer(database, settings, now, is_queue_empty=is_queue_empty()))
+    enqueue(offers.offer(database, now))
+    enqueue(offers.reoffer(database, settings, now, backlog()))
 
 
 @contextmanager

@@ -99,6 +99,22 @@ def is_stale(database: Database, now: datetime) -> bool:
         return connection.execute(statement, {"now": now}).first() is not None
 
 
+def longest_wait_s(database: Database, now: datetime) -> float:
+    """How long the oldest study without a result has waited for it, archives left out; 0 when none waits.
+
+    A worker that lives and consumes nothing shows here and nowhere else.
+    """
+    statement = _with_moments(
+        "SELECT MIN(asked_at) AS asked_at FROM study"
+        " WHERE state IN ('received', 'queued', 'screening')"
+        " AND priority != 'nightly' AND asked_because != 'rescreened'",
+        "asked_at",
+    )
+    with reading(database) as connection:
+        oldest = connection.execute(statement).scalar_one()
+    return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+
+
 def quarantine(database: Database) -> list[QuarantinedFile]:
     """Every quarantined file once, the newest first."""
     statement = """
@@ -160,6 +176,28 @@ def pending(database: Database) -> list[str]:
     statement = text("SELECT study_uid FROM study WHERE state IN ('received', 'queued', 'screening') ORDER BY id")
     with reading(database) as connection:
         return [str(uid) for uid in connection.execute(statement).scalars()]
+
+
+def nightly_underway(database: Database) -> int:
+    """How many studies of archives and re-screenings have no result yet."""
+    statement = text(
+        "SELECT COUNT(*) FROM study WHERE state IN ('received', 'queued', 'screening')"
+        " AND (priority = 'nightly' OR asked_because = 'rescreened')"
+    )
+    with reading(database) as connection:
+        return int(connection.execute(statement).scalar_one())
+
+
+def judged_by_others(database: Database, digest: str, since: datetime, verdict: str | None) -> list[str]:
+    """SCREENED studies whose verdict is of another model than this one, the newest first."""
+    statement = text(
+        "SELECT study.study_uid FROM study JOIN screening ON screening.id = study.current_screening_id"
+        " WHERE study.state = 'screened' AND screening.model_digest != :digest AND study.received_at >= :since"
+        " AND (CAST(:verdict AS TEXT) IS NULL OR screening.verdict = :verdict) ORDER BY study.received_at DESC"
+    ).bindparams(bindparam("since", type_=UtcDateTime()))
+    with reading(database) as connection:
+        found = connection.execute(statement, {"digest": digest, "since": since, "verdict": verdict})
+        return [str(uid) for uid in found.scalars()]
 
 
 def states(database: Database, study_uids: Sequence[str]) -> dict[str, int]:

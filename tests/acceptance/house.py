@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+
+from worker.home import child
 
 #: Settings of a watcher that need not be waited for.
 QUICK = {"SCREENING_FILE_QUIET_S": "0.5", "SCREENING_STUDY_QUIET_S": "0.5", "SCREENING_SCAN_INTERVAL_S": "0.2"}
@@ -49,3 +52,28 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert monotonic() < deadline, "waited in vain"
         sleep(0.02)
+
+
+@contextmanager
+def production(
+    house: House, inbox: Path, logs: Path, processes: int = 1
+) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
+    """A watcher on `inbox` and a Celery worker as separate processes, by name; their output goes to `logs`."""
+    commands = {"watch": house.command("watch", inbox), "celery": celery(processes)}
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(child(command, logs / f"{name}.log", 30, house.environment()))
+            for name, command in commands.items()
+        }
+
+
+def celery(processes: int = 1) -> list[str]:
+    """The command line of a queue worker."""
+    command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--concurrency", str(processes)]
+    return [*command, "--without-gossip", "--without-mingle"]
+
+
+def events(log: Path) -> list[dict[str, Any]]:
+    """The events of a log, the unfinished last line left out."""
+    lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
+    return [json.loads(line) for line in lines if line.startswith("{")]

@@ -2,14 +2,11 @@
 
 import shutil
 import subprocess
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import QUICK, SAMPLES, House, wait_until
-from worker.home import child
+from tests.acceptance.house import QUICK, SAMPLES, House, production, wait_until
 from worker.settings import Settings
 
 
@@ -24,11 +21,7 @@ def test_watcher_and_celery_worker_share_broker_and_database(house: House, tmp_p
     house.run("db", "upgrade")
     inbox = tmp_path / "inbox"
     (inbox / "stat").mkdir(parents=True)
-    celery = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--concurrency", "1"]
-    with ExitStack() as stack:
-        for name, command in (("celery", celery), ("watch", house.command("watch", inbox))):
-            log = tmp_path / f"{name}.log"
-            stack.enter_context(child(command, log, drain_s=30, environment=house.environment()))
+    with production(house, inbox, tmp_path):
         shutil.copy(SAMPLES / "ida_8_bit.png", inbox / "routine.png")
         shutil.copy(SAMPLES / "clara_jpegls.dcm", inbox / "stat" / "urgent.dcm")
         wait_until(lambda: [e["state"] for e in house.json("worklist")] == ["screened"] * 2, 90)

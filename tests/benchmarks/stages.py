@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from worker import heatmap
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display, read_instance
-from worker.ledger import delivery
+from worker.ledger import delivery, offers
 from worker.ledger import intake as ledger
 from worker.ledger.opening import open_database
 from worker.ledger.receipts import Incoming, Receipt
@@ -85,8 +85,8 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
                 )
             drawn[booked.study_uid] = (outcome, overlay)
         with costs.of("ledger"):
-            offers = [o for _ in range(0, len(paths), 1000) for o in delivery.offer(database, datetime.now(UTC))]
-        for offer in offers:
+            offered = [o for _ in range(0, len(paths), 1000) for o in offers.offer(database, datetime.now(UTC))]
+        for offer in offered:
             outcome, overlay = drawn[offer.study_uid]
             with costs.of("ledger"):
                 held = delivery.claim(database, offer.study_uid, settings, datetime.now(UTC))

@@ -65,7 +65,7 @@ def test_one_message_of_good_and_bad_studies(desk: Desk, model: OnnxModel, decod
     desk.offer()
     for name in failures:
         decoder.deadline_s = 1.0 if failures[name] == "CODEC-HANG " else 60.0
-        assert screen_study(bench, f"1.2.3.{name}") is None
+        assert screen_study(bench, f"1.2.3.{name}", bench.clock()) is None
     entries = {e.study_uid[-1]: e for e in desk.worklist()}
     assert {name: e.state for name, e in entries.items()} == dict.fromkeys(failures, "screened")
     assert [(name, e.verdict_detail) for name, e in sorted(entries.items()) if e.verdict == "unscreenable"] == [

@@ -46,7 +46,7 @@ def test_damaged_files_all_end_in_one_state(desk: Desk, decoder: Decoder, tmp_pa
     model = open_model(write_model(tmp_path / "brightness.onnx"), provider="cpu")
     bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
     for study_uid in desk.offer():
-        assert screen_study(bench, study_uid) is None, "a bug, recorded on the study"
+        assert screen_study(bench, study_uid, bench.clock()) is None, "a bug, recorded on the study"
     account = reconcile(desk.database, desk.store)
     assert account.holds
     assert account.files == Counter(str(b.state) for b in booked)

@@ -36,7 +36,7 @@ from tests.phantoms import (
 )
 from worker.decoder import Decoder
 from worker.intake import Intake
-from worker.ledger import delivery
+from worker.ledger import offers
 from worker.ledger.receipts import Booked
 from worker.model import open_model
 from worker.reconciliation import reconcile
@@ -195,8 +195,8 @@ def screen_all(bench: Workbench, inbox: Path) -> dict[str, Booked]:
         Path(file.path).name: intake.take_in(file, bench.clock(), is_final=True, is_settled=True, inbox=inbox)
         for file in files_in(inbox)
     }
-    for offer in delivery.offer(bench.database, bench.clock()):
-        assert screen_study(bench, offer.study_uid) is None, "a bug, recorded on the study"
+    for offer in offers.offer(bench.database, bench.clock()):
+        assert screen_study(bench, offer.study_uid, bench.clock()) is None, "a bug, recorded on the study"
     account = reconcile(bench.database, bench.store)
     assert (account.holds, set(account.studies)) == (True, {"screened"})
     return booked

@@ -11,7 +11,8 @@ from schema.vocabulary import Band, Priority, Reason, StudyState
 from tests.desk import STUDY, Clock, Desk, digest
 from worker.errors import NotRequeueable, UnknownStudy
 from worker.ledger import delivery, people
-from worker.ledger.delivery import Claim, Offer
+from worker.ledger.delivery import Claim
+from worker.ledger.offers import Backlog, reoffer
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 
@@ -22,39 +23,10 @@ def three_studies(desk: Desk) -> None:
         desk.clock.forward(1)
 
 
-def test_stat_is_offered_first_then_the_oldest_and_each_once(desk: Desk) -> None:
-    three_studies(desk)
-    people.prioritise(desk.database, C, Priority.STAT, "Dr A", desk.clock())
-    offers = delivery.offer(desk.database, desk.clock(), limit=2)
-    assert offers == [Offer(C, Priority.STAT), Offer(A, Priority.ROUTINE)]
-    assert desk.offer() == [B]
-    assert desk.offer() == []
-
-
-def reoffered(desk: Desk, is_queue_empty: bool) -> list[str]:
-    offers = delivery.reoffer(desk.database, desk.settings, desk.clock(), is_queue_empty=is_queue_empty)
-    return [offer.study_uid for offer in offers]
-
-
-@pytest.mark.parametrize(("is_queue_empty", "after_s"), [(True, delivery.SETTLE_OFFER_S), (False, 600.0)])
-def test_a_lost_message_is_offered_again_but_not_too_soon(desk: Desk, is_queue_empty: bool, after_s: float) -> None:
-    desk.receive()
-    desk.offer()
-    desk.clock.forward(after_s)
-    assert reoffered(desk, is_queue_empty) == []
-    desk.clock.forward(1)
-    assert reoffered(desk, is_queue_empty) == [STUDY]
-    assert reoffered(desk, is_queue_empty) == []
-
-
-def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Desk) -> None:
-    """Its first message lies behind the backlog of the routine queue."""
-    three_studies(desk)
-    desk.offer()
-    people.prioritise(desk.database, B, Priority.STAT, "Dr A", desk.clock())
-    desk.receive(C, content=C, priority=Priority.STAT)
-    offers = delivery.reoffer(desk.database, desk.settings, desk.clock(), is_queue_empty=False)
-    assert offers == [Offer(B, Priority.STAT), Offer(C, Priority.STAT)]
+def reoffered(desk: Desk) -> list[str]:
+    """What is offered again although messages wait."""
+    backlog = Backlog(dict.fromkeys(Priority))
+    return [offer.study_uid for offer in reoffer(desk.database, desk.settings, desk.clock(), backlog)]
 
 
 def at_once(count: int, work: Callable[[], object]) -> None:
@@ -103,7 +75,7 @@ def test_a_lapsed_lease_gives_the_study_back(desk: Desk) -> None:
     desk.clock.forward(1)
     assert delivery.heal(desk.database, desk.settings, desk.clock()) == 1
     assert (desk.study().state, desk.study().claim) == ("queued", None)
-    assert reoffered(desk, is_queue_empty=False) == [STUDY]
+    assert reoffered(desk) == [STUDY]
     alive = delivery.claim(desk.database, STUDY, desk.settings, desk.clock())
     assert alive is not None
     assert desk.record(dead, 0.9) is False, "the dead worker's late result is dropped"
@@ -174,7 +146,7 @@ def test_recover_starts_over(desk: Desk) -> None:
     dead = desk.claim(B)
     delivery.recover(desk.database, desk.settings, desk.clock())
     assert [desk.study(uid).state for uid in (A, B, C)] == ["screened", "queued", "queued"]
-    assert reoffered(desk, is_queue_empty=False) == [B, C]
+    assert reoffered(desk) == [B, C]
     assert desk.record(dead, 0.9) is False
     assert desk.study(B).attempts == 1, "the claim that died counts"
 

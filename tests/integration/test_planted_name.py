@@ -22,6 +22,7 @@ from tests.phantoms import JPEG_LS, SOP_INSTANCE_UID, STUDY_UID, declare_syntax,
 from worker.decoder import Decoder
 from worker.errors import StorageUnavailable, place_of
 from worker.intake import Intake
+from worker.ledger.offers import Backlog
 from worker.model import Model, open_model
 from worker.modelcard import ModelCard
 from worker.screening import Prediction
@@ -114,7 +115,7 @@ def unsaid(
 def watched(desk: Desk, decoder: Decoder, inbox: Path) -> Watcher:
     """A watcher that has looked at the inbox until nothing there could be waited for any longer."""
     intake = Intake(desk.settings, desk.database, desk.store, decoder)
-    watcher = Watcher(intake, inbox.parent, lambda _: None, lambda: True, desk.clock)
+    watcher = Watcher(intake, inbox.parent, lambda _: None, Backlog, desk.clock, lambda: desk.clock().timestamp())
     for _ in range(2):
         watcher.scan()
         desk.clock.forward(seconds=desk.settings.truncated_after_s + 1)
@@ -142,7 +143,7 @@ def test_files_of_every_refusal(
     hanging = f"{STUDY_UID[:-4]}.{100 + list(REFUSED).index('hang')}"
     for study_uid in desk.offer():
         decoder.deadline_s = 1.0 if study_uid == hanging else 60.0
-        assert screen_study(bench, study_uid) is None
+        assert screen_study(bench, study_uid, bench.clock()) is None
     assert codes(desk) >= {code for _, code in REFUSED.values()} | {"not_a_regular_file", "unreadable_file"}
     unsaid()
 
@@ -172,7 +173,12 @@ def test_a_store_that_is_away(desk: Desk, decoder: Decoder, inbox: Path, unsaid:
     desk.store.folder.parent.mkdir(parents=True)
     desk.store.folder.write_text("no folder")
     watcher = Watcher(
-        Intake(desk.settings, desk.database, desk.store, decoder), inbox, lambda _: None, lambda: True, desk.clock
+        Intake(desk.settings, desk.database, desk.store, decoder),
+        inbox,
+        lambda _: None,
+        Backlog,
+        desk.clock,
+        lambda: desk.clock().timestamp(),
     )
     watcher.scan()
     desk.clock.forward(seconds=desk.settings.file_quiet_s)
@@ -203,7 +209,7 @@ def test_a_bug_that_quotes_it_is_kept_with_its_study_and_goes_no_further(
     desk.clock.forward(seconds=desk.settings.study_quiet_s)
     desk.offer()
     bench = Workbench(desk.settings, desk.database, desk.store, Quoting(model.card), desk.clock, decoder=decoder)
-    bug = screen_study(bench, STUDY_UID)
+    bug = screen_study(bench, STUDY_UID, bench.clock())
     assert bug is not None
     assert place_of(bug).startswith("LookupError at test_planted_name.py:"), "what the task raises, and Celery logs"
     study = desk.study(STUDY_UID)

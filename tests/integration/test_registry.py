@@ -19,7 +19,7 @@ from worker.checkup import Finding, check
 from worker.comparison import Change, Comparison, Contender, Flips
 from worker.errors import ModelRefused, PromotionRefused
 from worker.intake import Intake
-from worker.ledger import delivery, promotions
+from worker.ledger import offers, promotions
 from worker.model import open_model
 from worker.modelcard import Estimate
 from worker.rack import Rack
@@ -257,10 +257,10 @@ def test_the_shadow_scores_and_the_active_model_places(
     assert file is not None
     booked = intake.take_in(file, clock(), is_final=True, is_settled=True, inbox=tmp_path / "inbox")
     assert booked.study_uid is not None
-    delivery.offer(desk.database, clock())
+    offers.offer(desk.database, clock())
     models = rack.in_force()
     bench = Workbench(settings, desk.database, desk.store, models.active, clock, shadow=models.shadow)
-    screen_study(bench, booked.study_uid)
+    screen_study(bench, booked.study_uid, clock())
     entry = desk.entry(booked.study_uid)
     assert (entry.verdict, entry.model_digest) == ("not_flagged", digest_of(settings.model))
     with desk.database.reading() as connection:

@@ -17,7 +17,7 @@ from tests.desk import Desk, without_privileges
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
 from worker.intake import Intake, fetch
-from worker.ledger.delivery import Offer
+from worker.ledger.offers import Backlog, Offer
 from worker.reconciliation import reconcile
 from worker.settings import InboxMode
 from worker.watcher import Watcher, files_in, incoming, remove_if_unchanged, sweep
@@ -46,12 +46,17 @@ class Yard:
         """A fresh watcher process, with other settings if asked."""
         self.desk.settings = attrs.evolve(self.desk.settings, **changes)
         intake = Intake(self.desk.settings, self.desk.database, self.desk.store)
-        self.watcher = Watcher(intake, self.inbox, self.publish, lambda: not self.published, self.desk.clock)
+        clock = self.desk.clock
+        self.watcher = Watcher(intake, self.inbox, self.publish, self.backlog, clock, lambda: clock().timestamp())
 
     def publish(self, offers: Sequence[Offer]) -> None:
         if self.is_broker_away and offers:
             raise BrokerUnavailable("cannot publish")
         self.published += [offer.study_uid for offer in offers]
+
+    def backlog(self) -> Backlog:
+        """What was published waits, of unknown age."""
+        return Backlog(dict.fromkeys((Priority.STAT, Priority.ROUTINE)) if self.published else {})
 
     def drop(self, name: str, content: bytes = CHEST) -> Path:
         path = self.inbox / name
@@ -70,7 +75,7 @@ class Yard:
     def sweep(self, after_s: float = 0.0) -> list[str]:
         """Let time pass, sweep, and return what is published by now."""
         self.desk.clock.forward(after_s)
-        sweep(self.desk.database, self.desk.settings, self.publish, lambda: not self.published, self.desk.clock())
+        sweep(self.desk.database, self.desk.settings, self.publish, self.backlog, self.desk.clock())
         return self.published
 
     def left(self) -> list[str]:

@@ -3,43 +3,49 @@
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 
 from schema.vocabulary import Priority
-from worker import app as room
 from worker.app import app, messages
-from worker.ledger.delivery import Offer
+from worker.ledger.offers import LONGEST_COUNTDOWN_S, Offer
 from worker.settings import Settings
 
 
-def offers(stat: int, routine: int) -> list[Offer]:
-    found = [Offer(f"r{n}", Priority.ROUTINE) for n in range(routine)]
-    return [*found[: routine // 2], *(Offer(f"s{n}", Priority.STAT) for n in range(stat)), *found[routine // 2 :]]
+def offers(**counts: int) -> list[Offer]:
+    """So many offers of each queue, dealt out in turn."""
+    moment = datetime(2026, 3, 2, 8, tzinfo=UTC)
+    found = [[Offer(f"{queue}.{n}", Priority(queue), moment) for n in range(count)] for queue, count in counts.items()]
+    return [offer for turn in zip_longest(*found) for offer in turn if offer is not None]
 
 
 @pytest.mark.parametrize(
-    ("stat", "routine", "size", "expected"),
+    ("counts", "size", "expected"),
     [
-        (0, 0, 16, []),
-        (2, 0, 16, [1, 1]),
-        (0, 12, 16, [5, 5, 2]),  # half a second of expected work
-        (0, 5, 2, [2, 2, 1]),
-        (1, 3, 1, [1, 1, 1, 1]),
+        ({}, 16, []),
+        ({"stat": 2}, 16, [1, 1]),
+        ({"routine": 12}, 16, [5, 5, 2]),  # half a second of expected work
+        ({"routine": 5}, 2, [2, 2, 1]),
+        ({"nightly": 2, "routine": 3, "stat": 1}, 1, [1, 1, 1, 1, 1, 1]),
+        ({"nightly": 7, "routine": 6, "stat": 2}, 16, [1, 1, 5, 1, 5, 2]),
     ],
 )
-def test_stat_goes_alone_and_routine_together(stat: int, routine: int, size: int, expected: list[int]) -> None:
-    sent = list(messages(offers(stat, routine), size))
-    assert [len(uids) for _, uids in sent] == expected
-    assert [priority for priority, _ in sent[:stat]] == [Priority.STAT] * stat, "STAT is published first"
-    assert all(priority is Priority.ROUTINE for priority, _ in sent[stat:])
-    assert [u for p, uids in sent if p is Priority.ROUTINE for u in uids] == [f"r{n}" for n in range(routine)]
+def test_stat_goes_alone_and_others_together(counts: dict[str, int], size: int, expected: list[int]) -> None:
+    sent = list(messages(offers(**counts), size))
+    assert [len(message) for message in sent] == expected
+    queues = [message[0].queue for message in sent]
+    assert queues == sorted(queues, key=list(Priority).index), "STAT is published first, the archive last"
+    for queue in Priority:
+        uids = [offer.study_uid for message in sent for offer in message if offer.queue is queue]
+        assert uids == [f"{queue}.{n}" for n in range(counts.get(queue, 0))]
 
 
 def test_a_running_study_is_not_delivered_twice() -> None:
     timeout = app.conf.broker_transport_options["visibility_timeout"]
-    assert timeout > app.conf.task_time_limit + room.LONGEST_COUNTDOWN_S
+    assert timeout > app.conf.task_time_limit + LONGEST_COUNTDOWN_S
 
 
 def test_messages_are_json_and_outlive_their_worker() -> None:
@@ -49,16 +55,19 @@ def test_messages_are_json_and_outlive_their_worker() -> None:
     assert app.conf.task_reject_on_worker_lost
     assert app.conf.worker_prefetch_multiplier == 1
     assert app.conf.broker_transport_options["queue_order_strategy"] == "priority"
-    assert [queue.name for queue in app.conf.task_queues] == ["stat", "routine"], "STAT is emptied first"
+    assert [queue.name for queue in app.conf.task_queues] == ["stat", "routine", "nightly"], "STAT first"
+    assert app.conf.broker_connection_max_retries is None, "an outage may last"
+    assert app.conf.worker_proc_alive_timeout > 60, "opening a model takes long on a busy machine"
     assert not app.conf.worker_enable_remote_control
 
 
 def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     code = (
-        "from concurrent.futures import ThreadPoolExecutor; from worker.app import enqueue, is_queue_empty\n"
-        "from worker.ledger.delivery import Offer; from schema.vocabulary import Priority\n"
+        "from concurrent.futures import ThreadPoolExecutor; from worker.app import backlog, enqueue\n"
+        "from worker.ledger.offers import Offer; from schema.vocabulary import Priority\n"
+        "from worker.ledger.opening import now\n"
         "with ThreadPoolExecutor() as pool:\n"
-        "    asked = [pool.submit(enqueue, [Offer('1.2.3', Priority.STAT)]), pool.submit(is_queue_empty)]\n"
+        "    asked = [pool.submit(enqueue, [Offer('1.2.3', Priority.STAT, now())]), pool.submit(backlog)]\n"
         "print(*(work.exception().code for work in asked))"
     )
     environment = {**os.environ, "SCREENING_BROKER": f"redis+socket://{tmp_path}/nobody.sock"}
@@ -66,12 +75,26 @@ def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     assert done.stdout.split() == ["broker_unavailable"] * 2
 
 
-def test_an_empty_queue_is_told_from_one_with_messages(broker: Settings) -> None:
+def test_the_broker_tells_what_waits_and_what_was_just_taken(broker: Settings) -> None:
     code = (
-        "from worker.app import enqueue, is_queue_empty; from worker.ledger.delivery import Offer\n"
+        "from datetime import UTC, datetime\n"
+        "from worker.app import app, backlog, enqueue; from worker.ledger.offers import Backlog, Offer\n"
         "from schema.vocabulary import Priority\n"
-        "print(is_queue_empty()); enqueue([Offer('1.2.3', Priority.ROUTINE)]); print(is_queue_empty())"
+        "early, late = (datetime(2026, 3, 2, hour, tzinfo=UTC) for hour in (8, 9))\n"
+        "assert backlog() == Backlog() and backlog().is_empty\n"
+        "enqueue([Offer('1', Priority.ROUTINE, late), Offer('2', Priority.ROUTINE, early)])\n"
+        "enqueue([Offer('3', Priority.ROUTINE, late), Offer('4', Priority.NIGHTLY, late)])\n"
+        "assert backlog() == Backlog({Priority.ROUTINE: early, Priority.NIGHTLY: late}), backlog()\n"
+        "with app.connection_for_read() as connection:\n"
+        "    message = connection.default_channel.basic_get('routine')\n"
+        "    held = backlog()\n"
+        "    assert held.next_offered == {Priority.ROUTINE: late, Priority.NIGHTLY: late}, held\n"
+        "    assert (held.taken, held.unacknowledged, held.is_empty) == ({'1', '2'}, 1, False), held\n"
+        "    message.ack()\n"
+        "    assert backlog().taken == frozenset()\n"
+        "    connection.default_channel.client.lpush('stat', 'no message of ours')\n"
+        "assert backlog().next_offered[Priority.STAT] is None\n"
     )
     environment = {**os.environ, "SCREENING_HOME": str(broker.home)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False"]
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

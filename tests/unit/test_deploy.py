@@ -15,12 +15,14 @@ import pytest
 
 from deploy import contact_sheet, draw_house
 from deploy.floors import plan, reduced, storeys
-from worker import home
+from worker import batch, home
 from worker.cli import app
 from worker.settings import names
+from worker.window import Window
 
 COMPOSE, DOCKERFILE = Path("docker/compose.yaml"), Path("docker/worker.Dockerfile")
 UNIT, UNIT_ENVIRONMENT = Path("deploy/worker.service"), Path("deploy/worker.env.example")
+BATCH = Path("deploy/batch.service")
 
 
 def values_of(unit: Path, key: str) -> list[str]:
@@ -91,6 +93,24 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "chest-screening.service"
     unit.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", UNIT.read_text()))
     verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_nightly_batch_ends_before_systemd_loses_patience() -> None:
+    (timeout,) = values_of(BATCH, "TimeoutStopSec")
+    assert float(timeout) > batch.STOP_S + home.DRAIN_S
+    (command,) = values_of(BATCH, "ExecStart")
+    begins = Window.parse(command.split("--between ")[1]).begins
+    assert values_of(Path("deploy/batch.timer"), "OnCalendar") == [f"*-*-* {begins:%H:%M}"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_understands_the_batch_and_its_timer(tmp_path: Path) -> None:
+    unit = tmp_path / "chest-screening-batch.service"
+    unit.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", BATCH.read_text()))
+    timer = tmp_path / "chest-screening-batch.timer"
+    timer.write_text(Path("deploy/batch.timer").read_text())
+    verified = subprocess.run(["systemd-analyze", "verify", unit, timer], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stderr) == (0, "")
 
 

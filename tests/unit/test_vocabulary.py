@@ -9,7 +9,7 @@ STORED = {
     FileState: "waiting accepted duplicate conflict quarantined vanished",
     StudyState: "received queued screening screened failed",
     Verdict: "flagged not_flagged unscreenable ineligible",
-    Priority: "stat routine",
+    Priority: "stat routine nightly",
     ReviewOutcome: "pneumonia no_pneumonia uncertain",
 }
 

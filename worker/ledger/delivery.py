@@ -1,40 +1,25 @@
-"""Moves studies from RECEIVED to a verdict: offer, claim, heartbeat, record, fail, give back, and heal what died."""
+"""Moves offered studies to a verdict: claim, heartbeat, record, fail, give back, and heal what died."""
 
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, CursorResult, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from schema import models
 from schema.database import Database
-from schema.vocabulary import Band, Priority, Reason, StudyState
+from schema.vocabulary import Band, Reason, StudyState
+from worker.ledger.offers import CLOCKS_DIFFER_S
 from worker.ledger.places import current_screening, move, place
 from worker.ledger.results import ModelUse, Received, add_model, finding
 from worker.ledger.transactions import retried, writing
 from worker.screening import ImageOutcome, Screening
 from worker.settings import Settings
 
-#: How many UIDs one IN list holds.
-CHUNK = 500
-
-#: A queued study is not offered again within this time, even when the broker's queue looks empty: its message may just
-#: have been taken by a worker that has not claimed yet.
-SETTLE_OFFER_S = 5.0
-
-
 #: States of a study whose result, or whose newer result, is still to come.
 UNDERWAY = (StudyState.RECEIVED, StudyState.QUEUED, StudyState.SCREENING)
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A study to enqueue."""
-
-    study_uid: str
-    priority: Priority
 
 
 @dataclass(frozen=True)
@@ -46,55 +31,6 @@ class Claim:
     revision: int
     claimed_at: datetime
     received: tuple[Received, ...]
-
-
-def settle(database: Database, study_uids: Sequence[str], now: datetime) -> None:
-    """Let these studies be offered now: their sender says that no more images come."""
-    with writing(database) as session:
-        for start in range(0, len(study_uids), CHUNK):
-            session.execute(
-                update(models.Study)
-                .where(models.Study.study_uid.in_(study_uids[start : start + CHUNK]))
-                .where(models.Study.state == StudyState.RECEIVED, models.Study.settles_at > now)
-                .values(settles_at=now)
-            )
-
-
-def offer(database: Database, now: datetime, limit: int = 1000) -> list[Offer]:
-    """Turn settled RECEIVED studies into QUEUED ones and return them to be enqueued, STAT first, then the oldest."""
-    with writing(database) as session:
-        due = session.scalars(
-            select(models.Study)
-            .where(models.Study.state == StudyState.RECEIVED, models.Study.settles_at <= now)
-            .order_by(models.Study.band, models.Study.received_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        ).all()
-        for study in due:
-            move(study, StudyState.QUEUED)
-            study.offered_at = now
-        return [Offer(study.study_uid, study.priority) for study in due]
-
-
-def reoffer(
-    database: Database, settings: Settings, now: datetime, *, is_queue_empty: bool, limit: int = 1000
-) -> list[Offer]:
-    """QUEUED studies whose message seems lost: offered too long ago, or the broker's queue is empty."""
-    age_s = SETTLE_OFFER_S if is_queue_empty else settings.reoffer_after_s
-    with writing(database) as session:
-        lost = session.scalars(
-            select(models.Study)
-            .where(
-                models.Study.state == StudyState.QUEUED,
-                or_(models.Study.offered_at.is_(None), models.Study.offered_at < now - timedelta(seconds=age_s)),
-            )
-            .order_by(models.Study.band, models.Study.received_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        ).all()
-        for study in lost:
-            study.offered_at = now
-        return [Offer(study.study_uid, study.priority) for study in lost]
 
 
 def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
@@ -199,21 +135,30 @@ def fail(database: Database, held: Claim, code: str, detail: str, now: datetime)
         return True
 
 
-def give_back(database: Database, held: Claim, now: datetime) -> bool:
-    """End a claim that was interrupted by no fault of the study: QUEUED again, its attempt given back."""
+def give_back(database: Database, held: Claim, until: datetime) -> bool:
+    """End a claim that was interrupted by no fault of the study: QUEUED again, its attempt given back.
+
+    `until`: when its message comes again; the sweep counts from then on.
+    """
     with writing(database) as session:
         study = _held(session, held)
         if study is None:
             return False
         _release(study, StudyState.QUEUED)
         study.attempts = max(0, study.attempts - 1)
-        study.offered_at = now
+        study.offered_at = until
         return True
 
 
 def heal(database: Database, settings: Settings, now: datetime) -> int:
-    """Take back claims whose lease lapsed; after `max_attempts` the study is FAILED. Returns how many were taken."""
-    lapsed = (models.Study.state == StudyState.SCREENING) & (models.Study.lease_until < now)
+    """Take back claims whose lease lapsed; after `max_attempts` the study is FAILED. Returns how many were taken.
+
+    A lease that ends later than any is given was written before the clock was set back, and counts as lapsed.
+    """
+    latest = now + timedelta(seconds=settings.lease_s + CLOCKS_DIFFER_S)
+    lapsed = (models.Study.state == StudyState.SCREENING) & (
+        (models.Study.lease_until < now) | (models.Study.lease_until > latest)
+    )
     with writing(database) as session:
         return _take_back(session, lapsed, settings, now)
 

@@ -10,7 +10,7 @@ from schema.database import Database
 from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
-from worker.ledger.places import current_screening, give_priority, move, place
+from worker.ledger.places import current_screening, give_priority, move, outranks, overdue_at, place
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
 from worker.ledger.transactions import retried, writing
 from worker.settings import Settings
@@ -77,8 +77,10 @@ def register(database: Database, receipt: Receipt, settings: Settings, now: date
             _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
         else:
             _add_image(session, arrival, study, siblings, receipt, settings, now)
-        if receipt.file.priority is Priority.STAT:  # a STAT folder raises a study; nothing here lowers one
-            give_priority(study, Priority.STAT)
+        if outranks(receipt.file.priority, study.priority):  # what comes raises a study; nothing here lowers one
+            if study.priority is Priority.NIGHTLY:
+                study.overdue_at = overdue_at(receipt.file.priority, settings, now)
+            give_priority(study, receipt.file.priority)
         place(study, current_screening(session, study), now)
         return Booked(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
 
@@ -208,7 +210,7 @@ def _new_study(session: Session, header: Header, priority: Priority, settings: S
         asked_because=Reason.NEW_IMAGES,
         settles_at=now,
         attempts=0,
-        overdue_at=now + timedelta(hours=settings.overdue_after_h),
+        overdue_at=overdue_at(priority, settings, now),
         result_due_at=now + timedelta(seconds=settings.result_due_s),
     )
     place(study, None, now)

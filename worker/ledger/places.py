@@ -1,11 +1,12 @@
 """Where a study stands: its state, and its place on the worklist. Called on every change of a row."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from schema.models import Screening, Study
 from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, StudyState, Verdict
+from worker.settings import Settings
 
 BAND_OF_VERDICT = {
     Verdict.FLAGGED: Band.FLAGGED,
@@ -17,6 +18,9 @@ BAND_OF_VERDICT = {
 #: Seven digits of probability in the sort key: finer differences than 1e-7 fall to the older study.
 PROBABILITY_STEPS = 9_999_999
 
+#: When a study out of an archive is overdue: ten thousand of them would stand above what was flagged today.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
 
 def move(study: Study, state: StudyState) -> None:
     """Set a study's state; raises ValueError for a step that TRANSITIONS does not have."""
@@ -26,10 +30,21 @@ def move(study: Study, state: StudyState) -> None:
 
 
 def give_priority(study: Study, priority: Priority) -> None:
-    """Set a study's priority. One that becomes STAT while queued is offered afresh: its message lies behind others."""
-    if priority is Priority.STAT and study.priority is not Priority.STAT and study.state is StudyState.QUEUED:
+    """Set a study's priority. One that is raised while queued is offered afresh: its message lies behind others."""
+    if outranks(priority, study.priority) and study.state is StudyState.QUEUED:
         study.offered_at = None
     study.priority = priority
+
+
+def overdue_at(priority: Priority, settings: Settings, now: datetime) -> datetime:
+    """When a study that comes now is overdue if nobody has read it."""
+    return NEVER if priority is Priority.NIGHTLY else now + timedelta(hours=settings.overdue_after_h)
+
+
+def outranks(one: Priority, other: Priority) -> bool:
+    """Whether studies of the one priority are screened before those of the other."""
+    ranks = list(Priority)
+    return ranks.index(one) < ranks.index(other)
 
 
 def current_screening(session: Session, study: Study) -> Screening | None:

@@ -1,0 +1,31 @@
+"""`worker batch` as its users run it: an archive in place, then a newer model over what is stored."""
+
+import csv
+import shutil
+from pathlib import Path
+
+from tests.acceptance.house import SAMPLES, House
+from tests.brightness import write_model
+
+
+def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Path) -> None:
+    archive, reports = tmp_path / "archive", tmp_path / "reports"
+    archive.mkdir()
+    for name in ("ida_8_bit.png", "clara_jpegls.dcm", "report.txt"):
+        shutil.copy(SAMPLES / name, archive)
+    house = House(tmp_path / "home", {"SCREENING_MODEL": str(write_model(tmp_path / "old.onnx"))})
+    said = house.run("batch", archive, "--rate", "50/s", "--report", reports)
+    assert said.startswith("2 of 2 studies screened")
+    assert len(list(archive.iterdir())) == 3
+    assert house.json("reconcile")["files"] == {"accepted": 2, "quarantined": 1}
+    newer = write_model(tmp_path / "new.onnx", gain=0.9, name="newer")
+    later = House(house.home, {"SCREENING_MODEL": str(newer)})
+    assert later.run("batch", "--rescreen", "--between", "00:00-00:00", "--report", reports).startswith("2 of 2")
+    tables = sorted(reports.glob("*.csv"))
+    assert [path.suffix for path in sorted(reports.iterdir())] == [".csv", ".html"] * len(tables)
+    with tables[-1].open(newline="", encoding="utf-8") as file:
+        assert {row["state"] for row in csv.DictReader(file)} == {"screened"}
+    assert {entry["priority"] for entry in later.json("worklist")} == {"nightly"}
+    house.run("batch", code=64)
+    house.run("batch", archive, "--rescreen", code=64)
+    house.run("batch", archive, "--between", "late", code=64)

@@ -1,0 +1,137 @@
+"""The faults of a chaos run: which, when (seeded), and how each is done and undone."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.crew import WATCHER, Crew
+from tests.chaos.proxy import Proxy
+from tests.chaos.servers import Disk, PostgresServer, RedisServer, WallClock
+
+WORKER_KILLED, CHILD_KILLED, WATCHER_KILLED = "worker kill -9", "worker's child kill -9", "watcher kill -9"
+REDIS_RESTARTED, REDIS_FLUSHED, POSTGRES_RESTARTED = "Redis restart", "Redis FLUSHALL", "PostgreSQL restart"
+NETWORK_CUT, DISK_FULL, CLOCK_JUMPED = "network cut", "disk full", "clock jump"
+
+#: Time between two tries to kill a process that is not there just now, and how often.
+AGAIN_S, TRIES = 1.0, 60
+
+HOUR_S = 3600
+
+#: Faults that may go on at one moment.
+MOST_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A fault to come."""
+
+    kind: str
+    at_s: float  #: from the first drop
+    lasts_s: float  #: until what is away comes back
+
+
+@dataclass
+class Injected:
+    """A fault that was injected."""
+
+    kind: str
+    member: str | None  #: who was killed
+    began_s: float  #: on the steady clock
+    ended_s: float  #: from then on everything was there again, or could be started
+    queued: frozenset[str] = frozenset()  #: studies that the broker was to deliver
+
+
+def plan(counts: dict[str, int], window_s: float, seed: int, longest_s: float) -> list[Planned]:
+    """Spread faults over a time at random; the same seed gives the same plan."""
+    dice = random.Random(seed)
+    found = [
+        Planned(kind, round(dice.uniform(0.1, 1.0) * window_s, 2), round(dice.uniform(0.4, 1.0) * longest_s, 2))
+        for kind, count in counts.items()
+        for _ in range(count)
+    ]
+    return sorted(found, key=lambda fault: fault.at_s)
+
+
+@dataclass
+class Saboteur:
+    """Injects faults, each in a thread of its own; two of one server never at once."""
+
+    crew: Crew
+    redis: RedisServer
+    postgres: PostgresServer
+    proxy: Proxy
+    disk: Disk
+    clock: WallClock
+    queued: Callable[[], frozenset[str]]
+    seed: int
+    injected: list[Injected] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Have threads at hand that stay."""
+        self._hands = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="saboteur")
+        self._dice = random.Random(self.seed)
+        self._locks: dict[str, threading.Lock] = {}
+        self._is_ahead = False
+
+    def run(self, faults: list[Planned], began_s: float) -> None:
+        """Inject all of them at their times; returns when the last is undone. Raises what went wrong with one."""
+        under_way = []
+        for fault in faults:
+            time.sleep(max(0.0, began_s + fault.at_s - time.monotonic()))
+            lock = self._locks.setdefault(fault.kind.split()[0], threading.Lock())
+            under_way.append(self._hands.submit(self._inject, fault, lock))
+        for future in under_way:
+            future.result()
+
+    def close(self) -> None:
+        """Let go of what was started: a Redis dies with the thread that started it."""
+        self._hands.shutdown()
+
+    def _inject(self, fault: Planned, lock: threading.Lock) -> None:
+        with lock:
+            self._do(fault)
+
+    def _do(self, fault: Planned) -> None:
+        member = None
+        queued = self.queued() if fault.kind in (REDIS_RESTARTED, REDIS_FLUSHED) else frozenset()
+        began = time.monotonic()
+        if fault.kind in (WORKER_KILLED, CHILD_KILLED, WATCHER_KILLED):
+            member = self._kill(fault.kind)
+            began = time.monotonic()
+        else:
+            do, undo = self._acts[fault.kind]
+            do()
+            if undo is not None:
+                time.sleep(fault.lasts_s)
+                undo()
+        self.injected.append(Injected(fault.kind, member, began, time.monotonic(), queued))
+
+    @property
+    def _acts(self) -> dict[str, tuple[Callable[[], Any], Callable[[], Any] | None]]:
+        return {
+            REDIS_RESTARTED: (self.redis.kill, self.redis.start),
+            REDIS_FLUSHED: (self.redis.flush, None),
+            POSTGRES_RESTARTED: (self.postgres.kill, self.postgres.start),
+            NETWORK_CUT: (self.proxy.cut, self.proxy.mend),
+            DISK_FULL: (self.disk.fill, self.disk.free),
+            CLOCK_JUMPED: (self._jump, None),
+        }
+
+    def _kill(self, kind: str) -> str:
+        """Kill one of those whom the kind means, as soon as one is there."""
+        names = [n for n in self.crew.members if (n == WATCHER) is (kind == WATCHER_KILLED)]
+        for _ in range(TRIES):
+            name = self._dice.choice(names)
+            if self.crew.kill(name, only_child=kind == CHILD_KILLED):
+                return name
+            time.sleep(AGAIN_S)
+        raise AssertionError(f"nobody to kill for {kind!r}")
+
+    def _jump(self) -> None:
+        """An hour ahead, and the next time back."""
+        self._is_ahead = not self._is_ahead
+        self.clock.move(HOUR_S if self._is_ahead else 0)

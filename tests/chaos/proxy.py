@@ -1,0 +1,75 @@
+"""A TCP proxy between the workers and their broker, that can be cut like a cable."""
+
+import socket
+import threading
+from contextlib import suppress
+
+from tests.chaos.servers import LOOPBACK
+
+#: Bytes passed on at a time.
+CHUNK = 65536
+
+
+class Proxy:
+    """Passes connections on to a port of this machine."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.is_cut = False
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server((LOOPBACK, 0), backlog=64)
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection, and refuse new ones."""
+        with self._lock:
+            self.is_cut = True
+            pairs = list(self._pairs)
+        for pair in pairs:
+            self._close(pair)
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self.is_cut = False
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            if self.is_cut:
+                near.close()
+                continue
+            try:
+                far = socket.create_connection((LOOPBACK, self.target), timeout=5)
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            pair = (near, far)
+            with self._lock:
+                self._pairs.add(pair)
+            for source, sink in (pair, pair[::-1]):
+                threading.Thread(target=self._pass_on, args=(source, sink, pair), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
+        with suppress(OSError):
+            while chunk := source.recv(CHUNK):
+                sink.sendall(chunk)
+        self._close(pair)
+
+    def _close(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        with self._lock:
+            self._pairs.discard(pair)
+        for end in pair:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()

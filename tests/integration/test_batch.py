@@ -1,0 +1,175 @@
+"""A batch takes what fits into its window, sees it to the end, goes on where it was, and leaves a report."""
+
+import csv
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from schema.vocabulary import FileState, Priority, ReviewOutcome
+from tests.brightness import write_model
+from tests.desk import STUDY, Desk
+from tests.phantoms import dicom_file, picture
+from worker import morning
+from worker.batch import Batch, Night, Source, Taken, archive, stored
+from worker.errors import DatabaseUnavailable
+from worker.intake import Intake
+from worker.ledger import delivery, people
+from worker.ledger.offers import Backlog, Offer
+from worker.service import Serving
+from worker.window import ALL_DAY, Window
+
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Hall:
+    """A house whose queue worker is at hand: what is published is screened at once."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.serving = Serving(desk.settings, Intake(desk.settings, desk.database, desk.store), None)
+        self.published: list[Offer] = []
+        self.stop = threading.Event()
+
+    def screen(self, offers: Sequence[Offer]) -> None:
+        for offer in offers:
+            held = delivery.claim(self.desk.database, offer.study_uid, self.desk.settings, self.desk.clock())
+            assert held is not None
+            self.desk.record(held, 0.9)
+        self.published += offers
+
+    def run(self, source: Source, window: Window = ALL_DAY) -> Night:
+        return Batch(self.serving, source, self.screen, Backlog, self.stop, window, clock=self.desk.clock).run()
+
+
+@pytest.fixture
+def hall(desk: Desk) -> Hall:
+    desk.clock.now = datetime.now(UTC)  # what a source takes in, it books by the real clock
+    return Hall(desk)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An archive of three studies and a letter."""
+    year = tmp_path / "archive" / "2019"
+    year.mkdir(parents=True)
+    for number in range(3):
+        uid = f"{STUDY}.{number}"
+        content = dicom_file(picture(), StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1", SOPInstanceUID=f"{uid}.2")
+        (year / f"{number}.dcm").write_bytes(content)
+    (year / "letter.txt").write_text("Dear colleague", encoding="utf-8")
+    return year.parent
+
+
+def test_an_archive_is_screened_where_it_lies_and_only_once(hall: Hall, folder: Path) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+    hall.desk.clock.forward(60)  # the studies have settled when the batch looks
+    night = hall.run(archive(hall.serving, folder))
+    assert night.files == {FileState.ACCEPTED: 3, FileState.QUARANTINED: 1}
+    assert (night.study_uids, night.left) == ([f"{STUDY}.{n}" for n in range(3)], 0)
+    assert {offer.queue for offer in hall.published} == {Priority.NIGHTLY}
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
+    assert not hall.desk.store.folder.exists() or not list(hall.desk.store.folder.glob("objects/*/*"))
+    assert archive(hall.serving, folder).pieces == []
+    (folder / "late.dcm").write_bytes(dicom_file(picture(), StudyInstanceUID="1.2.3"))
+    assert [Path(file.path).name for file in archive(hall.serving, folder).pieces] == ["late.dcm"]
+
+
+def test_an_archive_study_is_never_overdue_until_somebody_sends_it(hall: Hall) -> None:
+    desk = hall.desk
+    desk.receive(priority=Priority.NIGHTLY)
+    desk.clock.forward(hours=1000)
+    assert delivery.advance(desk.database, desk.clock()) == 1, "late, as every study without a result"
+    desk.screen(STUDY, 0.1)
+    desk.clock.forward(hours=1000)
+    assert delivery.advance(desk.database, desk.clock()) == 0
+    desk.receive(STUDY, f"{STUDY}.1.2", "two", priority=Priority.ROUTINE)
+    assert desk.study().priority == "routine"
+    desk.clock.forward(hours=25)
+    assert delivery.advance(desk.database, desk.clock()) == 1
+    assert desk.entry().reason == "overdue"
+
+
+def test_the_end_of_the_window_ends_the_taking_and_the_next_night_goes_on(hall: Hall, folder: Path) -> None:
+    desk = hall.desk
+    local = desk.clock().astimezone()
+    window = Window(local.time(), local.replace(hour=(local.hour + 1) % 24).time())
+    source = archive(hall.serving, folder)
+
+    def take_slowly(piece: Any) -> Taken:
+        desk.clock.forward(hours=0.5)
+        return source.take(piece)
+
+    night = hall.run(replace(source, take=take_slowly), window)
+    assert (len(night.study_uids), night.left) == (2, 2)
+    assert [desk.study(uid).state for uid in night.study_uids] == ["screened"] * 2
+    assert len(archive(hall.serving, folder).pieces) == 2
+
+
+def test_a_batch_that_is_stopped_before_its_window_opens_takes_nothing(hall: Hall, folder: Path) -> None:
+    local = hall.desk.clock().astimezone()
+    closed = Window(local.replace(hour=(local.hour + 2) % 24).time(), local.replace(hour=(local.hour + 3) % 24).time())
+    threading.Timer(0.2, hall.stop.set).start()
+    assert hall.run(archive(hall.serving, folder), closed).left == 4
+
+
+def test_a_batch_that_is_stopped_in_an_outage_leaves_the_rest(hall: Hall, folder: Path) -> None:
+    def take(_piece: object) -> Taken:
+        hall.stop.set()  # it would try again until the database is back
+        raise DatabaseUnavailable("gone")
+
+    assert hall.run(replace(archive(hall.serving, folder), take=take)).left == 4
+
+
+def test_stored_studies_are_judged_again_by_a_newer_model(hall: Hall, tmp_path: Path) -> None:
+    desk = hall.desk
+    for study_uid, probability in (("A", 0.9), ("B", 0.1), ("C", 0.1)):
+        desk.receive(study_uid, content=study_uid)
+        desk.screen(study_uid, probability)
+    newer = write_model(tmp_path / "newer.onnx")
+    hall.serving = replace(hall.serving, settings=attrs.evolve(desk.settings, model=newer))
+    desk.model = replace(desk.model, digest=hashlib.sha256(newer.read_bytes()).hexdigest())
+    assert stored(hall.serving, EARLIEST, "flagged").pieces == ["A"]
+    assert stored(hall.serving, desk.clock.forward(1), None).pieces == []
+    people.prioritise(desk.database, "C", Priority.STAT, "Dr A", desk.clock())
+    people.review(desk.database, "B", ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    night = hall.run(stored(hall.serving, EARLIEST, None))
+    assert sorted(night.study_uids) == ["A", "B", "C"]
+    assert {o.study_uid: o.queue for o in hall.published} == {
+        "A": Priority.NIGHTLY, "B": Priority.NIGHTLY, "C": Priority.STAT,
+    }  # fmt: skip
+    assert stored(hall.serving, EARLIEST, None).pieces == []
+    assert (desk.study("A").revision, desk.study("A").priority, desk.count("screening")) == (2, "routine", 6)
+    assert [entry.study_uid for entry in desk.worklist()] == ["C", "A"], "what was read stays read"
+
+
+def test_the_report_counts_the_night_and_names_what_was_flagged(desk: Desk, tmp_path: Path) -> None:
+    for study_uid, probability in (("A", 0.6), ("B", 0.1), ("C", 0.9)):
+        desk.receive(study_uid, content=study_uid, accession_number=f"=N({study_uid})")
+        desk.screen(study_uid, probability)
+    desk.receive("D", content="D", unreadable="truncated")
+    desk.screen("D")
+    desk.receive("E", content="E")
+    delivery.fail(desk.database, desk.claim("E"), "zero_division", "traceback", desk.clock())
+    rows = morning.read_rows(desk.database, ["A", "B", "C", "D", "E"])
+    began = desk.clock()
+    found = morning.Morning(began, desk.clock.forward(hours=2), {FileState.ACCEPTED: 4}, rows, left=7)
+    assert found.sentence == "4 of 5 studies screened, 2 flagged, 1 failed; 2 an hour; 7 left for the next night"
+    assert not found.is_complete
+    page, table = morning.write(found, tmp_path / "reports")
+    with table.open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert [row["study_uid"] for row in written] == ["C", "A", "B", "D", "E"]
+    assert written[0]["accession_number"] == "'=N(C)", "no spreadsheet takes it for a formula"
+    assert (written[3]["reason"], written[4]["failure_code"]) == ("unreadable_image", "zero_division")
+    html = page.read_text(encoding="utf-8")
+    for words in (found.sentence, "unreadable image", "zero division", "0.900", table.name):
+        assert words in html

@@ -1,0 +1,114 @@
+"""Room is made of what was read long ago, and of nothing else; both sums hold afterwards."""
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from schema.vocabulary import FileState, Priority, ReviewOutcome
+from tests.desk import STUDY, Desk, image
+from worker.errors import NotRequeueable
+from worker.ledger import intake, people
+from worker.ledger.receipts import Incoming, Receipt
+from worker.pruning import Pruned, prune
+from worker.reconciliation import reconcile
+from worker.store import OBJECTS, OVERLAYS
+
+A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
+YEAR = timedelta(days=365)
+OBJECT, OVERLAY = 1000, 100
+
+
+def receive(desk: Desk, study_uid: str, probability: float = 0.1) -> None:
+    """A screened study whose object and overlay really are in the store, two days old."""
+    digest = desk.store.put(OBJECTS, study_uid.encode().ljust(OBJECT))
+    header = image(study_uid, f"{study_uid}.1.1")
+    file = Incoming(f"/inbox/{study_uid}.dcm", OBJECT, 1, Priority.ROUTINE)
+    receipt = Receipt(file, header, digest, left_at=None, is_settled=True)
+    intake.register(desk.database, receipt, desk.settings, desk.clock())
+    desk.screen(study_uid, probability)
+    age(desk)
+
+
+def age(desk: Desk) -> None:
+    for kind in (OBJECTS, OVERLAYS):
+        for stored in desk.store.files(kind):
+            moment = desk.clock.now.timestamp() - 2 * 86400
+            os.utime(stored.path, (moment, moment))
+
+
+def read(desk: Desk, study_uid: str) -> None:
+    people.review(desk.database, study_uid, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    desk.clock.forward(1)
+
+
+def pruned(desk: Desk, older_than: timedelta = YEAR, quota_bytes: int | None = None) -> Pruned:
+    found = prune(desk.database, desk.store, desk.clock(), older_than, quota_bytes)
+    account = reconcile(desk.database, desk.store)
+    assert account.holds, account
+    return found
+
+
+def test_what_was_read_long_ago_goes_and_what_is_unread_stays_however_old(desk: Desk) -> None:
+    for study_uid in (A, B, C):
+        receive(desk, study_uid)
+    read(desk, A)
+    assert pruned(desk).files == 0, "read today"
+    desk.clock.forward(hours=366 * 24)
+    read(desk, B)
+    found = pruned(desk)
+    assert (found.studies, found.files, found.freed_bytes, found.kept_bytes) == (1, 1, OBJECT, 2 * OBJECT)
+    assert [entry.study_uid for entry in desk.worklist()] == [C]
+    assert (desk.study(A).state, desk.count("review"), desk.count("screening")) == ("screened", 2, 3)
+    assert pruned(desk) == Pruned(0, 0, 0, 0, 2 * OBJECT)
+
+
+def test_a_pruned_study_is_not_screened_again_until_it_is_sent_again(desk: Desk) -> None:
+    receive(desk, A)
+    read(desk, A)
+    pruned(desk, timedelta(0))
+    with pytest.raises(NotRequeueable, match="pruned"):
+        people.requeue(desk.database, A, desk.settings, desk.clock())
+    assert people.rescreen(desk.database, A, desk.settings, desk.clock()) is False
+    digest = desk.store.put(OBJECTS, A.encode().ljust(OBJECT))
+    file = Incoming("/inbox/again.dcm", OBJECT, 2, Priority.ROUTINE)
+    receipt = Receipt(file, image(A, f"{A}.1.1"), digest, left_at=None, is_settled=True)
+    assert intake.register(desk.database, receipt, desk.settings, desk.clock()).state is FileState.DUPLICATE
+    assert people.requeue(desk.database, A, desk.settings, desk.clock()) == A
+
+
+def test_a_quota_takes_the_longest_read_first_and_no_more_than_it_must(desk: Desk) -> None:
+    for study_uid in (A, B, C):
+        receive(desk, study_uid)
+    read(desk, B)
+    read(desk, A)
+    assert pruned(desk, quota_bytes=2 * OBJECT).studies == 1
+    assert [desk.store.has(OBJECTS, d) for d in digests(desk)] == [True, False, True], "B was read first"
+    found = pruned(desk, quota_bytes=0)
+    assert (found.studies, found.kept_bytes) == (1, OBJECT), "the unread one stays above any quota"
+
+
+def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None:
+    receive(desk, A)
+    letter = desk.store.put(OBJECTS, b"Dear colleague")
+    file = Incoming("/inbox/letter.txt", 14, 1, Priority.ROUTINE)
+    intake.quarantine(desk.database, file, "not_an_image", "no image", letter, desk.clock(), in_store=True)
+    desk.store.put(OVERLAYS, bytes(OVERLAY))
+    fresh = desk.store.put(OBJECTS, b"its row is on its way")
+    draft = desk.store.path(OBJECTS, fresh).with_name(".draft.partial")
+    draft.write_bytes(b"half")
+    age(desk)
+    os.utime(desk.store.path(OBJECTS, fresh), (desk.clock.now.timestamp(),) * 2)
+    found = pruned(desk)
+    assert (found.quarantined, found.files, found.freed_bytes) == (0, 2, OVERLAY + 4)
+    desk.clock.forward(hours=366 * 24)
+    found = pruned(desk)
+    assert (found.quarantined, found.files) == (1, 2)
+    assert desk.store.has(OBJECTS, digests(desk)[0])
+
+
+def digests(desk: Desk) -> list[str]:
+    """Of the objects of A, B, C as far as they were received."""
+    with desk.database.reading() as connection:
+        rows = connection.exec_driver_sql("SELECT digest FROM instance ORDER BY id")
+        return [str(digest) for (digest,) in rows]

@@ -1,0 +1,98 @@
+"""The verb `worker batch`."""
+
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schema.vocabulary import Verdict
+from worker import shell
+
+#: Before anything was received.
+EARLIEST = datetime(2000, 1, 1)
+
+
+class Hours(click.ParamType[Any]):
+    """A window such as 22:00-06:00."""
+
+    name = "hours"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse it."""
+        from worker.window import Window
+
+        try:
+            return Window.parse(value)
+        except ValueError as error:
+            return self.fail(f"{value!r} is no window such as 22:00-06:00 ({error})", param, ctx)
+
+
+class Rate(click.ParamType[float]):
+    """A number a second, such as 5/s."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse it."""
+        try:
+            rate = float(str(value).removesuffix("/s"))
+        except ValueError:
+            rate = 0.0
+        return rate if rate > 0 else self.fail(f"{value!r} is no rate such as 5/s", param, ctx)
+
+
+@click.command()
+@click.argument(
+    "folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--rescreen", is_flag=True, help="In place of DIR: stored studies whose verdict is of another model.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), help="With --rescreen: received on this day (UTC) or later."
+)
+@click.option("--verdict", type=click.Choice([str(v) for v in Verdict]), help="With --rescreen: only of this verdict.")
+@click.option("--between", type=Hours(), metavar="22:00-06:00", help="Take new work in these hours only, local time.")
+@click.option("--rate", type=Rate(), metavar="N/s", help="Take at most so many files or studies a second.")
+@click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Folder of the morning report.")
+def batch(
+    folder: Path | None,
+    rescreen: bool,
+    since: datetime | None,
+    verdict: str | None,
+    between: Any,
+    rate: float | None,
+    report: Path | None,
+) -> None:
+    """Screen an archive where it lies, or stored studies with the active model, when nothing else waits.
+
+    Ends at the window's end or on SIGTERM; the same command goes on where it was. Exit 2: a study has no result.
+    """
+    if (folder is None) is not rescreen or (not rescreen and (since or verdict)):
+        raise click.UsageError("name a DIR, or give --rescreen (with --since and --verdict if you like)")
+    from worker import logs, morning, service
+    from worker.app import backlog, enqueue
+    from worker.batch import Batch, archive, stored
+    from worker.progress import bars
+    from worker.window import ALL_DAY
+
+    settings = shell.settings()
+    logs.configure("WARNING" if sys.stderr.isatty() else settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with service.serving(settings, "batch", with_worker=settings.is_embedded) as serving, bars() as progress:
+        if folder is None:
+            source = stored(serving, (since or EARLIEST).replace(tzinfo=UTC), verdict)
+        else:
+            source = archive(serving, folder.absolute())
+        night = Batch(serving, source, enqueue, backlog, stop, between or ALL_DAY, rate, progress).run()
+        rows = morning.read_rows(serving.intake.database, night.study_uids)
+    found = morning.Morning(night.began_at, night.ended_at, night.files, rows, night.left)
+    page, table = morning.write(found, report or settings.home / "reports")
+    for unlisted in night.unlisted:
+        click.echo(f"worker: {unlisted}: this folder cannot be listed; its files were not seen", err=True)
+    click.echo(f"{found.sentence}\n{page}\n{table}")
+    sys.exit(0 if found.is_complete and not night.unlisted else 2)

@@ -1,0 +1,38 @@
+"""The verb `worker prune`."""
+
+from datetime import timedelta
+
+import click
+
+from worker import shell
+
+#: A year: what a hospital may want to look at again, it does within one.
+DEFAULT_DAYS = 365
+
+
+@click.command()
+@click.option(
+    "--older-than",
+    default=DEFAULT_DAYS,
+    show_default=True,
+    metavar="DAYS",
+    type=click.IntRange(min=1),
+    help="Read, or quarantined, so many days ago.",
+)
+@click.option(
+    "--quota", type=click.IntRange(min=1), metavar="MIB", help="Then the longest read, until so much is left."
+)
+def prune(older_than: int, quota: int | None) -> None:
+    """Remove received objects and overlays of studies that were read long ago. Never of an unread study.
+
+    Rows stay: verdicts, reviews and counts. What was removed cannot be screened again or exported as labels.
+    """
+    from worker import pruning
+    from worker.ledger.opening import now
+
+    quota_bytes = None if quota is None else quota * 2**20
+    pruned = pruning.prune(*shell.ledger(), now(), timedelta(days=older_than), quota_bytes)
+    click.echo(pruned.sentence)
+    if quota_bytes is not None and pruned.kept_bytes > quota_bytes:
+        click.echo("worker: still above the quota: everything that is left is unread, or in work", err=True)
+        raise SystemExit(1)
