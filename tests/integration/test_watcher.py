@@ -322,3 +322,8 @@ def test_files_come_in_order_of_path(yard: Yard) -> None:
     found = [(Path(f.path).relative_to(yard.inbox).as_posix(), f.priority) for f in files_in(yard.inbox)]
     routine = Priority.ROUTINE
     assert found == [("a", routine), ("b/1", routine), ("b/2", routine), ("stat/0", Priority.STAT)]
+
+
+def test_a_link_to_itself_is_given_so_that_people_see_it(tmp_path: Path) -> None:
+    (tmp_path / "loop.dcm").symlink_to(tmp_path / "loop.dcm")
+    assert [Path(file.path).name for file in files_in(tmp_path)] == ["loop.dcm"]
