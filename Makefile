@@ -2,7 +2,7 @@
 #   make screen               the main job on the sample studies; INBOX=folder for yours
 #   make test                 the whole suite, against a real Redis and a real PostgreSQL
 #   make check                ruff, mypy, the floors of the house
-#   make bench                end-to-end throughput beside its roofline
+#   make bench                end-to-end throughput beside its roofline, and a fit beside a bare Keras loop
 #   make lock                 resolve the lock files anew (needs uv)
 
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || \
@@ -27,8 +27,9 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/worker.stamp
+bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.benchmarks.throughput
+	$(BIN)/python -m tests.benchmarks.fit_overhead
 
 $(VENV)/worker.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit( \
