@@ -93,11 +93,11 @@ def heat(
     """
     positives = _drawn([sample for sample in samples if sample.label == 1], limit, seed)
     normals = [sample for sample in samples if sample.label == 0] if reference == "normal" else []
-    grids, unreadable = _grids(model, root, (*positives, *normals), report)
+    grids, unreadable = grids_of(model, root, (*positives, *normals), report)
     played = [sample for sample in positives if sample.path in grids]
     if not played:
         raise BadData("holds no readable image with pneumonia").about(str(root))
-    quiet = _not_flagged(model, [grids[sample.path] for sample in normals if sample.path in grids])
+    quiet = not_flagged(model, [grids[sample.path] for sample in normals if sample.path in grids])
     if reference == "normal" and not quiet:
         raise BadData("holds no normal image that the model leaves unflagged: choose --reference blurred").about(
             str(root)
@@ -155,6 +155,31 @@ def play(model: Model, image: Image, reference: Image, rng: np.random.Generator)
     return Trial(seen.probability, other.probability, soft.probability, bool(seen.heatmap.any()), curves)
 
 
+def grids_of(
+    model: Model, root: Path, samples: Sequence[Sample], report: Report
+) -> tuple[dict[str, Image], list[dict[str, str]]]:
+    """Path -> the image on the model's grid; and what cannot be read."""
+    grids, unreadable = {}, []
+    for done, sample in enumerate(samples, start=1):
+        try:
+            pixels = read_display((root / sample.path).read_bytes()).pixels
+        except Rejected as error:
+            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
+        else:
+            grids[sample.path] = apply(pixels, model.card.preprocessing)[0][:, :, 0]
+        report({"event": "reading", "done": done, "total": len(samples)})
+    return grids, unreadable
+
+
+def not_flagged(model: Model, images: Sequence[Image]) -> list[Image]:
+    """Those of the images that `model` scores below its threshold."""
+    if not images:
+        return []
+    threshold = model.card.operating_point.threshold
+    found = model.predict(_batch(images))
+    return [image for image, prediction in zip(images, found, strict=True) if prediction.probability < threshold]
+
+
 def _scores(trials: Sequence[Trial], samples: Sequence[Sample], inside: NDArray[np.bool_]) -> Scores:
     chosen = [trial for trial, is_inside in zip(trials, inside, strict=True) if is_inside]
     _, patients = np.unique([sample.patient for sample in samples], return_inverse=True)
@@ -194,30 +219,6 @@ def _drawn(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Samp
         return list(samples)
     kept = np.random.default_rng(seed).choice(len(samples), limit, replace=False)
     return [samples[i] for i in np.sort(kept)]
-
-
-def _grids(
-    model: Model, root: Path, samples: Sequence[Sample], report: Report
-) -> tuple[dict[str, Image], list[dict[str, str]]]:
-    """Path -> the image on the model's grid; and what cannot be read."""
-    grids, unreadable = {}, []
-    for done, sample in enumerate(samples, start=1):
-        try:
-            pixels = read_display((root / sample.path).read_bytes()).pixels
-        except Rejected as error:
-            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
-        else:
-            grids[sample.path] = apply(pixels, model.card.preprocessing)[0][:, :, 0]
-        report({"event": "reading", "done": done, "total": len(samples)})
-    return grids, unreadable
-
-
-def _not_flagged(model: Model, images: Sequence[Image]) -> list[Image]:
-    if not images:
-        return []
-    threshold = model.card.operating_point.threshold
-    found = model.predict(_batch(images))
-    return [image for image, prediction in zip(images, found, strict=True) if prediction.probability < threshold]
 
 
 def _batch(images: Sequence[Image]) -> NDArray[np.uint8]:
