@@ -124,6 +124,7 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
     return manifest, grids["validation"], events
 
 
+@pytest.mark.timeout(900)  # ResNet50's graph takes long on a busy machine
 @pytest.mark.parametrize("recipe", DOORS, ids=lambda recipe: recipe.name)
 def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_path: Path) -> None:
     recipe = toy(recipe)
