@@ -250,12 +250,15 @@ app.add_command(heat)
 def main() -> None:
     """Run the program; our own errors become one line and exit 1."""
     try:
-        app()
+        app(standalone_mode=False)  # else click ends an interrupted run with 1, as if it had been refused
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
     except ScreeningError as error:
         Console(stderr=True).print(f"[red]{error.code}[/red]: ", end="")
         Console(stderr=True, markup=False, highlight=False).print(str(error))
         sys.exit(Exit.REFUSED)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
 
 

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -22,6 +25,7 @@ from worker.screening import Prediction
 SIZE, CELLS = 64, 8
 RATE = Estimate(1.0, 1.0, 1.0, 1)
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
+MODEL = next((Path(__file__).parents[2] / "worker" / "models").glob("*.onnx"))
 
 #: Where pneumonia is bright, in cells, away from the centre; and where it is not.
 PATCH, ELSEWHERE = np.s_[1:3, 5:7], np.s_[5:7, 1:3]
@@ -129,9 +133,26 @@ def test_the_program_plays_with_the_shipped_model(tmp_path: Path) -> None:
     assert "insertion, model - random" in ran("--data", tmp_path, "--reference", "blurred").stdout
 
 
+#: As in a terminal, whatever the suite was started with.
+INTERRUPTIBLE = "import signal; signal.signal(2, signal.default_int_handler); from trainer.cli import main; main()"
+
+
+def test_ctrl_c_is_told_from_a_refusal(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / "PNEUMONIA" / f"p{number}").mkdir(parents=True)
+        shutil.copy(SAMPLES / "mia_224.jpeg", tmp_path / "PNEUMONIA" / f"p{number}" / "image.jpeg")
+    command = [sys.executable, "-c", INTERRUPTIBLE, "heat", str(MODEL), "--data", str(tmp_path)]
+    with subprocess.Popen([*command, "--reference", "blurred"], stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert json.loads(running.stderr.readline())["event"] == "reading"
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+    for words, code in ((["heat", "--no-such-option"], 2), (["heat", str(MODEL), "--data", str(tmp_path / "no")], 1)):
+        assert subprocess.run([sys.executable, "-m", "trainer", *words], capture_output=True).returncode == code
+
+
 def ran(*words: str | Path) -> Result:
-    model = next((Path(__file__).parents[2] / "worker" / "models").glob("*.onnx"))
-    arguments = ["heat", str(model), "--provider", "cpu", *map(str, words)]
+    arguments = ["heat", str(MODEL), "--provider", "cpu", *map(str, words)]
     answer = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert answer.exit_code == 0
     return answer
