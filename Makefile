@@ -2,7 +2,7 @@
 #   make screen               the main job on the sample studies; INBOX=folder for yours
 #   make test                 the whole suite, against a real Redis and a real PostgreSQL
 #   make check                ruff, mypy, the floors of the house
-#   make bench                end-to-end throughput beside its roofline
+#   make bench                end-to-end throughput beside its roofline, and a fit beside a bare Keras loop
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; ONLY=1234 for one of them
 #   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
 #   make lock                 resolve the lock files anew (needs uv)
@@ -31,8 +31,9 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/worker.stamp
+bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.benchmarks.throughput
+	$(BIN)/python -m tests.benchmarks.fit_overhead
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))

@@ -6,18 +6,16 @@ import sys
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from trainer.heat_verb import heat
+from trainer.labelled import FILE, data, index, labelled_images, samples_of
 from trainer.styles_verb import styles
-from worker.errors import BadData, BadSetting, ScreeningError
+from worker.errors import BadSetting, ScreeningError
 from worker.modelcard import Population
-
-if TYPE_CHECKING:
-    from trainer.manifest import Sample
 
 
 class Exit(IntEnum):
@@ -29,10 +27,6 @@ class Exit(IntEnum):
     INTERRUPTED = 130  #: stopped by a person; the same command goes on
 
 
-FILE = click.Path(path_type=Path)
-
-data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
-index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
 patient_each = click.option("--each-file-a-patient", is_flag=True, help="Where no patient is known.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
@@ -132,11 +126,7 @@ def fit(
 
 @app.command()
 @click.argument("model", type=FILE)
-@data
-@index
-@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
-@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@labelled_images
 @click.option("--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="For PPV and NPV there.")
 @as_json
 def evaluate(
@@ -154,7 +144,7 @@ def evaluate(
     from trainer.evaluate import evaluate_file
     from trainer.report import silent
 
-    samples = _samples(data, index, split_manifest, split)
+    samples = samples_of(data, index, split_manifest, split)
     report = evaluate_file(model, provider, data, samples, silent, prevalence)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
@@ -165,11 +155,7 @@ def evaluate(
 @app.command()
 @click.argument("old", type=FILE)
 @click.argument("new", type=FILE)
-@data
-@index
-@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
-@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@labelled_images
 @click.option("--out", type=FILE, required=True, help="Folder for comparison.json and pictures of what changed.")
 @as_json
 def compare(
@@ -188,7 +174,7 @@ def compare(
     from trainer.report import silent
     from worker.comparison import judge
 
-    found = compare_files(old, new, provider, data, _samples(data, index, split_manifest, split), out, silent)
+    found = compare_files(old, new, provider, data, samples_of(data, index, split_manifest, split), out, silent)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
         return
@@ -203,11 +189,7 @@ def compare(
 
 @app.command()
 @click.argument("model", type=FILE)
-@data
-@index
-@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
-@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@labelled_images
 @as_json
 def shift(
     model: Path,
@@ -223,7 +205,7 @@ def shift(
     from trainer.report import silent
     from trainer.shift import shift_file
 
-    found = shift_file(model, provider, data, _samples(data, index, split_manifest, split), silent)
+    found = shift_file(model, provider, data, samples_of(data, index, split_manifest, split), silent)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:
@@ -264,28 +246,22 @@ def recipes(as_json: bool) -> None:
 
 
 app.add_command(styles)
+app.add_command(heat)
 
 
 def main() -> None:
     """Run the program; our own errors become one line and exit 1."""
     try:
-        app()
+        app(standalone_mode=False)  # else click ends an interrupted run with 1, as if it had been refused
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
     except ScreeningError as error:
         Console(stderr=True).print(f"[red]{error.code}[/red]: ", end="")
         Console(stderr=True, markup=False, highlight=False).print(str(error))
         sys.exit(Exit.REFUSED)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
-
-
-def _samples(data: Path, index: Path | None, split_manifest: Path | None, split: str) -> "tuple[Sample, ...]":
-    """Those of one part of a split manifest, else all below the folder; raises BadData when there are none."""
-    from trainer.manifest import read_manifest, read_samples
-
-    samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
-    if not samples:
-        raise BadData(f"has no split {split!r}").about(str(split_manifest))
-    return samples
 
 
 def _quieten_tensorflow() -> None:

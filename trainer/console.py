@@ -9,6 +9,7 @@ from rich.table import Table
 
 from trainer.audit import Audit
 from trainer.evaluate import Evaluation
+from trainer.heat import HeatTest
 from trainer.recipe import Recipe
 from trainer.shift import Shift
 from trainer.style import Styles
@@ -57,6 +58,23 @@ def show_styles(found: Styles) -> None:
     for subtype, counts in found.counts.items():
         table.add_row(subtype, str(counts["usual"]), str(counts["against"]))
     Console().print(table)
+
+
+def show_heat(found: HeatTest) -> None:
+    """One table for each group of images: the area under each curve, and how the model's map differs from the rest."""
+    for name, scores in found.groups.items():
+        title = f"{found.model}: {found.heat_method} on {scores.n} {name}, pixels from a {found.reference} image"
+        table = Table("", "area", "95 % interval", title=title)
+        for game, areas in scores.areas.items():
+            for what, e in (areas | scores.differences[game]).items():
+                table.add_row(f"{game}, {what}", f"{e.value:.3f}", f"{e.low:.3f} to {e.high:.3f}")
+            table.add_section()
+        Console().print(table)
+        click.echo(
+            f"mean probability {scores.probability:.3f}, of the reference {scores.reference_probability:.3f}, of a"
+            f" blurred copy {scores.blurred_probability:.3f}; {scores.without_heat} of {scores.n} without heat"
+        )
+    click.echo("deletion: less is better; insertion: more is better")
     _tell(found.unreadable)
 
 

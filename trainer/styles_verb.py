@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path)
+from trainer.labelled import FILE, index
 
 
 @click.command()
 @click.argument("data", type=FILE)
-@click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
+@index
 @click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
 @click.option("--seed", default=0, help="Of the split that the other images are dealt by.")
 @click.option("--share", default=1.0, show_default=True, type=click.FloatRange(0, 1), help="Of the odd ones, held out.")

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,13 @@ from worker.imaging.preprocess import Preprocessing
 from worker.model import open_model
 
 SIZE = 32
-FIRST, READ, HELD_OUT, LATER = 60, 40, 30, 4
+FIRST, READ, HELD_OUT, LATER = 60, 200, 30, 4
+
+#: Ends a wait that a busy machine never needs.
+PATIENCE_S = 240
+
+SCREENED = "SELECT COUNT(*) FROM study WHERE state = 'screened'"
+DECISIONS = "SELECT COUNT(*) FROM promotion"
 
 
 def build(start: Start) -> Network:
@@ -103,14 +109,11 @@ class Department:
     def screen(self, count: int, seed: int) -> list[dict[str, Any]]:
         """Drop so many new studies and wait for their places on the list."""
         known = {entry["study_uid"] for entry in self.json("worklist", "--limit", "999")}
+        before = counted(self.house, SCREENED)
         write_images(self.inbox, count, seed, flat=True)
-        new: list[dict[str, Any]] = []
-
-        def all_screened() -> bool:
-            new[:] = [e for e in self.json("worklist", "--limit", "999") if e["study_uid"] not in known]
-            return len(new) == count and all(entry["state"] == "screened" for entry in new)
-
-        wait_until(all_screened, 60)
+        wait_until(lambda: counted(self.house, SCREENED) == before + count, PATIENCE_S)
+        new = [e for e in self.json("worklist", "--limit", "999") if e["study_uid"] not in known]
+        assert len(new) == count
         return new
 
 
@@ -121,21 +124,22 @@ def at_work(house: House, inbox: Path, log: Path) -> Iterator[Department]:
     with log.open("wb") as output:
         running = subprocess.Popen(house.command("run", inbox), env=house.environment(), stderr=output)
         try:
-            wait_until(lambda: (house.home / "screening.sqlite").exists(), 60)
-            wait_until(lambda: is_migrated(house), 60)
+            wait_until(lambda: (house.home / "screening.sqlite").exists(), PATIENCE_S)
+            wait_until(lambda: counted(house, DECISIONS) > 0, PATIENCE_S)
             yield Department(house, inbox)
             assert running.poll() is None, "the same process from beginning to end"
         finally:
             running.send_signal(signal.SIGTERM)
-            running.wait(timeout=60)
+            running.wait(timeout=PATIENCE_S)
 
 
-def is_migrated(house: House) -> bool:
+def counted(house: House, question: str) -> int:
+    """What the database answers, 0 until it is migrated: asked often, it leaves the cores to the worker."""
     try:
-        with sqlite3.connect(f"file:{house.home / 'screening.sqlite'}?mode=ro", uri=True) as connection:
-            return bool(connection.execute("SELECT COUNT(*) FROM promotion").fetchone()[0])
+        with closing(sqlite3.connect(f"file:{house.home / 'screening.sqlite'}?mode=ro", uri=True)) as connection:
+            return int(connection.execute(question).fetchone()[0])
     except sqlite3.OperationalError:
-        return False
+        return 0
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +150,8 @@ def old_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_refresh_loop(old_run: Path, tmp_path: Path) -> None:
     old = old_run / "toy.onnx"
     house = House(tmp_path / "home", {**QUICK, "SCREENING_MODEL": str(old), "SCREENING_PROCESSES": "1"})

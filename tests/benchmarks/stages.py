@@ -1,7 +1,6 @@
 """What one study costs, stage by stage, each measured alone in one process on one core: the roofline."""
 
 import hashlib
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -121,8 +120,3 @@ def measure_plain(paths: Sequence[Path], model_path: Path) -> float:
         grid = cv2.resize(shown.astype(np.uint8), (side, side), interpolation=cv2.INTER_LINEAR)
         session.run(None, {"image": np.asarray(grid)[None, :, :, None]})
     return (time.perf_counter() - began) / len(paths)
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,14 +7,11 @@ Files are written to a temporary folder (16 MB each, and as much again for the s
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,8 @@ from sqlalchemy import func, select
 from schema import models
 from schema.database import Database
 from schema.vocabulary import StudyState
-from tests.benchmarks.stages import Costs, cores, measure_plain, measure_stages, roofline
+from tests.benchmarks.machine import Watch, machine
+from tests.benchmarks.stages import Costs, measure_plain, measure_stages, roofline
 from tests.benchmarks.studies import write_studies
 from worker import settings as settings_module
 from worker.model import open_model
@@ -85,22 +83,6 @@ def screen(folder: Path, home: Path, model: Path, count: int) -> Run:
     return Run(count, (last - first).total_seconds(), (last_seen - first).total_seconds(), command_s)
 
 
-def machine(others_share: float) -> dict[str, Any]:
-    """Facts that a reader needs to compare numbers; nothing that names the machine.
-
-    `others_share`: how much of the cores' time went to other processes or to the hypervisor meanwhile.
-    """
-    return {
-        "cpu": _cpu_name(),
-        "cores": cores(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "share_taken_by_others": round(others_share, 3),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES if _is_installed(name)},
-    }
-
-
 def outcome(run: Run, costs: Costs, plain_s: float, facts: dict[str, Any], model: Path) -> dict[str, Any]:
     """Everything measured, as plain values; ratios first, since absolute times vary from machine to machine."""
     ceiling = roofline(costs, run.studies, facts["cores"])
@@ -146,34 +128,6 @@ def show(found: dict[str, Any], console: Console) -> None:
         console.print(each)
 
 
-def _others_s() -> float:
-    """CPU time since boot of all that is not this process or one of its ended children; 0 where nobody tells."""
-    try:
-        user, nice, system, _, _, *rest = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
-    except (OSError, ValueError):
-        return 0.0
-    all_s = sum(map(int, (user, nice, system, *rest[:3]))) / os.sysconf("SC_CLK_TCK")
-    return all_s - sum(os.times()[:4])
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _is_installed(name: str) -> bool:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 @click.command()
 @click.option("--studies", default=100, show_default=True, type=click.IntRange(min=2), help="How many to screen.")
 @click.option("--write", is_flag=True, help="Keep the result in tests/benchmarks/results/throughput.json.")
@@ -185,12 +139,12 @@ def main(studies: int, write: bool, as_json: bool) -> None:
         folder = Path(name) / "inbox"
         folder.mkdir()
         paths = write_studies(folder, studies)
-        began, others_s = time.monotonic(), _others_s()
+        watch = Watch()
         run = screen(folder, Path(name) / "home", model, studies)
         costs = measure_stages(paths, Path(name) / "alone", model)
         plain_s = measure_plain(paths, model)
-        others_share = (_others_s() - others_s) / (time.monotonic() - began) / cores()
-        found = outcome(run, costs, plain_s, machine(others_share), model)
+        facts = machine(watch.share_taken_by_others(), LIBRARIES)
+        found = outcome(run, costs, plain_s, facts, model)
     text = json.dumps(found, indent=2)
     if write:
         RESULT.write_text(text + "\n", encoding="utf-8")

@@ -114,6 +114,19 @@ def cut_after(epoch: int) -> Callable[[Event], None]:
     return report
 
 
+def cut_in_fold(fold: int, epoch: int) -> Callable[[Event], None]:
+    """Folds and epochs count from one; epochs anew in each fold."""
+    cut, folds = cut_after(epoch), []
+
+    def report(event: Event) -> None:
+        if event["event"] == "fold":
+            folds.append(event["fold"])
+        if folds and folds[-1] == fold:
+            cut(event)
+
+    return report
+
+
 def test_the_model_serves_and_knows_its_classes(finished: Path, images: Path) -> None:
     model = open_model(finished / "toy.onnx", "cpu")
     replay_goldens(model)
@@ -309,8 +322,16 @@ def test_a_set_without_any_readable_image_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_image_is_predicted_by_the_fold_that_had_not_seen_its_patient(images: Path, tmp_path: Path) -> None:
+    """And a run that was interrupted in its second fold goes on there."""
     asked = order(images, tmp_path)
-    path = run_folds(asked, 2, silent)
+    with pytest.raises(PowerCut):
+        run_folds(asked, 2, cut_in_fold(2, epoch=3))
+    events: list[Event] = []
+    path = run_folds(asked, 2, events.append)
+    assert [e["epoch"] for e in events if e["event"] == "resumed"] == [RECIPE.epochs, 3]
+    assert [e["epoch"] for e in events if e["event"] == "epoch"] == [4], "no epoch is trained twice"
+    assert events[-1]["event"] == "out_of_fold"
+    assert events[-1]["n"] == 90
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert sorted(row["path"] for row in rows) == [s.path for s in read_order(asked)[0]]
     for fold in ("1", "2"):

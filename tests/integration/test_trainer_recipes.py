@@ -125,6 +125,7 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
     return manifest, grids["validation"], events
 
 
+@pytest.mark.timeout(900)  # ResNet50's graph takes long on a busy machine
 @pytest.mark.parametrize("recipe", DOORS, ids=lambda recipe: recipe.name)
 def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_path: Path) -> None:
     recipe = toy(recipe)
@@ -146,9 +147,8 @@ def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_p
     served = Served(network, Calibration(1.3, 0.4), heat_scale, measure(features.mean(axis=(1, 2))))
     said: list[Event] = []
     model = export(recipe, served, manifest, images, validation, tmp_path / "toy.onnx", Origin(), said.append)
-    differences = {name: value for name, value in said[-1].items() if name.endswith("_difference")}
-    assert len(differences) == 3
-    assert max(differences.values()) < 1e-4
+    for name in ("probability", "heat", "tape"):  # of the opened file from Keras, and from a gradient tape's heat
+        assert said[-1][f"{name}_difference"] < 1e-4
     assert model.card.recipe == recipe.title
     assert model.card.heat_method == ("HiResCAM" if network.pooling == "flatten" else "Grad-CAM")
     assert model.card.operating_point.rule == str(recipe.threshold)

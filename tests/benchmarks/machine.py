@@ -1,0 +1,64 @@
+"""What a reader needs to compare numbers of two machines; nothing that names one."""
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+class Watch:
+    """Tells how busy others kept the cores since it was started."""
+
+    def __init__(self) -> None:
+        self.began, self.others_s = time.monotonic(), _others_s()
+
+    def share_taken_by_others(self) -> float:
+        """The share of the cores' time that went to other processes or to the hypervisor meanwhile."""
+        return (_others_s() - self.others_s) / (time.monotonic() - self.began) / cores()
+
+
+def machine(others_share: float, libraries: Sequence[str]) -> dict[str, Any]:
+    """Facts of the machine, and the versions of the `libraries` that move the numbers."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "share_taken_by_others": round(others_share, 3),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries if _is_installed(name)},
+    }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _others_s() -> float:
+    """CPU time since boot of all that is not this process or one of its ended children; 0 where nobody tells."""
+    try:
+        user, nice, system, _, _, *rest = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
+    except (OSError, ValueError):
+        return 0.0
+    all_s = sum(map(int, (user, nice, system, *rest[:3]))) / os.sysconf("SC_CLK_TCK")
+    return all_s - sum(os.times()[:4])
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
