@@ -131,7 +131,7 @@ def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     command = [
         *(sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool", "prefork"),
         *("--concurrency", str(settings.processes), "--hostname", f"screening-{os.getpid()}@%h"),
-        *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
     ]
     environment = {**os.environ, "SCREENING_HOME": str(settings.home)}
     with child(command, settings.home / "logs" / "worker.log", DRAIN_S, environment) as process:

@@ -25,10 +25,13 @@ from worker.ledger.offers import LONGEST_COUNTDOWN_S
 from worker.ledger.opening import now
 from worker.lifeline import die_with_parent
 from worker.rack import Rack
+from worker.stall import Stall
 from worker.store import Store
 from worker.workbench import Workbench
 
 log = logging.getLogger(__name__)
+
+app.steps["consumer"].add(Stall)
 
 #: Time between two tries to tell a database that is away of a claim given back.
 DATABASE_RETRY_S = 1.0

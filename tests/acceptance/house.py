@@ -70,7 +70,7 @@ def production(
 def celery(processes: int = 1) -> list[str]:
     """The command line of a queue worker."""
     command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--concurrency", str(processes)]
-    return [*command, "--without-gossip", "--without-mingle"]
+    return [*command, "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 
 def events(log: Path) -> list[dict[str, Any]]:

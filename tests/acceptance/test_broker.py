@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 from sqlalchemy import insert, text
@@ -100,6 +101,24 @@ def test_a_worker_goes_on_after_its_broker_died(
         broker.start()
         screens("klara_native.jpeg")
         assert [process.poll() for process in running.values()] == [None, None], "nobody had to be started again"
+
+
+def test_a_worker_goes_on_whose_broker_died_while_it_worked(
+    house: House, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
+) -> None:
+    """Its message cannot be acknowledged, and holds the one place there is: kombu listens to nobody then."""
+    for number in range(1, 61):  # a study of a second or two
+        pixels = np.roll(picture(), number, 1)
+        (inbox / f"{number}.dcm").write_bytes(dicom_file(pixels, SOPInstanceUID=f"{STUDY_UID}.{number}"))
+    log = tmp_path / "celery.log"
+    with production(house, inbox, tmp_path) as running:
+        wait_until(lambda: any(e["event"] == "study_claimed" for e in events(log)), 90)
+        os.kill(client.info("server")["process_id"], signal.SIGKILL)
+        wait_until(lambda: any(e["event"] == "study_screened" for e in events(log)), 90)
+        broker.revive()
+        shutil.copy(SAMPLES / "ida_8_bit.png", inbox)
+        wait_until(lambda: count(database) >= 2, 120)
+        assert running["celery"].poll() is None
 
 
 def count(database: Database) -> int:
