@@ -6,17 +6,15 @@ import sys
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.errors import BadData, BadSetting, ScreeningError
+from trainer.familiarity_verb import familiarity
+from trainer.labelled import FILE, data, index, labelled_images, samples_of
+from worker.errors import BadSetting, ScreeningError
 from worker.modelcard import Population
-
-if TYPE_CHECKING:
-    from trainer.manifest import Sample
 
 
 class Exit(IntEnum):
@@ -28,10 +26,6 @@ class Exit(IntEnum):
     INTERRUPTED = 130  #: stopped by a person; the same command goes on
 
 
-FILE = click.Path(path_type=Path)
-
-data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
-index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
 patient_each = click.option("--each-file-a-patient", is_flag=True, help="Where no patient is known.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
@@ -131,11 +125,7 @@ def fit(
 
 @app.command()
 @click.argument("model", type=FILE)
-@data
-@index
-@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
-@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@labelled_images
 @click.option("--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="For PPV and NPV there.")
 @as_json
 def evaluate(
@@ -153,7 +143,7 @@ def evaluate(
     from trainer.evaluate import evaluate_file
     from trainer.report import silent
 
-    samples = _samples(data, index, split_manifest, split)
+    samples = samples_of(data, index, split_manifest, split)
     report = evaluate_file(model, provider, data, samples, silent, prevalence)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
@@ -164,11 +154,7 @@ def evaluate(
 @app.command()
 @click.argument("old", type=FILE)
 @click.argument("new", type=FILE)
-@data
-@index
-@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
-@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@labelled_images
 @click.option("--out", type=FILE, required=True, help="Folder for comparison.json and pictures of what changed.")
 @as_json
 def compare(
@@ -187,7 +173,7 @@ def compare(
     from trainer.report import silent
     from worker.comparison import judge
 
-    found = compare_files(old, new, provider, data, _samples(data, index, split_manifest, split), out, silent)
+    found = compare_files(old, new, provider, data, samples_of(data, index, split_manifest, split), out, silent)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
         return
@@ -202,11 +188,7 @@ def compare(
 
 @app.command()
 @click.argument("model", type=FILE)
-@data
-@index
-@click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split.")
-@click.option("--split", default="test", show_default=True, help="Which part of the split manifest.")
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@labelled_images
 @as_json
 def shift(
     model: Path,
@@ -222,7 +204,7 @@ def shift(
     from trainer.report import silent
     from trainer.shift import shift_file
 
-    found = shift_file(model, provider, data, _samples(data, index, split_manifest, split), silent)
+    found = shift_file(model, provider, data, samples_of(data, index, split_manifest, split), silent)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:
@@ -262,6 +244,9 @@ def recipes(as_json: bool) -> None:
         show_recipes(RECIPES)
 
 
+app.add_command(familiarity)
+
+
 def main() -> None:
     """Run the program; our own errors become one line and exit 1."""
     try:
@@ -272,16 +257,6 @@ def main() -> None:
         sys.exit(Exit.REFUSED)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
-
-
-def _samples(data: Path, index: Path | None, split_manifest: Path | None, split: str) -> "tuple[Sample, ...]":
-    """Those of one part of a split manifest, else all below the folder; raises BadData when there are none."""
-    from trainer.manifest import read_manifest, read_samples
-
-    samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
-    if not samples:
-        raise BadData(f"has no split {split!r}").about(str(split_manifest))
-    return samples
 
 
 def _quieten_tensorflow() -> None:
