@@ -41,13 +41,23 @@ def graph(gain: float) -> Any:
 
 
 def write_model(
-    path: Path, gain: float = 1.0, *, name: str = "brightness", golden_gain: float | None = None, chosen_on: str = ""
+    path: Path,
+    gain: float = 1.0,
+    *,
+    name: str = "brightness",
+    golden_gain: float | None = None,
+    chosen_on: str = "",
+    familiarity_limit: float | None = None,
 ) -> Path:
-    """Write such a model, threshold 0.5; with `golden_gain`, its golden promises what one of that gain would give."""
+    """Write such a model, threshold 0.5; with `golden_gain`, its golden promises what one of that gain would give.
+
+    Familiarity is twice the mean brightness in [0, 1].
+    """
     picture = np.full((SIZE, SIZE), 100, np.uint8)
     promised = min(1.0, 100 / 255 * (gain if golden_gain is None else golden_gain))
     golden = Golden("grey.png", cv2.imencode(".png", picture)[1].tobytes(), promised, {"CPUExecutionProvider": 1e-5})
     promises = replace(card(), name=name, preprocessing=Preprocessing(size=SIZE), goldens=(golden,))
+    promises = replace(promises, familiarity_limit=familiarity_limit)
     if chosen_on:
         promises = replace(promises, operating_point=replace(promises.operating_point, data_digest=chosen_on))
     proto = graph(gain)

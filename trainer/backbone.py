@@ -20,6 +20,7 @@ class Backbone:
     application: str
     url: str  #: of its ImageNet weights without top
     scaling: str  #: of SCALINGS: what those weights expect
+    halfway: str  #: layer with a map of a sixteenth of the image's side, which familiarity looks at
 
 
 #: Scale, and the offset of each of three channels.
@@ -34,11 +35,20 @@ BACKBONES = {
         "MobileNetV2",
         f"{_KERAS}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
         "minus_one_to_one",
+        "block_13_expand_relu",
     ),
     "resnet50": Backbone(
-        "ResNet50", f"{_KERAS}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", "imagenet_means"
+        "ResNet50",
+        f"{_KERAS}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "imagenet_means",
+        "conv4_block6_out",
     ),
-    "vgg16": Backbone("VGG16", f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "imagenet_means"),
+    "vgg16": Backbone(
+        "VGG16",
+        f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "imagenet_means",
+        "block4_pool",
+    ),
 }
 
 
@@ -55,6 +65,17 @@ def pretrained(start: Start) -> Any:
     if start.weights != RANDOM:
         load(model, start.weights or fetch(backbone.url))
     return model
+
+
+def stages(start: Start, backbone: Any, image: Any, pixels: Any) -> Any:
+    """A model from `image` to the halfway and the last map of the backbone of `start`, which sees `pixels`.
+
+    It shares the backbone's layers and has none of its own.
+    """
+    from keras import Model
+
+    halfway = backbone.get_layer(BACKBONES[start.backbone].halfway).output
+    return Model(image, Model(backbone.input, [halfway, backbone.output])(pixels))
 
 
 def three_channels(image: Any, scaling: str) -> Any:

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from trainer.familiarity_verb import familiarity
 from trainer.heat_verb import heat
 from trainer.labelled import FILE, data, index, labelled_images, samples_of
 from trainer.styles_verb import styles
@@ -247,6 +248,7 @@ def recipes(as_json: bool) -> None:
 
 app.add_command(styles)
 app.add_command(heat)
+app.add_command(familiarity)
 
 
 def main() -> None:

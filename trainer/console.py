@@ -13,6 +13,7 @@ from trainer.heat import HeatTest
 from trainer.recipe import Recipe
 from trainer.shift import Shift
 from trainer.style import Styles
+from trainer.unfamiliar import Unfamiliar
 from worker.modelcard import Estimate
 
 
@@ -75,6 +76,21 @@ def show_heat(found: HeatTest) -> None:
             f" blurred copy {scores.blurred_probability:.3f}; {scores.without_heat} of {scores.n} without heat"
         )
     click.echo("deletion: less is better; insertion: more is better")
+
+
+def show_unfamiliar(found: Unfamiliar) -> None:
+    """One row for each kind, and in words what is not as wanted and what was not measured."""
+    title = f"{found.model}: beyond the familiarity limit {found.limit:g}, {found.provider}"
+    table = Table("images", "n", "outside", "share", "wanted", "nearest / limit", title=title)
+    for name, kind in found.kinds.items():
+        counts = str(kind.outside.n), str(kind.count_outside)
+        table.add_row(name, *counts, _with_interval(kind.outside), kind.wanted, f"{kind.nearest:.2f}")
+    Console().print(table)
+    kept = found.kept_on_validation
+    if kept:
+        click.echo(f"the limit keeps {kept.value:.4f} ({kept.low:.4f}-{kept.high:.4f}) of {kept.n} validation images")
+    for remark in found.remarks:
+        click.echo(remark)
     _tell(found.unreadable)
 
 

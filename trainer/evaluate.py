@@ -127,6 +127,11 @@ def measure(
     return {name: Estimate(*value) for name, value in measured.items()}
 
 
+def familiar(distances: metrics.Scores, limit: float) -> Estimate:
+    """The share of images within a familiarity limit; what is no number is not."""
+    return Estimate(*metrics.proportion(int((distances <= limit).sum()), len(distances)))
+
+
 def _evaluation(
     model: Model,
     read: Sequence[Sample],
@@ -136,6 +141,9 @@ def _evaluation(
 ) -> Evaluation:
     labels = np.array([sample.label for sample in read], np.int64)
     probabilities, threshold = scores[:, 0], model.card.operating_point.threshold
+    measured = measure(labels, probabilities, threshold, prevalence)
+    if model.card.familiarity_limit is not None:
+        measured["familiar"] = familiar(scores[:, 1], model.card.familiarity_limit)
     subtypes = np.array([sample.subtype for sample in read])
     by_subtype = {
         str(name): Estimate(*metrics.proportion(int((probabilities[inside] >= threshold).sum()), int(inside.sum())))
@@ -150,7 +158,7 @@ def _evaluation(
         n=len(read),
         positives=int(labels.sum()),
         threshold=threshold,
-        metrics=measure(labels, probabilities, threshold, prevalence),
+        metrics=measured,
         sensitivity_by_subtype=by_subtype,
         subgroups=_subgroups(read, labels, probabilities, threshold),
         median_familiarity=float(np.median(scores[:, 1])),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from trainer import metrics
 from trainer.attribution import METHODS
-from trainer.evaluate import evaluate, measure
+from trainer.evaluate import evaluate, familiar, measure
+from trainer.familiarity import limit_of
 from trainer.goldens import choose_goldens
 from trainer.manifest import Manifest, Origin, digest
 from trainer.recipe import Recipe
@@ -92,16 +93,20 @@ def to_onnx(served: Callable[[Any], dict[str, Any]], size: int) -> Any:
 def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str, float]:
     """Largest |difference| of the opened file from Keras, and of its heat from a gradient tape's Grad-CAM.
 
-    Raises ModelRefused when one is AGREEMENT or more, or not a number.
+    Familiarity's is relative above 1, for it has no upper end. Raises ModelRefused when one is AGREEMENT or more, or
+    not a number.
     """
     predictions = model.predict(np.asarray(grids)[..., None])
     wanted = predict(served, grids)
     probability = np.array([p.probability for p in predictions])
     heat = np.stack([p.heatmap for p in predictions])
+    familiarity = np.array([p.familiarity for p in predictions])
+    unfamiliar = np.abs(familiarity - wanted["familiarity"]) / np.maximum(wanted["familiarity"], 1)
     differences = {
         "probability_difference": float(np.abs(probability - wanted["probability"]).max()),
         "heat_difference": float(np.abs(heat - wanted["heatmap"]).max()),
         "tape_difference": float(np.abs(heat - tape_heat(served, grids)).max()),
+        "familiarity_difference": float(unfamiliar.max()),
     }
     for name, value in differences.items():
         if not value < AGREEMENT:
@@ -129,8 +134,11 @@ def _card(
 ) -> ModelCard:
     samples = manifest.of("validation")
     labels = np.array([sample.label for sample in samples], np.int64)
-    probabilities = predict(served, validation)["probability"].astype(np.float64)
+    predicted = {name: values.astype(np.float64) for name, values in predict(served, validation).items()}
+    probabilities, distances = predicted["probability"], predicted["familiarity"]
     threshold = recipe.threshold.choose(labels, probabilities)
+    limit = limit_of(distances)
+    measured = measure(labels, probabilities, threshold) | {"familiar": familiar(distances, limit)}
     rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
     point = OperatingPoint(
         threshold,
@@ -150,8 +158,8 @@ def _card(
         heat_scale=served.heat_scale,
         heat_method=METHODS[served.network.pooling],
         population=origin.population,
-        familiarity_limit=None,
-        metrics={f"validation_{name}": value for name, value in measure(labels, probabilities, threshold).items()},
+        familiarity_limit=limit,
+        metrics={f"validation_{name}": value for name, value in measured.items()},
         data_digest=manifest.digest,
         versions=_versions(PACKAGES),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),

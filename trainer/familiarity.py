@@ -1,7 +1,8 @@
-"""How far an image lies from what the network was trained on: a Mahalanobis distance of its pooled features.
+"""How far an image lies from what the network was trained on: a Mahalanobis distance of pooled features, and its limit.
 
-The covariance is kept as its largest principal directions plus one variance for all the rest (probabilistic PCA,
-Tipping & Bishop 1999): a 1,280-dimensional covariance of 4,000 images cannot be inverted soundly, and would be 6 MB.
+The features are of a map halfway up, not of the last: the last one keeps what serves the label, and there clouds of
+noise look like lungs. The covariance is kept as its largest principal directions plus one variance for all the rest
+(probabilistic PCA, Tipping & Bishop 1999), which stays sound where images are few.
 """
 
 from dataclasses import dataclass
@@ -10,16 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-RANK = 64
+from worker.errors import ModelRefused
+
+RANK = 128
+
+#: Of the validation images that the limit keeps.
+KEPT = 0.995
+
+#: On top of the limit, for other runtimes' rounding.
+SLACK = 1e-3
 
 
 @dataclass(frozen=True)
 class Familiarity:
-    """Centre [c], scaled directions [c, rank] and the variance of what they leave; float32, for the graph."""
+    """Centre [c], principal directions [c, rank] with their deviations [rank], and the deviation of what they leave."""
 
     centre: NDArray[np.float32]
-    whitening: NDArray[np.float32]  #: principal directions over their standard deviations
-    directions: NDArray[np.float32]  #: the same, of unit length
+    directions: NDArray[np.float32]  #: of unit length
+    deviations: NDArray[np.float32]
     rest_deviation: float
 
     def distance(self, pooled: Any) -> Any:
@@ -30,23 +39,34 @@ class Familiarity:
         from keras import ops
 
         centred = pooled - self.centre
-        inside = ops.matmul(centred, self.directions)
-        left = (centred - ops.matmul(inside, self.directions.T)) / self.rest_deviation
-        squared = ops.sum(ops.square(ops.matmul(centred, self.whitening)), -1) + ops.sum(ops.square(left), -1)
+        along = ops.matmul(centred, self.directions)
+        left = centred - ops.matmul(along, self.directions.T)
+        squared = ops.sum(ops.square(along / self.deviations), -1) + ops.sum(ops.square(left / self.rest_deviation), -1)
         return ops.sqrt(squared / self.centre.shape[0])
 
 
 def measure(pooled: NDArray[np.float32]) -> Familiarity:
-    """Fit to the pooled features [N, c] of the training images."""
+    """Fit to the pooled features [N, c] of what the network was trained on."""
     values = pooled.astype(np.float64)
     centre = values.mean(axis=0)
-    _, singular, directions = np.linalg.svd(values - centre, full_matrices=False)
-    variance = singular**2 / max(1, len(values) - 1)
+    variance, directions = np.linalg.eigh(np.cov(values, rowvar=False))
+    variance, directions = variance[::-1], directions[:, ::-1]  # the largest first
     rank = max(1, min(RANK, len(values) // 2, values.shape[1] - 1))
-    rest = float(variance[rank:].sum() / (values.shape[1] - rank))
-    floor = max(rest, 1e-6)
-    kept = directions[:rank].T
-    whitening = kept / np.sqrt(np.maximum(variance[:rank], floor))
+    floor = max(float(variance[rank:].mean()), 1e-6)
     return Familiarity(
-        centre.astype(np.float32), whitening.astype(np.float32), kept.astype(np.float32), float(np.sqrt(floor))
+        centre.astype(np.float32),
+        directions[:, :rank].astype(np.float32),
+        np.sqrt(np.maximum(variance[:rank], floor)).astype(np.float32),
+        float(np.sqrt(floor)),
     )
+
+
+def limit_of(distances: NDArray[np.floating]) -> float:
+    """The smallest distance that at least KEPT of the validation images [N] do not exceed.
+
+    Below 200 images that is the largest of all: so few cannot show what one in two hundred looks like. Raises
+    ModelRefused when a distance is no finite number.
+    """
+    if not np.isfinite(distances).all():
+        raise ModelRefused("the familiarity of a validation image is no finite number, so no limit can be set")
+    return round(float(np.quantile(distances, KEPT, method="inverted_cdf")) * (1 + SLACK), 4)

@@ -54,6 +54,9 @@ class Network:
     last feature map [N, h, w, c]. `head` holds the dense layers in order; the hidden ones end in ReLU, the last has
     one neuron, or two for a softmax: its logit is then their difference, and softmax cross-entropy over the two is
     the binary cross-entropy of that difference.
+
+    `stages` is a `keras.Model` from the same input to two maps: one halfway up, which familiarity looks at, and the
+    last. Without it familiarity looks at the last.
     """
 
     model: Any
@@ -62,6 +65,15 @@ class Network:
     pooling: Literal["average", "flatten"]
     frozen: tuple[Any, ...] = ()  #: layers that no phase trains
     backbone: Any = None  #: whose layers a phase counts; None: no phase does
+    stages: Any = None
+
+    def maps(self, image: Any) -> tuple[Any, Any]:
+        """The map that familiarity looks at, and the last one, of uint8 [N, size, size, 1]; nothing is trained."""
+        if self.stages is None:
+            last = self.trunk(image, training=False)
+            return last, last
+        halfway, last = self.stages(image, training=False)
+        return halfway, last
 
 
 @dataclass(frozen=True)

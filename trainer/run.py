@@ -122,7 +122,8 @@ def _train(
         lambda checkpoint: write_checkpoint(checkpoint, path),
         report,
     )
-    served = complete(network, train, validation, labels)
+    seen = data.TrainingBatches(train, train_labels, recipe, seed, recipe.epochs)  # of an epoch that no phase has
+    served = complete(network, train, (seen[step][0] for step in range(len(seen))), validation, labels)
     model = order.out / f"{recipe.name}.onnx"
     export(recipe, served, manifest, order.data, validation, model, order.origin, report)
     return model

@@ -70,6 +70,7 @@ def _broker(settings: Settings) -> str:
 
 def _model(settings: Settings) -> str:
     from worker.model import open_model, replay_goldens
+    from worker.modelcard import NO_LIMIT
     from worker.registry import file_in_force
 
     file, standing = file_in_force(settings)
@@ -83,6 +84,8 @@ def _model(settings: Settings) -> str:
             ).about(refusal.digest)
     point = opened.card.operating_point
     found = f"{opened.card.name}, {opened.digest[:12]}, threshold {point.threshold:.4f}, goldens replayed"
+    limit = opened.card.familiarity_limit
+    found += f", familiarity limit {limit:g}" if limit is not None else f", {NO_LIMIT}"
     found += f", shadow {standing.shadow[:12]}" if standing.shadow else ""
     return found + (", promoted: SCREENING_MODEL no longer decides" if standing.is_chosen else "")
 

@@ -25,7 +25,7 @@ def model() -> None:
 def show(as_json: bool) -> None:
     """Print the card of the active model."""
     from worker.model import open_model
-    from worker.modelcard import CARD_KEY
+    from worker.modelcard import CARD_KEY, NO_LIMIT
     from worker.registry import file_in_force
 
     path, standing = file_in_force(shell.settings())
@@ -44,6 +44,8 @@ def show(as_json: bool) -> None:
         return
     from worker.console import print_table
 
+    if card.familiarity_limit is None:
+        values["familiarity_limit"] = NO_LIMIT
     print_table("Model", ("promise", "value"), sorted(values.items()))
 
 

@@ -12,6 +12,9 @@ from worker.imaging.preprocess import Preprocessing
 CARD_KEY = "chest_screening.card"
 GOLDENS_KEY = "chest_screening.goldens"
 
+#: What a card without a familiarity limit means.
+NO_LIMIT = "no familiarity limit: strange images can become negatives"
+
 #: Version of the card's layout; a worker refuses others.
 CARD_VERSION = 1
 

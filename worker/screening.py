@@ -74,7 +74,11 @@ class Prediction:
 
     probability: float  #: calibrated, [0, 1]
     heatmap: NDArray[np.float32]  #: [h, w] in [0, 1], covering the model's grid
-    familiarity: float  #: Mahalanobis distance of the pooled features from the training set's; small is familiar
+    familiarity: float  #: distance of the network's features from those of its training; about 1 at home
+
+    def is_unfamiliar(self, limit: float | None) -> bool:
+        """Whether it lies beyond the card's limit; without a limit nothing does. What is no number does."""
+        return limit is not None and not self.familiarity <= limit
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,8 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     def judged(verdict: Verdict, reason: Reason, detail: str = "", index: int | None = deciding) -> Screening:
         return Screening(verdict, reason, detail, index, probability)
 
-    if probability is not None and probability >= card.operating_point.threshold:
-        return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD)
+    if probability is not None and deciding is not None and probability >= card.operating_point.threshold:
+        return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, _strangeness(outcomes[deciding], card))
 
     chest = [(i, o) for i, o in enumerate(outcomes) if o.eligibility.is_chest_radiograph]
     if not chest:
@@ -149,13 +153,18 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
         age = outcome.instance.age_years
         if not card.population.admits(age):
             return judged(Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION, f"age {age:g} years", index)
-    limit = card.familiarity_limit
     for index, outcome in admitted:
-        prediction = outcome.prediction
-        if limit is not None and prediction is not None and not prediction.familiarity <= limit:  # NaN too
-            detail = f"{prediction.familiarity:.1f} > {limit:.1f}"
+        if detail := _strangeness(outcome, card):
             return judged(Verdict.UNSCREENABLE, Reason.UNFAMILIAR, detail, index)
     return judged(Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
+
+
+def _strangeness(outcome: ImageOutcome, card: ModelCard) -> str:
+    """How far a predicted image lies beyond the card's limit, in words; empty when it does not."""
+    prediction, limit = outcome.prediction, card.familiarity_limit
+    if prediction is None or not prediction.is_unfamiliar(limit):
+        return ""
+    return f"familiarity {prediction.familiarity:.3f} beyond the limit of {limit:.3f}"
 
 
 def _is_radiograph(instance: Instance) -> Answer:

@@ -32,7 +32,7 @@ from trainer.recipe import Network, Phase, Recipe, Start
 from trainer.recipes import RECIPES, recipe_named
 from trainer.report import Event, silent
 from trainer.run import Order, run
-from trainer.served import Served, complete, logit_of, predict
+from trainer.served import Served, complete, logit_of, pooled, predict
 from trainer.split import split
 from worker.errors import BadSetting
 from worker.model import open_model, replay_goldens
@@ -144,14 +144,19 @@ def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_p
         network.head[-1].kernel.assign(-network.head[-1].kernel)
     heat_scale = float(raw(network, features).max())
     assert heat_scale > 1e-5
-    served = Served(network, Calibration(1.3, 0.4), heat_scale, measure(features.mean(axis=(1, 2))))
+    halfway = keras.ops.convert_to_numpy(pooled(network.maps(validation[..., None])[0]))
+    served = Served(network, Calibration(1.3, 0.4), heat_scale, measure(halfway))
     said: list[Event] = []
     model = export(recipe, served, manifest, images, validation, tmp_path / "toy.onnx", Origin(), said.append)
-    for name in ("probability", "heat", "tape"):  # of the opened file from Keras, and from a gradient tape's heat
+    for name in ("probability", "heat", "tape", "familiarity"):  # of the opened file from Keras, and from a tape's heat
         assert said[-1][f"{name}_difference"] < 1e-4
     assert model.card.recipe == recipe.title
     assert model.card.heat_method == ("HiResCAM" if network.pooling == "flatten" else "Grad-CAM")
     assert model.card.operating_point.rule == str(recipe.threshold)
+    assert model.card.metrics["validation_familiar"].value == 1.0, "so few images are all within the limit"
+    assert network.stages is not None
+    middle, last = (m.shape for m in network.stages.outputs)
+    assert middle[1] >= 2 * last[1], "familiarity looks at a map of the middle"
     reopened = open_model(tmp_path / "toy.onnx", "cpu")
     replay_goldens(reopened)
     assert max(p.heatmap.max() for p in reopened.predict(validation[..., None])) > 0
@@ -247,7 +252,7 @@ def test_whatever_prior_was_trained_the_graph_answers_at_the_validations(name: s
     )
     logits = keras.ops.convert_to_numpy(logit_of(network.trunk.predict(grids[300:, ..., None], verbose=0), network))
     uncorrected = float((1 / (1 + np.exp(-logits))).mean())
-    served = complete(network, grids[:300], grids[300:], labels[300:])
+    served = complete(network, grids[:300], [], grids[300:], labels[300:])
     corrected = float(predict(served, grids[300:])["probability"].mean())
     prevalence = labels[300:].mean()
     assert corrected == pytest.approx(prevalence, abs=0.01)

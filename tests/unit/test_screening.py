@@ -66,6 +66,7 @@ def of(probability: float | None = None, familiarity: float = 1.0, *, broken: bo
 CHILDREN = Population("children of one to five", 1, 5)
 FLAGGED, NEGATIVE = (Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD), (Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
 OUTSIDE = (Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION)
+STRANGE = (Verdict.UNSCREENABLE, Reason.UNFAMILIAR)
 BROKEN = (Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE)
 
 #: (outcomes, changes of the card, verdict and reason, deciding image, probability shown)
@@ -98,7 +99,12 @@ JUDGEMENTS: dict[str, tuple[list[ImageOutcome], dict[str, Any], tuple[Verdict, R
     "unfamiliar without a limit": ([of(0.1, 1e9)], {}, NEGATIVE, 0, 0.1),
     "at the limit": ([of(0.1, 30.0)], {"familiarity_limit": 30.0}, NEGATIVE, 0, 0.1),
     "beyond the limit": ([of(0.4, 1.0), of(0.1, 30.5)], {"familiarity_limit": 30.0},
-                         (Verdict.UNSCREENABLE, Reason.UNFAMILIAR), 1, 0.4),
+                         STRANGE, 1, 0.4),
+    "infinitely far": ([of(0.1, float("inf"))], {"familiarity_limit": 30.0}, STRANGE, 0, 0.1),
+    "a familiarity that is no number": ([of(0.1, float("nan"))], {"familiarity_limit": 30.0}, STRANGE, 0, 0.1),
+    "unfamiliar and flagged stays flagged": ([of(0.9, 31.0)], {"familiarity_limit": 30.0}, FLAGGED, 0, 0.9),
+    "a stranger beside a flag": ([of(0.1, 99.0), of(0.9)], {"familiarity_limit": 30.0}, FLAGGED, 1, 0.9),
+    "a stranger beside a hip": ([of(**HIP), of(0.1, 31.0)], {"familiarity_limit": 30.0}, STRANGE, 1, 0.1),
 }  # fmt: skip
 
 
@@ -108,6 +114,15 @@ def test_a_study_is_judged(name: str) -> None:
     judged = decide(outcomes, card(**changes))
     assert (judged.verdict, judged.reason) == (verdict, reason)
     assert (judged.deciding, judged.probability) == (deciding, probability)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.9])
+def test_the_row_tells_how_far_a_stranger_lies(probability: float) -> None:
+    """An unscreenable row and a flagged one alike; an image at the limit is told nothing."""
+    limited = card(familiarity_limit=1.5)
+    assert decide([of(probability, 1.62)], limited).detail == "familiarity 1.620 beyond the limit of 1.500"
+    assert decide([of(probability, float("nan"))], limited).detail == "familiarity nan beyond the limit of 1.500"
+    assert decide([of(probability, 1.5)], limited).detail == ""
 
 
 @pytest.mark.parametrize("position", [0, 1])

@@ -1,7 +1,7 @@
 """MobileNetV2 (Sandler 2018) from ImageNet weights, fine-tuned whole on style-robust views, the styles balanced."""
 
 from trainer.augment import Augmentation
-from trainer.backbone import BACKBONES, batch_normalisations, pretrained, three_channels
+from trainer.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
 from trainer.recipe import Network, Phase, Recipe, Start
 from worker.imaging.preprocess import Fit, Preprocessing, Resize
 
@@ -14,12 +14,14 @@ def build(start: Start) -> Network:
 
     image = Input((start.size, start.size, 1), dtype="uint8", name="image")
     backbone = pretrained(start)
-    features = backbone(three_channels(image, BACKBONES[start.backbone].scaling))
+    pixels = three_channels(image, BACKBONES[start.backbone].scaling)
+    features = backbone(pixels)
     pooled = layers.GlobalAveragePooling2D(name="pooled")(features)
     neuron = layers.Dense(1, name="logit")
     logit = neuron(layers.Dropout(DROPOUT, name="dropout")(pooled))
     frozen = batch_normalisations(backbone)
-    return Network(Model(image, logit), Model(image, features), (neuron,), "average", frozen, backbone)
+    both = stages(start, backbone, image, pixels)
+    return Network(Model(image, logit), Model(image, features), (neuron,), "average", frozen, backbone, both)
 
 
 MOBILENETV2_HOUSE = Recipe(

@@ -1,7 +1,7 @@
 """ResNet50 (He 2016) frozen under a small head, on as many normals as pneumonias; threshold at Youden's J."""
 
 from trainer.augment import Augmentation
-from trainer.backbone import BACKBONES, batch_normalisations, pretrained, three_channels
+from trainer.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
 from trainer.operating_point import ThresholdRule
 from trainer.recipe import Monitor, Network, Phase, Recipe, Start
 from worker.imaging.preprocess import Preprocessing
@@ -15,12 +15,14 @@ def build(start: Start) -> Network:
 
     image = Input((start.size, start.size, 1), dtype="uint8", name="image")
     backbone = pretrained(start)
-    features = backbone(three_channels(image, BACKBONES[start.backbone].scaling))
+    pixels = three_channels(image, BACKBONES[start.backbone].scaling)
+    features = backbone(pixels)
     pooled = layers.GlobalAveragePooling2D(name="pooled")(features)
     hidden, neuron = layers.Dense(128, activation="relu", name="hidden"), layers.Dense(1, name="logit")
     logit = neuron(layers.Dropout(DROPOUT, name="dropout")(hidden(pooled)))
     frozen = batch_normalisations(backbone)
-    return Network(Model(image, logit), Model(image, features), (hidden, neuron), "average", frozen, backbone)
+    both = stages(start, backbone, image, pixels)
+    return Network(Model(image, logit), Model(image, features), (hidden, neuron), "average", frozen, backbone, both)
 
 
 RESNET50_YOUDEN = Recipe(

@@ -21,13 +21,15 @@ def build(start: Start) -> Network:
 
     image = Input((start.size, start.size, 1), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 255, name="zero_to_one")(image)
+    blocks = []
     for width in WIDTHS:
         x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization(momentum=MOMENTUM)(x)
         x = layers.MaxPooling2D()(layers.ReLU()(x))
+        blocks.append(x)
     hidden, neuron = layers.Dense(128, activation="relu", name="hidden"), layers.Dense(1, name="logit")
     logit = neuron(layers.Dropout(DROPOUT, name="dropout")(hidden(layers.Flatten(name="flat")(x))))
-    return Network(Model(image, logit), Model(image, x), (hidden, neuron), "flatten")
+    return Network(Model(image, logit), Model(image, x), (hidden, neuron), "flatten", stages=Model(image, blocks[-2:]))
 
 
 SCRATCH_CNN = Recipe(

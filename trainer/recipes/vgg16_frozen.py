@@ -1,7 +1,7 @@
 """VGG16 (Simonyan 2015) frozen under one sigmoid neuron; the epoch and the stop are chosen by recall."""
 
 from trainer.augment import Augmentation
-from trainer.backbone import BACKBONES, batch_normalisations, pretrained, three_channels
+from trainer.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
 from trainer.operating_point import ThresholdRule
 from trainer.recipe import Monitor, Network, Phase, Recipe, Start
 from worker.imaging.preprocess import Preprocessing
@@ -17,11 +17,13 @@ def build(start: Start) -> Network:
     image = Input((start.size, start.size, 1), dtype="uint8", name="image")
     backbone = pretrained(start)
     scaling = "zero_to_one" if start.backbone == "vgg16" else BACKBONES[start.backbone].scaling
-    features = backbone(three_channels(image, scaling))
+    pixels = three_channels(image, scaling)
+    features = backbone(pixels)
     neuron = layers.Dense(1, name="logit")
     logit = neuron(layers.Flatten(name="flat")(features))
     frozen = batch_normalisations(backbone)
-    return Network(Model(image, logit), Model(image, features), (neuron,), "flatten", frozen, backbone)
+    both = stages(start, backbone, image, pixels)
+    return Network(Model(image, logit), Model(image, features), (neuron,), "flatten", frozen, backbone, both)
 
 
 VGG16_FROZEN = Recipe(

@@ -20,10 +20,12 @@ def build(start: Start) -> Network:
     image = Input((start.size, start.size, 1), dtype="uint8", name="image")
     scaled = layers.Rescaling(1 / 255, name="zero_to_one")(image)
     x = layers.Concatenate(name="grey_to_rgb")([scaled, scaled, scaled])
+    blocks = []
     for widths in BLOCKS:
         for width in widths:
             x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
         x = layers.MaxPooling2D()(x)
+        blocks.append(x)
     head = (
         layers.Dense(256, activation="relu", name="hidden_256"),
         layers.Dense(64, activation="relu", name="hidden_64"),
@@ -32,7 +34,8 @@ def build(start: Start) -> Network:
     both = layers.Flatten(name="flat")(x)
     for layer in head:
         both = layer(both)
-    return Network(Model(image, both[:, 1:] - both[:, :1]), Model(image, x), head, "flatten")
+    logit = both[:, 1:] - both[:, :1]
+    return Network(Model(image, logit), Model(image, x), head, "flatten", stages=Model(image, blocks[-2:]))
 
 
 VGG21M_SOFTMAX = Recipe(

@@ -1,0 +1,42 @@
+"""The verb `trainer familiarity`."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from trainer.labelled import FILE, labelled_images, samples_of
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@labelled_images
+@click.option("--strangers", type=FOLDER, help="Folder with one folder for each kind of other pictures: hip, hand, ...")
+@click.option("--count", default=100, show_default=True, type=click.IntRange(min=1), help="Generated, of each kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+def familiarity(
+    model: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    strangers: Path | None,
+    count: int,
+    as_json: bool,
+) -> None:
+    """Ask what a model's familiarity limit keeps out: held-out images, changed ones, generated and given strangers."""
+    from trainer.console import show_unfamiliar
+    from trainer.report import reporting
+    from trainer.unfamiliar import unfamiliar_file
+
+    samples = samples_of(data, index, split_manifest, split)
+    with reporting(out=sys.stderr) as report:
+        found = unfamiliar_file(model, provider, data, samples, strangers, report, count)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        show_unfamiliar(found)
