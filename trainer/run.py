@@ -111,10 +111,14 @@ def _train(
     copies, watched = data.watched_copies(recipe, validation, labels, seed)
     propensity = data.propensity_of(recipe, loaded["train"])
     path = order.out / "checkpoint.npz"
+
+    def batches(epoch: int) -> data.TrainingBatches:
+        return data.TrainingBatches(train, train_labels, recipe, seed, epoch, propensity)
+
     fit(
         recipe,
         network,
-        lambda epoch: data.TrainingBatches(train, train_labels, recipe, seed, epoch, propensity),
+        batches,
         copies,
         watched,
         fingerprint,
@@ -122,7 +126,7 @@ def _train(
         lambda checkpoint: write_checkpoint(checkpoint, path),
         report,
     )
-    seen = data.TrainingBatches(train, train_labels, recipe, seed, recipe.epochs)  # of an epoch that no phase has
+    seen = batches(recipe.epochs)  # of an epoch that no phase has
     served = complete(network, train, (seen[step][0] for step in range(len(seen))), validation, labels)
     model = order.out / f"{recipe.name}.onnx"
     export(recipe, served, manifest, order.data, validation, model, order.origin, report)
