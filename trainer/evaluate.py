@@ -72,7 +72,7 @@ def evaluate(
     read, scores, unreadable = score(model, root, samples, report)
     if not read:
         raise BadData("holds no image that can be read").about(str(root))
-    return _evaluation(model, read, scores, unreadable, prevalence)
+    return evaluation_of(model, read, scores, unreadable, prevalence)
 
 
 def score(
@@ -126,13 +126,14 @@ def measure(
     return {name: Estimate(*value) for name, value in measured.items()}
 
 
-def _evaluation(
+def evaluation_of(
     model: Model,
     read: Sequence[Sample],
     scores: metrics.Scores,
     unreadable: list[dict[str, str]],
     prevalence: float | None,
 ) -> Evaluation:
+    """The report on what `score` gave."""
     labels = np.array([sample.label for sample in read], np.int64)
     probabilities, threshold = scores[:, 0], model.card.operating_point.threshold
     subtypes = np.array([sample.subtype for sample in read])
