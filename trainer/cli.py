@@ -1,7 +1,6 @@
 """The program `trainer`: one function a verb. Keras and TensorFlow are loaded by the verbs that need them."""
 
 import json
-import os
 import sys
 from dataclasses import replace
 from enum import IntEnum
@@ -13,7 +12,9 @@ from rich.table import Table
 
 from trainer.familiarity_verb import familiarity
 from trainer.heat_verb import heat
-from trainer.labelled import FILE, data, index, labelled_images, samples_of
+from trainer.labelled import labelled_images, samples_of
+from trainer.report_verb import report
+from trainer.shell import FILE, as_json, command_line, data, index, patient_each, quieten_tensorflow
 from trainer.styles_verb import styles
 from worker.errors import BadSetting, ScreeningError
 from worker.modelcard import Population
@@ -28,15 +29,15 @@ class Exit(IntEnum):
     INTERRUPTED = 130  #: stopped by a person; the same command goes on
 
 
-patient_each = click.option("--each-file-a-patient", is_flag=True, help="Where no patient is known.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
-
 RULE_HELP = "sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, in place of the recipe's own."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def app() -> None:
     """Makes and measures the models that `worker` screens with."""
+
+
+app.add_command(report)
 
 
 @app.command()
@@ -58,6 +59,7 @@ def app() -> None:
 @click.option("--attribution", default="", help="Of the images that travel in the model as goldens.")
 @click.option("--population", default="not stated", show_default=True, help="Whose images these are, for the card.")
 @click.option("--ages", nargs=2, type=int, metavar="MIN MAX", help="Completed years; others get no negative verdict.")
+@click.option("--no-report", is_flag=True, help="Leave report.html and report.json out.")
 def fit(
     data: Path,
     recipe: str,
@@ -77,9 +79,10 @@ def fit(
     attribution: str,
     population: str,
     ages: tuple[int, int] | None,
+    no_report: bool,
 ) -> None:
     """Train a recipe on labelled images and write one model file."""
-    _quieten_tensorflow()
+    quieten_tensorflow()
     from trainer.backbone import RANDOM
     from trainer.operating_point import read_rule
     from trainer.previous import read_previous
@@ -99,8 +102,9 @@ def fit(
         chosen = replace(chosen, threshold=read_rule(threshold_rule))
 
     from trainer.manifest import Origin, read_manifest
+    from trainer.page import write_report
     from trainer.report import reporting
-    from trainer.run import Order, run, run_folds
+    from trainer.run import Order, fold_folder, run, run_folds
 
     order = Order(
         data=data,
@@ -114,15 +118,19 @@ def fit(
         origin=Origin(Population(population, *(ages or ())), attribution),
         is_patient_each=each_file_a_patient,
         keeps_stated=not resplit,
+        command=command_line(click.get_current_context()),
     )
     out.mkdir(parents=True, exist_ok=True)
-    with reporting(out / "log.jsonl") as report:
+    with reporting(out / "log.jsonl") as tell:
         if folds:
-            run_folds(order, folds, report)
+            run_folds(order, folds, tell)
         else:
-            run(order, report)
+            run(order, tell)
             for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
-                report({"event": "warning", "text": warning})
+                tell({"event": "warning", "text": warning})
+        made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]
+        for folder in made if not no_report else ():
+            write_report(folder, data, tell, recipe=chosen)
 
 
 @app.command()
@@ -264,11 +272,6 @@ def main() -> None:
         sys.exit(Exit.REFUSED)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
-
-
-def _quieten_tensorflow() -> None:
-    """Its greetings would stand among the JSON lines; what a person set stays."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _numbers(text: str) -> list[int]:

@@ -73,7 +73,7 @@ def evaluate(
     read, scores, unreadable = score(model, root, samples, report)
     if not read:
         raise BadData("holds no image that can be read").about(str(root))
-    return _evaluation(model, read, scores, unreadable, prevalence)
+    return evaluation_of(model, read, scores, unreadable, prevalence)
 
 
 def score(
@@ -132,13 +132,14 @@ def familiar(distances: metrics.Scores, limit: float) -> Estimate:
     return Estimate(*metrics.proportion(int((distances <= limit).sum()), len(distances)))
 
 
-def _evaluation(
+def evaluation_of(
     model: Model,
     read: Sequence[Sample],
     scores: metrics.Scores,
     unreadable: list[dict[str, str]],
     prevalence: float | None,
 ) -> Evaluation:
+    """The report on what `score` gave."""
     labels = np.array([sample.label for sample in read], np.int64)
     probabilities, threshold = scores[:, 0], model.card.operating_point.threshold
     measured = measure(labels, probabilities, threshold, prevalence)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from trainer.labelled import FILE, labelled_images, samples_of
+from trainer.labelled import labelled_images, samples_of
+from trainer.shell import FILE, as_json
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -16,7 +17,7 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @labelled_images
 @click.option("--strangers", type=FOLDER, help="Folder with one folder for each kind of other pictures: hip, hand, ...")
 @click.option("--count", default=100, show_default=True, type=click.IntRange(min=1), help="Generated, of each kind.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+@as_json
 def familiarity(
     model: Path,
     data: Path,

@@ -8,19 +8,19 @@ import click
 
 from trainer.deletion import REFERENCES
 from trainer.labelled import labelled_images, samples_of
+from trainer.shell import FILE, as_json
 
-MODEL = click.Path(path_type=Path)
 REFERENCE_HELP = "Take pixels from the most similar normal image that the model does not flag, or a blurred copy."
 
 
 @click.command()
-@click.argument("model", type=MODEL)
+@click.argument("model", type=FILE)
 @labelled_images
 @click.option("--limit", type=click.IntRange(min=1), help="Of the positive images, draw so many.")
 @click.option(
     "--reference", type=click.Choice(list(REFERENCES)), default="normal", show_default=True, help=REFERENCE_HELP
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+@as_json
 def heat(
     model: Path,
     data: Path,

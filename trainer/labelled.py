@@ -6,15 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainer.shell import FILE, data, index
 from worker.errors import BadData
 
 if TYPE_CHECKING:
     from trainer.manifest import Sample
-
-FILE = click.Path(path_type=Path)
-
-data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
-index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
 
 
 def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:

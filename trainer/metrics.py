@@ -29,6 +29,15 @@ class Measured(NamedTuple):
     n: int
 
 
+class Bin(NamedTuple):
+    """The cases whose probability lies in one bin of a reliability diagram; `share` of them are sick."""
+
+    low: float
+    high: float
+    mean_probability: float
+    share: Measured
+
+
 class Confusion(NamedTuple):
     """Counts at one threshold; a score equal to the threshold is positive."""
 
@@ -66,6 +75,25 @@ def roc_curve(labels: Labels, scores: Scores) -> tuple[Scores, Scores, Scores]:
     tpr = 1 - np.searchsorted(positives, thresholds, side="left") / max(1, len(positives))
     fpr = 1 - np.searchsorted(negatives, thresholds, side="left") / max(1, len(negatives))
     return fpr, tpr, thresholds
+
+
+def precision_recall_curve(labels: Labels, scores: Scores) -> tuple[Scores, Scores, Scores]:
+    """(recall, precision, thresholds), thresholds falling through the distinct scores; recall is NaN without sick."""
+    thresholds = np.unique(scores)[::-1]
+    flagged = _at_least(scores, thresholds)
+    sick = _at_least(scores[labels == 1], thresholds)
+    recall = sick / (labels == 1).sum() if (labels == 1).any() else np.full(len(thresholds), np.nan)
+    return np.asarray(recall, np.float64), np.asarray(sick / flagged, np.float64), thresholds
+
+
+def average_precision(labels: Labels, scores: Scores) -> Measured:
+    """Precision averaged over the steps of recall, without interpolation; bootstrap interval."""
+
+    def value(y: Labels, s: Scores) -> float:
+        recall, precision, _ = precision_recall_curve(y, s)
+        return float((np.diff(recall, prepend=0) * precision).sum())
+
+    return _bootstrap(value, labels, scores)
 
 
 def confusion(labels: Labels, scores: Scores, threshold: float) -> Confusion:
@@ -142,11 +170,24 @@ def calibration_error(labels: Labels, probabilities: Scores, bins: int = 10) -> 
     weighted by the cases in a bin; bootstrap interval."""
 
     def value(y: Labels, p: Scores) -> float:
-        index = np.minimum((p * bins).astype(np.int64), bins - 1)
-        gap = np.bincount(index, weights=p - y, minlength=bins)
+        gap = np.bincount(_bin_of(p, bins), weights=p - y, minlength=bins)
         return float(np.abs(gap).sum() / len(y))
 
     return _bootstrap(value, labels, probabilities)
+
+
+def reliability(labels: Labels, probabilities: Scores, bins: int = 10) -> list[Bin]:
+    """The bins of `calibration_error` that hold a case, shares with Wilson's interval."""
+    index = _bin_of(probabilities, bins)
+    return [
+        Bin(
+            low=int(i) / bins,
+            high=(int(i) + 1) / bins,
+            mean_probability=float(probabilities[index == i].mean()),
+            share=proportion(int(labels[index == i].sum()), int((index == i).sum())),
+        )
+        for i in np.unique(index)
+    ]
 
 
 def _bootstrap(value: Callable[[Labels, Scores], float], labels: Labels, scores: Scores) -> Measured:
@@ -159,6 +200,15 @@ def _bootstrap(value: Callable[[Labels, Scores], float], labels: Labels, scores:
     values = values[~np.isnan(values)]
     low, high = np.quantile(values, (0.025, 0.975)) if len(values) else (np.nan, np.nan)
     return Measured(value(labels, scores), float(low), float(high), n)
+
+
+def _bin_of(probabilities: Scores, bins: int) -> NDArray[np.int64]:
+    return np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+
+
+def _at_least(scores: Scores, thresholds: Scores) -> NDArray[np.int64]:
+    """For each threshold, how many scores reach it."""
+    return np.asarray(len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left"), np.int64)
 
 
 def _inside(count: int, n: int) -> float:

@@ -13,6 +13,8 @@ from trainer.manifest import Sample
 from trainer.report import Report
 from worker.model import open_model
 
+OUT_OF_FOLD = "out_of_fold.csv"
+
 COLUMNS = ("path", "label", "subtype", "patient", "group", "fold", "probability", "threshold", "is_flagged")
 
 

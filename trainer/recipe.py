@@ -1,7 +1,7 @@
 """What a recipe is: the data that a fit runs on, and the one function that builds its network. Knows no recipe."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -119,6 +119,12 @@ class Recipe:
     def title(self) -> str:
         """Name and variant, for the card."""
         return f"{self.name} ({self.variant})" if self.variant else self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values but `build`, which is code."""
+        plain = asdict(self) | {"threshold": str(self.threshold)}
+        del plain["build"]
+        return plain
 
     def varied(self, what: str, **changes: Any) -> "Recipe":
         """The same recipe with `changes`, which the card tells as `what`."""

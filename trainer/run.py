@@ -1,14 +1,16 @@
 """One run of `trainer fit`, from a folder of images to a model file: what happens in which order, and where it lies.
 
-The run folder holds split.csv, audit.json, cache/, checkpoint.npz, log.jsonl and, at the end, the model; a run over
-folds holds one such folder for each, and out_of_fold.csv.
+The run folder holds split.csv, audit.json, cache/, checkpoint.npz, log.jsonl and, at the end, the model and run.json; a
+run over folds holds one such folder for each, and out_of_fold.csv.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from trainer import data
 from trainer.audit import audit
@@ -17,8 +19,10 @@ from trainer.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.export import export
 from trainer.fit import fit
 from trainer.manifest import Manifest, Origin, Sample, read_left_out, read_samples, write_manifest
-from trainer.out_of_fold import predictions_of, summary, write_predictions
+from trainer.out_of_fold import OUT_OF_FOLD, predictions_of, summary, write_predictions
+from trainer.previous import CHECKPOINT
 from trainer.recipe import Recipe, Start
+from trainer.record import Record, digest_of, is_made, write_record
 from trainer.report import Report
 from trainer.served import complete
 from trainer.split import folds, limit, split, without
@@ -40,6 +44,7 @@ class Order:
     origin: Origin = Origin()
     is_patient_each: bool = False
     keeps_stated: bool = True  #: splits that folders or the index state
+    command: str = ""  #: that asked for it, for the record
 
 
 def run(order: Order, report: Report) -> Path:
@@ -54,12 +59,17 @@ def run_folds(order: Order, count: int, report: Report) -> Path:
     rows: list[tuple[Any, ...]] = []
     for fold, manifest in enumerate(folds(samples, count, order.seed, left_out), start=1):
         report({"event": "fold", "fold": fold, "of": count})
-        model = run_split(replace(order, out=order.out / f"fold-{fold}"), manifest, report)
+        model = run_split(replace(order, out=fold_folder(order.out, fold)), manifest, report)
         rows += predictions_of(model, fold, order.data, manifest.of("test"), report)
-    path = order.out / "out_of_fold.csv"
+    path = order.out / OUT_OF_FOLD
     write_predictions(rows, path)
     report({"event": "out_of_fold", "file": path.name, **summary(rows)})
     return path
+
+
+def fold_folder(out: Path, fold: int) -> Path:
+    """Where the run of one fold lies, counted from 1."""
+    return out / f"fold-{fold}"
 
 
 def read_order(order: Order) -> tuple[tuple[Sample, ...], list[Sample]]:
@@ -81,7 +91,7 @@ def run_split(order: Order, manifest: Manifest, report: Report) -> Path:
     if faults:
         manifest = without(manifest, (fault["path"] for fault in faults))
     fingerprint = _fingerprint(order, manifest)
-    stood = read_checkpoint(order.out / "checkpoint.npz", fingerprint)
+    stood = read_checkpoint(order.out / CHECKPOINT, fingerprint)
     write_manifest(manifest, order.out / "split.csv")
     findings = audit(manifest, order.data, report)
     (order.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
@@ -92,7 +102,13 @@ def run_split(order: Order, manifest: Manifest, report: Report) -> Path:
         report({"event": "unreadable", **fault})
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
-    return _train(order, manifest, loaded, fingerprint, stood, report)
+    model = order.out / f"{order.recipe.name}.onnx"
+    if stood is not None and is_made(order.out, model, order.origin):
+        report({"event": "kept", "model": model.name})
+        return model
+    digest = _train(order, manifest, loaded, fingerprint, stood, model, report)
+    write_record(_record(order, manifest, model.name, digest), order.out)
+    return model
 
 
 def _train(
@@ -101,8 +117,10 @@ def _train(
     loaded: dict[str, data.Loaded],
     fingerprint: str,
     stood: Checkpoint | None,
+    model: Path,
     report: Report,
-) -> Path:
+) -> str:
+    """Train and export to `model`; returns its digest."""
     recipe, seed = order.recipe, order.seed
     train, validation = loaded["train"].grids, loaded["validation"].grids
     train_labels, labels = (data.labels_of(loaded[name].samples) for name in ("train", "validation"))
@@ -110,7 +128,7 @@ def _train(
     network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, order.weights))
     copies, watched = data.watched_copies(recipe, validation, labels, seed)
     propensity = data.propensity_of(recipe, loaded["train"])
-    path = order.out / "checkpoint.npz"
+    path = order.out / CHECKPOINT
 
     def batches(epoch: int) -> data.TrainingBatches:
         return data.TrainingBatches(train, train_labels, recipe, seed, epoch, propensity)
@@ -128,9 +146,23 @@ def _train(
     )
     seen = batches(recipe.epochs)  # of an epoch that no phase has
     served = complete(network, train, (seen[step][0] for step in range(len(seen))), validation, labels)
-    model = order.out / f"{recipe.name}.onnx"
-    export(recipe, served, manifest, order.data, validation, model, order.origin, report)
-    return model
+    return export(recipe, served, manifest, order.data, validation, model, order.origin, report).digest
+
+
+def _record(order: Order, manifest: Manifest, model: str, digest: str) -> Record:
+    weights = order.weights
+    return Record(
+        command=order.command,
+        recipe=order.recipe.to_json(),
+        seed=order.seed,
+        weights_digest=digest_of(weights) if weights is not None and weights != RANDOM else "",
+        split_digest=manifest.digest,
+        checkpoint_digest=digest_of(order.out / CHECKPOINT),
+        origin=asdict(order.origin),
+        model_file=model,
+        model_digest=digest,
+        backend=keras.backend.backend(),
+    )
 
 
 def _fingerprint(order: Order, manifest: Manifest) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from trainer.labelled import FILE, index
+from trainer.shell import FILE, index
 
 
 @click.command()

@@ -51,11 +51,18 @@ def overlay(
     picture_w, picture_h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (canvas_w - picture_w) // 2, (canvas_h - legend_h - picture_h) // 2
     canvas = np.zeros((canvas_h, canvas_w, 3), np.uint8)
-    canvas[top : top + picture_h, left : left + picture_w] = _blend(
+    canvas[top : top + picture_h, left : left + picture_w] = blend(
         _resized(display, picture_w, picture_h), placement.to_original(heat, picture_w, picture_h)
     )
     _draw_legend(canvas, canvas_h - legend_h, lines)
     return _png(canvas)
+
+
+def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """BGR [h, w, 3] of `grey` and `heat` [h, w], heat in [0, 1]: grey where it is zero, else mixed with its colour."""
+    level = np.rint(np.clip(np.nan_to_num(heat), 0.0, 1.0) * 255.0).astype(np.uint16)
+    index = (level << 8) | grey
+    return np.dstack([cv2.LUT(index, channel) for channel in _blend_tables()])
 
 
 def _canvas_size(width: int, height: int) -> tuple[int, int]:
@@ -67,13 +74,6 @@ def _resized(display: NDArray[np.uint8], width: int, height: int) -> NDArray[np.
     shrinks = width < display.shape[1]
     resized: Any = cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, np.uint8)
-
-
-def _blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[h, w, 3]: grey where the heat is zero, else mixed with the heat's colour."""
-    level = np.rint(np.clip(np.nan_to_num(heat), 0.0, 1.0) * 255.0).astype(np.uint16)
-    index = (level << 8) | grey
-    return np.dstack([cv2.LUT(index, channel) for channel in _blend_tables()])
 
 
 @cache
@@ -125,7 +125,7 @@ def _draw_bar(canvas: NDArray[np.uint8], left: int, baseline: int) -> None:
     """The colour bar as it looks on a mid-grey picture, between its labels 0 and 1."""
     start = left + _text_width("0") + 5
     ramp = np.tile(np.linspace(0.0, 1.0, _BAR_PX, dtype=np.float32), (11, 1))
-    canvas[baseline - 11 : baseline, start : start + _BAR_PX] = _blend(np.full(ramp.shape, 110, np.uint8), ramp)
+    canvas[baseline - 11 : baseline, start : start + _BAR_PX] = blend(np.full(ramp.shape, 110, np.uint8), ramp)
     _write(canvas, "0", left, baseline)
     _write(canvas, "1", start + _BAR_PX + 5, baseline)
 

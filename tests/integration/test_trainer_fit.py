@@ -7,11 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from click.testing import CliRunner
 
+from tests.toy import RECIPE, SIZE, Event, order, toy
 from trainer.attribution import raw_heat
 from trainer.cli import app
 from trainer.data import TrainingBatches, labels_of, load_grids
@@ -29,77 +28,14 @@ from trainer.familiarity import measure
 from trainer.manifest import Origin, read_manifest, read_samples
 from trainer.metrics import roc_auc
 from trainer.operating_point import Calibration
-from trainer.recipe import Network, Phase, Recipe
-from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
-from trainer.report import reporting, silent
-from trainer.run import Order, read_order, run, run_folds
+from trainer.recipe import Network
+from trainer.report import silent
+from trainer.run import read_order, run, run_folds
 from trainer.served import Served, predict
 from trainer.split import split
 from trainer.weights import fetch, load
 from worker.errors import BadData, BadSetting, ModelRefused
-from worker.imaging.preprocess import Preprocessing
 from worker.model import open_model, replay_goldens
-
-SIZE = 32
-Event = dict[str, Any]
-
-
-def toy(pooling: str = "average") -> Network:
-    """Two convolutions to [8, 8, 6], then pooling or flattening and two dense layers."""
-    image = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="image")
-    x = keras.layers.Rescaling(1 / 255)(image)
-    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
-    features = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(x)
-    average = pooling == "average"
-    pooled = (keras.layers.GlobalAveragePooling2D() if average else keras.layers.Flatten())(features)
-    hidden, neuron = keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)
-    logit = neuron(keras.layers.Dropout(0.1)(hidden(pooled)))
-    way: Any = pooling
-    return Network(keras.Model(image, logit), keras.Model(image, features), (hidden, neuron), way)
-
-
-RECIPE = Recipe(
-    name="toy",
-    summary="for tests",
-    preprocessing=Preprocessing(size=SIZE),
-    batch_size=8,
-    label_smoothing=0.0,
-    weight_decay=0.0,
-    phases=(Phase("head", 1, 1e-2, "head"), Phase("all", 3, 2e-2, "all")),
-    augmentation=replace(
-        MOBILENETV2_HOUSE.augmentation, fourier_share=0.1, histogram_share=0.0, gamma_share=0.0, contrast_share=0.0
-    ),
-    build=lambda _: toy(),
-)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 PNGs of 40 x 48 px; pneumonia has a bright patch in the middle. Named as Kermany's files are."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for i in range(90):
-        sick = i % 2
-        image = rng.normal(70, 12, (48, 40))
-        if sick:
-            image[16:32, 12:28] += 120
-        name = f"PNEUMONIA/person{i}_{('virus', 'bacteria')[i % 3 > 0]}_{i}.png" if sick else f"NORMAL/IM-{i:04d}-1.png"
-        (root / name).parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(root / name), np.clip(image, 0, 255).astype(np.uint8))
-    return root
-
-
-def order(images: Path, out: Path, **changes: Any) -> Order:
-    return replace(Order(data=images, recipe=RECIPE, out=out, origin=Origin(attribution="made by a test")), **changes)
-
-
-@pytest.fixture(scope="module")
-def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of one uninterrupted fit."""
-    out = tmp_path_factory.mktemp("run")
-    with (out / "said").open("w") as said, reporting(out / "log.jsonl", said) as report:
-        run(order(images, out), report)
-    return out
 
 
 class PowerCut(Exception):

@@ -101,3 +101,31 @@ def test_perfect_rates_still_leave_doubt_about_predictive_values() -> None:
     assert at["ppv"].value == at["npv"].value == 1.0
     assert 0.3 < at["ppv"].low < 0.6  # half a false alarm in 60 would already make it 0.92
     assert math.isnan(metrics.predictive_values(metrics.Confusion(0, 0, 3, 1), 0.1)["ppv"].value)
+
+
+def test_average_precision_adds_up_the_steps_of_recall() -> None:
+    # by falling score: sick, well, sick, well -> precision 1 at recall 1/2, 2/3 at recall 1
+    labels, scores = np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1])
+    recall, precision, thresholds = metrics.precision_recall_curve(labels, scores)
+    assert recall.tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 1 / 2])
+    assert thresholds.tolist() == [0.9, 0.8, 0.7, 0.1]
+    measured = metrics.average_precision(labels, scores)
+    assert measured.value == pytest.approx((1 + 2 / 3) / 2)
+    assert measured.low <= measured.value <= measured.high
+
+
+def test_average_precision_without_sick_is_not_given() -> None:
+    assert math.isnan(metrics.average_precision(np.zeros(3, np.int64), np.array([0.1, 0.2, 0.3])).value)
+
+
+def test_the_bins_of_a_reliability_diagram_give_the_calibration_error() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.uniform(0, 1, 200)
+    probabilities[0] = 1.0
+    labels = (rng.uniform(0, 1, 200) < probabilities**2).astype(np.int64)
+    bins = metrics.reliability(labels, probabilities)
+    assert sum(b.share.n for b in bins) == 200
+    assert all(b.low <= b.mean_probability <= b.high for b in bins)
+    gap = sum(b.share.n * abs(b.mean_probability - b.share.value) for b in bins) / 200
+    assert gap == pytest.approx(metrics.calibration_error(labels, probabilities).value)
