@@ -20,8 +20,8 @@ NOISE = 0.1
 BLUR = 0.01
 
 METHOD = (
-    f"SmoothGrad: mean gradient of the logit by the pixels over {COPIES} copies with noise of {NOISE:.0%} of the grey"
-    f" range, absolute, blurred by {BLUR:.0%} of the side"
+    f"SmoothGrad, the mean gradient of the logit by the pixels over {COPIES} copies with noise of {NOISE:.0%} of the"
+    f" grey range, absolute, blurred by {BLUR:.0%} of the side"
 )
 
 

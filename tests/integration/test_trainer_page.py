@@ -16,16 +16,20 @@ from numpy.typing import NDArray
 from tests.toy import RECIPE, SIZE, Event, order, toy
 from trainer.cli import app
 from trainer.manifest import Manifest, Origin, read_manifest, write_manifest
-from trainer.page import HTML, JSON, write_report
+from trainer.page import HTML, JSON, saliency_of, write_report
 from trainer.recipe import Network
 from trainer.report import silent
 from trainer.run import run
+from trainer.run_folder import read_run
 from trainer.saliency import Saliency
 from trainer.served import logit_of
 from worker.errors import BadData
+from worker.model import open_model
 
 #: Events of a run that makes something, or finds it made.
 MAKING = ("epoch", "resumed", "exported", "kept")
+
+pytestmark = pytest.mark.timeout(900)  # a shared machine trains slowly
 
 HOSTILE = '"><img src=x onerror=alert(1)>{{ 7*7 }} & $x$.png'
 
@@ -155,15 +159,15 @@ def test_saliency_is_the_gradient_that_a_tape_finds(pooling: str) -> None:
     assert saliency.of(grid).min() >= 0
 
 
-def test_weights_of_another_model_give_no_saliency(finished: Path, images: Path, tmp_path: Path) -> None:
+def test_weights_of_another_model_give_no_saliency(finished: Path, tmp_path: Path) -> None:
     for name in ("split.csv", "toy.onnx"):
         shutil.copy(finished / name, tmp_path)
     with np.load(finished / "checkpoint.npz") as stored:
         changed = {name: stored[name] + 1 if name.startswith("best") else stored[name] for name in stored.files}
     np.savez(tmp_path / "checkpoint.npz", allow_pickle=False, **changed)
-    write_report(tmp_path, images, silent, recipe=RECIPE)
-    assert "not those of the model file" in told_in(tmp_path)["saliency"]["left_out"]
-    assert "Saliency over" not in (tmp_path / HTML).read_text(encoding="utf-8")
+    ask, told = saliency_of(read_run(tmp_path), open_model(tmp_path / "toy.onnx", "cpu"), RECIPE)
+    assert ask is None
+    assert "not those of the model file" in told["left_out"]
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +244,22 @@ def test_a_finished_run_started_again_keeps_its_model(finished: Path, images: Pa
     run(order(images, tmp_path), events.append)
     assert [e["event"] for e in events if e["event"] in MAKING] == ["kept"]
     assert (tmp_path / "toy.onnx").read_bytes() == before
-    (tmp_path / "toy.onnx").write_bytes(before[:-1])
     events.clear()
     run(order(images, tmp_path, origin=Origin(attribution="somebody else")), events.append)
     assert [e["event"] for e in events if e["event"] in MAKING] == ["resumed", "exported"]
+
+
+def test_a_fit_stopped_before_its_report_is_started_again_and_only_writes_it(images: Path, tmp_path: Path) -> None:
+    words = ["fit", "--data", str(images), "--recipe", "scratch_cnn", "--out", str(tmp_path)]
+    words += ["--limit", "40", "--epochs", "1", "--seed", "3"]
+    CliRunner().invoke(app, [*words, "--no-report"], prog_name="trainer", catch_exceptions=False)
+    made = (tmp_path / "scratch_cnn.onnx").read_bytes()
+    assert not (tmp_path / HTML).exists()
+    answer = CliRunner().invoke(app, words, prog_name="trainer", catch_exceptions=False)
+    assert [e["event"] for e in map(json.loads, answer.stdout.splitlines()) if e["event"] in MAKING] == ["kept"]
+    assert (tmp_path / "scratch_cnn.onnx").read_bytes() == made
+    told = told_in(tmp_path)
+    assert told["record"]["command"].startswith(f"trainer fit --data {images} --recipe scratch_cnn")
+    assert "--seed 3" in told["record"]["command"]
+    assert told["saliency"]["method"]
+    assert len(told["pictured"]) >= 4
