@@ -108,15 +108,17 @@ def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
     The module must have passed `check_showable`. Raises Undecodable.
     """
     frame = _single_frame(part10)
-    stream = read_codestream(frame) if holds_codestream(part10, pixel) else None
-    if stream is not None:
-        return _from_codestream(part10.transfer_syntax_uid, frame, stream, pixel)
+    if holds_codestream(part10, pixel):
+        coded = bytes(frame)
+        stream = read_codestream(coded)
+        if stream is not None:
+            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel)
     if part10.is_encapsulated and part10.transfer_syntax_uid == RLE:
         # PS3.5 G.2: one segment per byte of a sample
         shape = (pixel.rows, pixel.columns, pixel.samples)
         if pixel.bits_allocated not in (8, 16):
             raise UnsupportedPixels(f"RLE with {pixel.bits_allocated} bits allocated")
-        return _masked(decode_rle(frame, shape, pixel.bits_allocated // 8), pixel, shift=0), pixel.bits_stored
+        return _masked(decode_rle(bytes(frame), shape, pixel.bits_allocated // 8), pixel, shift=0), pixel.bits_stored
     if len(frame) < pixel.frame_bytes:
         raise Undecodable(
             f"the pixel data hold {len(frame):,} bytes, the header needs {pixel.frame_bytes:,}"
@@ -138,11 +140,11 @@ def grey_values(codes: Pixels, bits: int, pixel: ImagePixel, header: Header, is_
     return StoredValues(np.asarray(cv2.cvtColor(np.ascontiguousarray(codes), cv2.COLOR_RGB2GRAY)), bits)
 
 
-def _single_frame(part10: Part10) -> bytes:
+def _single_frame(part10: Part10) -> bytes | memoryview:
     if not part10.is_encapsulated:
         return part10.pixel_data
     try:
-        return next(encaps.generate_frames(part10.pixel_data, number_of_frames=1))
+        return next(encaps.generate_frames(bytes(part10.pixel_data), number_of_frames=1))
     except (ValueError, StopIteration, RuntimeError, OSError) as error:
         raise Undecodable(f"the encapsulated pixel data hold no frame ({error})") from error
 
@@ -163,7 +165,7 @@ def _from_codestream(uid: str, frame: bytes, stream: Codestream, pixel: ImagePix
     return _masked(codes, replace(pixel, bits_stored=bits, bits_allocated=8 * codes.dtype.itemsize), shift=0), bits
 
 
-def _native(frame: bytes, pixel: ImagePixel, is_little_endian: bool) -> Pixels:
+def _native(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool) -> Pixels:
     rows, columns, samples = pixel.rows, pixel.columns, pixel.samples
     if pixel.bits_allocated == 1:  # PS3.5 8.1.1: packed from the least significant bit
         bits = np.unpackbits(np.frombuffer(frame, np.uint8, pixel.frame_bytes), bitorder="little")
@@ -186,10 +188,11 @@ def _masked(codes: Pixels, pixel: ImagePixel, shift: int) -> Pixels:
     native = codes.astype(codes.dtype.newbyteorder("="), copy=False)
     if shift:
         native = native >> shift
-    if pixel.bits_stored < 8 * native.dtype.itemsize:
-        native = native & native.dtype.type((1 << pixel.bits_stored) - 1)
+    largest = native.dtype.type((1 << pixel.bits_stored) - 1)
+    if native.max() > largest:  # a look costs a third of a copy, and the upper bits are seldom used
+        native = native & largest
     wanted = np.uint8 if pixel.bits_stored <= 8 else np.uint16
-    return np.ascontiguousarray(native, wanted)
+    return np.require(native, wanted, ["C_CONTIGUOUS", "ALIGNED"])  # a view of the file's bytes, where it can be
 
 
 def _palette_grey(codes: Pixels, header: Header) -> StoredValues:
