@@ -65,7 +65,9 @@ class OpenObject:
     def _decode(self) -> tuple[NDArray[Any], int]:
         self.header.notes.clear()  # those of the header pass belong to the Instance
         check_showable(self.part10, self.pixel)
-        return decode_stored(self.part10, self.pixel)
+        codes, bits, notes = decode_stored(self.part10, self.pixel)
+        self.header.notes.extend(notes)
+        return codes, bits
 
 
 def open_object(data: bytes, limits: Limits) -> OpenObject:

@@ -102,8 +102,8 @@ def holds_codestream(part10: Part10, pixel: ImagePixel) -> bool:
     return part10.is_encapsulated or end - start < pixel.frame_bytes
 
 
-def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
-    """(codes [H, W] or [H, W, 3], their effective bits): masked, unsigned containers, upper bits zero.
+def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int, tuple[str, ...]]:
+    """(codes [H, W] or [H, W, 3], their effective bits, notes): masked, unsigned containers, upper bits zero.
 
     The module must have passed `check_showable`. Raises Undecodable.
     """
@@ -118,7 +118,11 @@ def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
         shape = (pixel.rows, pixel.columns, pixel.samples)
         if pixel.bits_allocated not in (8, 16):
             raise UnsupportedPixels(f"RLE with {pixel.bits_allocated} bits allocated")
-        return _masked(decode_rle(bytes(frame), shape, pixel.bits_allocated // 8), pixel, shift=0), pixel.bits_stored
+        return (
+            _masked(decode_rle(bytes(frame), shape, pixel.bits_allocated // 8), pixel, shift=0),
+            pixel.bits_stored,
+            (),
+        )
     if len(frame) < pixel.frame_bytes:
         raise Undecodable(
             f"the pixel data hold {len(frame):,} bytes, the header needs {pixel.frame_bytes:,}"
@@ -126,7 +130,7 @@ def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
             else f"transfer syntax {part10.transfer_syntax_uid}: the pixel data begin no codestream"
         )
     # header says compressed, pixels are not (fo-dicom#2008), or simply native
-    return _native(frame, pixel, part10.is_little_endian), pixel.bits_stored
+    return _native(frame, pixel, part10.is_little_endian), pixel.bits_stored, ()
 
 
 def grey_values(codes: Pixels, bits: int, pixel: ImagePixel, header: Header, is_native: bool) -> StoredValues:
@@ -149,7 +153,9 @@ def _single_frame(part10: Part10) -> bytes | memoryview:
         raise Undecodable(f"the encapsulated pixel data hold no frame ({error})") from error
 
 
-def _from_codestream(uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel) -> tuple[Pixels, int]:
+def _from_codestream(
+    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel
+) -> tuple[Pixels, int, tuple[str, ...]]:
     if (stream.rows, stream.columns, stream.samples) != (pixel.rows, pixel.columns, pixel.samples):
         raise Undecodable(
             f"the codestream is {stream.columns} x {stream.rows} x {stream.samples},"
@@ -158,11 +164,12 @@ def _from_codestream(uid: str, frame: bytes, stream: Codestream, pixel: ImagePix
     if stream.precision > 16:
         raise UnsupportedPixels(f"a codestream of {stream.precision} bits")
     decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB")
-    codes = decoded.view(decoded.dtype.str.replace("i", "u"))
+    codes = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
     bits = min(stream.precision, pixel.bits_stored)
     if stream.precision > bits and not pixel.is_signed and int(codes.max()) >> bits:
         bits = stream.precision  # the header understates the depth; masking would wrap the brightest values
-    return _masked(codes, replace(pixel, bits_stored=bits, bits_allocated=8 * codes.dtype.itemsize), shift=0), bits
+    wide = replace(pixel, bits_stored=bits, bits_allocated=8 * codes.dtype.itemsize)
+    return _masked(codes, wide, shift=0), bits, decoded.notes
 
 
 def _native(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool) -> Pixels:
