@@ -26,8 +26,8 @@ from worker.errors import (
 )
 from worker.imaging import reading
 from worker.imaging.display import Display
-from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
+from worker.imaging.reading import OpenImage
 from worker.settings import DECODER_DEADLINE_S, DECODER_MEMORY_MIB, Settings
 
 log = logging.getLogger(__name__)
@@ -80,15 +80,13 @@ class Decoder:
         with self._lock:
             self._drop()
 
-    def read_display(self, content: bytes, header: Instance, limits: Limits) -> Display:
-        """Display values of the image whose header pass gave `header`.
-
-        Raises any Rejected, those of a lost decoder among them, and DecoderUnavailable.
-        """
+    def read_display(self, image: OpenImage) -> Display:
+        """Display values. Raises any Rejected, those of a lost decoder among them, and DecoderUnavailable."""
+        header = image.instance
         if not header.is_compressed:
-            return reading.read_display(content, limits)
+            return image.display()
         pixels = np.empty((max(0, header.rows), max(0, header.columns)), np.uint8)
-        answer = self._ask(Wanted.DISPLAY, content, limits, pixels.reshape(-1))
+        answer = self._ask(Wanted.DISPLAY, image.content, image.limits, pixels.reshape(-1))
         return Display(pixels, tuple(map(str, answer["notes"])))
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from worker import png
 from worker.imaging.preprocess import Placement
 
 #: Long side of the PNG, px.
@@ -21,8 +22,9 @@ MAX_ALPHA = 0.6
 #: Perceptually uniform, read in print and by colour-blind eyes. Its lower part is black, like lungs: left out.
 COLOUR_MAP = cv2.COLORMAP_INFERNO
 COLOUR_MAP_FROM = 0.30
-#: On a radiograph as small as OpenCV's default, in two thirds of its time.
-PNG_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG)
+#: A picture that shrinks by this much or more is halved first: OpenCV averages whole blocks three times as fast as
+#: broken ones, and a grey value differs by one at most in 99 of 100 pixels.
+HALVE_FROM = 4
 
 DISCLAIMER = ("relative evidence, not a diagnosis", "research use")
 
@@ -55,7 +57,7 @@ def overlay(
         _resized(display, picture_w, picture_h), placement.to_original(heat, picture_w, picture_h)
     )
     _draw_legend(canvas, canvas_h - legend_h, lines)
-    return _png(canvas)
+    return png.encode(canvas)
 
 
 def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -72,7 +74,10 @@ def _canvas_size(width: int, height: int) -> tuple[int, int]:
 
 def _resized(display: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     shrinks = width < display.shape[1]
-    resized: Any = cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized: Any = display
+    while shrinks and min(resized.shape) >= HALVE_FROM * min(width, height) and not any(n % 2 for n in resized.shape):
+        resized = cv2.resize(resized, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(resized, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, np.uint8)
 
 
@@ -85,12 +90,6 @@ def _blend_tables() -> tuple[NDArray[np.uint8], ...]:
     alpha = MAX_ALPHA * level / 255.0
     mixed = [np.rint(grey + alpha * (colour[..., channel] - grey)) for channel in range(3)]
     return tuple(channel.astype(np.uint8).reshape(1, -1) for channel in mixed)
-
-
-def _png(canvas: NDArray[np.uint8]) -> bytes:
-    """A BGR canvas as PNG."""
-    _, encoded = cv2.imencode(".png", canvas, PNG_PARAMETERS)
-    return bytes(encoded)
 
 
 def _legend_lines(width: int, probability: float | None, threshold: float | None) -> list[list[str]]:

@@ -20,7 +20,7 @@ from worker.errors import DatabaseUnavailable, Rejected, ScreeningError
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
-from worker.imaging.reading import read_instance
+from worker.imaging.reading import open_image
 from worker.intake import fetch
 from worker.ledger import delivery
 from worker.ledger.delivery import Claim
@@ -92,16 +92,17 @@ class Workbench:
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
             content = fetch(self.store, received.digest, received.left_at)
-            header = read_instance(content, limits)
+            image = open_image(content, limits)
         except Rejected as error:
             header = error.instance if isinstance(error.instance, Instance) else _nameless(received)
             code = received.unreadable or error.code
             return ImageOutcome(header, eligible(header), unreadable=code, unreadable_because=error.message), None
+        header = image.instance
         eligibility = eligible(header)
         if eligibility.exclusion is not None:
             return ImageOutcome(header, eligibility), None
         try:
-            display = self.decoder.read_display(content, header, limits)
+            display = self.decoder.read_display(image)
         except Rejected as error:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)

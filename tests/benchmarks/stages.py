@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from worker import heatmap
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display, read_instance
+from worker.imaging.reading import open_image
 from worker.ledger import delivery, offers
 from worker.ledger import intake as ledger
 from worker.ledger.opening import open_database
@@ -64,11 +64,12 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
             with costs.of("read, hash, store"):
                 content = path.read_bytes()
                 digest = hashlib.sha256(content).hexdigest()
-                store.put(OBJECTS, content)
+                store.put(OBJECTS, content, digest)
             with costs.of("header"):
-                instance = read_instance(content)
+                image = open_image(content)
+                instance = image.instance
             with costs.of("decode, display"):
-                display = read_display(content).pixels
+                display = image.display().pixels
             with costs.of("preprocess"):
                 grid, placement = apply(display, model.card.preprocessing)
             with costs.of("inference"):

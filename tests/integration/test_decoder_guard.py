@@ -16,8 +16,7 @@ from tests.desk import Desk
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from worker.decoder import Decoder
 from worker.imaging.display import Display
-from worker.imaging.instance import Instance
-from worker.imaging.limits import Limits
+from worker.imaging.reading import OpenImage
 from worker.intake import Intake
 from worker.ledger.receipts import Booked
 from worker.model import OnnxModel, open_model
@@ -98,9 +97,9 @@ class Counting(Decoder):
         self.held: list[Any] = []
         self.most = 0
 
-    def read_display(self, content: bytes, header: Instance, limits: Limits) -> Display:
+    def read_display(self, image: OpenImage) -> Display:
         """The real display, counted."""
-        shown = super().read_display(content, header, limits)
+        shown = super().read_display(image)
         self.held = [*(ref for ref in self.held if ref() is not None), weakref.ref(shown.pixels)]
         self.most = max(self.most, len(self.held))
         return shown

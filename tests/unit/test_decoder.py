@@ -22,7 +22,7 @@ from worker.errors import (
     Undecodable,
 )
 from worker.imaging.limits import DEFAULT
-from worker.imaging.reading import Display, read_display, read_instance, stored_digest
+from worker.imaging.reading import Display, open_image, read_display, read_instance, stored_digest
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 COMPRESSED = {
@@ -50,7 +50,7 @@ def asking_for(failure: str) -> bytes:
 
 
 def shown_by(decoder: Decoder, data: bytes) -> Display:
-    return decoder.read_display(data, read_instance(data), DEFAULT)
+    return decoder.read_display(open_image(data))
 
 
 @pytest.mark.parametrize("kind", COMPRESSED)

@@ -93,3 +93,13 @@ def test_the_legend_tells_the_numbers() -> None:
     assert np.array_equal(high[:700], low[:700])
     assert not np.array_equal(high[-40:], low[-40:])
     assert np.ptp(high[-40:].astype(int), axis=2).max() > 60  # the colour bar
+
+
+def test_a_large_radiograph_is_shown_as_if_it_were_shrunk_in_one_step() -> None:
+    display = picture(3056, 2544, bits=8)
+    canvas = drawn(display, no_heat(), placed(display))[..., 0]
+    height = 768 - 28
+    width = round(2544 * height / 3056)
+    exact = np.asarray(cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA)).astype(int)
+    left = (canvas.shape[1] - width) // 2
+    assert np.percentile(np.abs(canvas[:height, left : left + width] - exact), 99) <= 1

@@ -20,7 +20,9 @@ from tests.phantoms import (
     picture,
 )
 from worker.errors import Rejected, Truncated, Undecodable, UnsupportedPixels, UnsupportedSyntax
+from worker.imaging.codestream import read_codestream
 from worker.imaging.reading import read_display, read_instance, stored_digest
+from worker.imaging.transfer_syntaxes import BY_CODING, decode_codestream
 
 ENCAPSULATED = (*LOSSLESS_ENCODERS, *LOSSY_ENCODERS)
 BASELINE_BITS = {phantoms.JPEG_BASELINE: 8}
@@ -251,3 +253,18 @@ def test_damaged_rle_is_refused(damage: Callable[[bytes], bytes]) -> None:
     frame = damage(encoded(phantoms.RLE, picture(), 12))
     with pytest.raises(Undecodable, match="RLE Lossless"):
         read_display(dicom_file(picture(), phantoms.RLE, bits=12, frame=frame))
+
+
+def test_where_the_first_decoder_fails_the_next_one_reads_and_it_is_noted() -> None:
+    pixels = picture(bits=12)
+    frame = encoded(phantoms.JPEG_LS, pixels, 12)
+    stream = read_codestream(frame)
+    assert stream is not None
+
+    def _moody(*_: Any) -> Pixels:
+        raise RuntimeError("not today")
+
+    decoders = (_moody, *BY_CODING[stream.coding])
+    decoded = decode_codestream(phantoms.JPEG_LS, frame, stream, False, {stream.coding: decoders})
+    assert np.array_equal(decoded.pixels, pixels)
+    assert decoded.notes == ("decoder_failed=moody: not today",)

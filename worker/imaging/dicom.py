@@ -2,7 +2,7 @@
 pipeline together; each of them knows nothing of the others."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -31,45 +31,52 @@ MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 _YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
-def read_instance(data: bytes, limits: Limits) -> Instance:
+@dataclass(frozen=True)
+class OpenObject:
+    """An object whose header was read and admitted; its pixels wait in the bytes."""
+
+    instance: Instance
+    part10: Part10
+    header: Header
+    pixel: ImagePixel
+
+    def display(self) -> Display:
+        """Display values, air dark. Raises any Rejected."""
+        with lenient_pydicom():
+            header, pixel = self.header, self.pixel
+            codes, bits = self._decode()
+            stored = grey_values(codes, bits, pixel, header, is_native=not self.part10.is_encapsulated)
+            if not pixel.photometric_interpretation.startswith("MONOCHROME"):
+                return Display(full_range(stored), ("colour=grey", *header.notes))
+            shown = display_values(stored, read_grayscale(header))
+            assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
+            return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
+
+    def stored_values(self) -> NDArray[Any]:
+        """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
+        with lenient_pydicom():
+            codes, bits = self._decode()
+        if not self.pixel.is_signed:
+            return codes
+        spare = 8 * codes.dtype.itemsize - bits
+        signed = (codes << spare).view(codes.dtype.str.replace("u", "i"))
+        return np.asarray(signed >> spare)
+
+    def _decode(self) -> tuple[NDArray[Any], int]:
+        self.header.notes.clear()  # those of the header pass belong to the Instance
+        check_showable(self.part10, self.pixel)
+        codes, bits, notes = decode_stored(self.part10, self.pixel)
+        self.header.notes.extend(notes)
+        return codes, bits
+
+
+def open_object(data: bytes, limits: Limits) -> OpenObject:
     """Header pass. Raises NotAnImage, MissingElement, TooLarge, Truncated (with the Instance if it is named)."""
     with lenient_pydicom():
         part10 = open_part10(data, limits)
-        return _admit(part10, Header(part10.dataset), limits)[0]
-
-
-def read_stored_values(data: bytes, limits: Limits) -> NDArray[Any]:
-    """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
-    with lenient_pydicom():
-        codes, bits, pixel, _, _ = _decode(data, limits)
-    if not pixel.is_signed:
-        return codes
-    spare = 8 * codes.dtype.itemsize - bits
-    signed = (codes << spare).view(codes.dtype.str.replace("u", "i"))
-    return np.asarray(signed >> spare)
-
-
-def read_display(data: bytes, limits: Limits) -> Display:
-    """Display values, air dark. Raises any Rejected."""
-    with lenient_pydicom():
-        codes, bits, pixel, part10, header = _decode(data, limits)
-        stored = grey_values(codes, bits, pixel, header, is_native=not part10.is_encapsulated)
-        if not pixel.photometric_interpretation.startswith("MONOCHROME"):
-            return Display(full_range(stored), ("colour=grey", *header.notes))
-        shown = display_values(stored, read_grayscale(header))
-        assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
-        return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
-
-
-def _decode(data: bytes, limits: Limits) -> tuple[NDArray[Any], int, ImagePixel, Part10, Header]:
-    part10 = open_part10(data, limits)
-    header = Header(part10.dataset)
-    _admit(part10, header, limits)
-    header.notes.clear()  # they belong to the Instance
-    pixel = read_image_pixel(header)
-    check_showable(part10, pixel)
-    codes, bits = decode_stored(part10, pixel)
-    return codes, bits, pixel, part10, header
+        header = Header(part10.dataset)
+        instance, pixel = _admit(part10, header, limits)
+        return OpenObject(instance, part10, header, pixel)
 
 
 def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, ImagePixel]:

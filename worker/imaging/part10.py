@@ -87,10 +87,10 @@ class Part10:
     ends_early: str | None = None
 
     @property
-    def pixel_data(self) -> bytes:
-        """The value of the pixel data element: a copy, so the header pass does not ask for it."""
+    def pixel_data(self) -> memoryview:
+        """The value of the pixel data element, not copied."""
         start, end = self.pixel_span
-        return self.data[start:end]
+        return memoryview(self.data)[start:end]
 
 
 def looks_like_dicom(data: bytes) -> bool:

@@ -167,7 +167,7 @@ def _decode_jpeg(data: bytes) -> NDArray[Any]:
     if stream.samples == 4:
         check_scans(stream, "JPEG")
         return _decode_with_opencv(data)
-    pixels = decode_codestream("JPEG", data, stream, is_rgb=False)
+    pixels = decode_codestream("JPEG", data, stream, is_rgb=False).pixels
     if pixels.dtype == np.uint16:  # 12 bits
         pixels = pixels << (16 - stream.precision)
     return pixels[..., ::-1] if pixels.ndim == 3 else pixels

@@ -4,6 +4,8 @@ Sniffs DICOM, PNG and JPEG by content, never by name. Knows no paths and no data
 """
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from worker.errors import NotAnImage, Truncated
 from worker.imaging import dicom, part10, raster
@@ -11,7 +13,28 @@ from worker.imaging.display import Display
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT, Limits
 
-__all__ = ["Display", "Limits", "read_display", "read_instance", "stored_digest"]
+__all__ = ["Display", "Limits", "OpenImage", "open_image", "read_display", "read_instance", "stored_digest"]
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """A file whose header was read once, for everything that is asked of it afterwards."""
+
+    content: bytes = field(repr=False)
+    limits: Limits
+    instance: Instance
+    display: Callable[[], Display] = field(repr=False)  #: decodes; raises what `read_display` raises
+
+
+def open_image(data: bytes, limits: Limits = DEFAULT) -> OpenImage:
+    """Header pass, kept for the pixels that are asked for next. Raises what `read_instance` raises."""
+    if part10.looks_like_dicom(data):
+        opened = dicom.open_object(data, limits)
+        return OpenImage(data, limits, opened.instance, opened.display)
+    if raster.looks_like_raster(data):
+        instance = raster.read_instance(data, limits)
+        return OpenImage(data, limits, instance, lambda: raster.read_display(data, limits))
+    raise _refusal(data)
 
 
 def read_instance(data: bytes, limits: Limits = DEFAULT) -> Instance:
@@ -23,11 +46,7 @@ def read_instance(data: bytes, limits: Limits = DEFAULT) -> Instance:
 
     Raises NotAnImage, MissingElement, TooLarge, and Truncated, which carries the Instance when the header names one.
     """
-    if part10.looks_like_dicom(data):
-        return dicom.read_instance(data, limits)
-    if raster.looks_like_raster(data):
-        return raster.read_instance(data, limits)
-    raise _refusal(data)
+    return open_image(data, limits).instance
 
 
 def read_display(data: bytes, limits: Limits = DEFAULT) -> Display:
@@ -36,7 +55,7 @@ def read_display(data: bytes, limits: Limits = DEFAULT) -> Display:
     Raises what `read_instance` raises, and UnsupportedSyntax, UnsupportedPixels, Undecodable.
     """
     if part10.looks_like_dicom(data):
-        return dicom.read_display(data, limits)
+        return dicom.open_object(data, limits).display()
     if raster.looks_like_raster(data):
         return raster.read_display(data, limits)
     raise _refusal(data)
@@ -49,7 +68,7 @@ def stored_digest(data: bytes, limits: Limits = DEFAULT) -> str:
     Raises what `read_display` raises.
     """
     if part10.looks_like_dicom(data):
-        values = dicom.read_stored_values(data, limits)
+        values = dicom.open_object(data, limits).stored_values()
     elif raster.looks_like_raster(data):
         values = raster.read_stored_values(data, limits)
     else:

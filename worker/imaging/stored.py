@@ -102,21 +102,27 @@ def holds_codestream(part10: Part10, pixel: ImagePixel) -> bool:
     return part10.is_encapsulated or end - start < pixel.frame_bytes
 
 
-def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
-    """(codes [H, W] or [H, W, 3], their effective bits): masked, unsigned containers, upper bits zero.
+def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int, tuple[str, ...]]:
+    """(codes [H, W] or [H, W, 3], their effective bits, notes): masked, unsigned containers, upper bits zero.
 
     The module must have passed `check_showable`. Raises Undecodable.
     """
     frame = _single_frame(part10)
-    stream = read_codestream(frame) if holds_codestream(part10, pixel) else None
-    if stream is not None:
-        return _from_codestream(part10.transfer_syntax_uid, frame, stream, pixel)
+    if holds_codestream(part10, pixel):
+        coded = bytes(frame)
+        stream = read_codestream(coded)
+        if stream is not None:
+            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel)
     if part10.is_encapsulated and part10.transfer_syntax_uid == RLE:
         # PS3.5 G.2: one segment per byte of a sample
         shape = (pixel.rows, pixel.columns, pixel.samples)
         if pixel.bits_allocated not in (8, 16):
             raise UnsupportedPixels(f"RLE with {pixel.bits_allocated} bits allocated")
-        return _masked(decode_rle(frame, shape, pixel.bits_allocated // 8), pixel, shift=0), pixel.bits_stored
+        return (
+            _masked(decode_rle(bytes(frame), shape, pixel.bits_allocated // 8), pixel, shift=0),
+            pixel.bits_stored,
+            (),
+        )
     if len(frame) < pixel.frame_bytes:
         raise Undecodable(
             f"the pixel data hold {len(frame):,} bytes, the header needs {pixel.frame_bytes:,}"
@@ -124,7 +130,7 @@ def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int]:
             else f"transfer syntax {part10.transfer_syntax_uid}: the pixel data begin no codestream"
         )
     # header says compressed, pixels are not (fo-dicom#2008), or simply native
-    return _native(frame, pixel, part10.is_little_endian), pixel.bits_stored
+    return _native(frame, pixel, part10.is_little_endian), pixel.bits_stored, ()
 
 
 def grey_values(codes: Pixels, bits: int, pixel: ImagePixel, header: Header, is_native: bool) -> StoredValues:
@@ -138,16 +144,18 @@ def grey_values(codes: Pixels, bits: int, pixel: ImagePixel, header: Header, is_
     return StoredValues(np.asarray(cv2.cvtColor(np.ascontiguousarray(codes), cv2.COLOR_RGB2GRAY)), bits)
 
 
-def _single_frame(part10: Part10) -> bytes:
+def _single_frame(part10: Part10) -> bytes | memoryview:
     if not part10.is_encapsulated:
         return part10.pixel_data
     try:
-        return next(encaps.generate_frames(part10.pixel_data, number_of_frames=1))
+        return next(encaps.generate_frames(bytes(part10.pixel_data), number_of_frames=1))
     except (ValueError, StopIteration, RuntimeError, OSError) as error:
         raise Undecodable(f"the encapsulated pixel data hold no frame ({error})") from error
 
 
-def _from_codestream(uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel) -> tuple[Pixels, int]:
+def _from_codestream(
+    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel
+) -> tuple[Pixels, int, tuple[str, ...]]:
     if (stream.rows, stream.columns, stream.samples) != (pixel.rows, pixel.columns, pixel.samples):
         raise Undecodable(
             f"the codestream is {stream.columns} x {stream.rows} x {stream.samples},"
@@ -156,14 +164,15 @@ def _from_codestream(uid: str, frame: bytes, stream: Codestream, pixel: ImagePix
     if stream.precision > 16:
         raise UnsupportedPixels(f"a codestream of {stream.precision} bits")
     decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB")
-    codes = decoded.view(decoded.dtype.str.replace("i", "u"))
+    codes = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
     bits = min(stream.precision, pixel.bits_stored)
     if stream.precision > bits and not pixel.is_signed and int(codes.max()) >> bits:
         bits = stream.precision  # the header understates the depth; masking would wrap the brightest values
-    return _masked(codes, replace(pixel, bits_stored=bits, bits_allocated=8 * codes.dtype.itemsize), shift=0), bits
+    wide = replace(pixel, bits_stored=bits, bits_allocated=8 * codes.dtype.itemsize)
+    return _masked(codes, wide, shift=0), bits, decoded.notes
 
 
-def _native(frame: bytes, pixel: ImagePixel, is_little_endian: bool) -> Pixels:
+def _native(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool) -> Pixels:
     rows, columns, samples = pixel.rows, pixel.columns, pixel.samples
     if pixel.bits_allocated == 1:  # PS3.5 8.1.1: packed from the least significant bit
         bits = np.unpackbits(np.frombuffer(frame, np.uint8, pixel.frame_bytes), bitorder="little")
@@ -186,10 +195,11 @@ def _masked(codes: Pixels, pixel: ImagePixel, shift: int) -> Pixels:
     native = codes.astype(codes.dtype.newbyteorder("="), copy=False)
     if shift:
         native = native >> shift
-    if pixel.bits_stored < 8 * native.dtype.itemsize:
-        native = native & native.dtype.type((1 << pixel.bits_stored) - 1)
+    largest = native.dtype.type((1 << pixel.bits_stored) - 1)
+    if native.max() > largest:  # a look costs a third of a copy, and the upper bits are seldom used
+        native = native & largest
     wanted = np.uint8 if pixel.bits_stored <= 8 else np.uint16
-    return np.ascontiguousarray(native, wanted)
+    return np.require(native, wanted, ["C_CONTIGUOUS", "ALIGNED"])  # a view of the file's bytes, where it can be
 
 
 def _palette_grey(codes: Pixels, header: Header) -> StoredValues:

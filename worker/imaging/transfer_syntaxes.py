@@ -4,9 +4,11 @@ A decoder takes the codestream of one frame and its frame header and gives an ar
 and its kin fill what is missing with grey and report success, so every answer is checked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +56,18 @@ def _jpeg2k(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
     return np.asarray(imagecodecs.jpeg2k_decode(data))
 
 
-#: Decoders by what the codestream itself is: the last resort for a header that names another syntax.
-#: HTJ2K goes through OpenJPEG, for OpenJPH fills a short codestream without a word. `imagecodecs.ljpeg_decode`, and
-#: `jpeg_decode`, which falls back to it, are left out: damaged codestreams made it crash the process.
+@dataclass(frozen=True)
+class Decoded:
+    """One frame, [H, W] or [H, W, samples], and which decoders failed on it before one did not."""
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
+#: Decoders by what the codestream itself is: the last resort for a header that names another syntax. The order is that
+#: of their CPU time (tests/benchmarks/decoders.py). Left out: OpenJPH, twice as fast on HTJ2K as OpenJPEG, for it fills
+#: a short codestream without a word; `imagecodecs.ljpeg_decode`, and `jpeg_decode`, which falls back to it, for damaged
+#: codestreams made it crash the process, and libjpeg-turbo is faster.
 BY_CODING: dict[Coding, tuple[Decoder, ...]] = {
     Coding.JPEG: (_jpeg,),
     Coding.JPEG_LOSSLESS: (_jpeg, _jpegsof3),
@@ -95,8 +106,14 @@ def check_scans(stream: Codestream, name: str) -> None:
         raise Undecodable(f"{name}: {stream.scans:,} scans would keep the decoder busy, {MAX_SCANS} are taken")
 
 
-def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
-    """Decode one frame, [H, W] or [H, W, samples]. Raises Undecodable, naming the syntax, when every decoder fails."""
+def decode_codestream(
+    uid: str,
+    frame: bytes,
+    stream: Codestream,
+    is_rgb: bool,
+    table: Mapping[Coding, tuple[Decoder, ...]] = BY_CODING,
+) -> Decoded:
+    """Decode one frame. Raises Undecodable, naming the syntax, when every decoder of `table` fails."""
     name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
     if stream.end is None:
         raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
@@ -105,7 +122,7 @@ def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) 
     if missing is not None:
         raise Undecodable(f"{name}: the codestream is damaged, {missing}: send the image again")
     faults = []
-    for decoder in BY_CODING[stream.coding]:
+    for decoder in table[stream.coding]:
         try:
             pixels = decoder(frame, stream, is_rgb)
         except DECODER_ERRORS as error:
@@ -116,7 +133,7 @@ def decode_codestream(uid: str, frame: bytes, stream: Codestream, is_rgb: bool) 
         elif _was_filled(decoder, frame, stream, is_rgb, pixels):
             raise Undecodable(f"{name}: the codestream is damaged, a part of its picture is missing: send it again")
         else:
-            return pixels
+            return Decoded(pixels, tuple(f"decoder_failed={fault}" for fault in faults))
     found = "" if promised is stream.coding else f" (the codestream is {stream.coding})"
     raise Undecodable(f"{name}{found}: no decoder could read it ({'; '.join(faults)})")
 
@@ -133,16 +150,18 @@ def decode_rle(frame: bytes, shape: tuple[int, int, int], bytes_per_sample: int)
     if offsets[0] != count or len(frame) < 64:
         raise Undecodable(f"RLE Lossless: {offsets[0]} segments, the header needs {count}")
     ends = [*offsets[2 : count + 1], len(frame)]
-    planes = [
+    planes: list[Pixels] = [
         _rle_segment(frame[start:end], rows * columns) for start, end in zip(offsets[1 : count + 1], ends, strict=True)
     ]
-    # the most significant byte of a sample comes first (PS3.5 G.2)
-    values = [
-        planes[at] if bytes_per_sample == 1 else planes[at].astype(np.uint16) << 8 | planes[at + 1]
-        for at in range(0, count, bytes_per_sample)
-    ]
-    stacked = [value.reshape(rows, columns) for value in values]
-    return stacked[0] if samples == 1 else np.stack(stacked, axis=-1)
+    planes = [plane.reshape(rows, columns) for plane in planes]
+    if bytes_per_sample == 2:  # the most significant byte comes first (PS3.5 G.2)
+        planes = [_two_bytes(planes[at], planes[at + 1]) for at in range(0, count, 2)]
+    return planes[0] if samples == 1 else np.stack(planes, axis=-1)
+
+
+def _two_bytes(high: Pixels, low: Pixels) -> Pixels:
+    """OpenCV interleaves five times as fast as numpy shifts."""
+    return np.asarray(cv2.merge((low, high))).view("<u2")[..., 0]
 
 
 def _rle_segment(segment: bytes, size: int) -> NDArray[np.uint8]:
