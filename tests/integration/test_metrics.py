@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -34,7 +35,7 @@ def away() -> Depths:
     raise BrokerUnavailable("cannot be asked")
 
 
-def in_force(desk: Desk, **changes: object) -> Settings:
+def in_force(desk: Desk, **changes: Any) -> Settings:
     """Settings under which every question is a new reading of the desk's database."""
     return attrs.evolve(desk.settings, database=desk.database.url, metrics_interval_s=1e-9, **changes)
 
@@ -58,7 +59,7 @@ def samples(ours: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_counts_are_those_of_the_ledger(desk: Desk) -> None:
-    scanner = {"manufacturer": "ACME Röntgen", "station_name": "ROOM 1"}
+    scanner: dict[str, Any] = {"manufacturer": "ACME Röntgen", "station_name": "ROOM 1"}
     desk.receive(A, content=A, **scanner)
     desk.screen(A, 0.9)
     desk.receive(B, content=B, **scanner)
