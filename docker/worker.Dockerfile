@@ -1,5 +1,6 @@
 # The worker's image: the program `worker` and `celery -A worker.app worker`, one Python environment, one user, no root.
 #   docker build -f docker/worker.Dockerfile -t chest-screening-worker .
+#   docker build -f docker/worker.Dockerfile -t chest-screening-worker-gpu --build-arg CUDA=1 .     adds CUDA and cuDNN
 # It holds what requirements.lock pins and the package: no compiler, no pip, no TensorFlow, no trainer dependencies.
 
 FROM python:3.12-slim AS build
@@ -7,8 +8,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
 WORKDIR /src
 RUN python -m venv /opt/screening
 # the lock alone first: this layer is made anew only when a dependency changes. --only-binary: no setup.py runs as root
-COPY requirements.lock ./
+COPY requirements.lock docker/cuda.lock ./
 RUN /opt/screening/bin/pip install --require-hashes --only-binary :all: -r requirements.lock
+ARG CUDA=""
+RUN if [ -n "$CUDA" ]; then /opt/screening/bin/pip install --require-hashes --only-binary :all: -r cuda.lock; fi
 COPY pyproject.toml README.md LICENSE ./
 COPY schema schema
 COPY worker worker
@@ -17,7 +20,9 @@ RUN /opt/screening/bin/pip install --no-deps --no-build-isolation . \
     && /opt/screening/bin/pip uninstall --yes pip
 # fails here, not in the hospital, when the package lacks its model or the model its card
 WORKDIR /
-RUN /opt/screening/bin/worker model show > /dev/null
+RUN /opt/screening/bin/worker model show > /dev/null \
+    && /opt/screening/bin/python -c "import sys, importlib.util as u; \
+       sys.exit(any(map(u.find_spec, ('tensorflow', 'keras', 'torch', 'pip'))))"
 
 FROM python:3.12-slim
 LABEL org.opencontainers.image.title="chest-screening worker" \

@@ -4,13 +4,15 @@ import json
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from schema.vocabulary import Priority
 from worker import logs
@@ -119,6 +121,34 @@ def backlog() -> Backlog:
         frozenset(uid for raw in taken if raw is not None for uid in study_uids(raw)),
         unacknowledged,
     )
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How much the broker holds, and who asks it for more."""
+
+    waiting: dict[str, int]  #: messages by queue
+    unacknowledged: int
+    consumers: int | None  #: queue workers that ask for messages; None where the broker does not say
+
+
+def depths() -> Depths:
+    """How much the broker holds; raises BrokerUnavailable."""
+    try:
+        with app.connection_for_read() as connection:
+            client = connection.default_channel.client
+            waiting = {str(queue): int(client.llen(str(queue))) for queue in QUEUES}
+            return Depths(waiting, int(client.hlen("unacked")), _consumers(client))
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnavailable(f"cannot be asked ({error})") from error
+
+
+def _consumers(client: Any) -> int | None:
+    """Connections that wait for a message as kombu does; a worker whose hands are full is not among them."""
+    try:
+        return [peer.get("cmd") for peer in client.client_list()].count("brpop")
+    except ResponseError:  # a broker that others share may keep its list to itself
+        return None
 
 
 def offered_at(message: bytes) -> datetime | None:

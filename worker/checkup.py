@@ -12,6 +12,9 @@ from worker.settings import Settings
 from worker.store import Store
 from worker.worklist import longest_wait_s
 
+#: Looks at one thing and says what it found; raises ScreeningError when that is not well.
+Look = Callable[[Settings], str]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -25,7 +28,7 @@ class Finding:
 
 def check(settings: Settings) -> list[Finding]:
     """One finding each for database, broker, model, provider, decoder, store, free disk and the longest wait."""
-    looks: dict[str, Callable[[Settings], str]] = {
+    looks: dict[str, Look] = {
         "database": _database,
         "broker": _broker,
         "model": _model,
@@ -34,13 +37,27 @@ def check(settings: Settings) -> list[Finding]:
         "store": _store,
         "disk": _disk,
     }
+    return [*_found(settings, looks), _waiting(settings)]
+
+
+def check_readiness(settings: Settings) -> list[Finding]:
+    """Whether a study that came now could be taken in and queued; cheap enough to be asked every few seconds."""
+    return _found(settings, {"database": _database, "broker": _broker, "disk": _disk})
+
+
+def check_work(settings: Settings) -> list[Finding]:
+    """Whether studies get their results, whatever else lives or answers."""
+    return [_waiting(settings)]
+
+
+def _found(settings: Settings, looks: dict[str, Look]) -> list[Finding]:
     findings = []
     for what, look in looks.items():
         try:
             findings.append(Finding(what, True, look(settings)))
         except ScreeningError as error:
             findings.append(Finding(what, False, f"{error} [{error.code}]"))
-    return [*findings, _waiting(settings)]
+    return findings
 
 
 def _database(settings: Settings) -> str:

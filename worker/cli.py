@@ -12,6 +12,7 @@ from schema.vocabulary import FileState, Priority, ReviewOutcome
 from worker import shell
 from worker.batch_verb import batch
 from worker.errors import Interrupted, Misconfigured, ScreeningError
+from worker.metrics_verb import metrics
 from worker.model_verbs import model
 from worker.prune_verb import prune
 from worker.shell import as_json, by
@@ -54,6 +55,7 @@ def db() -> None:
 
 app.add_command(model)
 app.add_command(batch)
+app.add_command(metrics)
 app.add_command(prune)
 
 

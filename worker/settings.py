@@ -115,6 +115,14 @@ class Settings:
         DECODER_MEMORY_MIB, "address space of the child process that decodes compressed images", positive
     )
     min_free_mib: int = setting(512, "intake stops below this free space in the store", positive)
+
+    metrics_host: str = setting("127.0.0.1", "address `worker metrics` listens on; it asks nobody for a password")
+    metrics_port: int = setting(9464, "port `worker metrics` listens on; 0: any", attrs.validators.and_(
+        attrs.validators.ge(0), attrs.validators.le(65535)))  # fmt: skip
+    metrics_interval_s: float = setting(15.0, "metrics are read afresh when they are older", positive)
+    metrics_scanners: int = setting(
+        20, "scanners with metrics of their own; 0: no header's word in any", attrs.validators.ge(0)
+    )
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", attrs.validators.in_(
         ("DEBUG", "INFO", "WARNING", "ERROR")))  # fmt: skip
 

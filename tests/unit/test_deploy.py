@@ -8,10 +8,12 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from deploy import contact_sheet, draw_house
 from deploy.floors import plan, reduced, storeys
@@ -21,6 +23,7 @@ from worker.settings import names
 from worker.window import Window
 
 COMPOSE, DOCKERFILE = Path("docker/compose.yaml"), Path("docker/worker.Dockerfile")
+TRAINER_DOCKERFILE = Path("docker/trainer.Dockerfile")
 UNIT, UNIT_ENVIRONMENT = Path("deploy/worker.service"), Path("deploy/worker.env.example")
 BATCH = Path("deploy/batch.service")
 
@@ -51,12 +54,13 @@ def test_every_verb_started_there_is_one_of_the_program(path: Path, pattern: str
     assert set(verbs) <= set(app.commands)
 
 
-def test_compose_starts_neither_without_passwords_nor_with_a_published_port() -> None:
+def test_compose_starts_neither_without_passwords_nor_with_a_port_for_others() -> None:
     text = "\n".join(line.split("#")[0] for line in COMPOSE.read_text().splitlines())
     secrets = re.findall(r"(?<!\$)\$\{?(\w*PASSWORD)(\S{0,2})", text)
-    assert {name for name, _ in secrets} == {"REDIS_PASSWORD", "POSTGRES_PASSWORD"}
+    assert {name for name, _ in secrets} == {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
     assert all(demand == ":?" for _, demand in secrets), "a password has a default, or may be empty"
-    assert not re.search(r"^\s*ports:", text, re.MULTILINE)
+    published = re.findall(r"^\s*ports:(.*)$", text, re.MULTILINE)
+    assert published == [' ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"]']
 
 
 def test_the_example_environment_lists_what_compose_asks_for_and_no_secret() -> None:
@@ -66,10 +70,11 @@ def test_the_example_environment_lists_what_compose_asks_for_and_no_secret() -> 
     assert [name for name, value in listed.items() if "PASSWORD" in name and value] == []
 
 
-def test_the_image_is_made_of_files_that_exist_and_reach_the_builder() -> None:
-    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
+@pytest.mark.parametrize("image", [DOCKERFILE, TRAINER_DOCKERFILE], ids=lambda path: path.name)
+def test_the_image_is_made_of_files_that_exist_and_reach_the_builder(image: Path) -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", image.read_text(), re.MULTILINE)
     sources = {source for line in copied for source in line.split()}
-    sent = {line[1:] for line in Path(f"{DOCKERFILE}.dockerignore").read_text().splitlines() if line.startswith("!")}
+    sent = {line[1:] for line in Path(f"{image}.dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sources == sent
     assert [source for source in sources if not Path(source).exists()] == []
 
@@ -78,6 +83,31 @@ def test_the_image_holds_no_training_framework() -> None:
     pinned = re.findall(r"^([a-z0-9-]+)==", Path("requirements.lock").read_text(), re.MULTILINE)
     assert "onnxruntime-gpu" in pinned
     assert {"tensorflow", "keras", "torch", "tf2onnx"}.isdisjoint(pinned)
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", services())
+def test_no_service_is_root_or_writes_outside_its_volumes_or_takes_all_the_machine(name: str) -> None:
+    service = services()[name]
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    is_ours = service["image"].startswith("chest-screening")
+    assert is_ours or service["user"].split(":")[0] not in ("root", "0"), "our image itself says USER"
+    limits = service["deploy"]["resources"]["limits"]
+    assert {"cpus", "memory", "pids"} <= set(limits)
+    assert "house" in service["networks"]
+    assert is_ours or "healthcheck" in service
+
+
+def test_every_file_that_compose_mounts_is_there() -> None:
+    mounts = [m for service in services().values() for m in service.get("volumes", []) if isinstance(m, str)]
+    files = [COMPOSE.parent / mount.split(":")[0] for mount in mounts if mount.startswith(".")]
+    assert len(files) == 5
+    assert [str(file) for file in files if not file.is_file()] == []
 
 
 def test_systemd_waits_longer_than_the_worker_drains_and_signals_it_alone() -> None:

@@ -1,0 +1,83 @@
+"""Alert rules and dashboard speak of metrics that the program gives, and only of those."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from deploy import dashboard
+from schema.vocabulary import ModelAction
+from tests.desk import STUDY, Desk
+from worker.app import Depths
+from worker.ledger import promotions
+from worker.metrics import Metrics
+
+RULES = Path("deploy/monitoring/rules.yaml")
+
+#: A metric in PromQL: ours all begin alike. Recorded series have colons.
+METRIC = re.compile(r"\bscreening[_:][a-z_:]+")
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def recorded() -> set[str]:
+    return {rule["record"] for rule in rules() if "record" in rule}
+
+
+def given(desk: Desk) -> dict[str, set[str]]:
+    """Every sample the program gives once everything has happened, with its labels."""
+    desk.receive()
+    desk.screen(STUDY, 0.9)
+    desk.receive(f"{STUDY}.2", content="2", unreadable="truncated")
+    desk.screen(f"{STUDY}.2")
+    promotions.decide(desk.database, ModelAction.INSTALLED, desk.model, "test", desk.clock(), lambda _: None)
+    metrics = Metrics(
+        attrs.evolve(desk.settings, database=desk.database.url), desk.clock, lambda: Depths({"stat": 0}, 0, 1)
+    )
+    ours = CollectorRegistry(auto_describe=False)
+    ours.register(metrics)
+    found: dict[str, set[str]] = {}
+    for family in ours.collect():
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    metrics.close()
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_every_metric_named_there_is_one_that_the_program_gives(desk: Desk) -> None:
+    known = given(desk)
+    asked = [rule["expr"] for rule in rules()]
+    asked += [query for panel in dashboard.PANELS for query in panel.queries]
+    for expression in asked:
+        assert set(METRIC.findall(expression)) <= {*known, *recorded()}, expression
+        for name, matchers in re.findall(r"(screening_[a-z_]+)\{(.*?)\}", expression):
+            assert set(re.findall(r"(\w+)[!=]", matchers)) <= known[name], expression
+    told = set(METRIC.findall(" ".join(asked)))
+    buckets = {name for name in known if name.endswith(("_bucket", "_count", "_sum"))}
+    assert known.keys() - buckets - told <= {
+        "screening_last_result_timestamp_seconds", "screening_model_threshold", "screening_metrics_read_seconds",
+    }, "measured, and shown nowhere"  # fmt: skip
+
+
+def test_the_dashboard_is_the_one_of_the_table() -> None:
+    assert dashboard.FILE.read_text(encoding="utf-8") == dashboard.written(), "run `python -m deploy.dashboard`"
+    panels = json.loads(dashboard.FILE.read_text(encoding="utf-8"))["panels"]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len(set(places)) == len(places)
+
+
+def test_every_alert_says_how_urgent_it_is_and_the_runbook_what_to_do() -> None:
+    runbook = Path("deploy/RUNBOOK.md").read_text(encoding="utf-8")
+    for rule in rules():
+        if "alert" in rule:
+            assert rule["labels"]["severity"] in ("page", "ticket")
+            assert f"`{rule['alert']}`" in runbook
