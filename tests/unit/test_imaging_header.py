@@ -85,6 +85,7 @@ def test_without_an_age_the_birth_date_tells(birth: str, completed: int) -> None
     assert int(age) == completed
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.dates(date(1920, 1, 1), date(2024, 3, 5)), st.integers(0, 40000))
 def test_completed_years_are_those_of_the_calendar(birth: date, days: int) -> None:
     study = birth + timedelta(days=days)
