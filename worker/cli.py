@@ -179,7 +179,7 @@ def requeue(study: str) -> None:
 
 @app.command()
 @study
-@click.argument("priority", type=click.Choice([Priority.STAT, Priority.ROUTINE]))
+@click.argument("priority", type=click.Choice([str(p) for p in (Priority.STAT, Priority.ROUTINE)]))
 @by
 def prioritise(study: str, priority: str, by: str) -> None:
     """Give a study a priority in a person's name."""

@@ -191,14 +191,17 @@ def review(department: Department, entries: list[dict[str, Any]], out: Path) -> 
         is_sick = Path(entry["sources"][0]).name.startswith("person")
         verdict = "pneumonia" if is_sick else "no_pneumonia"
         department.says("review", entry["study_uid"], "--verdict", verdict, "--reader", "Dr Test")
-    said = department.says("export-labels", out)
-    assert f"{len(entries)} images of {len(entries)} studies" in said
+    answer = department.says("export-labels", out)
+    assert f"{len(entries)} images of {len(entries)} studies" in answer
     with (out / "index.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    flagged = {entry["study_uid"]: entry["verdict"] == "flagged" for entry in entries}
+    verdicts = {entry["study_uid"]: entry["verdict"] for entry in entries}
     for row in rows:
-        is_confirmed = flagged[row["study_uid"]] == (row["label"] == "pneumonia")
-        assert row["review"] == ("confirmed" if is_confirmed else "corrected")
+        said = {"flagged": True, "not_flagged": False}.get(verdicts[row["study_uid"]])
+        is_confirmed = said == (row["label"] == "pneumonia")
+        # an unfamiliar image had no verdict that could be confirmed or corrected
+        assert row["review"] == ("given" if said is None else "confirmed" if is_confirmed else "corrected")
+    assert sum(verdict in ("flagged", "not_flagged") for verdict in verdicts.values()) > 0.8 * len(entries)
     return out
 
 
