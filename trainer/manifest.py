@@ -295,7 +295,5 @@ def _row(sample: Sample) -> tuple[str, ...]:
 
 def _extras(sample: Sample) -> tuple[str, ...]:
     age = "" if sample.age_years is None else f"{sample.age_years:g}"
-    extras = (sample.view, age, sample.source)
-    if sample.style:
-        return (*extras, sample.style)
+    extras = (sample.view, age, sample.source, *([sample.style] if sample.style else []))
     return extras if any(extras) else ()
