@@ -103,7 +103,9 @@ def propensities(
 
     names = np.asarray(groups)
     if min((len(set(names[labels == label])) for label in (0, 1)), default=0) < FOLDS:
-        raise BadData(f"style needs at least {FOLDS} patients of each class")
+        raise BadData(
+            f"style needs at least {FOLDS} patients of each class: add some, or take a recipe that does not balance it"
+        )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     found = cross_val_predict(model, np.stack(described), labels, groups=names, cv=folds, method="predict_proba")

@@ -127,10 +127,10 @@ def measure(recipe: Recipe, folder: Path, rounds: int, weights: Path | None) -> 
     """Both sides on the images under `folder`, and what one batch of views costs alone."""
     samples = read_samples(folder)
     grids = load_grids(folder, samples, recipe.preprocessing, folder / "cache", silent).grids
-    labels = labels_of(samples)
+    labels, propensity = labels_of(samples), np.full(len(samples), 0.5)
 
     def batches(epoch: int) -> TrainingBatches:
-        return TrainingBatches(grids, labels, recipe, 0, epoch)
+        return TrainingBatches(grids, labels, recipe, 0, epoch, propensity)
 
     ready = batches(0)
     views = [ready[step] for step in range(len(ready))]
