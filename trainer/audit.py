@@ -13,8 +13,7 @@ from trainer.manifest import LEFT_OUT, Manifest, Sample
 from trainer.metrics import Measured
 from trainer.report import Report, silent
 from trainer.shortcuts import Probes, is_shortcut, probe, separations
-from worker.errors import Rejected
-from worker.imaging.reading import read_display
+from trainer.sight import see
 
 #: Near duplicates named in a report; all are counted.
 NAMED = 50
@@ -100,17 +99,10 @@ class _Seen(NamedTuple):
 
 def _see(samples: Sequence[Sample], root: Path, report: Report) -> _Seen:
     seen = _Seen([], [], [], [])
-    for i, sample in enumerate(samples):
-        content = (root / sample.path).read_bytes()
-        try:
-            pixels = read_display(content).pixels
-        except Rejected as error:
-            seen.unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
-        else:
-            seen.samples.append(sample)
-            seen.looks.append(look_at(pixels))
-            seen.probes.append(probe(content, pixels))
-        report({"event": "reading", "done": i + 1, "total": len(samples)})
+    for sight in see(root, samples, seen.unreadable, report):
+        seen.samples.append(sight.sample)
+        seen.looks.append(look_at(sight.pixels))
+        seen.probes.append(probe(sight.content, sight.pixels))
     return seen
 
 

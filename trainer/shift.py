@@ -20,7 +20,8 @@ from trainer.evaluate import without_nan
 from trainer.invented import as_monochrome1
 from trainer.manifest import Sample, digest
 from trainer.report import Report
-from worker.errors import BadData, Rejected
+from trainer.sight import see
+from worker.errors import BadData
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
 from worker.model import BATCH_SIZES, Model, open_model
@@ -146,15 +147,11 @@ def _styles(
     root: Path, samples: Sequence[Sample], size: int, report: Report
 ) -> tuple[dict[str, Image], list[dict[str, str]]]:
     """Path -> the image small, to lend its style; and what cannot be read."""
-    styles, unreadable = {}, []
-    for i, sample in enumerate(samples):
-        try:
-            pixels = read_display((root / sample.path).read_bytes()).pixels
-        except Rejected as error:
-            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
-        else:
-            styles[sample.path] = np.asarray(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-        report({"event": "reading", "done": i + 1, "total": len(samples)})
+    unreadable: list[dict[str, str]] = []
+    styles = {
+        sight.sample.path: np.asarray(cv2.resize(sight.pixels, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+        for sight in see(root, samples, unreadable, report)
+    }
     return styles, unreadable
 
 

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.manifest import Manifest, Sample
+from trainer.manifest import Manifest
 from trainer.metrics import Measured, roc_auc
 from trainer.report import Report, silent
+from trainer.sight import see
 from trainer.split import SHARES, held_out, shuffle_key
-from worker.errors import BadData, Rejected
-from worker.imaging.reading import read_display
+from worker.errors import BadData
 
 #: Side of the grid that style is read on, and width of what counts as its border. (A file's own sides are no style of
 #: the picture; the audit probes them.)
@@ -49,7 +49,11 @@ def hold_out(manifest: Manifest, root: Path, share: float = 1.0, report: Report 
     `share`: of those groups so many, in the seed's order; the others stay where they were dealt. What is left out
     of the manifest's splits stays out. Raises BadData as `propensities` does, or when a split would lack a class.
     """
-    described, read, unreadable = _read([s for s in manifest.samples if s.split in SHARES], root, report)
+    unreadable: list[dict[str, str]] = []
+    described, read = [], []
+    for sight in see(root, [s for s in manifest.samples if s.split in SHARES], unreadable, report):
+        described.append(describe(sight.pixels))
+        read.append(sight.sample)
     labels = np.array([sample.label for sample in read], np.int64)
     told = propensities(described, labels, [sample.group for sample in read])
     against = speaks_against(told, labels)
@@ -115,23 +119,6 @@ def propensities(
 def speaks_against(propensity: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which images [N] look, by style alone, like the other class."""
     return np.asarray((propensity > 0.5) != (labels == 1))
-
-
-def _read(
-    samples: Sequence[Sample], root: Path, report: Report
-) -> tuple[list[Described], list[Sample], list[dict[str, str]]]:
-    described: list[Described] = []
-    read, unreadable = [], []
-    for i, sample in enumerate(samples):
-        try:
-            pixels = read_display((root / sample.path).read_bytes()).pixels
-        except Rejected as error:
-            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
-        else:
-            described.append(describe(pixels))
-            read.append(sample)
-        report({"event": "reading", "done": i + 1, "total": len(samples)})
-    return described, read, unreadable
 
 
 def _spectrum(pixels: NDArray[np.float32]) -> list[float]:
