@@ -172,10 +172,13 @@ def test_nothing_is_left_of_a_decoder_that_nobody_holds() -> None:
 
 
 def children() -> set[int]:
-    """Our living children that decode."""
+    """Our living children that decode. Threads and processes may end while we look."""
     found = set()
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if b"worker.decoder_child" in Path(f"/proc/{pid}/cmdline").read_bytes() and int(pid) != os.getpid():
-                found.add(int(pid))
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"worker.decoder_child" in (stat.parent / "cmdline").read_bytes():
+                found.add(int(stat.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
     return found
