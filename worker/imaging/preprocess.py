@@ -95,11 +95,7 @@ class Placement:
         # pixel centres: output pixel -> original px -> grid px -> heat-map cell
         x = ((np.arange(width) + 0.5) * self.width / width - self.offset_x) / self.scale_x / self.grid * heat_w - 0.5
         y = ((np.arange(height) + 0.5) * self.height / height - self.offset_y) / self.scale_y / self.grid * heat_h - 0.5
-        map_x, map_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-        warped = cv2.remap(
-            heat.astype(np.float32), map_x, map_y, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        return np.asarray(warped, dtype=np.float32)
+        return _bilinear(y, heat_h) @ heat.astype(np.float32) @ _bilinear(x, heat_w).T
 
 
 def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], Placement]:
@@ -124,3 +120,9 @@ def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDA
     )
     scale_x, scale_y = width / inner_w, height / inner_h
     return grid, Placement(size, width, height, scale_x, scale_y, -left * scale_x, -top * scale_y)
+
+
+def _bilinear(positions: NDArray[np.float64], count: int) -> NDArray[np.float32]:
+    """Weights [N, count] of cells at N positions, in cells; outside the first and last centre those cells alone."""
+    inside = np.clip(positions, 0.0, count - 1.0)
+    return np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(count))).astype(np.float32)
