@@ -3,7 +3,9 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +35,31 @@ LATEST_NS = 2**63 - 1
 #: Subfolder of the inbox whose studies are STAT.
 STAT_FOLDER = "stat"
 
+#: Files of a batch that are read, hashed and stored at once: the disk is waited for while the ledger is written.
+READERS = 2
+
+
+@dataclass(frozen=True)
+class Order:
+    """A file to take in, and how `Intake.take_in` has to treat it."""
+
+    file: Incoming
+    inbox: Path
+    is_final: bool
+    is_settled: bool
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was read of a file, before it is booked."""
+
+    order: Order
+    digest: str = ""  #: of its bytes; empty when they could not be read
+    header: Instance | None = None
+    left_at: str | None = None  #: the file stays there and the store holds no copy
+    refusal: Rejected | None = None
+    is_gone: bool = False
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -50,25 +77,69 @@ class Intake:
         `is_settled`: its study need not wait for more images. `inbox`: the folder it was dropped in. Raises Interrupted
         when the store or the database is away; the file is then as it was, and comes again.
         """
-        path = Path(file.path)
+        return self.book(self.keep(Order(file, inbox, is_final, is_settled)), now)
+
+    def take_in_all(self, orders: Iterable[Order], clock: Callable[[], datetime]) -> Iterator[tuple[Order, Booked]]:
+        """Book many files in their order; the next ones are read, hashed and stored meanwhile. Raises as `take_in`.
+
+        What was kept and not booked when it ends early is booked when the file comes again.
+        """
+        ahead: deque[tuple[Order, Future[Kept]]] = deque()
+        pool = ThreadPoolExecutor(READERS, thread_name_prefix="intake")
+        try:
+            for order in orders:
+                ahead.append((order, pool.submit(self.keep, order)))
+                if len(ahead) > READERS:
+                    yield self._book_first(ahead, clock)
+            while ahead:
+                yield self._book_first(ahead, clock)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _book_first(
+        self, ahead: "deque[tuple[Order, Future[Kept]]]", clock: Callable[[], datetime]
+    ) -> tuple[Order, Booked]:
+        order, kept = ahead.popleft()
+        return order, self.book(kept.result(), clock())
+
+    def keep(self, order: Order) -> Kept:
+        """Read a file, and bring it to the store if it can be accepted, or never. Books nothing; safe in any thread."""
+        file, path = order.file, Path(order.file.path)
         try:
             content = self._read(path, file)
         except FileNotFoundError:
-            return ledger.vanish_one(self.database, file, now)
+            return Kept(order, is_gone=True)
         except Rejected as error:
-            return self._refuse(file, error, None, None, now, is_final)
+            return Kept(order, left_at=file.path, refusal=error)
         digest = hashlib.sha256(content).hexdigest()
         try:
             header = read_instance(content, self._limits)
         except Rejected as error:
-            return self._refuse(file, error, content, digest, now, is_final)
-        is_loose = path.parent in (inbox, inbox / STAT_FOLDER)  # files of many patients, side by side
+            left_at = self._store(file, content, digest) if order.is_final else None
+            return Kept(order, digest, left_at=left_at, refusal=error)
+        is_loose = path.parent in (order.inbox, order.inbox / STAT_FOLDER)  # files of many patients, side by side
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, spelled(str(path.parent))))
-        left_at = self._keep(file, content, digest)
-        twin = self._same_pixels(header, content, digest)
-        receipt = Receipt(file, header, digest, same_pixels_as=twin, left_at=left_at, is_settled=is_settled)
+        return Kept(order, digest, header, self._store(file, content, digest))
+
+    def book(self, kept: Kept, now: datetime) -> Booked:
+        """Book what was kept of a file."""
+        file = kept.order.file
+        if kept.is_gone:
+            return ledger.vanish_one(self.database, file, now)
+        if kept.refusal is not None:
+            return self._refuse(kept, kept.refusal, now)
+        assert kept.header is not None
+        twin = self._same_pixels(kept.header, kept.digest, kept.left_at)
+        receipt = Receipt(
+            file,
+            kept.header,
+            kept.digest,
+            same_pixels_as=twin,
+            left_at=kept.left_at,
+            is_settled=kept.order.is_settled,
+        )
         return ledger.register(self.database, receipt, self.settings, now)
 
     @property
@@ -95,7 +166,7 @@ class Intake:
             raise Truncated("the file changed while it was read: it is still being written")
         return content
 
-    def _keep(self, file: Incoming, content: bytes, digest: str | None) -> str | None:
+    def _store(self, file: Incoming, content: bytes, digest: str) -> str | None:
         """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
         if self.settings.inbox_mode is InboxMode.LEAVE and spelled(file.path) == file.path:
             return file.path
@@ -108,45 +179,45 @@ class Intake:
         self.store.put(OBJECTS, content, digest)
         return None
 
-    def _refuse(
-        self, file: Incoming, error: Rejected, content: bytes | None, digest: str | None, now: datetime, is_final: bool
-    ) -> Booked:
+    def _refuse(self, kept: Kept, error: Rejected, now: datetime) -> Booked:
         """Wait for the rest of the file, or quarantine it: on its study when its header names one."""
-        if not is_final:
+        file, digest, left_at = kept.order.file, kept.digest, kept.left_at
+        if not kept.order.is_final:
             ledger.wait(self.database, [file], now)
             return Booked(FileState.WAITING, None, error.message)
-        left_at = self._keep(file, content, digest) if content is not None else file.path
         header = error.instance
-        if isinstance(header, Instance) and digest is not None:
+        if isinstance(header, Instance) and digest:
             receipt = Receipt(
                 file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True
             )
             return ledger.register(self.database, receipt, self.settings, now)
-        return ledger.quarantine(self.database, file, error.code, error.message, digest, now, in_store=left_at is None)
+        return ledger.quarantine(
+            self.database, file, error.code, error.message, digest or None, now, in_store=left_at is None
+        )
 
-    def _same_pixels(self, header: Instance, content: bytes, digest: str) -> str | None:
+    def _same_pixels(self, header: Instance, digest: str, left_at: str | None) -> str | None:
         """The digest of a file accepted under this UID whose bytes differ and whose pixels do not, if there is one."""
         twins = [t for t in ledger.twins(self.database, header, digest) if not t.is_unreadable]
         if not twins:
             return None
         try:
-            pixels = self._pixels_of(digest, lambda: content)
+            pixels = self._pixels_of(digest, left_at)
         except Rejected:
             return None  # it cannot be shown to be the same, so it counts as other pixels
         return next((twin.digest for twin in twins if self._pixels_of_twin(twin) == pixels), None)
 
     def _pixels_of_twin(self, twin: Twin) -> str | None:
         try:
-            return self._pixels_of(twin.digest, lambda: fetch(self.store, twin.digest, twin.left_at))
+            return self._pixels_of(twin.digest, twin.left_at)
         except Rejected:
             return None
 
-    def _pixels_of(self, digest: str, read: Callable[[], bytes]) -> str:
+    def _pixels_of(self, digest: str, left_at: str | None) -> str:
         """Digest of a file's stored values; each file is decoded once, for some stations give every image one UID."""
         if digest not in self.known_pixels:
             if len(self.known_pixels) >= MOST_KNOWN_PIXELS:
                 self.known_pixels.clear()
-            self.known_pixels[digest] = self.decoder.stored_digest(read(), self._limits)
+            self.known_pixels[digest] = self.decoder.stored_digest(fetch(self.store, digest, left_at), self._limits)
         return self.known_pixels[digest]
 
 

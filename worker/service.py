@@ -15,7 +15,7 @@ from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
 from worker.decoder import Decoder
 from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
-from worker.intake import Intake
+from worker.intake import Intake, Order
 from worker.ledger import delivery, offers
 from worker.ledger.opening import now, open_database
 from worker.ledger.receipts import Booked
@@ -202,7 +202,8 @@ def _take_in(
             found.append((file, absolute.parent))
     hasty = attrs.evolve(serving.settings, study_quiet_s=BATCH_QUIET_S)
     intake = replace(serving.intake, settings=hasty)
-    for done, (file, inbox) in enumerate(found):
+    orders = (Order(file, inbox, is_final=True, is_settled=False) for file, inbox in found)
+    progress("taking in", 0, len(found))
+    for done, (_, booked) in enumerate(intake.take_in_all(orders, now), start=1):
+        yield booked
         progress("taking in", done, len(found))
-        yield intake.take_in(file, now(), is_final=True, is_settled=False, inbox=inbox)
-    progress("taking in", len(found), len(found))

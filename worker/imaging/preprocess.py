@@ -95,7 +95,8 @@ class Placement:
         # pixel centres: output pixel -> original px -> grid px -> heat-map cell
         x = ((np.arange(width) + 0.5) * self.width / width - self.offset_x) / self.scale_x / self.grid * heat_w - 0.5
         y = ((np.arange(height) + 0.5) * self.height / height - self.offset_y) / self.scale_y / self.grid * heat_h - 0.5
-        return _bilinear(y, heat_h) @ heat.astype(np.float32) @ _bilinear(x, heat_w).T
+        across = _interpolated(heat.astype(np.float32).T, x).T
+        return _interpolated(across, y)
 
 
 def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], Placement]:
@@ -122,7 +123,10 @@ def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDA
     return grid, Placement(size, width, height, scale_x, scale_y, -left * scale_x, -top * scale_y)
 
 
-def _bilinear(positions: NDArray[np.float64], count: int) -> NDArray[np.float32]:
-    """Weights [N, count] of cells at N positions, in cells; outside the first and last centre those cells alone."""
-    inside = np.clip(positions, 0.0, count - 1.0)
-    return np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(count))).astype(np.float32)
+def _interpolated(rows: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows [N, w] at N positions between the rows [h, w]; beyond the first and last row these alone."""
+    inside = np.clip(positions, 0.0, len(rows) - 1.0)
+    upper = np.floor(inside).astype(np.intp)
+    lower = np.minimum(upper + 1, len(rows) - 1)
+    share = (inside - upper).astype(np.float32)[:, None]
+    return rows[upper] + share * (rows[lower] - rows[upper])
