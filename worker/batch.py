@@ -18,6 +18,7 @@ import attrs
 from schema.vocabulary import FileState, Priority, StudyState
 from worker import worklist
 from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
+from worker.inbox import files_in
 from worker.ledger import offers, people, promotions
 from worker.ledger.offers import Backlog, Offer
 from worker.ledger.opening import now
@@ -25,7 +26,7 @@ from worker.ledger.receipts import Incoming, spelled
 from worker.registry import Registry
 from worker.service import BATCH_QUIET_S, SWEEP_S, Serving
 from worker.settings import InboxMode
-from worker.watcher import booked_files, files_in, sweep
+from worker.watcher import booked_files, sweep
 from worker.window import ALL_DAY, Window
 
 log = logging.getLogger(__name__)

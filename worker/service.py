@@ -15,13 +15,14 @@ from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
 from worker.decoder import Decoder
 from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
+from worker.inbox import files_in, incoming
 from worker.intake import Intake, Order
 from worker.ledger import delivery, offers
 from worker.ledger.opening import now, open_database
 from worker.ledger.receipts import Booked
 from worker.settings import Settings
 from worker.store import Store
-from worker.watcher import Watcher, files_in, incoming, sweep
+from worker.watcher import Watcher, sweep
 
 #: Time between two looks at the ledger while a batch is screened.
 POLL_S = 0.2

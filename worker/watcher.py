@@ -3,6 +3,7 @@
 Also sweeps what was left behind: lapsed leases, lost messages, studies whose time has come.
 """
 
+import itertools
 import logging
 import os
 import threading
@@ -12,28 +13,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import text
 
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
-from worker.errors import BadSetting, Interrupted, StorageUnavailable
-from worker.intake import STAT_FOLDER, Intake, modified_ns
+from worker.errors import BadSetting, Interrupted
+from worker.inbox import Inbox, has_changed, is_hidden, remove_if_unchanged
+from worker.intake import Intake, Order
 from worker.ledger import delivery, offers
 from worker.ledger import intake as ledger
 from worker.ledger.offers import Backlog, Offer
-from worker.ledger.receipts import Incoming, spelled
+from worker.ledger.receipts import Booked, Incoming, spelled
 from worker.ledger.transactions import reading
 from worker.settings import InboxMode, Settings
 
 log = logging.getLogger(__name__)
 
-#: Files under these names are still being written, or are none of ours.
-UNFINISHED_ENDINGS = (".partial", ".part", ".tmp", ".crdownload", ".filepart")
+T = TypeVar("T")
 
-
-#: However long a scan takes, the next one does not wait longer for its turn.
+#: However long an inbox takes to list, the next listing does not wait longer for its turn.
 LONGEST_REST_S = 60.0
+
+#: Files are taken in for so long between two looks at the inbox: a STAT study behind thousands waits no longer.
+TAKING_S = 10.0
+
+#: Time between two sweeps while files are taken in.
+SWEEP_S = 1.0
 
 
 @dataclass
@@ -50,13 +57,15 @@ class Watcher:
     """Watches one inbox. `enqueue` publishes offers; `clock` gives aware moments, `steady_s` seconds without jumps."""
 
     intake: Intake
-    inbox: Path
+    folder: Path
     enqueue: Callable[[Sequence[Offer]], None]
     backlog: Callable[[], Backlog]
     clock: Callable[[], datetime]
     steady_s: Callable[[], float] = time.monotonic
     waiting: dict[str, Watched] = field(default_factory=dict)
     booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
+    listing_s: float = 0.0  #: what the last look at the inbox took
+    inbox: Inbox = field(init=False)
 
     def __post_init__(self) -> None:
         """Learn which files that still lie in the inbox were booked by an earlier process.
@@ -65,45 +74,59 @@ class Watcher:
         """
         settings = self.intake.settings
         for name, folder in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
-            if folder.is_relative_to(self.inbox) and not is_hidden(folder.relative_to(self.inbox)):
+            if folder.is_relative_to(self.folder) and not is_hidden(folder.relative_to(self.folder)):
                 raise BadSetting(f"{name} lies in the inbox, whose files are taken away: choose a folder elsewhere")
         if settings.inbox_mode is not InboxMode.MOVE:
-            self.booked = booked_files(self.intake.database, str(self.inbox))
+            self.booked = booked_files(self.intake.database, str(self.folder))
+        self.inbox = Inbox(self.folder, self._is_done, steady_s=self.steady_s)
 
     def run(self, stop: threading.Event) -> None:
         """Scan and sweep until `stop`; outages of store, database and broker are logged and outlasted."""
-        with woken_by_events(self.inbox) as wake:
+        with woken_by_events(self.folder) as wake:
             while not stop.is_set():
-                began_s = time.monotonic()
-                for work in (self.scan, self.sweep):  # a full disk stops the one and not the other
-                    try:
-                        work()
-                    except Interrupted as error:
-                        log.error("outage", extra={"code": error.code, "reason": error.message})
-                stop.wait(
-                    min(time.monotonic() - began_s, LONGEST_REST_S)
-                )  # an inbox that is long to list rests as long
-                wake.wait(self.intake.settings.scan_interval_s)
-                wake.clear()
+                is_through = self._outlast(self.scan)
+                self._outlast(self.sweep)  # a full disk stops the one and not the other
+                if is_through is not False:
+                    stop.wait(min(self.listing_s, LONGEST_REST_S))  # an inbox that is long to list rests as long
+                    wake.wait(self.intake.settings.scan_interval_s)
+                    wake.clear()
 
-    def scan(self) -> None:
-        """Look at every file of the inbox once: take in what has settled, note what has not, book what is gone."""
+    def _outlast(self, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except Interrupted as error:
+            log.error("outage", extra={"code": error.code, "reason": error.message})
+            return None
+
+    def scan(self) -> bool:
+        """Look at the inbox once: note what has not settled and what is gone, take in what has settled, STAT first.
+
+        False when more has settled than could be taken in.
+        """
         now, now_s = self.clock(), self.steady_s()
-        present = {file.path: file for file in files_in(self.inbox)}
+        sight = self.inbox.look()
+        self.listing_s = self.steady_s() - now_s
         settings = self.intake.settings
-        unsettled = []
-        for file in present.values():
+        settled, unsettled = list[Order](), list[Incoming]()
+        for file in sight.files:
             if self.booked.get(spelled(file.path)) == (file.size_bytes, file.mtime_ns):
                 continue
             quiet_s = self._quiet_s(file, now_s)
             if quiet_s < settings.file_quiet_s or (file.size_bytes == 0 and quiet_s < settings.truncated_after_s):
                 unsettled.append(file)
-                continue
-            self._take_in(file, now, is_final=quiet_s >= settings.truncated_after_s)
+            else:
+                is_final = quiet_s >= settings.truncated_after_s
+                settled.append(Order(file, self.folder, is_final=is_final, is_settled=False))
         ledger.wait(self.intake.database, [f for f in unsettled if self.waiting[f.path].since_s == now_s], now)
-        there = {spelled(path) for path in present}  # an earlier process may have left rows that wait
-        ledger.vanish(self.intake.database, lambda path: path in there, under=spelled(f"{self.inbox}{os.sep}"))
-        for path in self.waiting.keys() - present.keys():
+        if sight.is_changed:
+            self._forget(sight.paths)
+        return self._take_in(sorted(settled, key=lambda order: order.file.priority is not Priority.STAT))
+
+    def _forget(self, paths: list[str]) -> None:
+        """Book as gone what waited and lies there no more."""
+        there = {spelled(path) for path in paths}  # an earlier process may have left rows that wait
+        ledger.vanish(self.intake.database, lambda path: path in there, under=spelled(f"{self.folder}{os.sep}"))
+        for path in self.waiting.keys() - set(paths):
             del self.waiting[path]
         for path in self.booked.keys() - there:
             del self.booked[path]
@@ -112,6 +135,9 @@ class Watcher:
         """Heal, enqueue and move what is known."""
         sweep(self.intake.database, self.intake.settings, self.enqueue, self.backlog, self.clock())
 
+    def _is_done(self, path: str) -> bool:
+        return path not in self.waiting and spelled(path) in self.booked
+
     def _quiet_s(self, file: Incoming, now_s: float) -> float:
         """For how long the file has not changed under our eyes."""
         seen = self.waiting.get(file.path)
@@ -119,98 +145,30 @@ class Watcher:
             seen = self.waiting[file.path] = Watched(file.size_bytes, file.mtime_ns, now_s)
         return now_s - seen.since_s
 
-    def _take_in(self, file: Incoming, now: datetime, is_final: bool) -> None:
-        booked = self.intake.take_in(file, now, is_final=is_final, is_settled=False, inbox=self.inbox)
+    def _take_in(self, orders: list[Order]) -> bool:
+        """Take files in for a while, and sweep meanwhile; False when time was too short for all."""
+        end_s = self.steady_s() + TAKING_S
+        next_sweep_s = self.steady_s() + SWEEP_S
+        taken = 0
+        for order, booked in self.intake.take_in_all(
+            itertools.takewhile(lambda _: self.steady_s() <= end_s, orders), self.clock
+        ):
+            taken += 1
+            self._note(order.file, booked)
+            if self.steady_s() >= next_sweep_s:
+                self._outlast(self.sweep)
+                next_sweep_s = self.steady_s() + SWEEP_S
+        return taken == len(orders)
+
+    def _note(self, file: Incoming, booked: Booked) -> None:
+        """Remember a booked file, and take it out of the inbox where that is asked."""
         if booked.state is FileState.WAITING:
             return
         self.waiting.pop(file.path, None)
         log.info("file_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
         is_ours = self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store
-        if not (is_ours and remove_if_unchanged(file)):
+        if not (is_ours and remove_if_unchanged(file)) and not has_changed(file):
             self.booked[spelled(file.path)] = (file.size_bytes, file.mtime_ns)
-
-
-def log_unlisted(error: OSError) -> None:
-    """Say that a subfolder could not be listed, without its name, which a person may have chosen."""
-    log.warning("folder_not_listed", extra={"reason": error.strerror})
-
-
-def files_in(folder: Path, unlisted: Callable[[OSError], None] = log_unlisted) -> Iterator[Incoming]:
-    """Every file below a folder that may be a study, in order of path; hidden and unfinished ones are passed over.
-
-    A link to a folder is not followed, for it may lead anywhere, but given: intake refuses it, and people see that.
-    `unlisted` is told of subfolders that cannot be listed. Raises StorageUnavailable when the folder itself cannot be:
-    then nothing in it is known to be gone.
-    """
-
-    def tell(error: OSError) -> None:
-        if error.filename == str(folder):
-            raise StorageUnavailable(f"the inbox cannot be listed ({error.strerror})").about(str(folder)) from error
-        unlisted(error)
-
-    to_list = [(str(folder), False)]
-    while to_list:  # folders may lie deeper than functions may call themselves
-        here, is_stat = to_list.pop()
-        try:
-            with os.scandir(here) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            tell(error)
-            continue
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-        below = [entry for entry in visible if entry.is_dir(follow_symlinks=False)]
-        to_list += [(entry.path, is_stat or entry.name == STAT_FOLDER) for entry in reversed(below)]
-        for entry in visible:
-            if entry.is_dir(follow_symlinks=False) or entry.name.lower().endswith(UNFINISHED_ENDINGS):
-                continue
-            file = _as_it_lies(entry, is_stat)
-            if file is not None:
-                yield file
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a path below the inbox is passed over."""
-    return any(part.startswith(".") for part in path.parts)
-
-
-def incoming(path: Path) -> Incoming | None:
-    """A file as it lies there now (a link to nothing or to a folder: the link itself), or None when it is gone."""
-    try:
-        status = path.stat() if path.exists() and not path.is_dir() else path.lstat()
-    except OSError:
-        return None
-    return Incoming(str(path), status.st_size, modified_ns(status))
-
-
-def _as_it_lies(entry: "os.DirEntry[str]", is_stat: bool) -> Incoming | None:
-    """`incoming` for an entry of a listing: three times as fast, and an inbox may hold hundreds of thousands."""
-    try:
-        leads_to_file = entry.is_file()
-    except OSError:  # a link to itself
-        leads_to_file = False
-    try:
-        status = entry.stat(follow_symlinks=leads_to_file or not entry.is_symlink())
-    except OSError:
-        return None
-    priority = Priority.STAT if is_stat else Priority.ROUTINE
-    return Incoming(entry.path, status.st_size, modified_ns(status), priority)
-
-
-def remove_if_unchanged(file: Incoming) -> bool:
-    """Take a booked file out of the inbox, unless it was written to since: then it comes again as another arrival.
-
-    False when it lies there still; an inbox that lets nothing be removed is said and lived with.
-    """
-    path = Path(file.path)
-    now = incoming(path)
-    if now is not None and (now.size_bytes, now.mtime_ns) != (file.size_bytes, file.mtime_ns):
-        return False
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        log.error("file_not_removed", extra={"reason": error.strerror})
-        return False
-    return True
 
 
 def booked_files(database: Database, inbox: str) -> dict[str, tuple[int, int]]:

@@ -17,12 +17,12 @@ from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from worker.decoder import Decoder
 from worker.imaging.display import Display
 from worker.imaging.reading import OpenImage
+from worker.inbox import files_in
 from worker.intake import Intake
 from worker.ledger.receipts import Booked
 from worker.model import OnnxModel, open_model
 from worker.reconciliation import reconcile
 from worker.tasks import screen_study
-from worker.watcher import files_in
 from worker.workbench import IMAGES_AT_ONCE, Workbench
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])

@@ -17,10 +17,10 @@ from trainer.unfamiliar import CHANGES, HELD_OUT, LATERALS, unfamiliar, unfamili
 from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
+from worker.inbox import incoming
 from worker.intake import Intake
 from worker.model import OnnxModel, open_model
 from worker.settings import DEFAULT_MODEL
-from worker.watcher import incoming
 from worker.workbench import Workbench
 
 INBOX = Path(__file__).parents[1] / "data" / "inbox"

@@ -11,11 +11,11 @@ from tests.brightness import write_model
 from tests.desk import Desk
 from tests.fuzz.mutations import damaged
 from worker.decoder import Decoder
+from worker.inbox import files_in
 from worker.intake import Intake
 from worker.model import open_model
 from worker.reconciliation import reconcile
 from worker.tasks import screen_study
-from worker.watcher import files_in
 from worker.workbench import Workbench
 
 SEED, FILES = 4, 120

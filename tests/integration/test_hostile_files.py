@@ -11,10 +11,10 @@ from sqlalchemy import event
 from schema.vocabulary import FileState
 from tests.desk import Desk
 from tests.phantoms import STUDY_UID, dicom_file, picture
+from worker.inbox import files_in
 from worker.intake import Intake
 from worker.ledger.receipts import Booked
 from worker.reconciliation import reconcile
-from worker.watcher import files_in
 from worker.worklist import quarantine
 
 

@@ -35,6 +35,7 @@ from tests.phantoms import (
     picture,
 )
 from worker.decoder import Decoder
+from worker.inbox import files_in
 from worker.intake import Intake
 from worker.ledger import offers
 from worker.ledger.receipts import Booked
@@ -43,7 +44,6 @@ from worker.reconciliation import reconcile
 from worker.settings import Settings
 from worker.store import Store
 from worker.tasks import screen_study
-from worker.watcher import files_in
 from worker.workbench import Workbench
 from worker.worklist import entries, quarantine, show
 

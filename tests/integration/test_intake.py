@@ -22,12 +22,12 @@ from tests.phantoms import (
     picture,
 )
 from worker.errors import SourceChanged, StorageUnavailable, Unreadable
+from worker.inbox import incoming
 from worker.intake import Intake, fetch
 from worker.ledger.receipts import Booked
 from worker.reconciliation import reconcile
 from worker.settings import InboxMode, RasterStudy
 from worker.store import OBJECTS
-from worker.watcher import incoming
 from worker.worklist import quarantine
 
 PNG = cv2.imencode(".png", picture(bits=8))[1].tobytes()

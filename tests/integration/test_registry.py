@@ -18,6 +18,7 @@ from tests.desk import Clock, Desk
 from worker.checkup import Finding, check
 from worker.comparison import Change, Comparison, Contender, Flips
 from worker.errors import ModelRefused, PromotionRefused
+from worker.inbox import incoming
 from worker.intake import Intake
 from worker.ledger import offers, promotions
 from worker.model import open_model
@@ -27,7 +28,6 @@ from worker.registry import SETTING, Registry
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS, Store
 from worker.tasks import screen_study
-from worker.watcher import incoming
 from worker.workbench import Workbench
 
 HALF = Estimate(0.5, 0.4, 0.6, 100)

@@ -1,5 +1,6 @@
 """The inbox, scan by scan, with a clock moved by hand: nothing is taken too early, lost, or taken twice."""
 
+import itertools
 import os
 import tempfile
 import threading
@@ -16,11 +17,12 @@ from schema.vocabulary import FileState, Priority
 from tests.desk import Desk, without_privileges
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
+from worker.inbox import FULL_LOOK_S, Inbox, files_in, incoming, remove_if_unchanged
 from worker.intake import Intake, fetch
 from worker.ledger.offers import Backlog, Offer
 from worker.reconciliation import reconcile
 from worker.settings import InboxMode
-from worker.watcher import Watcher, files_in, incoming, remove_if_unchanged, sweep
+from worker.watcher import Watcher, sweep
 from worker.worklist import quarantine
 
 CHEST = dicom_file(picture())
@@ -171,9 +173,13 @@ def test_files_that_stay_are_taken_once(yard: Yard, mode: InboxMode) -> None:
     (received,) = yard.desk.claim(STUDY_UID).received
     assert (received.left_at == str(path)) is (mode is InboxMode.LEAVE)
     assert fetch(yard.desk.store, received.digest, received.left_at) == CHEST
-    path.touch()
+    path.with_suffix(".tmp").write_bytes(CHEST)
+    path.with_suffix(".tmp").replace(path)
     yard.scan()
-    assert yard.scan(10) == {"accepted": 1, "duplicate": 1}
+    assert yard.scan(10) == {"accepted": 1, "duplicate": 1}, "another file of this name"
+    path.touch()
+    yard.scan(FULL_LOOK_S)
+    assert yard.scan(10) == {"accepted": 1, "duplicate": 2}, "written to where it lies"
 
 
 def test_left_files_are_safe_when_the_mode_becomes_move(yard: Yard) -> None:
@@ -327,3 +333,51 @@ def test_files_come_in_order_of_path(yard: Yard) -> None:
 def test_a_link_to_itself_is_given_so_that_people_see_it(tmp_path: Path) -> None:
     (tmp_path / "loop.dcm").symlink_to(tmp_path / "loop.dcm")
     assert [Path(file.path).name for file in files_in(tmp_path)] == ["loop.dcm"]
+
+
+def test_stat_studies_are_taken_in_before_others(yard: Yard) -> None:
+    for name, number in (("a.dcm", 1), ("b.dcm", 2), ("z/stat/c.dcm", 3)):
+        yard.drop(name, another(number))
+    yard.scan()
+    yard.scan(10)
+    assert yard.sweep(60) == ["1.2.3.3", "1.2.3.1", "1.2.3.2"]
+
+
+def test_a_long_backlog_is_taken_in_by_slices_and_swept_meanwhile(yard: Yard) -> None:
+    """Whoever drops ten thousand files must not keep the queue, or a STAT study, waiting until the last is in."""
+    for number in range(8):
+        yard.drop(f"{number}.dcm", another(number))
+    yard.scan()
+    yard.desk.clock.forward(60)
+    seconds = itertools.count(yard.desk.clock().timestamp(), 2)
+    yard.watcher.steady_s = lambda: float(next(seconds))  # two seconds pass between two looks at the clock
+    slices = 1
+    while not yard.watcher.scan():
+        slices += 1
+        assert yard.left()
+    assert slices > 1
+    assert yard.left() == []
+
+
+def test_what_is_done_in_an_unchanged_folder_is_not_asked_again(tmp_path: Path) -> None:
+    """A share answers a thousand questions a second, and an inbox may hold hundreds of thousands of files."""
+    for name in ("done", "new", "stat/done"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    now_s = 0.0
+    inbox = Inbox(tmp_path, is_done=lambda path: path.endswith("done"), steady_s=lambda: now_s)
+
+    def look() -> tuple[list[str], int]:
+        sight = inbox.look()
+        return [Path(file.path).name for file in sight.files], len(sight.paths)
+
+    assert look() == (["done", "new", "done"], 3), "the first look is a full one"
+    now_s = 10.0
+    assert look() == (["new"], 3)
+    now_s = 20.0
+    assert look() == (["new"], 3)
+    (tmp_path / "stat" / "newer").write_bytes(b"")
+    (tmp_path / "new").unlink()
+    assert look() == (["newer"], 3)
+    now_s = FULL_LOOK_S
+    assert look() == (["done", "done", "newer"], 3)

@@ -9,11 +9,11 @@ import pytest
 from tests.desk import Desk
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import StorageUnavailable
+from worker.inbox import incoming
 from worker.intake import Intake
 from worker.model import OnnxModel, open_model
 from worker.settings import DEFAULT_MODEL, InboxMode
 from worker.store import OBJECTS
-from worker.watcher import incoming
 from worker.workbench import Workbench
 
 INBOX = Path(__file__).parents[1] / "data" / "inbox"
