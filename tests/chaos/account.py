@@ -15,6 +15,7 @@ from tests.chaos.crew import Entry
 from tests.chaos.faults import (
     CHILD_KILLED,
     NETWORK_CUT,
+    NETWORK_SILENT,
     REDIS_FLUSHED,
     REDIS_RESTARTED,
     WATCHER_KILLED,
@@ -28,6 +29,7 @@ SIGNS = {
     CHILD_KILLED: ("study_claimed", "study_left_alone"),
     WATCHER_KILLED: ("file_booked",),
     NETWORK_CUT: ("study_claimed", "study_left_alone"),
+    NETWORK_SILENT: ("study_claimed", "study_left_alone"),
 }
 
 DOUBLED = """

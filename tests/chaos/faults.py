@@ -14,7 +14,8 @@ from tests.chaos.servers import Disk, PostgresServer, RedisServer, WallClock
 
 WORKER_KILLED, CHILD_KILLED, WATCHER_KILLED = "worker kill -9", "worker's child kill -9", "watcher kill -9"
 REDIS_RESTARTED, REDIS_FLUSHED, POSTGRES_RESTARTED = "Redis restart", "Redis FLUSHALL", "PostgreSQL restart"
-NETWORK_CUT, DISK_FULL, CLOCK_JUMPED = "network cut", "disk full", "clock jump"
+NETWORK_CUT, NETWORK_SILENT = "network cut", "network silent"
+DISK_FULL, CLOCK_JUMPED = "disk full", "clock jump"
 
 #: Time between two tries to kill a process that is not there just now, and how often.
 AGAIN_S, TRIES = 1.0, 60
@@ -117,6 +118,7 @@ class Saboteur:
             REDIS_FLUSHED: (self.redis.flush, None),
             POSTGRES_RESTARTED: (self.postgres.kill, self.postgres.start),
             NETWORK_CUT: (self.proxy.cut, self.proxy.mend),
+            NETWORK_SILENT: (self.proxy.fall_silent, self.proxy.mend),
             DISK_FULL: (self.disk.fill, self.disk.free),
             CLOCK_JUMPED: (self._jump, None),
         }

@@ -1,4 +1,4 @@
-"""A TCP proxy between the workers and their broker, that can be cut like a cable."""
+"""A TCP proxy between the workers and their broker: it can be cut like a cable, or swallow what it should pass on."""
 
 import socket
 import threading
@@ -15,7 +15,8 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.is_cut = False
+        self.is_cut = self.is_silent = False
+        self._swallowed: set[tuple[socket.socket, socket.socket]] = set()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server((LOOPBACK, 0), backlog=64)
@@ -30,9 +31,15 @@ class Proxy:
         for pair in pairs:
             self._close(pair)
 
+    def fall_silent(self) -> None:
+        """Swallow everything, as a firewall does that forgot its connections: nobody is told, not even afterwards."""
+        with self._lock:
+            self.is_silent = True
+            self._swallowed |= self._pairs
+
     def mend(self) -> None:
-        """Let connections through again."""
-        self.is_cut = False
+        """Let new connections through again."""
+        self.is_cut = self.is_silent = False
 
     def close(self) -> None:
         """End it."""
@@ -57,18 +64,22 @@ class Proxy:
             pair = (near, far)
             with self._lock:
                 self._pairs.add(pair)
+                if self.is_silent:
+                    self._swallowed.add(pair)
             for source, sink in (pair, pair[::-1]):
                 threading.Thread(target=self._pass_on, args=(source, sink, pair), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
         with suppress(OSError):
             while chunk := source.recv(CHUNK):
-                sink.sendall(chunk)
+                if pair not in self._swallowed:
+                    sink.sendall(chunk)
         self._close(pair)
 
     def _close(self, pair: tuple[socket.socket, socket.socket]) -> None:
         with self._lock:
             self._pairs.discard(pair)
+            self._swallowed.discard(pair)
         for end in pair:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -52,6 +52,7 @@ FAULTS = {
     faults.REDIS_FLUSHED: 2,
     faults.POSTGRES_RESTARTED: 2,
     faults.NETWORK_CUT: 2,
+    faults.NETWORK_SILENT: 2,
     faults.DISK_FULL: 1,
     faults.CLOCK_JUMPED: 2,
 }
