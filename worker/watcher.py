@@ -39,8 +39,8 @@ LONGEST_REST_S = 60.0
 #: Files are taken in for so long between two looks at the inbox: a STAT study behind thousands waits no longer.
 TAKING_S = 10.0
 
-#: Time between two sweeps while files are taken in.
-SWEEP_S = 1.0
+#: A settled study waits no longer until it is enqueued, whatever the watcher does meanwhile.
+OFFER_S = 0.5
 
 
 @dataclass
@@ -87,9 +87,17 @@ class Watcher:
                 is_through = self._outlast(self.scan)
                 self._outlast(self.sweep)  # a full disk stops the one and not the other
                 if is_through is not False:
-                    stop.wait(min(self.listing_s, LONGEST_REST_S))  # an inbox that is long to list rests as long
-                    wake.wait(self.intake.settings.scan_interval_s)
+                    self._rest(stop, wake)
                     wake.clear()
+
+    def _rest(self, stop: threading.Event, wake: threading.Event) -> None:
+        """Wait for the next scan; studies that settle meanwhile are offered at once."""
+        earliest_s = self.steady_s() + min(self.listing_s, LONGEST_REST_S)  # one that is long to list rests as long
+        latest_s = earliest_s + self.intake.settings.scan_interval_s
+        while (now_s := self.steady_s()) < latest_s and not (wake.is_set() and now_s >= earliest_s):
+            if stop.wait(min(OFFER_S, latest_s - now_s)):
+                return
+            self._outlast(self.offer)
 
     def _outlast(self, work: Callable[[], T]) -> T | None:
         try:
@@ -131,6 +139,10 @@ class Watcher:
         for path in self.booked.keys() - there:
             del self.booked[path]
 
+    def offer(self) -> None:
+        """Enqueue what has settled."""
+        self.enqueue(offers.offer(self.intake.database, self.clock()))
+
     def sweep(self) -> None:
         """Heal, enqueue and move what is known."""
         sweep(self.intake.database, self.intake.settings, self.enqueue, self.backlog, self.clock())
@@ -146,18 +158,18 @@ class Watcher:
         return now_s - seen.since_s
 
     def _take_in(self, orders: list[Order]) -> bool:
-        """Take files in for a while, and sweep meanwhile; False when time was too short for all."""
+        """Take files in for a while, and offer what settles; False when time was too short for all."""
         end_s = self.steady_s() + TAKING_S
-        next_sweep_s = self.steady_s() + SWEEP_S
+        next_offer_s = self.steady_s() + OFFER_S
         taken = 0
         for order, booked in self.intake.take_in_all(
             itertools.takewhile(lambda _: self.steady_s() <= end_s, orders), self.clock
         ):
             taken += 1
             self._note(order.file, booked)
-            if self.steady_s() >= next_sweep_s:
-                self._outlast(self.sweep)
-                next_sweep_s = self.steady_s() + SWEEP_S
+            if self.steady_s() >= next_offer_s:
+                self._outlast(self.offer)
+                next_offer_s = self.steady_s() + OFFER_S
         return taken == len(orders)
 
     def _note(self, file: Incoming, booked: Booked) -> None:

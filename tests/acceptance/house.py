@@ -26,9 +26,11 @@ class House:
     home: Path
     settings: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *words: str | Path, code: int = 0) -> str:
+    def run(self, *words: str | Path, code: int = 0, patience_s: float = 150) -> str:
         """Run `worker` with these words; its standard output. Fails unless it exits with `code`."""
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, env=self.environment(), timeout=150)
+        done = subprocess.run(
+            self.command(*words), capture_output=True, text=True, env=self.environment(), timeout=patience_s
+        )
         assert done.returncode == code, f"exit {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 

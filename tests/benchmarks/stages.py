@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from worker import heatmap
 from worker.imaging.preprocess import apply
@@ -102,22 +100,3 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
 def roofline(costs: Costs, count: int, cores: int) -> float:
     """Studies a second if the stages were packed on the cores without a gap."""
     return cores * count / sum(costs.wall_s.values())
-
-
-def measure_plain(paths: Sequence[Path], model_path: Path) -> float:
-    """Seconds a study by the plain way: pydicom, `apply_voi_lut`, OpenCV and ONNX Runtime with their defaults."""
-    import onnxruntime
-    import pydicom
-    from pydicom.pixels.processing import apply_voi_lut
-
-    session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
-    side = session.get_inputs()[0].shape[1]
-    session.run(None, {"image": np.zeros((1, side, side, 1), np.uint8)})
-    began = time.perf_counter()
-    for path in paths:
-        dataset = pydicom.dcmread(path)
-        shown: NDArray[Any] = np.asarray(apply_voi_lut(dataset.pixel_array, dataset), np.float64)
-        shown = (shown - shown.min()) / max(float(np.ptp(shown)), 1.0) * 255.0
-        grid = cv2.resize(shown.astype(np.uint8), (side, side), interpolation=cv2.INTER_LINEAR)
-        session.run(None, {"image": np.asarray(grid)[None, :, :, None]})
-    return (time.perf_counter() - began) / len(paths)

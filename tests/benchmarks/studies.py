@@ -12,7 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID
+
+from tests.phantoms import JPEG_2000_LOSSLESS, LOSSLESS_ENCODERS
 
 ROWS, COLUMNS, BITS = 3056, 2544, 12
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -27,16 +30,19 @@ NOISE = 12
 Codes = NDArray[np.uint16]
 
 
-def write_studies(folder: Path, count: int) -> list[Path]:
-    """Write `count` studies of one image each into `folder`; returns their paths in order of name."""
+def write_studies(folder: Path, count: int, *, first: int = 0, jpeg2000: bool = False) -> list[Path]:
+    """Write `count` studies of one image each into `folder`, numbered from `first`; returns their paths in order."""
     radiographs = [enlarged(grey) for grey in sources()]
     noise = np.random.default_rng(5).integers(-NOISE, NOISE + 1, (ROWS, COLUMNS), dtype=np.int16)
     paths = []
-    for number in range(count):
+    for number in range(first, first + count):
         path = folder / f"study_{number:05d}.dcm"
-        header(number, varied(radiographs[number % len(radiographs)], noise, number)).save_as(
-            path, implicit_vr=False, little_endian=True, enforce_file_format=True
-        )
+        dataset = header(number, varied(radiographs[number % len(radiographs)], noise, number))
+        if jpeg2000:
+            codes = np.frombuffer(dataset.PixelData, np.uint16).reshape(ROWS, COLUMNS)
+            dataset.PixelData = encapsulate([LOSSLESS_ENCODERS[JPEG_2000_LOSSLESS](codes, BITS)])
+            dataset.file_meta.TransferSyntaxUID = UID(JPEG_2000_LOSSLESS)
+        dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
 

@@ -1,0 +1,126 @@
+"""A running `worker run` to measure: started, warmed by one study, asked through its own database."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from sqlalchemy import func, select
+
+from schema import models
+from schema.database import Database
+from schema.vocabulary import StudyState
+from tests.acceptance.house import House, wait_until
+from tests.benchmarks.studies import write_studies
+from worker.home import child
+from worker.ledger import people
+from worker.settings import Settings
+
+#: How long to wait before a run counts as stuck: a start, and one study.
+START_S, LONGEST_STUDY_S = 90.0, 5.0
+
+#: Time between two looks at the database.
+LOOK_S = 0.25
+
+#: The study that warms the service up has this number, beyond all that are measured.
+WARM_UP = 90_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One batch, by the clock of the service's own database."""
+
+    studies: int
+    drop_to_last_row_s: float  #: first arrival seen -> last screening committed
+    taking_in_s: float  #: first arrival seen -> last arrival seen
+
+    @property
+    def studies_per_s(self) -> float:
+        """What a hospital would call the throughput."""
+        return self.studies / self.drop_to_last_row_s
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service, its inbox, and its process."""
+
+    house: House
+    inbox: Path
+    database: Database
+    pid: int
+
+    def screen(self, folder: Path, count: int, **settings: str) -> Run:
+        """Hand a folder over with `worker screen`; raises AssertionError unless every study is screened and drawn."""
+        began = datetime.now(UTC)
+        House(self.house.home, {**self.house.settings, **settings}).run(
+            "screen", folder, "--json", patience_s=START_S + count * LONGEST_STUDY_S
+        )
+        with self.database.writing() as session:
+            first, last_seen = session.execute(
+                select(func.min(models.Arrival.seen_at), func.max(models.Arrival.seen_at)).where(
+                    models.Arrival.seen_at >= began
+                )
+            ).one()
+            ours = models.Screening.screened_at >= began
+            last, screened = session.execute(
+                select(func.max(models.Screening.screened_at), func.count()).where(ours)
+            ).one()
+            drawn = session.scalar(select(func.count(models.Finding.overlay_digest)).join(models.Screening).where(ours))
+        assert (screened, drawn) == (count, count), f"of {count} studies {screened} were screened, {drawn} drawn"
+        return Run(count, (last - first).total_seconds(), (last_seen - first).total_seconds())
+
+    def study_uids(self) -> list[str]:
+        """Every study that is screened."""
+        with self.database.writing() as session:
+            return list(
+                session.scalars(select(models.Study.study_uid).where(models.Study.state == StudyState.SCREENED))
+            )
+
+    def rescreen(self, study_uids: list[str]) -> None:
+        """Have these judged anew: reading, decoding, predicting, drawing and recording without intake."""
+        settings = Settings(home=self.house.home)
+        for study_uid in study_uids:
+            assert people.rescreen(self.database, study_uid, settings, datetime.now(UTC)), study_uid
+
+    def wait(self, count: int) -> None:
+        """Return when nothing is on its way; raises AssertionError when that takes too long for `count` studies."""
+        deadline = monotonic() + START_S + count * LONGEST_STUDY_S
+        ended = (StudyState.SCREENED, StudyState.FAILED)
+        while True:
+            with self.database.writing() as session:
+                waiting = session.scalar(select(func.count()).where(models.Study.state.not_in(ended)))
+            if not waiting:
+                return
+            assert monotonic() < deadline, f"{waiting} studies wait in vain"
+            sleep(LOOK_S)
+
+    def rate_since(self, moment: datetime) -> float:
+        """Studies a second between the first and the last result after a moment."""
+        with self.database.writing() as session:
+            first, last, count = session.execute(
+                select(
+                    func.min(models.Screening.screened_at), func.max(models.Screening.screened_at), func.count()
+                ).where(models.Screening.screened_at >= moment)
+            ).one()
+        return float((count - 1) / (last - first).total_seconds())
+
+
+@contextmanager
+def running(folder: Path, **settings: Any) -> Iterator[Service]:
+    """A `worker run` on a state folder and an inbox below `folder`, that has screened one study already."""
+    inbox, home = folder / "inbox", folder / "home"
+    inbox.mkdir(exist_ok=True)
+    plain = {"SCREENING_PROVIDER": "cpu", "SCREENING_SCAN_INTERVAL_S": "0.5", **settings}
+    house = House(home, plain)
+    with child(house.command("run", inbox), folder / "run.log", START_S, house.environment()) as process:
+        warm_up = folder / "warm_up"
+        if not warm_up.exists():
+            warm_up.mkdir()
+            write_studies(warm_up, 1, first=WARM_UP)
+        wait_until(lambda: (home / "lock").exists(), START_S)
+        house.run("screen", warm_up)
+        with closing(Database(Settings(home=home).database_url)) as database:
+            yield Service(house, inbox, database, process.pid)
