@@ -1,0 +1,60 @@
+"""How long a person waits: one command in a fresh process, from Return to the printed row.
+
+    python -m tests.benchmarks.cold [--rounds N] [--write]
+
+`worker screen` of one file in a fresh state folder starts Redis, the queue worker, the decoder child and the model.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from tests.acceptance.house import SAMPLES, House
+from tests.benchmarks.machine import Watch, machine
+
+RESULT = Path(__file__).parent / "results" / "cold.json"
+SAMPLE = SAMPLES / "anna_explicit.dcm"
+
+
+def seconds(house: House, *words: str | Path) -> float:
+    """What the command takes."""
+    began = time.perf_counter()
+    house.run(*words)
+    return time.perf_counter() - began
+
+
+@click.command()
+@click.option("--rounds", default=7, show_default=True, type=click.IntRange(min=1))
+@click.option("--write", is_flag=True, help="Keep the result in tests/benchmarks/results/cold.json.")
+def main(rounds: int, write: bool) -> None:
+    """Measure, print."""
+    watch = Watch()
+    first, again, worklist = list[float](), list[float](), list[float]()
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as name:
+            house = House(Path(name) / "home", {"SCREENING_PROVIDER": "cpu"})
+            first.append(seconds(house, "screen", SAMPLE))
+            again.append(seconds(house, "screen", SAMPLE))
+            worklist.append(seconds(house, "worklist"))
+    found = {
+        "rounds": rounds,
+        **{
+            name: {"median_s": round(statistics.median(each), 2), "most_s": round(max(each), 2)}
+            for name, each in (("screen_first", first), ("screen_again", again), ("worklist", worklist))
+        },
+        "machine": machine(watch.share_taken_by_others(), ("onnxruntime-gpu", "celery", "sqlalchemy")),
+        "measured_on": datetime.now(UTC).date().isoformat(),
+    }
+    text = json.dumps(found, indent=1)
+    if write:
+        RESULT.write_text(text + "\n", encoding="utf-8")
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()
