@@ -108,7 +108,7 @@ class ModelCard:
         goldens = [{**asdict(g), "content": base64.b64encode(g.content).decode()} for g in self.goldens]
         metadata = {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
         if self.reference is not None:
-            metadata[REFERENCE_KEY] = json.dumps(self.reference.to_json(), sort_keys=True)
+            metadata[REFERENCE_KEY] = self.reference.to_metadata()
         return metadata
 
     @classmethod

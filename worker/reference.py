@@ -4,6 +4,7 @@ By class, because a hospital has its own share of sick people: what it sees is h
 fits it best, and only what no mixture explains is drift. Pure: arrays in, data out.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -72,6 +73,10 @@ class Reference:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+    def to_metadata(self) -> str:
+        """The text that stands in a model file."""
+        return json.dumps(self.to_json(), sort_keys=True)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Reference":
