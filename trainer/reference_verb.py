@@ -38,5 +38,4 @@ def reference(
     completed = room.complete(model, made, out)
     for fault in unreadable:
         click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
-    counts = ", ".join(f"{n} {name}" for name, n in zip(made.classes, made.n, strict=True))
-    click.echo(f"{counts}; {made.flag_rate:.1%} flagged\n{out} {completed.digest}")
+    click.echo(f"{made.summary}\n{out} {completed.digest}")

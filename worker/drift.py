@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, text
 
 from schema.database import Database
 from schema.moments import UtcDateTime
-from schema.vocabulary import DriftEvent, Stability
+from schema.vocabulary import Stability
 from worker import stability
 from worker.errors import ScreeningError
 from worker.ledger import nights
@@ -239,10 +239,11 @@ def _gather(rows: Iterable[Any], now: datetime, most: int | None) -> dict[Source
 
 
 def _tell(change: Change) -> None:
-    judged = change.judgement
-    name = "drift_left_limits" if change.event is DriftEvent.LEFT_LIMITS else "drift_returned"
-    about = judged.cause._asdict() | {"value": judged.value, "low": judged.low, "high": judged.high}
-    log.warning(name, extra=about | {"images": judged.images})
+    """Without the scanner's words, which a person may have chosen: the row and `worker drift` name it."""
+    judged, cause = change.judgement, change.judgement.cause
+    about: dict[str, Any] = {"model_digest": cause.model_digest, "view": cause.view, "measure": cause.measure}
+    about |= {"value": judged.value, "low": judged.low, "high": judged.high, "images": judged.images}
+    log.warning(f"drift_{change.event}", extra=about)
 
 
 def _without_nan(value: Any) -> Any:

@@ -18,6 +18,9 @@ REFERENCE_KEY = "chest_screening.reference"
 #: What a card without a familiarity limit means.
 NO_LIMIT = "no familiarity limit: strange images can become negatives"
 
+#: What a card without a reference means.
+NO_REFERENCE = "no reference: drift cannot be told (`trainer reference`)"
+
 #: Version of the card's layout; a worker refuses others.
 CARD_VERSION = 1
 

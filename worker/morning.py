@@ -37,7 +37,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem aut
 table {{ border-collapse: collapse; margin: 0 0 2rem }}
 th, td {{ text-align: left; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #d5dbe1 }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
-td.watch {{ background: #fff3cd }} td.left_limits {{ background: #f8d7da; font-weight: 600 }}
+td.watch {{ background: #fff3cd }} td.left_limits {{ background: #f8d7da; font-weight: 600; white-space: nowrap }}
 .wide {{ font-size: .85rem; overflow-x: auto }} .wide th, .wide td {{ padding-right: .7rem; vertical-align: top }}
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem }} .note {{ color: #5a6875 }}
 </style>

@@ -70,6 +70,12 @@ class Reference:
         """Share of the reference images at or above the threshold."""
         return sum(self.flagged) / sum(self.n)
 
+    @property
+    def summary(self) -> str:
+        """In a line."""
+        counts = ", ".join(f"{n} {name}" for name, n in zip(self.classes, self.n, strict=True))
+        return f"{counts}; {self.flag_rate:.1%} flagged"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)

@@ -64,20 +64,26 @@ def test_what_left_its_limits_is_told_once_until_it_has_returned(
     two_rooms: Database, clock: Clock, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
 ) -> None:
     def told() -> list[tuple[str, str, str]]:
-        found = [(r.message, vars(r)["station"], vars(r)["measure"]) for r in caplog.records]
+        assert "ACME" not in str([vars(record) for record in caplog.records]), "a header's words in a log"
+        found = [(r.message, vars(r)["view"], vars(r)["measure"]) for r in caplog.records]
         caplog.clear()
         return found
 
     drift.judge(two_rooms, clock())
-    assert told() == [("drift_left_limits", "SN-2", "display_mean")]
+    assert told() == [("drift_left_limits", "AP", "display_mean")]
     drift.judge(two_rooms, clock.forward(hours=24))
     assert told() == []
     moments = over_nights(clock.forward(hours=24 * 13), 13, 40)
     screened(two_rooms, MODEL, mixed(rng, 13, 8, 32), moments, view="AP", **ROOM_2)
     drift.judge(two_rooms, clock())
-    assert told() == [("drift_returned", "SN-2", "display_mean")]
+    assert told() == [("drift_returned", "AP", "display_mean")]
     drift.judge(two_rooms, clock())
     assert told() == []
+    with two_rooms.reading() as connection:
+        events = connection.exec_driver_sql(
+            "SELECT station, event FROM drift WHERE event IS NOT NULL ORDER BY id"
+        ).all()
+    assert events == [("SN-2", "left_limits"), ("SN-2", "returned")]
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
