@@ -56,6 +56,10 @@ PANELS = (
         'increase(screening_probability_count{role="active"}[1d])': "{{manufacturer}} {{station}}"}),
     Panel("Probabilities of a day", "none", {
         'sum by (le) (increase(screening_probability_bucket{role="active"}[1d]))': "{{le}}"}, "bargauge"),
+    Panel("PSI beyond chance against the model's reference", "none", {
+        'screening_drift{measure!="flag_rate"}': "{{measure}} {{manufacturer}} {{station}} {{view}}"}),
+    Panel("Drift: 1 watch, 2 left its limits", "none", {
+        "screening_drift_status > 0": "{{measure}} {{manufacturer}} {{station}} {{view}}"}, "stat"),
     Panel("Files that cannot be read, by code", "none", {"screening_quarantined_files": "{{code}}"}),
     Panel("Unreadable images of a day", "none", {
         "increase(screening_unreadable_images_total[1d])": "{{code}} {{transfer_syntax}}"}),

@@ -8,7 +8,18 @@ from sqlalchemy import JSON, BigInteger, Dialect, Enum, Integer, MetaData, Small
 from sqlalchemy.orm import DeclarativeBase
 
 from schema.moments import UtcDateTime
-from schema.vocabulary import Band, FileState, ModelAction, Priority, Reason, ReviewOutcome, StudyState, Verdict
+from schema.vocabulary import (
+    Band,
+    DriftEvent,
+    FileState,
+    ModelAction,
+    Priority,
+    Reason,
+    ReviewOutcome,
+    Stability,
+    StudyState,
+    Verdict,
+)
 
 #: Names every constraint, so that migrations can find it on any database.
 NAMING_CONVENTION = {
@@ -69,5 +80,7 @@ class Base(DeclarativeBase):
         Priority: by_value(Priority),
         ReviewOutcome: by_value(ReviewOutcome),
         ModelAction: by_value(ModelAction),
+        Stability: by_value(Stability),
+        DriftEvent: by_value(DriftEvent),
         Band: BandNumber,
     }

@@ -8,7 +8,18 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from schema.columns import Base as Base
 from schema.columns import Digest, RowId, Uid
-from schema.vocabulary import Band, FileState, ModelAction, Priority, Reason, ReviewOutcome, StudyState, Verdict
+from schema.vocabulary import (
+    Band,
+    DriftEvent,
+    FileState,
+    ModelAction,
+    Priority,
+    Reason,
+    ReviewOutcome,
+    Stability,
+    StudyState,
+    Verdict,
+)
 
 #: What the worklist lists; an index over all studies would be fifty times as large, and PostgreSQL would not follow it.
 UNREAD = text("read_at IS NULL")
@@ -201,6 +212,9 @@ class Finding(Base):
     unreadable: Mapped[str | None] = mapped_column(String(64))
     probability: Mapped[float | None]
     familiarity: Mapped[float | None]
+    display_mean: Mapped[float | None]  #: of the model's grid, [0, 1], as the next two
+    display_deviation: Mapped[float | None]
+    dark_border: Mapped[float | None]  #: share of dark pixels in the frame
     heatmap: Mapped[bytes | None] = mapped_column(LargeBinary)  #: float16 little endian, row by row, [0, 1]
     heatmap_rows: Mapped[int | None]
     heatmap_columns: Mapped[int | None]
@@ -234,3 +248,31 @@ class Prioritisation(Base):
     priority: Mapped[Priority]
     given_by: Mapped[str] = mapped_column(Text)
     given_at: Mapped[datetime]
+
+
+class Drift(Base):
+    """How one measure of one scanner's images stood on one evaluation. Appended, never edited."""
+
+    __tablename__ = "drift"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    evaluation: Mapped[int]  #: counted up by the ledger, so that of two at one moment the second sees the first
+    judged_at: Mapped[datetime]
+    model_digest: Mapped[str] = mapped_column(ForeignKey("model_version.digest"))
+    manufacturer: Mapped[str] = mapped_column(String(32))
+    station: Mapped[str] = mapped_column(String(32))  #: Station Name, else Device Serial Number
+    view: Mapped[str] = mapped_column(String(32))
+    measure: Mapped[str] = mapped_column(String(32))
+    images: Mapped[int]
+    value: Mapped[float]  #: PSI beyond what chance gives; of `flag_rate` the rate of the last night
+    low: Mapped[float | None]  #: limits of `value`
+    high: Mapped[float]
+    status: Mapped[Stability]
+    event: Mapped[DriftEvent | None]  #: None: as it was before
+
+    __table_args__ = (
+        UniqueConstraint(
+            "evaluation", "model_digest", "manufacturer", "station", "view", "measure", name="uq_drift_evaluation"
+        ),  # its name by our convention would be longer than PostgreSQL takes
+        Index("ix_drift_judged", "judged_at"),
+    )

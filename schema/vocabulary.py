@@ -119,3 +119,25 @@ class ModelAction(StrEnum):
     RETIRED = "retired"  #: shall not serve or shadow again
     REFUSED = "refused"  #: a worker could not open or prove it; there the one before goes on serving
     ACCEPTED = "accepted"  #: a worker that had refused it proved it after all
+
+
+class Stability(StrEnum):
+    """How what a model gives or is given compares with what it should; from the one that needs nobody to the worst."""
+
+    NO_REFERENCE = "no_reference"  #: the model's card has none
+    TOO_FEW = "too_few"  #: images for a judgement
+    STEADY = "steady"
+    WATCH = "watch"  #: more than chance, less than a shift
+    LEFT_LIMITS = "left_limits"
+
+    @property
+    def rank(self) -> int:
+        """Sorts them as they stand here."""
+        return list(Stability).index(self)
+
+
+class DriftEvent(StrEnum):
+    """A night on which something changed; told once, and not again each night for the same cause."""
+
+    LEFT_LIMITS = "left_limits"
+    RETURNED = "returned"  #: steady again

@@ -13,6 +13,7 @@ from rich.table import Table
 from trainer.familiarity_verb import familiarity
 from trainer.heat_verb import heat
 from trainer.labelled import labelled_images, samples_of
+from trainer.reference_verb import reference
 from trainer.report_verb import report
 from trainer.shell import FILE, as_json, command_line, data, index, patient_each, quieten_tensorflow
 from trainer.styles_verb import styles
@@ -257,6 +258,7 @@ def recipes(as_json: bool) -> None:
 app.add_command(styles)
 app.add_command(heat)
 app.add_command(familiarity)
+app.add_command(reference)
 
 
 def main() -> None:

@@ -21,11 +21,13 @@ from trainer.familiarity import limit_of
 from trainer.goldens import choose_goldens
 from trainer.manifest import Manifest, Origin, digest
 from trainer.recipe import Recipe
+from trainer.reference import measured
 from trainer.report import Report
 from trainer.served import Served, logit_of, predict
 from worker.errors import BadSetting, ModelRefused
 from worker.model import Model, open_model, replay_goldens
 from worker.modelcard import Estimate, ModelCard, OperatingPoint
+from worker.reference import make_reference
 
 OPSET = 18
 
@@ -138,7 +140,7 @@ def _card(
     probabilities, distances = predicted["probability"], predicted["familiarity"]
     threshold = recipe.threshold.choose(labels, probabilities)
     limit = limit_of(distances)
-    measured = measure(labels, probabilities, threshold) | {"familiar": familiar(distances, limit)}
+    quality = measure(labels, probabilities, threshold) | {"familiar": familiar(distances, limit)}
     rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
     point = OperatingPoint(
         threshold,
@@ -146,6 +148,9 @@ def _card(
         Estimate(*rates["sensitivity"]),
         Estimate(*rates["specificity"]),
         digest(samples),
+    )
+    reference = make_reference(
+        measured(probabilities, distances, validation), list(labels), threshold, point.data_digest
     )
     goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, origin.attribution)
     return ModelCard(
@@ -159,12 +164,13 @@ def _card(
         heat_method=METHODS[served.network.pooling],
         population=origin.population,
         familiarity_limit=limit,
-        metrics={f"validation_{name}": value for name, value in measured.items()},
+        metrics={f"validation_{name}": value for name, value in quality.items()},
         data_digest=manifest.digest,
         versions=_versions(PACKAGES),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         attribution=origin.attribution,
         goldens=goldens,
+        reference=reference,
     )
 
 

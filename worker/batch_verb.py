@@ -72,7 +72,7 @@ def batch(
     """
     if (folder is None) is not rescreen or (not rescreen and (since or verdict)):
         raise click.UsageError("name a DIR, or give --rescreen (with --since and --verdict if you like)")
-    from worker import logs, morning, service
+    from worker import drift, logs, morning, service
     from worker.app import backlog, enqueue
     from worker.batch import Batch, archive, stored
     from worker.progress import bars
@@ -90,9 +90,10 @@ def batch(
             source = archive(serving, folder.absolute())
         night = Batch(serving, source, enqueue, backlog, stop, between or ALL_DAY, rate, progress).run()
         rows = morning.read_rows(serving.intake.database, night.study_uids)
-    found = morning.Morning(night.began_at, night.ended_at, night.files, rows, night.left)
-    page, table = morning.write(found, report or settings.home / "reports")
+        drifts = drift.judge(serving.intake.database, night.ended_at)
+    found = morning.Morning(night.began_at, night.ended_at, night.files, rows, night.left, drifts)
+    written = morning.write(found, report or settings.home / "reports")
     for unlisted in night.unlisted:
         click.echo(f"worker: {unlisted}: this folder cannot be listed; its files were not seen", err=True)
-    click.echo(f"{found.sentence}\n{page}\n{table}")
+    click.echo("\n".join([found.sentence, *map(str, written)]))
     sys.exit(0 if found.is_complete and not night.unlisted else 2)

@@ -11,6 +11,7 @@ import click
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from worker import shell
 from worker.batch_verb import batch
+from worker.drift_verb import drift
 from worker.errors import Interrupted, Misconfigured, ScreeningError
 from worker.metrics_verb import metrics
 from worker.model_verbs import model
@@ -55,6 +56,7 @@ def db() -> None:
 
 app.add_command(model)
 app.add_command(batch)
+app.add_command(drift)
 app.add_command(metrics)
 app.add_command(prune)
 

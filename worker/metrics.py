@@ -22,11 +22,11 @@ from pydicom.uid import UID
 from sqlalchemy import Connection, text
 
 from schema.database import Database
-from schema.vocabulary import Band, FileState, StudyState
+from schema.vocabulary import Band, FileState, Stability, StudyState
 from worker import tallies
 from worker.app import Depths, depths
 from worker.errors import ScreeningError
-from worker.ledger import promotions
+from worker.ledger import nights, promotions
 from worker.ledger.opening import now, open_existing
 from worker.ledger.promotions import Decision, Standing
 from worker.ledger.transactions import reading
@@ -50,7 +50,8 @@ class Metrics(Collector):
     ) -> None:
         self.settings, self.clock, self.broker = settings, clock, broker
         self.store = Store(settings.store_folder)
-        self.results = tallies.results(Scanners(settings.metrics_scanners))
+        self.scanners = Scanners(settings.metrics_scanners)
+        self.results = tallies.results(self.scanners)
         self.unreadable = tallies.unreadable(syntax_name)
         self._database: Database | None = None
         self._read: list[Metric] = []
@@ -99,6 +100,7 @@ class Metrics(Collector):
         moment = self.clock()
         with reading(self._database) as connection:
             found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
+            found += self._drift(connection)
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)
@@ -147,6 +149,29 @@ class Metrics(Collector):
         for labels, (count,) in self.unreadable.read(connection, moment).items():
             unreadable.add_metric(labels, count)
         yield from (results, scores, waits, works, unreadable)
+
+    def _drift(self, connection: Connection) -> Iterator[Metric]:
+        labels = ["model", *SCANNER, "view", "measure"]
+        values = GaugeMetricFamily(
+            "screening_drift", "PSI beyond what chance gives; of flag_rate the last night's rate", labels=labels
+        )
+        states = GaugeMetricFamily(
+            "screening_drift_status", "0: steady, 1: watch, 2: it left its limits", labels=labels
+        )
+        worst: dict[tuple[str, ...], tuple[int, float]] = {}  # scanners beyond the bound share their labels
+        for cause, value, status in nights.newest(connection):
+            scanner = self.scanners.labels(cause.manufacturer, cause.station)
+            key: tuple[str, ...] = (cause.model_digest[:12], *scanner, cause.view, cause.measure)
+            found = status.rank - Stability.STEADY.rank, value
+            worst[key] = max(worst.get(key, found), found)
+        for key, (rank, value) in worst.items():
+            values.add_metric(key, value)
+            states.add_metric(key, rank)
+        judged_at = connection.execute(nights.LAST).scalar_one_or_none()
+        yield from (values, states)
+        yield _gauge(
+            "drift_judged_timestamp_seconds", "When drift was last judged", judged_at.timestamp() if judged_at else 0.0
+        )
 
 
 def syntax_name(uid: str | None) -> str:

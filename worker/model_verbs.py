@@ -25,7 +25,7 @@ def model() -> None:
 def show(as_json: bool) -> None:
     """Print the card of the active model."""
     from worker.model import open_model
-    from worker.modelcard import CARD_KEY, NO_LIMIT
+    from worker.modelcard import CARD_KEY, NO_LIMIT, NO_REFERENCE
     from worker.registry import file_in_force
 
     path, standing = file_in_force(shell.settings())
@@ -37,6 +37,7 @@ def show(as_json: bool) -> None:
         "digest": opened.digest,
         "standing": "active",
         "shadow": standing.shadow,
+        "reference": None if card.reference is None else card.reference.summary,
         "goldens": [{"name": g.name, "probability": g.probability, "tolerances": g.tolerances} for g in card.goldens],
     }
     if as_json:
@@ -46,6 +47,8 @@ def show(as_json: bool) -> None:
 
     if card.familiarity_limit is None:
         values["familiarity_limit"] = NO_LIMIT
+    if card.reference is None:
+        values["reference"] = NO_REFERENCE
     print_table("Model", ("promise", "value"), sorted(values.items()))
 
 

@@ -7,13 +7,19 @@ from typing import Any
 
 from worker.errors import ModelRefused
 from worker.imaging.preprocess import Preprocessing
+from worker.reference import Reference
 
 #: Keys of `metadata_props` in the ONNX file.
 CARD_KEY = "chest_screening.card"
 GOLDENS_KEY = "chest_screening.goldens"
+#: Apart from the card, so that a worker that knows no reference opens the file all the same.
+REFERENCE_KEY = "chest_screening.reference"
 
 #: What a card without a familiarity limit means.
 NO_LIMIT = "no familiarity limit: strange images can become negatives"
+
+#: What a card without a reference means.
+NO_REFERENCE = "no reference: drift cannot be told (`trainer reference`)"
 
 #: Version of the card's layout; a worker refuses others.
 CARD_VERSION = 1
@@ -94,15 +100,19 @@ class ModelCard:
     attribution: str = ""
     bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): takes out the prior of balanced batches
     goldens: tuple[Golden, ...] = field(default=(), repr=False)
+    reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
 
     def to_metadata(self) -> dict[str, str]:
-        """The card as ONNX `metadata_props`; goldens under a key of their own, for they are bulky."""
+        """The card as ONNX `metadata_props`; goldens and reference under keys of their own."""
         values = asdict(self)
-        del values["goldens"]
+        del values["goldens"], values["reference"]
         values["preprocessing"] = self.preprocessing.to_json()
         values["card_version"] = CARD_VERSION
         goldens = [{**asdict(g), "content": base64.b64encode(g.content).decode()} for g in self.goldens]
-        return {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
+        metadata = {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
+        if self.reference is not None:
+            metadata[REFERENCE_KEY] = self.reference.to_metadata()
+        return metadata
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "ModelCard":
@@ -119,6 +129,7 @@ class ModelCard:
                 Golden(**{**g, "content": base64.b64decode(g["content"])})
                 for g in json.loads(metadata.get(GOLDENS_KEY, "[]"))
             ]
+            reference = metadata.get(REFERENCE_KEY)
             return cls(
                 preprocessing=Preprocessing.from_json(values.pop("preprocessing")),
                 operating_point=OperatingPoint(
@@ -131,6 +142,7 @@ class ModelCard:
                 population=Population(**values.pop("population")),
                 metrics={name: Estimate(**e) for name, e in values.pop("metrics").items()},
                 goldens=tuple(goldens),
+                reference=None if reference is None else Reference.from_json(json.loads(reference)),
                 **values,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:

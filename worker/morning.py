@@ -1,4 +1,4 @@
-"""The report that a batch leaves for the morning: a CSV row a study, and an HTML page with the sums."""
+"""The report that a batch leaves for the morning: a CSV row a study and a scanner, and an HTML page with the sums."""
 
 import csv
 from collections import Counter
@@ -13,6 +13,8 @@ from sqlalchemy import bindparam, text
 
 from schema.database import Database
 from schema.vocabulary import FileState, StudyState, Verdict
+from worker.drift import Drift
+from worker.drift_table import PLAIN_COLUMNS, plain_rows, section
 from worker.ledger.transactions import reading
 
 #: How many UIDs one IN list holds.
@@ -35,6 +37,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem aut
 table {{ border-collapse: collapse; margin: 0 0 2rem }}
 th, td {{ text-align: left; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #d5dbe1 }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
+td.watch {{ background: #fff3cd }} td.left_limits {{ background: #f8d7da; font-weight: 600; white-space: nowrap }}
+.wide {{ font-size: .85rem; overflow-x: auto }} .wide th, .wide td {{ padding-right: .7rem; vertical-align: top }}
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem }} .note {{ color: #5a6875 }}
 </style>
 <h1>Batch of {night}</h1>
@@ -71,6 +75,7 @@ class Morning:
     files: dict[FileState, int]
     rows: list[Row]
     left: int  #: files or studies for the next night
+    drifts: Sequence[Drift] = ()
 
     @property
     def screened(self) -> int:
@@ -108,15 +113,13 @@ def read_rows(database: Database, study_uids: Sequence[str]) -> list[Row]:
     return sorted(found, key=lambda row: (row.verdict != Verdict.FLAGGED, -(row.probability or 0.0), row.study_uid))
 
 
-def write(morning: Morning, folder: Path) -> tuple[Path, Path]:
-    """Write both files into `folder`, named by the moment the batch began; returns HTML and CSV."""
+def write(morning: Morning, folder: Path) -> tuple[Path, Path, Path]:
+    """Write the files into `folder`, named by the moment the batch began: HTML, CSV of the studies, CSV of drift."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = f"batch_{morning.began_at.astimezone():%Y-%m-%d_%H%M%S}"
-    page, table = folder / f"{name}.html", folder / f"{name}.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Row))
-        writer.writerows([_harmless(value) for value in vars(row).values()] for row in morning.rows)
+    page, table, drift = (folder / f"{name}{ending}" for ending in (".html", ".csv", "_drift.csv"))
+    _write_csv(table, [field.name for field in fields(Row)], [list(vars(row).values()) for row in morning.rows])
+    _write_csv(drift, PLAIN_COLUMNS, list(plain_rows(morning.drifts)))
     page.write_text(
         PAGE.format(
             night=f"{morning.began_at.astimezone():%Y-%m-%d %H:%M}",
@@ -126,7 +129,14 @@ def write(morning: Morning, folder: Path) -> tuple[Path, Path]:
         ),
         encoding="utf-8",
     )
-    return page, table
+    return page, table, drift
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([_harmless(value) for value in row] for row in rows)
 
 
 def _tables(morning: Morning) -> Iterator[str]:
@@ -138,6 +148,7 @@ def _tables(morning: Morning) -> Iterator[str]:
     failures = Counter(row.failure_code for row in morning.rows if row.state == StudyState.FAILED)
     yield _table("Failed, by code", ("code", "studies"), failures.most_common())
     yield _table("Files", ("state", "files"), sorted(morning.files.items()))
+    yield section(morning.drifts)
     flagged = [
         (row.study_uid, row.accession_number, f"{row.probability:.3f}", f"{row.threshold:.3f}")
         for row in morning.rows

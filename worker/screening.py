@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from schema.vocabulary import Reason, Verdict
 from worker.imaging.instance import Container, Instance
+from worker.imaging.statistics import InputStatistics
 from worker.modelcard import ModelCard
 
 #: Projection radiography. RG is film scanned to DICOM. Modality decides, not the SOP Class: secondary captures of
@@ -91,6 +92,7 @@ class ImageOutcome:
     unreadable: str | None = None  #: code of the Rejected error, when the image could not be read
     is_blank: bool = False  #: read, but all pixels have one value
     unreadable_because: str = ""  #: message of that error, which names the remedy
+    statistics: InputStatistics | None = None  #: of what the model was given
 
     @property
     def is_unanswered(self) -> bool:

@@ -14,6 +14,7 @@ import attrs
 from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
 from worker.decoder import Decoder
+from worker.drift import Vigil
 from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
 from worker.inbox import files_in, incoming
 from worker.intake import Intake, Order
@@ -168,18 +169,23 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
 
 
 def watch(serving: Serving, inbox: Path) -> None:
-    """Watch an inbox until SIGTERM or SIGINT; what is in work then is finished before the house closes."""
+    """Watch an inbox until SIGTERM or SIGINT; what is in work then is finished before the house closes.
+
+    Once a night drift is judged.
+    """
     from worker.app import backlog, enqueue
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     watcher = Watcher(serving.intake, inbox, enqueue, backlog, now)
+    vigil = Vigil(serving.intake.database, now)
     thread = threading.Thread(target=watcher.run, args=[stop], name="watcher")
     thread.start()
     try:
         while not stop.wait(1.0):
             serving.check()
+            vigil.look()
             if not thread.is_alive():
                 raise Misconfigured("the watcher ended by itself: see the log above")
     finally:

@@ -115,7 +115,7 @@ class Scanners:
 
     def labels(self, manufacturer: str | None, station_name: str | None) -> tuple[str, str]:
         """The labels of a scanner, in characters that no header can do harm with."""
-        pair = (_clean(manufacturer), _clean(station_name))
+        pair = (cleaned(manufacturer), cleaned(station_name))
         if pair not in self.known and len(self.known) >= self.most:
             return "other", "other"
         self.known.add(pair)
@@ -153,5 +153,5 @@ def _histogram(column: str, bounds: Sequence[float]) -> str:
     return f"COUNT(screening.{column}), COALESCE(SUM(screening.{column}), 0), {', '.join(buckets)}"
 
 
-def _clean(words: str | None) -> str:
+def cleaned(words: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9 ._+-]", "_", (words or "").strip())[:LABEL_CHARACTERS] or "none"

@@ -21,6 +21,7 @@ from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
 from worker.imaging.reading import open_image
+from worker.imaging.statistics import describe
 from worker.intake import fetch
 from worker.ledger import delivery
 from worker.ledger.delivery import Claim
@@ -122,7 +123,8 @@ class Workbench:
                 sitting.overlays.append(None)
                 continue
             prediction = next(predictions)
-            sitting.outcomes.append(ImageOutcome(outcome.instance, outcome.eligibility, prediction))
+            seen = describe(grid[0])
+            sitting.outcomes.append(ImageOutcome(outcome.instance, outcome.eligibility, prediction, statistics=seen))
             sitting.overlays.append(self._draw(pixels, prediction, grid[1], model))
 
     def _predict_unowed(self, looks: Sequence[Look], shadow: Sitting) -> None:

@@ -21,8 +21,8 @@ def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Pa
     newer = write_model(tmp_path / "new.onnx", gain=0.9, name="newer")
     later = House(house.home, {"SCREENING_MODEL": str(newer)})
     assert later.run("batch", "--rescreen", "--between", "00:00-00:00", "--report", reports).startswith("2 of 2")
-    tables = sorted(reports.glob("*.csv"))
-    assert [path.suffix for path in sorted(reports.iterdir())] == [".csv", ".html"] * len(tables)
+    tables = sorted(reports.glob("*[0-9].csv"))
+    assert [path.name[23:] for path in sorted(reports.iterdir())] == [".csv", ".html", "_drift.csv"] * len(tables)
     with tables[-1].open(newline="", encoding="utf-8") as file:
         assert {row["state"] for row in csv.DictReader(file)} == {"screened"}
     assert {entry["priority"] for entry in later.json("worklist")} == {"nightly"}

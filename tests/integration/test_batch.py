@@ -164,7 +164,7 @@ def test_the_report_counts_the_night_and_names_what_was_flagged(desk: Desk, tmp_
     found = morning.Morning(began, desk.clock.forward(hours=2), {FileState.ACCEPTED: 4}, rows, left=7)
     assert found.sentence == "4 of 5 studies screened, 2 flagged, 1 failed; 2 an hour; 7 left for the next night"
     assert not found.is_complete
-    page, table = morning.write(found, tmp_path / "reports")
+    page, table, _ = morning.write(found, tmp_path / "reports")
     with table.open(newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert [row["study_uid"] for row in written] == ["C", "A", "B", "D", "E"]

@@ -11,10 +11,11 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from deploy import dashboard
-from schema.vocabulary import ModelAction
+from schema.vocabulary import ModelAction, Stability
 from tests.desk import STUDY, Desk
 from worker.app import Depths
-from worker.ledger import promotions
+from worker.ledger import nights, promotions
+from worker.ledger.nights import Cause, Judgement
 from worker.metrics import Metrics
 
 RULES = Path("deploy/monitoring/rules.yaml")
@@ -39,6 +40,8 @@ def given(desk: Desk) -> dict[str, set[str]]:
     desk.receive(f"{STUDY}.2", content="2", unreadable="truncated")
     desk.screen(f"{STUDY}.2")
     promotions.decide(desk.database, ModelAction.INSTALLED, desk.model, "test", desk.clock(), lambda _: None)
+    cause = Cause(desk.model.digest, "ACME", "ROOM 1", "PA", "display_mean")
+    nights.record(desk.database, [Judgement(cause, 100, 0.3, None, 0.25, Stability.LEFT_LIMITS)], desk.clock())
     metrics = Metrics(
         attrs.evolve(desk.settings, database=desk.database.url), desk.clock, lambda: Depths({"stat": 0}, 0, 1)
     )

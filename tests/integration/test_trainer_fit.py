@@ -29,6 +29,7 @@ from trainer.manifest import Origin, read_manifest, read_samples
 from trainer.metrics import roc_auc
 from trainer.operating_point import Calibration
 from trainer.recipe import Network
+from trainer.reference import measure_reference
 from trainer.report import silent
 from trainer.run import read_order, run, run_folds
 from trainer.served import Served, predict
@@ -84,6 +85,14 @@ def test_the_card_quotes_what_evaluate_measures(finished: Path, images: Path) ->
     again = evaluate(model, images, manifest.of("validation"), silent)
     assert point.sensitivity.value >= 0.985
     assert again.metrics["specificity"].value == pytest.approx(point.specificity.value)
+    reference, (seen, _) = (
+        model.card.reference,
+        measure_reference(model, images, manifest.of("validation"), True, silent),
+    )
+    assert reference is not None
+    assert (reference.n, reference.flagged, reference.data_digest) == (seen.n, seen.flagged, seen.data_digest)
+    assert reference.histograms["display_mean"] == seen.histograms["display_mean"]
+    assert reference.histograms["familiarity"].means == pytest.approx(seen.histograms["familiarity"].means, abs=1e-3)
 
 
 def test_goldens_hold_both_classes_and_a_dicom(finished: Path) -> None:

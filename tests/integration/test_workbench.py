@@ -5,10 +5,14 @@ from pathlib import Path
 import attrs
 import cv2
 import pytest
+from sqlalchemy import text
 
 from tests.desk import Desk
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import StorageUnavailable
+from worker.imaging.preprocess import apply
+from worker.imaging.reading import read_display
+from worker.imaging.statistics import describe
 from worker.inbox import incoming
 from worker.intake import Intake
 from worker.model import OnnxModel, open_model
@@ -48,6 +52,10 @@ def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, bench: Workbench
     assert entry.heatmap is not None
     assert cv2.imread(entry.heatmap) is not None
     assert entry.model_digest == bench.model.digest
+    grid, _ = apply(read_display((INBOX / name).read_bytes()).pixels, bench.model.card.preprocessing)
+    with desk.database.reading() as connection:
+        kept = connection.execute(text("SELECT display_mean, display_deviation, dark_border FROM finding")).one()
+    assert tuple(kept) == tuple(vars(describe(grid)).values()), "the lab describes an image otherwise"
 
 
 def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(desk: Desk, bench: Workbench, tmp_path: Path) -> None:

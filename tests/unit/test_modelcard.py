@@ -3,16 +3,20 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.desk import card
 from worker.errors import ModelRefused
-from worker.modelcard import CARD_KEY, GOLDENS_KEY, Golden, ModelCard, Population
+from worker.modelcard import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY, Golden, ModelCard, Population
+from worker.reference import MEASURES, make_reference
 
 
 def full_card() -> ModelCard:
     golden = Golden("a.dcm", bytes(range(256)), 0.25, {"CPUExecutionProvider": 1e-4}, "CC BY 4.0")
+    measured = {name: np.linspace(0, 1, 40) for name in MEASURES}
     return card(
+        reference=make_reference(measured, [0] * 20 + [1] * 20, 0.5, "2" * 64),
         population=Population("children", 1, 5), familiarity_limit=31.5, bias=-0.7, attribution="CC BY 4.0",
         goldens=(golden,),
     )  # fmt: skip
@@ -23,7 +27,9 @@ def test_a_card_comes_back_as_it_was_written(made: ModelCard) -> None:
     metadata = made.to_metadata()
     assert ModelCard.from_metadata(metadata) == made
     assert all(isinstance(value, str) for value in metadata.values())
-    assert "goldens" not in json.loads(metadata[CARD_KEY]), "they are bulky, and have a key of their own"
+    own = json.loads(metadata[CARD_KEY])
+    assert "goldens" not in own, "they are bulky, and have a key of their own"
+    assert "reference" not in own, "a worker that knows none refuses a card with a word more"
 
 
 def changed(**changes: Any) -> dict[str, str]:
@@ -60,6 +66,8 @@ def changed(**changes: Any) -> dict[str, str]:
         (changed(operating_point__threshold="half"), "threshold"),
         (full_card().to_metadata() | {GOLDENS_KEY: '[{"name": "a"}]'}, "cannot be read"),
         (full_card().to_metadata() | {GOLDENS_KEY: "{"}, "cannot be read"),
+        (full_card().to_metadata() | {REFERENCE_KEY: "{}"}, "cannot be read"),
+        (full_card().to_metadata() | {REFERENCE_KEY: "[1]"}, "cannot be read"),
     ],
 )
 def test_a_card_that_cannot_be_trusted_is_refused(metadata: dict[str, str], words: str) -> None:

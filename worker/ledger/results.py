@@ -33,13 +33,15 @@ class ModelUse:
 
 def add_model(session: Session, model: ModelUse, now: datetime) -> None:
     """Note a model when it is registered or gives its first result here."""
+    reference = model.card.reference
     session.add(
         models.ModelVersion(
             digest=model.digest,
             name=model.card.name,
             recipe=model.card.recipe,
             threshold=model.card.operating_point.threshold,
-            card=json.loads(model.card.to_metadata()[CARD_KEY]),
+            card=json.loads(model.card.to_metadata()[CARD_KEY])
+            | {"reference": None if reference is None else reference.to_json()},
             first_used_at=now,
         )
     )
@@ -64,4 +66,7 @@ def finding(ordinal: int, received: Received, outcome: ImageOutcome, overlay: st
         row.familiarity = outcome.prediction.familiarity
         row.heatmap = heatmap.astype(np.dtype("<f2")).tobytes()
         row.heatmap_rows, row.heatmap_columns = heatmap.shape
+    if outcome.statistics is not None:
+        for name, value in vars(outcome.statistics).items():
+            setattr(row, name, value)
     return row
