@@ -104,7 +104,7 @@ class Intake:
             raise StorageUnavailable(
                 f"only {free:,.0f} MiB free, below SCREENING_MIN_FREE_MIB ({self.settings.min_free_mib}): intake stops"
                 " until there is room; nothing is lost"
-            ).about(str(self.store.folder))
+            ).about(self.store.name)
         self.store.put(OBJECTS, content, digest)
         return None
 

@@ -31,7 +31,7 @@ from worker.ledger.opening import now, open_existing
 from worker.ledger.promotions import Decision, Standing
 from worker.ledger.transactions import reading
 from worker.settings import Settings
-from worker.store import Store
+from worker.store import open_store
 from worker.tallies import PROBABILITIES, WAITED_S, WORKED_S, Distribution, Scanners, distributions
 from worker.worklist import longest_wait_s
 
@@ -49,7 +49,7 @@ class Metrics(Collector):
         self, settings: Settings, clock: Callable[[], datetime] = now, broker: Callable[[], Depths] = depths
     ) -> None:
         self.settings, self.clock, self.broker = settings, clock, broker
-        self.store = Store(settings.store_folder)
+        self.store = open_store(settings)
         self.results = tallies.results(Scanners(settings.metrics_scanners))
         self.unreadable = tallies.unreadable(syntax_name)
         self._database: Database | None = None

@@ -75,6 +75,12 @@ def redis_url(_instance: object, attribute: "attrs.Attribute[Any]", value: str) 
         raise ValueError(f"{attribute.name} must be a URL such as redis://host:6379/0")
 
 
+def store_place(_instance: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
+    """Refuse a URL that is none of a bucket; credentials do not belong into it."""
+    if "://" in value and not re.fullmatch(r"s3://[\w.-]+(/[\w.=+-]+)*/?", value):
+        raise ValueError(f"{attribute.name} must be a folder, or a URL such as s3://bucket/prefix")
+
+
 def setting(default: Any, meaning: str, validator: Any = None) -> Any:
     """A field with its one-line explanation, shown by `worker settings`."""
     return attrs.field(default=default, validator=validator, metadata={"meaning": meaning})
@@ -87,7 +93,9 @@ class Settings:
     home: Path = setting(Path(".screening"), "folder of all state on the embedded default", named)
     database: str = setting("", "database URL; empty: SQLite in the state folder")
     broker: str = setting("", "Redis URL; empty: a private Redis in the state folder", redis_url)
-    store: str = setting("", "folder of received objects and overlays; empty: in the state folder")
+    store: str = setting(
+        "", "folder, or s3://BUCKET/PREFIX, of received objects and overlays; empty: in the state folder", store_place
+    )
     model: Path = setting(DEFAULT_MODEL, "model file")
     provider: Provider = setting(Provider.AUTO, "auto, cpu or cuda")
     processes: int = setting(max(1, os.cpu_count() or 1), "worker processes of `worker screen` and `run`", positive)
@@ -140,8 +148,10 @@ class Settings:
         return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
-    def store_folder(self) -> Path:
-        """Where the store lies."""
+    def store_folder(self) -> Path | None:
+        """Where the store lies; None: in an object store."""
+        if "://" in self.store:
+            return None
         return Path(self.store).expanduser().absolute() if self.store else self.home / "store"
 
     @property

@@ -65,7 +65,11 @@ class Watcher:
         """
         settings = self.intake.settings
         for name, folder in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
-            if folder.is_relative_to(self.inbox) and not is_hidden(folder.relative_to(self.inbox)):
+            if (
+                folder is not None
+                and folder.is_relative_to(self.inbox)
+                and not is_hidden(folder.relative_to(self.inbox))
+            ):
                 raise BadSetting(f"{name} lies in the inbox, whose files are taken away: choose a folder elsewhere")
         if settings.inbox_mode is not InboxMode.MOVE:
             self.booked = booked_files(self.intake.database, str(self.inbox))

@@ -34,7 +34,7 @@ def age(desk: Desk) -> None:
     for kind in (OBJECTS, OVERLAYS):
         for stored in desk.store.files(kind):
             moment = desk.clock.now.timestamp() - 2 * 86400
-            os.utime(stored.path, (moment, moment))
+            os.utime(stored.place, (moment, moment))
 
 
 def read(desk: Desk, study_uid: str) -> None:
