@@ -1,14 +1,14 @@
 """Looks at everything the worker depends on, each by itself, and names the remedy of what is not well."""
 
-import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
 from schema.database import HEAD
 from worker import home
-from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError, StorageUnavailable
+from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError
 from worker.ledger.opening import make_home, now, revision, unopened
+from worker.room import room_of
 from worker.settings import Settings
 from worker.store import open_store
 from worker.worklist import longest_wait_s
@@ -128,10 +128,7 @@ def _store(settings: Settings) -> str:
 
 
 def _disk(settings: Settings) -> str:
-    free = open_store(settings).free_mib()
-    if free < settings.min_free_mib:
-        raise StorageUnavailable(f"{free:,.0f} MiB free, intake stops below {settings.min_free_mib}: make room")
-    return f"{free:,.0f} MiB free" if free < math.inf else "none to fill: the store is a bucket"
+    return room_of(settings).require(settings, open_store(settings), now())
 
 
 def _waiting(settings: Settings) -> Finding:

@@ -11,13 +11,14 @@ from pathlib import Path
 from schema.database import Database
 from schema.vocabulary import FileState
 from worker.decoder import Decoder
-from worker.errors import NotAFile, Rejected, SourceChanged, StorageUnavailable, TooLarge, Truncated, Unreadable
+from worker.errors import NotAFile, Rejected, SourceChanged, TooLarge, Truncated, Unreadable
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance
 from worker.ledger import intake as ledger
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
+from worker.room import Room
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store
 
@@ -42,6 +43,7 @@ class Intake:
     database: Database
     store: Store
     decoder: Decoder = field(default_factory=Decoder, repr=False)
+    room: Room = field(default_factory=Room, repr=False)
     known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 
     def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Booked:
@@ -66,7 +68,7 @@ class Intake:
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, spelled(str(path.parent))))
-        left_at = self._keep(file, content, digest)
+        left_at = self._keep(file, content, digest, now)
         twin = self._same_pixels(header, content, digest)
         receipt = Receipt(file, header, digest, same_pixels_as=twin, left_at=left_at, is_settled=is_settled)
         return ledger.register(self.database, receipt, self.settings, now)
@@ -95,17 +97,13 @@ class Intake:
             raise Truncated("the file changed while it was read: it is still being written")
         return content
 
-    def _keep(self, file: Incoming, content: bytes, digest: str | None) -> str | None:
+    def _keep(self, file: Incoming, content: bytes, digest: str | None, now: datetime) -> str | None:
         """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
         if self.settings.inbox_mode is InboxMode.LEAVE and spelled(file.path) == file.path:
             return file.path
-        free = self.store.free_mib()
-        if free < self.settings.min_free_mib:
-            raise StorageUnavailable(
-                f"only {free:,.0f} MiB free, below SCREENING_MIN_FREE_MIB ({self.settings.min_free_mib}): intake stops"
-                " until there is room; nothing is lost"
-            ).about(self.store.name)
+        self.room.require(self.settings, self.store, now)
         self.store.put(OBJECTS, content, digest)
+        self.room.add(len(content))
         return None
 
     def _refuse(
@@ -115,7 +113,7 @@ class Intake:
         if not is_final:
             ledger.wait(self.database, [file], now)
             return Booked(FileState.WAITING, None, error.message)
-        left_at = self._keep(file, content, digest) if content is not None else file.path
+        left_at = self._keep(file, content, digest, now) if content is not None else file.path
         header = error.instance
         if isinstance(header, Instance) and digest is not None:
             receipt = Receipt(

@@ -30,6 +30,7 @@ from worker.ledger import promotions
 from worker.ledger.opening import now, open_existing
 from worker.ledger.promotions import Decision, Standing
 from worker.ledger.transactions import reading
+from worker.room import room_of
 from worker.settings import Settings
 from worker.store import open_store
 from worker.tallies import PROBABILITIES, WAITED_S, WORKED_S, Distribution, Scanners, distributions
@@ -117,7 +118,13 @@ class Metrics(Collector):
 
     def _of_store(self) -> list[Metric]:
         free = self.store.free_mib() * BYTES_PER_MIB
-        return [_gauge("store_free_bytes", "Free space on the store's disk", free)]
+        found: list[Metric] = [_gauge("store_free_bytes", "Free space on the store's disk", free)]
+        if self.settings.store_quota_mib:
+            held = room_of(self.settings).look(self.store, self.clock())
+            quota = self.settings.store_quota_mib * float(BYTES_PER_MIB)
+            found.append(_gauge("store_held_bytes", "Received objects and overlays in the store", held))
+            found.append(_gauge("store_quota_bytes", "Setting: intake stops above it", quota))
+        return found
 
     def _results(self, connection: Connection, moment: datetime) -> Iterator[Metric]:
         results = CounterMetricFamily(

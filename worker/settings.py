@@ -123,6 +123,11 @@ class Settings:
         DECODER_MEMORY_MIB, "address space of the child process that decodes compressed images", positive
     )
     min_free_mib: int = setting(512, "intake stops below this free space in the store", positive)
+    store_quota_mib: int = setting(
+        0,
+        "most the store may hold: the watcher lets go of what was read the longest ago, else intake stops; 0: no quota",
+        attrs.validators.ge(0),
+    )
 
     metrics_host: str = setting("127.0.0.1", "address `worker metrics` listens on; it asks nobody for a password")
     metrics_port: int = setting(9464, "port `worker metrics` listens on; 0: any", attrs.validators.and_(

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
+from worker import pruning
 from worker.errors import BadSetting, Interrupted, StorageUnavailable
 from worker.intake import STAT_FOLDER, Intake, modified_ns
 from worker.ledger import delivery, offers
@@ -79,7 +80,7 @@ class Watcher:
         with woken_by_events(self.inbox) as wake:
             while not stop.is_set():
                 began_s = time.monotonic()
-                for work in (self.scan, self.sweep):  # a full disk stops the one and not the other
+                for work in (self.make_room, self.scan, self.sweep):  # a full disk stops the one and not the other
                     try:
                         work()
                     except Interrupted as error:
@@ -89,6 +90,13 @@ class Watcher:
                 )  # an inbox that is long to list rests as long
                 wake.wait(self.intake.settings.scan_interval_s)
                 wake.clear()
+
+    def make_room(self) -> None:
+        """Let go of what was read the longest ago when the store nears its quota."""
+        intake = self.intake
+        pruned = pruning.keep_quota(intake.settings, intake.database, intake.store, intake.room, self.clock())
+        if pruned is not None:
+            log.info("room_made", extra=asdict(pruned))
 
     def scan(self) -> None:
         """Look at every file of the inbox once: take in what has settled, note what has not, book what is gone."""

@@ -40,7 +40,9 @@ def given(desk: Desk) -> dict[str, set[str]]:
     desk.screen(f"{STUDY}.2")
     promotions.decide(desk.database, ModelAction.INSTALLED, desk.model, "test", desk.clock(), lambda _: None)
     metrics = Metrics(
-        attrs.evolve(desk.settings, database=desk.database.url), desk.clock, lambda: Depths({"stat": 0}, 0, 1)
+        attrs.evolve(desk.settings, database=desk.database.url, store_quota_mib=1),
+        desk.clock,
+        lambda: Depths({"stat": 0}, 0, 1),
     )
     ours = CollectorRegistry(auto_describe=False)
     ours.register(metrics)

@@ -17,7 +17,7 @@ from tests.brightness import write_image, write_model
 from tests.desk import Clock, Desk
 from worker.checkup import Finding, check
 from worker.comparison import Change, Comparison, Contender, Flips
-from worker.errors import ModelRefused, PromotionRefused
+from worker.errors import ModelRefused, PromotionRefused, StorageUnavailable
 from worker.intake import Intake
 from worker.ledger import offers, promotions
 from worker.model import open_model
@@ -238,6 +238,19 @@ def test_the_checkup_names_who_refused_the_active_model(
     assert not look().is_well, "that another worker accepts it mends nothing on ward 3"
     promotions.tell(registry.database, digest_of(second), "worker@ward-3", None, clock())
     assert look().is_well
+
+
+def test_a_store_that_is_away_is_waited_for_and_no_fault_of_the_model(
+    registry: Registry, rack: Rack, clock: Clock, tmp_path: Path
+) -> None:
+    registry.install(clock())
+    store = Path(registry.store.name)
+    store.rename(tmp_path / "unmounted")
+    with pytest.raises(StorageUnavailable):
+        rack.in_force()
+    (tmp_path / "unmounted").rename(store)
+    assert rack.in_force().active.digest == digest_of(registry.settings.model)
+    assert rack.refusals == []
 
 
 def test_a_worker_without_any_sound_model_says_why(

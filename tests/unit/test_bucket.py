@@ -167,4 +167,4 @@ open_store(Settings(store="s3://images"))
 """
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert "BadSetting: SCREENING_STORE names an object store: install `chest-screening[s3]`" in done.stderr
+    assert "BadSetting: SCREENING_STORE names an object store, which needs the extra `s3`: `pip install" in done.stderr

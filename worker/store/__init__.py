@@ -20,7 +20,10 @@ def open_store(settings: Settings) -> Store:
     if settings.store_folder is not None:
         return FolderStore(settings.store_folder)
     if importlib.util.find_spec("s3fs") is None:
-        raise BadSetting("SCREENING_STORE names an object store: install `chest-screening[s3]`, or name a folder")
+        raise BadSetting(
+            "SCREENING_STORE names an object store, which needs the extra `s3`: `pip install '.[s3]'` where the source"
+            " of this program lies, or name a folder"
+        )
     from worker.store.bucket import BucketStore
 
     return BucketStore(settings.store)
