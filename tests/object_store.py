@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import Any
 
+from aiobotocore.session import AioSession
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
@@ -17,6 +18,7 @@ class ObjectStore:
 
     def __init__(self) -> None:
         self._port = 0
+        self._session = AioSession()  # botocore's tables are read once
         self.start()
 
     def start(self) -> None:
@@ -50,4 +52,6 @@ class ObjectStore:
 
     def store(self, bucket: str, **changes: Any) -> BucketStore:
         """A store in a bucket."""
-        return BucketStore(f"s3://{bucket}/house", **{**ACCESS, "endpoint_url": self.url, **changes})
+        return BucketStore(
+            f"s3://{bucket}/house", **{**ACCESS, "endpoint_url": self.url, "session": self._session, **changes}
+        )
