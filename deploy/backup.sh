@@ -8,7 +8,7 @@ umask 077
 target=${1:?where to: backup.sh FOLDER}
 home=${SCREENING_HOME:-.screening}
 store=${SCREENING_STORE:-$home/store}
-mkdir -p "$target/store"
+mkdir -p "$target"
 if [ -n "${SCREENING_DATABASE:-}" ]; then
     pg_dump --format=custom --file="$target/database.partial" --dbname="$SCREENING_DATABASE"
 else
@@ -21,6 +21,14 @@ copy.execute("PRAGMA journal_mode = DELETE")
 copy.close()' "$home/screening.sqlite" "$target/database.partial"
 fi
 mv "$target/database.partial" "$target/database"
+case $store in
+s3://*)
+    sync
+    echo "backed up to $target, but for the store: $store is kept by versioning or replication of the bucket"
+    exit 0
+    ;;
+esac
+mkdir -p "$target/store"
 # files of the store never change, so only new ones are copied
 cp --archive --no-clobber "$store/." "$target/store/"
 find "$target/store" -name '.*.partial' -delete

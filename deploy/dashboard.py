@@ -63,8 +63,9 @@ PANELS = (
     Panel("Files that cannot be read, by code", "none", {"screening_quarantined_files": "{{code}}"}),
     Panel("Unreadable images of a day", "none", {
         "increase(screening_unreadable_images_total[1d])": "{{code}} {{transfer_syntax}}"}),
-    Panel("Free space in the store", "bytes", {
-        "screening_store_free_bytes": "free", "screening_min_free_bytes": "intake stops"}),
+    Panel("Room in the store", "bytes", {
+        "screening_store_free_bytes": "free", "screening_min_free_bytes": "intake stops",
+        "screening_store_held_bytes": "held", "screening_store_quota_bytes": "quota"}),
     Panel("Files by where they ended", "none", {"screening_files": "{{state}}"}),
     Panel("Models in force", "none", {
         "screening_model_info": "{{role}} {{name}} {{model}}", "screening_model_refused": "refused {{model}}"}, "stat"),

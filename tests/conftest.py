@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -21,7 +22,10 @@ from tests.desk import Clock, Desk
 from worker import home
 from worker.errors import ScreeningError
 from worker.settings import Settings
-from worker.store import Store
+from worker.store.folder import FolderStore
+
+if TYPE_CHECKING:
+    from tests.object_store import ObjectStore
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
@@ -108,9 +112,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Store:
+def store(settings: Settings) -> FolderStore:
     """An empty store."""
-    return Store(settings.store_folder)
+    assert settings.store_folder is not None
+    return FolderStore(settings.store_folder)
 
 
 @pytest.fixture
@@ -120,7 +125,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def desk(database: Database, settings: Settings, store: Store, clock: Clock) -> Desk:
+def desk(database: Database, settings: Settings, store: FolderStore, clock: Clock) -> Desk:
     """The ledger's counter, with everything at hand."""
     return Desk(database, settings, store, clock)
 
@@ -135,6 +140,28 @@ def broker(settings: Settings) -> Iterator[Settings]:
         _missing(f"no Redis: {error}")
     yield settings
     context.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def served_objects() -> Iterator["ObjectStore"]:
+    """An S3 server of our own."""
+    try:
+        from tests.object_store import ObjectStore
+    except ImportError as error:
+        _missing(f"no S3 server: {error}")
+    server = ObjectStore()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(served_objects: "ObjectStore") -> str:
+    """An empty bucket, which keeps every version of an object: what is written twice shows."""
+    name = f"bucket-{next(numbers)}"
+    files = served_objects.files
+    files.mkdir(name)
+    files.make_bucket_versioned(name, True)
+    return name
 
 
 def _fresh_postgresql(server: str, template: str) -> Iterator[str]:

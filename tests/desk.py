@@ -22,7 +22,7 @@ from worker.ledger.results import ModelUse
 from worker.modelcard import Estimate, ModelCard, OperatingPoint, Population
 from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import Settings
-from worker.store import Store
+from worker.store.folder import FolderStore
 from worker.worklist import WorklistEntry, entries
 
 STUDY = "1.2.826.0.1.3680043.10.7"
@@ -103,7 +103,7 @@ class Desk:
 
     database: Database
     settings: Settings
-    store: Store
+    store: FolderStore
     clock: Clock
     model: ModelUse = field(default_factory=lambda: ModelUse("a" * 64, card(), "CPUExecutionProvider"))
 

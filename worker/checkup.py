@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from schema.database import HEAD
 from worker import home
-from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError, StorageUnavailable
+from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError
 from worker.ledger.opening import make_home, now, revision, unopened
+from worker.room import room_of
 from worker.settings import Settings
-from worker.store import Store
+from worker.store import open_store
 from worker.worklist import longest_wait_s
 
 #: Looks at one thing and says what it found; raises ScreeningError when that is not well.
@@ -86,12 +87,11 @@ def _broker(settings: Settings) -> str:
 
 
 def _model(settings: Settings) -> str:
-    from worker.model import open_model, replay_goldens
+    from worker.model import replay_goldens
     from worker.modelcard import NO_LIMIT
-    from worker.registry import file_in_force
+    from worker.registry import open_in_force
 
-    file, standing = file_in_force(settings)
-    opened = open_model(file, provider="cpu")
+    opened, _, standing = open_in_force(settings, "cpu")
     replay_goldens(opened)
     for refusal in standing.refusals:
         if refusal.digest in (standing.active, standing.shadow):
@@ -108,10 +108,9 @@ def _model(settings: Settings) -> str:
 
 
 def _provider(settings: Settings) -> str:
-    from worker.model import open_model
-    from worker.registry import file_in_force
+    from worker.registry import open_in_force
 
-    return open_model(file_in_force(settings)[0], provider=str(settings.provider)).provider
+    return open_in_force(settings, str(settings.provider))[0].provider
 
 
 def _decoder(settings: Settings) -> str:
@@ -123,15 +122,13 @@ def _decoder(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    Store(settings.store_folder).prove_writable()
-    return str(settings.store_folder)
+    store = open_store(settings)
+    store.prove_writable()
+    return store.name
 
 
 def _disk(settings: Settings) -> str:
-    free = Store(settings.store_folder).free_mib()
-    if free < settings.min_free_mib:
-        raise StorageUnavailable(f"{free:,.0f} MiB free, intake stops below {settings.min_free_mib}: make room")
-    return f"{free:,.0f} MiB free"
+    return room_of(settings).require(settings, open_store(settings), now())
 
 
 def _waiting(settings: Settings) -> Finding:

@@ -13,13 +13,14 @@ from pathlib import Path
 from schema.database import Database
 from schema.vocabulary import FileState
 from worker.decoder import Decoder
-from worker.errors import NotAFile, Rejected, SourceChanged, StorageUnavailable, TooLarge, Truncated, Unreadable
+from worker.errors import NotAFile, Rejected, SourceChanged, TooLarge, Truncated, Unreadable
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance
 from worker.ledger import intake as ledger
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
+from worker.room import Room
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store
 
@@ -69,6 +70,7 @@ class Intake:
     database: Database
     store: Store
     decoder: Decoder = field(default_factory=Decoder, repr=False)
+    room: Room = field(default_factory=Room, repr=False)
     known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 
     def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Booked:
@@ -77,7 +79,7 @@ class Intake:
         `is_settled`: its study need not wait for more images. `inbox`: the folder it was dropped in. Raises Interrupted
         when the store or the database is away; the file is then as it was, and comes again.
         """
-        return self.book(self.keep(Order(file, inbox, is_final, is_settled)), now)
+        return self.book(self.keep(Order(file, inbox, is_final, is_settled), now), now)
 
     def take_in_all(self, orders: Iterable[Order], clock: Callable[[], datetime]) -> Iterator[tuple[Order, Booked]]:
         """Book many files in their order; the next ones are read, hashed and stored meanwhile. Raises as `take_in`.
@@ -88,7 +90,7 @@ class Intake:
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="intake")
         try:
             for order in orders:
-                ahead.append((order, pool.submit(self.keep, order)))
+                ahead.append((order, pool.submit(self.keep, order, clock())))
                 if len(ahead) > READERS:
                     yield self._book_first(ahead, clock)
             while ahead:
@@ -102,7 +104,7 @@ class Intake:
         order, kept = ahead.popleft()
         return order, self.book(kept.result(), clock())
 
-    def keep(self, order: Order) -> Kept:
+    def keep(self, order: Order, now: datetime) -> Kept:
         """Read a file, and bring it to the store if it can be accepted, or never. Books nothing; safe in any thread."""
         file, path = order.file, Path(order.file.path)
         try:
@@ -115,13 +117,13 @@ class Intake:
         try:
             header = read_instance(content, self._limits)
         except Rejected as error:
-            left_at = self._store(file, content, digest) if order.is_final else None
+            left_at = self._store(file, content, digest, now) if order.is_final else None
             return Kept(order, digest, left_at=left_at, refusal=error)
         is_loose = path.parent in (order.inbox, order.inbox / STAT_FOLDER)  # files of many patients, side by side
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, spelled(str(path.parent))))
-        return Kept(order, digest, header, self._store(file, content, digest))
+        return Kept(order, digest, header, self._store(file, content, digest, now))
 
     def book(self, kept: Kept, now: datetime) -> Booked:
         """Book what was kept of a file."""
@@ -166,17 +168,13 @@ class Intake:
             raise Truncated("the file changed while it was read: it is still being written")
         return content
 
-    def _store(self, file: Incoming, content: bytes, digest: str) -> str | None:
+    def _store(self, file: Incoming, content: bytes, digest: str, now: datetime) -> str | None:
         """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
         if self.settings.inbox_mode is InboxMode.LEAVE and spelled(file.path) == file.path:
             return file.path
-        free = self.store.free_mib()
-        if free < self.settings.min_free_mib:
-            raise StorageUnavailable(
-                f"only {free:,.0f} MiB free, below SCREENING_MIN_FREE_MIB ({self.settings.min_free_mib}): intake stops"
-                " until there is room; nothing is lost"
-            ).about(str(self.store.folder))
+        self.room.require(self.settings, self.store, now)
         self.store.put(OBJECTS, content, digest)
+        self.room.add(len(content))
         return None
 
     def _refuse(self, kept: Kept, error: Rejected, now: datetime) -> Booked:

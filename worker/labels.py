@@ -4,11 +4,9 @@ Images leave as PNG of their display values, so that no header goes with them; w
 there. Patients leave as keyed pseudonyms; the key lies in the store, so that all machines of a house give the same.
 """
 
-import contextlib
 import csv
 import hashlib
 import hmac
-import os
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,6 +31,7 @@ INDEX = "index.csv"
 IMAGES = "images"
 COLUMNS = ("path", "label", "patient", "view", "age", "study_uid", "source_sha256", "review")
 
+KEY_FILE = "pseudonym.key"
 KEY_BYTES = 32
 
 #: The newest review of each study, with every image that the screening its reader saw could judge.
@@ -132,16 +131,9 @@ def _write(
 
 def _key(store: Store) -> bytes:
     """The key of this house's pseudonyms; made at first need. Who has it can tell whose images they are."""
-    path = store.folder / "pseudonym.key"
-    try:
-        store.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-        key = path.read_bytes()
-    except OSError as error:
-        raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error
+    key = store.keep_once(KEY_FILE, secrets.token_bytes(KEY_BYTES))
     if len(key) != KEY_BYTES:
-        raise StorageUnavailable("is incomplete: another export may just be making it; try again").about(str(path))
+        raise StorageUnavailable(f"{KEY_FILE} is incomplete: another export may just be making it; try again").about(
+            store.name
+        )
     return key

@@ -30,8 +30,9 @@ from worker.ledger import nights, promotions
 from worker.ledger.opening import now, open_existing
 from worker.ledger.promotions import Decision, Standing
 from worker.ledger.transactions import reading
+from worker.room import room_of
 from worker.settings import Settings
-from worker.store import Store
+from worker.store import open_store
 from worker.tallies import PROBABILITIES, WAITED_S, WORKED_S, Distribution, Scanners, distributions
 from worker.worklist import longest_wait_s
 
@@ -49,7 +50,7 @@ class Metrics(Collector):
         self, settings: Settings, clock: Callable[[], datetime] = now, broker: Callable[[], Depths] = depths
     ) -> None:
         self.settings, self.clock, self.broker = settings, clock, broker
-        self.store = Store(settings.store_folder)
+        self.store = open_store(settings)
         self.scanners = Scanners(settings.metrics_scanners)
         self.results = tallies.results(self.scanners)
         self.unreadable = tallies.unreadable(syntax_name)
@@ -119,7 +120,13 @@ class Metrics(Collector):
 
     def _of_store(self) -> list[Metric]:
         free = self.store.free_mib() * BYTES_PER_MIB
-        return [_gauge("store_free_bytes", "Free space on the store's disk", free)]
+        found: list[Metric] = [_gauge("store_free_bytes", "Free space on the store's disk", free)]
+        if self.settings.store_quota_mib:
+            held = room_of(self.settings).look(self.store, self.clock())
+            quota = self.settings.store_quota_mib * float(BYTES_PER_MIB)
+            found.append(_gauge("store_held_bytes", "Received objects and overlays in the store", held))
+            found.append(_gauge("store_quota_bytes", "Setting: intake stops above it", quota))
+        return found
 
     def _results(self, connection: Connection, moment: datetime) -> Iterator[Metric]:
         results = CounterMetricFamily(

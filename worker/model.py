@@ -94,11 +94,15 @@ def open_model(path: Path, provider: str = "auto", threads: int = 1) -> OnnxMode
     `threads` is how many cores one prediction may use. Raises ModelRefused when the file is no ONNX model, has no card
     or breaks the tensor contract; ProviderUnavailable when another provider was bound than the one asked for.
     """
-    content = _read(path)
-    session = _bind(content, path, provider, threads)
-    card = _card(session, path)
+    return open_content(_read(path), str(path), provider, threads)
+
+
+def open_content(content: bytes, name: str, provider: str = "auto", threads: int = 1) -> OnnxModel:
+    """Open a model from the bytes of its file, which errors call `name`; else as `open_model`."""
+    session = _bind(content, name, provider, threads)
+    card = _card(session, name)
     model = OnnxModel(card, hashlib.sha256(content).hexdigest(), session.get_providers()[0], session)
-    _require_contract(session, card, path)
+    _require_contract(session, card, name)
     return model
 
 
@@ -137,26 +141,26 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _card(session: Any, path: Path) -> ModelCard:
+def _card(session: Any, name: str) -> ModelCard:
     try:
         return ModelCard.from_metadata(session.get_modelmeta().custom_metadata_map)
     except ModelRefused as error:
-        raise error.about(str(path)) from error
+        raise error.about(name) from error
 
 
-def _bind(content: bytes, path: Path, provider: str, threads: int) -> Any:
+def _bind(content: bytes, name: str, provider: str, threads: int) -> Any:
     """A session on the provider asked for; "auto" tries CUDA where a driver shows a device."""
     if provider == "auto":
         if _has_cuda_device():
             # a driver too old for this ONNX Runtime raises; a model at fault is refused by the CPU too
             with contextlib.suppress(ModelRefused):
-                session = _session(content, path, PROVIDERS["cuda"], threads)
+                session = _session(content, name, PROVIDERS["cuda"], threads)
                 if session.get_providers()[0] == PROVIDERS["cuda"]:
                     return session
-        return _session(content, path, PROVIDERS["cpu"], threads)
+        return _session(content, name, PROVIDERS["cpu"], threads)
     if provider not in PROVIDERS:
         raise ProviderUnavailable(f"no provider {provider!r}: choose auto, {', '.join(PROVIDERS)}")
-    session = _session(content, path, PROVIDERS[provider], threads)
+    session = _session(content, name, PROVIDERS[provider], threads)
     bound = session.get_providers()[0]
     if bound != PROVIDERS[provider]:
         raise ProviderUnavailable(
@@ -166,7 +170,7 @@ def _bind(content: bytes, path: Path, provider: str, threads: int) -> Any:
     return session
 
 
-def _session(content: bytes, path: Path, provider: str, threads: int) -> Any:
+def _session(content: bytes, name: str, provider: str, threads: int) -> Any:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -183,7 +187,7 @@ def _session(content: bytes, path: Path, provider: str, threads: int) -> Any:
                 onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
             return onnxruntime.InferenceSession(content, options, providers=[provider])
     except refusals as error:
-        raise ModelRefused(f"ONNX Runtime cannot load it ({error})").about(str(path)) from error
+        raise ModelRefused(f"ONNX Runtime cannot load it ({error})").about(name) from error
     finally:
         onnxruntime.set_default_logger_severity(_WARNING)
 
@@ -198,13 +202,13 @@ def _has_cuda_device() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-def _require_contract(session: Any, card: ModelCard, path: Path) -> None:
+def _require_contract(session: Any, card: ModelCard, name: str) -> None:
     """Names, element types and ranks as the contract has them, and the card's size on the input."""
     for kind, wanted, found in (("input", INPUTS, session.get_inputs()), ("output", OUTPUTS, session.get_outputs())):
         has = {tensor.name: (tensor.type, len(tensor.shape)) for tensor in found}
         if has != wanted:
-            raise ModelRefused(f"breaks the tensor contract: {kind}s are {has}, not {wanted}").about(str(path))
+            raise ModelRefused(f"breaks the tensor contract: {kind}s are {has}, not {wanted}").about(name)
     size = card.preprocessing.size
     shape = session.get_inputs()[0].shape
     if shape[1:] != [size, size, 1]:
-        raise ModelRefused(f"breaks the tensor contract: the card says {size} px, the graph {shape}").about(str(path))
+        raise ModelRefused(f"breaks the tensor contract: the card says {size} px, the graph {shape}").about(name)

@@ -24,16 +24,14 @@ def model() -> None:
 @as_json
 def show(as_json: bool) -> None:
     """Print the card of the active model."""
-    from worker.model import open_model
     from worker.modelcard import CARD_KEY, NO_LIMIT, NO_REFERENCE
-    from worker.registry import file_in_force
+    from worker.registry import open_in_force
 
-    path, standing = file_in_force(shell.settings())
-    opened = open_model(path, provider="cpu")
+    opened, place, standing = open_in_force(shell.settings(), "cpu")
     card = opened.card
     values = json.loads(card.to_metadata()[CARD_KEY])
     values |= {
-        "file": str(path),
+        "file": place,
         "digest": opened.digest,
         "standing": "active",
         "shadow": standing.shadow,

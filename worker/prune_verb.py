@@ -20,7 +20,10 @@ DEFAULT_DAYS = 365
     help="Read, or quarantined, so many days ago.",
 )
 @click.option(
-    "--quota", type=click.IntRange(min=1), metavar="MIB", help="Then the longest read, until so much is left."
+    "--quota",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="Then the longest read, until so much is left. [default: SCREENING_STORE_QUOTA_MIB]",
 )
 def prune(older_than: int, quota: int | None) -> None:
     """Remove received objects and overlays of studies that were read long ago. Never of an unread study.
@@ -30,9 +33,13 @@ def prune(older_than: int, quota: int | None) -> None:
     from worker import pruning
     from worker.ledger.opening import now
 
-    quota_bytes = None if quota is None else quota * 2**20
+    quota = quota or shell.settings().store_quota_mib
+    quota_bytes = quota * 2**20 if quota else None
     pruned = pruning.prune(*shell.ledger(), now(), timedelta(days=older_than), quota_bytes)
     click.echo(pruned.sentence)
     if quota_bytes is not None and pruned.kept_bytes > quota_bytes:
-        click.echo("worker: still above the quota: everything that is left is unread, or in work", err=True)
+        click.echo(
+            "worker: still above the quota: everything that is left is unread, in work, or less than a day old",
+            err=True,
+        )
         raise SystemExit(1)

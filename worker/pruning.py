@@ -1,14 +1,21 @@
 """Makes room in the store: by age, down to a quota, and of files that no row claims. Never of an unread study."""
 
-from dataclasses import dataclass
+import math
+import time
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from schema.database import Database
 from worker.ledger import retention
+from worker.room import Room
+from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, Store
 
 #: A file that no row claims is left this long: its row may still be on its way.
 ORPHAN_AGE = timedelta(days=1)
+
+#: Shares of the quota: the watcher makes room from the one on, down to the other, so that intake need not stop.
+NEAR, AIM = 0.95, 0.9
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,16 @@ class Pruned:
         )
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What a look at every file came to."""
+
+    files: int
+    freed_bytes: int
+    kept_bytes: int
+    going_bytes: int  #: of those kept: no row claims them, and they go once they are old enough
+
+
 def prune(
     database: Database, store: Store, now: datetime, older_than: timedelta, quota_bytes: int | None = None
 ) -> Pruned:
@@ -41,28 +58,52 @@ def prune(
     """
     studies = retention.release(database, [p.study_id for p in retention.prunable(database, now - older_than)])
     quarantined = retention.release_quarantined(database, now - older_than)
-    files, freed, kept = _remove_unclaimed(database, store, now)
-    if quota_bytes is not None and kept > quota_bytes:
-        chosen, room = [], 0
-        for candidate in retention.prunable(database, now):
-            if kept - room <= quota_bytes:
-                break
-            chosen.append(candidate.study_id)
-            room += candidate.size_bytes
-        studies += retention.release(database, chosen)
-        more, more_freed, kept = _remove_unclaimed(database, store, now)
-        files, freed = files + more, freed + more_freed
-    return Pruned(studies, quarantined, files, freed, kept)
+    pruned = prune_to(database, store, now, math.inf if quota_bytes is None else quota_bytes)
+    return replace(pruned, studies=studies + pruned.studies, quarantined=quarantined)
 
 
-def _remove_unclaimed(database: Database, store: Store, now: datetime) -> tuple[int, int, int]:
-    """Remove old files that no row claims; returns how many, their bytes, and the bytes that are left."""
+def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float) -> Pruned:
+    """Let go of what no row claims, and while the store holds more than `quota_bytes`, of what was read the longest
+    ago. Raises StorageUnavailable, DatabaseUnavailable.
+    """
+    swept = _remove_unclaimed(database, store, now)
+    excess, chosen = swept.kept_bytes - swept.going_bytes - quota_bytes, []
+    for candidate in retention.prunable(database, now) if excess > 0 else ():
+        if excess <= 0:
+            break
+        chosen.append(candidate.study_id)
+        excess -= candidate.size_bytes
+    if not chosen:
+        return Pruned(0, 0, swept.files, swept.freed_bytes, swept.kept_bytes)
+    studies = retention.release(database, chosen)
+    again = _remove_unclaimed(database, store, now)
+    return Pruned(studies, 0, swept.files + again.files, swept.freed_bytes + again.freed_bytes, again.kept_bytes)
+
+
+def keep_quota(settings: Settings, database: Database, store: Store, room: Room, now: datetime) -> Pruned | None:
+    """Measure the store if it is time, and make room when it nears its quota; None when nothing had to be done.
+
+    Raises StorageUnavailable, DatabaseUnavailable.
+    """
+    quota_bytes = settings.store_quota_mib * 2**20
+    if not quota_bytes or not room.is_due(now) or room.look(store, now) < NEAR * quota_bytes:
+        return None
+    began_s = time.monotonic()
+    pruned = prune_to(database, store, now, AIM * quota_bytes)
+    room.note(pruned.kept_bytes, now, time.monotonic() - began_s)
+    return pruned
+
+
+def _remove_unclaimed(database: Database, store: Store, now: datetime) -> Swept:
+    """Remove old files that no row claims."""
     latest = (now - ORPHAN_AGE).timestamp()
-    files = freed = kept = 0
+    files = freed = kept = going = 0
     for kind, digests in zip((OBJECTS, OVERLAYS), retention.claimed(database), strict=True):
         for stored in store.files(kind):
-            if stored.digest in digests or stored.modified_at > latest or not store.remove(stored, latest):
+            if stored.digest in digests:
                 kept += stored.size_bytes
-                continue
-            files, freed = files + 1, freed + stored.size_bytes
-    return files, freed, kept
+            elif stored.modified_at > latest or not store.remove(stored, latest):
+                kept, going = kept + stored.size_bytes, going + stored.size_bytes
+            else:
+                files, freed = files + 1, freed + stored.size_bytes
+    return Swept(files, freed, kept, going)

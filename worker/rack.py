@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schema.database import Database
-from worker.errors import DatabaseUnavailable, DeviceUnavailable, Misconfigured, ModelRefused, ScreeningError
+from worker.errors import DatabaseUnavailable, DeviceUnavailable, Misconfigured, ScreeningError
 from worker.ledger import promotions
 from worker.ledger.promotions import Standing
-from worker.model import Model, open_model, replay_goldens
-from worker.registry import Registry
+from worker.model import Model, replay_goldens
+from worker.registry import Registry, stored_model
 from worker.settings import Settings
-from worker.store import MODELS, Store
+from worker.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ class Rack:
     def in_force(self) -> InForce:
         """The models to serve with now: one cheap question, unless there is something new.
 
-        Raises DatabaseUnavailable; why the active model was refused, when none before it can be opened either.
+        Raises DatabaseUnavailable, StorageUnavailable; why the active model was refused, when none before it can be
+        opened either.
         """
         if self.held is None:  # once in a process: two workers with different settings must not take turns
             Registry(self.settings, self.database, self.store).install(self.clock())
@@ -78,9 +79,7 @@ class Rack:
             if model is not None and model.digest == digest:
                 return model
         try:
-            opened = open_model(self.store.path(MODELS, digest), provider=str(self.settings.provider), threads=1)
-            if opened.digest != digest:
-                raise ModelRefused("the stored file is damaged: promote the model from its file again").about(digest)
+            opened = stored_model(self.store, digest, str(self.settings.provider))
             replay_goldens(opened)
         except (Misconfigured, DeviceUnavailable) as error:
             log.error("model_refused", extra={"digest": digest, "code": error.code, "why": str(error)})

@@ -13,14 +13,14 @@ from typing import Any
 from schema.database import Database
 from schema.vocabulary import ModelAction
 from worker.comparison import Brought, judge, read_comparison
-from worker.errors import PromotionRefused
+from worker.errors import ModelRefused, PromotionRefused, StoredFileLost
 from worker.ledger import promotions
 from worker.ledger.opening import unopened
 from worker.ledger.promotions import Decision, Standing
 from worker.ledger.results import ModelUse
-from worker.model import OnnxModel, open_model, replay_goldens
+from worker.model import OnnxModel, open_content, open_model, replay_goldens
 from worker.settings import Settings
-from worker.store import COMPARISONS, MODELS, Store
+from worker.store import COMPARISONS, MODELS, Store, open_store
 
 #: In whose name the program takes up the model that the settings name.
 SETTING = "setting SCREENING_MODEL"
@@ -104,7 +104,7 @@ class Registry:
         """Bring back the model that served before; its file is proved first. Returns its digest."""
         standing = promotions.standing(self.database)
         if len(standing.served) > 1:
-            _prove(self.store.path(MODELS, standing.served[1]))
+            replay_goldens(stored_model(self.store, standing.served[1], "cpu"))
         return promotions.rollback(self.database, by, reason, now)
 
     def retire(self, start: str, by: str, reason: str | None, now: datetime) -> str:
@@ -142,18 +142,35 @@ class Registry:
             raise PromotionRefused("changed while it was looked at: try again").about(str(file))
 
 
-def file_in_force(settings: Settings) -> tuple[Path, Standing]:
-    """The file of the active model, and what stands; changes nothing. Before the first run: the setting's model."""
+def stored_model(store: Store, digest: str, provider: str) -> OnnxModel:
+    """The model that the store keeps under a digest.
+
+    Raises StorageUnavailable when the store is away; ModelRefused, also when the model's own file is gone or damaged.
+    """
+    try:
+        content = store.get(MODELS, digest)
+    except StoredFileLost as error:
+        raise ModelRefused("the stored file is gone or damaged: promote the model from its file again").about(
+            digest
+        ) from error
+    return open_content(content, store.place(MODELS, digest), provider)
+
+
+def open_in_force(settings: Settings, provider: str) -> tuple[OnnxModel, str, Standing]:
+    """The active model, where its file lies, and what stands; changes nothing. Before the first run: the setting's
+    model. Raises ModelRefused, ProviderUnavailable, StorageUnavailable.
+    """
     if not settings.database and not (settings.home / "screening.sqlite").is_file():
-        return settings.model, Standing()
+        return open_model(settings.model, provider), str(settings.model), Standing()
     database = unopened(settings)
     try:
         standing = promotions.standing(database)
     finally:
         database.close()
     if standing.active is None:
-        return settings.model, standing
-    return Store(settings.store_folder).path(MODELS, standing.active), standing
+        return open_model(settings.model, provider), str(settings.model), standing
+    store = open_store(settings)
+    return stored_model(store, standing.active, provider), store.place(MODELS, standing.active), standing
 
 
 def _faults(brought: Brought | None, new: str, standing: Standing) -> list[str]:

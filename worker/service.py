@@ -22,7 +22,7 @@ from worker.ledger import delivery, offers
 from worker.ledger.opening import now, open_database
 from worker.ledger.receipts import Booked
 from worker.settings import Settings
-from worker.store import Store
+from worker.store import open_store
 from worker.watcher import Watcher, sweep
 
 #: Time between two looks at the ledger while a batch is screened.
@@ -110,7 +110,7 @@ def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Ser
                     raise
         database = open_database(settings)
         decoder = stack.enter_context(closing(Decoder.of(settings)))
-        intake = Intake(settings, database, Store(settings.store_folder), decoder)
+        intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
         worker = broker = None
         if settings.is_embedded and host is None:

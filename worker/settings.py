@@ -75,6 +75,12 @@ def redis_url(_instance: object, attribute: "attrs.Attribute[Any]", value: str) 
         raise ValueError(f"{attribute.name} must be a URL such as redis://host:6379/0")
 
 
+def store_place(_instance: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
+    """Refuse a URL that is none of a bucket; credentials do not belong into it."""
+    if "://" in value and not re.fullmatch(r"s3://[\w.-]+(/[\w.=+-]+)*/?", value):
+        raise ValueError(f"{attribute.name} must be a folder, or a URL such as s3://bucket/prefix")
+
+
 def setting(default: Any, meaning: str, validator: Any = None) -> Any:
     """A field with its one-line explanation, shown by `worker settings`."""
     return attrs.field(default=default, validator=validator, metadata={"meaning": meaning})
@@ -87,7 +93,9 @@ class Settings:
     home: Path = setting(Path(".screening"), "folder of all state on the embedded default", named)
     database: str = setting("", "database URL; empty: SQLite in the state folder")
     broker: str = setting("", "Redis URL; empty: a private Redis in the state folder", redis_url)
-    store: str = setting("", "folder of received objects and overlays; empty: in the state folder")
+    store: str = setting(
+        "", "folder, or s3://BUCKET/PREFIX, of received objects and overlays; empty: in the state folder", store_place
+    )
     model: Path = setting(DEFAULT_MODEL, "model file")
     provider: Provider = setting(Provider.AUTO, "auto, cpu or cuda")
     processes: int = setting(max(1, os.cpu_count() or 1), "worker processes of `worker screen` and `run`", positive)
@@ -115,6 +123,11 @@ class Settings:
         DECODER_MEMORY_MIB, "address space of the child process that decodes compressed images", positive
     )
     min_free_mib: int = setting(512, "intake stops below this free space in the store", positive)
+    store_quota_mib: int = setting(
+        0,
+        "most the store may hold: the watcher lets go of what was read the longest ago, else intake stops; 0: no quota",
+        attrs.validators.ge(0),
+    )
 
     metrics_host: str = setting("127.0.0.1", "address `worker metrics` listens on; it asks nobody for a password")
     metrics_port: int = setting(9464, "port `worker metrics` listens on; 0: any", attrs.validators.and_(
@@ -140,8 +153,10 @@ class Settings:
         return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
-    def store_folder(self) -> Path:
-        """Where the store lies."""
+    def store_folder(self) -> Path | None:
+        """Where the store lies; None: in an object store."""
+        if "://" in self.store:
+            return None
         return Path(self.store).expanduser().absolute() if self.store else self.home / "store"
 
     @property

@@ -41,10 +41,10 @@ def settings() -> Any:
 def ledger() -> tuple[Any, Any]:
     """The database and the store in force."""
     from worker.ledger.opening import open_existing
-    from worker.store import Store
+    from worker.store import open_store
 
     in_force = settings()
-    return open_existing(in_force), Store(in_force.store_folder)
+    return open_existing(in_force), open_store(in_force)
 
 
 def print_json(value: Any) -> None:

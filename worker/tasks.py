@@ -26,7 +26,7 @@ from worker.ledger.opening import now
 from worker.lifeline import die_with_parent
 from worker.rack import Rack
 from worker.stall import Stall
-from worker.store import Store
+from worker.store import open_store
 from worker.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def give_back(bench: Workbench, held: Claim, again_at: datetime) -> None:
 @cache
 def rack() -> Rack:
     """The models of this process, opened at the first need: a CUDA session does not survive a fork."""
-    return Rack(settings, Database(settings.database_url), Store(settings.store_folder), now)
+    return Rack(settings, Database(settings.database_url), open_store(settings), now)
 
 
 @cache

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
+from worker import pruning
 from worker.errors import BadSetting, Interrupted
 from worker.inbox import Inbox, has_changed, is_hidden, remove_if_unchanged
 from worker.intake import Intake, Order
@@ -74,7 +75,11 @@ class Watcher:
         """
         settings = self.intake.settings
         for name, folder in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
-            if folder.is_relative_to(self.folder) and not is_hidden(folder.relative_to(self.folder)):
+            if (
+                folder is not None
+                and folder.is_relative_to(self.folder)
+                and not is_hidden(folder.relative_to(self.folder))
+            ):
                 raise BadSetting(f"{name} lies in the inbox, whose files are taken away: choose a folder elsewhere")
         if settings.inbox_mode is not InboxMode.MOVE:
             self.booked = booked_files(self.intake.database, str(self.folder))
@@ -84,6 +89,7 @@ class Watcher:
         """Scan and sweep until `stop`; outages of store, database and broker are logged and outlasted."""
         with woken_by_events(self.folder) as wake:
             while not stop.is_set():
+                self._outlast(self.make_room)
                 is_through = self._outlast(self.scan)
                 self._outlast(self.sweep)  # a full disk stops the one and not the other
                 if is_through is not False:
@@ -105,6 +111,13 @@ class Watcher:
         except Interrupted as error:
             log.error("outage", extra={"code": error.code, "reason": error.message})
             return None
+
+    def make_room(self) -> None:
+        """Let go of what was read the longest ago when the store nears its quota."""
+        intake = self.intake
+        pruned = pruning.keep_quota(intake.settings, intake.database, intake.store, intake.room, self.clock())
+        if pruned is not None:
+            log.info("room_made", extra=asdict(pruned))
 
     def scan(self) -> bool:
         """Look at the inbox once: note what has not settled and what is gone, take in what has settled, STAT first.

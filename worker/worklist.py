@@ -45,7 +45,7 @@ class WorklistEntry:
     failure_code: str | None
     priority: str
     sources: list[str]  #: paths as dropped
-    heatmap: str | None  #: path of the deciding image's overlay
+    heatmap: str | None  #: path or URL of the deciding image's overlay
     received_at: datetime
     screened_at: datetime | None
     model_digest: str | None
@@ -242,7 +242,7 @@ def _entry(place: int, row: Row[Any], sources: list[str], store: Store) -> Workl
 
 
 def _overlay(store: Store, digest: str | None) -> str | None:
-    return str(store.path(OVERLAYS, digest)) if digest else None
+    return store.place(OVERLAYS, digest) if digest else None
 
 
 def _sources(connection: Connection, study_ids: Sequence[int]) -> dict[int, list[str]]:

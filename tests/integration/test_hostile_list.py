@@ -42,7 +42,7 @@ from worker.ledger.receipts import Booked
 from worker.model import open_model
 from worker.reconciliation import reconcile
 from worker.settings import Settings
-from worker.store import Store
+from worker.store.folder import FolderStore
 from worker.tasks import screen_study
 from worker.workbench import Workbench
 from worker.worklist import entries, quarantine, show
@@ -185,7 +185,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> It
     model = open_model(write_model(home / "brightness.onnx"), provider="cpu")
     database = Database(settings.database_url)
     with closing(database), closing(Decoder()) as decoder:
-        yield Workbench(settings, database, Store(settings.store_folder), model, Clock(), decoder=decoder)
+        yield Workbench(settings, database, FolderStore(settings.home / "store"), model, Clock(), decoder=decoder)
 
 
 def screen_all(bench: Workbench, inbox: Path) -> dict[str, Booked]:
@@ -256,6 +256,6 @@ def test_nothing_is_written_where_a_uid_points_and_the_store_is_for_our_eyes_onl
     assert len(booked) == 2 * len(CASES)
     for folder in (bench.settings.home, tmp_path):
         assert not list(folder.rglob("*escaped*"))
-    for path in [bench.store.folder, *bench.store.folder.rglob("*")]:
+    for path in [Path(bench.store.name), *Path(bench.store.name).rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
         assert path.is_dir() or len(path.stem) == 64, "names are digests"

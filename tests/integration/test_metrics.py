@@ -18,10 +18,12 @@ from schema.vocabulary import Priority
 from tests.acceptance.house import House
 from tests.desk import STUDY, Desk
 from worker.app import Depths
+from worker.checkup import check_readiness
 from worker.errors import BrokerUnavailable
 from worker.exporter import open_server
 from worker.metrics import Metrics
 from worker.settings import Settings
+from worker.store import OBJECTS
 
 A, B, C, D = (f"{STUDY}.{n}" for n in (1, 2, 3, 4))
 NAME = "PLANTEDNAME"
@@ -176,6 +178,15 @@ def test_health_is_that_of_the_work(desk: Desk) -> None:
         answer, body = get(port, "/metrics")
         families = {family.name for family in text_string_to_metric_families(body.decode())}
         assert {"screening_up", "screening_studies", "screening_results"} <= families
+    desk.store.put(OBJECTS, bytes(2**20))
+    full = in_force(desk, store_quota_mib=1)
+    with registry(Metrics(full, desk.clock, idle)) as ours:
+        held, quota = samples(ours, "screening_store_held_bytes"), samples(ours, "screening_store_quota_bytes")
+        assert held == quota == {(): 2**20}
+    disk = next(finding for finding in check_readiness(full) if finding.what == "disk")
+    assert (disk.is_well, "SCREENING_STORE_QUOTA_MIB" in disk.message) == (False, True)
+    roomy = check_readiness(in_force(desk, store_quota_mib=8))
+    assert [f.message.partition("; ")[2] for f in roomy if f.is_well][-1] == "1 of the quota's 8 MiB are taken"
     with served(in_force(desk, min_free_mib=2**40)) as port:
         answer, body = get(port, "/readyz")
         assert answer.status == 503

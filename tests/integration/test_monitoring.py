@@ -43,7 +43,9 @@ def given(desk: Desk) -> dict[str, set[str]]:
     cause = Cause(desk.model.digest, "ACME", "ROOM 1", "PA", "display_mean")
     nights.record(desk.database, [Judgement(cause, 100, 0.3, None, 0.25, Stability.LEFT_LIMITS)], desk.clock())
     metrics = Metrics(
-        attrs.evolve(desk.settings, database=desk.database.url), desk.clock, lambda: Depths({"stat": 0}, 0, 1)
+        attrs.evolve(desk.settings, database=desk.database.url, store_quota_mib=1),
+        desk.clock,
+        lambda: Depths({"stat": 0}, 0, 1),
     )
     ours = CollectorRegistry(auto_describe=False)
     ours.register(metrics)

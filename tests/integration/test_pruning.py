@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 
+import attrs
 import pytest
 
 from schema.vocabulary import FileState, Priority, ReviewOutcome
@@ -10,8 +11,9 @@ from tests.desk import STUDY, Desk, image
 from worker.errors import NotRequeueable
 from worker.ledger import intake, people
 from worker.ledger.receipts import Incoming, Receipt
-from worker.pruning import Pruned, prune
+from worker.pruning import Pruned, keep_quota, prune
 from worker.reconciliation import reconcile
+from worker.room import Room
 from worker.store import OBJECTS, OVERLAYS
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
@@ -19,22 +21,22 @@ YEAR = timedelta(days=365)
 OBJECT, OVERLAY = 1000, 100
 
 
-def receive(desk: Desk, study_uid: str, probability: float = 0.1) -> None:
+def receive(desk: Desk, study_uid: str, probability: float = 0.1, size: int = OBJECT) -> None:
     """A screened study whose object and overlay really are in the store, two days old."""
-    digest = desk.store.put(OBJECTS, study_uid.encode().ljust(OBJECT))
+    digest = desk.store.put(OBJECTS, study_uid.encode().ljust(size))
     header = image(study_uid, f"{study_uid}.1.1")
-    file = Incoming(f"/inbox/{study_uid}.dcm", OBJECT, 1, Priority.ROUTINE)
+    file = Incoming(f"/inbox/{study_uid}.dcm", size, 1, Priority.ROUTINE)
     receipt = Receipt(file, header, digest, left_at=None, is_settled=True)
     intake.register(desk.database, receipt, desk.settings, desk.clock())
     desk.screen(study_uid, probability)
     age(desk)
 
 
-def age(desk: Desk) -> None:
+def age(desk: Desk, days: int = 2) -> None:
     for kind in (OBJECTS, OVERLAYS):
         for stored in desk.store.files(kind):
-            moment = desk.clock.now.timestamp() - 2 * 86400
-            os.utime(stored.path, (moment, moment))
+            moment = desk.clock.now.timestamp() - days * 86400
+            os.utime(stored.place, (moment, moment))
 
 
 def read(desk: Desk, study_uid: str) -> None:
@@ -86,6 +88,36 @@ def test_a_quota_takes_the_longest_read_first_and_no_more_than_it_must(desk: Des
     assert [desk.store.has(OBJECTS, d) for d in digests(desk)] == [True, False, True], "B was read first"
     found = pruned(desk, quota_bytes=0)
     assert (found.studies, found.kept_bytes) == (1, OBJECT), "the unread one stays above any quota"
+
+
+def test_what_came_today_is_let_go_of_once_however_often_room_is_made(desk: Desk) -> None:
+    for study_uid in (A, B, C):
+        receive(desk, study_uid)
+    read(desk, A)
+    read(desk, B)
+    age(desk, days=0)
+    assert pruned(desk, quota_bytes=2 * OBJECT) == Pruned(1, 0, 0, 0, 3 * OBJECT), "its file stays for a day"
+    assert pruned(desk, quota_bytes=2 * OBJECT).studies == 0, "and counts as gone meanwhile"
+    desk.clock.forward(hours=25)
+    assert pruned(desk, quota_bytes=2 * OBJECT) == Pruned(0, 0, 1, OBJECT, 2 * OBJECT)
+
+
+def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air(desk: Desk) -> None:
+    settings, room = attrs.evolve(desk.settings, store_quota_mib=1), Room()
+    big = 120_000
+    for number in range(9):  # 1.08 of 1.05 million bytes
+        receive(desk, f"{STUDY}.{number}", size=big)
+        read(desk, f"{STUDY}.{number}")
+    made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
+    assert made == Pruned(2, 0, 2, 2 * big, 7 * big)
+    receive(desk, f"{STUDY}.9", size=big)
+    desk.clock.forward(30)
+    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "measured half a minute ago"
+    desk.clock.forward(31)
+    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "it is not near"
+    assert room.held_bytes == 8 * big
+    assert keep_quota(desk.settings, desk.database, desk.store, Room(), desk.clock()) is None, "no quota is set"
+    assert reconcile(desk.database, desk.store).holds
 
 
 def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from tests.brightness import write_image, write_model
 from tests.desk import Clock, Desk
 from worker.checkup import Finding, check
 from worker.comparison import Change, Comparison, Contender, Flips
-from worker.errors import ModelRefused, PromotionRefused
+from worker.errors import ModelRefused, PromotionRefused, StorageUnavailable
 from worker.inbox import incoming
 from worker.intake import Intake
 from worker.ledger import offers, promotions
@@ -26,7 +26,8 @@ from worker.modelcard import Estimate
 from worker.rack import Rack
 from worker.registry import SETTING, Registry
 from worker.settings import Settings
-from worker.store import COMPARISONS, MODELS, Store
+from worker.store import COMPARISONS, MODELS
+from worker.store.folder import FolderStore
 from worker.tasks import screen_study
 from worker.workbench import Workbench
 
@@ -40,12 +41,12 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def registry(settings: Settings, database: Database, store: Store) -> Registry:
+def registry(settings: Settings, database: Database, store: FolderStore) -> Registry:
     return Registry(settings, database, store)
 
 
 @pytest.fixture
-def rack(settings: Settings, database: Database, store: Store, clock: Clock) -> Rack:
+def rack(settings: Settings, database: Database, store: FolderStore, clock: Clock) -> Rack:
     return Rack(settings, database, store, clock)
 
 
@@ -202,7 +203,7 @@ def test_a_model_that_is_refused_leaves_the_old_one_serving_and_is_told(
 ) -> None:
     rack.in_force()
     registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
-    stored = registry.store.path(MODELS, digest_of(second))
+    stored = Path(registry.store.place(MODELS, digest_of(second)))
     stored.write_bytes(stored.read_bytes()[:100])
     for _ in range(3):
         assert rack.in_force().active.digest == digest_of(settings.model)
@@ -239,12 +240,25 @@ def test_the_checkup_names_who_refused_the_active_model(
     assert look().is_well
 
 
+def test_a_store_that_is_away_is_waited_for_and_no_fault_of_the_model(
+    registry: Registry, rack: Rack, clock: Clock, tmp_path: Path
+) -> None:
+    registry.install(clock())
+    store = Path(registry.store.name)
+    store.rename(tmp_path / "unmounted")
+    with pytest.raises(StorageUnavailable):
+        rack.in_force()
+    (tmp_path / "unmounted").rename(store)
+    assert rack.in_force().active.digest == digest_of(registry.settings.model)
+    assert rack.refusals == []
+
+
 def test_a_worker_without_any_sound_model_says_why(
     rack: Rack, registry: Registry, settings: Settings, clock: Clock
 ) -> None:
     registry.install(clock())
-    registry.store.path(MODELS, digest_of(settings.model)).unlink()
-    with pytest.raises(ModelRefused, match="cannot be read"):
+    Path(registry.store.place(MODELS, digest_of(settings.model))).unlink()
+    with pytest.raises(ModelRefused, match="gone or damaged"):
         rack.in_force()
 
 

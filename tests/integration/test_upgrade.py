@@ -21,7 +21,7 @@ from tests.desk import Clock, Desk
 from worker.ledger.opening import open_database, upgrade
 from worker.reconciliation import reconcile
 from worker.settings import Settings
-from worker.store import Store
+from worker.store.folder import FolderStore
 
 FIRST_RELEASE = "0001"
 BEFORE = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -126,7 +126,7 @@ def test_a_database_of_the_first_release_is_upgraded_under_a_running_worker(
         wait_until(lambda: old_worker.written >= after + 5 or old_worker.fault is not None, 60)
     database = open_database(ours)
     assert database.revision() == HEAD
-    desk = Desk(database, ours, Store(ours.store_folder), clock)
+    desk = Desk(database, ours, FolderStore(ours.home / "store"), clock)
     account = reconcile(database, desk.store)
     assert account.holds, account
     assert account.studies["screened"] >= old_worker.written

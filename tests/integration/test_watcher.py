@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import attrs
 import pytest
 from sqlalchemy import text
 
-from schema.vocabulary import FileState, Priority
+from schema.vocabulary import FileState, Priority, ReviewOutcome
 from tests.desk import Desk, without_privileges
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
 from worker.inbox import FULL_LOOK_S, Inbox, files_in, incoming, remove_if_unchanged
 from worker.intake import Intake, fetch
+from worker.ledger import people
 from worker.ledger.offers import Backlog, Offer
 from worker.reconciliation import reconcile
 from worker.settings import InboxMode
@@ -266,6 +268,29 @@ def test_low_disk_stops_intake_and_it_resumes(yard: Yard) -> None:
     yard.start(min_free_mib=1)
     yard.scan()
     assert yard.scan(10) == {"accepted": 1}
+
+
+def test_a_reached_quota_stops_intake_until_a_study_is_read(yard: Yard) -> None:
+    desk = yard.desk
+    desk.clock.now = datetime.now(UTC)  # that of the files in the store
+    yard.start(store_quota_mib=1)
+    yard.drop("large.dcm", dicom_file(picture(rows=1024, columns=600)))
+    yard.scan()
+    assert yard.scan(10) == {"accepted": 1}
+    yard.drop("b.dcm", another(2))
+    yard.scan()
+    desk.clock.forward(hours=48)
+    for work in (lambda: None, lambda: desk.screen(STUDY_UID)):
+        work()  # screened or not: what is unread is not let go of
+        desk.clock.forward(61)
+        yard.watcher.make_room()
+        with pytest.raises(StorageUnavailable, match="SCREENING_STORE_QUOTA_MIB is 1: intake stops"):
+            yard.watcher.scan()
+        assert yard.left() == ["b.dcm"]
+    people.review(desk.database, STUDY_UID, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    yard.start(scan_interval_s=0.05)
+    run_for(yard, until=lambda: not yard.left())
+    assert reconcile(desk.database, desk.store).files["accepted"] == 2
 
 
 def test_an_inbox_that_cannot_be_listed_is_an_outage_and_nothing_vanishes(yard: Yard) -> None:

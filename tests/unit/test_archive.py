@@ -12,7 +12,7 @@ from tests.desk import Clock
 from worker import worklist
 from worker.ledger import people
 from worker.ledger.naming import WAYS
-from worker.store import Store
+from worker.store.folder import FolderStore
 
 STUDIES, UNREAD = 400, 60
 
@@ -48,7 +48,7 @@ def test_a_review_finds_its_study_by_an_index(archive: Database, way: str) -> No
 def test_reviewed_studies_leave_the_list_and_the_next_ones_follow_in_order(
     archive: Database, tmp_path: Path, clock: Clock
 ) -> None:
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     before = worklist.entries(archive, store, 50)
     assert [entry.band for entry in before] == [3] * (UNREAD // 10) + [6] * (50 - UNREAD // 10)
     people.review(archive, before[0].study_uid, next(iter(ReviewOutcome)), "R", None, clock())

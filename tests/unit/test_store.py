@@ -11,17 +11,18 @@ import pytest
 
 from tests.desk import without_privileges
 from worker.errors import Interrupted, Rejected, StorageUnavailable, StoredFileLost
-from worker.store import OBJECTS, OVERLAYS, Store
+from worker.store import OBJECTS, OVERLAYS
+from worker.store.folder import FolderStore
 
 CONTENT = b"a radiograph" * 1000
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Store:
-    return Store(tmp_path / "deep" / "store")
+def keep(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "deep" / "store")
 
 
-def test_content_comes_back_by_its_digest(keep: Store) -> None:
+def test_content_comes_back_by_its_digest(keep: FolderStore) -> None:
     digest = keep.put(OBJECTS, CONTENT)
     assert digest == hashlib.sha256(CONTENT).hexdigest()
     assert keep.get(OBJECTS, digest) == CONTENT
@@ -31,13 +32,13 @@ def test_content_comes_back_by_its_digest(keep: Store) -> None:
     assert keep.path(OVERLAYS, keep.put(OVERLAYS, b"png")).suffix == ".png"
 
 
-def test_files_and_folders_are_for_our_eyes_only(keep: Store) -> None:
+def test_files_and_folders_are_for_our_eyes_only(keep: FolderStore) -> None:
     keep.put(OBJECTS, CONTENT)
     for path in [keep.folder, *keep.folder.rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_writers_of_the_same_content_do_not_disturb_each_other(keep: Store) -> None:
+def test_writers_of_the_same_content_do_not_disturb_each_other(keep: FolderStore) -> None:
     digests: list[str] = []
     threads = [threading.Thread(target=lambda: digests.append(keep.put(OBJECTS, CONTENT))) for _ in range(8)]
     for thread in threads:
@@ -49,21 +50,21 @@ def test_writers_of_the_same_content_do_not_disturb_each_other(keep: Store) -> N
 
 
 @pytest.mark.parametrize("damage", [b"", b"a radiograph", b"A" * len(CONTENT)])
-def test_damage_is_found(keep: Store, damage: bytes) -> None:
+def test_damage_is_found(keep: FolderStore, damage: bytes) -> None:
     digest = keep.put(OBJECTS, CONTENT)
     keep.path(OBJECTS, digest).write_bytes(damage)
     with pytest.raises(StoredFileLost, match="damaged"):
         keep.get(OBJECTS, digest)
 
 
-def test_a_file_cut_short_is_mended_when_it_comes_again(keep: Store) -> None:
+def test_a_file_cut_short_is_mended_when_it_comes_again(keep: FolderStore) -> None:
     digest = keep.put(OBJECTS, CONTENT)
     keep.path(OBJECTS, digest).write_bytes(CONTENT[:100])
     keep.put(OBJECTS, CONTENT)
     assert keep.get(OBJECTS, digest) == CONTENT
 
 
-def test_a_lost_file_is_no_outage_and_a_lost_store_is(keep: Store) -> None:
+def test_a_lost_file_is_no_outage_and_a_lost_store_is(keep: FolderStore) -> None:
     digest = keep.put(OBJECTS, CONTENT)
     keep.path(OBJECTS, digest).unlink()
     with pytest.raises(StoredFileLost, match="worker requeue") as lost:
@@ -81,7 +82,7 @@ def test_a_full_disk_says_so_and_leaves_no_half_file(tmp_path: Path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting needs root")
     try:
-        keep = Store(disk)
+        keep = FolderStore(disk)
         small = keep.put(OBJECTS, b"small")
         with pytest.raises(StorageUnavailable, match="No space left"):
             keep.put(OBJECTS, b"x" * 100_000)
@@ -96,19 +97,19 @@ def test_a_full_disk_says_so_and_leaves_no_half_file(tmp_path: Path) -> None:
 def test_a_store_without_permission_is_an_outage() -> None:
     closed = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others anyway
     closed.chmod(0o700 if os.geteuid() == 0 else 0)
-    keep = Store(closed / "store")
+    keep = FolderStore(closed / "store")
     with without_privileges():
         for work in (lambda: keep.put(OBJECTS, CONTENT), keep.free_mib, lambda: keep.get(OBJECTS, "0" * 64)):
             with pytest.raises(StorageUnavailable, match="Permission denied"):
                 work()
 
 
-def test_free_space_is_that_of_the_stores_disk(keep: Store) -> None:
+def test_free_space_is_that_of_the_stores_disk(keep: FolderStore) -> None:
     assert 0 < keep.free_mib() < 2**40
     assert keep.folder.is_dir()
 
 
-def test_a_store_proves_again_and_again_that_it_can_be_written(keep: Store) -> None:
+def test_a_store_proves_again_and_again_that_it_can_be_written(keep: FolderStore) -> None:
     keep.prove_writable()
     keep.prove_writable()
     assert [p for p in keep.folder.rglob("*") if p.is_file()] == []

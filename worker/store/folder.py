@@ -1,4 +1,4 @@
-"""Content-addressed files: objects, overlays, models, comparisons. Names are digests, never a word from a file."""
+"""A store in a folder, which several machines may mount. Files are 0600 in 0700 folders: they hold patients."""
 
 import contextlib
 import hashlib
@@ -6,38 +6,26 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import StorageUnavailable, StoredFileLost
-
-#: Folder and ending of each kind of content. Files are 0600 in 0700 folders: they hold patients.
-OBJECTS, OVERLAYS, MODELS, COMPARISONS = "objects", "overlays", "models", "comparisons"
-ENDINGS = {OBJECTS: "", OVERLAYS: ".png", MODELS: ".onnx", COMPARISONS: ".json"}
-
-#: What to do about a lost file.
-RESTORE = "restore it from a backup, or send it again, and `worker requeue` its study"
+from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Stored
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A file of the store, finished or a draft that was left behind."""
-
-    path: Path
-    digest: str  #: of a draft: its name, which is no digest
-    size_bytes: int
-    modified_at: float  #: in seconds since 1970
-
-
-class Store:
+class FolderStore:
     """A folder of immutable files, two levels deep by the first two digits of the digest."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.name = str(folder)
 
     def path(self, kind: str, digest: str) -> Path:
         """Where the content of this digest lies, or would lie."""
         return self.folder / kind / digest[:2] / (digest + ENDINGS[kind])
+
+    def place(self, kind: str, digest: str) -> str:
+        """The path of the content of this digest."""
+        return str(self.path(kind, digest))
 
     def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
         """Keep `content` and return its digest: written aside, fsynced, renamed into place, so it is whole or absent.
@@ -92,19 +80,35 @@ class Store:
             for path in (self.folder / kind).glob("??/*"):
                 with contextlib.suppress(FileNotFoundError):  # a draft that was finished meanwhile
                     status = path.stat()
-                    yield Stored(path, path.name.removesuffix(ENDINGS[kind]), status.st_size, status.st_mtime)
+                    yield Stored(str(path), path.name.removesuffix(ENDINGS[kind]), status.st_size, status.st_mtime)
         except OSError as error:
             raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
 
     def remove(self, stored: Stored, latest: float) -> bool:
         """Remove a file, unless somebody put it again after the moment `latest`; raises StorageUnavailable."""
+        path = Path(stored.place)
         try:
-            if stored.path.stat().st_mtime > latest:
+            if path.stat().st_mtime > latest:
                 return False
-            stored.path.unlink()
+            path.unlink()
+        except FileNotFoundError:
+            return True  # another was faster
         except OSError as error:
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
         return True
+
+    def keep_once(self, name: str, content: bytes) -> bytes:
+        """Keep `content` under a plain name unless something lies there; returns what lies there then."""
+        path = self.folder / name
+        try:
+            _make(self.folder)
+            with contextlib.suppress(FileExistsError):
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+            return path.read_bytes()
+        except OSError as error:
+            raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error
 
     def prove_writable(self) -> None:
         """Write a megabyte and take it away again; raises StorageUnavailable when the disk is full or away."""

@@ -1,0 +1,29 @@
+"""Where content lies by its digest: objects, overlays, models, comparisons. A folder, or a bucket that speaks S3."""
+
+import importlib.util
+from functools import cache
+
+from worker.errors import BadSetting
+from worker.settings import Settings
+from worker.store.contract import COMPARISONS, MODELS, OBJECTS, OVERLAYS, Store, Stored
+from worker.store.folder import FolderStore
+
+__all__ = ["COMPARISONS", "MODELS", "OBJECTS", "OVERLAYS", "Store", "Stored", "open_store"]
+
+
+@cache
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name, one a process; asks nobody yet whether it is there.
+
+    Raises BadSetting when it needs packages that are not installed.
+    """
+    if settings.store_folder is not None:
+        return FolderStore(settings.store_folder)
+    if importlib.util.find_spec("s3fs") is None:
+        raise BadSetting(
+            "SCREENING_STORE names an object store, which needs the extra `s3`: `pip install '.[s3]'` where the source"
+            " of this program lies, or name a folder"
+        )
+    from worker.store.bucket import BucketStore
+
+    return BucketStore(settings.store)

@@ -1,0 +1,177 @@
+"""A store in a bucket of an object store that speaks S3. Endpoint, region and credentials come from the usual AWS_*
+environment variables, or from wherever else botocore looks for them.
+"""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from worker.errors import BadSetting, StorageUnavailable, StoredFileLost
+from worker.store.contract import ENDINGS, RESTORE, Stored
+
+#: An object that is put again is marked as needed when it is older: nothing prunes what is so young.
+FRESH_S = 3600.0
+
+#: Every object goes up in one request, which the server takes whole or not at all; S3 takes 5 GiB so.
+ONE_REQUEST_BYTES = 5 * 2**30
+
+#: Tries of one request; then it is an outage, which those who asked outlast.
+TRIES = 2
+
+
+class BucketStore:
+    """Objects under `s3://BUCKET/PREFIX/KIND/first two digits/DIGEST`."""
+
+    def __init__(self, url: str, fresh_s: float = FRESH_S, **options: Any) -> None:
+        """`options`: of s3fs.S3FileSystem, where the environment does not say."""
+        self.name = url.rstrip("/")
+        self.fresh_s = fresh_s
+        self._root = self.name.removeprefix("s3://")
+        self._bucket = self._root.partition("/")[0]
+        self._options = options
+        self._connection: tuple[int, Any] | None = None
+
+    def place(self, kind: str, digest: str) -> str:
+        """The URL of the content of this digest, or where it would lie."""
+        return f"s3://{self._key(kind, digest)}"
+
+    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
+        """Keep `content` and return its digest: one request, after which the object is whole or absent.
+
+        `digest`: of the content, where it is known already. Raises StorageUnavailable.
+        """
+        digest = digest or hashlib.sha256(content).hexdigest()
+        key = self._key(kind, digest)
+        with self._telling():
+            found = self._find(key)
+            if found is None or found["size"] != len(content):
+                self._s3.pipe_file(key, content, chunksize=ONE_REQUEST_BYTES)
+            elif time.time() - _moment(found) > self.fresh_s:
+                # so that `remove` knows that somebody counts on it: S3 copies it onto itself, nothing is sent
+                self._s3.cp_file(key, key, MetadataDirective="REPLACE")
+        return digest
+
+    def get(self, kind: str, digest: str) -> bytes:
+        """The content of a digest. Raises StorageUnavailable, StoredFileLost."""
+        with self._telling():
+            content = self._read(self._key(kind, digest))
+        if content is None or hashlib.sha256(content).hexdigest() != digest:
+            fault = "gone" if content is None else "damaged"
+            raise StoredFileLost(f"the stored file is {fault}: {RESTORE}").about(self.place(kind, digest))
+        return content
+
+    def has(self, kind: str, digest: str) -> bool:
+        """Whether the content is there (by name; `get` proves it). Raises StorageUnavailable."""
+        with self._telling():
+            return self._find(self._key(kind, digest)) is not None
+
+    def files(self, kind: str) -> Iterator[Stored]:
+        """Every object of a kind, listed by the first two digits, so that few are held at once."""
+        for folder in self._listed(f"{self._root}/{kind}"):
+            for file in self._listed(folder["name"]) if folder["type"] == "directory" else ():
+                digest = file["name"].rpartition("/")[2].removesuffix(ENDINGS[kind])
+                yield Stored(file["name"], digest, file["size"], _moment(file))
+
+    def remove(self, stored: Stored, latest: float) -> bool:
+        """Remove an object, unless somebody put it again after the moment `latest`; raises StorageUnavailable."""
+        with self._telling():
+            found = self._find(stored.place)
+            if found is not None and _moment(found) > latest:
+                return False
+            self._s3.rm_file(stored.place)  # what is gone already is no error to S3
+        return True
+
+    def keep_once(self, name: str, content: bytes) -> bytes:
+        """Keep `content` under a plain name unless something lies there; returns what lies there then."""
+        key = f"{self._root}/{name}"
+        with self._telling():
+            kept = self._read(key)
+            if kept is None:
+                with suppress(FileExistsError):  # another was faster
+                    self._s3.pipe_file(key, content, mode="create")
+                kept = self._s3.cat_file(key, max_concurrency=1)
+        return bytes(kept)
+
+    def prove_writable(self) -> None:
+        """Write a few bytes and take them away again; raises StorageUnavailable."""
+        with self._telling():
+            self._s3.pipe_file(f"{self._root}/probe", b"written by `worker check`")
+            self._s3.rm_file(f"{self._root}/probe")
+
+    def free_mib(self) -> float:
+        """Infinite: there is no disk of ours to fill. Raises StorageUnavailable when the bucket cannot be reached."""
+        with self._telling():
+            self._s3.info(self._bucket)
+        return math.inf
+
+    def _key(self, kind: str, digest: str) -> str:
+        return f"{self._root}/{kind}/{digest[:2]}/{digest}{ENDINGS[kind]}"
+
+    @property
+    def _s3(self) -> Any:
+        """The connections of this process: they do not survive a fork."""
+        if self._connection is None or self._connection[0] != os.getpid():
+            import s3fs
+
+            connected = s3fs.S3FileSystem(
+                **self._options,
+                config_kwargs={"retries": {"mode": "standard", "total_max_attempts": TRIES}},
+                skip_instance_cache=True,
+                use_listings_cache=False,  # others write here too
+            )
+            self._connection = os.getpid(), connected
+        return self._connection[1]
+
+    def _find(self, key: str) -> dict[str, Any] | None:
+        """What S3 says of an object; None when it is not there."""
+        try:
+            return dict(self._s3.info(key))
+        except FileNotFoundError:
+            self._s3.info(self._bucket)
+            return None
+
+    def _read(self, key: str) -> bytes | None:
+        """The bytes of an object; None when it is not there."""
+        try:
+            return bytes(self._s3.cat_file(key, max_concurrency=1))
+        except FileNotFoundError:
+            self._s3.info(self._bucket)
+            return None
+
+    def _listed(self, folder: str) -> list[dict[str, Any]]:
+        """What lies below a prefix; nothing where there is none. Raises StorageUnavailable."""
+        with self._telling():
+            try:
+                return list(self._s3.ls(folder, detail=True))
+            except FileNotFoundError:
+                self._s3.info(self._bucket)
+                return []
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Whatever the object store and the way to it do, as StorageUnavailable with the remedy, or BadSetting."""
+        from aiohttp import ClientError
+        from botocore.exceptions import BotoCoreError, NoCredentialsError
+
+        try:
+            yield
+        except FileNotFoundError as error:  # of an object it was caught before
+            raise self._away(f"there is no bucket {self._bucket}: make it, or correct SCREENING_STORE") from error
+        except (PermissionError, NoCredentialsError) as error:
+            raise self._away(f"access is refused ({error}): check AWS_ACCESS_KEY_ID and the bucket's policy") from error
+        except (OSError, BotoCoreError, ClientError) as error:
+            raise self._away(f"it cannot be reached ({error}): is it up, and AWS_ENDPOINT_URL right?") from error
+        except ValueError as error:  # how botocore says so
+            raise BadSetting(f"the object store cannot be asked ({error}): correct the AWS_ variables") from error
+
+    def _away(self, fault: str) -> StorageUnavailable:
+        return StorageUnavailable(f"the object store cannot be used: {fault}").about(self.name)
+
+
+def _moment(found: dict[str, Any]) -> float:
+    """When an object was last written, in seconds since 1970, by the server's clock."""
+    return float(found["LastModified"].timestamp())

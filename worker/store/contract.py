@@ -1,0 +1,66 @@
+"""What a store promises, whatever it lies on: immutable content by its digest. Names are never a word from a file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+#: Each kind of content, and the ending of its names.
+OBJECTS, OVERLAYS, MODELS, COMPARISONS = "objects", "overlays", "models", "comparisons"
+ENDINGS = {OBJECTS: "", OVERLAYS: ".png", MODELS: ".onnx", COMPARISONS: ".json"}
+
+#: What to do about a lost file.
+RESTORE = "restore it from a backup, or send it again, and `worker requeue` its study"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of the store, finished or a draft that was left behind."""
+
+    place: str  #: as the store itself names it
+    digest: str  #: of a draft: its name, which is no digest
+    size_bytes: int
+    modified_at: float  #: in seconds since 1970
+
+
+class Store(Protocol):
+    """Content under its digest: whole or absent, and the same however often it is put."""
+
+    @property
+    def name(self) -> str:
+        """The store as people know it: a folder, or a URL."""
+
+    def place(self, kind: str, digest: str) -> str:
+        """Where people find the content of this digest: a path, or a URL."""
+
+    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
+        """Keep `content` and return its digest; what is there already is not written again.
+
+        `digest`: of the content, where it is known already. Raises StorageUnavailable when the store is full or away.
+        """
+
+    def get(self, kind: str, digest: str) -> bytes:
+        """The content of a digest.
+
+        Raises StorageUnavailable when the store is away, StoredFileLost when this one file is gone or damaged.
+        """
+
+    def has(self, kind: str, digest: str) -> bool:
+        """Whether the content is there (by name; `get` proves it)."""
+
+    def files(self, kind: str) -> Iterator[Stored]:
+        """Every file of a kind; raises StorageUnavailable."""
+
+    def remove(self, stored: Stored, latest: float) -> bool:
+        """Remove a file, unless somebody put it again after the moment `latest`; raises StorageUnavailable."""
+
+    def keep_once(self, name: str, content: bytes) -> bytes:
+        """Keep `content` under a plain name unless something lies there; returns what lies there then.
+
+        Raises StorageUnavailable.
+        """
+
+    def prove_writable(self) -> None:
+        """Write something and take it away again; raises StorageUnavailable when the store is full or away."""
+
+    def free_mib(self) -> float:
+        """Free space on the store's disk, infinite where there is none to fill; raises StorageUnavailable."""
