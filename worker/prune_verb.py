@@ -39,7 +39,7 @@ def prune(older_than: int, quota: int | None) -> None:
     click.echo(pruned.sentence)
     if quota_bytes is not None and pruned.kept_bytes > quota_bytes:
         click.echo(
-            "worker: still above the quota: everything that is left is unread, in work, or less than a day old",
+            "worker: still above the quota: all that is left is unread, in work, quarantined, or came within a day",
             err=True,
         )
         raise SystemExit(1)
