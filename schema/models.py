@@ -101,6 +101,7 @@ class Instance(Base):
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
     sop_instance_uid: Mapped[str] = mapped_column(Uid, index=True)
     digest: Mapped[str] = mapped_column(Digest, index=True)  #: of the file's bytes: its name in the store
+    crc: Mapped[int | None] = mapped_column(BigInteger)  #: CRC-32 of the file: proves it at every reading
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     left_at: Mapped[str | None] = mapped_column(Text)  #: inbox_mode=leave: where the file still lies, not in the store
     container: Mapped[str] = mapped_column(String(16))

@@ -22,7 +22,7 @@ from worker.ledger import intake as ledger
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
 from worker.room import Room
 from worker.settings import InboxMode, RasterStudy, Settings
-from worker.store import OBJECTS, Store
+from worker.store import OBJECTS, Store, crc_of, is_intact
 
 #: A file may be this much larger than the largest image before it is even read: headers, other frames.
 FILE_SLACK_BYTES = 64 * 2**20
@@ -57,6 +57,7 @@ class Kept:
     order: Order
     digest: str = ""  #: of its bytes; empty when they could not be read
     header: Instance | None = None
+    crc: int | None = None
     left_at: str | None = None  #: the file stays there and the store holds no copy
     refusal: Rejected | None = None
     is_gone: bool = False
@@ -123,7 +124,7 @@ class Intake:
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, spelled(str(path.parent))))
-        return Kept(order, digest, header, self._store(file, content, digest, now))
+        return Kept(order, digest, header, crc_of(content), self._store(file, content, digest, now))
 
     def book(self, kept: Kept, now: datetime) -> Booked:
         """Book what was kept of a file."""
@@ -138,6 +139,7 @@ class Intake:
             file,
             kept.header,
             kept.digest,
+            crc=kept.crc,
             same_pixels_as=twin,
             left_at=kept.left_at,
             is_settled=kept.order.is_settled,
@@ -229,17 +231,17 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def fetch(store: Store, digest: str, left_at: str | None) -> bytes:
+def fetch(store: Store, digest: str, left_at: str | None, crc: int | None = None) -> bytes:
     """The bytes of an accepted object: from the store, or from where it was left.
 
     Raises StorageUnavailable; StoredFileLost; SourceChanged when a file left in the inbox is gone or has other bytes.
     """
     if left_at is None:
-        return store.get(OBJECTS, digest)
+        return store.get(OBJECTS, digest, crc)
     try:
         content = Path(left_at).read_bytes()
     except OSError as error:
         raise SourceChanged(f"the file left in the inbox cannot be read any more ({error.strerror})") from error
-    if hashlib.sha256(content).hexdigest() != digest:
+    if not is_intact(content, digest, crc):
         raise SourceChanged("the file left in the inbox has changed since it was accepted")
     return content

@@ -92,7 +92,7 @@ class Workbench:
         """Read one object as far as its eligibility asks; what cannot be read becomes an outcome, not an error."""
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
-            content = fetch(self.store, received.digest, received.left_at)
+            content = fetch(self.store, received.digest, received.left_at, received.crc)
             image = open_image(content, limits)
         except Rejected as error:
             header = error.instance if isinstance(error.instance, Instance) else _nameless(received)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.desk import without_privileges
 from worker.errors import Interrupted, Rejected, StorageUnavailable, StoredFileLost
-from worker.store import OBJECTS, OVERLAYS
+from worker.store import OBJECTS, OVERLAYS, crc_of
 from worker.store.folder import FolderStore
 
 CONTENT = b"a radiograph" * 1000
@@ -25,7 +25,7 @@ def keep(tmp_path: Path) -> FolderStore:
 def test_content_comes_back_by_its_digest(keep: FolderStore) -> None:
     digest = keep.put(OBJECTS, CONTENT)
     assert digest == hashlib.sha256(CONTENT).hexdigest()
-    assert keep.get(OBJECTS, digest) == CONTENT
+    assert keep.get(OBJECTS, digest) == keep.get(OBJECTS, digest, crc_of(CONTENT)) == CONTENT
     assert keep.has(OBJECTS, digest)
     assert not keep.has(OVERLAYS, digest)
     assert keep.put(OBJECTS, CONTENT) == digest
@@ -53,8 +53,9 @@ def test_writers_of_the_same_content_do_not_disturb_each_other(keep: FolderStore
 def test_damage_is_found(keep: FolderStore, damage: bytes) -> None:
     digest = keep.put(OBJECTS, CONTENT)
     keep.path(OBJECTS, digest).write_bytes(damage)
-    with pytest.raises(StoredFileLost, match="damaged"):
-        keep.get(OBJECTS, digest)
+    for crc in (None, crc_of(CONTENT)):
+        with pytest.raises(StoredFileLost, match="damaged"):
+            keep.get(OBJECTS, digest, crc)
 
 
 def test_a_file_cut_short_is_mended_when_it_comes_again(keep: FolderStore) -> None:

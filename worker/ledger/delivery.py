@@ -56,7 +56,7 @@ def claim(database: Database, study_uid: str, settings: Settings, now: datetime)
             .where(models.Series.study_id == study.id, models.Instance.superseded.is_(False))
             .order_by(models.Instance.id)
         )
-        received = tuple(Received(i.id, i.digest, i.left_at, i.unreadable) for i in instances)
+        received = tuple(Received(i.id, i.digest, i.left_at, i.unreadable, i.crc) for i in instances)
         return Claim(study_uid, token, study.revision, now, received)
 
 

@@ -239,6 +239,7 @@ def _new_instance(session: Session, study: Study, receipt: Receipt, now: datetim
         series_id=series.id,
         sop_instance_uid=header.sop_instance_uid,
         digest=receipt.digest,
+        crc=receipt.crc,
         size_bytes=receipt.file.size_bytes,
         left_at=receipt.left_at,
         container=str(header.container),

@@ -37,6 +37,7 @@ class Receipt:
     file: Incoming
     header: Header
     digest: str
+    crc: int | None = None  #: CRC-32 of the file
     same_pixels_as: str | None = None  #: digest of a twin with the same stored values
     unreadable: str | None = None  #: error code of a file that arrived broken; its study will show it
     message: str = ""

@@ -20,6 +20,7 @@ class Received:
     digest: str
     left_at: str | None
     unreadable: str | None
+    crc: int | None = None  #: None: taken in by an older release
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from worker.errors import BadSetting, StorageUnavailable, StoredFileLost
-from worker.store.contract import ENDINGS, RESTORE, Stored
+from worker.store.contract import ENDINGS, RESTORE, Stored, is_intact
 
 #: An object that is put again is marked as needed when it is older: nothing prunes what is so young.
 FRESH_S = 3600.0
@@ -55,11 +55,11 @@ class BucketStore:
                 self._s3.cp_file(key, key, MetadataDirective="REPLACE")
         return digest
 
-    def get(self, kind: str, digest: str) -> bytes:
-        """The content of a digest. Raises StorageUnavailable, StoredFileLost."""
+    def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
+        """The content of a digest, proved by its CRC-32 where known. Raises StorageUnavailable, StoredFileLost."""
         with self._telling():
             content = self._read(self._key(kind, digest))
-        if content is None or hashlib.sha256(content).hexdigest() != digest:
+        if content is None or not is_intact(content, digest, crc):
             fault = "gone" if content is None else "damaged"
             raise StoredFileLost(f"the stored file is {fault}: {RESTORE}").about(self.place(kind, digest))
         return content

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worker.errors import StorageUnavailable, StoredFileLost
-from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Stored
+from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Stored, is_intact
 
 
 class FolderStore:
@@ -54,19 +54,20 @@ class FolderStore:
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
         return digest
 
-    def get(self, kind: str, digest: str) -> bytes:
-        """The content of a digest.
+    def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
+        """The content of a digest, proved by its CRC-32 where that is known.
 
         Raises StorageUnavailable when the store is away, StoredFileLost when this one file is gone or damaged.
         """
         path = self.path(kind, digest)
         try:
-            content = path.read_bytes()
+            with path.open("rb", buffering=0) as file:
+                content = file.readall()
         except OSError as error:
             if isinstance(error, FileNotFoundError) and (self.folder / kind).is_dir():
                 raise StoredFileLost(f"the stored file is gone: {RESTORE}").about(str(path)) from error
             raise StorageUnavailable(f"cannot read from the store ({error.strerror})").about(str(path)) from error
-        if hashlib.sha256(content).hexdigest() != digest:
+        if not is_intact(content, digest, crc):
             raise StoredFileLost(f"the stored file is damaged: {RESTORE}").about(str(path))
         return content
 
