@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from tests.desk import card
 from worker.imaging.preprocess import Preprocessing
-from worker.modelcard import Golden
+from worker.modelcard import Golden, ReducedDecode
 
 SIZE = 8
 
@@ -48,6 +48,7 @@ def write_model(
     golden_gain: float | None = None,
     chosen_on: str = "",
     familiarity_limit: float | None = None,
+    reduced_decode: ReducedDecode | None = None,
 ) -> Path:
     """Write such a model, threshold 0.5; with `golden_gain`, its golden promises what one of that gain would give.
 
@@ -57,7 +58,7 @@ def write_model(
     promised = min(1.0, 100 / 255 * (gain if golden_gain is None else golden_gain))
     golden = Golden("grey.png", cv2.imencode(".png", picture)[1].tobytes(), promised, {"CPUExecutionProvider": 1e-5})
     promises = replace(card(), name=name, preprocessing=Preprocessing(size=SIZE), goldens=(golden,))
-    promises = replace(promises, familiarity_limit=familiarity_limit)
+    promises = replace(promises, familiarity_limit=familiarity_limit, reduced_decode=reduced_decode)
     if chosen_on:
         promises = replace(promises, operating_point=replace(promises.operating_point, data_digest=chosen_on))
     proto = graph(gain)

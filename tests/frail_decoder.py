@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from worker.decoder_child import Reader, real_readers, run
+from worker.imaging.enough import Enough
 from worker.imaging.limits import Limits
 
 #: The command that `worker.decoder.Decoder` takes in place of its own.
@@ -59,11 +60,11 @@ FAILURES: dict[bytes, Callable[[bytes], None]] = {
 
 
 def _frail(reader: Reader) -> Reader:
-    def read(content: bytes, limits: Limits) -> tuple[dict[str, Any], Any]:
+    def read(content: bytes, limits: Limits, enough: Enough | None) -> tuple[dict[str, Any], Any]:
         for word, fail in FAILURES.items():
             if word in content:
                 fail(content)
-        answer, payload = reader(content, limits)
+        answer, payload = reader(content, limits, enough)
         return answer, b"" if b"CODEC-LIE " in content else payload
 
     return read

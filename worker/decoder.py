@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.decoder_child import Wanted, read_words, write_message
 from worker.errors import (
@@ -26,6 +27,7 @@ from worker.errors import (
 )
 from worker.imaging import reading
 from worker.imaging.display import Display
+from worker.imaging.enough import Enough
 from worker.imaging.limits import Limits
 from worker.imaging.reading import OpenImage
 from worker.settings import DECODER_DEADLINE_S, DECODER_MEMORY_MIB, Settings
@@ -39,6 +41,11 @@ PROGRAM = (sys.executable, "-m", "worker.decoder_child")
 START_DEADLINE_S = 60.0
 
 _BY_CODE = {kind.code: kind for kind in Rejected.__subclasses__()}
+
+Shape = tuple[int, int]
+
+#: The words of the child, and the picture it sent with them; without one, an empty array.
+Answer = tuple[dict[str, Any], NDArray[np.uint8]]
 
 T = TypeVar("T")
 
@@ -80,35 +87,42 @@ class Decoder:
         with self._lock:
             self._drop()
 
-    def read_display(self, image: OpenImage) -> Display:
-        """Display values. Raises any Rejected, those of a lost decoder among them, and DecoderUnavailable."""
+    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
+        """Display values; at a lower resolution where that is `enough` and the file has one.
+
+        Raises any Rejected, those of a lost decoder among them, and DecoderUnavailable.
+        """
         header = image.instance
         if not header.is_compressed:
             return image.display()
-        pixels = np.empty((max(0, header.rows), max(0, header.columns)), np.uint8)
-        answer = self._ask(Wanted.DISPLAY, image.content, image.limits, pixels.reshape(-1))
+        most = (max(0, header.rows), max(0, header.columns))
+        answer, pixels = self._ask(Wanted.DISPLAY, image.content, image.limits, most, enough)
         return Display(pixels, tuple(map(str, answer["notes"])))
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
         """SHA-256 over the stored values. Raises what `read_display` raises."""
         if not reading.read_instance(content, limits).is_compressed:
             return reading.stored_digest(content, limits)
-        return str(self._ask(Wanted.STORED_DIGEST, content, limits)["digest"])
+        return str(self._ask(Wanted.STORED_DIGEST, content, limits, (0, 0))[0]["digest"])
 
-    def _ask(self, wanted: Wanted, content: bytes, limits: Limits, into: Any = b"") -> dict[str, Any]:
-        """The answer's words; what follows them lies in `into`, whose size it must have."""
-        words = {"wanted": wanted, "max_pixel_bytes": limits.max_pixel_bytes}
+    def _ask(self, wanted: Wanted, content: bytes, limits: Limits, most: Shape, enough: Enough | None = None) -> Answer:
+        """The answer's words and its picture, which is at most of the shape `most`."""
+        words = {
+            "wanted": wanted,
+            "max_pixel_bytes": limits.max_pixel_bytes,
+            "enough": None if enough is None else enough.to_json(),
+        }
         with self._lock:
             try:
-                return self._try(words, content, into)
+                return self._try(words, content, most)
             except (DecoderCrashed, DecoderOutOfMemory) as error:
                 log.warning("decoder_lost", extra={"code": error.code, "reason": error.message})
-                return self._try(words, content, into)  # in a fresh child, which has its memory to itself
+                return self._try(words, content, most)  # in a fresh child, which has its memory to itself
 
-    def _try(self, words: dict[str, Any], content: bytes, into: Any) -> dict[str, Any]:
+    def _try(self, words: dict[str, Any], content: bytes, most: Shape) -> Answer:
         child, is_in_step = self._ready(), False
         try:
-            answer = child.within(self.deadline_s, lambda: child.exchange(words, content, into))
+            answer, pixels = child.within(self.deadline_s, lambda: child.exchange(words, content, most))
             is_in_step = answer.get("code") != DecoderOutOfMemory.code
         except TimeoutError as error:
             raise DecoderTimedOut(
@@ -127,7 +141,7 @@ class Decoder:
             )
         if "code" in answer:
             raise _BY_CODE.get(answer["code"], Undecodable)(str(answer["message"]))
-        return answer
+        return answer, pixels
 
     def _ready(self) -> "_Child":
         """The child, able to answer; raises DecoderUnavailable when it does not come up."""
@@ -181,16 +195,17 @@ class _Child:
         self._answer()
         self.is_ready = True
 
-    def exchange(self, words: dict[str, Any], content: bytes, into: Any) -> dict[str, Any]:
-        """Send a request and receive its answer; what follows the words must fill `into`, unless it is a refusal."""
+    def exchange(self, words: dict[str, Any], content: bytes, most: Shape) -> Answer:
+        """Send a request and receive its answer; the picture that follows its words is no larger than `most`."""
         write_message(self._requests, words, content)
         answer, following = self._answer()
-        room = memoryview(into)
-        if following != (0 if "code" in answer else room.nbytes):
+        rows, columns = (int(side) for side in answer.get("shape", (0, 0)))
+        if not (0 <= rows <= most[0] and 0 <= columns <= most[1] and following == rows * columns):
             raise _Lost("its answer has another size than the image")
-        if following and self._answers.readinto(room) != following:  # type: ignore[attr-defined]
+        pixels = np.empty((rows, columns), np.uint8)
+        if following and self._answers.readinto(pixels.reshape(-1)) != following:  # type: ignore[attr-defined]
             raise EOFError
-        return answer
+        return answer, pixels
 
     def within(self, seconds: float, talk: Callable[[], T]) -> T:
         """What `talk` gives; raises TimeoutError when it takes longer (the child is killed then), _Lost."""
@@ -205,7 +220,7 @@ class _Child:
         timer.start()
         try:
             return talk()
-        except (OSError, EOFError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
             if expired.is_set():
                 raise TimeoutError(f"no answer in {seconds:g} s") from error
             raise _Lost(self._epitaph()) from error

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import IO, Any
 
 from worker.errors import DecoderOutOfMemory, Rejected, place_of
+from worker.imaging.enough import Enough
 from worker.imaging.limits import Limits
 from worker.lifeline import die_with_parent
 
@@ -28,12 +29,12 @@ MAX_WORDS = 2**20
 class Wanted(StrEnum):
     """What a request asks for."""
 
-    DISPLAY = "display"  #: display values and notes
+    DISPLAY = "display"  #: notes and shape, followed by display values
     STORED_DIGEST = "stored_digest"  #: SHA-256 over the stored values
 
 
-#: The bytes of a file and the limits -> words of the answer, and what follows them.
-Reader = Callable[[bytes, Limits], tuple[dict[str, Any], Any]]
+#: The bytes of a file, the limits, how much of the picture is enough -> words of the answer, and what follows them.
+Reader = Callable[[bytes, Limits, Enough | None], tuple[dict[str, Any], Any]]
 
 
 def write_message(pipe: IO[bytes], words: dict[str, Any], payload: Any = b"") -> None:
@@ -67,8 +68,10 @@ def serve(requests: IO[bytes], answers: IO[bytes], readers: Mapping[str, Reader]
         except EOFError:
             return
         content = requests.read(size)
+        limits = Limits(max_pixel_bytes=words["max_pixel_bytes"])
+        enough = None if words["enough"] is None else Enough.from_json(words["enough"])
         try:
-            answer, payload = readers[words["wanted"]](content, Limits(max_pixel_bytes=words["max_pixel_bytes"]))
+            answer, payload = readers[words["wanted"]](content, limits, enough)
         except MemoryError:
             answer, payload = {"code": DecoderOutOfMemory.code}, b""
         except Rejected as error:
@@ -101,11 +104,11 @@ def real_readers() -> Mapping[str, Reader]:
 
     cv2.setNumThreads(1)
 
-    def display(content: bytes, limits: Limits) -> tuple[dict[str, Any], Any]:
-        shown = read_display(content, limits)
-        return {"notes": shown.notes}, shown.pixels
+    def display(content: bytes, limits: Limits, enough: Enough | None) -> tuple[dict[str, Any], Any]:
+        shown = read_display(content, limits, enough)
+        return {"notes": shown.notes, "shape": shown.pixels.shape}, shown.pixels
 
-    def digest(content: bytes, limits: Limits) -> tuple[dict[str, Any], Any]:
+    def digest(content: bytes, limits: Limits, _: Enough | None) -> tuple[dict[str, Any], Any]:
         return {"digest": stored_digest(content, limits)}, b""
 
     return {Wanted.DISPLAY: display, Wanted.STORED_DIGEST: digest}

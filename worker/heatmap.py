@@ -17,6 +17,8 @@ from worker.imaging.preprocess import Placement
 LONG_SIDE_PX = 768
 #: Short side of a canvas that would otherwise be too narrow for its legend, px.
 MIN_SHORT_SIDE_PX = 320
+#: Long side of the radiograph in it, about: the legend takes a line. A smaller radiograph is enlarged.
+PICTURE_PX = 740
 #: How much of the radiograph the strongest heat covers; it stays readable underneath.
 MAX_ALPHA = 0.6
 #: Perceptually uniform, read in print and by colour-blind eyes. Its lower part is black, like lungs: left out.
@@ -41,11 +43,12 @@ def overlay(
 ) -> bytes:
     """PNG of `display` [H, W] with `heat` [h, w] in [0, 1] over it, 768 px on the long side, and a legend below.
 
-    `heat` covers the model's grid; `placement` brings it onto the original. Where heat is zero the radiograph is
+    `heat` covers the model's grid; `placement` brings it onto the original, whose size counts: `display` may be the
+    original read at a lower resolution. Where heat is zero the radiograph is
     untouched, and the opacity grows with the heat. Canvas and picture both have the original's aspect, except that a
     very narrow canvas is widened for the legend.
     """
-    height, width = display.shape
+    width, height = placement.width, placement.height
     canvas_w, canvas_h = _canvas_size(width, height)
     lines = _legend_lines(canvas_w, probability, threshold)
     legend_h = _LINE_PX * len(lines) + 8

@@ -81,6 +81,26 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class ReducedDecode:
+    """What was measured of the model on pictures that were decoded at a lower resolution.
+
+    An image whose answer lies where the resolution could matter is decoded in full and predicted again.
+    """
+
+    codings: tuple[str, ...]  #: which may be read so, by the names of `worker.imaging.codestream.Coding`
+    sure_below: float  #: below this probability, or at `sure_above` and beyond, it moved by 0.01 at most in 99 %
+    sure_above: float
+    familiarity_margin: float  #: how far the familiarity moved, in 99 %
+    images: int  #: that this was measured on
+    data_digest: str  #: of those images
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that would leave nothing in doubt by accident; raises ValueError."""
+        if not (0.0 <= self.sure_below <= self.sure_above <= 1.0 and self.familiarity_margin >= 0.0):
+            raise ValueError(f"no bounds of doubt: {self}")
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """The promises of one model file."""
 
@@ -99,14 +119,23 @@ class ModelCard:
     created_at: str
     attribution: str = ""
     bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): takes out the prior of balanced batches
+    reduced_decode: ReducedDecode | None = None  #: None: not measured, every image is decoded in full
     goldens: tuple[Golden, ...] = field(default=(), repr=False)
     reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
+
+    def __post_init__(self) -> None:
+        """Refuse bounds of doubt that leave out the threshold, where verdicts turn; raises ValueError."""
+        measured = self.reduced_decode
+        if measured and not measured.sure_below <= self.operating_point.threshold <= measured.sure_above:
+            raise ValueError(f"the threshold {self.operating_point.threshold} lies outside the bounds of doubt")
 
     def to_metadata(self) -> dict[str, str]:
         """The card as ONNX `metadata_props`; goldens and reference under keys of their own."""
         values = asdict(self)
         del values["goldens"], values["reference"]
         values["preprocessing"] = self.preprocessing.to_json()
+        if self.reduced_decode is None:
+            del values["reduced_decode"]  # workers that know nothing of it read such a card as before
         values["card_version"] = CARD_VERSION
         goldens = [{**asdict(g), "content": base64.b64encode(g.content).decode()} for g in self.goldens]
         metadata = {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
@@ -125,6 +154,7 @@ class ModelCard:
             if version != CARD_VERSION:
                 raise ModelRefused(f"the model card has version {version}, this worker reads {CARD_VERSION}")
             point = values.pop("operating_point")
+            reduced = values.pop("reduced_decode", None)
             goldens = [
                 Golden(**{**g, "content": base64.b64decode(g["content"])})
                 for g in json.loads(metadata.get(GOLDENS_KEY, "[]"))
@@ -140,6 +170,7 @@ class ModelCard:
                     data_digest=point["data_digest"],
                 ),
                 population=Population(**values.pop("population")),
+                reduced_decode=None if reduced is None else _reduced_decode(reduced),
                 metrics={name: Estimate(**e) for name, e in values.pop("metrics").items()},
                 goldens=tuple(goldens),
                 reference=None if reference is None else Reference.from_json(json.loads(reference)),
@@ -147,3 +178,7 @@ class ModelCard:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelRefused(f"the model card cannot be read ({error!r}): export it again") from error
+
+
+def _reduced_decode(values: dict[str, Any]) -> ReducedDecode:
+    return ReducedDecode(**{**values, "codings": tuple(map(str, values["codings"]))})

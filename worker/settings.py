@@ -57,6 +57,13 @@ class Provider(StrEnum):
     CUDA = "cuda"  #: refuse to start without it
 
 
+class ReducedDecode(StrEnum):
+    """Whether compressed images may be decoded at a lower resolution than they hold."""
+
+    ON = "on"  #: where the model's card says that it was measured so
+    OFF = "off"  #: every image is decoded in full
+
+
 def positive(_instance: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
     """Refuse zero and less, and what is no time or size at all."""
     if not 0 < value < math.inf:
@@ -117,6 +124,9 @@ class Settings:
     alarm_after_s: float = setting(1800.0, "`worker check` fails when a study waits longer for its result", positive)
     overdue_after_h: float = setting(24.0, "unread after it, a study is overdue", positive)
 
+    reduced_decode: ReducedDecode = setting(
+        ReducedDecode.ON, "on: compressed images are decoded no finer than the model needs, if its card allows it; off"
+    )
     max_pixel_mib: int = setting(512, "largest decoded image; larger ones are rejected unread", positive)
     decoder_deadline_s: float = setting(DECODER_DEADLINE_S, "longest decode of one compressed image", positive)
     decoder_memory_mib: int = setting(

@@ -16,25 +16,29 @@ from numpy.typing import NDArray
 from schema.database import Database
 from worker import heatmap
 from worker.decoder import Decoder
+from worker.enough import enough_for, leaves_doubt
 from worker.errors import DatabaseUnavailable, Rejected, ScreeningError
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
-from worker.imaging.reading import open_image
-from worker.imaging.statistics import describe
+from worker.imaging.reading import Enough, open_image
+from worker.imaging.statistics import InputStatistics, describe
 from worker.intake import fetch
 from worker.ledger import delivery
 from worker.ledger.delivery import Claim
 from worker.ledger.results import ModelUse, Received
 from worker.model import BATCH_SIZES, Model
 from worker.screening import ImageOutcome, Prediction, decide, eligible
-from worker.settings import Settings
+from worker.settings import ReducedDecode, Settings
 from worker.store import OVERLAYS, Store
 
 log = logging.getLogger(__name__)
 
 #: An image as far as it was read, and its display values when a model can look at it.
 Look = tuple[ImageOutcome, NDArray[np.uint8] | None]
+
+#: What a model says of an image, where its grid lies on the original, and what it was given.
+Sight = tuple[Prediction, Placement, InputStatistics]
 
 #: Images of a study that are held at once: as many as a model takes in one batch.
 IMAGES_AT_ONCE = BATCH_SIZES[-1]
@@ -69,11 +73,13 @@ class Workbench:
         """
         active, shadow = Sitting(self.model), None if self.shadow is None else Sitting(self.shadow)
         with self._heartbeat(held):
+            enough = self._enough()
             for start in range(0, len(held.received), IMAGES_AT_ONCE):
-                looks = [self._look(received) for received in held.received[start : start + IMAGES_AT_ONCE]]
-                self._predict(looks, active)
+                batch = held.received[start : start + IMAGES_AT_ONCE]
+                looks = [self._look(received, enough) for received in batch]
+                self._predict(looks, batch, active)
                 if shadow is not None:
-                    self._predict_unowed(looks, shadow)
+                    self._predict_unowed(looks, batch, shadow)
             is_recorded = self._record(held, active)
         if is_recorded and shadow is not None:
             self._record_unowed(held, shadow)
@@ -88,7 +94,13 @@ class Workbench:
             self.database, held, judged, sitting.outcomes, sitting.overlays, use, self.clock(), shadow_of
         )
 
-    def _look(self, received: Received) -> Look:
+    def _enough(self) -> Enough | None:
+        """How much of a picture is to be decoded; None: all of it."""
+        if self.settings.reduced_decode is ReducedDecode.OFF:
+            return None
+        return enough_for(model.card for model in (self.model, self.shadow) if model is not None)
+
+    def _look(self, received: Received, enough: Enough | None = None) -> Look:
         """Read one object as far as its eligibility asks; what cannot be read becomes an outcome, not an error."""
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
@@ -103,35 +115,48 @@ class Workbench:
         if eligibility.exclusion is not None:
             return ImageOutcome(header, eligibility), None
         try:
-            display = self.decoder.read_display(image)
+            display = self.decoder.read_display(image, enough)
         except Rejected as error:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
         if display.pixels.min() == display.pixels.max():
+            if _is_reduced((noted, display.pixels)):
+                return self._look(received)  # a small detail may have vanished
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None
         return noted, display.pixels
 
-    def _predict(self, looks: Sequence[Look], sitting: Sitting) -> None:
-        """Run the images that can be looked at through a model as one batch, and keep their overlays."""
+    def _predict(self, looks: list[Look], batch: Sequence[Received], sitting: Sitting) -> None:
+        """Run the images that can be looked at through a model as one batch, and keep their overlays.
+
+        Those of lower resolution whose answer leaves a doubt are read in full, in `looks` too, and predicted again.
+        """
         model = sitting.model
-        grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in looks]
-        batch = [grid[0] for grid in grids if grid is not None]
-        predictions = iter(model.predict(np.stack(batch)) if batch else [])
-        for (outcome, pixels), grid in zip(looks, grids, strict=True):
-            if pixels is None or grid is None:
+        seen = _see(looks, model)
+        doubtful = [
+            at
+            for at, sight in enumerate(seen)
+            if sight and _is_reduced(looks[at]) and leaves_doubt(sight[0], model.card)
+        ]
+        for at in doubtful:
+            looks[at] = self._look(batch[at])
+        for at, sight in zip(doubtful, _see([looks[at] for at in doubtful], model), strict=True):
+            seen[at] = sight
+        for (outcome, pixels), sight in zip(looks, seen, strict=True):
+            if pixels is None or sight is None:
                 sitting.outcomes.append(outcome)
                 sitting.overlays.append(None)
                 continue
-            prediction = next(predictions)
-            seen = describe(grid[0])
-            sitting.outcomes.append(ImageOutcome(outcome.instance, outcome.eligibility, prediction, statistics=seen))
-            sitting.overlays.append(self._draw(pixels, prediction, grid[1], model))
+            prediction, placement, statistics = sight
+            sitting.outcomes.append(
+                ImageOutcome(outcome.instance, outcome.eligibility, prediction, statistics=statistics)
+            )
+            sitting.overlays.append(self._draw(pixels, prediction, placement, model))
 
-    def _predict_unowed(self, looks: Sequence[Look], shadow: Sitting) -> None:
+    def _predict_unowed(self, looks: list[Look], batch: Sequence[Received], shadow: Sitting) -> None:
         """Let the shadow look too, unless it has failed already: nobody waits for what it says."""
         if shadow.interrupted is None:
             try:
-                self._predict(looks, shadow)
+                self._predict(looks, batch, shadow)
             except ScreeningError as error:
                 shadow.interrupted = error
 
@@ -174,6 +199,25 @@ class Workbench:
         finally:
             finished.set()
             thread.join()
+
+
+def _is_reduced(look: Look) -> bool:
+    """Whether the picture was read at a lower resolution than its header tells."""
+    outcome, pixels = look
+    return pixels is not None and pixels.shape != (outcome.instance.rows, outcome.instance.columns)
+
+
+def _see(looks: Sequence[Look], model: Model) -> list[Sight | None]:
+    """What a model sees of each image that it can look at."""
+    grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in looks]
+    batch = [grid[0] for grid in grids if grid is not None]
+    predictions = iter(model.predict(np.stack(batch)) if batch else [])
+    return [
+        None
+        if grid is None
+        else (next(predictions), grid[1].of(look[0].instance.columns, look[0].instance.rows), describe(grid[0]))
+        for look, grid in zip(looks, grids, strict=True)
+    ]
 
 
 def _nameless(received: Received) -> Instance:

@@ -41,7 +41,7 @@ def test_one_probability_in_every_lossless_wrapping(tmp_path: Path, picture: pha
         (inbox / f"{syntax}.dcm").write_bytes(file_of(number, picture, syntax))
     inverted = np.asarray(2**BITS - 1 - picture, dtype=np.uint16)
     (inbox / "monochrome1.dcm").write_bytes(file_of(99, inverted, phantoms.EXPLICIT_LITTLE, "MONOCHROME1"))
-    entries = House(tmp_path / "home").json("screen", inbox)
+    entries = House(tmp_path / "home", {"SCREENING_REDUCED_DECODE": "off"}).json("screen", inbox)
     probability = {Path(entry["sources"][0]).name: entry["probability"] for entry in entries}
     assert len(probability) == len(phantoms.LOSSLESS) + 2
     assert probability.pop("monochrome1.dcm") == pytest.approx(probability["as.png"], abs=1e-3)

@@ -16,7 +16,7 @@ from tests.desk import Desk
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from worker.decoder import Decoder
 from worker.imaging.display import Display
-from worker.imaging.reading import OpenImage
+from worker.imaging.reading import Enough, OpenImage
 from worker.inbox import files_in
 from worker.intake import Intake
 from worker.ledger.receipts import Booked
@@ -97,9 +97,9 @@ class Counting(Decoder):
         self.held: list[Any] = []
         self.most = 0
 
-    def read_display(self, image: OpenImage) -> Display:
+    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
         """The real display, counted."""
-        shown = super().read_display(image)
+        shown = super().read_display(image, enough)
         self.held = [*(ref for ref in self.held if ref() is not None), weakref.ref(shown.pixels)]
         self.most = max(self.most, len(self.held))
         return shown

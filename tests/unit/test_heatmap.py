@@ -72,6 +72,20 @@ def test_a_padded_grid_is_brought_back_onto_the_original() -> None:
     assert rows.mean() == pytest.approx((384 - 28) / 2, abs=6)
 
 
+@pytest.mark.parametrize("fit", list(Fit))
+@pytest.mark.parametrize("shape", [(1526, 1271), (1501, 1999)])
+def test_a_copy_of_lower_resolution_is_drawn_as_the_original_would_be(fit: Fit, shape: tuple[int, int]) -> None:
+    original = picture(*shape, bits=8)
+    copy = np.ascontiguousarray(original[::2, ::2])
+    heat = no_heat()
+    heat[2, 4] = 1.0
+    there = placed(copy, fit).of(shape[1], shape[0])
+    assert there.scale_x == pytest.approx(placed(original, fit).scale_x, rel=0.01)
+    whole, half = drawn(original, heat, placed(original, fit)), drawn(copy, heat, there)
+    assert half.shape == whole.shape
+    assert np.abs(half[4:-40, 4:-4].astype(int) - whole[4:-40, 4:-4]).mean() < 3
+
+
 def test_the_radiograph_stays_readable_under_the_strongest_heat() -> None:
     stripes = np.zeros((768, 768), np.uint8)
     stripes[:, ::16] = stripes[:, 1::16] = stripes[:, 2::16] = stripes[:, 3::16] = 255

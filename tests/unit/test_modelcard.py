@@ -8,7 +8,7 @@ import pytest
 
 from tests.desk import card
 from worker.errors import ModelRefused
-from worker.modelcard import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY, Golden, ModelCard, Population
+from worker.modelcard import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY, Golden, ModelCard, Population, ReducedDecode
 from worker.reference import MEASURES, make_reference
 
 
@@ -18,7 +18,7 @@ def full_card() -> ModelCard:
     return card(
         reference=make_reference(measured, [0] * 20 + [1] * 20, 0.5, "2" * 64),
         population=Population("children", 1, 5), familiarity_limit=31.5, bias=-0.7, attribution="CC BY 4.0",
-        goldens=(golden,),
+        goldens=(golden,), reduced_decode=ReducedDecode(("jpeg_2000",), 0.1, 0.9, 0.05, 200, "2" * 64),
     )  # fmt: skip
 
 
@@ -30,6 +30,12 @@ def test_a_card_comes_back_as_it_was_written(made: ModelCard) -> None:
     own = json.loads(metadata[CARD_KEY])
     assert "goldens" not in own, "they are bulky, and have a key of their own"
     assert "reference" not in own, "a worker that knows none refuses a card with a word more"
+
+
+def test_a_card_of_before_reduced_decodes_reads_as_not_measured_and_is_written_as_before() -> None:
+    metadata = card().to_metadata()
+    assert "reduced_decode" not in json.loads(metadata[CARD_KEY]), "an older worker would refuse it"
+    assert ModelCard.from_metadata(metadata).reduced_decode is None
 
 
 def changed(**changes: Any) -> dict[str, str]:
@@ -60,6 +66,10 @@ def changed(**changes: Any) -> dict[str, str]:
         (changed(surprise=1), "surprise"),
         (changed(population={"min_age": 1}), "cannot be read"),
         (changed(metrics=[1]), "cannot be read"),
+        (changed(reduced_decode={"codings": ["jpeg_2000"]}), "cannot be read"),
+        (changed(reduced_decode__sure_below=0.95), "no bounds of doubt"),
+        (changed(reduced_decode__familiarity_margin=float("nan")), "no bounds of doubt"),
+        (changed(reduced_decode__sure_below=0.6), "outside the bounds of doubt"),
         (changed(operating_point__threshold=float("nan")), "threshold"),
         (changed(operating_point__threshold=1.5), "threshold"),
         (changed(operating_point__threshold=-0.1), "threshold"),

@@ -35,12 +35,13 @@ class Codestream:
     restart_interval: int = 0  #: of JPEG, in coded units
     units: int = 0  #: coded units (MCU, ISO 10918-1 A.2) of a JPEG whose first scan holds every component; else 0
     tiles: int = 0  #: of JPEG 2000
+    levels: int = 0  #: of JPEG 2000: how often its wavelet halves the picture
 
 
 _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
     (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
 )
-_SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
+_SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14, _COD = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0x52
 #: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
 _NEXT_MARKER = {
     True: re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]"),
@@ -127,6 +128,7 @@ def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
     if not tile_width or not tile_height:
         return None
     end = data.rfind(b"\xff\xd9", at + 42)
+    first_tile, levels = _main_header(data, at + 2)
     return Codestream(
         Coding.JPEG_2000,
         rows=bottom - top,
@@ -135,16 +137,20 @@ def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
         precision=(depth & 0x7F) + 1,
         is_signed=depth > 0x7F,
         end=None if end < 0 else end,
-        data_at=_first_tile(data, at + 2),
+        data_at=first_tile,
         tiles=-(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height),
+        levels=levels,
     )
 
 
-def _first_tile(data: bytes, at: int) -> int:
-    """Offset of the first SOT or of EOC, past the segments of the main header (ISO 15444-1 A.3)."""
+def _main_header(data: bytes, at: int) -> tuple[int, int]:
+    """(offset of the first SOT or of EOC, decomposition levels) of the main header (ISO 15444-1 A.3, A.6.1)."""
+    levels = 0
     while data[at] == 0xFF and data[at + 1] not in (_SOT, _EOI):
+        if data[at + 1] == _COD:
+            levels = data[at + 9]
         at += 2 + max(2, *struct.unpack_from(">H", data, at + 2))
-    return at
+    return at, levels
 
 
 def exif_orientation(tiff: bytes) -> int:

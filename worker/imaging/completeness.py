@@ -27,6 +27,20 @@ def missing_parts(data: bytes, stream: Codestream) -> str | None:
     return None
 
 
+def tells_its_length(data: bytes, stream: Codestream) -> bool:
+    """Whether a JPEG 2000 codestream says how long each tile-part is, so that `missing_parts` sees one cut short.
+
+    The last may leave its length open; then only a decoder that reads it to its end finds that something is missing.
+    """
+    at, end = stream.data_at, len(data) if stream.end is None else stream.end
+    while at + _SOT.size <= end:
+        marker, _, _, length, _, _ = _SOT.unpack_from(data, at)
+        if marker != _START_OF_TILE or length < _SOT.size:
+            return False
+        at += length
+    return at == end
+
+
 def restarts(data: bytes, stream: Codestream) -> list[int]:
     """Offsets of JPEG's restart markers (ISO 10918-1 E.1.4), in their order."""
     return [found.start() for found in _RESTART.finditer(data, stream.data_at, stream.end or len(data))]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from worker.errors import MissingElement, NotAnImage, TooLarge, Truncated
 from worker.imaging.display import Display, display_values, full_range
+from worker.imaging.enough import Enough
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
 from worker.imaging.instance import Container, Instance
@@ -40,32 +41,35 @@ class OpenObject:
     header: Header
     pixel: ImagePixel
 
-    def display(self) -> Display:
-        """Display values, air dark. Raises any Rejected."""
+    def display(self, enough: Enough | None = None) -> Display:
+        """Display values, air dark; at a lower resolution where that is `enough`. Raises any Rejected."""
         with lenient_pydicom():
             header, pixel = self.header, self.pixel
-            codes, bits = self._decode()
+            header.notes.clear()  # those of the header pass belong to the Instance
+            grayscale = read_grayscale(header)
+            # without a VOI the smallest and the largest stored value count, which a lower resolution does not have
+            codes, bits = self._decode(enough if grayscale.declares_voi else None)
             stored = grey_values(codes, bits, pixel, header, is_native=not self.part10.is_encapsulated)
             if not pixel.photometric_interpretation.startswith("MONOCHROME"):
                 return Display(full_range(stored), ("colour=grey", *header.notes))
-            shown = display_values(stored, read_grayscale(header))
+            shown = display_values(stored, grayscale)
             assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
             return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
 
     def stored_values(self) -> NDArray[Any]:
         """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
         with lenient_pydicom():
-            codes, bits = self._decode()
+            self.header.notes.clear()
+            codes, bits = self._decode(None)
         if not self.pixel.is_signed:
             return codes
         spare = 8 * codes.dtype.itemsize - bits
         signed = (codes << spare).view(codes.dtype.str.replace("u", "i"))
         return np.asarray(signed >> spare)
 
-    def _decode(self) -> tuple[NDArray[Any], int]:
-        self.header.notes.clear()  # those of the header pass belong to the Instance
+    def _decode(self, enough: Enough | None) -> tuple[NDArray[Any], int]:
         check_showable(self.part10, self.pixel)
-        codes, bits, notes = decode_stored(self.part10, self.pixel)
+        codes, bits, notes = decode_stored(self.part10, self.pixel, enough)
         self.header.notes.extend(notes)
         return codes, bits
 

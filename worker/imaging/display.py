@@ -54,6 +54,11 @@ class Grayscale:
     padding: tuple[int, int] | None = None  #: stored values, both included
     presentation_lut_shape: str | None = None
 
+    @property
+    def declares_voi(self) -> bool:
+        """Whether the display range is declared, and not taken from the values of the image."""
+        return self.voi_lut is not None or self.window is not None
+
 
 @dataclass(frozen=True)
 class StoredValues:

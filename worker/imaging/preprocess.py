@@ -86,6 +86,14 @@ class Placement:
     offset_x: float = 0.0
     offset_y: float = 0.0
 
+    def of(self, width: int, height: int) -> "Placement":
+        """The same place on the original of `width` x `height`, of which this is a smaller copy."""
+        across, down = width / self.width, height / self.height
+        return Placement(
+            self.grid, width, height,
+            self.scale_x * across, self.scale_y * down, self.offset_x * across, self.offset_y * down,
+        )  # fmt: skip
+
     def to_original(self, heat: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
         """Resample a heat map [h, w] that covers the grid to `height` x `width` covering the whole original image.
 

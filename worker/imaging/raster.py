@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from worker.errors import NotAnImage, Truncated, Undecodable, UnsupportedPixels
 from worker.imaging.codestream import Coding, exif_orientation, read_codestream
 from worker.imaging.display import Display, Grayscale, StoredValues, display_values
+from worker.imaging.enough import Enough
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
-from worker.imaging.transfer_syntaxes import check_scans, decode_codestream
+from worker.imaging.transfer_syntaxes import Decoded, check_scans, decode_codestream
 
 #: Namespaces of the derived UIDs (DESIGN §4). Never change them: they are how a file is known again.
 STUDY_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e10")
@@ -85,17 +86,21 @@ def derived_uid(namespace: UUID, sha256: str) -> str:
 
 def read_stored_values(data: bytes, limits: Limits) -> NDArray[Any]:
     """[H, W] grey, uint8 or uint16, turned upright. Raises what `read_instance` raises, and Undecodable."""
-    return _decode(data, _admit(data, limits))
+    return _decode(data, _admit(data, limits)).pixels
 
 
-def read_display(data: bytes, limits: Limits) -> Display:
-    """8 bits as they are; 16 bits linear between smallest and largest value, noted as `voi=none`."""
+def read_display(data: bytes, limits: Limits, enough: Enough | None = None) -> Display:
+    """8 bits as they are; 16 bits linear between smallest and largest value, noted as `voi=none`.
+
+    Of an 8-bit JPEG, no more than is `enough` is decoded.
+    """
     header = _admit(data, limits)
-    grey = _decode(data, header)
-    if grey.dtype == np.uint8:
-        return Display(grey, header.notes)
-    shown = display_values(StoredValues(grey, 16), Grayscale())
-    return Display(shown.pixels, (*shown.notes, *header.notes))
+    grey = _decode(data, header, enough)
+    notes = (*header.notes, *grey.notes)
+    if grey.pixels.dtype == np.uint8:
+        return Display(grey.pixels, notes)
+    shown = display_values(StoredValues(grey.pixels, 16), Grayscale())
+    return Display(shown.pixels, (*shown.notes, *notes))
 
 
 def _admit(data: bytes, limits: Limits) -> RasterHeader:
@@ -151,26 +156,30 @@ def _turned(orientation: int) -> tuple[str, ...]:
     return () if orientation == 1 else (f"exif_orientation={orientation}",)
 
 
-def _decode(data: bytes, header: RasterHeader) -> NDArray[Any]:
-    picture = _decode_jpeg(data) if data.startswith(JPEG_SIGNATURE) else _decode_with_opencv(data)
+def _decode(data: bytes, header: RasterHeader, enough: Enough | None = None) -> Decoded:
+    """[H, W] grey, upright, and how it was decoded."""
+    is_jpeg = data.startswith(JPEG_SIGNATURE)
+    picture = _decode_jpeg(data, enough) if is_jpeg else Decoded(_decode_with_opencv(data))
     transpose, flip = _TURNS[header.orientation]
-    grey = _grey(picture)
+    grey = _grey(picture.pixels)
     grey = cv2.transpose(grey) if transpose else grey
-    return np.asarray(grey if flip is None else cv2.flip(grey, flip))
+    return Decoded(np.asarray(grey if flip is None else cv2.flip(grey, flip)), picture.notes)
 
 
-def _decode_jpeg(data: bytes) -> NDArray[Any]:
+def _decode_jpeg(data: bytes, enough: Enough | None) -> Decoded:
     """Grey, or BGR; OpenCV turns CMYK and YCCK into BGR, and knows Adobe's inversion."""
     stream = read_codestream(data)
     if stream is None:
-        return _decode_with_opencv(data)
+        return Decoded(_decode_with_opencv(data))
     if stream.samples == 4:
         check_scans(stream, "JPEG")
-        return _decode_with_opencv(data)
-    pixels = decode_codestream("JPEG", data, stream, is_rgb=False).pixels
+        return Decoded(_decode_with_opencv(data))
+    level = 0 if enough is None else enough.level(stream)
+    decoded = decode_codestream("JPEG", data, stream, is_rgb=False, level=level)
+    pixels = decoded.pixels
     if pixels.dtype == np.uint16:  # 12 bits
         pixels = pixels << (16 - stream.precision)
-    return pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return Decoded(pixels[..., ::-1] if pixels.ndim == 3 else pixels, decoded.notes)
 
 
 def _decode_with_opencv(data: bytes) -> NDArray[Any]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from worker.errors import NotAnImage, Truncated
 from worker.imaging import dicom, part10, raster
 from worker.imaging.display import Display
+from worker.imaging.enough import Enough
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT, Limits
 
-__all__ = ["Display", "Limits", "OpenImage", "open_image", "read_display", "read_instance", "stored_digest"]
+__all__ = ["Display", "Enough", "Limits", "OpenImage", "open_image", "read_display", "read_instance", "stored_digest"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,11 @@ class OpenImage:
     content: bytes = field(repr=False)
     limits: Limits
     instance: Instance
-    display: Callable[[], Display] = field(repr=False)  #: decodes; raises what `read_display` raises
+    show: Callable[[Enough | None], Display] = field(repr=False)
+
+    def display(self, enough: Enough | None = None) -> Display:
+        """Decode to display values; raises what `read_display` raises."""
+        return self.show(enough)
 
 
 def open_image(data: bytes, limits: Limits = DEFAULT) -> OpenImage:
@@ -33,7 +38,7 @@ def open_image(data: bytes, limits: Limits = DEFAULT) -> OpenImage:
         return OpenImage(data, limits, opened.instance, opened.display)
     if raster.looks_like_raster(data):
         instance = raster.read_instance(data, limits)
-        return OpenImage(data, limits, instance, lambda: raster.read_display(data, limits))
+        return OpenImage(data, limits, instance, lambda enough: raster.read_display(data, limits, enough))
     raise _refusal(data)
 
 
@@ -49,15 +54,16 @@ def read_instance(data: bytes, limits: Limits = DEFAULT) -> Instance:
     return open_image(data, limits).instance
 
 
-def read_display(data: bytes, limits: Limits = DEFAULT) -> Display:
+def read_display(data: bytes, limits: Limits = DEFAULT, enough: Enough | None = None) -> Display:
     """Decode to display values: uint8 [H, W], air dark, with notes on what had to be assumed.
 
+    Where a lower resolution is `enough`, and the codestream has it, the picture is decoded at that, and a note says so.
     Raises what `read_instance` raises, and UnsupportedSyntax, UnsupportedPixels, Undecodable.
     """
     if part10.looks_like_dicom(data):
-        return dicom.open_object(data, limits).display()
+        return dicom.open_object(data, limits).display(enough)
     if raster.looks_like_raster(data):
-        return raster.read_display(data, limits)
+        return raster.read_display(data, limits, enough)
     raise _refusal(data)
 
 

@@ -14,6 +14,7 @@ from pydicom import encaps
 from worker.errors import MissingElement, Undecodable, UnsupportedPixels
 from worker.imaging.codestream import Codestream, read_codestream
 from worker.imaging.display import StoredValues
+from worker.imaging.enough import Enough
 from worker.imaging.header import Header
 from worker.imaging.part10 import FLOAT_PIXEL_DATA, Part10
 from worker.imaging.transfer_syntaxes import RLE, check_accepted, decode_codestream, decode_rle
@@ -102,9 +103,12 @@ def holds_codestream(part10: Part10, pixel: ImagePixel) -> bool:
     return part10.is_encapsulated or end - start < pixel.frame_bytes
 
 
-def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int, tuple[str, ...]]:
+def decode_stored(
+    part10: Part10, pixel: ImagePixel, enough: Enough | None = None
+) -> tuple[Pixels, int, tuple[str, ...]]:
     """(codes [H, W] or [H, W, 3], their effective bits, notes): masked, unsigned containers, upper bits zero.
 
+    Of monochrome pixels, no more than is `enough` is decoded where the codestream allows it; without one, all.
     The module must have passed `check_showable`. Raises Undecodable.
     """
     frame = _single_frame(part10)
@@ -112,7 +116,7 @@ def decode_stored(part10: Part10, pixel: ImagePixel) -> tuple[Pixels, int, tuple
         coded = bytes(frame)
         stream = read_codestream(coded)
         if stream is not None:
-            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel)
+            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel, enough)
     if part10.is_encapsulated and part10.transfer_syntax_uid == RLE:
         # PS3.5 G.2: one segment per byte of a sample
         shape = (pixel.rows, pixel.columns, pixel.samples)
@@ -154,7 +158,7 @@ def _single_frame(part10: Part10) -> bytes | memoryview:
 
 
 def _from_codestream(
-    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel
+    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel, enough: Enough | None
 ) -> tuple[Pixels, int, tuple[str, ...]]:
     if (stream.rows, stream.columns, stream.samples) != (pixel.rows, pixel.columns, pixel.samples):
         raise Undecodable(
@@ -163,13 +167,21 @@ def _from_codestream(
         )
     if stream.precision > 16:
         raise UnsupportedPixels(f"a codestream of {stream.precision} bits")
-    decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB")
+    level = enough.level(stream) if enough is not None and _may_be_reduced(stream, pixel) else 0
+    decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB", level=level)
     codes = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
     bits = min(stream.precision, pixel.bits_stored)
     if stream.precision > bits and not pixel.is_signed and int(codes.max()) >> bits:
         bits = stream.precision  # the header understates the depth; masking would wrap the brightest values
     wide = replace(pixel, bits_stored=bits, bits_allocated=8 * codes.dtype.itemsize)
     return _masked(codes, wide, shift=0), bits, decoded.notes
+
+
+def _may_be_reduced(stream: Codestream, pixel: ImagePixel) -> bool:
+    """Monochrome, and header and codestream agree on the sign: values between others must mean what those mean."""
+    if pixel.photometric_interpretation not in MONOCHROME or stream.is_signed != pixel.is_signed:
+        return False
+    return not pixel.is_signed or stream.precision == pixel.bits_stored
 
 
 def _native(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool) -> Pixels:

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from worker.errors import Undecodable, UnsupportedSyntax
 from worker.imaging.codestream import Codestream, Coding
 from worker.imaging.completeness import missing_parts, restarts
+from worker.imaging.enough import size_at
 from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from worker.imaging.reduced import reduced_decoder
 
 Pixels = NDArray[Any]
 Decoder = Callable[[bytes, Codestream, bool], Pixels]
+Table = Mapping[Coding, tuple[Decoder, ...]]
 
 RLE = "1.2.840.10008.1.2.5"
 NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG})
@@ -58,7 +61,7 @@ def _jpeg2k(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One frame, [H, W] or [H, W, samples], and which decoders failed on it before one did not."""
+    """One frame, [H, W] or [H, W, samples]; the notes say at which resolution, and which decoders failed before."""
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
@@ -107,13 +110,12 @@ def check_scans(stream: Codestream, name: str) -> None:
 
 
 def decode_codestream(
-    uid: str,
-    frame: bytes,
-    stream: Codestream,
-    is_rgb: bool,
-    table: Mapping[Coding, tuple[Decoder, ...]] = BY_CODING,
+    uid: str, frame: bytes, stream: Codestream, is_rgb: bool, table: Table = BY_CODING, level: int = 0
 ) -> Decoded:
-    """Decode one frame. Raises Undecodable, naming the syntax, when every decoder of `table` fails."""
+    """Decode one frame. Raises Undecodable, naming the syntax, when every decoder of `table` fails.
+
+    With a `level`, the picture is halved so often while it is decoded, in grey; where that fails it is decoded in full.
+    """
     name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
     if stream.end is None:
         raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
@@ -122,20 +124,28 @@ def decode_codestream(
     if missing is not None:
         raise Undecodable(f"{name}: the codestream is damaged, {missing}: send the image again")
     faults = []
-    for decoder in table[stream.coding]:
+    for decoder, at in _attempts(table, frame, stream, level):
         try:
             pixels = decoder(frame, stream, is_rgb)
         except DECODER_ERRORS as error:
             faults.append(f"{decoder.__name__[1:]}: {error}")
             continue
-        if pixels.shape[:2] != (stream.rows, stream.columns):
+        if pixels.shape[:2] != size_at(at, stream):
             faults.append(f"{decoder.__name__[1:]}: gave {pixels.shape}")
         elif _was_filled(decoder, frame, stream, is_rgb, pixels):
             raise Undecodable(f"{name}: the codestream is damaged, a part of its picture is missing: send it again")
         else:
-            return Decoded(pixels, tuple(f"decoder_failed={fault}" for fault in faults))
+            read_at = (f"reduced={at}",) if at else ()
+            return Decoded(pixels, (*read_at, *(f"decoder_failed={fault}" for fault in faults)))
     found = "" if promised is stream.coding else f" (the codestream is {stream.coding})"
     raise Undecodable(f"{name}{found}: no decoder could read it ({'; '.join(faults)})")
+
+
+def _attempts(table: Table, frame: bytes, stream: Codestream, level: int) -> list[tuple[Decoder, int]]:
+    """Who is to try, and at which level: the reduced decoder, then all that decode in full."""
+    in_full: list[tuple[Decoder, int]] = [(decoder, 0) for decoder in table[stream.coding]]
+    reduced = reduced_decoder(frame, stream, level) if level else None
+    return in_full if reduced is None else [(reduced, level), *in_full]
 
 
 def decode_rle(frame: bytes, shape: tuple[int, int, int], bytes_per_sample: int) -> Pixels:

@@ -1,0 +1,130 @@
+"""A study is read at a lower resolution only where its verdict cannot depend on it, and its row says so."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import cv2
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from tests.brightness import write_model
+from tests.desk import Desk
+from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
+from worker.decoder import Decoder
+from worker.imaging.reading import Display, Enough, OpenImage
+from worker.inbox import incoming
+from worker.intake import Intake
+from worker.model import OnnxModel, open_model
+from worker.modelcard import ReducedDecode
+from worker.settings import ReducedDecode as Setting
+from worker.workbench import Workbench
+
+ROWS, COLUMNS = 1500, 60
+MEASURED = ReducedDecode(("jpeg_2000",), 0.3, 0.7, 0.05, 200, "2" * 64)
+
+
+class Recording(Decoder):
+    """A decoder that remembers the size of each picture it gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[int] = []
+
+    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
+        """The real display, remembered."""
+        shown = super().read_display(image, enough)
+        self.rows.append(shown.pixels.shape[0])
+        return shown
+
+
+@pytest.fixture(scope="module")
+def one_child() -> Iterator[Recording]:
+    with closing(Recording()) as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def decoder(one_child: Recording) -> Recording:
+    one_child.rows.clear()
+    return one_child
+
+
+def opened(folder: Path, measured: ReducedDecode | None = MEASURED, gain: float = 1.0) -> OnnxModel:
+    path = folder / f"{gain}-{measured is None}.onnx"
+    return open_model(write_model(path, gain, familiarity_limit=1.9, reduced_decode=measured), "cpu")
+
+
+def radiograph(grey: int, dot: int | None = None) -> bytes:
+    """Of one brightness, with a darker band or only one pixel to show that it is not blank."""
+    pixels = np.full((ROWS, COLUMNS), grey, np.uint8)
+    if dot is None:
+        pixels[:40] = grey // 2
+    else:
+        pixels[701, 31] = dot
+    return dicom_file(pixels, JPEG_2000_LOSSLESS, bits=8, WindowCenter=128, WindowWidth=256)
+
+
+def screened(desk: Desk, bench: Workbench, data: bytes, folder: Path) -> str:
+    """Screen this file; returns the notes of its first row."""
+    path = folder / "a.dcm"
+    path.write_bytes(data)
+    file = incoming(path)
+    assert file is not None
+    intake = Intake(desk.settings, desk.database, desk.store)
+    intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=folder)
+    assert bench.screen(desk.claim(STUDY_UID))
+    with desk.database.reading() as session:
+        return str(session.execute(text("SELECT notes FROM finding ORDER BY id")).scalars().first())
+
+
+@pytest.mark.parametrize(
+    ("grey", "rows", "why"),
+    [
+        (200, [750], "flagged, and far from the threshold"),
+        (20, [750], "not flagged, and as far"),
+        (100, [750, ROWS], "between the bounds"),
+        (240, [750, ROWS], "about as bright as is familiar"),
+    ],
+)
+def test_only_an_answer_without_doubt_is_taken_from_a_lower_resolution(
+    desk: Desk, decoder: Recording, tmp_path: Path, grey: int, rows: list[int], why: str
+) -> None:
+    model = opened(tmp_path)
+    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
+    notes = screened(desk, bench, radiograph(grey), tmp_path)
+    assert decoder.rows == rows, why
+    assert ("reduced=1" in notes) is (rows == [750])
+    entry = desk.entry(STUDY_UID)
+    assert entry.heatmap is not None
+    drawn = cv2.imread(entry.heatmap)
+    assert drawn is not None
+    assert drawn.shape[0] == 768
+    assert entry.probability == pytest.approx(grey / 255, abs=0.02)
+
+
+@pytest.mark.parametrize("shadow_measured", [None, MEASURED])
+def test_a_shadow_has_its_own_say(
+    desk: Desk, decoder: Recording, tmp_path: Path, shadow_measured: ReducedDecode | None
+) -> None:
+    model, shadow = opened(tmp_path), opened(tmp_path, shadow_measured, gain=0.6)
+    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, shadow, decoder)
+    screened(desk, bench, radiograph(200), tmp_path)
+    # not measured: nothing is reduced; measured: its answer lies between the bounds
+    assert decoder.rows == ([ROWS] if shadow_measured is None else [750, ROWS])
+
+
+def test_a_setting_turns_it_off(desk: Desk, decoder: Recording, tmp_path: Path) -> None:
+    settings = attrs.evolve(desk.settings, reduced_decode=Setting.OFF)
+    bench = Workbench(settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
+    assert "reduced" not in screened(desk, bench, radiograph(200), tmp_path)
+    assert decoder.rows == [ROWS]
+
+
+def test_a_picture_that_looks_blank_is_looked_at_in_full(desk: Desk, decoder: Recording, tmp_path: Path) -> None:
+    bench = Workbench(desk.settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
+    screened(desk, bench, radiograph(200, dot=201), tmp_path)
+    assert decoder.rows == [750, ROWS]
+    assert desk.entry(STUDY_UID).verdict == "flagged"

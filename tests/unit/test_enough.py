@@ -1,0 +1,57 @@
+"""How much of a picture is decoded follows from the cards, and what leaves a doubt is decoded in full."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.desk import card
+from worker.enough import enough_for, leaves_doubt
+from worker.imaging.codestream import Coding
+from worker.imaging.enough import Enough
+from worker.imaging.preprocess import Preprocessing
+from worker.modelcard import ReducedDecode
+from worker.screening import Prediction
+
+MEASURED = ReducedDecode(("jpeg", "jpeg_2000"), 0.1, 0.9, 0.05, 200, "2" * 64)
+SMALL = card(reduced_decode=MEASURED)  # a grid of 32 px
+LARGE = card(
+    preprocessing=Preprocessing(size=500), reduced_decode=replace(MEASURED, codings=("jpeg_2000", "of tomorrow"))
+)
+
+
+def said(probability: float, familiarity: float = 1.0) -> Prediction:
+    return Prediction(probability, np.zeros((7, 7), np.float32), familiarity)
+
+
+def test_twice_the_largest_grid_is_enough_and_an_overlay() -> None:
+    assert enough_for([SMALL]) == Enough(64, 740, frozenset({Coding.JPEG, Coding.JPEG_2000}))
+    assert enough_for([SMALL, LARGE]) == Enough(1000, 740, frozenset({Coding.JPEG_2000}))
+
+
+def test_every_model_that_looks_must_allow_it() -> None:
+    assert enough_for([card()]) is None
+    assert enough_for([SMALL, card()]) is None
+    assert enough_for([card(reduced_decode=replace(MEASURED, codings=()))]) is None
+
+
+@pytest.mark.parametrize(
+    ("probability", "doubt"),
+    [(0.0, False), (0.0999, False), (0.1, True), (0.5, True), (0.8999, True), (0.9, False), (1.0, False),
+     (float("nan"), True)],
+)  # fmt: skip
+def test_a_probability_between_the_bounds_leaves_a_doubt(probability: float, doubt: bool) -> None:
+    assert leaves_doubt(said(probability), SMALL) is doubt
+
+
+@pytest.mark.parametrize(
+    ("familiarity", "doubt"),
+    [(1.0, False), (1.94, False), (1.96, True), (2.0, True), (9.0, True), (float("nan"), True)],
+)
+def test_an_image_that_may_be_unfamiliar_leaves_a_doubt(familiarity: float, doubt: bool) -> None:
+    limited = card(reduced_decode=MEASURED, familiarity_limit=2.0)
+    assert leaves_doubt(said(0.01, familiarity), limited) is doubt
+
+
+def test_without_a_measurement_every_answer_leaves_a_doubt() -> None:
+    assert leaves_doubt(said(0.01), card())

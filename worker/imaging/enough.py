@@ -1,0 +1,60 @@
+"""How much of a picture is enough for who looks at it, and the lowest resolution of a codestream that gives so much.
+
+JPEG 2000 and HTJ2K hold the picture at half its size, a quarter and so on; JPEG's cosine transform can be inverted at
+half, a quarter and an eighth. Knows no decoders.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.imaging.codestream import Codestream, Coding
+
+#: ISO 10918-1: blocks of 8 px, so an eighth is their mean. Only 8-bit JPEG: no decoder of 12 bits offers it.
+JPEG_LEVELS = 3
+
+
+@dataclass(frozen=True)
+class Enough:
+    """The least size at which a picture serves, and the codings that may be read at less than their full size."""
+
+    short_px: int
+    long_px: int
+    codings: frozenset[Coding]
+
+    def level(self, stream: Codestream) -> int:
+        """How often the picture may be halved; 0: read all of it."""
+        deepest = _levels_of(stream) if stream.coding in self.codings else 0
+        return max((level for level in range(1, deepest + 1) if self._holds_at(level, stream)), default=0)
+
+    def _holds_at(self, level: int, stream: Codestream) -> bool:
+        short, long = sorted(size_at(level, stream))
+        if short < self.short_px or long < self.long_px:
+            return False
+        return stream.coding is not Coding.JPEG_2000 or _rounds_alike(level, stream)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the decoder child."""
+        return {"short_px": self.short_px, "long_px": self.long_px, "codings": sorted(self.codings)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Enough":
+        """Inverse of `to_json`."""
+        return cls(values["short_px"], values["long_px"], frozenset(map(Coding, values["codings"])))
+
+
+def size_at(level: int, stream: Codestream) -> tuple[int, int]:
+    """(rows, columns) after `level` halvings, each rounded up (ISO 15444-1 B.5, libjpeg's jdmaster.c)."""
+    return -(-stream.rows >> level), -(-stream.columns >> level)
+
+
+def _levels_of(stream: Codestream) -> int:
+    if stream.coding is Coding.JPEG_2000:
+        return stream.levels
+    return JPEG_LEVELS if stream.coding is Coding.JPEG and stream.precision == 8 else 0
+
+
+def _rounds_alike(level: int, stream: Codestream) -> bool:
+    """Whether Pillow, which rounds to nearest, expects the size that OpenJPEG gives; else it calls the data broken."""
+    half = 1 << (level - 1)
+    return size_at(level, stream) == ((stream.rows + half) >> level, (stream.columns + half) >> level)
