@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError, ResponseError
 
 from schema.vocabulary import Priority
-from worker import logs
+from worker import logs, nightly
 from worker import settings as settings_module
 from worker.errors import BrokerUnavailable
 from worker.ledger.offers import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
@@ -69,6 +69,7 @@ app.conf.update(
         "socket_keepalive": True,
     },
     worker_cancel_long_running_tasks_on_connection_loss=False,  # their claims hold; the ledger drops what comes twice
+    beat_schedule=nightly.schedule(settings),
     worker_enable_remote_control=False,  # nothing here uses it, and it is a door
 )
 

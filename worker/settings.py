@@ -139,6 +139,8 @@ class Settings:
         attrs.validators.ge(0),
     )
 
+    nightly: str = setting("", "words for `worker batch`, which Celery beat has started every night; empty: none")
+
     metrics_host: str = setting("127.0.0.1", "address `worker metrics` listens on; it asks nobody for a password")
     metrics_port: int = setting(9464, "port `worker metrics` listens on; 0: any", attrs.validators.and_(
         attrs.validators.ge(0), attrs.validators.le(65535)))  # fmt: skip

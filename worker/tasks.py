@@ -16,6 +16,7 @@ from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import Database
 from schema.vocabulary import Reason
+from worker import nightly
 from worker.app import SCREEN_STUDIES, app, settings
 from worker.decoder import Decoder
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
@@ -82,6 +83,12 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
         raise self.retry(args=[interrupted], countdown=wait_s)
     if bugs:
         raise StudyFailed(", ".join(map(place_of, bugs)))  # without the bug itself, which Celery would log in full
+
+
+@app.task(name=nightly.START_BATCH)
+def start_batch() -> None:
+    """Start the batch of the night here. A message that comes again finds it under way."""
+    nightly.start(settings)
 
 
 def countdown_s(retries: int) -> int:

@@ -2,10 +2,14 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.house import QUICK, SAMPLES, House, production, wait_until
 from tests.brightness import write_model
+from worker.home import child
+from worker.settings import Settings
 
 
 def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Path) -> None:
@@ -29,3 +33,24 @@ def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Pa
     house.run("batch", code=64)
     house.run("batch", archive, "--rescreen", code=64)
     house.run("batch", archive, "--between", "late", code=64)
+
+
+def test_celery_beat_has_the_batch_of_the_night_started(tmp_path: Path) -> None:
+    """Beat itself serves its schedule; its message starts a batch of its own process, which leaves its report."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    shutil.copy(SAMPLES / "ida_8_bit.png", archive)
+    settings = {"SCREENING_NIGHTLY": f"{archive} --between 00:00-00:00", "SCREENING_PROVIDER": "cpu", **QUICK}
+    house, inbox = House(tmp_path / "home", settings), tmp_path / "inbox"
+    inbox.mkdir()
+    beat = [sys.executable, "-m", "celery", "-A", "worker.app", "beat", "--schedule", str(tmp_path / "schedule")]
+    send = "from worker import app, nightly; app.app.send_task(nightly.START_BATCH, queue='nightly')"
+    with production(house, inbox, tmp_path), child(beat, tmp_path / "beat.log", 30, house.environment()) as beating:
+        reports = house.home / "reports"
+        wait_until(Settings(home=house.home).broker_socket.exists, 60)
+        subprocess.run([sys.executable, "-c", send], env=house.environment(), check=True, timeout=60)
+        wait_until(lambda: any(reports.glob("*.html")), 90)
+        wait_until(lambda: any(tmp_path.glob("schedule*")), 60)
+        assert beating.poll() is None
+    (page,) = reports.glob("*.html")
+    assert "1 of 1 studies screened" in page.read_text(encoding="utf-8")
