@@ -40,7 +40,7 @@ def make(engine: Engine, tag: str, interpreter: str) -> str:
             encoding="utf-8",
         )
     engine.build(root / "Dockerfile", tag, root)
-    told = engine.run(tag, "sh", "-c", "cat /etc/debian_version; python --version; dpkg-query --show | wc -l")
+    told = engine.shell(tag, "cat /etc/debian_version; python --version; dpkg-query --show | wc -l")
     debian, python, packages = told.stdout.split("\n")[:3]
     return f"debootstrap {suite} (minbase, {len(PACKAGES)} packages named): Debian {debian}, {packages}; {python}"
 

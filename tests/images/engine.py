@@ -55,6 +55,10 @@ class Engine:
         """Run a command of an image as the house runs it: no root, no writing, no capability, no network."""
         return self.podman("run", "--rm", *HARDENED, *options, image, *command, check=False)
 
+    def shell(self, image: str, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a script in an image, whatever its entrypoint is."""
+        return self.run(image, "-c", script, options=["--entrypoint", "sh"])
+
     @contextmanager
     def service(self, image: str, options: Sequence[str]) -> Iterator[str]:
         """The image's own command, in the background: the container's name."""
