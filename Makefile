@@ -5,6 +5,7 @@
 #   make bench                end-to-end throughput beside its roofline, and a fit beside a bare Keras loop
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; ONLY=1234 for one of them
 #   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
+#   make images               builds the images of docker/ with Podman on a stand-in of their base, and runs them; needs root
 #   make lock                 resolve the lock files anew (needs uv)
 
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || \
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := worker schema trainer
 
-.PHONY: screen test check bench chaos fuzz lock clean
+.PHONY: screen test check bench chaos fuzz images lock clean
 
 screen: $(VENV)/worker.stamp
 	$(BIN)/worker screen "$(INBOX)"
@@ -40,6 +41,9 @@ fuzz: $(VENV)/dev.stamp
 
 chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.chaos.storm --studies $(STUDIES) --seed $(SEED)
+
+images: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.images.prove $(if $(IMAGE),--image $(IMAGE)) $(if $(INTERPRETER),--interpreter $(INTERPRETER))
 
 $(VENV)/worker.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit( \

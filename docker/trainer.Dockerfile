@@ -3,7 +3,7 @@
 #   docker run --rm --network none --read-only --tmpfs /tmp --cap-drop ALL --user "$(id -u)" \
 #     --volume /data:/data:ro --volume "$PWD/runs:/runs" chest-screening-trainer fit --data /data --out /runs/next ...
 
-FROM python:3.12-slim AS build
+FROM python:3.12-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
 WORKDIR /src
 RUN python -m venv /opt/screening
@@ -21,7 +21,7 @@ WORKDIR /
 RUN /opt/screening/bin/trainer recipes > /dev/null \
     && /opt/screening/bin/python -c "import tensorflow, tf2onnx, trainer.export"
 
-FROM python:3.12-slim
+FROM python:3.12-slim-trixie
 LABEL org.opencontainers.image.title="chest-screening trainer" \
       org.opencontainers.image.description="Trains and measures screening models. Research use only." \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -3,7 +3,7 @@
 #   docker build -f docker/worker.Dockerfile -t chest-screening-worker-gpu --build-arg CUDA=1 .     adds CUDA and cuDNN
 # It holds what requirements.lock pins and the package: no compiler, no pip, no TensorFlow, no trainer dependencies.
 
-FROM python:3.12-slim AS build
+FROM python:3.12-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
 WORKDIR /src
 RUN python -m venv /opt/screening
@@ -24,7 +24,7 @@ RUN /opt/screening/bin/worker model show > /dev/null \
     && /opt/screening/bin/python -c "import sys, importlib.util as u; \
        sys.exit(any(map(u.find_spec, ('tensorflow', 'keras', 'torch', 'pip'))))"
 
-FROM python:3.12-slim
+FROM python:3.12-slim-trixie
 LABEL org.opencontainers.image.title="chest-screening worker" \
       org.opencontainers.image.description="Screens chest radiographs and orders a worklist. Research use only." \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -3,7 +3,6 @@
 import json
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -17,22 +16,15 @@ import yaml
 
 from deploy import contact_sheet, draw_house
 from deploy.floors import plan, reduced, storeys
-from worker import batch, home
 from worker.cli import app
 from worker.settings import names
-from worker.window import Window
 
 COMPOSE, DOCKERFILE = Path("docker/compose.yaml"), Path("docker/worker.Dockerfile")
 TRAINER_DOCKERFILE = Path("docker/trainer.Dockerfile")
-UNIT, UNIT_ENVIRONMENT = Path("deploy/worker.service"), Path("deploy/worker.env.example")
-BATCH = Path("deploy/batch.service")
+UNIT_ENVIRONMENT = Path("deploy/worker.env.example")
 
 
-def values_of(unit: Path, key: str) -> list[str]:
-    return re.findall(rf"^{key}=(.*)$", unit.read_text(), re.MULTILINE)
-
-
-@pytest.mark.parametrize("path", [COMPOSE, DOCKERFILE, UNIT, UNIT_ENVIRONMENT], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [COMPOSE, DOCKERFILE, UNIT_ENVIRONMENT], ids=lambda path: path.name)
 def test_every_setting_named_there_is_one_the_program_knows(path: Path) -> None:
     named = set(re.findall(r"\bSCREENING_[A-Z_]*[A-Z]\b(?!_\*)", path.read_text()))
     assert named, "the file sets nothing: then it is not the file that is meant"
@@ -44,7 +36,6 @@ def test_every_setting_named_there_is_one_the_program_knows(path: Path) -> None:
     [
         (COMPOSE, r"command: \[worker, ([a-z]+)"),
         (DOCKERFILE, r'CMD \["worker", "([a-z]+)"'),
-        (UNIT, r"ExecStart=\S+/worker ([a-z]+)"),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else "",
 )
@@ -108,40 +99,6 @@ def test_every_file_that_compose_mounts_is_there() -> None:
     files = [COMPOSE.parent / mount.split(":")[0] for mount in mounts if mount.startswith(".")]
     assert len(files) == 5
     assert [str(file) for file in files if not file.is_file()] == []
-
-
-def test_systemd_waits_longer_than_the_worker_drains_and_signals_it_alone() -> None:
-    (timeout,) = values_of(UNIT, "TimeoutStopSec")
-    assert float(timeout) > home.DRAIN_S + 10  # then Redis stops, and a scan of the inbox may still run
-    assert values_of(UNIT, "KillMode") == ["mixed"]
-    (inbox,) = values_of(UNIT, "ReadWritePaths")
-    assert values_of(UNIT, "ExecStart")[0].endswith(f" {inbox}"), "the inbox it watches is not one it may write to"
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / "chest-screening.service"
-    unit.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", UNIT.read_text()))
-    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
-    assert (verified.returncode, verified.stderr) == (0, "")
-
-
-def test_the_nightly_batch_ends_before_systemd_loses_patience() -> None:
-    (timeout,) = values_of(BATCH, "TimeoutStopSec")
-    assert float(timeout) > batch.STOP_S + home.DRAIN_S
-    (command,) = values_of(BATCH, "ExecStart")
-    begins = Window.parse(command.split("--between ")[1]).begins
-    assert values_of(Path("deploy/batch.timer"), "OnCalendar") == [f"*-*-* {begins:%H:%M}"]
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
-def test_systemd_understands_the_batch_and_its_timer(tmp_path: Path) -> None:
-    unit = tmp_path / "chest-screening-batch.service"
-    unit.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", BATCH.read_text()))
-    timer = tmp_path / "chest-screening-batch.timer"
-    timer.write_text(Path("deploy/batch.timer").read_text())
-    verified = subprocess.run(["systemd-analyze", "verify", unit, timer], capture_output=True, text=True, check=False)
-    assert (verified.returncode, verified.stderr) == (0, "")
 
 
 def test_the_picture_of_the_house_shows_todays_imports() -> None:
