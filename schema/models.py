@@ -135,6 +135,9 @@ class Arrival(Base):
     study_id: Mapped[int | None] = mapped_column(ForeignKey("study.id"), index=True)
     instance_id: Mapped[int | None] = mapped_column(ForeignKey("instance.id"))
 
+    study: Mapped[Study | None] = relationship()
+    instance: Mapped[Instance | None] = relationship()
+
     __table_args__ = (Index("ix_arrival_name", text(FILE_NAME)),)
 
 

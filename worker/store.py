@@ -37,7 +37,7 @@ class Store:
 
     def path(self, kind: str, digest: str) -> Path:
         """Where the content of this digest lies, or would lie."""
-        return self.folder / kind / digest[:2] / (digest + ENDINGS[kind])
+        return self.folder.joinpath(kind, digest[:2], digest + ENDINGS[kind])
 
     def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
         """Keep `content` and return its digest: written aside, fsynced, renamed into place, so it is whole or absent.
