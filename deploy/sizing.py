@@ -48,7 +48,7 @@ class Costs:
         self.core_s = run["machine"]["cores"] * (1 - run["machine"]["share_taken_by_others"]) / run["studies_per_s"]
         self.stages_s = sum(stages.values()) / 1e3
         self.inference_s = stages["inference"] / 1e3
-        self.intake_s = run["run"]["taking_in_s"] / run["run"]["studies"]
+        self.intake_s = run["runs"]["copied"]["taking_in_s"] / run["runs"]["copied"]["studies"]
         ours = {syntax: found["ours_ms"] for syntax, found in decoders["syntaxes"].items()}
         self.slow_core_s = self.core_s + (ours[SLOWEST] - ours[UNCOMPRESSED]) / 1e3
         self.commands, self.transactions = each["redis_commands"], each["postgresql_transactions"]
@@ -71,7 +71,7 @@ class Costs:
         yield f"| PostgreSQL: growth, indexes included | {size(self.row_bytes)} | the same |"
         yield (
             f"| the next 50 of {self.archive['unread']:,} unread among {self.archive['studies']:,} |"
-            f" {self.archive['next_50']['cpu_ms']:.1f} ms | `archive.json` (SQLite) |"
+            f" {self.archive['alone']['next_50']['cpu_ms']:.1f} ms | `archive.json` (SQLite) |"
         )
 
     def at(self, rate: int) -> dict[str, str]:

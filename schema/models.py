@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from schema.columns import Base as Base
 from schema.columns import Digest, RowId, Uid
+from schema.endings import FILE_NAME, UID_END
 from schema.vocabulary import (
     Band,
     DriftEvent,
@@ -22,6 +23,7 @@ from schema.vocabulary import (
 )
 
 #: What the worklist lists; an index over all studies would be fifty times as large, and PostgreSQL would not follow it.
+#: No index begins with `read_at` itself: SQLite would prefer that one, and sort.
 UNREAD = text("read_at IS NULL")
 
 
@@ -68,7 +70,8 @@ class Study(Base):
     __table_args__ = (
         Index("ix_study_unread", "band", "sort_key", "id", sqlite_where=UNREAD, postgresql_where=UNREAD),
         Index("ix_study_state", "state", "offered_at"),
-        Index("ix_study_overdue", "read_at", "overdue_at"),
+        Index("ix_study_unread_overdue", "overdue_at", sqlite_where=UNREAD, postgresql_where=UNREAD),
+        Index("ix_study_uid_end", text(UID_END)),
     )
 
 
@@ -143,6 +146,11 @@ class Arrival(Base):
     changed_at: Mapped[datetime]  #: when its size or mtime was last seen to differ
     study_id: Mapped[int | None] = mapped_column(ForeignKey("study.id"), index=True)
     instance_id: Mapped[int | None] = mapped_column(ForeignKey("instance.id"))
+
+    study: Mapped[Study | None] = relationship()
+    instance: Mapped[Instance | None] = relationship()
+
+    __table_args__ = (Index("ix_arrival_name", text(FILE_NAME)),)
 
 
 class ModelVersion(Base):

@@ -88,13 +88,7 @@ def empty_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
 @pytest.fixture
 def database_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a migrated database without any row."""
-    if kind == SQLITE:
-        file = tmp_path / "screening.sqlite"
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
-        yield f"sqlite:///{file}"
-        return
-    server, template = request.getfixturevalue("postgresql"), request.getfixturevalue("migrated_postgresql")
-    yield from _fresh_postgresql(server, template)
+    yield from fresh_database(kind, tmp_path, request)
 
 
 @pytest.fixture
@@ -162,6 +156,17 @@ def bucket(served_objects: "ObjectStore") -> str:
     files.mkdir(name)
     files.make_bucket_versioned(name, True)
     return name
+
+
+def fresh_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a migrated database without any row, for a fixture of any scope; a SQLite file lies in `folder`."""
+    if kind == SQLITE:
+        file = folder / "screening.sqlite"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
+        yield f"sqlite:///{file}"
+        return
+    server, template = request.getfixturevalue("postgresql"), request.getfixturevalue("migrated_postgresql")
+    yield from _fresh_postgresql(server, template)
 
 
 def _fresh_postgresql(server: str, template: str) -> Iterator[str]:

@@ -72,6 +72,10 @@ class QuarantinedFile:
         return _plain(asdict(self))
 
 
+#: Those of its fields that the view has.
+_IN_VIEW = tuple(name for name in WorklistEntry.__dataclass_fields__ if name not in ("place", "sources", "heatmap"))
+
+
 def entries(database: Database, store: Store, limit: int | None = None) -> list[WorklistEntry]:
     """The worklist from the top: every unread study, at most `limit` of them."""
     statement = "SELECT * FROM worklist" if limit is None else "SELECT * FROM worklist LIMIT :limit"
@@ -236,9 +240,8 @@ def _with_moments(statement: str, *moments: str) -> TextualSelect:
 
 
 def _entry(place: int, row: Row[Any], sources: list[str], store: Store) -> WorklistEntry:
-    fields: dict[str, Any] = {name: getattr(row, name, None) for name in WorklistEntry.__dataclass_fields__}
-    fields |= {"place": place, "sources": sources, "heatmap": _overlay(store, row.overlay_digest)}
-    return WorklistEntry(**fields)
+    fields: dict[str, Any] = {name: getattr(row, name) for name in _IN_VIEW}
+    return WorklistEntry(place=place, sources=sources, heatmap=_overlay(store, row.overlay_digest), **fields)
 
 
 def _overlay(store: Store, digest: str | None) -> str | None:

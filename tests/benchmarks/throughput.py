@@ -49,7 +49,7 @@ class Found:
     plain_compressed_s: float
 
 
-def measured(folder: Path, model: Path, studies: int, compressed: int) -> Found:
+def measured(folder: Path, model: Path, studies: int, compressed: int, *, is_warmed: bool) -> Found:
     """Every measurement, on files that are written below `folder`."""
     names = ("copied", "left", "compressed")
     sources = {name: folder / name for name in names}
@@ -59,7 +59,8 @@ def measured(folder: Path, model: Path, studies: int, compressed: int) -> Found:
     write_studies(sources["left"], studies, first=studies)
     squeezed = write_studies(sources["compressed"], compressed, first=2 * studies, jpeg2000=True)
     with running(folder) as service:
-        warm_memory(folder)
+        if is_warmed:
+            warm_memory(folder)
         runs = {
             "copied": service.screen(sources["copied"], studies),
             "left": service.screen(sources["left"], studies, SCREENING_INBOX_MODE="leave"),
@@ -136,14 +137,15 @@ def show(found: dict[str, Any], console: Console) -> None:
 @click.option(
     "--compressed", default=60, show_default=True, type=click.IntRange(min=2), help="How many JPEG 2000 ones."
 )
+@click.option("--warm/--no-warm", "is_warmed", default=True, help="Fill the page cache first.")
 @click.option("--write", is_flag=True, help="Keep the result in tests/benchmarks/results/throughput.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
-def main(studies: int, compressed: int, write: bool, as_json: bool) -> None:
+def main(studies: int, compressed: int, is_warmed: bool, write: bool, as_json: bool) -> None:
     """Measure, compare, print."""
     model = settings_module.load().model
     with tempfile.TemporaryDirectory(prefix="screening-bench-") as name:
         watch = Watch()
-        values = measured(Path(name), model, studies, compressed)
+        values = measured(Path(name), model, studies, compressed, is_warmed=is_warmed)
         facts = machine(watch.share_taken_by_others(), LIBRARIES)
     found = outcome(values, facts, model)
     text = json.dumps(found, indent=2)

@@ -49,15 +49,16 @@ def claim(database: Database, study_uid: str, settings: Settings, now: datetime)
         )
         if _rows(taken) == 0:
             return None
-        study = session.scalars(select(models.Study).where(models.Study.study_uid == study_uid)).one()
-        instances = session.scalars(
-            select(models.Instance)
-            .join(models.Series)
-            .where(models.Series.study_id == study.id, models.Instance.superseded.is_(False))
-            .order_by(models.Instance.id)
-        )
-        received = tuple(Received(i.id, i.digest, i.left_at, i.unreadable, i.crc) for i in instances)
-        return Claim(study_uid, token, study.revision, now, received)
+        image = models.Instance
+        rows = session.execute(
+            select(models.Study.revision, image.id, image.digest, image.left_at, image.unreadable, image.crc)
+            .outerjoin(models.Study.series)
+            .outerjoin(models.Series.instances.and_(image.superseded.is_(False)))
+            .where(models.Study.study_uid == study_uid)
+            .order_by(image.id)
+        ).all()
+        received = tuple(Received(i.id, i.digest, i.left_at, i.unreadable, i.crc) for i in rows if i.id is not None)
+        return Claim(study_uid, token, rows[0].revision, now, received)
 
 
 def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now: datetime) -> None:
@@ -90,7 +91,7 @@ def record(
         study = _held(session, held) if shadow_of is None else _judged(session, held, shadow_of, model.digest)
         if study is None:
             return False
-        if session.get(models.ModelVersion, model.digest) is None:
+        if not session.scalars(select(models.ModelVersion.digest).filter_by(digest=model.digest)).all():
             add_model(session, model, now)
         row = models.Screening(
             study_id=study.id,
@@ -188,16 +189,17 @@ def _take_back(session: Session, which: ColumnElement[bool], settings: Settings,
 
 def advance(database: Database, now: datetime) -> int:
     """Move unread studies whose time has come to the overdue band or to those that need attention."""
-    overdue = (models.Study.overdue_at <= now) & models.Study.band.not_in((Band.STAT, Band.OVERDUE))
+    # each half has an index of its own; to be `in` some bands would have SQLite walk the whole list by them
+    unread = models.Study.read_at.is_(None)
+    overdue = unread & (models.Study.overdue_at <= now) & models.Study.band.not_in((Band.STAT, Band.OVERDUE))
     late = (
-        (models.Study.result_due_at <= now)
+        unread
+        & (models.Study.result_due_at <= now)
         & models.Study.state.in_(UNDERWAY)
-        & models.Study.band.in_((Band.WAITING, Band.NOT_FLAGGED, Band.INELIGIBLE))
+        & models.Study.band.not_in((Band.STAT, Band.OVERDUE, Band.FLAGGED, Band.ATTENTION))
     )
     with writing(database) as session:
-        studies = session.scalars(
-            select(models.Study).where(models.Study.read_at.is_(None), overdue | late).with_for_update(skip_locked=True)
-        ).all()
+        studies = session.scalars(select(models.Study).where(overdue | late).with_for_update(skip_locked=True)).all()
         for study in studies:
             place(study, current_screening(session, study), now)
         return len(studies)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, bindparam, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from schema.database import Database
@@ -12,8 +12,21 @@ from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
 from worker.ledger.places import current_screening, give_priority, move, outranks, overdue_at, place
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
-from worker.ledger.transactions import retried, writing
+from worker.ledger.transactions import reading, retried, writing
 from worker.settings import Settings
+
+_UNREAD = and_(
+    Arrival.state == FileState.QUARANTINED,
+    Arrival.digest.is_(None),
+    Arrival.size_bytes == bindparam("size_bytes"),
+    Arrival.mtime_ns == bindparam("mtime_ns"),
+)
+
+#: The row of a path that waits, or was quarantined unread and lies there unchanged. Put together once, which takes
+#: longer than to run it.
+_ARRIVAL = (
+    select(Arrival).where(Arrival.path == bindparam("path"), or_(Arrival.state == FileState.WAITING, _UNREAD)).limit(1)
+)
 
 
 def wait(database: Database, files: list[Incoming], now: datetime) -> None:
@@ -49,8 +62,8 @@ def vanish_one(database: Database, file: Incoming, now: datetime) -> Booked:
 
 def twins(database: Database, header: Header, digest: str) -> list[Twin]:
     """What was accepted before under this SOP Instance UID with other bytes."""
-    with writing(database) as session:
-        rows = session.execute(
+    with reading(database) as connection:
+        rows = connection.execute(
             select(Instance.digest, Instance.left_at, Instance.unreadable).where(
                 Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest
             )
@@ -62,7 +75,7 @@ def twins(database: Database, header: Header, digest: str) -> list[Twin]:
 def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Booked:
     """Book a file whose header could be read: on its study, as a duplicate, as a conflict, or broken."""
     header = receipt.header
-    with writing(database) as session:
+    with writing(database) as session, session.no_autoflush:  # nothing asked below is new: all is written at the end
         arrival = _arrival(session, receipt.file, now)
         arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
         study = session.scalars(
@@ -104,17 +117,10 @@ def quarantine(
 
 
 def _arrival(session: Session, file: Incoming, now: datetime) -> Arrival:
-    """The row of this path that waits, or was quarantined unread and lies there unchanged; else a new one."""
+    """The row that waits for this file; else a new one."""
     path = spelled(file.path)
-    unread = and_(
-        Arrival.state == FileState.QUARANTINED,
-        Arrival.digest.is_(None),
-        Arrival.size_bytes == file.size_bytes,
-        Arrival.mtime_ns == file.mtime_ns,
-    )
-    arrival = session.scalars(
-        select(Arrival).where(Arrival.path == path, or_(Arrival.state == FileState.WAITING, unread)).limit(1)
-    ).one_or_none()
+    lies_there = {"path": path, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns}
+    arrival = session.scalars(_ARRIVAL, lies_there).one_or_none()
     if arrival is None:
         arrival = Arrival(
             path=path,
@@ -170,7 +176,6 @@ def _add_image(
     for sibling in siblings:
         if sibling.unreadable and not receipt.unreadable and sibling.series.study_id == study.id:
             sibling.superseded = True  # it came broken, and now whole
-    session.flush()
     study.conflict = conflict or study.conflict
     _ask(study, settings, now, receipt.is_settled)
     if receipt.unreadable:
@@ -190,8 +195,7 @@ def _close(
     instance: Instance | None,
 ) -> None:
     arrival.state, arrival.code, arrival.message = state, code, message
-    arrival.study_id = study.id if study else None
-    arrival.instance_id = instance.id if instance else None
+    arrival.study, arrival.instance = study, instance
 
 
 def _new_study(session: Session, header: Header, priority: Priority, settings: Settings, now: datetime) -> Study:
@@ -203,7 +207,7 @@ def _new_study(session: Session, header: Header, priority: Priority, settings: S
         study_date=header.study_date,
         study_time=header.study_time,
         state=StudyState.RECEIVED,
-        revision=0,  # _ask makes it 1
+        revision=0,  # _ask makes it 1, and `place` gives it its place
         priority=priority,
         received_at=now,
         asked_at=now,
@@ -213,30 +217,27 @@ def _new_study(session: Session, header: Header, priority: Priority, settings: S
         overdue_at=overdue_at(priority, settings, now),
         result_due_at=now + timedelta(seconds=settings.result_due_s),
     )
-    place(study, None, now)
     session.add(study)
-    session.flush()
     return study
 
 
 def _new_instance(session: Session, study: Study, receipt: Receipt, now: datetime) -> Instance:
     header = receipt.header
-    series = session.scalars(
-        select(Series).where(Series.study_id == study.id, Series.series_uid == header.series_uid)
-    ).one_or_none()
+    series = None
+    if study.id is not None:  # one that is new has none
+        known = select(Series).where(Series.study_id == study.id, Series.series_uid == header.series_uid)
+        series = session.scalars(known).one_or_none()
     if series is None:
         series = Series(
-            study_id=study.id,
+            study=study,
             series_uid=header.series_uid,
             modality=header.modality,
             manufacturer=header.manufacturer,
             station_name=header.station_name,
             device_serial_number=header.device_serial_number,
         )
-        session.add(series)
-        session.flush()
     instance = Instance(
-        series_id=series.id,
+        series=series,
         sop_instance_uid=header.sop_instance_uid,
         digest=receipt.digest,
         crc=receipt.crc,

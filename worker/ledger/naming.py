@@ -6,19 +6,27 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from schema.endings import FILE_NAME, UID_END, UID_END_LENGTH
 from worker.errors import UnknownStudy
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-#: Tried in this order; the first that finds anything decides. What the worklist prints is among them.
+#: Fewer characters than these are no end of a UID.
+SHORTEST_END = 4
+
+_ENDS_SO = "SUBSTR(study_uid, LENGTH(study_uid) - :length + 1) = :name"
+
+#: Tried in this order; the first that finds anything decides. What the worklist prints is among them. All but the last,
+#: which reads every study, walk an index.
 WAYS = (
     "SELECT study_uid FROM study WHERE study_uid = :name",
     "SELECT study_uid FROM study WHERE accession_number = :name",
-    "SELECT DISTINCT study.study_uid FROM arrival JOIN study ON study.id = arrival.study_id WHERE arrival.path = :name"
-    " OR SUBSTR(arrival.path, LENGTH(arrival.path) - :length) = :slashed",
-    "SELECT study_uid FROM study WHERE SUBSTR(study_uid, LENGTH(study_uid) - :length + 1) = :name AND :length >= 4",
+    "SELECT DISTINCT study.study_uid FROM arrival JOIN study ON study.id = arrival.study_id"
+    f" WHERE {FILE_NAME} = :file AND (path = :name OR SUBSTR(path, LENGTH(path) - :length) = :slashed)",
+    f"SELECT study_uid FROM study WHERE {UID_END} = :end AND {_ENDS_SO}",
+    f"SELECT study_uid FROM study WHERE {_ENDS_SO} AND :length BETWEEN {SHORTEST_END} AND {UID_END_LENGTH - 1}",
 )
 
 
@@ -26,10 +34,21 @@ def resolve(session: Session | Connection, name: str) -> str:
     """The Study Instance UID of the one study that `name` means; raises UnknownStudy for none and for several."""
     wanted = name.strip().lstrip("…")
     for way in WAYS:
-        values = {"name": wanted, "slashed": f"/{wanted}", "length": len(wanted)}
-        found = session.execute(text(f"{way} LIMIT 2"), {k: v for k, v in values.items() if f":{k}" in way}).all()
+        found = session.execute(text(f"{way} LIMIT 2"), spoken(way, wanted)).all()
         if len(found) == 1:
             return str(found[0].study_uid)
         if found:
             raise UnknownStudy("several studies bear this: give the whole Study Instance UID").about(name)
     raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
+
+
+def spoken(way: str, name: str) -> dict[str, str | int]:
+    """The parameters of one of WAYS, for a name."""
+    values: dict[str, str | int] = {
+        "name": name,
+        "slashed": f"/{name}",
+        "file": name.rsplit("/", 1)[-1],
+        "end": name[-UID_END_LENGTH:],
+        "length": len(name),
+    }
+    return {key: value for key, value in values.items() if f":{key}" in way}

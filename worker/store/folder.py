@@ -21,7 +21,7 @@ class FolderStore:
 
     def path(self, kind: str, digest: str) -> Path:
         """Where the content of this digest lies, or would lie."""
-        return self.folder / kind / digest[:2] / (digest + ENDINGS[kind])
+        return self.folder.joinpath(kind, digest[:2], digest + ENDINGS[kind])
 
     def place(self, kind: str, digest: str) -> str:
         """The path of the content of this digest."""
