@@ -1,6 +1,5 @@
 """Takes one file in: read it whole, keep its bytes, book it. Decides nothing about the study."""
 
-import hashlib
 import os
 import stat
 from collections import deque
@@ -22,7 +21,7 @@ from worker.ledger import intake as ledger
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
 from worker.room import Room
 from worker.settings import InboxMode, RasterStudy, Settings
-from worker.store import OBJECTS, Store, crc_of, is_intact
+from worker.store import OBJECTS, Store, is_intact, sums_of
 
 #: A file may be this much larger than the largest image before it is even read: headers, other frames.
 FILE_SLACK_BYTES = 64 * 2**20
@@ -114,7 +113,7 @@ class Intake:
             return Kept(order, is_gone=True)
         except Rejected as error:
             return Kept(order, left_at=file.path, refusal=error)
-        digest = hashlib.sha256(content).hexdigest()
+        digest, crc = sums_of(content)
         try:
             header = read_instance(content, self._limits)
         except Rejected as error:
@@ -124,7 +123,7 @@ class Intake:
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, spelled(str(path.parent))))
-        return Kept(order, digest, header, crc_of(content), self._store(file, content, digest, now))
+        return Kept(order, digest, header, crc, self._store(file, content, digest, now))
 
     def book(self, kept: Kept, now: datetime) -> Booked:
         """Book what was kept of a file."""

@@ -18,6 +18,7 @@ from worker import heatmap
 from worker.decoder import Decoder
 from worker.enough import enough_for, leaves_doubt
 from worker.errors import DatabaseUnavailable, Rejected, ScreeningError
+from worker.imaging.display import is_blank
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
@@ -119,7 +120,7 @@ class Workbench:
         except Rejected as error:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
-        if display.pixels.min() == display.pixels.max():
+        if is_blank(display.pixels):
             if _is_reduced((noted, display.pixels)):
                 return self._look(received)  # a small detail may have vanished
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None

@@ -183,3 +183,8 @@ def _through(values: Values, lut: LookUpTable) -> Values:
     # below the first mapped value the first entry, beyond the last the last one (PS3.3 C.11.1.1.1)
     index = np.clip(np.rint(values) - lut.first, 0, len(lut.data) - 1).astype(np.intp)
     return np.asarray(lut.data[index], np.float64)
+
+
+def is_blank(display: NDArray[np.uint8]) -> bool:
+    """Whether all pixels have one value; nearly always a thin grid of them says no."""
+    return all(bool((pixels == display[0, 0]).all()) for pixels in (display[::61, ::61], display))

@@ -5,10 +5,21 @@ from functools import cache
 
 from worker.errors import BadSetting
 from worker.settings import Settings
-from worker.store.contract import COMPARISONS, MODELS, OBJECTS, OVERLAYS, Store, Stored, crc_of, is_intact
+from worker.store.contract import COMPARISONS, MODELS, OBJECTS, OVERLAYS, Store, Stored, crc_of, is_intact, sums_of
 from worker.store.folder import FolderStore
 
-__all__ = ["COMPARISONS", "MODELS", "OBJECTS", "OVERLAYS", "Store", "Stored", "crc_of", "is_intact", "open_store"]
+__all__ = [
+    "COMPARISONS",
+    "MODELS",
+    "OBJECTS",
+    "OVERLAYS",
+    "Store",
+    "Stored",
+    "crc_of",
+    "is_intact",
+    "open_store",
+    "sums_of",
+]
 
 
 @cache
