@@ -3,7 +3,7 @@
 #   make test                 the whole suite, against a real Redis and a real PostgreSQL
 #   make check                ruff, mypy, the floors of the house
 #   make bench                end-to-end throughput beside its roofline, and a fit beside a bare Keras loop
-#   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; ONLY=1234 for one of them
+#   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; FIRST=1000 goes on; ONLY=1234 for one
 #   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
 #   make images               builds the images of docker/ with Podman on a stand-in of their base, and runs them; needs root
 #   make lock                 resolve the lock files anew (needs uv)
@@ -37,7 +37,7 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.benchmarks.fit_overhead
 
 fuzz: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only $(ONLY))
 
 chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.chaos.storm --studies $(STUDIES) --seed $(SEED)

@@ -145,10 +145,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--first", type=int, default=0, help="number of the first file, to go on with a run")
     parser.add_argument("--only", type=int, help="one file, by its number")
     options = parser.parse_args()
     sums, began, broken = Sums(), time.monotonic(), 0
-    numbers = range(options.files) if options.only is None else range(options.only, options.only + 1)
+    numbers = range(options.first, options.files) if options.only is None else range(options.only, options.only + 1)
     say(f"seed {options.seed}, {len(numbers):,} files; one again: make fuzz SEED={options.seed} ONLY=<number>")
     for start in numbers[::BATCH]:
         part = range(start, min(start + BATCH, numbers.stop))
