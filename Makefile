@@ -2,7 +2,7 @@
 #   make screen               the main job on the sample studies; INBOX=folder for yours
 #   make test                 the whole suite, against a real Redis and a real PostgreSQL
 #   make check                ruff, mypy, the floors of the house
-#   make bench                end-to-end throughput beside its roofline, and a fit beside a bare Keras loop
+#   make bench                speed, memory and latency (half an hour, 35 GB of disk); WRITE=1 keeps the results
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; FIRST=1000 goes on; ONLY=1234 for one
 #   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
 #   make images               builds the images of docker/ with Podman on a stand-in of their base, and runs them; needs root
@@ -17,6 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := worker schema trainer
+BENCHES := throughput endurance cold heat_share decoders profile_run fit_overhead
 
 .PHONY: screen test check bench chaos fuzz images lock clean
 
@@ -33,8 +34,8 @@ check: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.benchmarks.throughput
-	$(BIN)/python -m tests.benchmarks.fit_overhead
+	set -e; for each in $(BENCHES); do $(BIN)/python -m tests.benchmarks.$$each $(if $(WRITE),--write); done
+	$(BIN)/python -m tests.benchmarks.table
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only $(ONLY))
