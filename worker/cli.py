@@ -143,7 +143,7 @@ def show(study: str, as_json: bool) -> None:
     from worker import worklist as room
 
     database, store = shell.ledger()
-    kept = room.show(database, store, study)
+    kept = room.show(database, store, shell.study_uid(database, study))
     if as_json:
         shell.print_json(kept)
         return
@@ -174,8 +174,8 @@ def requeue(study: str) -> None:
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    settings = shell.settings()
-    uid = people.requeue(shell.ledger()[0], study, settings, now())
+    settings, database = shell.settings(), shell.ledger()[0]
+    uid = people.requeue(database, shell.study_uid(database, study), settings, now())
     click.echo(f"{uid} waits to be screened again: by a running `worker run`, or by the next `worker screen`")
 
 
@@ -188,7 +188,8 @@ def prioritise(study: str, priority: str, by: str) -> None:
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    people.prioritise(shell.ledger()[0], study, Priority(priority), by, now())
+    database = shell.ledger()[0]
+    people.prioritise(database, shell.study_uid(database, study), Priority(priority), by, now())
     click.echo(f"{study} is {priority}")
 
 
@@ -202,7 +203,8 @@ def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    people.review(shell.ledger()[0], study, ReviewOutcome(verdict), reader, comment, now())
+    database = shell.ledger()[0]
+    people.review(database, shell.study_uid(database, study), ReviewOutcome(verdict), reader, comment, now())
     click.echo(f"{study}: {verdict}, read by {reader}")
 
 

@@ -4,12 +4,7 @@ Images leave as PNG of their display values, so that no header goes with them; w
 there. Patients leave as keyed pseudonyms; the key lies in the store, so that all machines of a house give the same.
 """
 
-import contextlib
 import csv
-import hashlib
-import hmac
-import os
-import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,13 +22,12 @@ from worker.imaging.limits import Limits
 from worker.imaging.reading import read_display
 from worker.intake import fetch
 from worker.ledger.transactions import reading
+from worker.pseudonyms import load_key, pseudonym
 from worker.store import Store
 
 INDEX = "index.csv"
 IMAGES = "images"
 COLUMNS = ("path", "label", "patient", "view", "age", "study_uid", "source_sha256", "review")
-
-KEY_BYTES = 32
 
 #: The newest review of each study, with every image that the screening its reader saw could judge.
 REVIEWED = """
@@ -69,7 +63,7 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
     Uncertain reviews, studies of two patients and reviews of studies without a judged image are left out and counted.
     Raises BadData when `out` holds something, StorageUnavailable when it or the store cannot be used.
     """
-    key = _key(store)
+    key = load_key(store.folder)
     with reading(database) as connection:
         statement = text(REVIEWED).bindparams(bindparam("since", type_=UtcDateTime()))
         found = connection.execute(statement, {"since": since}).all()
@@ -90,12 +84,6 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
         raise StorageUnavailable(f"cannot be written ({error.strerror})").about(str(out)) from error
     exported.images, exported.studies = len(rows), len({line["study_uid"] for line in rows})
     return exported
-
-
-def pseudonym(key: bytes, *words: str | None) -> str:
-    """HMAC-SHA256 of the words, the first 24 digits: the same words, the same pseudonym; without the key, nothing."""
-    message = "\x1f".join(word or "" for word in words)
-    return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def _fault(row: Row[Any]) -> str | None:
@@ -128,20 +116,3 @@ def _write(
     )  # fmt: skip
     rows.append(dict(zip(COLUMNS, values, strict=True)))
     return None
-
-
-def _key(store: Store) -> bytes:
-    """The key of this house's pseudonyms; made at first need. Who has it can tell whose images they are."""
-    path = store.folder / "pseudonym.key"
-    try:
-        store.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-        key = path.read_bytes()
-    except OSError as error:
-        raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error
-    if len(key) != KEY_BYTES:
-        raise StorageUnavailable("is incomplete: another export may just be making it; try again").about(str(path))
-    return key

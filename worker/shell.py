@@ -47,6 +47,16 @@ def ledger() -> tuple[Any, Any]:
     return open_existing(in_force), Store(in_force.store_folder)
 
 
+def study_uid(database: Any, study: str) -> str:
+    """The Study Instance UID of the one study that a person means; raises UnknownStudy."""
+    from worker.ledger.naming import resolve
+    from worker.ledger.spelling import Spelling
+    from worker.ledger.transactions import reading
+
+    with reading(database) as connection:
+        return resolve(connection, study, Spelling.of(settings()))
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     from worker.console import print_json as print_document

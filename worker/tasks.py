@@ -15,7 +15,7 @@ from celery import Task
 from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import Database
-from schema.vocabulary import Reason
+from schema.vocabulary import Keeping, Reason
 from worker.app import SCREEN_STUDIES, app, settings
 from worker.decoder import Decoder
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
@@ -106,7 +106,9 @@ def screen_study(bench: Workbench, study_uid: str, again_at: datetime) -> Except
         raise
     except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
-        delivery.fail(bench.database, held, code, traceback.format_exc(limit=20), bench.clock())
+        is_plain = bench.settings.identifiers is Keeping.PLAIN  # a bug's own words may quote a header
+        detail = traceback.format_exc(limit=20) if is_plain else place_of(error)
+        delivery.fail(bench.database, held, code, detail, bench.clock())
         return error
     log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
     return None
