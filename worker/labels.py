@@ -16,11 +16,14 @@ from sqlalchemy import Row, bindparam, text
 
 from schema.database import Database
 from schema.moments import UtcDateTime
-from schema.vocabulary import Reason, ReviewOutcome, Verdict
+from schema.vocabulary import Deed, Reason, ReviewOutcome, Verdict
 from worker.errors import BadData, Rejected, StorageUnavailable
 from worker.imaging.limits import Limits
 from worker.imaging.reading import read_display
 from worker.intake import fetch
+from worker.ledger import audits
+from worker.ledger.opening import now
+from worker.ledger.receipts import spelled
 from worker.ledger.transactions import reading
 from worker.pseudonyms import load_key, pseudonym
 from worker.store import Store
@@ -57,7 +60,7 @@ class Exported:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def export(database: Database, store: Store, out: Path, since: datetime, limits: Limits) -> Exported:
+def export(database: Database, store: Store, out: Path, since: datetime, limits: Limits, by: str = "") -> Exported:
     """Write the images of every study reviewed since then below `out`, and `index.csv` at the end.
 
     Uncertain reviews, studies of two patients and reviews of studies without a judged image are left out and counted.
@@ -73,6 +76,8 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
         if out.exists() and any(out.iterdir()):
             raise BadData("is not empty: give a new folder").about(str(out))
         (out / IMAGES).mkdir(parents=True, exist_ok=True)
+        leaving = dict.fromkeys(row.study_uid for row in found if _fault(row) is None)
+        audits.note(database, Deed.LABELS_EXPORTED, by, now(), leaving, subject=spelled(str(out)))
         for row in found:
             fault = _fault(row) or _write(row, store, out, key, limits, rows)
             exported.left_out.update([fault] if fault else [])

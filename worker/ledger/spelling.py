@@ -56,7 +56,7 @@ class Spelling:
         return self.path(typed) if element == "path" else self.word(element, typed) or typed
 
     def header(self, header: Instance) -> Instance:
-        """A header as the ledger gets it. UIDs, dates and age stay: what finds a study back, and the model, need them."""
+        """A header as the ledger gets it. UIDs, dates and age stay: they find a study back, or the model needs them."""
         if self.key is None:
             return header
         return replace(
