@@ -13,7 +13,7 @@ from worker.audit_verb import audit
 from worker.batch_verb import batch
 from worker.drift_verb import drift
 from worker.errors import Interrupted, Misconfigured, ScreeningError
-from worker.export_verbs import export_labels
+from worker.export_verbs import export_deidentified, export_labels
 from worker.metrics_verb import metrics
 from worker.model_verbs import model
 from worker.prune_verb import prune
@@ -52,7 +52,7 @@ def db() -> None:
     """The database of the ledger."""
 
 
-for verb in (model, audit, batch, drift, export_labels, metrics, prune):
+for verb in (model, audit, batch, drift, export_deidentified, export_labels, metrics, prune):
     app.add_command(verb)
 
 

@@ -24,8 +24,13 @@ def named(context: click.Context, parameter: click.Parameter, value: str) -> str
 
 
 def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The name of a study as the ledger spells it: it may be that of a file, and file names are any bytes."""
-    return None if value is None else os.fsencode(value).decode("utf-8", "backslashreplace")
+    """The name of a study as the ledger spells it."""
+    return None if value is None else spelled(value)
+
+
+def spelled(name: str) -> str:
+    """A word of the command line in UTF-8: it may be the name of a file, and file names are any bytes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 by = click.option("--by", required=True, metavar="NAME", callback=named, help="Who decides; kept for the audit.")
