@@ -29,12 +29,16 @@ from worker.ledger.results import ModelUse, Received
 from worker.model import BATCH_SIZES, Model
 from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import Settings
+from worker.stages import Stage, Times
 from worker.store import OVERLAYS, Store
 
 log = logging.getLogger(__name__)
 
 #: An image as far as it was read, and its display values when a model can look at it.
 Look = tuple[ImageOutcome, NDArray[np.uint8] | None]
+
+#: A prediction, the grid that it is of, and where that lies in the image.
+Judged = tuple[Prediction, NDArray[np.uint8], Placement]
 
 #: Images of a study that are held at once: as many as a model takes in one batch.
 IMAGES_AT_ONCE = BATCH_SIZES[-1]
@@ -48,6 +52,7 @@ class Sitting:
     outcomes: list[ImageOutcome] = field(default_factory=list)
     overlays: list[str | None] = field(default_factory=list)  #: digests in the store
     interrupted: ScreeningError | None = None
+    times: Times = field(default_factory=Times)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,9 @@ class Workbench:
         active, shadow = Sitting(self.model), None if self.shadow is None else Sitting(self.shadow)
         with self._heartbeat(held):
             for start in range(0, len(held.received), IMAGES_AT_ONCE):
-                looks = [self._look(received) for received in held.received[start : start + IMAGES_AT_ONCE]]
+                looks = [
+                    self._look(received, active.times) for received in held.received[start : start + IMAGES_AT_ONCE]
+                ]
                 self._predict(looks, active)
                 if shadow is not None:
                     self._predict_unowed(looks, shadow)
@@ -84,16 +91,17 @@ class Workbench:
         model = sitting.model
         judged = decide(sitting.outcomes, model.card)
         use = ModelUse(model.digest, model.card, model.provider)
+        outcomes, overlays = sitting.outcomes, sitting.overlays
         return delivery.record(
-            self.database, held, judged, sitting.outcomes, sitting.overlays, use, self.clock(), shadow_of
+            self.database, held, judged, outcomes, overlays, use, self.clock(), shadow_of, sitting.times
         )
 
-    def _look(self, received: Received) -> Look:
+    def _look(self, received: Received, times: Times) -> Look:
         """Read one object as far as its eligibility asks; what cannot be read becomes an outcome, not an error."""
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
-            content = fetch(self.store, received.digest, received.left_at)
-            image = open_image(content, limits)
+            with times.spent(Stage.READ):
+                image = open_image(fetch(self.store, received.digest, received.left_at), limits)
         except Rejected as error:
             header = error.instance if isinstance(error.instance, Instance) else _nameless(received)
             code = received.unreadable or error.code
@@ -103,7 +111,8 @@ class Workbench:
         if eligibility.exclusion is not None:
             return ImageOutcome(header, eligibility), None
         try:
-            display = self.decoder.read_display(image)
+            with times.spent(Stage.DECODE):
+                display = self.decoder.read_display(image)
         except Rejected as error:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
@@ -113,19 +122,28 @@ class Workbench:
 
     def _predict(self, looks: Sequence[Look], sitting: Sitting) -> None:
         """Run the images that can be looked at through a model as one batch, and keep their overlays."""
-        model = sitting.model
-        grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in looks]
-        batch = [grid[0] for grid in grids if grid is not None]
-        predictions = iter(model.predict(np.stack(batch)) if batch else [])
-        for (outcome, pixels), grid in zip(looks, grids, strict=True):
-            if pixels is None or grid is None:
+        judged = iter(self._judge([pixels for _, pixels in looks if pixels is not None], sitting))
+        for outcome, pixels in looks:
+            if pixels is None:
                 sitting.outcomes.append(outcome)
                 sitting.overlays.append(None)
                 continue
-            prediction = next(predictions)
-            seen = describe(grid[0])
+            prediction, grid, placement = next(judged)
+            seen = describe(grid)
             sitting.outcomes.append(ImageOutcome(outcome.instance, outcome.eligibility, prediction, statistics=seen))
-            sitting.overlays.append(self._draw(pixels, prediction, grid[1], model))
+            with sitting.times.spent(Stage.DRAW):
+                sitting.overlays.append(self._draw(pixels, prediction, placement, sitting.model))
+
+    def _judge(self, shown: Sequence[NDArray[np.uint8]], sitting: Sitting) -> list[Judged]:
+        """What the model says of a batch, and the grids that it was given."""
+        if not shown:
+            return []
+        model, times = sitting.model, sitting.times
+        with times.spent(Stage.PREDICT):
+            given = [apply(pixels, model.card.preprocessing) for pixels in shown]
+            predictions = model.predict(np.stack([grid for grid, _ in given]))
+        times.batched(len(shown))
+        return [(prediction, *one) for prediction, one in zip(predictions, given, strict=True)]
 
     def _predict_unowed(self, looks: Sequence[Look], shadow: Sitting) -> None:
         """Let the shadow look too, unless it has failed already: nobody waits for what it says."""
