@@ -23,6 +23,7 @@ from worker.ledger import delivery, offers
 from worker.ledger.delivery import Claim
 from worker.ledger.offers import LONGEST_COUNTDOWN_S
 from worker.ledger.opening import now
+from worker.ledger.spelling import agree
 from worker.lifeline import die_with_parent
 from worker.rack import Rack
 from worker.stall import Stall
@@ -158,7 +159,7 @@ def start_process(**_: Any) -> None:
 
 @celeryd_init.connect
 def refuse_to_serve_unproven(**_: Any) -> None:
-    """Try models, goldens and decoder in a trial process; the worker does not start when one of them fails."""
+    """Try settings, models, goldens and decoder in a trial process; the worker does not start if one fails."""
     trial = billiard.Process(target=_try_models)
     trial.start()
     trial.join()
@@ -169,6 +170,8 @@ def refuse_to_serve_unproven(**_: Any) -> None:
 def _try_models() -> None:
     try:
         decoder().start()  # it loads its libraries while the models are opened
+        with suppress(Interrupted):  # a database that is away is waited for
+            agree(rack().database, settings, now())
         _open_models()
         decoder().prove()
     except ScreeningError as error:
