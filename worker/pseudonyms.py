@@ -32,14 +32,19 @@ def load_key(folder: Path) -> bytes:
     """The key of the house whose store lies in `folder`; made at first need. Raises StorageUnavailable."""
     path = folder / KEY_FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
+        if not path.exists():
+            _make_key(path)
         key = path.read_bytes()
     except OSError as error:
         raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error
     if len(key) != KEY_BYTES:
         raise StorageUnavailable("is incomplete: another process may just be making it; try again").about(str(path))
     return key
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileExistsError):  # another process was first
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))

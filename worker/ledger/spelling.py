@@ -6,6 +6,7 @@ One database keeps one way, for its first row decides: a patient must not be two
 import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 
 from sqlalchemy import select, text
 
@@ -46,8 +47,8 @@ class Spelling:
         """A file's path. Each name in it by itself, so that folders are still told and a file is found by its name."""
         if self.key is None:
             return spelled(path)
-        names = os.fsencode(path).decode("utf-8", "backslashreplace").split("/")
-        return spelled("/".join(pseudonym(self.key, "path", name) if name else "" for name in names))
+        folder, slash, name = os.fsencode(path).decode("utf-8", "backslashreplace").rpartition("/")
+        return spelled(_hidden_folder(self.key, folder) + slash + _hidden(self.key, name))
 
     def name(self, element: str | None, typed: str) -> str:
         """What a person typed, as it stands in rows if it is a value of this element, or a path."""
@@ -72,6 +73,15 @@ class Spelling:
 
 
 PLAIN = Spelling()
+
+
+def _hidden(key: bytes, name: str) -> str:
+    return pseudonym(key, "path", name) if name else ""
+
+
+@lru_cache(maxsize=1024)  # files of one folder come in a row, by the hundred thousand
+def _hidden_folder(key: bytes, folder: str) -> str:
+    return "/".join(_hidden(key, name) for name in folder.split("/"))
 
 
 def agree(database: Database, settings: Settings, now: datetime) -> None:
