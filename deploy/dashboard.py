@@ -44,6 +44,12 @@ PANELS = (
         _quantile("wait_seconds", 0.5): "half", _quantile("wait_seconds", 0.95): "95 of 100"}),
     Panel("From claim to result", "s", {
         _quantile("work_seconds", 0.5): "half", _quantile("work_seconds", 0.95): "95 of 100"}),
+    Panel("Stages of a study's work, 95 of 100", "s", {
+        "histogram_quantile(0.95, sum by (le, stage) "
+        '(rate(screening_stage_seconds_bucket{role="active"}[15m])))': "{{stage}}"}),
+    Panel("Images in a batch, mean", "none", {
+        "sum by (provider) (rate(screening_batch_images_sum[15m])) / "
+        "sum by (provider) (rate(screening_batch_images_count[15m]))": "{{provider}}"}),
     Panel("Results an hour", "none", {
         'sum by (verdict) (increase(screening_results_total{role="active"}[1h]))': "{{verdict}}"}),
     Panel("Results by provider and model, an hour", "none", {

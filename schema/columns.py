@@ -10,8 +10,10 @@ from sqlalchemy.orm import DeclarativeBase
 from schema.moments import UtcDateTime
 from schema.vocabulary import (
     Band,
+    Deed,
     DriftEvent,
     FileState,
+    Keeping,
     ModelAction,
     Priority,
     Reason,
@@ -82,5 +84,7 @@ class Base(DeclarativeBase):
         ModelAction: by_value(ModelAction),
         Stability: by_value(Stability),
         DriftEvent: by_value(DriftEvent),
+        Deed: by_value(Deed),
+        Keeping: by_value(Keeping),
         Band: BandNumber,
     }

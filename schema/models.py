@@ -11,8 +11,10 @@ from schema.columns import Digest, RowId, Uid
 from schema.endings import FILE_NAME, UID_END
 from schema.vocabulary import (
     Band,
+    Deed,
     DriftEvent,
     FileState,
+    Keeping,
     ModelAction,
     Priority,
     Reason,
@@ -201,6 +203,11 @@ class Screening(Base):
     screened_on: Mapped[str] = mapped_column(String(10), index=True)  #: date in UTC, YYYY-MM-DD
     waited_s: Mapped[float]  #: from the study's last reason to screen it (arrival, new image, requeue) to this result
     worked_s: Mapped[float]  #: from claim to result
+    read_s: Mapped[float | None]  #: of these, fetching and parsing; a shadow's row lacks it, and the next
+    decode_s: Mapped[float | None]  #: decoding to display values
+    predict_s: Mapped[float | None]  #: resizing and inference
+    draw_s: Mapped[float | None]  #: drawing overlays and storing them
+    batch_size: Mapped[int | None]  #: images in the largest batch that the model was given
     shadow_of: Mapped[str | None] = mapped_column(Digest)  #: scored beside this active model; None: it placed the study
 
     findings: Mapped[list["Finding"]] = relationship(order_by="Finding.ordinal", back_populates="screening")
@@ -285,3 +292,29 @@ class Drift(Base):
         ),  # its name by our convention would be longer than PostgreSQL takes
         Index("ix_drift_judged", "judged_at"),
     )
+
+
+class Audit(Base):
+    """Who did what, as far as no other table tells. Appended; triggers refuse any change."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    happened_at: Mapped[datetime] = mapped_column(index=True)
+    who: Mapped[str] = mapped_column(Text)  #: as given, else the account
+    account: Mapped[str] = mapped_column(Text)  #: of the operating system
+    deed: Mapped[Deed]
+    study_uid: Mapped[str | None] = mapped_column(Uid, index=True)
+    subject: Mapped[str | None] = mapped_column(Text)  #: what it was done with, where that is no study
+    detail: Mapped[str | None] = mapped_column(Text)
+
+
+class Identifiers(Base):
+    """How this database keeps what identifies a patient; one row, written with the first use."""
+
+    __tablename__ = "identifiers"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
+    kept_as: Mapped[Keeping]
+    key_check: Mapped[str | None] = mapped_column(Digest)  #: tells the key of the pseudonyms from any other
+    since: Mapped[datetime]

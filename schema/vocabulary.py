@@ -141,3 +141,21 @@ class DriftEvent(StrEnum):
 
     LEFT_LIMITS = "left_limits"
     RETURNED = "returned"  #: steady again
+
+
+class Deed(StrEnum):
+    """What somebody did, as far as no row of its own tells: reviews, priorities, decisions about models have one."""
+
+    SHOWN = "shown"  #: looked at a study
+    LISTED = "listed"  #: looked at the worklist, or at the files that could not be read
+    REQUEUED = "requeued"
+    PRUNED = "pruned"
+    LABELS_EXPORTED = "labels_exported"
+    DEIDENTIFIED = "deidentified"  #: took a copy of a study out of the house, without names
+
+
+class Keeping(StrEnum):
+    """How the database keeps what identifies a patient."""
+
+    PLAIN = "plain"  #: as it came
+    PSEUDONYMS = "pseudonyms"  #: as keyed hashes

@@ -22,6 +22,7 @@ from worker.ledger.results import ModelUse
 from worker.modelcard import Estimate, ModelCard, OperatingPoint, Population
 from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import Settings
+from worker.stages import Times
 from worker.store.folder import FolderStore
 from worker.worklist import WorklistEntry, entries
 
@@ -106,6 +107,7 @@ class Desk:
     store: FolderStore
     clock: Clock
     model: ModelUse = field(default_factory=lambda: ModelUse("a" * 64, card(), "CPUExecutionProvider"))
+    times: Times = field(default_factory=Times)
 
     def receive(
         self, study_uid: str = STUDY, sop_instance_uid: str | None = None, content: str = "one", *,
@@ -147,7 +149,9 @@ class Desk:
             outcomes.append(ImageOutcome(header, eligibility, prediction))
         overlays = [digest(f"overlay {i}") if o.prediction else None for i, o in enumerate(outcomes)]
         judged = decide(outcomes, self.model.card)
-        return delivery.record(self.database, held, judged, outcomes, overlays, self.model, self.clock())
+        return delivery.record(
+            self.database, held, judged, outcomes, overlays, self.model, self.clock(), times=self.times
+        )
 
     def screen(self, study_uid: str = STUDY, *probabilities: float, headers: Sequence[Instance] = ()) -> Claim:
         """Offer, claim and record a study; returns the claim that did it."""

@@ -15,14 +15,14 @@ from typing import Any
 
 import attrs
 
-from schema.vocabulary import FileState, Priority, StudyState
+from schema.vocabulary import FileState, Keeping, Priority, StudyState
 from worker import worklist
 from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
 from worker.inbox import files_in
 from worker.ledger import offers, people, promotions
 from worker.ledger.offers import Backlog, Offer
 from worker.ledger.opening import now
-from worker.ledger.receipts import Incoming, spelled
+from worker.ledger.receipts import Incoming
 from worker.registry import Registry
 from worker.service import BATCH_QUIET_S, SWEEP_S, Serving
 from worker.settings import InboxMode
@@ -74,15 +74,19 @@ class Night:
 
 
 def archive(serving: Serving, folder: Path) -> Source:
-    """The files below a folder that were not taken in as they lie there now. They are read in place, and stay."""
-    settings = attrs.evolve(serving.settings, inbox_mode=InboxMode.LEAVE, study_quiet_s=BATCH_QUIET_S)
+    """The files below a folder that were not taken in as they lie there now. They are read in place, and stay.
+
+    Where the database keeps no paths they are copied into the store: they could not be found again.
+    """
+    mode = InboxMode.LEAVE if serving.settings.identifiers is Keeping.PLAIN else InboxMode.COPY
+    settings = attrs.evolve(serving.settings, inbox_mode=mode, study_quiet_s=BATCH_QUIET_S)
     intake = replace(serving.intake, settings=settings)
     unlisted: list[str] = []
-    done = booked_files(intake.database, str(folder))
+    done = booked_files(intake.database, str(folder), intake.spelling)
     files = [
         replace(file, priority=Priority.NIGHTLY)
         for file in files_in(folder, lambda error: unlisted.append(str(error.filename)))
-        if done.get(spelled(file.path)) != (file.size_bytes, file.mtime_ns)
+        if done.get(intake.spelling.path(file.path)) != (file.size_bytes, file.mtime_ns)
     ]
 
     def take(file: Incoming) -> Taken:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 
@@ -10,13 +9,15 @@ import click
 
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from worker import shell
+from worker.audit_verb import audit
 from worker.batch_verb import batch
 from worker.drift_verb import drift
 from worker.errors import Interrupted, Misconfigured, ScreeningError
+from worker.export_verbs import export_deidentified, export_labels
 from worker.metrics_verb import metrics
 from worker.model_verbs import model
 from worker.prune_verb import prune
-from worker.shell import as_json, by
+from worker.shell import as_json, asked_by, by
 
 
 class Exit(IntEnum):
@@ -32,9 +33,6 @@ class Exit(IntEnum):
 
 #: How many rows a terminal gets after `worker screen`.
 SCREENFUL = 40
-
-#: Before any review.
-EARLIEST = datetime(2000, 1, 1)
 
 study = click.argument("study", metavar="STUDY", callback=shell.as_spelled)
 inbox = click.argument("inbox", metavar="INBOX", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -54,11 +52,8 @@ def db() -> None:
     """The database of the ledger."""
 
 
-app.add_command(model)
-app.add_command(batch)
-app.add_command(drift)
-app.add_command(metrics)
-app.add_command(prune)
+for verb in (model, audit, batch, drift, export_deidentified, export_labels, metrics, prune):
+    app.add_command(verb)
 
 
 def existing(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:
@@ -81,6 +76,7 @@ def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     with service.serving(shell.settings(), "screen", with_worker=True) as serving:
         with bars() as progress:
             batch = service.screen(serving, list(paths), progress)
+        shell.looked(serving.intake.database, by="")
         entries = worklist.entries(serving.intake.database, serving.intake.store, None if as_json else SCREENFUL)
         unread = worklist.count(serving.intake.database)
     if as_json:
@@ -115,13 +111,15 @@ def run(inbox: Path) -> None:
 
 @app.command()
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Rows to print.")
+@asked_by
 @as_json
-def worklist(limit: int, as_json: bool) -> None:
+def worklist(limit: int, by: str, as_json: bool) -> None:
     """Print the unread studies, the first to read on top."""
     from worker import worklist as room
     from worker.ledger.opening import now
 
     database, store = shell.ledger()
+    shell.looked(database, by)
     if room.is_stale(database, now()):  # no sweep may be running
         from worker.ledger.delivery import advance
 
@@ -137,13 +135,16 @@ def worklist(limit: int, as_json: bool) -> None:
 
 @app.command()
 @study
+@asked_by
 @as_json
-def show(study: str, as_json: bool) -> None:
+def show(study: str, by: str, as_json: bool) -> None:
     """Print everything kept of one study."""
     from worker import worklist as room
 
     database, store = shell.ledger()
-    kept = room.show(database, store, study)
+    uid = shell.study_uid(database, study)
+    shell.looked(database, by, uid)
+    kept = room.show(database, store, uid)
     if as_json:
         shell.print_json(kept)
         return
@@ -153,12 +154,15 @@ def show(study: str, as_json: bool) -> None:
 
 
 @app.command()
+@asked_by
 @as_json
-def quarantine(as_json: bool) -> None:
+def quarantine(by: str, as_json: bool) -> None:
     """Print the files that could not be read, and why. Their bytes are kept in the store."""
     from worker import worklist as room
 
-    files = room.quarantine(shell.ledger()[0])
+    database, _ = shell.ledger()
+    shell.looked(database, by)
+    files = room.quarantine(database)
     if as_json:
         shell.print_json([file.to_json() for file in files])
         return
@@ -169,13 +173,14 @@ def quarantine(as_json: bool) -> None:
 
 @app.command()
 @study
-def requeue(study: str) -> None:
+@asked_by
+def requeue(study: str, by: str) -> None:
     """Have a failed or screened study screened afresh."""
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    settings = shell.settings()
-    uid = people.requeue(shell.ledger()[0], study, settings, now())
+    settings, database = shell.settings(), shell.ledger()[0]
+    uid = people.requeue(database, shell.study_uid(database, study), settings, now(), by)
     click.echo(f"{uid} waits to be screened again: by a running `worker run`, or by the next `worker screen`")
 
 
@@ -188,7 +193,8 @@ def prioritise(study: str, priority: str, by: str) -> None:
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    people.prioritise(shell.ledger()[0], study, Priority(priority), by, now())
+    database = shell.ledger()[0]
+    people.prioritise(database, shell.study_uid(database, study), Priority(priority), by, now())
     click.echo(f"{study} is {priority}")
 
 
@@ -202,23 +208,9 @@ def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
     from worker.ledger import people
     from worker.ledger.opening import now
 
-    people.review(shell.ledger()[0], study, ReviewOutcome(verdict), reader, comment, now())
+    database = shell.ledger()[0]
+    people.review(database, shell.study_uid(database, study), ReviewOutcome(verdict), reader, comment, now())
     click.echo(f"{study}: {verdict}, read by {reader}")
-
-
-@app.command("export-labels")
-@click.argument("out", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Reviews of this day (UTC) and later.")
-def export_labels(out: Path, since: datetime | None) -> None:
-    """Write readers' verdicts and the images they saw as a data set for `trainer fit`, without names."""
-    from worker import labels
-    from worker.imaging.limits import Limits
-
-    limits = Limits(max_pixel_bytes=shell.settings().max_pixel_mib * 2**20)
-    start = (since or EARLIEST).replace(tzinfo=UTC)
-    exported = labels.export(*shell.ledger(), out, start, limits)
-    left_out = "; ".join(f"{n} {why}" for why, n in sorted(exported.left_out.items()))
-    click.echo(f"{exported.images} images of {exported.studies} studies in {out}; left out: {left_out or 'none'}")
 
 
 @app.command()

@@ -31,6 +31,7 @@
         ├── HomeInUse               home_in_use
         ├── NoHome                  no_home
         ├── SchemaOutdated          schema_outdated
+        ├── IdentifiersDiffer       identifiers_differ
         ├── UnknownStudy            unknown_study
         └── NotRequeueable          not_requeueable
 
@@ -249,6 +250,12 @@ class SchemaOutdated(Misconfigured):
     """The database is not at the newest migration: run `worker db upgrade`."""
 
     code = "schema_outdated"
+
+
+class IdentifiersDiffer(Misconfigured):
+    """The database keeps identifiers another way, or with another key, than the settings say."""
+
+    code = "identifiers_differ"
 
 
 class UnknownStudy(Misconfigured):

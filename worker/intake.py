@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from schema.database import Database
@@ -19,6 +20,7 @@ from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance
 from worker.ledger import intake as ledger
 from worker.ledger.receipts import Booked, Incoming, Receipt, Twin, spelled
+from worker.ledger.spelling import Spelling
 from worker.room import Room
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store, is_intact, sums_of
@@ -73,6 +75,11 @@ class Intake:
     room: Room = field(default_factory=Room, repr=False)
     known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 
+    @cached_property
+    def spelling(self) -> Spelling:
+        """How the ledger keeps what identifies a patient."""
+        return Spelling.of(self.settings)
+
     def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Booked:
         """Book one file. A file that cannot be read stays WAITING unless `is_final`: then it is QUARANTINED.
 
@@ -122,12 +129,12 @@ class Intake:
         is_loose = path.parent in (order.inbox, order.inbox / STAT_FOLDER)  # files of many patients, side by side
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
-            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, spelled(str(path.parent))))
+            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, self.spelling.path(str(path.parent))))
         return Kept(order, digest, header, crc, self._store(file, content, digest, now))
 
     def book(self, kept: Kept, now: datetime) -> Booked:
         """Book what was kept of a file."""
-        file = kept.order.file
+        file = self.spelling.file(kept.order.file)
         if kept.is_gone:
             return ledger.vanish_one(self.database, file, now)
         if kept.refusal is not None:
@@ -136,7 +143,7 @@ class Intake:
         twin = self._same_pixels(kept.header, kept.digest, kept.left_at)
         receipt = Receipt(
             file,
-            kept.header,
+            self.spelling.header(kept.header),
             kept.digest,
             crc=kept.crc,
             same_pixels_as=twin,
@@ -180,12 +187,13 @@ class Intake:
 
     def _refuse(self, kept: Kept, error: Rejected, now: datetime) -> Booked:
         """Wait for the rest of the file, or quarantine it: on its study when its header names one."""
-        file, digest, left_at = kept.order.file, kept.digest, kept.left_at
+        file, digest, left_at = self.spelling.file(kept.order.file), kept.digest, kept.left_at
         if not kept.order.is_final:
             ledger.wait(self.database, [file], now)
             return Booked(FileState.WAITING, None, error.message)
         header = error.instance
         if isinstance(header, Instance) and digest:
+            header = self.spelling.header(header)
             receipt = Receipt(
                 file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True
             )

@@ -5,9 +5,6 @@ there. Patients leave as keyed pseudonyms; the key lies in the store, so that al
 """
 
 import csv
-import hashlib
-import hmac
-import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,20 +16,21 @@ from sqlalchemy import Row, bindparam, text
 
 from schema.database import Database
 from schema.moments import UtcDateTime
-from schema.vocabulary import Reason, ReviewOutcome, Verdict
+from schema.vocabulary import Deed, Reason, ReviewOutcome, Verdict
 from worker.errors import BadData, Rejected, StorageUnavailable
 from worker.imaging.limits import Limits
 from worker.imaging.reading import read_display
 from worker.intake import fetch
+from worker.ledger import audits
+from worker.ledger.opening import now
+from worker.ledger.receipts import spelled
 from worker.ledger.transactions import reading
+from worker.pseudonyms import load_key, pseudonym
 from worker.store import Store
 
 INDEX = "index.csv"
 IMAGES = "images"
 COLUMNS = ("path", "label", "patient", "view", "age", "study_uid", "source_sha256", "review")
-
-KEY_FILE = "pseudonym.key"
-KEY_BYTES = 32
 
 #: The newest review of each study, with every image that the screening its reader saw could judge.
 REVIEWED = """
@@ -62,13 +60,13 @@ class Exported:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def export(database: Database, store: Store, out: Path, since: datetime, limits: Limits) -> Exported:
+def export(database: Database, store: Store, out: Path, since: datetime, limits: Limits, by: str = "") -> Exported:
     """Write the images of every study reviewed since then below `out`, and `index.csv` at the end.
 
     Uncertain reviews, studies of two patients and reviews of studies without a judged image are left out and counted.
     Raises BadData when `out` holds something, StorageUnavailable when it or the store cannot be used.
     """
-    key = _key(store)
+    key = load_key(store)
     with reading(database) as connection:
         statement = text(REVIEWED).bindparams(bindparam("since", type_=UtcDateTime()))
         found = connection.execute(statement, {"since": since}).all()
@@ -78,6 +76,8 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
         if out.exists() and any(out.iterdir()):
             raise BadData("is not empty: give a new folder").about(str(out))
         (out / IMAGES).mkdir(parents=True, exist_ok=True)
+        leaving = dict.fromkeys(row.study_uid for row in found if _fault(row) is None)
+        audits.note(database, Deed.LABELS_EXPORTED, by, now(), leaving, subject=spelled(str(out)))
         for row in found:
             fault = _fault(row) or _write(row, store, out, key, limits, rows)
             exported.left_out.update([fault] if fault else [])
@@ -89,12 +89,6 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
         raise StorageUnavailable(f"cannot be written ({error.strerror})").about(str(out)) from error
     exported.images, exported.studies = len(rows), len({line["study_uid"] for line in rows})
     return exported
-
-
-def pseudonym(key: bytes, *words: str | None) -> str:
-    """HMAC-SHA256 of the words, the first 24 digits: the same words, the same pseudonym; without the key, nothing."""
-    message = "\x1f".join(word or "" for word in words)
-    return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def _fault(row: Row[Any]) -> str | None:
@@ -127,13 +121,3 @@ def _write(
     )  # fmt: skip
     rows.append(dict(zip(COLUMNS, values, strict=True)))
     return None
-
-
-def _key(store: Store) -> bytes:
-    """The key of this house's pseudonyms; made at first need. Who has it can tell whose images they are."""
-    key = store.keep_once(KEY_FILE, secrets.token_bytes(KEY_BYTES))
-    if len(key) != KEY_BYTES:
-        raise StorageUnavailable(f"{KEY_FILE} is incomplete: another export may just be making it; try again").about(
-            store.name
-        )
-    return key

@@ -32,8 +32,9 @@ from worker.ledger.promotions import Decision, Standing
 from worker.ledger.transactions import reading
 from worker.room import room_of
 from worker.settings import Settings
+from worker.stages import Stage
 from worker.store import open_store
-from worker.tallies import PROBABILITIES, WAITED_S, WORKED_S, Distribution, Scanners, distributions
+from worker.tallies import BATCHES, PROBABILITIES, STAGE_S, WAITED_S, WORKED_S, Distribution, Scanners, distributions
 from worker.worklist import longest_wait_s
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Metrics(Collector):
         self.store = open_store(settings)
         self.scanners = Scanners(settings.metrics_scanners)
         self.results = tallies.results(self.scanners)
+        self.stages = tallies.stages()
         self.unreadable = tallies.unreadable(syntax_name)
         self._database: Database | None = None
         self._read: list[Metric] = []
@@ -101,7 +103,7 @@ class Metrics(Collector):
         moment = self.clock()
         with reading(self._database) as connection:
             found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
-            found += self._drift(connection)
+            found += [*self._stages(connection, moment), *self._drift(connection)]
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)
@@ -141,7 +143,7 @@ class Metrics(Collector):
         for labels, numbers in self.results.read(connection, moment).items():
             model, provider, role, verdict, *scanner = labels
             results.add_metric([model[:12], provider, role, verdict, *scanner], numbers[0])
-            probability, waited, worked = distributions(numbers)
+            probability, waited, worked = distributions(numbers[1:], (PROBABILITIES, WAITED_S, WORKED_S))
             _merge(by_scanner, (model[:12], role, *scanner), probability)
             _merge(by_role, (role,), waited)
             _merge(by_provider, (role, provider), worked)
@@ -156,6 +158,16 @@ class Metrics(Collector):
         for labels, (count,) in self.unreadable.read(connection, moment).items():
             unreadable.add_metric(labels, count)
         yield from (results, scores, waits, works, unreadable)
+
+    def _stages(self, connection: Connection, moment: datetime) -> Iterator[Metric]:
+        times = _histogram("stage_seconds", "Of the work on a study, by stage", ["stage", "role", "provider"])
+        batches = _histogram("batch_images", "Images in a study's largest batch for the model", ["role", "provider"])
+        for (provider, role), numbers in self.stages.read(connection, moment).items():
+            *by_stage, batched = distributions(numbers, [*[STAGE_S] * len(Stage), BATCHES])
+            for stage, taken in zip(Stage, by_stage, strict=True):
+                _fill(times, {(stage, role, provider): taken}, STAGE_S)
+            _fill(batches, {(role, provider): batched}, BATCHES)
+        yield from (times, batches)
 
     def _drift(self, connection: Connection) -> Iterator[Metric]:
         labels = ["model", *SCANNER, "view", "measure"]

@@ -25,17 +25,23 @@ DEFAULT_DAYS = 365
     metavar="MIB",
     help="Then the longest read, until so much is left. [default: SCREENING_STORE_QUOTA_MIB]",
 )
-def prune(older_than: int, quota: int | None) -> None:
+@shell.asked_by
+def prune(older_than: int, quota: int | None, by: str) -> None:
     """Remove received objects and overlays of studies that were read long ago. Never of an unread study.
 
     Rows stay: verdicts, reviews and counts. What was removed cannot be screened again or exported as labels.
     """
+    from schema.vocabulary import Deed
     from worker import pruning
+    from worker.ledger import audits
     from worker.ledger.opening import now
 
+    database, store = shell.ledger()
     quota = quota or shell.settings().store_quota_mib
+    asked = f"read {older_than} days ago" + (f", then down to {quota} MiB" if quota else "")
+    audits.note(database, Deed.PRUNED, by, now(), detail=asked)
     quota_bytes = quota * 2**20 if quota else None
-    pruned = pruning.prune(*shell.ledger(), now(), timedelta(days=older_than), quota_bytes)
+    pruned = pruning.prune(database, store, now(), timedelta(days=older_than), quota_bytes)
     click.echo(pruned.sentence)
     if quota_bytes is not None and pruned.kept_bytes > quota_bytes:
         click.echo(

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import typed_settings as ts
 
+from schema.vocabulary import Keeping
 from worker.errors import BadSetting
 
 ENV_PREFIX = "SCREENING_"
@@ -40,6 +41,14 @@ class InboxMode(StrEnum):
     MOVE = "move"  #: removed from the inbox
     COPY = "copy"  #: left in the inbox, and copied to the store
     LEAVE = "leave"  #: left in the inbox and read there; the store keeps only its overlay
+
+
+class AuditReads(StrEnum):
+    """Which looks are kept in the audit."""
+
+    NONE = "none"
+    STUDIES = "studies"  #: at one study: `worker show`
+    LISTS = "lists"  #: these, and at the worklist and the files that could not be read
 
 
 class RasterStudy(StrEnum):
@@ -148,6 +157,12 @@ class Settings:
     metrics_scanners: int = setting(
         20, "scanners with metrics of their own; 0: no header's word in any", attrs.validators.ge(0)
     )
+    identifiers: Keeping = setting(
+        Keeping.PLAIN, "what the database keeps of patient ID, issuer, accession number, paths: plain or pseudonyms"
+    )
+    audit_reads: AuditReads = setting(
+        AuditReads.STUDIES, "which looks the audit keeps: none, studies (`worker show`) or lists (the worklist too)"
+    )
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", attrs.validators.in_(
         ("DEBUG", "INFO", "WARNING", "ERROR")))  # fmt: skip
 
@@ -156,6 +171,8 @@ class Settings:
         object.__setattr__(self, "home", self.home.expanduser().absolute())
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError(f"heartbeat_s ({self.heartbeat_s}) must be at most half of lease_s ({self.lease_s})")
+        if self.identifiers is Keeping.PSEUDONYMS and self.inbox_mode is InboxMode.LEAVE:
+            raise ValueError("identifiers=pseudonyms keeps no paths, inbox_mode=leave needs them: take copy or move")
 
     @property
     def database_url(self) -> str:

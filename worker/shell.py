@@ -23,12 +23,20 @@ def named(context: click.Context, parameter: click.Parameter, value: str) -> str
     return value
 
 
-def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """The name of a study as the ledger spells it: it may be that of a file, and file names are any bytes."""
-    return os.fsencode(value).decode("utf-8", "backslashreplace")
+def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of a study as the ledger spells it."""
+    return None if value is None else spelled(value)
+
+
+def spelled(name: str) -> str:
+    """A word of the command line in UTF-8: it may be the name of a file, and file names are any bytes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 by = click.option("--by", required=True, metavar="NAME", callback=named, help="Who decides; kept for the audit.")
+asked_by = click.option(
+    "--by", default="", metavar="NAME", callback=worded, help="Who asks; kept for the audit. Default: the account."
+)
 
 
 def settings() -> Any:
@@ -39,12 +47,36 @@ def settings() -> Any:
 
 
 def ledger() -> tuple[Any, Any]:
-    """The database and the store in force."""
+    """The database and the store in force; the database is closed when the verb ends."""
     from worker.ledger.opening import open_existing
     from worker.store import open_store
 
     in_force = settings()
-    return open_existing(in_force), open_store(in_force)
+    database = open_existing(in_force)
+    click.get_current_context().call_on_close(database.close)
+    return database, open_store(in_force)
+
+
+def study_uid(database: Any, study: str) -> str:
+    """The Study Instance UID of the one study that a person means; raises UnknownStudy."""
+    from worker.ledger.naming import resolve
+    from worker.ledger.spelling import Spelling
+    from worker.ledger.transactions import reading
+
+    with reading(database) as connection:
+        return resolve(connection, study, Spelling.of(settings()))
+
+
+def looked(database: Any, by: str, study_uid: str | None = None) -> None:
+    """Note a look at a study, or at a list, before it is had, where the settings ask for it."""
+    from schema.vocabulary import Deed
+    from worker.ledger import audits
+    from worker.ledger.opening import now
+    from worker.settings import AuditReads
+
+    kept = settings().audit_reads
+    if kept is AuditReads.LISTS or (kept is AuditReads.STUDIES and study_uid is not None):
+        audits.note(database, Deed.LISTED if study_uid is None else Deed.SHOWN, by, now(), [study_uid])
 
 
 def print_json(value: Any) -> None:

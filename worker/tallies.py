@@ -12,10 +12,13 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, text
 
 from schema.moments import UtcDateTime
+from worker.stages import Stage
 
 #: Upper bounds of the histograms. A probability is one of twenty; waiting and work are in seconds.
 PROBABILITIES = tuple(step / 20 for step in range(1, 21))
 WAITED_S = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0)
+STAGE_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0)
 WORKED_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 #: A day is over for good when no transaction that began in it can still be open, whatever the time zone.
@@ -37,6 +40,15 @@ RESULTS = f"""
     LEFT JOIN series ON series.id = instance.series_id
     WHERE screening.screened_on >= :since AND screening.screened_on < :until
     GROUP BY {", ".join(map(str, range(1, 7)))} ORDER BY MIN(screening.id)
+"""
+
+#: Rows of one provider and role: each stage's histogram, and that of batches.
+STAGES = """
+    SELECT screening.provider, CASE WHEN screening.shadow_of IS NULL THEN 'active' ELSE 'shadow' END AS role,
+        {histograms}
+    FROM screening
+    WHERE screening.screened_on >= :since AND screening.screened_on < :until
+    GROUP BY 1, 2
 """
 
 UNREADABLE = """
@@ -138,10 +150,17 @@ def unreadable(name_of: Callable[[str | None], str]) -> DayByDay:
     return DayByDay(UNREADABLE, lambda row: ((row[0], name_of(row[1])), [row[2]]))
 
 
-def distributions(numbers: Sequence[float]) -> Iterator[Distribution]:
-    """Probability, seconds waited and seconds worked out of the sums of `results`."""
-    start = 1
-    for bounds in (PROBABILITIES, WAITED_S, WORKED_S):
+def stages() -> DayByDay:
+    """Times of the stages, and batches, by provider and role: a histogram for each `Stage`, then one of batches."""
+    columns: dict[str, Sequence[float]] = {f"{stage}_s": STAGE_S for stage in Stage} | {"batch_size": BATCHES}
+    histograms = ", ".join(_histogram(name, bounds) for name, bounds in columns.items())
+    return DayByDay(STAGES.format(histograms=histograms), lambda row: ((row[0], row[1]), row[2:]))
+
+
+def distributions(numbers: Sequence[float], histograms: Sequence[Sequence[float]]) -> Iterator[Distribution]:
+    """Sums taken apart again, given the bounds of each histogram among them."""
+    start = 0
+    for bounds in histograms:
         end = start + 2 + len(bounds)
         count, total, *at_or_below = numbers[start:end]
         yield Distribution(count, total, at_or_below)

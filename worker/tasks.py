@@ -15,7 +15,7 @@ from celery import Task
 from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import Database
-from schema.vocabulary import Reason
+from schema.vocabulary import Keeping, Reason
 from worker import nightly
 from worker.app import SCREEN_STUDIES, app, settings
 from worker.decoder import Decoder
@@ -24,6 +24,7 @@ from worker.ledger import delivery, offers
 from worker.ledger.delivery import Claim
 from worker.ledger.offers import LONGEST_COUNTDOWN_S
 from worker.ledger.opening import now
+from worker.ledger.spelling import agree
 from worker.lifeline import die_with_parent
 from worker.rack import Rack
 from worker.stall import Stall
@@ -113,7 +114,9 @@ def screen_study(bench: Workbench, study_uid: str, again_at: datetime) -> Except
         raise
     except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
-        delivery.fail(bench.database, held, code, traceback.format_exc(limit=20), bench.clock())
+        is_plain = bench.settings.identifiers is Keeping.PLAIN  # a bug's own words may quote a header
+        detail = traceback.format_exc(limit=20) if is_plain else place_of(error)
+        delivery.fail(bench.database, held, code, detail, bench.clock())
         return error
     log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
     return None
@@ -163,7 +166,7 @@ def start_process(**_: Any) -> None:
 
 @celeryd_init.connect
 def refuse_to_serve_unproven(**_: Any) -> None:
-    """Try models, goldens and decoder in a trial process; the worker does not start when one of them fails."""
+    """Try settings, models, goldens and decoder in a trial process; the worker does not start if one fails."""
     trial = billiard.Process(target=_try_models)
     trial.start()
     trial.join()
@@ -174,6 +177,8 @@ def refuse_to_serve_unproven(**_: Any) -> None:
 def _try_models() -> None:
     try:
         decoder().start()  # it loads its libraries while the models are opened
+        with suppress(Interrupted):  # a database that is away is waited for
+            agree(rack().database, settings, now())
         _open_models()
         decoder().prove()
     except ScreeningError as error:

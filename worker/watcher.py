@@ -26,7 +26,8 @@ from worker.intake import Intake, Order
 from worker.ledger import delivery, offers
 from worker.ledger import intake as ledger
 from worker.ledger.offers import Backlog, Offer
-from worker.ledger.receipts import Booked, Incoming, spelled
+from worker.ledger.receipts import Booked, Incoming
+from worker.ledger.spelling import Spelling
 from worker.ledger.transactions import reading
 from worker.settings import InboxMode, Settings
 
@@ -82,7 +83,7 @@ class Watcher:
             ):
                 raise BadSetting(f"{name} lies in the inbox, whose files are taken away: choose a folder elsewhere")
         if settings.inbox_mode is not InboxMode.MOVE:
-            self.booked = booked_files(self.intake.database, str(self.folder))
+            self.booked = booked_files(self.intake.database, str(self.folder), self.intake.spelling)
         self.inbox = Inbox(self.folder, self._is_done, steady_s=self.steady_s)
 
     def run(self, stop: threading.Event) -> None:
@@ -130,7 +131,7 @@ class Watcher:
         settings = self.intake.settings
         settled, unsettled = list[Order](), list[Incoming]()
         for file in sight.files:
-            if self.booked.get(spelled(file.path)) == (file.size_bytes, file.mtime_ns):
+            if self.booked.get(self._spelled(file.path)) == (file.size_bytes, file.mtime_ns):
                 continue
             quiet_s = self._quiet_s(file, now_s)
             if quiet_s < settings.file_quiet_s or (file.size_bytes == 0 and quiet_s < settings.truncated_after_s):
@@ -138,15 +139,16 @@ class Watcher:
             else:
                 is_final = quiet_s >= settings.truncated_after_s
                 settled.append(Order(file, self.folder, is_final=is_final, is_settled=False))
-        ledger.wait(self.intake.database, [f for f in unsettled if self.waiting[f.path].since_s == now_s], now)
+        new = [self.intake.spelling.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
+        ledger.wait(self.intake.database, new, now)
         if sight.is_changed:
             self._forget(sight.paths)
         return self._take_in(sorted(settled, key=lambda order: order.file.priority is not Priority.STAT))
 
     def _forget(self, paths: list[str]) -> None:
         """Book as gone what waited and lies there no more."""
-        there = {spelled(path) for path in paths}  # an earlier process may have left rows that wait
-        ledger.vanish(self.intake.database, lambda path: path in there, under=spelled(f"{self.folder}{os.sep}"))
+        there = {self._spelled(path) for path in paths}  # an earlier process may have left rows that wait
+        ledger.vanish(self.intake.database, lambda path: path in there, under=self._spelled(f"{self.folder}{os.sep}"))
         for path in self.waiting.keys() - set(paths):
             del self.waiting[path]
         for path in self.booked.keys() - there:
@@ -161,7 +163,10 @@ class Watcher:
         sweep(self.intake.database, self.intake.settings, self.enqueue, self.backlog, self.clock())
 
     def _is_done(self, path: str) -> bool:
-        return path not in self.waiting and spelled(path) in self.booked
+        return path not in self.waiting and self._spelled(path) in self.booked
+
+    def _spelled(self, path: str) -> str:
+        return self.intake.spelling.path(path)
 
     def _quiet_s(self, file: Incoming, now_s: float) -> float:
         """For how long the file has not changed under our eyes."""
@@ -193,20 +198,17 @@ class Watcher:
         log.info("file_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
         is_ours = self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store
         if not (is_ours and remove_if_unchanged(file)) and not has_changed(file):
-            self.booked[spelled(file.path)] = (file.size_bytes, file.mtime_ns)
+            self.booked[self._spelled(file.path)] = (file.size_bytes, file.mtime_ns)
 
 
-def booked_files(database: Database, inbox: str) -> dict[str, tuple[int, int]]:
-    """Size and mtime of the files below `inbox` as they were last booked."""
+def booked_files(database: Database, inbox: str, spelling: Spelling) -> dict[str, tuple[int, int]]:
+    """Size and mtime of the files below `inbox` as they were last booked, by their path as the ledger spells it."""
+    below = spelling.path(f"{inbox}{os.sep}")
     statement = text(
         "SELECT path, size_bytes, mtime_ns FROM arrival WHERE state NOT IN ('waiting', 'vanished') ORDER BY id"
     )
     with reading(database) as connection:
-        return {
-            path: (size, mtime)
-            for path, size, mtime in connection.execute(statement)
-            if path.startswith(inbox + os.sep)
-        }
+        return {path: (size, mtime) for path, size, mtime in connection.execute(statement) if path.startswith(below)}
 
 
 def sweep(

@@ -31,6 +31,7 @@ from worker.ledger.results import ModelUse, Received
 from worker.model import BATCH_SIZES, Model
 from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import ReducedDecode, Settings
+from worker.stages import Stage, Times
 from worker.store import OVERLAYS, Store
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Sitting:
     outcomes: list[ImageOutcome] = field(default_factory=list)
     overlays: list[str | None] = field(default_factory=list)  #: digests in the store
     interrupted: ScreeningError | None = None
+    times: Times = field(default_factory=Times)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Workbench:
             enough = self._enough()
             for start in range(0, len(held.received), IMAGES_AT_ONCE):
                 batch = held.received[start : start + IMAGES_AT_ONCE]
-                looks = [self._look(received, enough) for received in batch]
+                looks = [self._look(received, active.times, enough) for received in batch]
                 self._predict(looks, batch, active)
                 if shadow is not None:
                     self._predict_unowed(looks, batch, shadow)
@@ -91,8 +93,9 @@ class Workbench:
         model = sitting.model
         judged = decide(sitting.outcomes, model.card)
         use = ModelUse(model.digest, model.card, model.provider)
+        outcomes, overlays = sitting.outcomes, sitting.overlays
         return delivery.record(
-            self.database, held, judged, sitting.outcomes, sitting.overlays, use, self.clock(), shadow_of
+            self.database, held, judged, outcomes, overlays, use, self.clock(), shadow_of, sitting.times
         )
 
     def _enough(self) -> Enough | None:
@@ -101,12 +104,12 @@ class Workbench:
             return None
         return enough_for(model.card for model in (self.model, self.shadow) if model is not None)
 
-    def _look(self, received: Received, enough: Enough | None = None) -> Look:
+    def _look(self, received: Received, times: Times, enough: Enough | None = None) -> Look:
         """Read one object as far as its eligibility asks; what cannot be read becomes an outcome, not an error."""
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
-            content = fetch(self.store, received.digest, received.left_at, received.crc)
-            image = open_image(content, limits)
+            with times.spent(Stage.READ):
+                image = open_image(fetch(self.store, received.digest, received.left_at, received.crc), limits)
         except Rejected as error:
             header = error.instance if isinstance(error.instance, Instance) else _nameless(received)
             code = received.unreadable or error.code
@@ -116,13 +119,14 @@ class Workbench:
         if eligibility.exclusion is not None:
             return ImageOutcome(header, eligibility), None
         try:
-            display = self.decoder.read_display(image, enough)
+            with times.spent(Stage.DECODE):
+                display = self.decoder.read_display(image, enough)
         except Rejected as error:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
         if is_blank(display.pixels):
             if _is_reduced((noted, display.pixels)):
-                return self._look(received)  # a small detail may have vanished
+                return self._look(received, times)  # a small detail may have vanished
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None
         return noted, display.pixels
 
@@ -132,15 +136,15 @@ class Workbench:
         Those of lower resolution whose answer leaves a doubt are read in full, in `looks` too, and predicted again.
         """
         model = sitting.model
-        seen = _see(looks, model)
+        seen = _see(looks, sitting)
         doubtful = [
             at
             for at, sight in enumerate(seen)
             if sight and _is_reduced(looks[at]) and leaves_doubt(sight[0], model.card)
         ]
         for at in doubtful:
-            looks[at] = self._look(batch[at])
-        for at, sight in zip(doubtful, _see([looks[at] for at in doubtful], model), strict=True):
+            looks[at] = self._look(batch[at], sitting.times)
+        for at, sight in zip(doubtful, _see([looks[at] for at in doubtful], sitting), strict=True):
             seen[at] = sight
         for (outcome, pixels), sight in zip(looks, seen, strict=True):
             if pixels is None or sight is None:
@@ -151,7 +155,8 @@ class Workbench:
             sitting.outcomes.append(
                 ImageOutcome(outcome.instance, outcome.eligibility, prediction, statistics=statistics)
             )
-            sitting.overlays.append(self._draw(pixels, prediction, placement, model))
+            with sitting.times.spent(Stage.DRAW):
+                sitting.overlays.append(self._draw(pixels, prediction, placement, model))
 
     def _predict_unowed(self, looks: list[Look], batch: Sequence[Received], shadow: Sitting) -> None:
         """Let the shadow look too, unless it has failed already: nobody waits for what it says."""
@@ -208,11 +213,16 @@ def _is_reduced(look: Look) -> bool:
     return pixels is not None and pixels.shape != (outcome.instance.rows, outcome.instance.columns)
 
 
-def _see(looks: Sequence[Look], model: Model) -> list[Sight | None]:
+def _see(looks: Sequence[Look], sitting: Sitting) -> list[Sight | None]:
     """What a model sees of each image that it can look at."""
-    grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in looks]
-    batch = [grid[0] for grid in grids if grid is not None]
-    predictions = iter(model.predict(np.stack(batch)) if batch else [])
+    model, times = sitting.model, sitting.times
+    if all(pixels is None for _, pixels in looks):
+        return [None] * len(looks)
+    with times.spent(Stage.PREDICT):
+        grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in looks]
+        batch = [grid[0] for grid in grids if grid is not None]
+        predictions = iter(model.predict(np.stack(batch)))
+    times.batched(len(batch))
     return [
         None
         if grid is None

@@ -23,6 +23,7 @@ from worker.errors import BrokerUnavailable
 from worker.exporter import open_server
 from worker.metrics import Metrics
 from worker.settings import Settings
+from worker.stages import Stage, Times
 from worker.store import OBJECTS
 
 A, B, C, D = (f"{STUDY}.{n}" for n in (1, 2, 3, 4))
@@ -99,6 +100,27 @@ def test_counts_are_those_of_the_ledger(desk: Desk) -> None:
         assert samples(ours, "screening_wait_seconds_count") == {("active",): 3}
         desk.clock.forward(desk.settings.lease_s)
         assert samples(ours, "screening_claims") == {(): 0}, "a dead worker's claim is nobody's"
+
+
+def test_stages_are_histograms_of_what_results_keep(desk: Desk) -> None:
+    for number, predict_s in enumerate((0.004, 0.3, 100.0)):
+        desk.receive(f"{STUDY}.{number}", content=str(number))
+        desk.times = Times(read_s=0.001, predict_s=predict_s, batch_size=number + 1)
+        desk.screen(f"{STUDY}.{number}", 0.7)
+    desk.receive(D, content=D)
+    desk.times = Times()  # as of a worker of before
+    desk.screen(D, 0.7)
+    with registry(Metrics(in_force(desk), desk.clock, idle)) as ours:
+        own = ("active", "CPUExecutionProvider")
+        counts = samples(ours, "screening_stage_seconds_count")
+        assert [counts[stage, *own] for stage in Stage] == [3, 0, 3, 0]
+        buckets = samples(ours, "screening_stage_seconds_bucket")
+        assert [buckets["predict", *own, bound] for bound in ("0.002", "0.005", "0.5", "60.0", "+Inf")] == [
+            0, 1, 2, 2, 3,
+        ]  # fmt: skip
+        assert samples(ours, "screening_stage_seconds_sum")["predict", *own] == pytest.approx(100.304)
+        batches = samples(ours, "screening_batch_images_bucket")
+        assert [batches[*own, bound] for bound in ("1.0", "2.0", "4.0", "+Inf")] == [1, 2, 3, 3]
 
 
 def test_days_that_are_over_are_added_up_once_and_the_sums_stay_true(desk: Desk) -> None:

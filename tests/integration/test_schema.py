@@ -16,7 +16,7 @@ from tests.desk import Desk
 from worker.errors import DatabaseUnavailable, SchemaOutdated
 from worker.ledger.transactions import reading, writing
 
-VIEWS = ("agreement", "reconciliation", "shadowing", "throughput", "turnaround", "worklist")
+VIEWS = ("agreement", "reconciliation", "shadowing", "throughput", "trail", "turnaround", "worklist")
 MODEL = "('d', 'n', 'r', 0.5, '{}', '2026-01-01 00:00:00')"
 
 

@@ -58,6 +58,28 @@ def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, bench: Workbench
     assert tuple(kept) == tuple(vars(describe(grid)).values()), "the lab describes an image otherwise"
 
 
+STAGES = text("SELECT read_s, decode_s, predict_s, draw_s, batch_size, worked_s FROM screening")
+
+
+def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Desk, bench: Workbench) -> None:
+    study_uid = take_in(desk, INBOX / "hugo_pa.dcm")
+    take_in(desk, INBOX / "hugo_ap.dcm")
+    assert bench.screen(desk.claim(study_uid))
+    with desk.database.reading() as connection:
+        *stages, batch_size, _ = connection.execute(STAGES).one()
+    assert all(0 < taken < 600 for taken in stages)
+    assert batch_size == 2
+
+
+def test_a_stage_that_was_not_entered_has_no_time(desk: Desk, bench: Workbench) -> None:
+    study_uid = take_in(desk, INBOX / "paul_lateral.dcm")
+    assert bench.screen(desk.claim(study_uid))
+    with desk.database.reading() as connection:
+        row = connection.execute(STAGES).one()
+    assert row.read_s > 0
+    assert (row.decode_s, row.predict_s, row.draw_s, row.batch_size) == (None, None, None, None)
+
+
 def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(dicom_file(picture()))

@@ -130,3 +130,8 @@ def test_a_deep_state_folder_still_has_a_socket_that_can_be_bound(tmp_path: Path
 def test_every_setting_has_a_variable() -> None:
     assert "SCREENING_MIN_FREE_MIB" in names()
     assert len(names()) == len(attrs.fields(Settings))
+
+
+def test_where_no_paths_are_kept_no_file_can_be_left_in_the_inbox(tmp_path: Path) -> None:
+    done = ask(tmp_path, IDENTIFIERS="pseudonyms", INBOX_MODE="leave")
+    assert (done.returncode, "take copy or move" in done.stderr) == (1, True)

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import MissingElement, NotAnImage, TooLarge, Truncated
-from worker.imaging.display import Display, display_values, full_range
+from worker.imaging.display import Display, StoredValues, display_values, full_range
 from worker.imaging.enough import Enough
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
@@ -56,16 +55,16 @@ class OpenObject:
             assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
             return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
 
-    def stored_values(self) -> NDArray[Any]:
-        """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
+    def stored(self) -> StoredValues:
+        """Codes as the file holds them, one or three a pixel, and how many of their bits count. Raises any Rejected."""
         with lenient_pydicom():
             self.header.notes.clear()
             codes, bits = self._decode(None)
-        if not self.pixel.is_signed:
-            return codes
-        spare = 8 * codes.dtype.itemsize - bits
-        signed = (codes << spare).view(codes.dtype.str.replace("u", "i"))
-        return np.asarray(signed >> spare)
+        return StoredValues(codes, bits, self.pixel.is_signed)
+
+    def stored_values(self) -> NDArray[Any]:
+        """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
+        return self.stored().values
 
     def _decode(self, enough: Enough | None) -> tuple[NDArray[Any], int]:
         check_showable(self.part10, self.pixel)

@@ -6,6 +6,7 @@ one look-up table, once. Knows no files and no elements.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,6 +68,15 @@ class StoredValues:
     codes: Codes
     bits: int  #: 1-16
     is_signed: bool = False
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The codes with their sign."""
+        if not self.is_signed:
+            return self.codes
+        spare = 8 * self.codes.dtype.itemsize - self.bits
+        signed = (self.codes << spare).view(self.codes.dtype.str.replace("u", "i"))
+        return np.asarray(signed >> spare)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,12 @@ from worker.ledger.results import ModelUse, Received, add_model, finding
 from worker.ledger.transactions import retried, writing
 from worker.screening import ImageOutcome, Screening
 from worker.settings import Settings
+from worker.stages import Times
 
 #: States of a study whose result, or whose newer result, is still to come.
 UNDERWAY = (StudyState.RECEIVED, StudyState.QUEUED, StudyState.SCREENING)
+
+NOT_TIMED = Times()
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def record(
     model: ModelUse,
     now: datetime,
     shadow_of: str | None = None,
+    times: Times = NOT_TIMED,
 ) -> bool:
     """Write the verdict, if the claim still holds; False when a newer claim or a new image overtook it.
 
@@ -109,6 +113,7 @@ def record(
             waited_s=(now - study.asked_at).total_seconds(),
             worked_s=(now - held.claimed_at).total_seconds(),
             shadow_of=shadow_of,
+            **vars(times),
         )
         row.findings = [
             finding(ordinal, received, outcome, overlay)

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from schema.endings import FILE_NAME, UID_END, UID_END_LENGTH
 from worker.errors import UnknownStudy
+from worker.ledger.spelling import PLAIN, Spelling
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,27 +19,32 @@ SHORTEST_END = 4
 
 _ENDS_SO = "SUBSTR(study_uid, LENGTH(study_uid) - :length + 1) = :name"
 
-#: Tried in this order; the first that finds anything decides. What the worklist prints is among them. All but the last,
-#: which reads every study, walk an index.
+#: Tried in this order; the first that finds anything decides. What the worklist prints is among them, and so is what
+#: stands on a request form, also where the database keeps a pseudonym of it: of the element named here. All but the
+#: last, which reads every study, walk an index.
 WAYS = (
-    "SELECT study_uid FROM study WHERE study_uid = :name",
-    "SELECT study_uid FROM study WHERE accession_number = :name",
-    "SELECT DISTINCT study.study_uid FROM arrival JOIN study ON study.id = arrival.study_id"
-    f" WHERE {FILE_NAME} = :file AND (path = :name OR SUBSTR(path, LENGTH(path) - :length) = :slashed)",
-    f"SELECT study_uid FROM study WHERE {UID_END} = :end AND {_ENDS_SO}",
-    f"SELECT study_uid FROM study WHERE {_ENDS_SO} AND :length BETWEEN {SHORTEST_END} AND {UID_END_LENGTH - 1}",
+    (None, "SELECT study_uid FROM study WHERE study_uid = :name"),
+    ("accession_number", "SELECT study_uid FROM study WHERE accession_number = :name"),
+    (
+        "path",
+        "SELECT DISTINCT study.study_uid FROM arrival JOIN study ON study.id = arrival.study_id"
+        f" WHERE {FILE_NAME} = :file AND (path = :name OR SUBSTR(path, LENGTH(path) - :length) = :slashed)",
+    ),
+    (None, f"SELECT study_uid FROM study WHERE {UID_END} = :end AND {_ENDS_SO}"),
+    (None, f"SELECT study_uid FROM study WHERE {_ENDS_SO} AND :length BETWEEN {SHORTEST_END} AND {UID_END_LENGTH - 1}"),
 )
 
 
-def resolve(session: Session | Connection, name: str) -> str:
+def resolve(session: Session | Connection, name: str, spelling: Spelling = PLAIN) -> str:
     """The Study Instance UID of the one study that `name` means; raises UnknownStudy for none and for several."""
     wanted = name.strip().lstrip("…")
-    for way in WAYS:
-        found = session.execute(text(f"{way} LIMIT 2"), spoken(way, wanted)).all()
-        if len(found) == 1:
-            return str(found[0].study_uid)
-        if found:
-            raise UnknownStudy("several studies bear this: give the whole Study Instance UID").about(name)
+    for element, way in WAYS:
+        for spelled in dict.fromkeys((wanted, spelling.name(element, wanted))):
+            found = session.execute(text(f"{way} LIMIT 2"), spoken(way, spelled)).all()
+            if len(found) == 1:
+                return str(found[0].study_uid)
+            if found:
+                raise UnknownStudy("several studies bear this: give the whole Study Instance UID").about(name)
     raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from schema.database import HEAD, Database
-from worker.errors import BadSetting, NoHome, SchemaOutdated
+from worker.errors import BadSetting, NoHome, SchemaOutdated, ScreeningError
+from worker.ledger.spelling import agree
 from worker.ledger.transactions import told
 from worker.settings import Settings
 
@@ -39,19 +40,23 @@ def open_existing(settings: Settings) -> Database:
 def open_database(settings: Settings) -> Database:
     """The ledger's database. The embedded one is brought up to date without asking.
 
-    Raises NoHome, BadSetting, SchemaOutdated, DatabaseUnavailable.
+    Raises NoHome, BadSetting, SchemaOutdated, IdentifiersDiffer, DatabaseUnavailable, StorageUnavailable.
     """
     if not settings.database:
         make_home(settings)
     database = unopened(settings)
     found = revision(database)
-    if found == HEAD:
-        return database
-    if settings.database:
+    if found != HEAD and settings.database:
         raise SchemaOutdated(
             f"the database is at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`"
         )
-    upgrade(settings)
+    if found != HEAD:
+        upgrade(settings)
+    try:
+        agree(database, settings, now())
+    except ScreeningError:
+        database.close()
+        raise
     return database
 
 

@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from schema.database import Database
 from schema.models import Prioritisation, Review, Study
-from schema.vocabulary import Priority, Reason, ReviewOutcome, StudyState
+from schema.vocabulary import Deed, Priority, Reason, ReviewOutcome, StudyState
 from worker.errors import NotRequeueable
+from worker.ledger import audits
 from worker.ledger.naming import resolve
 from worker.ledger.places import current_screening, give_priority, move, place
 from worker.ledger.retention import is_pruned
@@ -44,7 +45,7 @@ def prioritise(database: Database, study: str, priority: Priority, by: str, now:
         place(row, current_screening(session, row), now)
 
 
-def requeue(database: Database, study: str, settings: Settings, now: datetime) -> str:
+def requeue(database: Database, study: str, settings: Settings, now: datetime, by: str = "") -> str:
     """Have a FAILED or SCREENED study screened afresh; returns its UID.
 
     Raises NotRequeueable for a study that is on its way already, or whose images are gone.
@@ -56,6 +57,7 @@ def requeue(database: Database, study: str, settings: Settings, now: datetime) -
         if is_pruned(session, row.id):
             raise NotRequeueable("its images were pruned from the store: send them again").about(row.study_uid)
         _ask_again(session, row, Reason.REQUEUED, settings, now)
+        session.add(audits.row(Deed.REQUEUED, by, now, row.study_uid))
         return row.study_uid
 
 

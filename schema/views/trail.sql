@@ -1,0 +1,22 @@
+-- who did what, whichever table keeps it: looks, exports and requeues (audit), verdicts, priorities, decisions about models
+CREATE VIEW trail AS
+SELECT
+    audit.happened_at,
+    audit.who,
+    audit.account,
+    audit.deed,
+    audit.study_uid,
+    audit.subject,
+    audit.detail
+FROM audit
+UNION ALL
+SELECT review.reviewed_at, review.reader, NULL, 'reviewed', study.study_uid, review.outcome, NULL
+FROM review JOIN study ON study.id = review.study_id
+UNION ALL
+SELECT prioritisation.given_at, prioritisation.given_by, NULL, 'prioritised', study.study_uid,
+    prioritisation.priority, NULL
+FROM prioritisation JOIN study ON study.id = prioritisation.study_id
+UNION ALL
+SELECT promotion.decided_at, promotion.decided_by, NULL, 'model_' || promotion.action, NULL,
+    promotion.digest, promotion.reason
+FROM promotion

@@ -1,0 +1,114 @@
+"""The audit: what it keeps of whom, that no row of it can be changed, and how old rows go the documented way."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from schema.vocabulary import Deed, ModelAction, Priority, ReviewOutcome
+from tests.desk import STUDY, Desk
+from worker.cli import app
+from worker.errors import UnknownStudy
+from worker.ledger import audits, people, promotions
+
+SECURITY = (Path(__file__).parents[2] / "deploy" / "SECURITY.md").read_text(encoding="utf-8")
+APPEND_ONLY = ("audit", "review", "prioritisation", "promotion")
+
+
+def ask(desk: Desk, *words: str, **settings: str) -> str:
+    """Run a verb on the desk's ledger; what it prints."""
+    environment = {"HOME": desk.settings.home, "DATABASE": desk.database.url} | settings
+    done = CliRunner().invoke(
+        app, words, env={f"SCREENING_{name}": str(value) for name, value in environment.items()}, catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def told(desk: Desk, *words: str) -> list[tuple[Any, ...]]:
+    """Who did what, with which study and what else, as `worker audit` tells it."""
+    rows = json.loads(ask(desk, "audit", *words, "--json"))
+    return [(row["who"], row["deed"], row["study_uid"], row["subject"]) for row in rows]
+
+
+def filled(desk: Desk) -> None:
+    """A row in each table of the trail, one minute apart."""
+    desk.receive(accession_number="A-1")
+    desk.screen(STUDY, 0.9)
+    promotions.decide(desk.database, ModelAction.INSTALLED, desk.model, "Ann", desk.clock(), lambda _: None)
+    people.prioritise(desk.database, STUDY, Priority.STAT, "Ben", desk.clock.forward(60))
+    people.requeue(desk.database, STUDY, desk.settings, desk.clock.forward(60), "Cleo")
+    people.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock.forward(60))
+
+
+def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Desk) -> None:
+    filled(desk)
+    of_study = [
+        ("Ben", "prioritised", STUDY, "stat"),
+        ("Cleo", "requeued", STUDY, None),
+        ("Dr Dee", "reviewed", STUDY, "pneumonia"),
+    ]
+    assert told(desk) == [("Ann", "model_installed", None, desk.model.digest), *of_study]
+    assert told(desk, "--study", "A-1") == of_study
+    assert told(desk, "--since", "2026-03-03") == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_look_is_noted_before_it_is_had_as_far_as_the_setting_asks(desk: Desk) -> None:
+    desk.receive()
+    ask(desk, "show", STUDY, "--by", "Eve")
+    ask(desk, "show", STUDY)
+    ask(desk, "worklist", "--by", "Eve")
+    ask(desk, "show", STUDY, AUDIT_READS="none")
+    looks = [("Eve", "shown", STUDY, None), (audits.account(), "shown", STUDY, None)]
+    assert told(desk) == looks
+    ask(desk, "worklist", "--by", "Eve", AUDIT_READS="lists")
+    ask(desk, "quarantine", AUDIT_READS="lists")
+    assert told(desk)[2:] == [("Eve", "listed", None, None), (audits.account(), "listed", None, None)]
+    with pytest.raises(UnknownStudy):
+        ask(desk, "show", "nobody")
+    assert len(told(desk)) == 4
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_prunings_and_exports_are_noted(desk: Desk, tmp_path: Path) -> None:
+    filled(desk)
+    ask(desk, "prune", "--older-than", "400", "--by", "Fay")
+    out = str(tmp_path / "out")
+    ask(desk, "export-labels", out, "--by", "Gus")
+    own = [row for row in told(desk) if row[0] in ("Fay", "Gus")]
+    assert own == [("Fay", "pruned", None, None), ("Gus", "labels_exported", STUDY, out)]
+    assert "read 400 days ago" in ask(desk, "audit")
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_no_row_can_be_changed_or_removed(desk: Desk, table: str) -> None:
+    filled(desk)
+    deeds = [f"UPDATE {table} SET id = id + 1", f"DELETE FROM {table}"]
+    if desk.database.engine.dialect.name == "postgresql":
+        deeds.append(f"TRUNCATE {table}")
+    else:
+        deeds.append(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}")
+    before = desk.count(table)
+    for deed in deeds:
+        with pytest.raises(sa.exc.IntegrityError, match=f"{table} is append-only"), desk.database.writing() as session:
+            session.execute(sa.text(deed))
+    assert desk.count(table) == before > 0
+
+
+def test_old_rows_go_the_way_that_the_security_page_tells(desk: Desk) -> None:
+    filled(desk)
+    audits.note(desk.database, Deed.SHOWN, "Old", datetime(2015, 1, 1, tzinfo=UTC), [STUDY])
+    name = desk.database.engine.dialect.name
+    (script,) = re.findall(rf"```sql\n-- (?i:{name})\nBEGIN;\n(.*?)COMMIT;\n```", SECURITY, flags=re.DOTALL)
+    with desk.database.writing() as session:
+        for statement in filter(str.strip, script.split(";\n")):
+            session.execute(sa.text(statement))
+    assert (desk.count("audit"), desk.count("review")) == (1, 1)
+    with pytest.raises(sa.exc.IntegrityError, match="audit is append-only"), desk.database.writing() as session:
+        session.execute(sa.text("DELETE FROM audit"))

@@ -1,0 +1,54 @@
+"""The verbs that take data out of the house: export-labels, export-deidentified. Neither takes a name along."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker import shell
+
+#: Before any review.
+EARLIEST = datetime(2000, 1, 1)
+
+folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("export-labels")
+@click.argument("out", metavar="OUT_DIR", type=folder)
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Reviews of this day (UTC) and later.")
+@shell.asked_by
+def export_labels(out: Path, since: datetime | None, by: str) -> None:
+    """Write readers' verdicts and the images they saw as a data set for `trainer fit`, without names."""
+    from worker import labels
+
+    start = (since or EARLIEST).replace(tzinfo=UTC)
+    exported = labels.export(*shell.ledger(), out, start, _limits(), by)
+    left_out = "; ".join(f"{n} {why}" for why, n in sorted(exported.left_out.items()))
+    click.echo(f"{exported.images} images of {exported.studies} studies in {out}; left out: {left_out or 'none'}")
+
+
+@click.command("export-deidentified")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True)
+@click.option("--out", required=True, metavar="DIR", type=folder, help="A new folder.")
+@shell.asked_by
+def export_deidentified(studies: tuple[str, ...], out: Path, by: str) -> None:
+    """Write studies as DICOM objects that name nobody (PS3.15 Annex E, Basic Profile). Pixels stay as they are:
+    look at each picture before it leaves, for names may be burned into it."""
+    from worker import deidentification
+
+    database, store = shell.ledger()
+    uids = [shell.study_uid(database, shell.spelled(study)) for study in studies]
+    exported = deidentification.export(database, store, uids, out, _limits(), by)
+    left_out = "; ".join(f"{n} {why}" for why, n in sorted(exported.left_out.items()))
+    of = f"{exported.objects} objects of {len(exported.studies)} studies"
+    click.echo(f"{of} in {out}; left out: {left_out or 'none'}")
+    click.echo("look at each picture before it leaves: what is burned into the pixels is still there", err=True)
+    if not exported.objects:
+        raise SystemExit(1)
+
+
+def _limits() -> Any:
+    from worker.imaging.limits import Limits
+
+    return Limits(max_pixel_bytes=shell.settings().max_pixel_mib * 2**20)
