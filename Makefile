@@ -17,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := worker schema trainer
-BENCHES := throughput endurance cold heat_share decoders profile_run fit_overhead
+BENCHES := throughput endurance two_cores cold heat_share decoders profile_run fit_overhead
 
 .PHONY: screen test check bench chaos fuzz images lock clean
 

@@ -79,14 +79,15 @@ def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
         shell.looked(serving.intake.database, by="")
         entries = worklist.entries(serving.intake.database, serving.intake.store, None if as_json else SCREENFUL)
         unread = worklist.count(serving.intake.database)
-    if as_json:
-        shell.print_json([entry.to_json() for entry in entries])
-    else:
-        from worker.console import console, print_batch, print_worklist
+        if as_json:  # before the house closes, which takes seconds
+            shell.print_json([entry.to_json() for entry in entries])
+        else:
+            from worker.console import console, print_batch, print_worklist
 
-        print_worklist(entries, unread)
-        console.print(f"state folder: {serving.settings.home}")
-        print_batch(batch)
+            print_worklist(entries, unread)
+            console.print(f"state folder: {serving.settings.home}")
+            print_batch(batch)
+        sys.stdout.flush()
     for folder in batch.unlisted:
         sys.stderr.write(f"worker: {folder}: this folder cannot be listed; its files were not seen\n")
     if not batch.is_complete:

@@ -101,7 +101,7 @@ def rows() -> Iterator[Row]:
         10,
         reduced["times_as_fast"],
         "×",
-        note=f"{reduced['reduced_ms']:g} ms; the shipped model does not use it, see below",
+        note=f"{reduced['reduced_ms']:g} ms; not used by the shipped model (worker/imaging/README.md)",
     )
     stat = long["stat_settled_to_row_s"]
     yield Row(

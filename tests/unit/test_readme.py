@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.database import Database
+from tests.benchmarks import table
 from worker.cli import app
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -33,3 +34,9 @@ def test_every_query_of_the_readme_answers(database: Database) -> None:
     for query in queries:
         with database.reading() as connection:
             assert connection.execute(text(query)).all() == []
+
+
+def test_the_table_of_speed_is_the_one_of_the_results() -> None:
+    _, begins, rest = README.partition(table.BEGIN)
+    assert begins
+    assert rest.partition(table.END)[0] == table.table(), "run `python -m tests.benchmarks.table` and put it there"
