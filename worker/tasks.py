@@ -17,7 +17,7 @@ from celery.signals import celeryd_init, worker_process_init
 from schema.database import Database
 from schema.vocabulary import Keeping, Reason
 from worker import nightly
-from worker.app import SCREEN_STUDIES, app, settings
+from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
 from worker.decoder import Decoder
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
 from worker.ledger import delivery, offers
@@ -27,9 +27,10 @@ from worker.ledger.opening import now
 from worker.ledger.spelling import agree
 from worker.lifeline import die_with_parent
 from worker.rack import Rack
+from worker.settings import DECODER_DEADLINE_S
 from worker.stall import Stall
 from worker.store import open_store
-from worker.workbench import Workbench
+from worker.workbench import DECODE_BUDGET_S, Workbench
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ app.steps["consumer"].add(Stall)
 
 #: Time between two tries to tell a database that is away of a claim given back.
 DATABASE_RETRY_S = 1.0
+
+assert DECODE_BUDGET_S + 2 * DECODER_DEADLINE_S < HARD_TIME_LIMIT_S, "a study of hanging images would be killed"
 
 #: Exit code of the trial process that opens the model before a worker serves.
 REFUSED = 3

@@ -17,7 +17,7 @@ from schema.database import Database
 from worker import heatmap
 from worker.decoder import Decoder
 from worker.enough import enough_for, leaves_doubt
-from worker.errors import DatabaseUnavailable, Rejected, ScreeningError
+from worker.errors import DatabaseUnavailable, DecoderTimedOut, Rejected, ScreeningError
 from worker.imaging.display import is_blank
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
@@ -41,6 +41,9 @@ Look = tuple[ImageOutcome, NDArray[np.uint8] | None]
 
 #: What a model says of an image, where its grid lies on the original, and what it was given.
 Sight = tuple[Prediction, Placement, InputStatistics]
+
+#: What the decoding of one study may take: its message is killed after ten minutes, and then nobody hears of any image.
+DECODE_BUDGET_S = 300.0
 
 #: Images of a study that are held at once: as many as a model takes in one batch.
 IMAGES_AT_ONCE = BATCH_SIZES[-1]
@@ -68,6 +71,7 @@ class Workbench:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     shadow: Model | None = None
     decoder: Decoder = field(default_factory=Decoder)
+    decode_budget_s: float = DECODE_BUDGET_S
 
     def screen(self, held: Claim) -> bool:
         """Screen a claimed study and record its verdict; False when a newer claim or image overtook it.
@@ -119,6 +123,7 @@ class Workbench:
         if eligibility.exclusion is not None:
             return ImageOutcome(header, eligibility), None
         try:
+            self._require_time(times)
             with times.spent(Stage.DECODE):
                 display = self.decoder.read_display(image, enough)
         except Rejected as error:
@@ -129,6 +134,14 @@ class Workbench:
                 return self._look(received, times)  # a small detail may have vanished
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None
         return noted, display.pixels
+
+    def _require_time(self, times: Times) -> None:
+        """Raise DecoderTimedOut when the study's other images have taken all the time that there is."""
+        if (times.decode_s or 0.0) > self.decode_budget_s:
+            raise DecoderTimedOut(
+                f"it was not tried: other images of its study took more than {self.decode_budget_s:g} s to decode;"
+                " send them uncompressed, or in several studies"
+            )
 
     def _predict(self, looks: list[Look], batch: Sequence[Received], sitting: Sitting) -> None:
         """Run the images that can be looked at through a model as one batch, and keep their overlays.

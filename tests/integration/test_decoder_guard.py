@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from schema.vocabulary import FileState
 from tests import frail_decoder
@@ -75,6 +76,26 @@ def test_one_message_of_good_and_bad_studies(desk: Desk, model: OnnxModel, decod
     ]
     assert entries["2"].probability == entries["1"].probability, "its other image was read"
     assert reconcile(desk.database, desk.store).holds
+
+
+def test_a_study_of_hanging_images_ends_before_its_message_is_killed(
+    desk: Desk, model: OnnxModel, decoder: Decoder, tmp_path: Path
+) -> None:
+    inbox, images = tmp_path / "inbox", 6
+    inbox.mkdir()
+    for image in range(1, images + 1):
+        (inbox / f"{image}.dcm").write_bytes(study("7", "CODEC-HANG " if image > 1 else "", image=image))
+    take_in(desk, inbox, decoder)
+    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder, decode_budget_s=1.5)
+    desk.offer()
+    decoder.deadline_s = 1.0
+    assert screen_study(bench, "1.2.3.7", bench.clock()) is None
+    (entry,) = desk.worklist()
+    assert (entry.state, entry.verdict, entry.verdict_detail) == ("screened", "unscreenable", "decoder_timed_out")
+    with desk.database.reading() as connection:
+        notes = connection.execute(text("SELECT notes FROM finding WHERE unreadable IS NOT NULL")).scalars().all()
+    untried = sum("it was not tried" in str(note) for note in notes)
+    assert (len(notes), untried) in {(5, 3), (5, 4)}
 
 
 def test_intake_lives_through_pixels_that_kill_while_it_compares_them(
