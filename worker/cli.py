@@ -234,7 +234,10 @@ def reconcile(as_json: bool) -> None:
 @app.command()
 @as_json
 def check(as_json: bool) -> None:
-    """Look at database, broker, model, provider, store and disk: one line each; exit 1 with the remedy."""
+    """Look at database, broker, model, provider, decoder, store, disk and the longest wait: one line each.
+
+    Exit 1, with the remedy, when something is not well.
+    """
     from worker import checkup
 
     results = checkup.check(shell.settings())

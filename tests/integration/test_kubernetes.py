@@ -60,8 +60,9 @@ def resources(kind: str = "") -> list[Resource]:
 def pods() -> list[tuple[str, Resource, Resource]]:
     """Name, pod and only container of all that runs."""
     found = []
-    for resource in resources("Deployment") + resources("Job"):
-        pod = resource["spec"]["template"]["spec"]
+    for resource in resources("Deployment") + resources("Job") + resources("CronJob"):
+        spec = resource["spec"]
+        pod = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         found.append((resource["metadata"]["name"], pod, container))
     return found
