@@ -247,7 +247,7 @@ class HomeInUse(Misconfigured):
 
 
 class SchemaOutdated(Misconfigured):
-    """The database is not at the newest migration: run `worker db upgrade`."""
+    """The database is not at the migration of this program: run `worker db upgrade`, or upgrade the program."""
 
     code = "schema_outdated"
 

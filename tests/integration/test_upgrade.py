@@ -18,6 +18,7 @@ from schema.database import HEAD, Database, open_engine
 from schema.migrate import alembic_config
 from tests.acceptance.house import wait_until
 from tests.desk import Clock, Desk
+from worker.errors import SchemaOutdated
 from worker.ledger.opening import open_database, upgrade
 from worker.reconciliation import reconcile
 from worker.settings import Settings
@@ -141,3 +142,13 @@ def test_a_database_of_the_first_release_is_upgraded_under_a_running_worker(
 def counted(database: Database, condition: str) -> int:
     with database.reading() as connection:
         return int(connection.execute(sa.text(f"SELECT COUNT(*) FROM screening WHERE {condition}")).scalar_one())
+
+
+def test_a_database_of_a_newer_release_is_left_alone(desk: Desk) -> None:
+    with desk.database.writing() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    settings = attrs.evolve(desk.settings, database=desk.database.url)
+    for work in (open_database, upgrade):
+        with pytest.raises(SchemaOutdated, match="upgrade the program"):
+            work(settings)
+    assert desk.database.revision() == "9999"

@@ -46,6 +46,7 @@ def open_database(settings: Settings) -> Database:
         make_home(settings)
     database = unopened(settings)
     found = revision(database)
+    refuse_newer(found)
     if found != HEAD and settings.database:
         raise SchemaOutdated(
             f"the database is at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`"
@@ -71,15 +72,26 @@ def unopened(settings: Settings) -> Database:
 
 
 def upgrade(settings: Settings) -> None:
-    """Run the migrations that are missing; raises DatabaseUnavailable."""
+    """Run the migrations that are missing; raises DatabaseUnavailable, and SchemaOutdated when this program is old."""
     from schema.migrate import upgrade as migrate  # loads Alembic
 
     make_home(settings)
-    unopened(settings).close()
+    database = unopened(settings)
+    refuse_newer(revision(database))
+    database.close()
     try:
         migrate(settings.database_url)
     except DBAPIError as error:
         raise told(error) from error
+
+
+def refuse_newer(found: str | None) -> None:
+    """Raise SchemaOutdated when the database is at a migration that this program does not know."""
+    if found is not None and found > HEAD:
+        raise SchemaOutdated(
+            f"the database is at {found}, this program knows migrations up to {HEAD}: upgrade the program, or restore"
+            " the backup that was made before the database was upgraded"
+        )
 
 
 def revision(database: Database) -> str | None:
