@@ -1,5 +1,6 @@
 """Opens the ledger's database at the right migration. Light: readers come through here too."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -45,15 +46,15 @@ def open_database(settings: Settings) -> Database:
     if not settings.database:
         make_home(settings)
     database = unopened(settings)
-    found = revision(database)
-    refuse_newer(found)
-    if found != HEAD and settings.database:
-        raise SchemaOutdated(
-            f"the database is at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`"
-        )
-    if found != HEAD:
-        upgrade(settings)
     try:
+        found = revision(database)
+        refuse_newer(found)
+        if found != HEAD and settings.database:
+            raise SchemaOutdated(
+                f"the database is at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`"
+            )
+        if found != HEAD:
+            upgrade(settings)
         agree(database, settings, now())
     except ScreeningError:
         database.close()
@@ -76,9 +77,8 @@ def upgrade(settings: Settings) -> None:
     from schema.migrate import upgrade as migrate  # loads Alembic
 
     make_home(settings)
-    database = unopened(settings)
-    refuse_newer(revision(database))
-    database.close()
+    with closing(unopened(settings)) as database:
+        refuse_newer(revision(database))
     try:
         migrate(settings.database_url)
     except DBAPIError as error:
