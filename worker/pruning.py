@@ -81,16 +81,16 @@ def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float
 
 
 def keep_quota(settings: Settings, database: Database, store: Store, room: Room, now: datetime) -> Pruned | None:
-    """Measure the store if it is time, and make room when it nears its quota; None when nothing had to be done.
+    """Make room when the store nears its quota, now and then; None when nothing had to be done.
 
     Raises StorageUnavailable, DatabaseUnavailable.
     """
     quota_bytes = settings.store_quota_mib * 2**20
-    if not quota_bytes or not room.is_due(now) or room.look(store, now) < NEAR * quota_bytes:
+    if not quota_bytes or not room.may_be_made(now) or room.look(store, now) < NEAR * quota_bytes:
         return None
     began_s = time.monotonic()
     pruned = prune_to(database, store, now, AIM * quota_bytes)
-    room.note(pruned.kept_bytes, now, time.monotonic() - began_s)
+    room.was_made(pruned.kept_bytes, now, time.monotonic() - began_s)
     return pruned
 
 

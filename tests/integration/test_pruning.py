@@ -120,6 +120,23 @@ def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air
     assert reconcile(desk.database, desk.store).holds
 
 
+def test_room_is_made_though_intake_has_just_measured_the_store(desk: Desk) -> None:
+    """Under load each file that comes asks for room first: the measuring falls to intake, and room to nobody."""
+    settings, room = attrs.evolve(desk.settings, store_quota_mib=1), Room()
+    big = 120_000
+    for number in range(8):
+        receive(desk, f"{STUDY}.{number}", size=big)
+        read(desk, f"{STUDY}.{number}")
+    room.require(settings, desk.store, desk.clock())
+    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "it is not near"
+    room.add(big)
+    receive(desk, f"{STUDY}.8", size=big)
+    made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
+    assert made is not None
+    assert made.studies == 2
+    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "just made"
+
+
 def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None:
     receive(desk, A)
     letter = desk.store.put(OBJECTS, b"Dear colleague")
