@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from schema.database import Database
-from worker.ledger import retention
+from schema.vocabulary import Deed
+from worker.ledger import audits, retention
 from worker.room import Room
 from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, Store
 
 #: A file that no row claims is left this long: its row may still be on its way.
 ORPHAN_AGE = timedelta(days=1)
+
+#: In whose name the watcher makes room.
+SETTING = "setting SCREENING_STORE_QUOTA_MIB"
 
 #: Shares of the quota: the watcher makes room from the one on, down to the other, so that intake need not stop.
 NEAR, AIM = 0.95, 0.9
@@ -90,6 +94,8 @@ def keep_quota(settings: Settings, database: Database, store: Store, room: Room,
         return None
     began_s = time.monotonic()
     pruned = prune_to(database, store, now, AIM * quota_bytes)
+    if pruned.studies:
+        audits.note(database, Deed.PRUNED, SETTING, now, detail=pruned.sentence)
     room.was_made(pruned.kept_bytes, now, time.monotonic() - began_s)
     return pruned
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from schema.vocabulary import FileState, Priority, ReviewOutcome
+from schema.vocabulary import Deed, FileState, Priority, ReviewOutcome
 from tests.desk import STUDY, Desk, image
 from worker.errors import NotRequeueable
 from worker.ledger import intake, people
+from worker.ledger.audits import trail
 from worker.ledger.receipts import Incoming, Receipt
 from worker.pruning import Pruned, keep_quota, prune
 from worker.reconciliation import reconcile
@@ -110,6 +111,8 @@ def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air
         read(desk, f"{STUDY}.{number}")
     made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
     assert made == Pruned(2, 0, 2, 2 * big, 7 * big)
+    (noted,) = (e for e in trail(desk.database, desk.clock() - YEAR) if e.deed == Deed.PRUNED)
+    assert (noted.who, noted.detail) == ("setting SCREENING_STORE_QUOTA_MIB", made.sentence)
     receive(desk, f"{STUDY}.9", size=big)
     desk.clock.forward(30)
     assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "measured half a minute ago"
