@@ -4,8 +4,15 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import OperationalError
 
 MIGRATIONS_FOLDER = Path(__file__).parent / "migrations"
+
+#: How often it is tried when PostgreSQL ends it for the sake of a worker that goes on: it waits a second for that.
+TRIES = 30
+
+#: PostgreSQL's code for a deadlock.
+DEADLOCK = "40P01"
 
 
 def alembic_config(url: str) -> Config:
@@ -17,5 +24,12 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Run every migration that is missing; safe to call when none is."""
-    command.upgrade(alembic_config(url), "head")
+    """Run every migration that is missing, all or none of them; safe to call when none is, and beside old workers."""
+    for left in reversed(range(TRIES)):
+        try:
+            command.upgrade(alembic_config(url), "head")
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != DEADLOCK or not left:
+                raise
+        else:
+            return

@@ -20,7 +20,7 @@ from worker import settings as settings_module
 from worker.errors import BrokerUnavailable
 from worker.ledger.offers import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
 
-#: The one task, by name, so that whoever enqueues need not load the eyes.
+#: The task that screens, by name, so that whoever enqueues need not load the eyes.
 SCREEN_STUDIES = "worker.tasks.screen_studies"
 
 #: Header of a message: when its studies were offered. Messages of a queue are taken in this order.

@@ -144,11 +144,12 @@ def read(database: Database, now: datetime, since: datetime | None = None) -> li
     bound = text(OBSERVED).bindparams(bindparam("since", type_=UtcDateTime()))
     statement = bound.columns(screened_at=UtcDateTime())
     with reading(database) as connection:
-        models = {row.digest: row for row in connection.execute(text("SELECT digest, name, card FROM model_version"))}
         rows = connection.execute(
             statement.execution_options(yield_per=1000), {"day": f"{start:%Y-%m-%d}", "since": start}
         )
         observed = _gather(rows, now, most)
+        # after the results, which may be of a model that came meanwhile
+        models = {row.digest: row for row in connection.execute(text("SELECT digest, name, card FROM model_version"))}
     found = []
     for source, seen in observed.items():
         model = models[source.model_digest]

@@ -52,6 +52,7 @@ class Sight:
     files: list[Incoming]  #: in order of path, as they lie there now; without those that are done, but at a full look
     paths: list[str]  #: of every file
     is_changed: bool  #: whether a folder was listed anew: if not, nothing has gone
+    unlisted: list[str]  #: folders that are there and could not be listed: nothing in them is known to be gone
 
 
 class Inbox:
@@ -79,8 +80,8 @@ class Inbox:
         now_s = self.steady_s()
         if is_full := now_s >= self._next_full_s:
             self._known.clear()  # whatever lies there is then new
-        files, paths, seen = list[Incoming](), list[str](), dict[str, Folder]()
-        for folder, is_stat in self._folders(now_s, seen):
+        files, paths, seen, unlisted = list[Incoming](), list[str](), dict[str, Folder](), list[str]()
+        for folder, is_stat in self._folders(now_s, seen, unlisted):
             for path, (is_link, _) in folder.files.items():
                 if path in folder.changed or not self.is_done(path):
                     file = _as_it_lies(path, is_link, Priority.STAT if is_stat else Priority.ROUTINE)
@@ -92,9 +93,9 @@ class Inbox:
         self._known = seen
         if is_full:
             self._next_full_s = self.steady_s() + FULL_LOOK_S
-        return Sight(files, paths, is_changed)
+        return Sight(files, paths, is_changed, unlisted)
 
-    def _folders(self, now_s: float, seen: dict[str, Folder]) -> Iterator[tuple[Folder, bool]]:
+    def _folders(self, now_s: float, seen: dict[str, Folder], unlisted: list[str]) -> Iterator[tuple[Folder, bool]]:
         """Every folder, each before those below it, and whether its studies are STAT."""
         to_list = [(str(self.folder), False)]
         while to_list:  # folders may lie deeper than functions may call themselves
@@ -105,6 +106,8 @@ class Inbox:
                 if here == str(self.folder):
                     raise StorageUnavailable(f"the inbox cannot be listed ({error.strerror})").about(here) from error
                 self.unlisted(error)
+                if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                    unlisted.append(here)
                 continue
             to_list += [
                 (path, is_stat or os.path.basename(path) == STAT_FOLDER)  # noqa: PTH119 ten times as fast

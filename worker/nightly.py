@@ -9,9 +9,10 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import datetime, time
+from datetime import tzinfo
 
 from celery.schedules import crontab
+from celery.utils.time import timezone
 
 from schema.vocabulary import Priority
 from worker.errors import BadSetting
@@ -23,8 +24,15 @@ log = logging.getLogger(__name__)
 #: The task, by name: whoever schedules it need not load what starts it.
 START_BATCH = "worker.tasks.start_batch"
 
-#: A message that nobody took in this time is for a night that has gone.
-EXPIRES_S = 3600.0
+
+class LocalCrontab(crontab):  # type: ignore[misc]  # Celery has no types
+    """By the clock on the wall, as the window goes by it; Celery's own goes by UTC. Beat pickles it by name."""
+
+    @property
+    def tz(self) -> tzinfo:
+        """The zone of this machine."""
+        local: tzinfo = timezone.local
+        return local
 
 
 def words_of(settings: Settings) -> list[str]:
@@ -43,25 +51,21 @@ def schedule(settings: Settings) -> dict[str, dict[str, object]]:
     words = words_of(settings)
     if not words:
         return {}
-    opens = opening(words)
-    entry = {
+    window = window_of(words)
+    entry: dict[str, object] = {
         "task": START_BATCH,
-        "schedule": crontab(minute=str(opens.minute), hour=str(opens.hour), nowfun=local_now),
-        "options": {"queue": str(Priority.NIGHTLY), "expires": EXPIRES_S},
+        "schedule": LocalCrontab(minute=str(window.begins.minute), hour=str(window.begins.hour)),
+        # a message that nobody took while the window was open is for a night that has gone
+        "options": {"queue": str(Priority.NIGHTLY), "expires": window.length_s},
     }
     return {"nightly batch": entry}
 
 
-def local_now() -> datetime:
-    """The clock on the wall, as the window goes by it; Celery's own schedules go by UTC. Beat pickles it by name."""
-    return datetime.now().astimezone()
-
-
-def opening(words: Sequence[str]) -> time:
-    """When the window of these words opens; raises BadSetting."""
+def window_of(words: Sequence[str]) -> Window:
+    """The window that these words name; raises BadSetting."""
     hours = next(iter(words[words.index("--between") + 1 :]), "")
     try:
-        return Window.parse(hours).begins
+        return Window.parse(hours)
     except ValueError as error:
         raise BadSetting(f"SCREENING_NIGHTLY: {error}") from error
 

@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from schema.database import Database
-from worker.ledger import retention
+from schema.vocabulary import Deed
+from worker.ledger import audits, retention
 from worker.room import Room
 from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, Store
 
 #: A file that no row claims is left this long: its row may still be on its way.
 ORPHAN_AGE = timedelta(days=1)
+
+#: In whose name the watcher makes room.
+SETTING = "setting SCREENING_STORE_QUOTA_MIB"
 
 #: Shares of the quota: the watcher makes room from the one on, down to the other, so that intake need not stop.
 NEAR, AIM = 0.95, 0.9
@@ -81,16 +85,18 @@ def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float
 
 
 def keep_quota(settings: Settings, database: Database, store: Store, room: Room, now: datetime) -> Pruned | None:
-    """Measure the store if it is time, and make room when it nears its quota; None when nothing had to be done.
+    """Make room when the store nears its quota, now and then; None when nothing had to be done.
 
     Raises StorageUnavailable, DatabaseUnavailable.
     """
     quota_bytes = settings.store_quota_mib * 2**20
-    if not quota_bytes or not room.is_due(now) or room.look(store, now) < NEAR * quota_bytes:
+    if not quota_bytes or not room.may_be_made(now) or room.look(store, now) < NEAR * quota_bytes:
         return None
     began_s = time.monotonic()
     pruned = prune_to(database, store, now, AIM * quota_bytes)
-    room.note(pruned.kept_bytes, now, time.monotonic() - began_s)
+    if pruned.studies:
+        audits.note(database, Deed.PRUNED, SETTING, now, detail=pruned.sentence)
+    room.was_made(pruned.kept_bytes, now, time.monotonic() - began_s)
     return pruned
 
 

@@ -30,7 +30,8 @@ def load_key(store: Store) -> bytes:
     """The key of the house whose store this is; made at first need. Raises StorageUnavailable."""
     key = store.keep_once(KEY_FILE, secrets.token_bytes(KEY_BYTES))
     if len(key) != KEY_BYTES:
-        raise StorageUnavailable(f"{KEY_FILE} is incomplete: another process may just be making it; try again").about(
-            store.name
-        )
+        raise StorageUnavailable(
+            f"{KEY_FILE} is incomplete: another process may just be making it; if it stays so, bring it back from the"
+            " backup of the store, or remove it where no pseudonym was ever given"
+        ).about(store.name)
     return key

@@ -1,7 +1,8 @@
 """Whether the store may take more: free space on its disk, and the quota that the house has set for it."""
 
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -18,11 +19,13 @@ MIB = 2**20
 
 @dataclass
 class Room:
-    """How much the store holds, as last measured, and what was put since by those who tell."""
+    """How much the store holds, as last measured, and what was put since by those who tell. Safe in any thread."""
 
     held_bytes: int = 0
     measured_at: datetime | None = None
+    made_at: datetime | None = None  #: when room was last made, or tried to be
     rest_s: float = LOOK_S
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def require(self, settings: Settings, store: Store, now: datetime) -> str:
         """What there is, in words. Raises StorageUnavailable when intake must stop, or the store is away."""
@@ -44,26 +47,37 @@ class Room:
             ).about(store.name)
         return f"{found}; {self.held_bytes / MIB:,.0f} of the quota's {quota:,} MiB are taken"
 
-    def is_due(self, now: datetime) -> bool:
-        """Whether it is time to measure; a clock that jumped makes it so."""
-        return self.measured_at is None or abs(now - self.measured_at) >= timedelta(seconds=self.rest_s)
+    def may_be_made(self, now: datetime) -> bool:
+        """Whether the last time that room was made is long enough ago, whoever measured since."""
+        return self._is_past(self.made_at, now)
 
     def look(self, store: Store, now: datetime) -> int:
         """The bytes of the received objects and overlays in the store, measured if it is time."""
-        if self.is_due(now):
-            began_s = time.monotonic()
-            held = sum(stored.size_bytes for kind in (OBJECTS, OVERLAYS) for stored in store.files(kind))
-            self.note(held, now, time.monotonic() - began_s)
-        return self.held_bytes
+        with self._lock:  # several threads take files in; one measures
+            if self._is_past(self.measured_at, now):
+                began_s = time.monotonic()
+                held = sum(stored.size_bytes for kind in (OBJECTS, OVERLAYS) for stored in store.files(kind))
+                self._note(held, now, time.monotonic() - began_s)
+            return self.held_bytes
 
-    def note(self, held_bytes: int, now: datetime, took_s: float) -> None:
-        """Keep what was measured."""
-        self.held_bytes, self.measured_at = held_bytes, now
-        self.rest_s = max(LOOK_S, took_s / MOST_OF_THE_TIME)
+    def was_made(self, held_bytes: int, now: datetime, took_s: float) -> None:
+        """Keep what the store held after room was made."""
+        with self._lock:
+            self.made_at = now
+            self._note(held_bytes, now, took_s)
 
     def add(self, size_bytes: int) -> None:
         """Count what was put since."""
-        self.held_bytes += size_bytes
+        with self._lock:
+            self.held_bytes += size_bytes
+
+    def _note(self, held_bytes: int, now: datetime, took_s: float) -> None:
+        self.held_bytes, self.measured_at = held_bytes, now
+        self.rest_s = max(LOOK_S, took_s / MOST_OF_THE_TIME)
+
+    def _is_past(self, moment: datetime | None, now: datetime) -> bool:
+        """Whether a moment lies far enough back; a clock that jumped makes it so."""
+        return moment is None or abs(now - moment) >= timedelta(seconds=self.rest_s)
 
 
 @cache

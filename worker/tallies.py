@@ -173,4 +173,5 @@ def _histogram(column: str, bounds: Sequence[float]) -> str:
 
 
 def cleaned(words: str | None) -> str:
+    """A header's words as a label: only characters that can do no harm, cut; `none` where there are none."""
     return re.sub(r"[^A-Za-z0-9 ._+-]", "_", (words or "").strip())[:LABEL_CHARACTERS] or "none"

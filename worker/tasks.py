@@ -1,4 +1,4 @@
-"""The one Celery task, `screen_studies`, and the rack of models in each worker process."""
+"""The Celery tasks, `screen_studies` and the bell of the night, and the rack of models in each worker process."""
 
 import logging
 import sys

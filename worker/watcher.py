@@ -21,7 +21,7 @@ from schema.database import Database
 from schema.vocabulary import FileState, Priority
 from worker import pruning
 from worker.errors import BadSetting, Interrupted
-from worker.inbox import Inbox, has_changed, is_hidden, remove_if_unchanged
+from worker.inbox import Inbox, Sight, has_changed, is_hidden, remove_if_unchanged
 from worker.intake import Intake, Order
 from worker.ledger import delivery, offers
 from worker.ledger import intake as ledger
@@ -38,7 +38,8 @@ T = TypeVar("T")
 #: However long an inbox takes to list, the next listing does not wait longer for its turn.
 LONGEST_REST_S = 60.0
 
-#: Files are taken in for so long between two looks at the inbox: a STAT study behind thousands waits no longer.
+#: Files are taken in for so long between two looks at the inbox, or as long as a look takes, up to LONGEST_REST_S: a
+#: STAT study behind thousands waits no longer.
 TAKING_S = 10.0
 
 #: A settled study waits no longer until it is enqueued, whatever the watcher does meanwhile.
@@ -142,16 +143,23 @@ class Watcher:
         new = [self.intake.spelling.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
         ledger.wait(self.intake.database, new, now)
         if sight.is_changed:
-            self._forget(sight.paths)
+            self._forget(sight)
         return self._take_in(sorted(settled, key=lambda order: order.file.priority is not Priority.STAT))
 
-    def _forget(self, paths: list[str]) -> None:
+    def _forget(self, sight: Sight) -> None:
         """Book as gone what waited and lies there no more."""
-        there = {self._spelled(path) for path in paths}  # an earlier process may have left rows that wait
-        ledger.vanish(self.intake.database, lambda path: path in there, under=self._spelled(f"{self.folder}{os.sep}"))
-        for path in self.waiting.keys() - set(paths):
-            del self.waiting[path]
-        for path in self.booked.keys() - there:
+        unseen = tuple(f"{folder}{os.sep}" for folder in sight.unlisted)
+        unseen_spelled = tuple(map(self._spelled, unseen))
+        there = {self._spelled(path) for path in sight.paths}  # an earlier process may have left rows that wait
+
+        def may_be_there(path: str) -> bool:
+            return path in there or path.startswith(unseen_spelled)
+
+        ledger.vanish(self.intake.database, may_be_there, under=self._spelled(f"{self.folder}{os.sep}"))
+        for path in self.waiting.keys() - set(sight.paths):
+            if not path.startswith(unseen):
+                del self.waiting[path]
+        for path in [path for path in self.booked if not may_be_there(path)]:
             del self.booked[path]
 
     def offer(self) -> None:
@@ -177,7 +185,7 @@ class Watcher:
 
     def _take_in(self, orders: list[Order]) -> bool:
         """Take files in for a while, and offer what settles; False when time was too short for all."""
-        end_s = self.steady_s() + TAKING_S
+        end_s = self.steady_s() + max(TAKING_S, min(self.listing_s, LONGEST_REST_S))
         next_offer_s = self.steady_s() + OFFER_S
         taken = 0
         for order, booked in self.intake.take_in_all(
@@ -196,6 +204,8 @@ class Watcher:
             return
         self.waiting.pop(file.path, None)
         log.info("file_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
+        if booked.state is FileState.VANISHED:  # when it comes back, as it was, it must be taken
+            return
         is_ours = self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store
         if not (is_ours and remove_if_unchanged(file)) and not has_changed(file):
             self.booked[self._spelled(file.path)] = (file.size_bytes, file.mtime_ns)

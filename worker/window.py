@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
+DAY_S = 86400.0
+
 
 @dataclass(frozen=True)
 class Window:
@@ -18,6 +20,12 @@ class Window:
         if not dash:
             raise ValueError(f"{words!r} is no window such as 22:00-06:00")
         return cls(time.fromisoformat(begins.strip()), time.fromisoformat(ends.strip()))
+
+    @property
+    def length_s(self) -> float:
+        """How long it is open, by a clock that nobody sets."""
+        begins, ends = (datetime.combine(datetime.min, at) for at in (self.begins, self.ends))
+        return (ends - begins).total_seconds() % DAY_S or DAY_S
 
     def is_open(self, moment: datetime) -> bool:
         """Whether a moment of the local clock lies in it."""

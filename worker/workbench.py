@@ -130,7 +130,7 @@ class Workbench:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
         if is_blank(display.pixels):
-            if _is_reduced((noted, display.pixels)):
+            if enough is not None and _is_reduced((noted, display.pixels)):
                 return self._look(received, times)  # a small detail may have vanished
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None
         return noted, display.pixels

@@ -6,10 +6,11 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from schema.vocabulary import FileState, Priority, ReviewOutcome
+from schema.vocabulary import Deed, FileState, Priority, ReviewOutcome
 from tests.desk import STUDY, Desk, image
 from worker.errors import NotRequeueable
 from worker.ledger import intake, people
+from worker.ledger.audits import trail
 from worker.ledger.receipts import Incoming, Receipt
 from worker.pruning import Pruned, keep_quota, prune
 from worker.reconciliation import reconcile
@@ -110,6 +111,8 @@ def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air
         read(desk, f"{STUDY}.{number}")
     made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
     assert made == Pruned(2, 0, 2, 2 * big, 7 * big)
+    (noted,) = (e for e in trail(desk.database, desk.clock() - YEAR) if e.deed == Deed.PRUNED)
+    assert (noted.who, noted.detail) == ("setting SCREENING_STORE_QUOTA_MIB", made.sentence)
     receive(desk, f"{STUDY}.9", size=big)
     desk.clock.forward(30)
     assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "measured half a minute ago"
@@ -118,6 +121,23 @@ def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air
     assert room.held_bytes == 8 * big
     assert keep_quota(desk.settings, desk.database, desk.store, Room(), desk.clock()) is None, "no quota is set"
     assert reconcile(desk.database, desk.store).holds
+
+
+def test_room_is_made_though_intake_has_just_measured_the_store(desk: Desk) -> None:
+    """Under load each file that comes asks for room first: the measuring falls to intake, and room to nobody."""
+    settings, room = attrs.evolve(desk.settings, store_quota_mib=1), Room()
+    big = 120_000
+    for number in range(8):
+        receive(desk, f"{STUDY}.{number}", size=big)
+        read(desk, f"{STUDY}.{number}")
+    room.require(settings, desk.store, desk.clock())
+    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "it is not near"
+    room.add(big)
+    receive(desk, f"{STUDY}.8", size=big)
+    made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
+    assert made is not None
+    assert made.studies == 2
+    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "just made"
 
 
 def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None:

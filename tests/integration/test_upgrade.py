@@ -5,9 +5,10 @@ The old worker is its tables as the first migration made them: what it writes na
 
 import itertools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import attrs
 import pytest
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from schema.database import HEAD, Database, open_engine
-from schema.migrate import alembic_config
+from schema.migrate import DEADLOCK, alembic_config
 from tests.acceptance.house import wait_until
 from tests.desk import Clock, Desk
 from worker.errors import SchemaOutdated
@@ -24,19 +25,27 @@ from worker.reconciliation import reconcile
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 
+T = TypeVar("T")
+
 FIRST_RELEASE = "0001"
 BEFORE = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
 
 class OldWorker:
-    """Takes in a study, claims it and records a verdict, again and again, as the first release did."""
+    """Takes in a study, claims it and records a verdict, again and again, as the first release did.
 
-    def __init__(self, url: str) -> None:
+    `first`: number of its first study. What PostgreSQL ends for the sake of another, it does once more.
+    """
+
+    def __init__(self, url: str, first: int = 0) -> None:
         self.engine = open_engine(url)
         self.tables = sa.MetaData()
         self.tables.reflect(self.engine)
+        self.first = first
         self.written = 0
         self.fault: BaseException | None = None
+        if first:
+            return
         with self.engine.begin() as connection:
             model = {"digest": "d" * 64, "name": "n", "recipe": "r", "threshold": 0.5, "card": {}}
             connection.execute(self.tables.tables["model_version"].insert(), [model | {"first_used_at": BEFORE}])
@@ -57,11 +66,11 @@ class OldWorker:
 
     def _work(self, stop: threading.Event) -> None:
         try:
-            for number in itertools.count():
+            for number in itertools.count(self.first):
                 if stop.is_set():
                     return
-                study_id = self._receive(number)
-                self._screen(study_id, number)
+                study_id = until_done(lambda: self._receive(number))  # noqa: B023 called at once
+                until_done(lambda: self._screen(study_id, number))  # noqa: B023
                 self.written += 1
         except Exception as error:  # noqa: BLE001 raised by `at_work`
             self.fault = error
@@ -108,6 +117,16 @@ class OldWorker:
         return int(made.inserted_primary_key[0])
 
 
+def until_done(work: Callable[[], T]) -> T:
+    """Work whose transaction may be the one that a deadlock ends."""
+    while True:
+        try:
+            return work()
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != DEADLOCK:
+                raise
+
+
 @pytest.fixture
 def old_worker(empty_url: str) -> Iterator[OldWorker]:
     command.upgrade(alembic_config(empty_url), FIRST_RELEASE)
@@ -136,6 +155,23 @@ def test_a_database_of_the_first_release_is_upgraded_under_a_running_worker(
     desk.receive("1.2.0", "1.2.0.1.2", "another image of an old study")
     desk.screen("1.2.0", 0.9)
     assert (desk.entry("1.2.0").verdict, desk.study("1.2.0").revision) == ("flagged", 2)
+    database.close()
+
+
+def test_several_busy_workers_do_not_keep_a_database_from_its_upgrade(
+    empty_url: str, old_worker: OldWorker, settings: Settings
+) -> None:
+    """PostgreSQL ends a transaction whose locks cross another's: a migration took its own one by one."""
+    others = [OldWorker(empty_url, first) for first in (10**6, 2 * 10**6, 3 * 10**6)]
+    with ExitStack() as at_work:
+        for worker in (old_worker, *others):
+            at_work.enter_context(worker.at_work())
+        wait_until(lambda: all(worker.written for worker in (old_worker, *others)), 60)
+        upgrade(attrs.evolve(settings, database=empty_url))
+    for worker in others:
+        worker.engine.dispose()
+    database = open_database(attrs.evolve(settings, database=empty_url))
+    assert counted(database, "revision = 1") == sum(worker.written for worker in (old_worker, *others))
     database.close()
 
 

@@ -18,7 +18,7 @@ from schema.vocabulary import FileState, Priority, ReviewOutcome
 from tests.desk import Desk, without_privileges
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
-from worker.inbox import FULL_LOOK_S, Inbox, files_in, incoming, remove_if_unchanged
+from worker.inbox import FULL_LOOK_S, Inbox, Sight, files_in, incoming, remove_if_unchanged
 from worker.intake import Intake, fetch
 from worker.ledger import people
 from worker.ledger.offers import Backlog, Offer
@@ -136,6 +136,24 @@ def test_files_that_vanish_are_booked_even_when_the_watcher_was_away(yard: Yard)
     second.unlink()
     yard.start()
     assert yard.scan(5) == {"vanished": 2}
+
+
+def test_a_file_that_vanished_is_taken_when_it_comes_back_as_it_was(yard: Yard) -> None:
+    path, away = yard.drop("a.dcm"), yard.inbox.with_name("away")
+    yard.scan()
+    steady_s, asked = yard.watcher.steady_s, itertools.count()
+
+    def taken_away_once_it_was_seen() -> float:
+        if next(asked) == 1:
+            path.rename(away)
+        return steady_s()
+
+    yard.watcher.steady_s = taken_away_once_it_was_seen
+    assert yard.scan(10) == {"vanished": 1}
+    away.rename(path)
+    assert yard.scan() == {"vanished": 1, "waiting": 1}
+    assert yard.scan(10) == {"vanished": 1, "accepted": 1}
+    assert yard.left() == []
 
 
 def test_unfinished_and_hidden_names_are_passed_over(yard: Yard) -> None:
@@ -302,6 +320,31 @@ def test_an_inbox_that_cannot_be_listed_is_an_outage_and_nothing_vanishes(yard: 
         yard.watcher.scan()
     away.rename(yard.inbox)
     assert yard.scan(10) == {"accepted": 1}
+
+
+class Bound(Inbox):
+    """An inbox looked at by somebody whom permissions bind."""
+
+    def look(self) -> Sight:
+        with without_privileges():
+            return super().look()
+
+
+def test_what_lies_in_a_folder_that_cannot_be_listed_for_once_has_not_vanished(desk: Desk) -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yard = Yard(desk, folder / "inbox")
+    yard.start(inbox_mode=InboxMode.COPY)
+    yard.drop("ward/done.dcm")
+    yard.scan()
+    assert yard.scan(10) == {"accepted": 1}
+    ward = yard.drop("ward/new.dcm", another(1)).parent
+    yard.scan()
+    yard.watcher.inbox = Bound(yard.inbox, yard.watcher.inbox.is_done, steady_s=yard.watcher.steady_s)
+    ward.chmod(0)
+    assert yard.scan() == {"accepted": 1, "waiting": 1}
+    ward.chmod(0o755)
+    assert yard.scan(10) == {"accepted": 2}, "and what was done is not taken in again"
 
 
 def test_an_inbox_that_holds_the_state_folder_is_refused(yard: Yard) -> None:

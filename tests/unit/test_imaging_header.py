@@ -1,6 +1,9 @@
 """What the header pass says of a file: identity, age, view, and whether the file is all there."""
 
 import contextlib
+import logging
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
@@ -8,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import config
 from pydicom.dataset import Dataset
 
 from tests import phantoms
 from tests.phantoms import LOSSLESS, NATIVE, dicom_file, picture
 from worker.errors import MissingElement, NotAnImage, Rejected, TooLarge, Truncated, UnsupportedPixels
+from worker.imaging.header import lenient_pydicom
 from worker.imaging.instance import Container, Instance
 from worker.imaging.reading import Limits, read_display, read_instance
 
@@ -255,3 +260,20 @@ def test_damaged_files_are_read_or_rejected_never_a_crash(data: st.DataObject) -
     for reading in (read_instance, read_display):
         with contextlib.suppress(Rejected):  # anything else is a bug, and fails here
             reading(bytes(broken))
+
+
+def test_pydicom_keeps_silent_until_the_last_of_several_threads_has_read() -> None:
+    def switches() -> tuple[object, ...]:
+        return logging.getLogger("pydicom").level, config.settings.reading_validation_mode, list(warnings.filters)
+
+    before = switches()
+    first, second = lenient_pydicom(), lenient_pydicom()
+    with ThreadPoolExecutor(1) as other:
+        first.__enter__()
+        other.submit(second.__enter__).result()
+        first.__exit__(None, None, None)
+        assert logging.getLogger("pydicom").level > logging.CRITICAL
+        assert config.settings.reading_validation_mode == config.IGNORE
+        warnings.warn("Invalid value for VR PN: 'DOE^JANE'", stacklevel=1)
+        other.submit(second.__exit__, None, None, None).result()
+    assert switches() == before

@@ -1,6 +1,8 @@
 """The nightly batch by Celery beat: when it is due, and what is refused."""
 
-from datetime import datetime, timedelta
+import os
+import subprocess
+import sys
 
 import attrs
 import pytest
@@ -20,11 +22,30 @@ def test_without_words_nothing_is_scheduled() -> None:
 
 def test_the_batch_is_due_when_its_window_opens() -> None:
     (entry,) = schedule(with_words("'/srv/my archive' --between 22:30-06:00 --rate 5/s")).values()
-    assert (entry["task"], entry["options"]) == (START_BATCH, {"queue": "nightly", "expires": 3600.0})
+    assert (entry["task"], entry["options"]) == (START_BATCH, {"queue": "nightly", "expires": 7.5 * 3600})
     due = entry["schedule"]
     assert (due.hour, due.minute) == ({22}, {30})  # type: ignore[attr-defined]
-    today = datetime.now().astimezone().replace(hour=22, minute=29)
-    assert due.remaining_delta(today - timedelta(hours=1))[0].utcoffset() == today.utcoffset()  # type: ignore[attr-defined]
+
+
+IN_TOKYO = """
+import pickle
+from datetime import UTC, datetime, timedelta
+import attrs
+from worker.nightly import schedule
+from worker.settings import Settings
+(entry,) = schedule(attrs.evolve(Settings(), nightly="/archive --between 22:30-06:00")).values()
+due = pickle.loads(pickle.dumps(entry["schedule"]))
+last = datetime(2026, 3, 2, 13, 29, tzinfo=UTC)
+due.nowfun = lambda: last
+print(due.remaining_estimate(last))
+"""
+
+
+def test_the_window_opens_by_the_clock_on_the_wall() -> None:
+    """At half past ten in Tokyo it is 13:30 UTC."""
+    environment = {**os.environ, "TZ": "Asia/Tokyo"}
+    told = subprocess.run([sys.executable, "-c", IN_TOKYO], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "0:01:00"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,10 @@ def test_a_window_is_open_until_its_end(window: Window, clock: str, opens_in_s: 
     assert window.is_open(at(clock)) is (opens_in_s == 0)
 
 
+def test_a_window_is_as_long_as_its_hours() -> None:
+    assert [window.length_s / 3600 for window in (NIGHT, MORNING, ALL_DAY)] == [8, 5.5, 24]
+
+
 @pytest.mark.parametrize("words", ["", "22:00", "22-26", "late-early"])
 def test_what_is_no_window_is_refused(words: str) -> None:
     with pytest.raises(ValueError):

@@ -7,9 +7,10 @@ import logging
 import math
 import re
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from pydicom import config
@@ -35,18 +36,50 @@ MALFORMED = (
 )  # fmt: skip
 
 
+class Quiet:
+    """pydicom neither validates nor warns nor logs while somebody is inside. Its switches are the whole process's, and
+    intake reads in several threads: the first turns them off, and the last to leave turns them on again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._switches = ExitStack()
+
+    def enter(self) -> None:
+        """One more is inside."""
+        with self._lock:
+            if self._inside == 0:
+                self._switch_off()
+            self._inside += 1
+
+    def leave(self) -> None:
+        """One less is inside."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._switches.close()
+
+    def _switch_off(self) -> None:
+        logger = logging.getLogger("pydicom")
+        self._switches.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL + 1)
+        self._switches.enter_context(warnings.catch_warnings())
+        self._switches.enter_context(config.disable_value_validation())
+        warnings.simplefilter("ignore")
+
+
+_QUIET = Quiet()
+
+
 @contextmanager
 def lenient_pydicom() -> Iterator[None]:
     """Stop pydicom from validating, warning and logging: its messages quote values, and values name patients."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    _QUIET.enter()
     try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        logger.setLevel(level)
+        _QUIET.leave()
 
 
 class Header:

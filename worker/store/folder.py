@@ -41,11 +41,7 @@ class FolderStore:
                 return digest
             for folder in (self.folder, self.folder / kind, target.parent):
                 _make(folder)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(draft, content)
             draft.replace(target)
             _fsync_folder(target.parent)
         except OSError as error:
@@ -101,14 +97,13 @@ class FolderStore:
         return True
 
     def keep_once(self, name: str, content: bytes) -> bytes:
-        """Keep `content` under a plain name unless something lies there; returns what lies there then."""
+        """Keep `content`, fsynced, under a plain name unless something lies there; returns what lies there then."""
         path = self.folder / name
         try:
             _make(self.folder)
             with contextlib.suppress(FileExistsError):
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
+                _write(path, content)
+                _fsync_folder(self.folder)
             return path.read_bytes()
         except OSError as error:
             raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error
@@ -135,6 +130,15 @@ def _make(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _fsync_folder(folder.parent)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a new file, and make it survive a power cut but for its name; raises FileExistsError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _fsync_folder(folder: Path) -> None:
