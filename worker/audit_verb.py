@@ -1,15 +1,12 @@
 """The verb `worker audit`."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
 from worker import shell
 from worker.shell import as_json
-
-#: Before anything was done.
-EARLIEST = datetime(2000, 1, 1)
 
 
 @click.command()
@@ -22,7 +19,7 @@ def audit(since: datetime | None, study: str | None, as_json: bool) -> None:
 
     database, _ = shell.ledger()
     uid = None if study is None else shell.study_uid(database, study)
-    entries = audits.trail(database, (since or EARLIEST).replace(tzinfo=UTC), uid)
+    entries = audits.trail(database, shell.start_of(since), uid)
     if as_json:
         shell.print_json([asdict(entry) | {"happened_at": entry.happened_at.isoformat()} for entry in entries])
         return

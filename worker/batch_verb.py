@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,6 @@ import click
 
 from schema.vocabulary import Verdict
 from worker import shell
-
-#: Before anything was received.
-EARLIEST = datetime(2000, 1, 1)
 
 
 class Hours(click.ParamType[Any]):
@@ -85,7 +82,7 @@ def batch(
         signal.signal(number, lambda *_: stop.set())
     with service.serving(settings, "batch", with_worker=settings.is_embedded) as serving, bars() as progress:
         if folder is None:
-            source = stored(serving, (since or EARLIEST).replace(tzinfo=UTC), verdict)
+            source = stored(serving, shell.start_of(since), verdict)
         else:
             source = archive(serving, folder.absolute())
         night = Batch(serving, source, enqueue, backlog, stop, between or ALL_DAY, rate, progress).run()

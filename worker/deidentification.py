@@ -23,7 +23,7 @@ from worker.ledger.opening import now
 from worker.ledger.receipts import spelled
 from worker.ledger.transactions import reading
 from worker.nameless import fault, nameless
-from worker.pseudonyms import load_key, pseudonym
+from worker.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.store import Store
 
 IMAGES_OF = text("""
@@ -85,8 +85,8 @@ def _write(row: Row[Any], store: Store, out: Path, key: bytes, limits: Limits) -
         why = fault(opened)
         if why is not None:
             return why
-        patient = (row.issuer_of_patient_id, row.patient_id) if row.patient_id else (row.study_uid,)
-        new_uid, file = nameless(opened, key, pseudonym(key, *patient))
+        patient = patient_pseudonym(key, row.issuer_of_patient_id, row.patient_id, row.study_uid)
+        new_uid, file = nameless(opened, key, patient)
     except Rejected as error:
         return error.code
     # two objects of one UID are a conflict, and both leave

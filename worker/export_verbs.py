@@ -1,15 +1,13 @@
 """The verbs that take data out of the house: export-labels, export-deidentified. Neither takes a name along."""
 
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from worker import shell
-
-#: Before any review.
-EARLIEST = datetime(2000, 1, 1)
 
 folder = click.Path(file_okay=False, path_type=Path)
 
@@ -22,10 +20,8 @@ def export_labels(out: Path, since: datetime | None, by: str) -> None:
     """Write readers' verdicts and the images they saw as a data set for `trainer fit`, without names."""
     from worker import labels
 
-    start = (since or EARLIEST).replace(tzinfo=UTC)
-    exported = labels.export(*shell.ledger(), out, start, _limits(), by)
-    left_out = "; ".join(f"{n} {why}" for why, n in sorted(exported.left_out.items()))
-    click.echo(f"{exported.images} images of {exported.studies} studies in {out}; left out: {left_out or 'none'}")
+    exported = labels.export(*shell.ledger(), out, shell.start_of(since), _limits(), by)
+    _tell(f"{exported.images} images of {exported.studies} studies", out, exported.left_out)
 
 
 @click.command("export-deidentified")
@@ -40,12 +36,15 @@ def export_deidentified(studies: tuple[str, ...], out: Path, by: str) -> None:
     database, store = shell.ledger()
     uids = [shell.study_uid(database, shell.spelled(study)) for study in studies]
     exported = deidentification.export(database, store, uids, out, _limits(), by)
-    left_out = "; ".join(f"{n} {why}" for why, n in sorted(exported.left_out.items()))
-    of = f"{exported.objects} objects of {len(exported.studies)} studies"
-    click.echo(f"{of} in {out}; left out: {left_out or 'none'}")
+    _tell(f"{exported.objects} objects of {len(exported.studies)} studies", out, exported.left_out)
     click.echo("look at each picture before it leaves: what is burned into the pixels is still there", err=True)
     if not exported.objects:
         raise SystemExit(1)
+
+
+def _tell(what: str, out: Path, left_out: Counter[str]) -> None:
+    why = "; ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
+    click.echo(f"{what} in {out}; left out: {why or 'none'}")
 
 
 def _limits() -> Any:

@@ -25,7 +25,7 @@ from worker.ledger import audits
 from worker.ledger.opening import now
 from worker.ledger.receipts import spelled
 from worker.ledger.transactions import reading
-from worker.pseudonyms import load_key, pseudonym
+from worker.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.store import Store
 
 INDEX = "index.csv"
@@ -111,12 +111,11 @@ def _write(
     name = f"{IMAGES}/{pseudonym(key, row.study_uid, row.digest)}.png"
     _, png = cv2.imencode(".png", pixels)
     (out / name).write_bytes(bytes(png))
-    # without a patient ID each study is a patient of its own
-    patient = (row.issuer_of_patient_id, row.patient_id) if row.patient_id else (row.study_uid,)
+    patient = patient_pseudonym(key, row.issuer_of_patient_id, row.patient_id, row.study_uid)
     judged = (row.verdict, row.outcome)
     corrected = "corrected" if row.verdict in CLEAR else "given"
     values = (
-        name, row.outcome, pseudonym(key, *patient), row.view, None if row.age_years is None else f"{row.age_years:g}",
+        name, row.outcome, patient, row.view, None if row.age_years is None else f"{row.age_years:g}",
         row.study_uid, row.digest, "confirmed" if judged in CONFIRMED else corrected,
     )  # fmt: skip
     rows.append(dict(zip(COLUMNS, values, strict=True)))

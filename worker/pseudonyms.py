@@ -21,6 +21,11 @@ def pseudonym(key: bytes, *words: str | None) -> str:
     return digest(key, *words).hex()[:DIGITS]
 
 
+def patient_pseudonym(key: bytes, issuer: str | None, patient_id: str | None, study_uid: str) -> str:
+    """A patient's pseudonym, alike in every export; who has no Patient ID is told by the study alone."""
+    return pseudonym(key, issuer, patient_id) if patient_id else pseudonym(key, study_uid)
+
+
 def digest(key: bytes, *words: str | None) -> bytes:
     """HMAC-SHA-256 of the words, whole."""
     return hmac.digest(key, "\x1f".join(word or "" for word in words).encode(), "sha256")

@@ -1,9 +1,12 @@
 """What verbs of the program share: the --json option, and the settings, ledger and store in force."""
 
-import os
+from datetime import UTC, datetime
 from typing import Any
 
 import click
+
+#: Before anything was received or done.
+EARLIEST = datetime(2000, 1, 1)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
@@ -30,7 +33,14 @@ def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str 
 
 def spelled(name: str) -> str:
     """A word of the command line in UTF-8: it may be the name of a file, and file names are any bytes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    from worker.ledger.receipts import in_utf8
+
+    return in_utf8(name)
+
+
+def start_of(day: datetime | None) -> datetime:
+    """When a day begins (UTC); without a day, EARLIEST."""
+    return (day or EARLIEST).replace(tzinfo=UTC)
 
 
 by = click.option("--by", required=True, metavar="NAME", callback=named, help="Who decides; kept for the audit.")

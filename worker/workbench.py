@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 Look = tuple[ImageOutcome, NDArray[np.uint8] | None]
 
 #: What a model says of an image, where its grid lies on the original, and what it was given.
-Sight = tuple[Prediction, Placement, InputStatistics]
+Seen = tuple[Prediction, Placement, InputStatistics]
 
 #: What the decoding of one study may take: its message is killed after ten minutes, and then nobody hears of any image.
 DECODE_BUDGET_S = 300.0
@@ -226,7 +226,7 @@ def _is_reduced(look: Look) -> bool:
     return pixels is not None and pixels.shape != (outcome.instance.rows, outcome.instance.columns)
 
 
-def _see(looks: Sequence[Look], sitting: Sitting) -> list[Sight | None]:
+def _see(looks: Sequence[Look], sitting: Sitting) -> list[Seen | None]:
     """What a model sees of each image that it can look at."""
     model, times = sitting.model, sitting.times
     if all(pixels is None for _, pixels in looks):

@@ -55,12 +55,17 @@ class Booked:
     is_in_store: bool = False
 
 
+def in_utf8(name: str) -> str:
+    """A name of the file system or the command line: its bytes that are no UTF-8 become escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def spelled(path: str) -> str:
-    """A path as the database keeps it: bytes of a name that are no UTF-8 become escapes; databases refuse them.
+    """A path as the database keeps it, in UTF-8, for databases refuse other bytes.
 
     One too long for an index keeps its beginning and its end, and between them the digest of the whole.
     """
-    words = os.fsencode(path).decode("utf-8", "backslashreplace")
+    words = in_utf8(path)
     if len(words.encode()) <= LONGEST_PATH_BYTES:
         return words
     return f"{words[:400]}…{hashlib.sha256(words.encode()).hexdigest()}…{words[-200:]}"

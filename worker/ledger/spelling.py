@@ -3,7 +3,6 @@
 One database keeps one way, for its first row decides: a patient must not be two because a setting was changed.
 """
 
-import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -15,7 +14,7 @@ from schema.database import Database
 from schema.vocabulary import Keeping
 from worker.errors import IdentifiersDiffer
 from worker.imaging.instance import Instance
-from worker.ledger.receipts import Incoming, spelled
+from worker.ledger.receipts import Incoming, in_utf8, spelled
 from worker.ledger.transactions import reading, retried, writing
 from worker.pseudonyms import KEY_FILE, digest, load_key, pseudonym
 from worker.settings import Settings
@@ -48,7 +47,7 @@ class Spelling:
         """A file's path. Each name in it by itself, so that folders are still told and a file is found by its name."""
         if self.key is None:
             return spelled(path)
-        folder, slash, name = os.fsencode(path).decode("utf-8", "backslashreplace").rpartition("/")
+        folder, slash, name = in_utf8(path).rpartition("/")
         return spelled(_hidden_folder(self.key, folder) + slash + _hidden(self.key, name))
 
     def name(self, element: str | None, typed: str) -> str:
