@@ -5,7 +5,6 @@
 `worker screen` of one file in a fresh state folder starts Redis, the queue worker, the decoder child and the model.
 """
 
-import json
 import statistics
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 import click
 
 from tests.acceptance.house import SAMPLES, House
-from tests.benchmarks.machine import Watch, machine
+from tests.benchmarks.machine import Watch, machine, tell
 
 RESULT = Path(__file__).parent / "results" / "cold.json"
 SAMPLE = SAMPLES / "anna_explicit.dcm"
@@ -57,10 +56,7 @@ def main(rounds: int, write: bool) -> None:
         "machine": machine(watch.share_taken_by_others(), ("onnxruntime-gpu", "celery", "sqlalchemy")),
         "measured_on": datetime.now(UTC).date().isoformat(),
     }
-    text = json.dumps(found, indent=1)
-    if write:
-        RESULT.write_text(text + "\n", encoding="utf-8")
-    click.echo(text)
+    tell(found, RESULT if write else None)
 
 
 if __name__ == "__main__":

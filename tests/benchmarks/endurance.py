@@ -6,7 +6,6 @@ A folder of uncompressed studies (16 MB each) is watched in place and queued whi
 studies are dropped behind it. Afterwards the same studies are judged again and again. Needs room for all of them.
 """
 
-import json
 import random
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from schema import models
 from schema.database import Database
 from schema.vocabulary import Priority, StudyState
 from tests.acceptance.house import House, celery, wait_until
-from tests.benchmarks.machine import Watch, machine
+from tests.benchmarks.machine import Watch, machine, tell
 from tests.benchmarks.service import LONGEST_STUDY_S, START_S, Service
 from tests.benchmarks.studies import write_studies
 from worker.home import child
@@ -180,10 +179,7 @@ def main(studies: int, images: int, stat: int, write: bool) -> None:
         found = measured(Path(name), studies, images, stat)
         found["machine"] = machine(watch.share_taken_by_others(), LIBRARIES)
     found["measured_on"] = datetime.now(UTC).date().isoformat()
-    text = json.dumps(found, indent=1)
-    if write:
-        RESULT.write_text(text + "\n", encoding="utf-8")
-    click.echo(text)
+    tell(found, RESULT if write else None)
 
 
 if __name__ == "__main__":

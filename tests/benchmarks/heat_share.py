@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tests.benchmarks.machine import machine
+from tests.benchmarks.machine import machine, tell
 from worker import settings as settings_module
 
 RESULT = Path(__file__).parent / "results" / "heat_share.json"
@@ -82,10 +82,7 @@ def measured(model: Path) -> dict[str, Any]:
 @click.option("--write", is_flag=True, help="Keep the result in tests/benchmarks/results/heat_share.json.")
 def main(write: bool) -> None:
     """Measure, print."""
-    text = json.dumps(measured(settings_module.load().model), indent=1)
-    if write:
-        RESULT.write_text(text + "\n", encoding="utf-8")
-    click.echo(text)
+    tell(measured(settings_module.load().model), RESULT if write else None)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What a reader needs to compare numbers of two machines; nothing that names one."""
 
+import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +47,14 @@ def warm_memory(folder: Path) -> None:
         while file.read(1 << 24):
             continue
     holes.unlink()
+
+
+def tell(found: dict[str, Any], result: Path | None) -> None:
+    """Print what was measured, as JSON, and keep it in a file if there is one."""
+    text = json.dumps(found, indent=1) + "\n"
+    if result is not None:
+        result.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
 
 
 def cores() -> int:

@@ -6,7 +6,6 @@ py-spy looks at all stacks a hundred times a second; who waits is not counted. T
 work it is, whatever library does it. Needs the right to look at one's own children (ptrace).
 """
 
-import json
 import re
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import click
 
 from tests.acceptance.house import House
-from tests.benchmarks.machine import Watch, machine, warm_memory
+from tests.benchmarks.machine import Watch, machine, tell, warm_memory
 from tests.benchmarks.service import LONGEST_STUDY_S, START_S
 from tests.benchmarks.studies import write_studies
 
@@ -93,10 +92,7 @@ def main(studies: int, write: bool) -> None:
         "machine": machine(watch.share_taken_by_others(), ("py-spy", "onnxruntime-gpu", "celery", "sqlalchemy")),
         "measured_on": datetime.now(UTC).date().isoformat(),
     }
-    text = json.dumps(found, indent=1)
-    if write:
-        RESULT.write_text(text + "\n", encoding="utf-8")
-    click.echo(text)
+    tell(found, RESULT if write else None)
 
 
 if __name__ == "__main__":

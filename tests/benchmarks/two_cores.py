@@ -6,7 +6,6 @@ Copies of 16 MB are what reading, hashing and displaying a radiograph mostly are
 """
 
 import hashlib
-import json
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from tests.benchmarks.machine import Watch, machine
+from tests.benchmarks.machine import Watch, machine, tell
 
 RESULT = Path(__file__).parent / "results" / "two_cores.json"
 
@@ -65,10 +64,7 @@ def main(write: bool) -> None:
         "machine": machine(watch.share_taken_by_others(), ()),
         "measured_on": datetime.now(UTC).date().isoformat(),
     }
-    text = json.dumps(found, indent=1)
-    if write:
-        RESULT.write_text(text + "\n", encoding="utf-8")
-    click.echo(text)
+    tell(found, RESULT if write else None)
 
 
 if __name__ == "__main__":
