@@ -28,7 +28,7 @@ from worker.intake import fetch
 from worker.ledger import delivery
 from worker.ledger.delivery import Claim
 from worker.ledger.results import ModelUse, Received
-from worker.model import BATCH_SIZES, Model
+from worker.model import Model
 from worker.screening import ImageOutcome, Prediction, decide, eligible
 from worker.settings import ReducedDecode, Settings
 from worker.stages import Stage, Times
@@ -45,8 +45,8 @@ Seen = tuple[Prediction, Placement, InputStatistics]
 #: What the decoding of one study may take: its message is killed after ten minutes, and then nobody hears of any image.
 DECODE_BUDGET_S = 300.0
 
-#: Images of a study that are held at once: as many as a model takes in one batch.
-IMAGES_AT_ONCE = BATCH_SIZES[-1]
+#: Images of a study that are held at once: their display values take 8 MB each.
+IMAGES_AT_ONCE = 16
 
 
 @dataclass

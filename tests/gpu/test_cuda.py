@@ -1,10 +1,13 @@
 """The CUDA provider: bound where it was asked for, or refused; the same answers as on the CPU."""
 
 import ctypes
+import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from tests.benchmarks import gpu_inference
 from worker.errors import ProviderUnavailable
 from worker.model import open_model, replay_goldens
 from worker.settings import DEFAULT_MODEL
@@ -35,3 +38,18 @@ def test_cuda_gives_what_the_cpu_gives() -> None:
     assert cuda.provider == "CUDAExecutionProvider"
     ours, theirs = cuda.predict(batch), cpu.predict(batch)
     assert [p.probability for p in ours] == pytest.approx([p.probability for p in theirs], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "provider",
+    ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not has_cuda(), reason="no CUDA device")])],
+)
+def test_the_benchmark_of_inference_runs_every_way(provider: str) -> None:
+    asked = ["--provider", provider, "--batch", "1", "--batch", "2", "--seconds", "0.01"]
+    told = CliRunner().invoke(gpu_inference.main, asked, catch_exceptions=False)
+    (file,) = json.loads(told.output)["files"]
+    for row in file["batches"].values():
+        assert set(row["images_per_s"]) >= {"predict", "bare", "bound"}
+        assert max(row["probability_off_the_cpu"].values()) < 2e-3
+        assert row["roofline_images_per_s"] > 0
+    assert file["batches"]["2"]["megabytes"] > file["batches"]["1"]["megabytes"] > 20
