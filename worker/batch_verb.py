@@ -69,7 +69,7 @@ def batch(
     """
     if (folder is None) is not rescreen or (not rescreen and (since or verdict)):
         raise click.UsageError("name a DIR, or give --rescreen (with --since and --verdict if you like)")
-    from worker import drift, logs, morning, service
+    from worker import drift, home, logs, morning, service
     from worker.app import backlog, enqueue
     from worker.batch import Batch, archive, stored
     from worker.progress import bars
@@ -80,7 +80,8 @@ def batch(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with service.serving(settings, "batch", with_worker=settings.is_embedded) as serving, bars() as progress:
+    settled = home.settled(settings, "batch", with_worker=settings.is_embedded)
+    with settled as house, service.serving(house) as serving, bars() as progress:
         if folder is None:
             source = stored(serving, shell.start_of(since), verdict)
         else:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from schema.database import HEAD
 from worker import home
 from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError
-from worker.ledger.opening import make_home, now, revision, unopened
+from worker.ledger.opening import now, revision, unopened
 from worker.room import room_of
 from worker.settings import Settings
+from worker.state_folder import make_home
 from worker.store import open_store
 from worker.worklist import longest_wait_s
 

@@ -4,6 +4,7 @@ import os
 import sys
 from enum import IntEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from worker.metrics_verb import metrics
 from worker.model_verbs import model
 from worker.prune_verb import prune
 from worker.shell import as_json, asked_by, by
+
+if TYPE_CHECKING:
+    from worker.home import Home
 
 
 class Exit(IntEnum):
@@ -70,10 +74,17 @@ def existing(_context: click.Context, _parameter: click.Parameter, values: tuple
 @as_json
 def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     """Take in files and folders, screen them through the queue, wait, and print the worklist."""
+    from worker import home
+
+    with home.settled(shell.settings(), "screen", with_worker=True) as house:
+        _screen(house, paths, strict, as_json)
+
+
+def _screen(house: "Home", paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     from worker import service, worklist
     from worker.progress import bars
 
-    with service.serving(shell.settings(), "screen", with_worker=True) as serving:
+    with service.serving(house) as serving:
         with bars() as progress:
             batch = service.screen(serving, list(paths), progress)
         shell.looked(serving.intake.database, by="")
@@ -301,10 +312,13 @@ def _complain(error: ScreeningError, code: Exit) -> None:
 
 
 def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
-    from worker import logs, service
+    from worker import home, logs
 
     in_force = shell.settings()
     logs.configure(in_force.log_level)
-    with service.serving(in_force, role, with_worker=with_worker) as serving:
-        click.echo(f"watching {inbox.absolute()}, state in {in_force.home}; Ctrl-C or SIGTERM stops", err=True)
-        service.watch(serving, inbox.absolute())
+    with home.settled(in_force, role, with_worker=with_worker) as house:
+        from worker import service
+
+        with service.serving(house) as serving:
+            click.echo(f"watching {inbox.absolute()}, state in {in_force.home}; Ctrl-C or SIGTERM stops", err=True)
+            service.watch(serving, inbox.absolute())

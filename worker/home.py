@@ -1,4 +1,7 @@
-"""The state folder of the embedded default: its lock, its private Redis, its queue worker. All die with their owner."""
+"""The state folder of the embedded default: its lock, its private Redis, its queue worker. All die with their owner.
+
+Light: the queue worker takes a second to load its libraries, and is started before its owner loads his own.
+"""
 
 import fcntl
 import importlib.util
@@ -10,14 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import BrokerUnavailable, HomeInUse, Misconfigured
-from worker.ledger.opening import make_home
 from worker.lifeline import die_with_parent
 from worker.settings import Settings
+from worker.state_folder import make_home
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,73 @@ class Holder:
         except PermissionError:  # another user's
             return True
         return True
+
+
+#: Roles that hold a state folder for long and serve its queue: others may hand them work.
+SERVING_ROLES = ("run", "watch")
+
+#: Roles that hand their work to one that serves.
+GUEST_ROLES = ("screen", "batch")
+
+
+@dataclass(frozen=True)
+class Home:
+    """A state folder: ours with what was started early for it, or that of a `worker run` which takes our work."""
+
+    settings: Settings
+    host: Holder | None  #: the `worker run` that we hand our work to
+    worker: "subprocess.Popen[bytes] | None"  #: the queue worker, if it is ours
+    gate: "Gate"
+    staff: ExitStack  #: closed when the queue worker is to go
+
+
+@contextmanager
+def settled(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Home]:
+    """Hold the state folder in `role`, with a queue worker that waits at the gate.
+
+    On an embedded state folder that a `worker run` or `watch` serves, a `screen` or `batch` is a guest. Raises
+    HomeInUse.
+    """
+    with ExitStack() as stack:
+        host = None
+        if settings.is_embedded:
+            try:
+                stack.enter_context(lock(settings, role))
+            except HomeInUse:
+                host = read_holder(settings)
+                if role not in GUEST_ROLES or host is None or host.role not in SERVING_ROLES:
+                    raise
+        gate, staff = Gate(settings), stack.enter_context(ExitStack())
+        worker = None
+        if with_worker and host is None:
+            stack.enter_context(gate)
+            worker = staff.enter_context(queue_worker(settings))
+        yield Home(settings, host, worker, gate, staff)
+
+
+class Gate:
+    """Where a queue worker waits until ledger and broker are there; a file lock, so that no owner's death shuts it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.home / "gate"
+        self._shut = ExitStack()
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = self._shut.enter_context(self._path.open("a"))
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+
+    def open(self) -> None:
+        """Let whoever waits pass."""
+        self._shut.close()
+
+    def pass_through(self) -> None:
+        """Wait as long as it is shut."""
+        with suppress(FileNotFoundError), self._path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
 
 
 @contextmanager

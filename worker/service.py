@@ -15,7 +15,7 @@ from schema.vocabulary import FileState, StudyState
 from worker import home, worklist
 from worker.decoder import Decoder
 from worker.drift import Vigil
-from worker.errors import BrokerUnavailable, HomeInUse, Interrupted, Misconfigured
+from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
 from worker.inbox import files_in, incoming
 from worker.intake import Intake, Order
 from worker.ledger import delivery, offers
@@ -27,12 +27,6 @@ from worker.watcher import Watcher, sweep
 
 #: Time between two looks at the ledger while a batch is screened.
 POLL_S = 0.2
-
-#: Roles that hold a state folder for long and serve its queue: others may hand them work.
-SERVING_ROLES = ("run", "watch")
-
-#: Roles that hand their work to one that serves.
-GUEST_ROLES = ("screen", "batch")
 
 #: When no study has ended for so long, the store is tried: an outage would be waited out without a word.
 STALLED_S = 20.0
@@ -93,32 +87,21 @@ class Serving:
 
 
 @contextmanager
-def serving(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Serving]:
-    """The house at work in `role`: lock, private Redis and queue worker as far as they are needed, stopped at the end.
-
-    On a state folder that a `worker run` or `watch` serves, a `screen` or `batch` hands its work to that one. Raises
-    HomeInUse.
-    """
+def serving(house: home.Home) -> Iterator[Serving]:
+    """The house at work: its ledger, private Redis and intake, as far as they are needed; stopped at the end."""
+    settings = house.settings
     with ExitStack() as stack:
-        host = None
-        if settings.is_embedded:
-            try:
-                stack.enter_context(home.lock(settings, role))
-            except HomeInUse:
-                host = home.read_holder(settings)
-                if role not in GUEST_ROLES or host is None or host.role not in SERVING_ROLES:
-                    raise
         database = open_database(settings)
         decoder = stack.enter_context(closing(Decoder.of(settings)))
         intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
-        worker = broker = None
-        if settings.is_embedded and host is None:
+        broker = None
+        if settings.is_embedded and house.host is None:
             delivery.recover(database, settings, now())
             broker = stack.enter_context(home.private_broker(settings))
-        if with_worker and host is None:
-            worker = stack.enter_context(home.queue_worker(settings))
-        yield Serving(settings, intake, worker, broker, host)
+        stack.callback(house.staff.close)  # before its broker
+        house.gate.open()
+        yield Serving(settings, intake, house.worker, broker, house.host)
 
 
 def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Batch:

@@ -20,6 +20,7 @@ from worker import nightly
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
 from worker.decoder import Decoder
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
+from worker.home import Gate
 from worker.ledger import delivery, offers
 from worker.ledger.delivery import Claim
 from worker.ledger.offers import LONGEST_COUNTDOWN_S
@@ -170,6 +171,7 @@ def start_process(**_: Any) -> None:
 @celeryd_init.connect
 def refuse_to_serve_unproven(**_: Any) -> None:
     """Try settings, models, goldens and decoder in a trial process; the worker does not start if one fails."""
+    Gate(settings).pass_through()
     trial = billiard.Process(target=_try_models)
     trial.start()
     trial.join()

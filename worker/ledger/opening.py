@@ -10,22 +10,12 @@ from worker.errors import BadSetting, NoHome, SchemaOutdated, ScreeningError
 from worker.ledger.spelling import agree
 from worker.ledger.transactions import told
 from worker.settings import Settings
+from worker.state_folder import make_home
 
 
 def now() -> datetime:
     """The clock of the house."""
     return datetime.now(UTC)
-
-
-def make_home(settings: Settings) -> None:
-    """Make the state folder; raises NoHome when it cannot be made or written."""
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (settings.home / "lock").touch(mode=0o600)
-    except OSError as error:
-        raise NoHome(
-            f"the state folder cannot be written ({error.strerror}): set SCREENING_HOME to a folder of yours"
-        ).about(str(settings.home)) from error
 
 
 def open_existing(settings: Settings) -> Database:

@@ -1,0 +1,15 @@
+"""The state folder, made for its owner alone. Light: loaded before the queue worker is started."""
+
+from worker.errors import NoHome
+from worker.settings import Settings
+
+
+def make_home(settings: Settings) -> None:
+    """Make the state folder; raises NoHome when it cannot be made or written."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (settings.home / "lock").touch(mode=0o600)
+    except OSError as error:
+        raise NoHome(
+            f"the state folder cannot be written ({error.strerror}): set SCREENING_HOME to a folder of yours"
+        ).about(str(settings.home)) from error
