@@ -24,7 +24,7 @@ from worker.screening import Prediction
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 #: Batches are padded to these sizes: memory on a GPU grows with every new shape (onnxruntime#24376).
-BATCH_SIZES = (1, 2, 4, 8, 16)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 #: The tensor contract (DESIGN §3): name -> (element type, rank).
 INPUTS = {"image": ("tensor(uint8)", 4)}
