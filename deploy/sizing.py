@@ -127,8 +127,8 @@ PLAN = """
   database, store and worklist: they share nothing but the model file.
 - **GPUs**: with the shipped model the network is the smaller part of a study, so GPUs free few cores; their speed was
   not measured here. They pay for recipes with larger networks. `worker check` tells the provider that is bound.
-- **Memory**: 1.5 GiB a worker process, and what its decoder child may take while it decodes
-  (`SCREENING_DECODER_MEMORY_MIB`, 4 GiB).
+- **Memory**: 1.5 GiB a worker process, and what each of its decoder children may take while it decodes
+  (`SCREENING_DECODER_MEMORY_MIB`, 4 GiB). It has `SCREENING_STUDIES_AT_ONCE` of them, one by default.
 - **PostgreSQL** holds each verdict's heat map and every arrival; bytes of images lie in the store alone.
   `worker prune` bounds the store; rows stay.
 - **Not measured**: any of these rates, a GPU, PostgreSQL beside other load, network file systems."""

@@ -18,15 +18,18 @@ HEAD = "0007"
 #: How long a SQLite writer waits for another one. Transactions here are short; only a stuck disk takes this long.
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 
+#: Connections that are kept open for the next transaction; ten more are opened for a while where threads ask for them.
+CONNECTIONS = 5
+
 VIEWS_FOLDER = Path(__file__).parent / "views"
 
 
 class Database:
     """An engine with two doors: `writing` and `reading`, each one transaction."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         self.url = url
-        self.engine = open_engine(url)
+        self.engine = open_engine(url, connections)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -54,11 +57,11 @@ class Database:
         self.engine.dispose()
 
 
-def open_engine(url: str) -> Engine:
-    """An engine for `url`. SQLite: WAL, busy timeout, foreign keys, BEGIN IMMEDIATE for writers."""
+def open_engine(url: str, connections: int = CONNECTIONS) -> Engine:
+    """An engine that keeps so many `connections`. SQLite: WAL, busy timeout, foreign keys, writers BEGIN IMMEDIATE."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)  # parameters are patients
-    engine = create_engine(url, hide_parameters=True)
+        return create_engine(url, pool_size=connections, hide_parameters=True, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=connections, hide_parameters=True)  # parameters are patients
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:

@@ -6,6 +6,7 @@ A file asks by holding one of the words of `FAILURES`, for instance in its Image
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ def _stumble(content: bytes) -> None:
     raise LookupError(content)
 
 
+def _meet(content: bytes) -> None:
+    """Wait in the folder whose name follows the word until a second image is decoded at the same time."""
+    folder = Path(content.split(b"CODEC-MEET ")[1].split(b" ")[0].decode())
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < 2:
+        time.sleep(0.01)
+
+
 def _print(_: bytes) -> None:
     os.write(1, b"codec: this stands on standard output")
 
@@ -55,6 +64,7 @@ FAILURES: dict[bytes, Callable[[bytes], None]] = {
     b"CODEC-HANG ": _hang,
     b"CODEC-GROW ": _grow,
     b"CODEC-STUMBLE ": _stumble,
+    b"CODEC-MEET ": _meet,
     b"CODEC-PRINT ": _print,
 }
 

@@ -33,7 +33,8 @@ HARD_TIME_LIMIT_S = 600
 VISIBILITY_TIMEOUT_S = 3600
 assert VISIBILITY_TIMEOUT_S > HARD_TIME_LIMIT_S + LONGEST_COUNTDOWN_S, "a running study would be delivered twice"
 
-#: What a message may hold: a STAT study behind it waits no longer than this.
+#: What a message may hold: a STAT study behind it waits no longer than this, where there is a core for each study that
+#: is screened at the time.
 MESSAGE_WORK_S = 0.5
 #: Expected work for one study: read, decode, infer, overlay, write (measured by `make bench`).
 STUDY_WORK_S = 0.1
@@ -80,19 +81,26 @@ def configure_logs(**_: object) -> None:
     logs.configure(settings.log_level)
 
 
-def messages(offers: Sequence[Offer], message_size: int) -> Iterator[list[Offer]]:
-    """Divide offers into messages: STAT ones alone and first, others together up to `MESSAGE_WORK_S` of work."""
+def messages(offers: Sequence[Offer], message_size: int, studies_at_once: int = 1) -> Iterator[list[Offer]]:
+    """Divide offers into messages: STAT ones alone and first, others together up to `MESSAGE_WORK_S` of work.
+
+    A worker that takes several studies at once does so many times as much in that time. What a worker died of may be
+    among its studies: they go alone, behind the others of their queue, so that none dies of another twice.
+    """
+    bulk = max(1, min(message_size, studies_at_once * int(MESSAGE_WORK_S / STUDY_WORK_S)))
     for queue in QUEUES:
-        size = 1 if queue is Priority.STAT else max(1, min(message_size, int(MESSAGE_WORK_S / STUDY_WORK_S)))
         ours = [offer for offer in offers if offer.queue is queue]
-        for start in range(0, len(ours), size):
-            yield ours[start : start + size]
+        sound = [offer for offer in ours if not offer.is_suspect]
+        size = 1 if queue is Priority.STAT else bulk
+        for start in range(0, len(sound), size):
+            yield sound[start : start + size]
+        yield from ([offer] for offer in ours if offer.is_suspect)
 
 
 def enqueue(offers: Sequence[Offer]) -> None:
     """Publish offers; raises BrokerUnavailable. What is not published is offered again by the sweep."""
     try:
-        for message in messages(offers, settings.message_size):
+        for message in messages(offers, settings.message_size, settings.studies_at_once):
             app.send_task(
                 SCREEN_STUDIES,
                 args=[[offer.study_uid for offer in message]],

@@ -13,6 +13,7 @@ from pathlib import Path
 from schema.database import Database
 from schema.vocabulary import FileState
 from worker.decoder import Decoder
+from worker.decoders import Decoders
 from worker.errors import NotAFile, Rejected, SourceChanged, TooLarge, Truncated, Unreadable
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
@@ -71,7 +72,7 @@ class Intake:
     settings: Settings
     database: Database
     store: Store
-    decoder: Decoder = field(default_factory=Decoder, repr=False)
+    decoder: Decoder | Decoders = field(default_factory=Decoder, repr=False)
     room: Room = field(default_factory=Room, repr=False)
     known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 

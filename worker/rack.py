@@ -13,6 +13,7 @@ from datetime import datetime
 
 from schema.database import Database
 from worker.errors import DatabaseUnavailable, DeviceUnavailable, Misconfigured, ScreeningError
+from worker.joining import joined
 from worker.ledger import promotions
 from worker.ledger.promotions import Standing
 from worker.model import Model, replay_goldens
@@ -89,7 +90,7 @@ class Rack:
             return None
         if standing.is_refused(digest, self.name):
             self._tell(digest, None)
-        return opened
+        return joined(opened, self.settings.studies_at_once)
 
     def _tell(self, digest: str, refusal: str | None) -> None:
         with contextlib.suppress(DatabaseUnavailable):  # it is in the log; the ledger hears of it at the next try

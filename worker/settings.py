@@ -115,6 +115,8 @@ class Settings:
     model: Path = setting(DEFAULT_MODEL, "model file")
     provider: Provider = setting(Provider.AUTO, "auto, cpu or cuda")
     processes: int = setting(max(1, os.cpu_count() or 1), "worker processes of `worker screen` and `run`", positive)
+    studies_at_once: int = setting(1, "studies a worker process screens at a time, each with a decoder child; 1 to 16",
+        attrs.validators.and_(attrs.validators.ge(1), attrs.validators.le(16)))  # fmt: skip
 
     inbox_mode: InboxMode = setting(InboxMode.MOVE, "move, copy or leave")
     raster_study: RasterStudy = setting(RasterStudy.FILE, "file: each PNG/JPEG is a study; folder: each subfolder is")
@@ -173,6 +175,9 @@ class Settings:
             raise ValueError(f"heartbeat_s ({self.heartbeat_s}) must be at most half of lease_s ({self.lease_s})")
         if self.identifiers is Keeping.PSEUDONYMS and self.inbox_mode is InboxMode.LEAVE:
             raise ValueError("identifiers=pseudonyms keeps no paths, inbox_mode=leave needs them: take copy or move")
+
+        if self.studies_at_once > 1 and self.max_attempts < 2:
+            raise ValueError("studies_at_once above 1 needs max_attempts above 1: a worker dies of one of its studies")
 
     @property
     def database_url(self) -> str:

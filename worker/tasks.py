@@ -4,9 +4,11 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import billiard
@@ -14,11 +16,11 @@ import cv2
 from celery import Task
 from celery.signals import celeryd_init, worker_process_init
 
-from schema.database import Database
+from schema.database import CONNECTIONS, Database
 from schema.vocabulary import Keeping, Reason
 from worker import nightly
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
-from worker.decoder import Decoder
+from worker.decoders import Decoders
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
 from worker.home import Gate
 from worker.ledger import delivery, offers
@@ -54,8 +56,8 @@ class StudyFailed(Exception):
 def screen_studies(self: Task, study_uids: list[str]) -> None:
     """Claim, screen and record each study by itself. A message may come twice: what is done is left alone.
 
-    A message that comes again after its worker died is taken apart, so that a file which kills workers strands only
-    its own study.
+    A message that comes again after its worker died is taken apart, and what that worker held is offered alone: a file
+    which kills workers strands only its own study. Each study that was screened beside it has lost one attempt.
     """
     if len(study_uids) > 1 and self.request.delivery_info.get("redelivered"):
         for study_uid in study_uids:
@@ -71,17 +73,9 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
         with suppress(DatabaseUnavailable):  # then nobody can offer them again meanwhile
             offers.postpone(rack().database, study_uids, again_at)
         raise self.retry(args=[study_uids], countdown=wait_s) from error
-    interrupted: list[str] = []
-    bugs: list[Exception] = []
-    for study_uid in study_uids:
-        try:
-            bug = screen_study(bench, study_uid, again_at)
-        except Interrupted as error:
-            about = {"study_uid": study_uid, "code": error.code, "reason": error.message}
-            log.warning("study_interrupted", extra=about)
-            interrupted.append(study_uid)
-        else:
-            bugs += [bug] if bug else []
+    ends = screen_each(bench, study_uids, again_at, hands())
+    interrupted = [study_uid for study_uid, end in zip(study_uids, ends, strict=True) if isinstance(end, Interrupted)]
+    bugs = [end for end in ends if end is not None and not isinstance(end, Interrupted)]
     if bugs:
         log.error("studies_failed", extra={"count": len(bugs)})
     if interrupted:
@@ -99,6 +93,36 @@ def start_batch() -> None:
 def countdown_s(retries: int) -> int:
     """How long an interrupted message waits: twice as long each time, up to a bound."""
     return int(min(LONGEST_COUNTDOWN_S, 2**retries))
+
+
+def screen_each(
+    bench: Workbench, study_uids: Sequence[str], again_at: datetime, hands: Executor | None
+) -> list[Exception | None]:
+    """How each study ended, in their order: None, a bug, or what interrupted it. `hands` take several at a time.
+
+    Raises what keeps a study from any end, as an outdated database does: studies that are under way end first, those
+    not begun are left.
+    """
+    end = partial(_end_of, bench, again_at)
+    if hands is None:
+        return list(map(end, study_uids))
+    begun = [hands.submit(end, study_uid) for study_uid in study_uids]
+    try:
+        wait(begun, return_when=FIRST_EXCEPTION)
+    finally:
+        for study in begun:
+            study.cancel()
+    wait(begun)
+    return [study.result() for study in begun]  # the first that failed stands before all that were cancelled
+
+
+def _end_of(bench: Workbench, again_at: datetime, study_uid: str) -> Exception | None:
+    try:
+        return screen_study(bench, study_uid, again_at)
+    except Interrupted as error:
+        about = {"study_uid": study_uid, "code": error.code, "reason": error.message}
+        log.warning("study_interrupted", extra=about)
+        return error
 
 
 def screen_study(bench: Workbench, study_uid: str, again_at: datetime) -> Exception | None:
@@ -144,13 +168,24 @@ def give_back(bench: Workbench, held: Claim, again_at: datetime) -> None:
 @cache
 def rack() -> Rack:
     """The models of this process, opened at the first need: a CUDA session does not survive a fork."""
-    return Rack(settings, Database(settings.database_url), open_store(settings), now)
+    connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # a study's own, and its heartbeat's
+    return Rack(settings, Database(settings.database_url, connections), open_store(settings), now)
 
 
 @cache
-def decoder() -> Decoder:
-    """The decoder of this process."""
-    return Decoder.of(settings)
+def decoder() -> Decoders:
+    """The decoders of this process."""
+    return Decoders.of(settings)
+
+
+@cache
+def hands() -> Executor | None:
+    """The threads that screen a message's studies; None: its own does, one study after the other.
+
+    They live as long as the process: the kernel ends a decoder child with the thread that started it.
+    """
+    at_once = settings.studies_at_once
+    return None if at_once == 1 else ThreadPoolExecutor(at_once, thread_name_prefix="study")
 
 
 def workbench() -> Workbench:

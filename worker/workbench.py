@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from schema.database import Database
 from worker import heatmap
 from worker.decoder import Decoder
+from worker.decoders import Decoders
 from worker.enough import enough_for, leaves_doubt
 from worker.errors import DatabaseUnavailable, DecoderTimedOut, Rejected, ScreeningError
 from worker.imaging.display import is_blank
@@ -25,6 +26,7 @@ from worker.imaging.preprocess import Placement, apply
 from worker.imaging.reading import Enough, open_image
 from worker.imaging.statistics import InputStatistics, describe
 from worker.intake import fetch
+from worker.joining import batch_of
 from worker.ledger import delivery
 from worker.ledger.delivery import Claim
 from worker.ledger.results import ModelUse, Received
@@ -45,7 +47,7 @@ Seen = tuple[Prediction, Placement, InputStatistics]
 #: What the decoding of one study may take: its message is killed after ten minutes, and then nobody hears of any image.
 DECODE_BUDGET_S = 300.0
 
-#: Images of a study that are held at once: their display values take 8 MB each.
+#: Images of a study that are held, and given to a model, at once. Decoded ones may take 15 MB and more each.
 IMAGES_AT_ONCE = 16
 
 
@@ -62,7 +64,7 @@ class Sitting:
 
 @dataclass(frozen=True)
 class Workbench:
-    """Everything a worker process needs at hand."""
+    """Everything a worker process needs at hand. Several threads may screen at it, a study each."""
 
     settings: Settings
     database: Database
@@ -70,7 +72,7 @@ class Workbench:
     model: Model
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     shadow: Model | None = None
-    decoder: Decoder = field(default_factory=Decoder)
+    decoder: Decoder | Decoders = field(default_factory=Decoder)
     decode_budget_s: float = DECODE_BUDGET_S
 
     def screen(self, held: Claim) -> bool:
@@ -235,7 +237,7 @@ def _see(looks: Sequence[Look], sitting: Sitting) -> list[Seen | None]:
         grids = [None if pixels is None else apply(pixels, model.card.preprocessing) for _, pixels in looks]
         batch = [grid[0] for grid in grids if grid is not None]
         predictions = iter(model.predict(np.stack(batch)))
-    times.batched(len(batch))
+    times.batched(batch_of(model, len(batch)))
     return [
         None
         if grid is None

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_stat_goes_alone_and_others_together(counts: dict[str, int], size: int, 
     for queue in Priority:
         uids = [offer.study_uid for message in sent for offer in message if offer.queue is queue]
         assert uids == [f"{queue}.{n}" for n in range(counts.get(queue, 0))]
+
+
+def test_a_message_is_as_long_as_a_worker_has_hands() -> None:
+    sent = messages(offers(routine=23, stat=2), 16, studies_at_once=2)
+    assert [len(message) for message in sent] == [1, 1, 10, 10, 3]
+    assert [len(message) for message in messages(offers(routine=23), 16, studies_at_once=4)] == [16, 7]
+
+
+def test_what_a_worker_may_have_died_of_goes_alone_behind_the_others() -> None:
+    found = [replace(one, is_suspect=one.study_uid in ("routine.1", "routine.4")) for one in offers(routine=6, stat=1)]
+    sent = [[offer.study_uid.removeprefix("routine.") for offer in message] for message in messages(found, 16)]
+    assert sent == [["stat.0"], ["0", "2", "3", "5"], ["1"], ["4"]]
 
 
 def test_a_running_study_is_not_delivered_twice() -> None:

@@ -44,6 +44,7 @@ class Offer:
     study_uid: str
     queue: Priority
     offered_at: datetime
+    is_suspect: bool = False  #: a worker died while it held the study
 
 
 @dataclass(frozen=True)
@@ -126,4 +127,4 @@ def _offered(database: Database, which: ColumnElement[bool], now: datetime, limi
             if study.state is StudyState.RECEIVED:
                 move(study, StudyState.QUEUED)
             study.offered_at = now
-        return [Offer(study.study_uid, Priority(queue), now) for study, queue in found]
+        return [Offer(study.study_uid, Priority(queue), now, study.attempts > 0) for study, queue in found]

@@ -1,0 +1,169 @@
+"""Several studies of a message at a time: each ends once and in its own way, whatever becomes of its neighbours."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests import frail_decoder
+from tests.brightness import write_model
+from tests.desk import STUDY, Desk
+from tests.phantoms import JPEG_LS, dicom_file, picture
+from worker.app import messages
+from worker.decoder import Decoder
+from worker.decoders import Decoders
+from worker.errors import DeviceUnavailable
+from worker.inbox import files_in
+from worker.intake import Intake
+from worker.joining import JoinedModel
+from worker.ledger import delivery, offers
+from worker.ledger.offers import Backlog, Offer
+from worker.model import Model, OnnxModel, open_model
+from worker.reconciliation import reconcile
+from worker.screening import Prediction
+from worker.tasks import screen_each
+from worker.workbench import Workbench
+
+STUDIES, AT_ONCE = 8, 4
+
+#: Greys of images: one on which the device fails, one at which the model stumbles.
+LOST, ODD = 20, 40
+
+UIDS = [f"1.2.3.{number}" for number in range(STUDIES)]
+
+
+class Moody:
+    """A model on a device that fails at some images."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.card, self.digest, self.provider, self.model = model.card, model.digest, model.provider, model
+        self.is_lost = True
+
+    def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
+        """The real answers, if any."""
+        grey = int(batch[0, 4, 4, 0])
+        if grey == LOST and self.is_lost:
+            raise DeviceUnavailable("the device is lost")
+        if grey == ODD:
+            raise LookupError("a bug")
+        return self.model.predict(batch)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    return open_model(write_model(tmp_path_factory.mktemp("model") / "brightness.onnx"), provider="cpu")
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[Decoders]:
+    with closing(Decoders([Decoder(memory_mib=2048, program=frail_decoder.PROGRAM) for _ in range(2)])) as decoders:
+        yield decoders
+
+
+@pytest.fixture
+def hands() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield pool
+
+
+def offered(desk: Desk, inbox: Path, greys: list[int], crash: int | None = None) -> list[Offer]:
+    """A study of one image for each grey, taken in and offered; the codec of `crash` kills its child."""
+    inbox.mkdir()
+    for number, (uid, grey) in enumerate(zip(UIDS, greys, strict=True)):
+        pixels = np.full((40, 40), grey, np.uint8)
+        pixels[0, 0] = 255 - grey
+        names: dict[str, Any] = {
+            "StudyInstanceUID": uid,
+            "SeriesInstanceUID": f"{uid}.1",
+            "SOPInstanceUID": f"{uid}.1.1",
+        }
+        plain = dicom_file(pixels, WindowCenter=128, WindowWidth=256, **names)
+        file = dicom_file(picture(bits=8), JPEG_LS, ImageComments="CODEC-CRASH ", **names) if number == crash else plain
+        (inbox / f"{number}.dcm").write_bytes(file)
+    intake = Intake(desk.settings, desk.database, desk.store)
+    for path in files_in(inbox):
+        intake.take_in(path, desk.clock(), is_final=True, is_settled=True, inbox=inbox)
+    return offers.offer(desk.database, desk.clock())
+
+
+def bench_of(desk: Desk, model: Model, decoders: Decoders) -> Workbench:
+    return Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoders)
+
+
+def test_each_study_of_a_message_ends_in_its_own_way(
+    desk: Desk, model: OnnxModel, decoders: Decoders, hands: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    offered(desk, tmp_path / "inbox", [120, 130, LOST, 140, ODD, 150, 200, 160], crash=6)
+    moody = Moody(model)
+    bench = bench_of(desk, moody, decoders)
+    ends = screen_each(bench, UIDS, desk.clock(), hands)
+    assert [type(end) for end in ends] == [
+        {2: DeviceUnavailable, 4: LookupError}.get(number, type(None)) for number in range(STUDIES)
+    ]
+    states = {number: desk.study(uid).state for number, uid in enumerate(UIDS)}
+    assert states == dict.fromkeys(range(STUDIES), "screened") | {2: "queued", 4: "failed"}
+    assert desk.study(UIDS[2]).attempts == 0
+    assert desk.study(UIDS[4]).failure_code == "unexpected_error"
+    assert desk.entry(UIDS[6]).verdict_detail == "decoder_crashed"
+    moody.is_lost = False
+    assert screen_each(bench, UIDS, desk.clock(), hands) == [None] * STUDIES  # as a message that comes twice
+    assert desk.count("screening") == STUDIES - 1, "each that did not fail once"
+    assert reconcile(desk.database, desk.store).holds
+
+
+def test_studies_that_share_a_model_keep_their_own_answers(
+    desk: Desk, model: OnnxModel, decoders: Decoders, hands: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    greys = [60 + 20 * number for number in range(STUDIES)]
+    offered(desk, tmp_path / "inbox", greys)
+    assert screen_each(bench_of(desk, JoinedModel(model), decoders), UIDS, desk.clock(), hands) == [None] * STUDIES
+    found = [desk.entry(uid).probability for uid in UIDS]
+    assert found == pytest.approx([grey / 255 for grey in greys], abs=0.03)
+    assert desk.count("screening") == STUDIES
+
+
+def test_what_is_no_end_of_a_study_is_raised_when_nothing_is_under_way(
+    desk: Desk, model: OnnxModel, decoders: Decoders, hands: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    offered(desk, tmp_path / "inbox", [100] * STUDIES)
+    once = threading.Lock()
+
+    def clock() -> datetime:
+        if once.acquire(blocking=False):
+            raise LookupError("no clock")
+        return desk.clock()
+
+    bench = Workbench(desk.settings, desk.database, desk.store, model, clock, decoder=decoders)
+    with pytest.raises(LookupError, match="no clock"):
+        screen_each(bench, UIDS, desk.clock(), hands)
+    states = [desk.study(uid).state for uid in UIDS]
+    assert set(states) <= {"screened", "queued"}
+    assert "queued" in states, "the one whose claim failed"
+
+
+def test_a_study_that_kills_workers_takes_one_attempt_of_its_neighbours_and_no_more(desk: Desk) -> None:
+    neighbours, poison = [f"{STUDY}.{number}" for number in range(AT_ONCE - 1)], f"{STUDY}.99"
+    for uid in (*neighbours, poison):
+        desk.receive(uid, content=uid)
+    desk.offer()
+    for death in range(desk.settings.max_attempts):
+        held = [desk.claim(uid) for uid in ((*neighbours, poison) if death == 0 else (poison,))]
+        assert held  # and their worker dies
+        now = desk.clock.forward(seconds=desk.settings.lease_s + 1)
+        assert delivery.heal(desk.database, desk.settings, now) == len(held)
+        again = offers.reoffer(desk.database, desk.settings, now, Backlog())
+        sent = [[offer.study_uid for offer in message] for message in messages(again, 16, AT_ONCE)]
+        if death == 0:
+            assert sorted(sent) == [[uid] for uid in sorted((*neighbours, poison))]
+            assert {desk.study(uid).attempts for uid in neighbours} == {1}
+            for uid in neighbours:
+                assert desk.record(desk.claim(uid), 0.1)
+    assert (desk.study(poison).state, desk.study(poison).failure_code) == ("failed", "attempts_exhausted")
+    assert {(desk.study(uid).state, desk.study(uid).attempts) for uid in neighbours} == {("screened", 0)}
