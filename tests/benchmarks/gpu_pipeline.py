@@ -9,17 +9,18 @@ which is everything but the intake. A folder in memory (/dev/shm) leaves the dis
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from schema import models
 from tests.benchmarks.load import Load
@@ -53,34 +54,34 @@ def write(folder: Path, numbers: range, *, jpeg2000: bool) -> None:
 
 
 def judged(service: Service, since: datetime, slots: int, elapsed_s: float | None = None) -> dict[str, Any]:
-    """What the rows of the results since a moment tell. `slots`: how many studies the service screens at a time."""
-    row, ours = models.Screening, models.Screening.screened_at >= since
-    stages = {str(stage): getattr(row, f"{stage}_s") for stage in Stage}
+    """What the rows of the results since a moment tell. `slots`: how many studies the service screens at a time.
+
+    `elapsed_s`: left out, from the first claim to the last row.
+    """
+    row = models.Screening
+    columns = {str(stage): getattr(row, f"{stage}_s") for stage in Stage}
     with service.database.writing() as session:
-        count, first, last, worked, *spent = session.execute(
-            select(
-                *(func.count(), func.min(row.screened_at), func.max(row.screened_at), func.sum(row.worked_s)),
-                *(func.coalesce(func.sum(column), 0.0) for column in stages.values()),
-            ).where(ours)
-        ).one()
-        batches = session.execute(
-            select(row.batch_size, func.count()).where(ours).group_by(row.batch_size).order_by(row.batch_size)
+        rows = session.execute(
+            select(row.screened_at, row.worked_s, row.batch_size, row.provider, *columns.values()).where(
+                row.screened_at >= since
+            )
         ).all()
-        providers = list(session.scalars(select(row.provider).where(ours).distinct()))
-    seconds = dict(zip(stages, spent, strict=True))
-    seconds["claim, judge, wait"] = worked - sum(spent)
-    elapsed_s = elapsed_s or (last - first).total_seconds() * count / max(1, count - 1)
+    claimed = min(one.screened_at - timedelta(seconds=one.worked_s) for one in rows)
+    elapsed_s = elapsed_s or (max(one.screened_at for one in rows) - claimed).total_seconds()
+    worked = sum(one.worked_s for one in rows)
+    seconds = {stage: sum(getattr(one, f"{stage}_s") or 0.0 for one in rows) for stage in columns}
+    seconds["claim, judge, wait"] = worked - sum(seconds.values())
     full = worked / (elapsed_s * slots)
     return {
-        "studies": count,
-        "studies_per_s": round(count / elapsed_s, 2),
+        "studies": len(rows),
+        "studies_per_s": round(len(rows) / elapsed_s, 2),
         "elapsed_s": round(elapsed_s, 2),
-        "stages_ms_a_study": {stage: round(s / count * 1e3, 2) for stage, s in seconds.items()},
+        "stages_ms_a_study": {stage: round(s / len(rows) * 1e3, 2) for stage, s in seconds.items()},
         "stages_share_of_cores": {stage: round(s / (elapsed_s * cores()), 3) for stage, s in seconds.items()},
         "hands_full_share": round(full, 3),
         "limited_by": max(seconds, key=lambda stage: seconds[stage]) if full >= FULL else "intake or offers",
-        "batch_sizes": {str(size): found for size, found in batches},
-        "providers": providers,
+        "batch_sizes": dict(sorted(Counter(str(one.batch_size) for one in rows).items())),
+        "providers": sorted({one.provider for one in rows}),
     }
 
 
@@ -93,7 +94,7 @@ def handed_over(service: Service, folder: Path, count: int, slots: int, settings
 
 
 def rescreened(service: Service, numbers: range, slots: int) -> dict[str, Any]:
-    """The same studies once more, without intake; from first to last result."""
+    """The same studies once more, without intake; from first claim to last result."""
     load, since = Load(service.pid), datetime.now(UTC)
     service.rescreen([f"{UID_ROOT}.{number + 1}" for number in numbers])
     service.wait(len(numbers))
