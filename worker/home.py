@@ -73,7 +73,7 @@ def settled(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Hom
     """Hold the state folder in `role`, with a queue worker that waits at the gate.
 
     On an embedded state folder that a `worker run` or `watch` serves, a `screen` or `batch` is a guest. Raises
-    HomeInUse.
+    HomeInUse, NoHome.
     """
     with ExitStack() as stack:
         host = None
@@ -84,10 +84,12 @@ def settled(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Hom
                 host = read_holder(settings)
                 if role not in GUEST_ROLES or host is None or host.role not in SERVING_ROLES:
                     raise
-        gate, staff = Gate(settings), stack.enter_context(ExitStack())
-        worker = None
-        if with_worker and host is None:
-            stack.enter_context(gate)
+        gate, worker = Gate(settings), None
+        is_ours = with_worker and host is None
+        if is_ours:
+            stack.enter_context(gate)  # left last: a worker that goes before it was opened has touched nothing
+        staff = stack.enter_context(ExitStack())
+        if is_ours:
             worker = staff.enter_context(queue_worker(settings))
         yield Home(settings, host, worker, gate, staff)
 
@@ -96,15 +98,17 @@ class Gate:
     """Where a queue worker waits until ledger and broker are there; a file lock, so that no owner's death shuts it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path = settings.home / "gate"
+        self._settings, self._path = settings, settings.home / "gate"
         self._shut = ExitStack()
 
     def __enter__(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Shut it; raises NoHome."""
+        make_home(self._settings)
         file = self._shut.enter_context(self._path.open("a"))
         fcntl.flock(file, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
+        """Open it, if nobody did."""
         self.open()
 
     def open(self) -> None:
