@@ -168,8 +168,8 @@ class Batch:
         return False
 
     def _take(self, piece: Any) -> Taken | None:
-        """Take a piece, however long the outage; None when the run is stopped meanwhile."""
-        while not self.stop.is_set():
+        """Take a piece, outlasting an outage; None when the run is stopped or its window closes meanwhile."""
+        while not self.stop.is_set() and self.window.is_open(self._local()):
             try:
                 return self.source.take(piece)
             except Interrupted as error:

@@ -69,7 +69,7 @@ def batch(
     """
     if (folder is None) is not rescreen or (not rescreen and (since or verdict)):
         raise click.UsageError("name a DIR, or give --rescreen (with --since and --verdict if you like)")
-    from worker import drift, home, logs, morning, service
+    from worker import home, logs, morning, service
     from worker.app import backlog, enqueue
     from worker.batch import Batch, archive, stored
     from worker.progress import bars
@@ -88,10 +88,14 @@ def batch(
             source = archive(serving, folder.absolute())
         night = Batch(serving, source, enqueue, backlog, stop, between or ALL_DAY, rate, progress).run()
         rows = morning.read_rows(serving.intake.database, night.study_uids)
-        drifts = drift.judge(serving.intake.database, night.ended_at)
-    found = morning.Morning(night.began_at, night.ended_at, night.files, rows, night.left, drifts)
+        spelled = serving.intake.spelling.path
+        drifts, unjudged = morning.judge_drift(serving.intake.database, night.ended_at)
+    found = morning.Morning(night.began_at, night.ended_at, night.files, rows, night.left, drifts, unjudged)
     written = morning.write(found, report or settings.home / "reports")
-    for unlisted in night.unlisted:
-        click.echo(f"worker: {unlisted}: this folder cannot be listed; its files were not seen", err=True)
+    if unjudged:
+        click.echo(f"worker: drift could not be judged: {unjudged}", err=True)
+    for folder_path in night.unlisted:
+        shown = folder_path if sys.stderr.isatty() else spelled(folder_path)  # a log keeps it
+        click.echo(f"worker: {shown}: this folder cannot be listed; its files were not seen", err=True)
     click.echo("\n".join([found.sentence, *map(str, written)]))
     sys.exit(0 if found.is_complete and not night.unlisted else 2)

@@ -68,8 +68,11 @@ def plain_rows(drifts: Sequence[Drift]) -> Iterator[list[Any]]:
         yield [*judged.cause, judged.images, judged.value, judged.low, judged.high, judged.status]
 
 
-def section(drifts: Sequence[Drift]) -> str:
-    """As a part of an HTML page: a row for each source that could be judged; the others are counted."""
+def section(drifts: Sequence[Drift], unjudged: str = "") -> str:
+    """As a part of an HTML page: a row for each source that could be judged; the others are counted.
+
+    `unjudged`: why there are none.
+    """
     judged = [drift for drift in drifts if drift.status.rank > Stability.TOO_FEW.rank]
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
     rows = "\n".join("<tr>" + "".join(map(_data, cells(drift))) + "</tr>" for drift in judged)
@@ -77,7 +80,8 @@ def section(drifts: Sequence[Drift]) -> str:
     others = Counter(str(drift.status).replace("_", " ") for drift in drifts if drift not in judged)
     counted = "; ".join(f"{n} with {why}" for why, n in sorted(others.items()))
     left_out = f'\n<p class="note">Scanners and views not judged: {counted}.</p>' if others else ""
-    return f"<h2>Drift, by scanner and view</h2>\n{table if judged else '<p>None could be judged.</p>'}{left_out}"
+    none = f"<p>None could be judged{f': {escape(unjudged)}' if unjudged else '.'}</p>"
+    return f"<h2>Drift, by scanner and view</h2>\n{table if judged else none}{left_out}"
 
 
 def _psi(shift: Shift | None) -> Cell:

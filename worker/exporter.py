@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from worker.checkup import Finding, check_readiness, check_work
 from worker.errors import Misconfigured
 from worker.metrics import Metrics
+from worker.room import room_of
 from worker.settings import Settings
 
 #: A client that does not finish its request is hung up on, so that it holds no thread for ever.
@@ -70,6 +71,7 @@ def registry(settings: Settings) -> CollectorRegistry:
 
 def open_server(settings: Settings) -> WSGIServer:
     """A server that listens and does not answer yet; raises Misconfigured when the address is not to be had."""
+    room_of(settings).is_patient = False  # a store may take longer to list than a probe waits
     metrics = make_wsgi_app(registry(settings))
     health = {"/healthz": Health(settings, check_work), "/readyz": Health(settings, check_readiness)}
 

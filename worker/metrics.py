@@ -124,9 +124,11 @@ class Metrics(Collector):
         free = self.store.free_mib() * BYTES_PER_MIB
         found: list[Metric] = [_gauge("store_free_bytes", "Free space on the store's disk", free)]
         if self.settings.store_quota_mib:
-            held = room_of(self.settings).look(self.store, self.clock())
+            room = room_of(self.settings)
+            held = room.look(self.store, self.clock())
             quota = self.settings.store_quota_mib * float(BYTES_PER_MIB)
-            found.append(_gauge("store_held_bytes", "Received objects and overlays in the store", held))
+            if room.measured_at is not None:
+                found.append(_gauge("store_held_bytes", "Received objects and overlays in the store", held))
             found.append(_gauge("store_quota_bytes", "Setting: intake stops above it", quota))
         return found
 

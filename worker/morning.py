@@ -13,8 +13,10 @@ from sqlalchemy import bindparam, text
 
 from schema.database import Database
 from schema.vocabulary import FileState, StudyState, Verdict
+from worker import drift
 from worker.drift import Drift
 from worker.drift_table import PLAIN_COLUMNS, plain_rows, section
+from worker.errors import ScreeningError
 from worker.ledger.transactions import reading
 
 #: How many UIDs one IN list holds.
@@ -76,6 +78,7 @@ class Morning:
     rows: list[Row]
     left: int  #: files or studies for the next night
     drifts: Sequence[Drift] = ()
+    unjudged: str = ""  #: why there are none
 
     @property
     def screened(self) -> int:
@@ -113,6 +116,14 @@ def read_rows(database: Database, study_uids: Sequence[str]) -> list[Row]:
     return sorted(found, key=lambda row: (row.verdict != Verdict.FLAGGED, -(row.probability or 0.0), row.study_uid))
 
 
+def judge_drift(database: Database, now: datetime) -> tuple[Sequence[Drift], str]:
+    """What is judged of every scanner and view; or nothing, and why: the night has its report all the same."""
+    try:
+        return drift.judge(database, now), ""
+    except ScreeningError as error:
+        return (), f"{error} [{error.code}]"
+
+
 def write(morning: Morning, folder: Path) -> tuple[Path, Path, Path]:
     """Write the files into `folder`, named by the moment the batch began: HTML, CSV of the studies, CSV of drift."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -148,7 +159,7 @@ def _tables(morning: Morning) -> Iterator[str]:
     failures = Counter(row.failure_code for row in morning.rows if row.state == StudyState.FAILED)
     yield _table("Failed, by code", ("code", "studies"), failures.most_common())
     yield _table("Files", ("state", "files"), sorted(morning.files.items()))
-    yield section(morning.drifts)
+    yield section(morning.drifts, morning.unjudged)
     flagged = [
         (row.study_uid, row.accession_number, f"{row.probability:.3f}", f"{row.threshold:.3f}")
         for row in morning.rows

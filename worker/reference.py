@@ -64,6 +64,10 @@ class Reference:
         sums = {tuple(map(sum, histogram.counts)) for histogram in self.histograms.values()}
         if not self.n or len(self.classes) != len(self.n) or sums != {self.n} or sum(self.n) == 0:
             raise ValueError("the reference's counts do not add up to its number of images")
+        if missing := set(MEASURES) - set(self.histograms):
+            raise ValueError(f"the reference lacks {', '.join(sorted(missing))}")
+        if any(len(values) != len(self.n) for values in (self.flagged, *(h.means for h in self.histograms.values()))):
+            raise ValueError("the reference does not tell each of its classes")
 
     @property
     def flag_rate(self) -> float:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -25,6 +26,7 @@ class Room:
     measured_at: datetime | None = None
     made_at: datetime | None = None  #: when room was last made, or tried to be
     rest_s: float = LOOK_S
+    is_patient: bool = True  #: waits for a measure; else it is taken in a thread, and the last one stands meanwhile
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def require(self, settings: Settings, store: Store, now: datetime) -> str:
@@ -45,6 +47,8 @@ class Room:
                 f"the store holds {self.held_bytes / MIB:,.0f} MiB, SCREENING_STORE_QUOTA_MIB is {quota}: intake stops"
                 " until studies are read, so that they can be let go of, or the quota is raised; nothing is lost"
             ).about(store.name)
+        if self.measured_at is None:
+            return f"{found}; what the store holds is being measured"
         return f"{found}; {self.held_bytes / MIB:,.0f} of the quota's {quota:,} MiB are taken"
 
     def may_be_made(self, now: datetime) -> bool:
@@ -53,12 +57,23 @@ class Room:
 
     def look(self, store: Store, now: datetime) -> int:
         """The bytes of the received objects and overlays in the store, measured if it is time."""
+        if self._is_past(self.measured_at, now):
+            if self.is_patient:
+                self._measure(store, now)
+            elif not self._lock.locked():
+                threading.Thread(target=self._try_to_measure, args=(store, now), name="room", daemon=True).start()
+        return self.held_bytes
+
+    def _try_to_measure(self, store: Store, now: datetime) -> None:
+        with suppress(StorageUnavailable):  # whoever looks next tries again
+            self._measure(store, now)
+
+    def _measure(self, store: Store, now: datetime) -> None:
         with self._lock:  # several threads take files in; one measures
             if self._is_past(self.measured_at, now):
                 began_s = time.monotonic()
                 held = sum(stored.size_bytes for kind in (OBJECTS, OVERLAYS) for stored in store.files(kind))
                 self._note(held, now, time.monotonic() - began_s)
-            return self.held_bytes
 
     def was_made(self, held_bytes: int, now: datetime, took_s: float) -> None:
         """Keep what the store held after room was made."""

@@ -45,6 +45,9 @@ TAKING_S = 10.0
 #: A settled study waits no longer until it is enqueued, whatever the watcher does meanwhile.
 OFFER_S = 0.5
 
+#: An outage that lasts is told again after this time.
+OUTAGE_TOLD_S = 60.0
+
 
 @dataclass
 class Watched:
@@ -68,6 +71,7 @@ class Watcher:
     waiting: dict[str, Watched] = field(default_factory=dict)
     booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
     listing_s: float = 0.0  #: what the last look at the inbox took
+    outages: dict[str, tuple[str, float]] = field(default_factory=dict)  #: work -> code of what stops it, when told
     inbox: Inbox = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,9 +95,9 @@ class Watcher:
         """Scan and sweep until `stop`; outages of store, database and broker are logged and outlasted."""
         with woken_by_events(self.folder) as wake:
             while not stop.is_set():
-                self._outlast(self.make_room)
-                is_through = self._outlast(self.scan)
-                self._outlast(self.sweep)  # a full disk stops the one and not the other
+                self._outlast("make_room", self.make_room)
+                is_through = self._outlast("scan", self.scan)
+                self._outlast("sweep", self.sweep)  # a full disk stops the one and not the other
                 if is_through is not False:
                     self._rest(stop, wake)
                     wake.clear()
@@ -105,14 +109,26 @@ class Watcher:
         while (now_s := self.steady_s()) < latest_s and not (wake.is_set() and now_s >= earliest_s):
             if stop.wait(min(OFFER_S, latest_s - now_s)):
                 return
-            self._outlast(self.offer)
+            self._outlast("sweep", self.offer, is_proof=False)
 
-    def _outlast(self, work: Callable[[], T]) -> T | None:
+    def _outlast(self, name: str, work: Callable[[], T], *, is_proof: bool = True) -> T | None:
+        """What the work gives; None in an outage. `is_proof`: when it succeeds, the outage of this name is over."""
         try:
-            return work()
+            result = work()
         except Interrupted as error:
-            log.error("outage", extra={"code": error.code, "reason": error.message})
+            self._tell_outage(name, error)
             return None
+        if is_proof and name in self.outages:
+            del self.outages[name]
+            log.warning("outage_over", extra={"work": name})
+        return result
+
+    def _tell_outage(self, work: str, error: Interrupted) -> None:
+        """At once when it is news, then once a minute."""
+        code, told_s = self.outages.get(work, ("", 0.0))
+        if code != error.code or self.steady_s() - told_s >= OUTAGE_TOLD_S:
+            self.outages[work] = error.code, self.steady_s()
+            log.error("outage", extra={"work": work, "code": error.code, "reason": error.message})
 
     def make_room(self) -> None:
         """Let go of what was read the longest ago when the store nears its quota."""
@@ -194,7 +210,7 @@ class Watcher:
             taken += 1
             self._note(order.file, booked)
             if self.steady_s() >= next_offer_s:
-                self._outlast(self.offer)
+                self._outlast("sweep", self.offer, is_proof=False)
                 next_offer_s = self.steady_s() + OFFER_S
         return taken == len(orders)
 

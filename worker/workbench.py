@@ -58,7 +58,7 @@ class Sitting:
     model: Model
     outcomes: list[ImageOutcome] = field(default_factory=list)
     overlays: list[str | None] = field(default_factory=list)  #: digests in the store
-    interrupted: ScreeningError | None = None
+    interrupted: Exception | None = None
     times: Times = field(default_factory=Times)
 
 
@@ -178,11 +178,14 @@ class Workbench:
         if shadow.interrupted is None:
             try:
                 self._predict(looks, batch, shadow)
-            except ScreeningError as error:
+            except Exception as error:  # noqa: BLE001 nothing of a shadow's may cost a study its verdict: see below
                 shadow.interrupted = error
 
     def _record_unowed(self, held: Claim, shadow: Sitting) -> None:
-        """Keep what the shadow says; the study has its verdict whether it can be kept or not."""
+        """Keep what the shadow says; the study has its verdict whether it can be kept or not.
+
+        What is no ScreeningError is a bug, and raised: the task tells of it.
+        """
         try:
             if shadow.interrupted is not None:
                 raise shadow.interrupted

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
+from schema.database import Database
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from tests.brightness import write_model
 from tests.desk import STUDY, Desk
@@ -129,6 +131,17 @@ def test_a_batch_that_is_stopped_in_an_outage_leaves_the_rest(hall: Hall, folder
     assert hall.run(replace(archive(hall.serving, folder), take=take)).left == 4
 
 
+def test_an_outage_ends_with_the_window(hall: Hall, folder: Path) -> None:
+    local = hall.desk.clock().astimezone()
+    window = Window(local.time(), local.replace(hour=(local.hour + 1) % 24).time())
+
+    def take(_piece: object) -> Taken:
+        hall.desk.clock.forward(hours=2)
+        raise DatabaseUnavailable("gone")
+
+    assert hall.run(replace(archive(hall.serving, folder), take=take), window).left == 4
+
+
 def test_stored_studies_are_judged_again_by_a_newer_model(hall: Hall, tmp_path: Path) -> None:
     desk = hall.desk
     for study_uid, probability in (("A", 0.9), ("B", 0.1), ("C", 0.1)):
@@ -149,6 +162,16 @@ def test_stored_studies_are_judged_again_by_a_newer_model(hall: Hall, tmp_path: 
     assert stored(hall.serving, EARLIEST, None).pieces == []
     assert (desk.study("A").revision, desk.study("A").priority, desk.count("screening")) == (2, "routine", 6)
     assert [entry.study_uid for entry in desk.worklist()] == ["C", "A"], "what was read stays read"
+
+
+def test_a_night_whose_drift_cannot_be_judged_has_its_report(desk: Desk, tmp_path: Path) -> None:
+    away = Database(f"sqlite:///{tmp_path / 'no such folder' / 'ledger.sqlite'}")
+    drifts, unjudged = morning.judge_drift(away, desk.clock())
+    assert not drifts
+    assert "[database_unavailable]" in unjudged
+    found = morning.Morning(desk.clock(), desk.clock(), {}, [], 0, drifts, unjudged)
+    page, *_ = morning.write(found, tmp_path)
+    assert f"None could be judged: {escape(unjudged)}" in page.read_text(encoding="utf-8")
 
 
 def test_the_report_counts_the_night_and_names_what_was_flagged(desk: Desk, tmp_path: Path) -> None:

@@ -1,21 +1,25 @@
 """Room is made of what was read long ago, and of nothing else; both sums hold afterwards."""
 
 import os
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 
 import attrs
 import pytest
 
 from schema.vocabulary import Deed, FileState, Priority, ReviewOutcome
+from tests.acceptance.house import wait_until
 from tests.desk import STUDY, Desk, image
-from worker.errors import NotRequeueable
+from worker.errors import NotRequeueable, StorageUnavailable
 from worker.ledger import intake, people
 from worker.ledger.audits import trail
 from worker.ledger.receipts import Incoming, Receipt
 from worker.pruning import Pruned, keep_quota, prune
 from worker.reconciliation import reconcile
 from worker.room import Room
-from worker.store import OBJECTS, OVERLAYS
+from worker.store import OBJECTS, OVERLAYS, Stored
+from worker.store.folder import FolderStore
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 YEAR = timedelta(days=365)
@@ -101,6 +105,27 @@ def test_what_came_today_is_let_go_of_once_however_often_room_is_made(desk: Desk
     assert pruned(desk, quota_bytes=2 * OBJECT).studies == 0, "and counts as gone meanwhile"
     desk.clock.forward(hours=25)
     assert pruned(desk, quota_bytes=2 * OBJECT) == Pruned(0, 0, 1, OBJECT, 2 * OBJECT)
+
+
+class SlowStore(FolderStore):
+    """One that is listed when it may be."""
+
+    may_list = threading.Event()
+
+    def files(self, kind: str) -> Iterator[Stored]:
+        assert self.may_list.wait(60)
+        yield from super().files(kind)
+
+
+def test_who_only_looks_waits_for_no_measure_of_the_store(desk: Desk) -> None:
+    receive(desk, STUDY, size=2 * 2**20)
+    store, room = SlowStore(desk.store.folder), Room(is_patient=False)
+    settings = attrs.evolve(desk.settings, store_quota_mib=1)
+    assert "is being measured" in room.require(settings, store, desk.clock())
+    store.may_list.set()
+    wait_until(lambda: room.measured_at is not None, 60)
+    with pytest.raises(StorageUnavailable, match="SCREENING_STORE_QUOTA_MIB is 1"):
+        room.require(settings, store, desk.clock())
 
 
 def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air(desk: Desk) -> None:

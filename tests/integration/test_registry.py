@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from alembic import command
+from numpy.typing import NDArray
 from sqlalchemy import text
 
 from schema.database import Database
@@ -21,10 +23,11 @@ from worker.errors import ModelRefused, PromotionRefused, StorageUnavailable
 from worker.inbox import incoming
 from worker.intake import Intake
 from worker.ledger import offers, promotions
-from worker.model import open_model
-from worker.modelcard import Estimate
+from worker.model import Model, open_model
+from worker.modelcard import Estimate, ModelCard
 from worker.rack import Rack
 from worker.registry import SETTING, Registry
+from worker.screening import Prediction
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS
 from worker.store.folder import FolderStore
@@ -266,16 +269,11 @@ def test_the_shadow_scores_and_the_active_model_places(
     rack: Rack, registry: Registry, settings: Settings, desk: Desk, second: Path, tmp_path: Path, clock: Clock
 ) -> None:
     registry.shadow(second, "Dr A", clock())
-    intake = Intake(settings, desk.database, desk.store)
-    file = incoming(write_image(tmp_path / "inbox" / "grey.png", 80))
-    assert file is not None
-    booked = intake.take_in(file, clock(), is_final=True, is_settled=True, inbox=tmp_path / "inbox")
-    assert booked.study_uid is not None
-    offers.offer(desk.database, clock())
+    study_uid = received(settings, desk, tmp_path, clock)
     models = rack.in_force()
     bench = Workbench(settings, desk.database, desk.store, models.active, clock, shadow=models.shadow)
-    screen_study(bench, booked.study_uid, clock())
-    entry = desk.entry(booked.study_uid)
+    screen_study(bench, study_uid, clock())
+    entry = desk.entry(study_uid)
     assert (entry.verdict, entry.model_digest) == ("not_flagged", digest_of(settings.model))
     with desk.database.reading() as connection:
         rows = connection.execute(text("SELECT model_digest, verdict, shadow_of FROM screening ORDER BY id")).all()
@@ -290,7 +288,51 @@ def test_the_shadow_scores_and_the_active_model_places(
     registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
     after = rack.in_force()
     assert (after.active.digest, after.shadow) == (digest_of(second), None)
-    assert desk.entry(booked.study_uid).model_digest == digest_of(settings.model), "a result stays its model's"
+    assert desk.entry(study_uid).model_digest == digest_of(settings.model), "a result stays its model's"
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A model with a bug."""
+
+    model: Model
+
+    @property
+    def card(self) -> ModelCard:
+        return self.model.card
+
+    @property
+    def digest(self) -> str:
+        return self.model.digest
+
+    @property
+    def provider(self) -> str:
+        return self.model.provider
+
+    def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
+        raise ZeroDivisionError(f"{len(batch)} by nothing")
+
+
+def test_a_bug_of_the_shadow_costs_no_study_its_verdict(
+    rack: Rack, settings: Settings, desk: Desk, tmp_path: Path, clock: Clock
+) -> None:
+    study_uid = received(settings, desk, tmp_path, clock)
+    active = rack.in_force().active
+    bench = Workbench(settings, desk.database, desk.store, active, clock, shadow=Faulty(active))
+    bug = screen_study(bench, study_uid, clock())
+    assert isinstance(bug, ZeroDivisionError), "the task tells of it"
+    assert (desk.study(study_uid).state, desk.entry(study_uid).verdict) == ("screened", "not_flagged")
+
+
+def received(settings: Settings, desk: Desk, tmp_path: Path, clock: Clock) -> str:
+    """A study that has been offered; its UID."""
+    file = incoming(write_image(tmp_path / "inbox" / "grey.png", 80))
+    assert file is not None
+    intake = Intake(settings, desk.database, desk.store)
+    booked = intake.take_in(file, clock(), is_final=True, is_settled=True, inbox=tmp_path / "inbox")
+    assert booked.study_uid is not None
+    offers.offer(desk.database, clock())
+    return booked.study_uid
 
 
 def test_a_retired_shadow_no_longer_scores(rack: Rack, registry: Registry, second: Path, clock: Clock) -> None:

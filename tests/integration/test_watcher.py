@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import FileState, Priority, ReviewOutcome
+from tests.acceptance.house import wait_until
 from tests.desk import Desk, without_privileges
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
@@ -42,7 +44,7 @@ class Yard:
     def __init__(self, desk: Desk, inbox: Path) -> None:
         self.desk, self.inbox = desk, inbox
         self.published: list[str] = []
-        self.is_broker_away = False
+        self.is_broker_away, self.refused = False, 0
         inbox.mkdir(exist_ok=True)
         self.start()
 
@@ -55,11 +57,15 @@ class Yard:
 
     def publish(self, offers: Sequence[Offer]) -> None:
         if self.is_broker_away and offers:
+            self.refused += 1
             raise BrokerUnavailable("cannot publish")
         self.published += [offer.study_uid for offer in offers]
 
     def backlog(self) -> Backlog:
         """What was published waits, of unknown age."""
+        if self.is_broker_away:
+            self.refused += 1
+            raise BrokerUnavailable("cannot be asked")
         return Backlog(dict.fromkeys((Priority.STAT, Priority.ROUTINE)) if self.published else {})
 
     def drop(self, name: str, content: bytes = CHEST) -> Path:
@@ -272,6 +278,30 @@ def test_a_broker_outage_loses_nothing(yard: Yard) -> None:
     assert yard.published == []
     yard.is_broker_away = False
     assert yard.sweep(6) == [f"1.2.3.{n}" for n in range(3)]
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_is_over(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
+    yard.start(scan_interval_s=0.01)
+    yard.drop("a.dcm")
+    yard.scan()
+    yard.scan(10)
+    yard.desk.clock.forward(61)
+    stop = threading.Event()
+    thread = threading.Thread(target=yard.watcher.run, args=[stop])
+
+    def has_been_met(is_away: bool) -> bool:
+        yard.desk.clock.forward(0.05)
+        return yard.refused >= 10 if is_away else "outage_over" in caplog.messages
+
+    yard.is_broker_away = True
+    with caplog.at_level("WARNING"):
+        thread.start()
+        for is_away in (True, False):
+            yard.is_broker_away = is_away
+            wait_until(partial(has_been_met, is_away), 60)
+    stop.set()
+    thread.join()
+    assert caplog.messages.count("outage") == 1
 
 
 def test_low_disk_stops_intake_and_it_resumes(yard: Yard) -> None:

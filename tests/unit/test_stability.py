@@ -1,6 +1,7 @@
 """Drift's numbers: PSI against one worked by hand, what chance gives, the mixture of classes, the control chart."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,16 @@ def test_a_reference_whose_counts_do_not_add_up_is_refused(change: dict[str, obj
     made = reference_of(np.random.default_rng(1)).to_json()
     with pytest.raises(ValueError, match="add up"):
         Reference.from_json(made | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"), [({"flagged": [1]}, "each of its classes"), ({"familiarity": None}, "lacks familiarity")]
+)
+def test_a_reference_that_could_not_be_compared_with_is_refused(change: dict[str, Any], why: str) -> None:
+    made = reference_of(np.random.default_rng(1)).to_json()
+    left = {name: histogram for name, histogram in made["histograms"].items() if name not in change}
+    with pytest.raises(ValueError, match=why):
+        Reference.from_json(made | {"histograms": left} | change)
 
 
 @pytest.mark.parametrize("edges", [(), (0.5, 0.5), (0.5, math.nan)])
