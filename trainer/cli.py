@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.familiarity_verb import familiarity
+from trainer.half_verb import half
 from trainer.heat_verb import heat
 from trainer.labelled import labelled_images, samples_of
 from trainer.reference_verb import reference
 from trainer.report_verb import report
-from trainer.shell import FILE, as_json, command_line, data, index, patient_each, quieten_tensorflow
+from trainer.shell import FILE, as_json, command_line, data, index, patient_each, quieten_tensorflow, threshold_rule
 from trainer.styles_verb import styles
 from worker.errors import BadSetting, ScreeningError
 from worker.modelcard import Population
@@ -28,9 +29,6 @@ class Exit(IntEnum):
     REFUSED = 1  #: wrong data, setting or model; the message names the remedy
     USAGE = 2  #: the command line itself is wrong (click's own)
     INTERRUPTED = 130  #: stopped by a person; the same command goes on
-
-
-RULE_HELP = "sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, in place of the recipe's own."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,7 +50,7 @@ app.add_command(report)
 @click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
 @click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
 @click.option("--epochs", metavar="N[,N...]", help="Of all phases together, or of each phase.")
-@click.option("--threshold-rule", metavar="NAME[=NUMBER]", help=RULE_HELP)
+@threshold_rule
 @click.option("--limit", type=click.IntRange(min=2), help="Use about so many images only.")
 @click.option("--folds", type=click.IntRange(min=2), help="Train one model for each fold; out-of-fold predictions.")
 @click.option("--resplit", is_flag=True, help="Deal anew, whatever splits folders or the index state.")
@@ -259,6 +257,7 @@ app.add_command(styles)
 app.add_command(heat)
 app.add_command(familiarity)
 app.add_command(reference)
+app.add_command(half)
 
 
 def main() -> None:

@@ -3,8 +3,7 @@
 The only room that imports TensorFlow, and only when it runs.
 """
 
-import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,20 +13,17 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer import metrics
 from trainer.attribution import METHODS
-from trainer.evaluate import evaluate, familiar, measure
-from trainer.familiarity import limit_of
+from trainer.evaluate import evaluate
 from trainer.goldens import choose_goldens
-from trainer.manifest import Manifest, Origin, digest
+from trainer.manifest import Manifest, Origin
+from trainer.promises import promises, quoted, versions, write
 from trainer.recipe import Recipe
-from trainer.reference import measured
 from trainer.report import Report
 from trainer.served import Served, logit_of, predict
 from worker.errors import BadSetting, ModelRefused
 from worker.model import Model, open_model, replay_goldens
-from worker.modelcard import Estimate, ModelCard, OperatingPoint
-from worker.reference import make_reference
+from worker.modelcard import ModelCard
 
 OPSET = 18
 
@@ -60,11 +56,9 @@ def export(
     try:
         proto = to_onnx(served, recipe.preprocessing.size)
         card = _card(recipe, served, manifest, root, validation, origin)
-        _write(proto, card, part)
+        write(proto, card, part)
         tested = evaluate(open_model(part, "cpu"), root, manifest.of("test"), report)
-        by_subtype = {f"test_sensitivity_{name}": value for name, value in tested.sensitivity_by_subtype.items()}
-        quoted = {f"test_{name}": value for name, value in tested.metrics.items()} | by_subtype
-        _write(proto, replace(card, metrics=card.metrics | quoted), part)
+        write(proto, replace(card, metrics=card.metrics | quoted(tested)), part)
         model = open_model(part, "cpu")
         differences = compare(model, served, validation[_spread(len(validation))])
         replay_goldens(model)
@@ -135,64 +129,27 @@ def _card(
     recipe: Recipe, served: Served, manifest: Manifest, root: Path, validation: NDArray[np.uint8], origin: Origin
 ) -> ModelCard:
     samples = manifest.of("validation")
-    labels = np.array([sample.label for sample in samples], np.int64)
     predicted = {name: values.astype(np.float64) for name, values in predict(served, validation).items()}
-    probabilities, distances = predicted["probability"], predicted["familiarity"]
-    threshold = recipe.threshold.choose(labels, probabilities)
-    limit = limit_of(distances)
-    quality = measure(labels, probabilities, threshold) | {"familiar": familiar(distances, limit)}
-    rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
-    point = OperatingPoint(
-        threshold,
-        str(recipe.threshold),
-        Estimate(*rates["sensitivity"]),
-        Estimate(*rates["specificity"]),
-        digest(samples),
-    )
-    reference = make_reference(
-        measured(probabilities, distances, validation), list(labels), threshold, point.data_digest
-    )
+    probabilities = predicted["probability"]
+    promised = promises(recipe.threshold, samples, probabilities, predicted["familiarity"], validation)
+    threshold = promised.operating_point.threshold
     goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, origin.attribution)
     return ModelCard(
         name=recipe.name,
         recipe=recipe.title,
         preprocessing=recipe.preprocessing,
-        operating_point=point,
         temperature=served.calibration.temperature,
         bias=served.calibration.bias,
         heat_scale=served.heat_scale,
         heat_method=METHODS[served.network.pooling],
         population=origin.population,
-        familiarity_limit=limit,
-        metrics={f"validation_{name}": value for name, value in quality.items()},
         data_digest=manifest.digest,
-        versions=_versions(PACKAGES),
+        versions=versions(PACKAGES),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         attribution=origin.attribution,
         goldens=goldens,
-        reference=reference,
+        **promised._asdict(),
     )
-
-
-def _write(proto: Any, card: ModelCard, path: Path) -> None:
-    import onnx
-
-    del proto.metadata_props[:]
-    for key, value in card.to_metadata().items():
-        proto.metadata_props.add(key=key, value=value)
-    onnx.checker.check_model(proto)
-    path.write_bytes(proto.SerializeToString())
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of the packages that made the file; those not installed are left out."""
-    installed = {}
-    for package in packages:
-        try:
-            installed[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return installed
 
 
 def _spread(count: int) -> NDArray[np.int64]:

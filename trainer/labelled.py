@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from trainer.manifest import Sample
 
 
+provider = click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+
+
 def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb the options --data, --index, --split-manifest, --split, and --provider to run the model on."""
     for option in reversed(
@@ -21,7 +24,7 @@ def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:
             index,
             click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split."),
             click.option("--split", default="test", show_default=True, help="Which part of the split manifest."),
-            click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda."),
+            provider,
         )
     ):
         verb = option(verb)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -112,6 +113,18 @@ def read_rule(text: str) -> ThresholdRule:
         wanted = f"a number between {rule.low:g} and {rule.high:g}" if rule.takes_number else "no number"
         raise BadSetting(f"threshold rule {name!r} takes {wanted}, not {number!r}")
     return ThresholdRule(name, value)
+
+
+def rule_said(words: str) -> ThresholdRule:
+    """The rule that a card tells in these words; raises BadSetting when none of RULES does."""
+    for name, rule in RULES.items():
+        before, _, after = rule.words.partition("{}")
+        number = words.removeprefix(before).removesuffix(after)
+        with suppress(ValueError):  # not its words, so what is left is no number
+            said = ThresholdRule(name, float(number) if rule.takes_number else None)
+            if str(said) == words:
+                return said
+    raise BadSetting(f"no threshold rule is told as {words!r}: name one of {', '.join(RULES)}")
 
 
 def at_sensitivity(labels: Labels, probabilities: Scores, target: float) -> float:

@@ -16,6 +16,11 @@ FILE = click.Path(path_type=Path)
 data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
 index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
 patient_each = click.option("--each-file-a-patient", is_flag=True, help="Where no patient is known.")
+threshold_rule = click.option(
+    "--threshold-rule",
+    metavar="NAME[=NUMBER]",
+    help="sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, in place of the one there is.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
 

@@ -12,6 +12,7 @@ from trainer.operating_point import (
     calibrate,
     correct_prior,
     read_rule,
+    rule_said,
 )
 from worker.errors import BadSetting
 
@@ -145,3 +146,13 @@ def test_a_chosen_threshold_can_be_quoted_in_four_decimals(rule: str) -> None:
     p = np.clip(labels * 0.3 + rng.random(400) * 0.7, 0, 1)
     chosen = read_rule(rule).choose(labels, p)
     assert chosen == round(chosen, 4)
+
+
+@pytest.mark.parametrize("text", ["sensitivity=0.985", "specificity=0.9", "youden", "fixed=0.2978", "cost=10"])
+def test_a_rule_is_known_again_by_the_words_on_a_card(text: str) -> None:
+    assert rule_said(str(read_rule(text))) == read_rule(text)
+
+
+def test_words_of_no_rule_are_refused() -> None:
+    with pytest.raises(BadSetting, match="no threshold rule is told as 'by eye'"):
+        rule_said("by eye")
