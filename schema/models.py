@@ -294,6 +294,21 @@ class Drift(Base):
     )
 
 
+class BatchRun(Base):
+    """One run of `worker batch`. Without an end it is under way, or was killed."""
+
+    __tablename__ = "batch_run"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    began_at: Mapped[datetime]
+    due_at: Mapped[datetime]  #: the end of its window
+    ended_at: Mapped[datetime | None]
+    studies: Mapped[int | None]  #: that it took
+    without_result: Mapped[int | None]  #: of them
+    remaining: Mapped[int | None]  #: files or studies left for the next run
+    fault: Mapped[str | None] = mapped_column(String(64))  #: code of what ended it early
+
+
 class Audit(Base):
     """Who did what, as far as no other table tells. Appended; triggers refuse any change."""
 

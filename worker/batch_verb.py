@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def batch(
     from worker import home, logs, morning, service
     from worker.app import backlog, enqueue
     from worker.batch import Batch, archive, stored
+    from worker.ledger import batches
+    from worker.ledger.opening import now
     from worker.progress import bars
     from worker.window import ALL_DAY
 
@@ -82,15 +85,20 @@ def batch(
         signal.signal(number, lambda *_: stop.set())
     settled = home.settled(settings, "batch", with_worker=settings.is_embedded)
     with settled as house, service.serving(house) as serving, bars() as progress:
-        if folder is None:
-            source = stored(serving, shell.start_of(since), verdict)
-        else:
-            source = archive(serving, folder.absolute())
-        night = Batch(serving, source, enqueue, backlog, stop, between or ALL_DAY, rate, progress).run()
-        rows = morning.read_rows(serving.intake.database, night.study_uids)
+        database, window = serving.intake.database, between or ALL_DAY
+        with batches.recorded(database, window.closes_at(now().astimezone())) as account:
+            if folder is None:
+                source = stored(serving, shell.start_of(since), verdict)
+            else:
+                source = archive(serving, folder.absolute())
+            night = Batch(serving, source, enqueue, backlog, stop, window, rate, progress).run()
+            rows = morning.read_rows(database, night.study_uids)
+            found = morning.Morning(night.began_at, night.ended_at, night.files, rows, night.left)
+            account.studies, account.remaining = len(rows), night.left
+            account.without_result = len(rows) - found.screened
+        drifts, unjudged = morning.judge_drift(database, night.ended_at)
+        found = replace(found, drifts=drifts, unjudged=unjudged)
         spelled = serving.intake.spelling.path
-        drifts, unjudged = morning.judge_drift(serving.intake.database, night.ended_at)
-    found = morning.Morning(night.began_at, night.ended_at, night.files, rows, night.left, drifts, unjudged)
     written = morning.write(found, report or settings.home / "reports")
     if unjudged:
         click.echo(f"worker: drift could not be judged: {unjudged}", err=True)

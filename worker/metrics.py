@@ -26,7 +26,7 @@ from schema.vocabulary import Band, FileState, Stability, StudyState
 from worker import tallies
 from worker.app import Depths, depths
 from worker.errors import ScreeningError
-from worker.ledger import nights, promotions
+from worker.ledger import batches, nights, promotions
 from worker.ledger.opening import now, open_existing
 from worker.ledger.promotions import Decision, Standing
 from worker.ledger.transactions import reading
@@ -103,7 +103,7 @@ class Metrics(Collector):
         moment = self.clock()
         with reading(self._database) as connection:
             found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
-            found += [*self._stages(connection, moment), *self._drift(connection)]
+            found += [*self._stages(connection, moment), *self._drift(connection), *_batch(connection)]
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)
@@ -193,6 +193,19 @@ class Metrics(Collector):
         yield _gauge(
             "drift_judged_timestamp_seconds", "When drift was last judged", judged_at.timestamp() if judged_at else 0.0
         )
+
+
+def _batch(connection: Connection) -> Iterator[Metric]:
+    """The newest run of `worker batch`; nothing where there never was one."""
+    run = batches.newest(connection)
+    if run is None:
+        return
+    ended = run.ended_at.timestamp() if run.ended_at else 0.0
+    yield _gauge("batch_began_timestamp_seconds", "When the last batch began", run.began_at.timestamp())
+    yield _gauge("batch_due_timestamp_seconds", "When its window closes", run.due_at.timestamp())
+    yield _gauge("batch_ended_timestamp_seconds", "When it ended; 0: it has not", ended)
+    failed = run.fault is not None or bool(run.without_result)
+    yield _gauge("batch_failed", "1: it ended early by a fault, or left studies without a result", float(failed))
 
 
 def syntax_name(uid: str | None) -> str:

@@ -43,6 +43,12 @@ class Window:
             opening += timedelta(days=1)
         return (opening - moment).total_seconds()
 
+    def closes_at(self, moment: datetime) -> datetime:
+        """When it closes; or, if it is closed, when it will have been open."""
+        opened = moment + timedelta(seconds=self.opens_in_s(moment))
+        closing = datetime.combine(opened.date(), self.ends, opened.tzinfo)
+        return closing if closing > opened else closing + timedelta(days=1)
+
 
 #: Always open.
 ALL_DAY = Window(time(), time())

@@ -4,8 +4,12 @@ import csv
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy import text
+
+from schema.database import Database
 from tests.acceptance.house import QUICK, SAMPLES, House, production, wait_until
 from tests.brightness import write_model
 from worker.home import child
@@ -25,6 +29,9 @@ def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Pa
     newer = write_model(tmp_path / "new.onnx", gain=0.9, name="newer")
     later = House(house.home, {"SCREENING_MODEL": str(newer)})
     assert later.run("batch", "--rescreen", "--between", "00:00-00:00", "--report", reports).startswith("2 of 2")
+    with closing(Database(Settings(home=house.home).database_url)) as database, database.reading() as connection:
+        ends = connection.execute(text("SELECT fault, without_result FROM batch_run WHERE ended_at > began_at")).all()
+    assert ends == [(None, 0), (None, 0)]
     tables = sorted(reports.glob("*[0-9].csv"))
     assert [path.name[23:] for path in sorted(reports.iterdir())] == [".csv", ".html", "_drift.csv"] * len(tables)
     with tables[-1].open(newline="", encoding="utf-8") as file:

@@ -4,8 +4,9 @@ import csv
 import hashlib
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from schema.database import Database
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from tests.brightness import write_model
 from tests.desk import STUDY, Desk
+from tests.integration.test_metrics import idle, in_force, registry, samples
 from tests.phantoms import dicom_file, picture
 from worker import morning
 from worker.batch import Batch, Night, Source, Taken, archive, stored
-from worker.errors import DatabaseUnavailable
+from worker.errors import DatabaseUnavailable, StorageUnavailable
 from worker.intake import Intake
-from worker.ledger import delivery, people
+from worker.ledger import batches, delivery, people
 from worker.ledger.offers import Backlog, Offer
+from worker.metrics import Metrics
 from worker.service import Serving
 from worker.window import ALL_DAY, Window
 
@@ -162,6 +165,44 @@ def test_stored_studies_are_judged_again_by_a_newer_model(hall: Hall, tmp_path: 
     assert stored(hall.serving, EARLIEST, None).pieces == []
     assert (desk.study("A").revision, desk.study("A").priority, desk.count("screening")) == (2, "routine", 6)
     assert [entry.study_uid for entry in desk.worklist()] == ["C", "A"], "what was read stays read"
+
+
+def batch_metrics(desk: Desk) -> dict[str, float]:
+    """What is told of the newest batch."""
+    with registry(Metrics(in_force(desk), desk.clock, idle)) as ours:
+        names = ("began_timestamp_seconds", "due_timestamp_seconds", "ended_timestamp_seconds", "failed")
+        found = {name: samples(ours, f"screening_batch_{name}") for name in names}
+    return {name: value for name, values in found.items() for value in values.values()}
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [(None, None), (StorageUnavailable("full"), "storage_unavailable"), (KeyError("bug"), "unexpected_error")],
+)
+def test_each_batch_has_a_row_that_tells_how_it_ended(desk: Desk, error: Exception | None, fault: str | None) -> None:
+    assert batch_metrics(desk) == {}, "there never was one"
+    began, due = desk.clock(), desk.clock() + timedelta(hours=8)
+    with suppress(StorageUnavailable, KeyError), batches.recorded(desk.database, due, desk.clock) as account:
+        under_way = batch_metrics(desk)
+        account.studies, account.remaining = 5, 7
+        desk.clock.forward(hours=1)
+        if error is not None:
+            raise error
+    told = ("began_timestamp_seconds", "due_timestamp_seconds", "ended_timestamp_seconds", "failed")
+    assert [under_way[name] for name in told] == [began.timestamp(), due.timestamp(), 0, 0]
+    ended = batch_metrics(desk)
+    assert ended["ended_timestamp_seconds"] == desk.clock().timestamp()
+    assert ended["failed"] == float(fault is not None)
+    with desk.database.reading() as connection:
+        run = batches.newest(connection)
+    assert run is not None
+    assert (run.studies, run.remaining, run.fault) == (5, 7, fault)
+
+
+def test_studies_without_a_result_are_a_failed_batch(desk: Desk) -> None:
+    with batches.recorded(desk.database, desk.clock(), desk.clock) as account:
+        account.studies, account.without_result = 5, 1
+    assert batch_metrics(desk)["failed"] == 1
 
 
 def test_a_night_whose_drift_cannot_be_judged_has_its_report(desk: Desk, tmp_path: Path) -> None:

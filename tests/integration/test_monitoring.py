@@ -14,7 +14,7 @@ from deploy import dashboard
 from schema.vocabulary import ModelAction, Stability
 from tests.desk import STUDY, Desk
 from worker.app import Depths
-from worker.ledger import nights, promotions
+from worker.ledger import batches, nights, promotions
 from worker.ledger.nights import Cause, Judgement
 from worker.metrics import Metrics
 
@@ -47,6 +47,8 @@ def given(desk: Desk) -> dict[str, set[str]]:
         desk.clock,
         lambda: Depths({"stat": 0}, 0, 1),
     )
+    with batches.recorded(desk.database, desk.clock(), desk.clock):
+        pass
     ours = CollectorRegistry(auto_describe=False)
     ours.register(metrics)
     found: dict[str, set[str]] = {}

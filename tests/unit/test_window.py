@@ -31,6 +31,20 @@ def test_a_window_is_as_long_as_its_hours() -> None:
     assert [window.length_s / 3600 for window in (NIGHT, MORNING, ALL_DAY)] == [8, 5.5, 24]
 
 
+@pytest.mark.parametrize(
+    ("words", "moment", "closes"),
+    [
+        ("22:00-06:00", "2026-01-10 23:30", "2026-01-11 06:00"),
+        ("22:00-06:00", "2026-01-10 05:59", "2026-01-10 06:00"),
+        ("22:00-06:00", "2026-01-10 12:00", "2026-01-11 06:00"),
+        ("01:00-05:00", "2026-01-10 12:00", "2026-01-11 05:00"),
+        ("00:00-00:00", "2026-01-10 12:00", "2026-01-11 00:00"),
+    ],
+)
+def test_a_window_closes_at_its_end(words: str, moment: str, closes: str) -> None:
+    assert Window.parse(words).closes_at(datetime.fromisoformat(moment)) == datetime.fromisoformat(closes)
+
+
 @pytest.mark.parametrize("words", ["", "22:00", "22-26", "late-early"])
 def test_what_is_no_window_is_refused(words: str) -> None:
     with pytest.raises(ValueError):
