@@ -26,7 +26,7 @@ from worker.home import Gate
 from worker.ledger import delivery, offers
 from worker.ledger.delivery import Claim
 from worker.ledger.offers import LONGEST_COUNTDOWN_S
-from worker.ledger.opening import now
+from worker.ledger.opening import await_made, now
 from worker.ledger.spelling import agree
 from worker.lifeline import die_with_parent
 from worker.rack import Rack
@@ -218,6 +218,7 @@ def _try_models() -> None:
     try:
         decoder().start()  # it loads its libraries while the models are opened
         with suppress(Interrupted):  # a database that is away is waited for
+            await_made(rack().database, settings)
             agree(rack().database, settings, now())
         _open_models()
         decoder().prove()

@@ -1,5 +1,6 @@
 """Opens the ledger's database at the right migration. Light: readers come through here too."""
 
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -11,6 +12,9 @@ from worker.ledger.spelling import agree
 from worker.ledger.transactions import told
 from worker.settings import Settings
 from worker.state_folder import make_home
+
+#: How long a queue worker that was started beside a watcher waits for the embedded database.
+MADE_WITHIN_S = 30.0
 
 
 def now() -> datetime:
@@ -50,6 +54,20 @@ def open_database(settings: Settings) -> Database:
         database.close()
         raise
     return database
+
+
+def await_made(database: Database, settings: Settings, patience_s: float = MADE_WITHIN_S) -> None:
+    """Wait until the embedded database is made, or brought up to date, by the watcher that is to do it; not for ever.
+
+    Raises SchemaOutdated when it is newer than this program, DatabaseUnavailable.
+    """
+    deadline = time.monotonic() + patience_s
+    while not settings.database and time.monotonic() < deadline:
+        found = revision(database) if (settings.home / "screening.sqlite").is_file() else None
+        refuse_newer(found)
+        if found == HEAD:
+            return
+        time.sleep(0.1)
 
 
 def unopened(settings: Settings) -> Database:
