@@ -126,7 +126,7 @@ PLAN = """
   twice, were not tried; and nobody reads one list of it. Build houses of ten a second, one a site, each with its
   database, store and worklist: they share nothing but the model file.
 - **GPUs**: with the shipped model the network is the smaller part of a study, so GPUs free few cores; their speed was
-  not measured here. They pay for recipes with larger networks. `worker check` tells the provider that is bound.
+  not measured ([README.md](README.md#a-gpu) has the commands). They pay for recipes with larger networks. `worker check` tells the provider that is bound.
 - **Memory**: 1.5 GiB a worker process, and what each of its decoder children may take while it decodes
   (`SCREENING_DECODER_MEMORY_MIB`, 4 GiB). It has `SCREENING_STUDIES_AT_ONCE` of them, one by default.
 - **PostgreSQL** holds each verdict's heat map and every arrival; bytes of images lie in the store alone.

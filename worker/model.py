@@ -171,8 +171,8 @@ def _bind(content: bytes, name: str, provider: str, threads: int) -> Any:
     bound = session.get_providers()[0]
     if bound != PROVIDERS[provider]:
         raise ProviderUnavailable(
-            f"asked for {PROVIDERS[provider]}, ONNX Runtime bound {bound}: install the CUDA and cuDNN libraries it"
-            " names in its documentation, or choose auto or cpu"
+            f"asked for {PROVIDERS[provider]}, ONNX Runtime bound {bound}: install CUDA 13 and cuDNN 9 (`pip"
+            " install -r docker/cuda.lock`) and a driver of series 580 or later, or choose auto or cpu"
         )
     return session
 
