@@ -48,7 +48,8 @@ class Costs:
         self.core_s = run["machine"]["cores"] * (1 - run["machine"]["share_taken_by_others"]) / run["studies_per_s"]
         self.stages_s = sum(stages.values()) / 1e3
         self.inference_s = stages["inference"] / 1e3
-        self.intake_s = run["runs"]["copied"]["taking_in_s"] / run["runs"]["copied"]["studies"]
+        copied = run["runs"]["copied"]
+        self.intake_s = sum(each["taking_in_s"] for each in copied) / sum(each["studies"] for each in copied)
         ours = {syntax: found["ours_ms"] for syntax, found in decoders["syntaxes"].items()}
         self.slow_core_s = self.core_s + (ours[SLOWEST] - ours[UNCOMPRESSED]) / 1e3
         self.commands, self.transactions = each["redis_commands"], each["postgresql_transactions"]
@@ -126,7 +127,8 @@ PLAN = """
   twice, were not tried; and nobody reads one list of it. Build houses of ten a second, one a site, each with its
   database, store and worklist: they share nothing but the model file.
 - **GPUs**: with the shipped model the network is the smaller part of a study, so GPUs free few cores; their speed was
-  not measured ([README.md](README.md#a-gpu) has the commands). They pay for recipes with larger networks. `worker check` tells the provider that is bound.
+  not measured ([README.md](README.md#a-gpu) says how). They pay for recipes with larger networks. `worker check`
+  tells the provider that is bound.
 - **Memory**: 1.5 GiB a worker process, and what each of its decoder children may take while it decodes
   (`SCREENING_DECODER_MEMORY_MIB`, 4 GiB). It has `SCREENING_STUDIES_AT_ONCE` of them, one by default.
 - **PostgreSQL** holds each verdict's heat map and every arrival; bytes of images lie in the store alone.

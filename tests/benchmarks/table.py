@@ -62,7 +62,7 @@ def rows() -> Iterator[Row]:
     """Every measure of which a target is known."""
     bulk, long, cold = result("throughput"), result("endurance"), result("cold")
     decoders, share = result("decoders")["syntaxes"], result("heat_share")
-    studies = bulk["runs"]["copied"]["studies"]
+    studies = bulk["runs"]["copied"][0]["studies"]
     per_s = bulk["studies_per_s"]
     yield Row(
         f"{studies} uncompressed 3056 × 2544 studies, drop to committed row with heat maps, of the roofline",

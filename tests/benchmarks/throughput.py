@@ -1,15 +1,19 @@
 """End-to-end throughput of a running service, beside its roofline and two other ways, in one run on the same files.
 
-    python -m tests.benchmarks.throughput [--studies N] [--write]
+    python -m tests.benchmarks.throughput [--studies N] [--rounds N] [--write]
 
+Ours, the roofline and the other ways are measured in turns, on other files each time, for a virtual machine is not as
+fast at one minute as at the next; what is told is the median of the rounds, and each of them is kept.
 Files are written to a temporary folder (16 MB each, and as much again for the store), and are warm in the page cache.
 The service is `worker run`; the batch is handed to it by `worker screen`. JPEG 2000 studies are fewer: one takes a
 second to encode.
 """
 
 import json
+import statistics
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.machine import Watch, machine, warm_memory
-from tests.benchmarks.service import Run, running
+from tests.benchmarks.service import Run, Service, running
 from tests.benchmarks.stages import Costs, measure_stages, roofline
 from tests.benchmarks.studies import write_studies
 from tests.benchmarks.ways import keras_s, plain_s
@@ -32,70 +36,101 @@ RESULT = Path(__file__).parent / "results" / "throughput.json"
 #: Whose versions move the numbers.
 LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "pydicom", "onnxruntime-gpu", "celery", "sqlalchemy")
 
-#: Files on which the other ways are measured, one after another, and how many of them are compressed.
-SOME, SOME_COMPRESSED = 30, 10
+#: Files of a round on which each stage is measured alone, and the other ways; and compressed ones, once.
+SOME_STAGES, SOME, SOME_COMPRESSED = 60, 15, 10
+
+#: The number of the rounds' first study, beyond those that are measured once.
+FIRST = 10_000
+
+
+@dataclass(frozen=True)
+class Round:
+    """Ours and the others on the same files, one after the other."""
+
+    copied: Run  #: in mode `copy`, as `worker screen` does
+    costs: Costs
+    plain_s: float
+    keras_s: float
+
+    def told(self, cores: int) -> dict[str, float]:
+        """As plain values."""
+        rate, ceiling = self.copied.studies_per_s, roofline(self.costs, min(SOME_STAGES, self.copied.studies), cores)
+        return {
+            "of_roofline": round(rate / ceiling, 3),
+            "times_the_plain_way": round(rate * self.plain_s, 2),
+            "times_the_keras_way": round(rate * self.keras_s, 2),
+            "studies_per_s": round(rate, 2),
+            "roofline_studies_per_s": round(ceiling, 2),
+            "plain_ms": round(self.plain_s * 1e3, 1),
+            "keras_ms": round(self.keras_s * 1e3, 1),
+        }
 
 
 @dataclass(frozen=True)
 class Found:
     """What was measured."""
 
-    copied: Run  #: in mode `copy`, as `worker screen` does
+    rounds: list[Round]
     left: Run  #: in mode `leave`: read in place
-    costs: Costs
-    plain_s: float
-    keras_s: float
     compressed: Run
     plain_compressed_s: float
 
+    def ms_a_study(self, clock: str) -> dict[str, float]:
+        """What each stage costs by a clock of `Costs`."""
+        studies = sum(min(SOME_STAGES, each.copied.studies) for each in self.rounds)
+        sums = Counter[str]()
+        for each in self.rounds:
+            sums.update(getattr(each.costs, clock))
+        return {stage: round(s / studies * 1e3, 2) for stage, s in sums.items()}
 
-def measured(folder: Path, model: Path, studies: int, compressed: int, *, is_warmed: bool) -> Found:
+
+def measured(folder: Path, model: Path, studies: int, compressed: int, rounds: int, *, is_warmed: bool) -> Found:
     """Every measurement, on files that are written below `folder`."""
-    names = ("copied", "left", "compressed")
-    sources = {name: folder / name for name in names}
-    for source in sources.values():
+    left, squeezed = folder / "left", folder / "compressed"
+    for source in (left, squeezed):
         source.mkdir()
-    copied = write_studies(sources["copied"], studies)
-    write_studies(sources["left"], studies, first=studies)
-    squeezed = write_studies(sources["compressed"], compressed, first=2 * studies, jpeg2000=True)
+    few = write_studies(squeezed, compressed, first=studies, jpeg2000=True)[:SOME_COMPRESSED]
     with running(folder) as service:
         if is_warmed:
             warm_memory(folder)
-        runs = {
-            "copied": service.screen(sources["copied"], studies),
-            "left": service.screen(sources["left"], studies, SCREENING_INBOX_MODE="leave"),
-            "compressed": service.screen(sources["compressed"], compressed),
-        }
-    return Found(
-        **runs,
-        costs=measure_stages(copied, folder / "alone", model),
-        plain_s=plain_s(copied[:SOME], model),
-        keras_s=keras_s(copied[:SOME]),
-        plain_compressed_s=plain_s(squeezed[:SOME_COMPRESSED], model),
-    )
+        firsts = range(FIRST, FIRST + rounds * studies, studies)
+        turns = [_round(service, folder, model, range(first, first + studies)) for first in firsts]
+        write_studies(left, studies)  # as late as this, so that they are in the page cache
+        return Found(
+            turns,
+            left=service.screen(left, studies, SCREENING_INBOX_MODE="leave"),
+            compressed=service.screen(squeezed, compressed),
+            plain_compressed_s=plain_s(few, model),
+        )
+
+
+def _round(service: Service, folder: Path, model: Path, numbers: range) -> Round:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        paths = write_studies(Path(name), len(numbers), first=numbers.start)
+        ours = service.screen(Path(name), len(paths))
+        with tempfile.TemporaryDirectory(dir=folder) as alone:
+            costs = measure_stages(paths[:SOME_STAGES], Path(alone), model)
+        return Round(ours, costs, plain_s(paths[:SOME], model), keras_s(paths[:SOME]))
 
 
 def outcome(found: Found, facts: dict[str, Any], model: Path) -> dict[str, Any]:
     """Everything measured, as plain values; ratios first, since absolute times vary from machine to machine."""
-    studies = found.copied.studies
-    ceiling = roofline(found.costs, studies, facts["cores"])
     opened = open_model(model, provider="cpu")
-    rate = found.copied.studies_per_s
+    rounds = [each.told(facts["cores"]) for each in found.rounds]
+    middle = {name: round(statistics.median(each[name] for each in rounds), 3) for name in rounds[0]}
     return {
-        "of_roofline": round(rate / ceiling, 3),
-        "times_the_plain_way": round(rate * found.plain_s, 2),
-        "times_the_keras_way": round(rate * found.keras_s, 2),
+        **middle,
         "jpeg2000_times_the_plain_way": round(found.compressed.studies_per_s * found.plain_compressed_s, 2),
-        "studies_per_s": round(rate, 2),
         "left_in_place_studies_per_s": round(found.left.studies_per_s, 2),
         "jpeg2000_studies_per_s": round(found.compressed.studies_per_s, 2),
-        "roofline_studies_per_s": round(ceiling, 2),
-        "plain_ms": round(found.plain_s * 1e3, 1),
-        "keras_ms": round(found.keras_s * 1e3, 1),
         "jpeg2000_plain_ms": round(found.plain_compressed_s * 1e3, 1),
-        "stages_ms": {stage: round(s / studies * 1e3, 2) for stage, s in found.costs.wall_s.items()},
-        "stages_cpu_ms": {stage: round(s / studies * 1e3, 2) for stage, s in found.costs.cpu_s.items()},
-        "runs": {name: _rounded(asdict(getattr(found, name))) for name in ("copied", "left", "compressed")},
+        "stages_ms": found.ms_a_study("wall_s"),
+        "stages_cpu_ms": found.ms_a_study("cpu_s"),
+        "rounds": rounds,
+        "runs": {
+            "copied": [_rounded(asdict(each.copied)) for each in found.rounds],
+            **{name: _rounded(asdict(getattr(found, name))) for name in ("left", "compressed")},
+        },
         "input": "uncompressed DICOM, 3056x2544, 12 bits, one image a study, page cache warm",
         "model": {"name": opened.card.name, "digest": opened.digest},
         "machine": facts,
@@ -137,15 +172,18 @@ def show(found: dict[str, Any], console: Console) -> None:
 @click.option(
     "--compressed", default=60, show_default=True, type=click.IntRange(min=2), help="How many JPEG 2000 ones."
 )
+@click.option(
+    "--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Turns of ours and the others."
+)
 @click.option("--warm/--no-warm", "is_warmed", default=True, help="Fill the page cache first.")
 @click.option("--write", is_flag=True, help="Keep the result in tests/benchmarks/results/throughput.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
-def main(studies: int, compressed: int, is_warmed: bool, write: bool, as_json: bool) -> None:
+def main(studies: int, compressed: int, rounds: int, is_warmed: bool, write: bool, as_json: bool) -> None:
     """Measure, compare, print."""
     model = settings_module.load().model
     with tempfile.TemporaryDirectory(prefix="screening-bench-") as name:
         watch = Watch()
-        values = measured(Path(name), model, studies, compressed, is_warmed=is_warmed)
+        values = measured(Path(name), model, studies, compressed, rounds, is_warmed=is_warmed)
         facts = machine(watch.share_taken_by_others(), LIBRARIES)
     found = outcome(values, facts, model)
     text = json.dumps(found, indent=2)
