@@ -4,10 +4,10 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from schema.database import HEAD
 from worker import home
-from worker.errors import BrokerUnavailable, ModelRefused, SchemaOutdated, ScreeningError
-from worker.ledger.opening import now, revision, unopened
+from worker.errors import BrokerUnavailable, ModelRefused, ScreeningError
+from worker.ledger.migration import require_head
+from worker.ledger.opening import now, unopened
 from worker.room import room_of
 from worker.settings import Settings
 from worker.state_folder import make_home
@@ -68,11 +68,9 @@ def _database(settings: Settings) -> str:
         return "SQLite, made at the first `worker screen`"
     database = unopened(settings)
     try:
-        found = revision(database)
+        found = require_head(database)
     finally:
         database.close()
-    if found != HEAD:
-        raise SchemaOutdated(f"at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`")
     return f"{database.engine.dialect.name}, migration {found}"
 
 

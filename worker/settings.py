@@ -126,7 +126,7 @@ class Settings:
     study_quiet_s: float = setting(60.0, "a study is settled after this time without a new image", positive)
     study_longest_wait_s: float = setting(900.0, "a study is settled at last after this time", positive)
 
-    message_size: int = setting(16, "most studies in one routine message", positive)
+    message_size: int = setting(16, "most studies in one routine message; half a second of work wins", positive)
     lease_s: float = setting(30.0, "a claim without a heartbeat lapses after it", positive)
     heartbeat_s: float = setting(10.0, "time between two heartbeats", positive)
     max_attempts: int = setting(3, "claims that may die before a study is FAILED", positive)

@@ -4,6 +4,7 @@ The old worker is its tables as the first migration made them: what it writes na
 """
 
 import itertools
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,13 +18,15 @@ from alembic import command
 
 from schema.database import HEAD, Database, open_engine
 from schema.migrate import DEADLOCK, alembic_config
-from tests.acceptance.house import wait_until
+from tests.acceptance.house import House, celery, wait_until
 from tests.desk import Clock, Desk
+from worker.checkup import check_readiness
 from worker.errors import SchemaOutdated
 from worker.ledger.opening import open_database, upgrade
 from worker.reconciliation import reconcile
 from worker.settings import Settings
 from worker.store.folder import FolderStore
+from worker.tasks import REFUSED
 
 T = TypeVar("T")
 
@@ -188,3 +191,20 @@ def test_a_database_of_a_newer_release_is_left_alone(desk: Desk) -> None:
         with pytest.raises(SchemaOutdated, match="upgrade the program"):
             work(settings)
     assert desk.database.revision() == "9999"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize(("found", "remedy"), [("9999", "upgrade the program"), ("0001", "run `worker db upgrade`")])
+def test_a_queue_worker_does_not_serve_a_database_of_another_release(desk: Desk, found: str, remedy: str) -> None:
+    """Though every table and column that it asks for is there."""
+    with desk.database.writing() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = :found"), {"found": found})
+    house = House(desk.settings.home, {"SCREENING_DATABASE": desk.database.url, "SCREENING_BROKER": "redis://nowhere"})
+    ended = subprocess.run(celery(), env=house.environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == REFUSED
+    assert f"the worker does not start: the database is at {found}" in ended.stderr
+    assert remedy in ended.stderr
+    settings = attrs.evolve(desk.settings, database=desk.database.url)
+    database = next(finding for finding in check_readiness(settings) if finding.what == "database")
+    assert not database.is_well
+    assert remedy in database.message

@@ -114,3 +114,8 @@ def test_the_broker_tells_what_waits_and_what_was_just_taken(broker: Settings) -
     environment = {**os.environ, "SCREENING_HOME": str(broker.home)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_settings_says_from_which_size_on_a_message_grows_no_more() -> None:
+    largest = max(len(message) for message in messages(offers(routine=100), 100))
+    assert f"`SCREENING_MESSAGE_SIZE` above {largest} " in Path("deploy/SETTINGS.md").read_text(encoding="utf-8")

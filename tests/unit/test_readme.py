@@ -1,5 +1,7 @@
 """The README says what the programs do: every verb, every setting's door, every query."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from sqlalchemy import text
 from schema.database import Database
 from tests.benchmarks import table
 from worker.cli import app
+from worker.settings import DEFAULT_MODEL
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -40,3 +43,13 @@ def test_the_table_of_speed_is_the_one_of_the_results() -> None:
     _, begins, rest = README.partition(table.BEGIN)
     assert begins
     assert rest.partition(table.END)[0] == table.table(), "run `python -m tests.benchmarks.table` and put it there"
+
+
+def test_what_the_readme_says_of_strange_adults_was_measured_on_the_model_that_ships() -> None:
+    found = json.loads((table.RESULTS / "trainer_mobilenetv2_house_familiarity_adults.json").read_text("utf-8"))
+    assert found["model_digest"] == hashlib.sha256(DEFAULT_MODEL.read_bytes()).hexdigest()
+    pa, ap = (found["kinds"][f"NIH adults, {view}"] for view in ("PA", "AP"))
+    told = " and ".join(
+        f"{kind['count_outside']} of {kind['outside']['n']} {view}" for kind, view in ((pa, "PA"), (ap, "AP"))
+    )
+    assert f"NIH adults: {told}" in README

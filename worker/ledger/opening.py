@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from schema.database import HEAD, Database
-from worker.errors import BadSetting, NoHome, SchemaOutdated, ScreeningError
+from worker.errors import BadSetting, NoHome, ScreeningError
+from worker.ledger.migration import refuse_newer, revision
 from worker.ledger.spelling import agree
 from worker.ledger.transactions import told
 from worker.settings import Settings
@@ -41,13 +42,7 @@ def open_database(settings: Settings) -> Database:
         make_home(settings)
     database = unopened(settings)
     try:
-        found = revision(database)
-        refuse_newer(found)
-        if found != HEAD and settings.database:
-            raise SchemaOutdated(
-                f"the database is at {found or 'no migration'}, this program needs {HEAD}: run `worker db upgrade`"
-            )
-        if found != HEAD:
+        if not settings.database and revision(database) != HEAD:
             upgrade(settings)
         agree(database, settings, now())
     except ScreeningError:
@@ -89,22 +84,5 @@ def upgrade(settings: Settings) -> None:
         refuse_newer(revision(database))
     try:
         migrate(settings.database_url)
-    except DBAPIError as error:
-        raise told(error) from error
-
-
-def refuse_newer(found: str | None) -> None:
-    """Raise SchemaOutdated when the database is at a migration that this program does not know."""
-    if found is not None and found > HEAD:
-        raise SchemaOutdated(
-            f"the database is at {found}, this program knows migrations up to {HEAD}: upgrade the program, or restore"
-            " the backup that was made before the database was upgraded"
-        )
-
-
-def revision(database: Database) -> str | None:
-    """The migration the database is at; raises DatabaseUnavailable."""
-    try:
-        return database.revision()
     except DBAPIError as error:
         raise told(error) from error

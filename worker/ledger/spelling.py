@@ -14,6 +14,7 @@ from schema.database import Database
 from schema.vocabulary import Keeping
 from worker.errors import IdentifiersDiffer
 from worker.imaging.instance import Instance
+from worker.ledger.migration import require_head
 from worker.ledger.receipts import Incoming, in_utf8, spelled
 from worker.ledger.transactions import reading, retried, writing
 from worker.pseudonyms import KEY_FILE, digest, load_key, pseudonym
@@ -85,10 +86,11 @@ def _hidden_folder(key: bytes, folder: str) -> str:
 
 
 def agree(database: Database, settings: Settings, now: datetime) -> None:
-    """Hold the setting against the way this database keeps identifiers; an empty one takes the setting's way.
+    """Hold program and setting against this database: its migration, then the way it keeps identifiers.
 
-    Raises IdentifiersDiffer.
+    One without rows takes the setting's way. Raises SchemaOutdated, IdentifiersDiffer.
     """
+    require_head(database)
     wanted, check = settings.identifiers, _check(Spelling.of(settings))
     with reading(database) as connection:
         row = connection.execute(select(models.Identifiers.kept_as, models.Identifiers.key_check)).one_or_none()
