@@ -32,6 +32,7 @@ from tests.benchmarks.machine import Watch, machine
 from tests.benchmarks.moved import Moved, judged
 from tests.benchmarks.studies import BITS, COLUMNS, NOISE, ROWS, Codes, enlarged, varied
 from tests.phantoms import EXPLICIT_LITTLE, HTJ2K, JPEG_2000_LOSSLESS, JPEG_BASELINE, dicom_file
+from trainer.promises import write
 from worker.enough import TIMES_THE_GRID
 from worker.heatmap import PICTURE_PX
 from worker.imaging.codestream import Coding
@@ -167,11 +168,7 @@ def stamp(model: OnnxModel, source: Path, measured: ReducedDecode, out: Path) ->
     """The same model, with this on its card."""
     import onnx
 
-    proto = onnx.load(source)
-    del proto.metadata_props[:]
-    for key, value in replace(model.card, reduced_decode=measured).to_metadata().items():
-        proto.metadata_props.add(key=key, value=value)
-    out.write_bytes(proto.SerializeToString())
+    write(onnx.load(source), replace(model.card, reduced_decode=measured), out)
     open_model(out, "cpu")
 
 

@@ -52,9 +52,14 @@ class Round:
     plain_s: float
     keras_s: float
 
+    @property
+    def alone(self) -> int:
+        """Studies whose stages were measured alone."""
+        return min(SOME_STAGES, self.copied.studies)
+
     def told(self, cores: int) -> dict[str, float]:
         """As plain values."""
-        rate, ceiling = self.copied.studies_per_s, roofline(self.costs, min(SOME_STAGES, self.copied.studies), cores)
+        rate, ceiling = self.copied.studies_per_s, roofline(self.costs, self.alone, cores)
         return {
             "of_roofline": round(rate / ceiling, 3),
             "times_the_plain_way": round(rate * self.plain_s, 2),
@@ -77,7 +82,7 @@ class Found:
 
     def ms_a_study(self, clock: str) -> dict[str, float]:
         """What each stage costs by a clock of `Costs`."""
-        studies = sum(min(SOME_STAGES, each.copied.studies) for each in self.rounds)
+        studies = sum(each.alone for each in self.rounds)
         sums = Counter[str]()
         for each in self.rounds:
             sums.update(getattr(each.costs, clock))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from worker.errors import ModelRefused, PromotionRefused, StorageUnavailable
 from worker.inbox import incoming
 from worker.intake import Intake
 from worker.ledger import offers, promotions
-from worker.model import Model, open_model
-from worker.modelcard import Estimate, ModelCard
+from worker.model import OnnxModel, open_model
+from worker.modelcard import Estimate
 from worker.rack import Rack
 from worker.registry import SETTING, Registry
 from worker.screening import Prediction
@@ -291,23 +291,8 @@ def test_the_shadow_scores_and_the_active_model_places(
     assert desk.entry(study_uid).model_digest == digest_of(settings.model), "a result stays its model's"
 
 
-@dataclass(frozen=True)
-class Faulty:
+class Faulty(OnnxModel):
     """A model with a bug."""
-
-    model: Model
-
-    @property
-    def card(self) -> ModelCard:
-        return self.model.card
-
-    @property
-    def digest(self) -> str:
-        return self.model.digest
-
-    @property
-    def provider(self) -> str:
-        return self.model.provider
 
     def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
         raise ZeroDivisionError(f"{len(batch)} by nothing")
@@ -318,7 +303,7 @@ def test_a_bug_of_the_shadow_costs_no_study_its_verdict(
 ) -> None:
     study_uid = received(settings, desk, tmp_path, clock)
     active = rack.in_force().active
-    bench = Workbench(settings, desk.database, desk.store, active, clock, shadow=Faulty(active))
+    bench = Workbench(settings, desk.database, desk.store, active, clock, shadow=Faulty(**vars(active)))
     bug = screen_study(bench, study_uid, clock())
     assert isinstance(bug, ZeroDivisionError), "the task tells of it"
     assert (desk.study(study_uid).state, desk.entry(study_uid).verdict) == ("screened", "not_flagged")
