@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.deletion import STEPS, between, closest, random_heat, ranks
-from trainer.heat import GAMES, MAPS, grids_of, not_flagged
-from trainer.labelled import labelled_images, samples_of
-from trainer.report import silent
-from worker import heatmap
+from trainer.cli.labelled import labelled_images, samples_of
+from trainer.evaluation.heatmap_faithfulness import GAMES, MAPS, grids_of, not_flagged
+from trainer.progress import silent
+from trainer.statistics.deletion import STEPS, between, closest, random_heat, ranks
 from worker.imaging.preprocess import Placement
-from worker.model import Model, open_model
+from worker.inference import overlay as heatmap
+from worker.inference.model import Model, open_model
 
 Picture = NDArray[np.uint8]
 

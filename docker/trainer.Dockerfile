@@ -19,7 +19,7 @@ RUN /opt/screening/bin/pip install --no-deps --no-build-isolation . \
 # fails here when the recipes or the door to ONNX cannot be loaded
 WORKDIR /
 RUN /opt/screening/bin/trainer recipes > /dev/null \
-    && /opt/screening/bin/python -c "import tensorflow, tf2onnx, trainer.export"
+    && /opt/screening/bin/python -c "import tensorflow, tf2onnx, trainer.export.graph"
 
 FROM python:3.12-slim-trixie
 LABEL org.opencontainers.image.title="chest-screening trainer" \

@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Dialect, Enum, Integer, MetaData, SmallInteger, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase
 
-from schema.moments import UtcDateTime
+from schema.types import UtcDateTime
 from schema.vocabulary import (
+    AuditAction,
     Band,
-    Deed,
     DriftEvent,
     FileState,
-    Keeping,
+    IdentifierMode,
     ModelAction,
     Priority,
     Reason,
@@ -84,7 +84,7 @@ class Base(DeclarativeBase):
         ModelAction: by_value(ModelAction),
         Stability: by_value(Stability),
         DriftEvent: by_value(DriftEvent),
-        Deed: by_value(Deed),
-        Keeping: by_value(Keeping),
+        AuditAction: by_value(AuditAction),
+        IdentifierMode: by_value(IdentifierMode),
         Band: BandNumber,
     }

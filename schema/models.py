@@ -8,13 +8,13 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from schema.columns import Base as Base
 from schema.columns import Digest, RowId, Uid
-from schema.endings import FILE_NAME, UID_END
+from schema.suffix_indexes import FILE_NAME, UID_END
 from schema.vocabulary import (
+    AuditAction,
     Band,
-    Deed,
     DriftEvent,
     FileState,
-    Keeping,
+    IdentifierMode,
     ModelAction,
     Priority,
     Reason,
@@ -318,7 +318,7 @@ class Audit(Base):
     happened_at: Mapped[datetime] = mapped_column(index=True)
     who: Mapped[str] = mapped_column(Text)  #: as given, else the account
     account: Mapped[str] = mapped_column(Text)  #: of the operating system
-    deed: Mapped[Deed]
+    deed: Mapped[AuditAction]
     study_uid: Mapped[str | None] = mapped_column(Uid, index=True)
     subject: Mapped[str | None] = mapped_column(Text)  #: what it was done with, where that is no study
     detail: Mapped[str | None] = mapped_column(Text)
@@ -330,6 +330,6 @@ class Identifiers(Base):
     __tablename__ = "identifiers"
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
-    kept_as: Mapped[Keeping]
+    kept_as: Mapped[IdentifierMode]
     key_check: Mapped[str | None] = mapped_column(Digest)  #: tells the key of the pseudonyms from any other
     since: Mapped[datetime]

@@ -143,7 +143,7 @@ class DriftEvent(StrEnum):
     RETURNED = "returned"  #: steady again
 
 
-class Deed(StrEnum):
+class AuditAction(StrEnum):
     """What somebody did, as far as no row of its own tells: reviews, priorities, decisions about models have one."""
 
     SHOWN = "shown"  #: looked at a study
@@ -154,7 +154,7 @@ class Deed(StrEnum):
     DEIDENTIFIED = "deidentified"  #: took a copy of a study out of the house, without names
 
 
-class Keeping(StrEnum):
+class IdentifierMode(StrEnum):
     """How the database keeps what identifies a patient."""
 
     PLAIN = "plain"  #: as it came

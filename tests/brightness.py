@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from tests.desk import card
 from worker.imaging.preprocess import Preprocessing
-from worker.modelcard import Golden, ReducedDecode
+from worker.inference.card import Golden, ReducedDecode
 
 SIZE = 8
 

@@ -19,8 +19,8 @@ from sqlalchemy.engine import make_url
 from schema.database import Database
 from schema.migrate import upgrade
 from tests.desk import Clock, Desk
-from worker import home
 from worker.errors import ScreeningError
+from worker.runtime.redis_server import private_broker
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 
@@ -128,7 +128,7 @@ def desk(database: Database, settings: Settings, store: FolderStore, clock: Cloc
 def broker(settings: Settings) -> Iterator[Settings]:
     """A real private Redis for `settings`, as the embedded default starts it."""
     try:
-        context = home.private_broker(settings)
+        context = private_broker(settings)
         context.__enter__()
     except ScreeningError as error:
         _missing(f"no Redis: {error}")

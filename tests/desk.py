@@ -15,16 +15,17 @@ from schema.database import Database
 from schema.vocabulary import Priority
 from worker.imaging.instance import Container, Instance
 from worker.imaging.preprocess import Preprocessing
-from worker.ledger import delivery, intake, offers
-from worker.ledger.delivery import Claim
-from worker.ledger.receipts import Booked, Incoming, Receipt
+from worker.inference.card import Estimate, ModelCard, OperatingPoint, Population
+from worker.inference.prediction import Prediction
+from worker.ledger import claims, outbox, register
+from worker.ledger.arrivals import Booked, Incoming, Receipt
+from worker.ledger.claims import Claim
 from worker.ledger.results import ModelUse
-from worker.modelcard import Estimate, ModelCard, OperatingPoint, Population
-from worker.screening import ImageOutcome, Prediction, decide, eligible
+from worker.screening.rules import ImageOutcome, decide, eligible
+from worker.screening.timings import Times
 from worker.settings import Settings
-from worker.stages import Times
 from worker.store.folder import FolderStore
-from worker.worklist import WorklistEntry, entries
+from worker.worklist.queries import WorklistEntry, entries
 
 STUDY = "1.2.826.0.1.3680043.10.7"
 
@@ -122,16 +123,16 @@ class Desk:
             same_pixels_as=None if same_pixels_as is None else digest(same_pixels_as),
             left_at=file.path, is_settled=is_settled,
         )  # fmt: skip
-        return intake.register(self.database, receipt, self.settings, self.clock())
+        return register.register(self.database, receipt, self.settings, self.clock())
 
     def offer(self) -> list[str]:
         """Offer what has settled; returns the UIDs."""
-        return [offer.study_uid for offer in offers.offer(self.database, self.clock())]
+        return [offer.study_uid for offer in outbox.offer(self.database, self.clock())]
 
     def claim(self, study_uid: str = STUDY) -> Claim:
         """Offer and claim a study that can be had."""
         self.offer()
-        held = delivery.claim(self.database, study_uid, self.settings, self.clock())
+        held = claims.claim(self.database, study_uid, self.settings, self.clock())
         assert held is not None, f"{study_uid} is not to be had"
         return held
 
@@ -149,7 +150,7 @@ class Desk:
             outcomes.append(ImageOutcome(header, eligibility, prediction))
         overlays = [digest(f"overlay {i}") if o.prediction else None for i, o in enumerate(outcomes)]
         judged = decide(outcomes, self.model.card)
-        return delivery.record(
+        return claims.record(
             self.database, held, judged, outcomes, overlays, self.model, self.clock(), times=self.times
         )
 

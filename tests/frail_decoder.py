@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from worker.decoder_child import Reader, real_readers, run
-from worker.imaging.enough import Enough
+from worker.decoding.child import Reader, real_readers, run
 from worker.imaging.limits import Limits
+from worker.imaging.resolution import Enough
 
-#: The command that `worker.decoder.Decoder` takes in place of its own.
+#: The command that `worker.decoding.decoder.Decoder` takes in place of its own.
 PROGRAM = (sys.executable, "-m", "tests.frail_decoder")
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from trainer.cli import app
-from trainer.manifest import Manifest, Sample, write_manifest
+from trainer.cli.main import app
+from trainer.data.manifest import Manifest, Sample, write_manifest
 from worker.settings import DEFAULT_MODEL
 
 DATA = Path(__file__).parent / "data"

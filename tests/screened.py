@@ -12,8 +12,8 @@ from schema import models
 from schema.database import Database
 from schema.vocabulary import Band, Priority, Reason, StudyState, Verdict
 from tests.desk import card
+from worker.inference.reference import MEASURES, Values, make_reference
 from worker.ledger.results import ModelUse, add_model
-from worker.reference import MEASURES, Values, make_reference
 
 #: Long before any test's clock.
 LONG_AGO = datetime.fromisoformat("2026-01-01T00:00:00+00:00")

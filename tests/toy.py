@@ -9,10 +9,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from trainer.manifest import Origin
-from trainer.recipe import Network, Phase, Recipe
+from trainer.data.manifest import Origin
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
-from trainer.run import Order
+from trainer.recipes.recipe import Network, Phase, Recipe
+from trainer.run.run import Order
 from worker.imaging.preprocess import Preprocessing
 
 SIZE = 32

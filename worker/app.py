@@ -15,10 +15,11 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError, ResponseError
 
 from schema.vocabulary import Priority
-from worker import logs, nightly
 from worker import settings as settings_module
 from worker.errors import BrokerUnavailable
-from worker.ledger.offers import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
+from worker.ledger.outbox import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
+from worker.runtime import logs
+from worker.schedule import beat
 
 #: The task that screens, by name, so that whoever enqueues need not load the eyes.
 SCREEN_STUDIES = "worker.tasks.screen_studies"
@@ -70,7 +71,7 @@ app.conf.update(
         "socket_keepalive": True,
     },
     worker_cancel_long_running_tasks_on_connection_loss=False,  # their claims hold; the ledger drops what comes twice
-    beat_schedule=nightly.schedule(settings),
+    beat_schedule=beat.schedule(settings),
     worker_enable_remote_control=False,  # nothing here uses it, and it is a door
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import typed_settings as ts
 
-from schema.vocabulary import Keeping
+from schema.vocabulary import IdentifierMode
 from worker.errors import BadSetting
 
 ENV_PREFIX = "SCREENING_"
@@ -22,7 +22,7 @@ ENV_PREFIX = "SCREENING_"
 #: Names of the TOML file's place and of a switch of the test suite; not settings themselves.
 OTHER_NAMES = frozenset({"SCREENING_SETTINGS", "SCREENING_SHARED"})
 
-DEFAULT_MODEL = Path(__file__).parent / "models" / "mobilenetv2_house.onnx"
+DEFAULT_MODEL = Path(__file__).parent / "inference" / "models" / "mobilenetv2_house.onnx"
 
 #: Longest decode of one image. The slowest codec takes a second for the largest detector's.
 DECODER_DEADLINE_S = 60.0
@@ -159,8 +159,9 @@ class Settings:
     metrics_scanners: int = setting(
         20, "scanners with metrics of their own; 0: no header's word in any", attrs.validators.ge(0)
     )
-    identifiers: Keeping = setting(
-        Keeping.PLAIN, "what the database keeps of patient ID, issuer, accession number, paths: plain or pseudonyms"
+    identifiers: IdentifierMode = setting(
+        IdentifierMode.PLAIN,
+        "what the database keeps of patient ID, issuer, accession number, paths: plain or pseudonyms",
     )
     audit_reads: AuditReads = setting(
         AuditReads.STUDIES, "which looks the audit keeps: none, studies (`worker show`) or lists (the worklist too)"
@@ -173,7 +174,7 @@ class Settings:
         object.__setattr__(self, "home", self.home.expanduser().absolute())
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError(f"heartbeat_s ({self.heartbeat_s}) must be at most half of lease_s ({self.lease_s})")
-        if self.identifiers is Keeping.PSEUDONYMS and self.inbox_mode is InboxMode.LEAVE:
+        if self.identifiers is IdentifierMode.PSEUDONYMS and self.inbox_mode is InboxMode.LEAVE:
             raise ValueError("identifiers=pseudonyms keeps no paths, inbox_mode=leave needs them: take copy or move")
 
         if self.studies_at_once > 1 and self.max_attempts < 2:

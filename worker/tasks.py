@@ -17,23 +17,23 @@ from celery import Task
 from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import CONNECTIONS, Database
-from schema.vocabulary import Keeping, Reason
-from worker import nightly
+from schema.vocabulary import IdentifierMode, Reason
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
-from worker.decoders import Decoders
+from worker.decoding.pool import Decoders
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
-from worker.home import Gate
-from worker.ledger import delivery, offers
-from worker.ledger.delivery import Claim
-from worker.ledger.offers import LONGEST_COUNTDOWN_S
-from worker.ledger.opening import await_made, now
-from worker.ledger.spelling import agree
-from worker.lifeline import die_with_parent
-from worker.rack import Rack
+from worker.ledger import claims, outbox
+from worker.ledger.claims import Claim
+from worker.ledger.connect import await_made, now
+from worker.ledger.identifiers import agree
+from worker.ledger.outbox import LONGEST_COUNTDOWN_S
+from worker.registry.loader import ModelLoader
+from worker.runtime.gate import Gate
+from worker.runtime.parent_death import die_with_parent
+from worker.runtime.reconnect import Stall
+from worker.schedule import beat
+from worker.screen_study import DECODE_BUDGET_S, StudyScreener
 from worker.settings import DECODER_DEADLINE_S
-from worker.stall import Stall
 from worker.store import open_store
-from worker.workbench import DECODE_BUDGET_S, Workbench
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +67,13 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     wait_s = countdown_s(self.request.retries)
     again_at = now() + timedelta(seconds=wait_s)
     try:
-        bench = workbench()
+        screener = open_screener()
     except ScreeningError as error:  # nothing is claimed yet: the message waits until a model can be served
         log.warning("models_unknown", extra={"code": error.code})
         with suppress(DatabaseUnavailable):  # then nobody can offer them again meanwhile
-            offers.postpone(rack().database, study_uids, again_at)
+            outbox.postpone(model_loader().database, study_uids, again_at)
         raise self.retry(args=[study_uids], countdown=wait_s) from error
-    ends = screen_each(bench, study_uids, again_at, hands())
+    ends = screen_each(screener, study_uids, again_at, thread_pool())
     interrupted = [study_uid for study_uid, end in zip(study_uids, ends, strict=True) if isinstance(end, Interrupted)]
     bugs = [end for end in ends if end is not None and not isinstance(end, Interrupted)]
     if bugs:
@@ -84,10 +84,10 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
         raise StudyFailed(", ".join(map(place_of, bugs)))  # without the bug itself, which Celery would log in full
 
 
-@app.task(name=nightly.START_BATCH)
+@app.task(name=beat.START_BATCH)
 def start_batch() -> None:
     """Start the batch of the night here. A message that comes again finds it under way."""
-    nightly.start(settings)
+    beat.start(settings)
 
 
 def countdown_s(retries: int) -> int:
@@ -96,17 +96,17 @@ def countdown_s(retries: int) -> int:
 
 
 def screen_each(
-    bench: Workbench, study_uids: Sequence[str], again_at: datetime, hands: Executor | None
+    screener: StudyScreener, study_uids: Sequence[str], again_at: datetime, thread_pool: Executor | None
 ) -> list[Exception | None]:
     """How each study ended, in their order: None, a bug, or what interrupted it. `hands` take several at a time.
 
     Raises what keeps a study from any end, as an outdated database does: studies that are under way end first, those
     not begun are left.
     """
-    end = partial(_end_of, bench, again_at)
-    if hands is None:
+    end = partial(_end_of, screener, again_at)
+    if thread_pool is None:
         return list(map(end, study_uids))
-    begun = [hands.submit(end, study_uid) for study_uid in study_uids]
+    begun = [thread_pool.submit(end, study_uid) for study_uid in study_uids]
     try:
         wait(begun, return_when=FIRST_EXCEPTION)
     finally:
@@ -116,48 +116,48 @@ def screen_each(
     return [study.result() for study in begun]  # the first that failed stands before all that were cancelled
 
 
-def _end_of(bench: Workbench, again_at: datetime, study_uid: str) -> Exception | None:
+def _end_of(screener: StudyScreener, again_at: datetime, study_uid: str) -> Exception | None:
     try:
-        return screen_study(bench, study_uid, again_at)
+        return screen_study(screener, study_uid, again_at)
     except Interrupted as error:
         about = {"study_uid": study_uid, "code": error.code, "reason": error.message}
         log.warning("study_interrupted", extra=about)
         return error
 
 
-def screen_study(bench: Workbench, study_uid: str, again_at: datetime) -> Exception | None:
+def screen_study(screener: StudyScreener, study_uid: str, again_at: datetime) -> Exception | None:
     """Claim one study and bring it to an end. A bug is recorded on the study and returned; raises Interrupted.
 
     `again_at`: when the message comes again if the study is interrupted.
     """
-    held = delivery.claim(bench.database, study_uid, bench.settings, bench.clock())
+    held = claims.claim(screener.database, study_uid, screener.settings, screener.clock())
     if held is None:
         log.info("study_left_alone", extra={"study_uid": study_uid})  # a message that came twice
         return None
     log.info("study_claimed", extra={"study_uid": study_uid})
     try:
-        is_recorded = bench.screen(held)
+        is_recorded = screener.screen(held)
     except Interrupted:
-        give_back(bench, held, again_at)
+        give_back(screener, held, again_at)
         raise
     except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
-        is_plain = bench.settings.identifiers is Keeping.PLAIN  # a bug's own words may quote a header
+        is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # a bug's own words may quote a header
         detail = traceback.format_exc(limit=20) if is_plain else place_of(error)
-        delivery.fail(bench.database, held, code, detail, bench.clock())
+        claims.fail(screener.database, held, code, detail, screener.clock())
         return error
     log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
     return None
 
 
-def give_back(bench: Workbench, held: Claim, again_at: datetime) -> None:
+def give_back(screener: StudyScreener, held: Claim, again_at: datetime) -> None:
     """Give back a claim with its attempt. A database that is away is waited for as long as the lease holds: after that
     the claim has died. Raises DatabaseUnavailable.
     """
-    deadline = time.monotonic() + bench.settings.lease_s
+    deadline = time.monotonic() + screener.settings.lease_s
     while True:
         try:
-            delivery.give_back(bench.database, held, again_at)
+            claims.give_back(screener.database, held, again_at)
             return
         except DatabaseUnavailable:
             if time.monotonic() > deadline:
@@ -166,10 +166,10 @@ def give_back(bench: Workbench, held: Claim, again_at: datetime) -> None:
 
 
 @cache
-def rack() -> Rack:
+def model_loader() -> ModelLoader:
     """The models of this process, opened at the first need: a CUDA session does not survive a fork."""
     connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # a study's own, and its heartbeat's
-    return Rack(settings, Database(settings.database_url, connections), open_store(settings), now)
+    return ModelLoader(settings, Database(settings.database_url, connections), open_store(settings), now)
 
 
 @cache
@@ -179,7 +179,7 @@ def decoder() -> Decoders:
 
 
 @cache
-def hands() -> Executor | None:
+def thread_pool() -> Executor | None:
     """The threads that screen a message's studies; None: its own does, one study after the other.
 
     They live as long as the process: the kernel ends a decoder child with the thread that started it.
@@ -188,10 +188,12 @@ def hands() -> Executor | None:
     return None if at_once == 1 else ThreadPoolExecutor(at_once, thread_name_prefix="study")
 
 
-def workbench() -> Workbench:
+def open_screener() -> StudyScreener:
     """A workbench with the models in force now. Raises what `Rack.in_force` raises."""
-    models = rack().in_force()
-    return Workbench(settings, rack().database, rack().store, models.active, shadow=models.shadow, decoder=decoder())
+    models = model_loader().in_force()
+    return StudyScreener(
+        settings, model_loader().database, model_loader().store, models.active, shadow=models.shadow, decoder=decoder()
+    )
 
 
 @worker_process_init.connect
@@ -218,8 +220,8 @@ def _try_models() -> None:
     try:
         decoder().start()  # it loads its libraries while the models are opened
         with suppress(Interrupted):  # a database that is away is waited for
-            await_made(rack().database, settings)
-            agree(rack().database, settings, now())
+            await_made(model_loader().database, settings)
+            agree(model_loader().database, settings, now())
         _open_models()
         decoder().prove()
     except ScreeningError as error:
@@ -229,6 +231,6 @@ def _try_models() -> None:
 
 def _open_models() -> None:
     try:
-        workbench()
+        open_screener()
     except Interrupted as error:  # without the ledger nothing can be claimed either: messages wait until it is back
         log.warning("models_unknown", extra={"code": error.code})

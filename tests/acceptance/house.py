@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from worker.home import child
+from worker.runtime.children import child
 
 #: Settings of a watcher that need not be waited for.
 QUICK = {"SCREENING_FILE_QUIET_S": "0.5", "SCREENING_STUDY_QUIET_S": "0.5", "SCREENING_SCAN_INTERVAL_S": "0.2"}

@@ -11,11 +11,11 @@ from sqlalchemy import text
 from schema.database import Database
 from tests.acceptance.house import House, celery, events, wait_until
 from tests.brightness import write_image, write_model
-from worker.home import child
-from worker.inbox import files_in
-from worker.intake import Intake
-from worker.ledger import offers
-from worker.ledger.opening import now
+from worker.intake.folder_scan import files_in
+from worker.intake.ingest import Intake
+from worker.ledger import outbox
+from worker.ledger.connect import now
+from worker.runtime.children import child
 from worker.settings import Settings
 from worker.store import OBJECTS
 from worker.store.folder import FolderStore
@@ -23,8 +23,8 @@ from worker.store.folder import FolderStore
 STUDIES = 8
 
 ENQUEUE = (
-    "import sys; from worker.app import enqueue; from worker.ledger.offers import Offer\n"
-    "from schema.vocabulary import Priority; from worker.ledger.opening import now\n"
+    "import sys; from worker.app import enqueue; from worker.ledger.outbox import Offer\n"
+    "from schema.vocabulary import Priority; from worker.ledger.connect import now\n"
     "enqueue([Offer(uid, Priority.ROUTINE, now()) for uid in sys.argv[1:]])"
 )
 
@@ -41,7 +41,7 @@ def test_a_message_is_screened_whole_and_each_study_once(database_url: str, brok
         intake = Intake(Settings(home=house.home, database=database_url), database, store)
         for file in files_in(tmp_path / "inbox"):
             intake.take_in(file, now(), is_final=True, is_settled=True, inbox=tmp_path / "inbox")
-        uids = [offer.study_uid for offer in offers.offer(database, now())]
+        uids = [offer.study_uid for offer in outbox.offer(database, now())]
         assert len(uids) == STUDIES
         away = Path(next(store.files(OBJECTS)).place)
         aside = away.rename(tmp_path / "aside")

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from schema.database import Database
 from tests.acceptance.house import QUICK, SAMPLES, House, production, wait_until
 from tests.brightness import write_model
-from worker.home import child
+from worker.runtime.children import child
 from worker.settings import Settings
 
 

@@ -17,7 +17,8 @@ from schema.database import Database
 from tests.acceptance.house import QUICK, SAMPLES, House, celery, events, production, wait_until
 from tests.backlog import STUDIES, study_rows
 from tests.phantoms import STUDY_UID, dicom_file, picture
-from worker.home import PrivateBroker, child
+from worker.runtime.children import child
+from worker.runtime.redis_server import PrivateBroker
 from worker.settings import Settings
 
 pytestmark = pytest.mark.parametrize("kind", ["postgresql"])

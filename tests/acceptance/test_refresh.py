@@ -22,18 +22,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 from tests.acceptance.house import QUICK, House, wait_until
-from trainer.augment import Augmentation
-from trainer.cli import app as trainer
-from trainer.manifest import Origin, read_samples
-from trainer.previous import read_previous
-from trainer.recipe import Network, Phase, Recipe, Start
-from trainer.report import Report, silent
-from trainer.run import Order, run
-from trainer.split import split
-from worker.cli import app as worker
+from trainer.cli.main import app as trainer
+from trainer.data.augment import Augmentation
+from trainer.data.manifest import Origin, read_samples
+from trainer.data.split import split
+from trainer.progress import Report, silent
+from trainer.recipes.recipe import Network, Phase, Recipe, Start
+from trainer.run.run import Order, run
+from trainer.training.warm_start import read_previous
+from worker.cli.main import app as worker
 from worker.errors import BadSetting, PromotionRefused
 from worker.imaging.preprocess import Preprocessing
-from worker.model import open_model
+from worker.inference.model import open_model
 
 SIZE = 32
 FIRST, READ, HELD_OUT, LATER = 60, 200, 30, 4

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.evaluate import evaluate_file
-from trainer.manifest import Sample, read_manifest, read_samples
+from trainer.data.manifest import Sample, read_manifest, read_samples
+from trainer.data.split import shuffle_key
+from trainer.evaluation.evaluate import evaluate_file
+from trainer.progress import reporting, silent
 from trainer.recipes import recipe_named
-from trainer.report import reporting, silent
-from trainer.run import Order, run
-from trainer.split import shuffle_key
+from trainer.run.run import Order, run
 
 RESULT = Path(__file__).parent / "results" / "adults.json"
 

@@ -30,10 +30,10 @@ from tests.benchmarks.laps import Laps
 from tests.benchmarks.machine import Watch, machine
 from tests.chaos.servers import PostgresServer
 from tests.conftest import POSTGRESQL, SQLITE
-from worker import worklist
-from worker.ledger import delivery, people
+from worker.ledger import claims, decisions
 from worker.settings import Settings
 from worker.store import open_store
+from worker.worklist import queries
 
 RESULT = Path(__file__).parent / "results" / "archive.json"
 
@@ -75,25 +75,25 @@ def alone(database: Database, settings: Settings, count: int) -> dict[str, Any]:
     store = open_store(settings)
 
     def review(name: str) -> None:
-        people.review(database, name, OUTCOME, "bench", None, datetime.now(UTC))
+        decisions.review(database, name, OUTCOME, "bench", None, datetime.now(UTC))
 
     def sweep() -> None:
-        delivery.heal(database, settings, datetime.now(UTC))
-        delivery.advance(database, datetime.now(UTC))
+        claims.heal(database, settings, datetime.now(UTC))
+        claims.advance(database, datetime.now(UTC))
 
     with database.reading() as connection:
         page = text(PAGE)
         sql_alone = laps(lambda _: connection.execute(page).all())
     return {
-        "next_50": laps(lambda _: worklist.entries(database, store, NEXT)),
+        "next_50": laps(lambda _: queries.entries(database, store, NEXT)),
         "next_50_sql_alone": sql_alone,
         "review_by_uid": laps(lambda i: review(f"2.25.7{100000000 + count - i}")),
         "review_by_accession_number": laps(lambda i: review(f"A{count - 1000 - i}")),
         "review_by_file_name": laps(lambda i: review(f"{count - 2000 - i}.dcm")),
         "review_by_end_of_uid": laps(lambda i: review(f"…{100000000 + count - 3000 - i}")),
-        "is_stale": laps(lambda _: worklist.is_stale(database, datetime.now(UTC))),
+        "is_stale": laps(lambda _: queries.is_stale(database, datetime.now(UTC))),
         "sweep": laps(lambda _: sweep()),
-        "count": laps(lambda _: worklist.count(database)),
+        "count": laps(lambda _: queries.count(database)),
     }
 
 

@@ -19,12 +19,12 @@ import numpy as np
 import onnx
 
 from schema.vocabulary import Stability
-from trainer.manifest import Sample, read_manifest
-from trainer.reference import measure, unlabelled
-from trainer.report import silent
-from worker.drift import Observed, Source, compare
-from worker.model import Model, OnnxModel, open_model
-from worker.reference import MEASURES, Values
+from trainer.data.manifest import Sample, read_manifest
+from trainer.export.reference import measure, unlabelled
+from trainer.progress import silent
+from worker.inference.model import Model, OnnxModel, open_model
+from worker.inference.reference import MEASURES, Values
+from worker.monitoring.drift.evaluate import Observed, Source, compare
 
 RESULT = Path(__file__).parent / "results" / "drift.json"
 

@@ -26,8 +26,8 @@ from tests.acceptance.house import House, celery, wait_until
 from tests.benchmarks.machine import Watch, machine, tell
 from tests.benchmarks.service import LONGEST_STUDY_S, START_S, Service
 from tests.benchmarks.studies import write_studies
-from worker.home import child
-from worker.ledger.opening import open_database
+from worker.ledger.connect import open_database
+from worker.runtime.children import child
 from worker.settings import Settings
 
 RESULT = Path(__file__).parent / "results" / "endurance.json"

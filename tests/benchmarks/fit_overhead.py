@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.fit_overhead [--steps N] [--rounds N] [--weights FILE] [--write]
 
-One side is `trainer.fit` on the trainer's own data path: grids from the cache, views made by its threads. The other is
-`model.fit` on arrays of views made beforehand. A round is an epoch of each, from the first batch asked for to the last
-step's end; both run once before they count. What happens between epochs (validation, checkpoint) is in neither. Where
-other programs keep the cores busy, wall time says little and the process's own CPU time is the number to read.
+One side is `trainer.training.fit` on the trainer's own data path: grids from the cache, views made by its threads.
+The other is `model.fit` on arrays of views made beforehand. A round is an epoch of each, from the first batch asked for
+to the last step's end; both run once before they count. What happens between epochs (validation, checkpoint) is in
+neither. Where other programs keep the cores busy, wall time says little and the process's own CPU time is the number.
 """
 
 import json
@@ -32,14 +32,14 @@ from rich.table import Table
 
 from tests.benchmarks.machine import Watch, machine
 from tests.benchmarks.studies import sources
-from trainer.augment import augment
-from trainer.backbone import RANDOM
-from trainer.data import TrainingBatches, labels_of, load_grids, seed_everything
-from trainer.fit import choose_trained, fit
-from trainer.manifest import read_samples
-from trainer.recipe import Network, Recipe, Start
+from trainer.data.augment import augment
+from trainer.data.manifest import read_samples
+from trainer.progress import Event, silent
 from trainer.recipes import recipe_named
-from trainer.report import Event, silent
+from trainer.recipes.backbone import RANDOM
+from trainer.recipes.recipe import Network, Recipe, Start
+from trainer.training.batches import TrainingBatches, labels_of, load_grids, seed_everything
+from trainer.training.fit import choose_trained, fit
 
 RESULT = Path(__file__).parent / "results" / "fit_overhead.json"
 LIBRARIES = ("numpy", "opencv-python-headless", "keras", "tensorflow")
@@ -86,7 +86,7 @@ class Bare:
 
 @dataclass
 class Turns:
-    """A `trainer.fit.fit` that is timed from outside, and gives the bare loop its turn after, before, after its own."""
+    """The trainer's `fit`, timed from outside; it gives the bare loop its turn after, before, after its own."""
 
     batches: Callable[[int], TrainingBatches]
     others_turn: Callable[[], None]

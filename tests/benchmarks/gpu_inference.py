@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.benchmarks.machine import Watch, machine, tell
-from worker.model import OUTPUTS, PROVIDER_OPTIONS, PROVIDERS, OnnxModel, open_model
+from worker.inference.model import OUTPUTS, PROVIDER_OPTIONS, PROVIDERS, OnnxModel, open_model
 from worker.settings import DEFAULT_MODEL
 
 RESULT = Path(__file__).parent / "results" / "gpu_inference.json"

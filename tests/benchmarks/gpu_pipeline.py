@@ -27,7 +27,7 @@ from tests.benchmarks.load import Load
 from tests.benchmarks.machine import cores, machine, tell
 from tests.benchmarks.service import Service, running
 from tests.benchmarks.studies import UID_ROOT, write_studies
-from worker.stages import Stage
+from worker.screening.timings import Stage
 
 RESULT = Path(__file__).parent / "results" / "gpu_pipeline.json"
 

@@ -17,11 +17,11 @@ from schema.database import Database
 from schema.vocabulary import ReviewOutcome
 from tests.benchmarks.laps import Laps
 from tests.desk import digest, image
-from worker import worklist
-from worker.ledger import intake, offers, people
-from worker.ledger.receipts import Incoming, Receipt
+from worker.ledger import decisions, outbox, register
+from worker.ledger.arrivals import Incoming, Receipt
 from worker.settings import Settings
 from worker.store import open_store
+from worker.worklist import queries
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -51,9 +51,9 @@ def beside_intake(database: Database, settings: Settings, seconds: int) -> dict[
             process.join()
             return {"intake": taken, "next_50": looks.told(), "review": reviews.told()}
         with looks.lap():
-            page = worklist.entries(database, open_store(settings), 50)
+            page = queries.entries(database, open_store(settings), 50)
         with reviews.lap():
-            people.review(database, page[0].study_uid, ReviewOutcome.UNCERTAIN, "bench", None, datetime.now(UTC))
+            decisions.review(database, page[0].study_uid, ReviewOutcome.UNCERTAIN, "bench", None, datetime.now(UTC))
     raise TimeoutError("the process that takes images in did not end")
 
 
@@ -62,7 +62,7 @@ def take_in(url: str, settings: Settings, seconds: int, told: Queue[dict[str, An
     database = Database(url)
     for number in range(WARM_UP):
         _book(database, settings, f"2.25.1{number:08d}", Laps())
-    offers.offer(database, datetime.now(UTC))
+    outbox.offer(database, datetime.now(UTC))
     told.put({})
     booked, offered = Laps(), Laps()
     began, behind_s = time.monotonic(), 0.0
@@ -73,7 +73,7 @@ def take_in(url: str, settings: Settings, seconds: int, told: Queue[dict[str, An
         _book(database, settings, f"2.25.2{number:08d}", booked)
         if number % PER_S == PER_S - 1:
             with offered.lap():
-                offers.offer(database, datetime.now(UTC))
+                outbox.offer(database, datetime.now(UTC))
     took_s = time.monotonic() - began
     database.close()
     told.put(
@@ -91,9 +91,9 @@ def _book(database: Database, settings: Settings, study_uid: str, booked: Laps) 
     header = image(study_uid, f"{study_uid}.1.1")
     file = Incoming(f"/inbox/{study_uid}.dcm", 1, 1)
     with booked.lap():
-        intake.twins(database, header, digest(study_uid))
+        register.twins(database, header, digest(study_uid))
         receipt = Receipt(file, header, digest(study_uid), left_at=file.path, is_settled=True)
-        intake.register(database, receipt, settings, datetime.now(UTC))
+        register.register(database, receipt, settings, datetime.now(UTC))
 
 
 def _ticks(told: Queue[dict[str, Any]], seconds: int) -> Iterator[dict[str, Any] | None]:

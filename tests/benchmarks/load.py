@@ -18,7 +18,7 @@ NVIDIA_SMI = (
 )
 
 #: Whose time a process of the service spends, by a word of its command line; the first that stands in it.
-ROLES = ((b"worker.decoder_child", "decoder children"), (b"celery", "workers"), (b"redis-server", "Redis"))
+ROLES = ((b"worker.decoding.child", "decoder children"), (b"celery", "workers"), (b"redis-server", "Redis"))
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

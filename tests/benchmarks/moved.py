@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from worker.enough import leaves_doubt
-from worker.modelcard import ModelCard, ReducedDecode
-from worker.screening import Prediction
+from worker.inference.card import ModelCard, ReducedDecode
+from worker.inference.prediction import Prediction
+from worker.inference.reduced_decode import leaves_doubt
 
 #: What is asked: the probability moves by no more than this, in this share; and at most this share of flags turns.
 MOST, SHARE, FLIPS = 0.01, 0.99, 0.005

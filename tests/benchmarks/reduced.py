@@ -7,8 +7,8 @@ pixels and from a lower resolution: at its own size where that has one to spare,
 3056 x 2544 px of 12 bits with a detector's noise; `--others` are enlarged likewise, up to `--count` in all. An enlarged
 radiograph has less detail than a detector gives, so its numbers flatter; they stand by themselves.
 
-From what is found follow the bounds between which an answer leaves a doubt (`worker.enough`), and which codings are
-worth it. `--stamp` writes the model again with these on its card.
+From what is found follow the bounds between which an answer leaves a doubt (`worker.inference.reduced_decode`), and
+which codings are worth it. `--stamp` writes the model again with these on its card.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ from tests.benchmarks.machine import Watch, machine
 from tests.benchmarks.moved import Moved, judged
 from tests.benchmarks.studies import BITS, COLUMNS, NOISE, ROWS, Codes, enlarged, varied
 from tests.phantoms import EXPLICIT_LITTLE, HTJ2K, JPEG_2000_LOSSLESS, JPEG_BASELINE, dicom_file
-from trainer.promises import write
-from worker.enough import TIMES_THE_GRID
-from worker.heatmap import PICTURE_PX
+from trainer.export.card import write
 from worker.imaging.codestream import Coding
-from worker.imaging.enough import Enough
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import open_image, read_display
-from worker.model import OnnxModel, open_model
-from worker.modelcard import ReducedDecode
+from worker.imaging.resolution import Enough
+from worker.inference.card import ReducedDecode
+from worker.inference.model import OnnxModel, open_model
+from worker.inference.overlay import PICTURE_PX
+from worker.inference.reduced_decode import TIMES_THE_GRID
 from worker.settings import DEFAULT_MODEL
 
 RESULT = Path(__file__).parent / "results" / "reduced.json"

@@ -15,8 +15,8 @@ from schema.database import Database
 from schema.vocabulary import StudyState
 from tests.acceptance.house import House, wait_until
 from tests.benchmarks.studies import write_studies
-from worker.home import child
-from worker.ledger import people
+from worker.ledger import decisions
+from worker.runtime.children import child
 from worker.settings import Settings
 
 #: How long to wait before a run counts as stuck: a start, and one study.
@@ -83,7 +83,7 @@ class Service:
         """Have these judged anew: reading, decoding, predicting, drawing and recording without intake."""
         settings = Settings(home=self.house.home)
         for study_uid in study_uids:
-            assert people.rescreen(self.database, study_uid, settings, datetime.now(UTC)), study_uid
+            assert decisions.rescreen(self.database, study_uid, settings, datetime.now(UTC)), study_uid
 
     def wait(self, count: int) -> None:
         """Return when nothing is on its way; raises AssertionError when that takes too long for `count` studies."""

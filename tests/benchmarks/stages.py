@@ -12,16 +12,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from worker import heatmap
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import open_image
-from worker.ledger import delivery, offers
-from worker.ledger import intake as ledger
-from worker.ledger.opening import open_database
-from worker.ledger.receipts import Incoming, Receipt
+from worker.inference import overlay as heatmap
+from worker.inference.model import open_model
+from worker.ledger import claims, outbox
+from worker.ledger import register as ledger
+from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.connect import open_database
 from worker.ledger.results import ModelUse
-from worker.model import open_model
-from worker.screening import ImageOutcome, decide, eligible
+from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, open_store
 
@@ -83,14 +83,14 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
                 )
             drawn[booked.study_uid] = (outcome, overlay)
         with costs.of("ledger"):
-            offered = [o for _ in range(0, len(paths), 1000) for o in offers.offer(database, datetime.now(UTC))]
+            offered = [o for _ in range(0, len(paths), 1000) for o in outbox.offer(database, datetime.now(UTC))]
         for offer in offered:
             outcome, overlay = drawn[offer.study_uid]
             with costs.of("ledger"):
-                held = delivery.claim(database, offer.study_uid, settings, datetime.now(UTC))
+                held = claims.claim(database, offer.study_uid, settings, datetime.now(UTC))
                 assert held is not None, "the roofline's own ledger lost a study"
                 judged = decide([outcome], model.card)
-                delivery.record(database, held, judged, [outcome], [overlay], use, datetime.now(UTC))
+                claims.record(database, held, judged, [outcome], [overlay], use, datetime.now(UTC))
     finally:
         cv2.setNumThreads(threads)
         database.close()

@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.evaluate import evaluate_file
-from trainer.manifest import read_left_out, read_manifest, read_samples, write_manifest
-from trainer.recipe import Recipe
+from trainer.data.manifest import read_left_out, read_manifest, read_samples, write_manifest
+from trainer.data.split import split
+from trainer.data.style import hold_out
+from trainer.evaluation.evaluate import evaluate_file
+from trainer.progress import reporting, silent
 from trainer.recipes import recipe_named
-from trainer.report import reporting, silent
-from trainer.run import Order, run
-from trainer.split import split
-from trainer.style import hold_out
+from trainer.recipes.recipe import Recipe
+from trainer.run.run import Order, run
 
 RESULT = Path(__file__).parent / "results" / "style_balance.json"
 

@@ -29,7 +29,7 @@ from tests.benchmarks.stages import Costs, measure_stages, roofline
 from tests.benchmarks.studies import write_studies
 from tests.benchmarks.ways import keras_s, plain_s
 from worker import settings as settings_module
-from worker.model import open_model
+from worker.inference.model import open_model
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
 

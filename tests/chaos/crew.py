@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.lifeline import die_with_parent
+from worker.runtime.parent_death import die_with_parent
 
 #: Time between a death and the next start (`RestartSec`), and between two looks.
 RESTART_S, LOOK_S = 1.0, 0.05

@@ -14,7 +14,8 @@ from pathlib import Path
 import redis
 from sqlalchemy.engine import make_url
 
-from worker.home import child, redis_server
+from worker.runtime.children import child
+from worker.runtime.redis_server import redis_server
 
 LOOPBACK = "127.0.0.1"
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tests.benchmarks import gpu_inference
 from worker.errors import ProviderUnavailable
-from worker.model import open_model, replay_goldens
+from worker.inference.model import open_model, replay_goldens
 from worker.settings import DEFAULT_MODEL
 
 

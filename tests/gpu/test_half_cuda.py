@@ -6,7 +6,7 @@ import pytest
 
 from tests.gpu.test_cuda import has_cuda
 from tests.halving import halve_shipped
-from worker.model import open_model, replay_goldens
+from worker.inference.model import open_model, replay_goldens
 
 
 @pytest.mark.gpu

@@ -27,8 +27,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of one uninterrupted fit."""
     from tests.toy import order
-    from trainer.report import reporting
-    from trainer.run import run
+    from trainer.progress import reporting
+    from trainer.run.run import run
 
     out = tmp_path_factory.mktemp("run")
     with (out / "said").open("w") as said, reporting(out / "log.jsonl", said) as report:

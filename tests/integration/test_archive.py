@@ -17,14 +17,14 @@ from schema.vocabulary import ReviewOutcome
 from tests.benchmarks.archive_rows import fill
 from tests.conftest import POSTGRESQL, SQLITE, fresh_database
 from tests.desk import Clock, Desk, image
-from worker import worklist
 from worker.errors import UnknownStudy
-from worker.ledger import delivery, intake, people
-from worker.ledger.naming import resolve
-from worker.ledger.receipts import Incoming
+from worker.ledger import claims, decisions, register
+from worker.ledger.arrivals import Incoming
+from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
 from worker.settings import Settings
 from worker.store.folder import FolderStore
+from worker.worklist import queries
 
 STUDIES, UNREAD = 5000, 300
 
@@ -77,7 +77,7 @@ def plans(database: Database, work: Callable[[], object]) -> list[str]:
 
 
 def review(desk: Desk, name: str) -> None:
-    people.review(desk.database, name, next(iter(ReviewOutcome)), "R", None, desk.clock())
+    decisions.review(desk.database, name, next(iter(ReviewOutcome)), "R", None, desk.clock())
 
 
 def take_in(desk: Desk) -> None:
@@ -94,31 +94,31 @@ def screen(desk: Desk) -> None:
 #: What is done often, and the indexes that its statements must walk, in their order.
 WORK: dict[str, tuple[Callable[[Desk], object], tuple[str, ...]]] = {
     "the next fifty": (
-        lambda desk: worklist.entries(desk.database, desk.store, 50), ("ix_study_unread", "ix_arrival_study_id")
+        lambda desk: queries.entries(desk.database, desk.store, 50), ("ix_study_unread", "ix_arrival_study_id")
     ),
     "has anything become late": (
-        lambda desk: worklist.is_stale(desk.database, desk.clock()), ("ix_study_unread_overdue", "ix_study_state")
+        lambda desk: queries.is_stale(desk.database, desk.clock()), ("ix_study_unread_overdue", "ix_study_state")
     ),
     "how long the oldest waits": (
-        lambda desk: worklist.longest_wait_s(desk.database, desk.clock()), ("ix_study_state",)
+        lambda desk: queries.longest_wait_s(desk.database, desk.clock()), ("ix_study_state",)
     ),
     "review by UID": (lambda desk: review(desk, "2.25.7100005000"), ("uq_study_study_uid",)),
     "review by accession number": (lambda desk: review(desk, "A4999"), ("ix_study_accession_number",)),
     "review by file name": (lambda desk: review(desk, "4998.dcm"), ("ix_arrival_name",)),
     "review by the end of a UID": (lambda desk: review(desk, "…100004997"), ("ix_study_uid_end",)),
     "same SOP Instance UID": (
-        lambda desk: intake.twins(desk.database, image("2.25.7100000009", "2.25.99"), "d"),
+        lambda desk: register.twins(desk.database, image("2.25.7100000009", "2.25.99"), "d"),
         ("ix_instance_sop_instance_uid",),
     ),
     "taking in": (take_in, ("ix_arrival_path", "uq_study_study_uid", "ix_instance_sop_instance_uid")),
     "file that still grows": (
-        lambda desk: intake.wait(desk.database, [Incoming("/inbox/w.dcm", 1, 1)], desk.clock()), ("ix_arrival_path",)
+        lambda desk: register.wait(desk.database, [Incoming("/inbox/w.dcm", 1, 1)], desk.clock()), ("ix_arrival_path",)
     ),
     "offer, claim and record": (screen, ("ix_study_state", "uq_study_study_uid", "ix_instance_series_id")),
     "the sweep": (
         lambda desk: (
-            delivery.heal(desk.database, desk.settings, desk.clock()),
-            delivery.advance(desk.database, desk.clock()),
+            claims.heal(desk.database, desk.settings, desk.clock()),
+            claims.advance(desk.database, desk.clock()),
         ),
         ("ix_study_state", "ix_study_unread_overdue"),
     ),
@@ -136,17 +136,17 @@ def test_what_is_done_often_walks_indexes_and_reads_no_whole_table(desk: Desk, w
 
 
 def test_the_next_fifty_come_in_the_order_of_the_index(desk: Desk) -> None:
-    page, _sources = plans(desk.database, lambda: worklist.entries(desk.database, desk.store, 50))
+    page, _sources = plans(desk.database, lambda: queries.entries(desk.database, desk.store, 50))
     assert SORT[desk.database.engine.dialect.name] not in page
 
 
 def test_reviewed_studies_leave_the_list_and_the_next_ones_follow_in_order(desk: Desk) -> None:
-    before, unread = worklist.entries(desk.database, desk.store, 50), worklist.count(desk.database)
+    before, unread = queries.entries(desk.database, desk.store, 50), queries.count(desk.database)
     assert [entry.band for entry in before] == sorted(entry.band for entry in before)
     review(desk, before[0].study_uid)
-    after = worklist.entries(desk.database, desk.store, 50)
+    after = queries.entries(desk.database, desk.store, 50)
     assert [replace(e, place=0) for e in after[:49]] == [replace(e, place=0) for e in before[1:]]
-    assert worklist.count(desk.database) == unread - 1
+    assert queries.count(desk.database) == unread - 1
 
 
 NAMES = ("/inbox/17.dcm", "17.dcm", "inbox/17.dcm", "2.25.7100000017", "…100000017", "00000017", "A17")

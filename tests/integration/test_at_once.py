@@ -17,19 +17,19 @@ from tests.brightness import write_model
 from tests.desk import STUDY, Desk
 from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.app import messages
-from worker.decoder import Decoder
-from worker.decoders import Decoders
+from worker.decoding.decoder import Decoder
+from worker.decoding.pool import Decoders
 from worker.errors import DeviceUnavailable
-from worker.inbox import files_in
-from worker.intake import Intake
-from worker.joining import JoinedModel
-from worker.ledger import delivery, offers
-from worker.ledger.offers import Backlog, Offer
-from worker.model import Model, OnnxModel, open_model
-from worker.reconciliation import reconcile
-from worker.screening import Prediction
+from worker.inference.batching import JoinedModel
+from worker.inference.model import Model, OnnxModel, open_model
+from worker.inference.prediction import Prediction
+from worker.intake.folder_scan import files_in
+from worker.intake.ingest import Intake
+from worker.ledger import claims, outbox
+from worker.ledger.outbox import Backlog, Offer
+from worker.monitoring.reconciliation import reconcile
+from worker.screen_study import StudyScreener
 from worker.tasks import screen_each
-from worker.workbench import Workbench
 
 STUDIES, AT_ONCE = 8, 4
 
@@ -68,7 +68,7 @@ def decoders() -> Iterator[Decoders]:
 
 
 @pytest.fixture
-def hands() -> Iterator[ThreadPoolExecutor]:
+def thread_pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield pool
 
@@ -90,20 +90,20 @@ def offered(desk: Desk, inbox: Path, greys: list[int], crash: int | None = None)
     intake = Intake(desk.settings, desk.database, desk.store)
     for path in files_in(inbox):
         intake.take_in(path, desk.clock(), is_final=True, is_settled=True, inbox=inbox)
-    return offers.offer(desk.database, desk.clock())
+    return outbox.offer(desk.database, desk.clock())
 
 
-def bench_of(desk: Desk, model: Model, decoders: Decoders) -> Workbench:
-    return Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoders)
+def bench_of(desk: Desk, model: Model, decoders: Decoders) -> StudyScreener:
+    return StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoders)
 
 
 def test_each_study_of_a_message_ends_in_its_own_way(
-    desk: Desk, model: OnnxModel, decoders: Decoders, hands: ThreadPoolExecutor, tmp_path: Path
+    desk: Desk, model: OnnxModel, decoders: Decoders, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [120, 130, LOST, 140, ODD, 150, 200, 160], crash=6)
     moody = Moody(model)
-    bench = bench_of(desk, moody, decoders)
-    ends = screen_each(bench, UIDS, desk.clock(), hands)
+    screener = bench_of(desk, moody, decoders)
+    ends = screen_each(screener, UIDS, desk.clock(), thread_pool)
     assert [type(end) for end in ends] == [
         {2: DeviceUnavailable, 4: LookupError}.get(number, type(None)) for number in range(STUDIES)
     ]
@@ -113,24 +113,26 @@ def test_each_study_of_a_message_ends_in_its_own_way(
     assert desk.study(UIDS[4]).failure_code == "unexpected_error"
     assert desk.entry(UIDS[6]).verdict_detail == "decoder_crashed"
     moody.is_lost = False
-    assert screen_each(bench, UIDS, desk.clock(), hands) == [None] * STUDIES  # as a message that comes twice
+    assert screen_each(screener, UIDS, desk.clock(), thread_pool) == [None] * STUDIES  # as a message that comes twice
     assert desk.count("screening") == STUDIES - 1, "each that did not fail once"
     assert reconcile(desk.database, desk.store).holds
 
 
 def test_studies_that_share_a_model_keep_their_own_answers(
-    desk: Desk, model: OnnxModel, decoders: Decoders, hands: ThreadPoolExecutor, tmp_path: Path
+    desk: Desk, model: OnnxModel, decoders: Decoders, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     greys = [60 + 20 * number for number in range(STUDIES)]
     offered(desk, tmp_path / "inbox", greys)
-    assert screen_each(bench_of(desk, JoinedModel(model), decoders), UIDS, desk.clock(), hands) == [None] * STUDIES
+    assert (
+        screen_each(bench_of(desk, JoinedModel(model), decoders), UIDS, desk.clock(), thread_pool) == [None] * STUDIES
+    )
     found = [desk.entry(uid).probability for uid in UIDS]
     assert found == pytest.approx([grey / 255 for grey in greys], abs=0.03)
     assert desk.count("screening") == STUDIES
 
 
 def test_what_is_no_end_of_a_study_is_raised_when_nothing_is_under_way(
-    desk: Desk, model: OnnxModel, decoders: Decoders, hands: ThreadPoolExecutor, tmp_path: Path
+    desk: Desk, model: OnnxModel, decoders: Decoders, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [100] * STUDIES)
     once = threading.Lock()
@@ -140,9 +142,9 @@ def test_what_is_no_end_of_a_study_is_raised_when_nothing_is_under_way(
             raise LookupError("no clock")
         return desk.clock()
 
-    bench = Workbench(desk.settings, desk.database, desk.store, model, clock, decoder=decoders)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, clock, decoder=decoders)
     with pytest.raises(LookupError, match="no clock"):
-        screen_each(bench, UIDS, desk.clock(), hands)
+        screen_each(screener, UIDS, desk.clock(), thread_pool)
     states = [desk.study(uid).state for uid in UIDS]
     assert set(states) <= {"screened", "queued"}
     assert "queued" in states, "the one whose claim failed"
@@ -157,8 +159,8 @@ def test_a_study_that_kills_workers_takes_one_attempt_of_its_neighbours_and_no_m
         held = [desk.claim(uid) for uid in ((*neighbours, poison) if death == 0 else (poison,))]
         assert held  # and their worker dies
         now = desk.clock.forward(seconds=desk.settings.lease_s + 1)
-        assert delivery.heal(desk.database, desk.settings, now) == len(held)
-        again = offers.reoffer(desk.database, desk.settings, now, Backlog())
+        assert claims.heal(desk.database, desk.settings, now) == len(held)
+        again = outbox.reoffer(desk.database, desk.settings, now, Backlog())
         sent = [[offer.study_uid for offer in message] for message in messages(again, 16, AT_ONCE)]
         if death == 0:
             assert sorted(sent) == [[uid] for uid in sorted((*neighbours, poison))]

@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from schema.vocabulary import Deed, ModelAction, Priority, ReviewOutcome
+from schema.vocabulary import AuditAction, ModelAction, Priority, ReviewOutcome
 from tests.desk import STUDY, Desk
-from worker.cli import app
+from worker.cli.main import app
 from worker.errors import UnknownStudy
-from worker.ledger import audits, people, promotions
+from worker.ledger import audit, decisions, promotions
 
 SECURITY = (Path(__file__).parents[2] / "deploy" / "SECURITY.md").read_text(encoding="utf-8")
 APPEND_ONLY = ("audit", "review", "prioritisation", "promotion")
@@ -41,9 +41,9 @@ def filled(desk: Desk) -> None:
     desk.receive(accession_number="A-1")
     desk.screen(STUDY, 0.9)
     promotions.decide(desk.database, ModelAction.INSTALLED, desk.model, "Ann", desk.clock(), lambda _: None)
-    people.prioritise(desk.database, STUDY, Priority.STAT, "Ben", desk.clock.forward(60))
-    people.requeue(desk.database, STUDY, desk.settings, desk.clock.forward(60), "Cleo")
-    people.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock.forward(60))
+    decisions.prioritise(desk.database, STUDY, Priority.STAT, "Ben", desk.clock.forward(60))
+    decisions.requeue(desk.database, STUDY, desk.settings, desk.clock.forward(60), "Cleo")
+    decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock.forward(60))
 
 
 def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Desk) -> None:
@@ -65,11 +65,11 @@ def test_a_look_is_noted_before_it_is_had_as_far_as_the_setting_asks(desk: Desk)
     ask(desk, "show", STUDY)
     ask(desk, "worklist", "--by", "Eve")
     ask(desk, "show", STUDY, AUDIT_READS="none")
-    looks = [("Eve", "shown", STUDY, None), (audits.account(), "shown", STUDY, None)]
+    looks = [("Eve", "shown", STUDY, None), (audit.account(), "shown", STUDY, None)]
     assert told(desk) == looks
     ask(desk, "worklist", "--by", "Eve", AUDIT_READS="lists")
     ask(desk, "quarantine", AUDIT_READS="lists")
-    assert told(desk)[2:] == [("Eve", "listed", None, None), (audits.account(), "listed", None, None)]
+    assert told(desk)[2:] == [("Eve", "listed", None, None), (audit.account(), "listed", None, None)]
     with pytest.raises(UnknownStudy):
         ask(desk, "show", "nobody")
     assert len(told(desk)) == 4
@@ -103,7 +103,7 @@ def test_no_row_can_be_changed_or_removed(desk: Desk, table: str) -> None:
 
 def test_old_rows_go_the_way_that_the_security_page_tells(desk: Desk) -> None:
     filled(desk)
-    audits.note(desk.database, Deed.SHOWN, "Old", datetime(2015, 1, 1, tzinfo=UTC), [STUDY])
+    audit.note(desk.database, AuditAction.SHOWN, "Old", datetime(2015, 1, 1, tzinfo=UTC), [STUDY])
     name = desk.database.engine.dialect.name
     (script,) = re.findall(rf"```sql\n-- (?i:{name})\nBEGIN;\n(.*?)COMMIT;\n```", SECURITY, flags=re.DOTALL)
     with desk.database.writing() as session:

@@ -11,13 +11,13 @@ import pytest
 from schema.database import Database
 from tests.desk import Clock, Desk
 from tests.phantoms import STUDY_UID, dicom_file, picture
-from worker.intake import Intake
-from worker.ledger.receipts import Incoming
-from worker.reconciliation import reconcile
+from worker.intake.ingest import Intake
+from worker.ledger.arrivals import Incoming
+from worker.monitoring.reconciliation import reconcile
 from worker.settings import Settings
 from worker.store import open_store
 from worker.store.folder import FolderStore
-from worker.worklist import entries
+from worker.worklist.queries import entries
 
 
 def run(script: str, folder: Path, home: Path, url: str, **more: str) -> "subprocess.CompletedProcess[str]":

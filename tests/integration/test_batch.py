@@ -20,15 +20,15 @@ from tests.brightness import write_model
 from tests.desk import STUDY, Desk
 from tests.integration.test_metrics import idle, in_force, registry, samples
 from tests.phantoms import dicom_file, picture
-from worker import morning
-from worker.batch import Batch, Night, Source, Taken, archive, stored
+from worker.batch import report
+from worker.batch.run import Batch, BatchRun, Source, Taken, archive, stored
 from worker.errors import DatabaseUnavailable, StorageUnavailable
-from worker.intake import Intake
-from worker.ledger import batches, delivery, people
-from worker.ledger.offers import Backlog, Offer
-from worker.metrics import Metrics
-from worker.service import Serving
-from worker.window import ALL_DAY, Window
+from worker.intake.ingest import Intake
+from worker.ledger import batch_runs, claims, decisions
+from worker.ledger.outbox import Backlog, Offer
+from worker.monitoring.metrics import Metrics
+from worker.schedule.window import ALL_DAY, Window
+from worker.service.service import Serving
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 
@@ -46,12 +46,12 @@ class Hall:
 
     def screen(self, offers: Sequence[Offer]) -> None:
         for offer in offers:
-            held = delivery.claim(self.desk.database, offer.study_uid, self.desk.settings, self.desk.clock())
+            held = claims.claim(self.desk.database, offer.study_uid, self.desk.settings, self.desk.clock())
             assert held is not None
             self.desk.record(held, 0.9)
         self.published += offers
 
-    def run(self, source: Source, window: Window = ALL_DAY) -> Night:
+    def run(self, source: Source, window: Window = ALL_DAY) -> BatchRun:
         return Batch(self.serving, source, self.screen, Backlog, self.stop, window, clock=self.desk.clock).run()
 
 
@@ -92,14 +92,14 @@ def test_an_archive_study_is_never_overdue_until_somebody_sends_it(hall: Hall) -
     desk = hall.desk
     desk.receive(priority=Priority.NIGHTLY)
     desk.clock.forward(hours=1000)
-    assert delivery.advance(desk.database, desk.clock()) == 1, "late, as every study without a result"
+    assert claims.advance(desk.database, desk.clock()) == 1, "late, as every study without a result"
     desk.screen(STUDY, 0.1)
     desk.clock.forward(hours=1000)
-    assert delivery.advance(desk.database, desk.clock()) == 0
+    assert claims.advance(desk.database, desk.clock()) == 0
     desk.receive(STUDY, f"{STUDY}.1.2", "two", priority=Priority.ROUTINE)
     assert desk.study().priority == "routine"
     desk.clock.forward(hours=25)
-    assert delivery.advance(desk.database, desk.clock()) == 1
+    assert claims.advance(desk.database, desk.clock()) == 1
     assert desk.entry().reason == "overdue"
 
 
@@ -155,8 +155,8 @@ def test_stored_studies_are_judged_again_by_a_newer_model(hall: Hall, tmp_path: 
     desk.model = replace(desk.model, digest=hashlib.sha256(newer.read_bytes()).hexdigest())
     assert stored(hall.serving, EARLIEST, "flagged").pieces == ["A"]
     assert stored(hall.serving, desk.clock.forward(1), None).pieces == []
-    people.prioritise(desk.database, "C", Priority.STAT, "Dr A", desk.clock())
-    people.review(desk.database, "B", ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.prioritise(desk.database, "C", Priority.STAT, "Dr A", desk.clock())
+    decisions.review(desk.database, "B", ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
     night = hall.run(stored(hall.serving, EARLIEST, None))
     assert sorted(night.study_uids) == ["A", "B", "C"]
     assert {o.study_uid: o.queue for o in hall.published} == {
@@ -182,7 +182,7 @@ def batch_metrics(desk: Desk) -> dict[str, float]:
 def test_each_batch_has_a_row_that_tells_how_it_ended(desk: Desk, error: Exception | None, fault: str | None) -> None:
     assert batch_metrics(desk) == {}, "there never was one"
     began, due = desk.clock(), desk.clock() + timedelta(hours=8)
-    with suppress(StorageUnavailable, KeyError), batches.recorded(desk.database, due, desk.clock) as account:
+    with suppress(StorageUnavailable, KeyError), batch_runs.recorded(desk.database, due, desk.clock) as account:
         under_way = batch_metrics(desk)
         account.studies, account.remaining = 5, 7
         desk.clock.forward(hours=1)
@@ -194,24 +194,24 @@ def test_each_batch_has_a_row_that_tells_how_it_ended(desk: Desk, error: Excepti
     assert ended["ended_timestamp_seconds"] == desk.clock().timestamp()
     assert ended["failed"] == float(fault is not None)
     with desk.database.reading() as connection:
-        run = batches.newest(connection)
+        run = batch_runs.newest(connection)
     assert run is not None
     assert (run.studies, run.remaining, run.fault) == (5, 7, fault)
 
 
 def test_studies_without_a_result_are_a_failed_batch(desk: Desk) -> None:
-    with batches.recorded(desk.database, desk.clock(), desk.clock) as account:
+    with batch_runs.recorded(desk.database, desk.clock(), desk.clock) as account:
         account.studies, account.without_result = 5, 1
     assert batch_metrics(desk)["failed"] == 1
 
 
 def test_a_night_whose_drift_cannot_be_judged_has_its_report(desk: Desk, tmp_path: Path) -> None:
     away = Database(f"sqlite:///{tmp_path / 'no such folder' / 'ledger.sqlite'}")
-    drifts, unjudged = morning.judge_drift(away, desk.clock())
+    drifts, unjudged = report.judge_drift(away, desk.clock())
     assert not drifts
     assert "[database_unavailable]" in unjudged
-    found = morning.Morning(desk.clock(), desk.clock(), {}, [], 0, drifts, unjudged)
-    page, *_ = morning.write(found, tmp_path)
+    found = report.BatchReport(desk.clock(), desk.clock(), {}, [], 0, drifts, unjudged)
+    page, *_ = report.write(found, tmp_path)
     assert f"None could be judged: {escape(unjudged)}" in page.read_text(encoding="utf-8")
 
 
@@ -222,13 +222,13 @@ def test_the_report_counts_the_night_and_names_what_was_flagged(desk: Desk, tmp_
     desk.receive("D", content="D", unreadable="truncated")
     desk.screen("D")
     desk.receive("E", content="E")
-    delivery.fail(desk.database, desk.claim("E"), "zero_division", "traceback", desk.clock())
-    rows = morning.read_rows(desk.database, ["A", "B", "C", "D", "E"])
+    claims.fail(desk.database, desk.claim("E"), "zero_division", "traceback", desk.clock())
+    rows = report.read_rows(desk.database, ["A", "B", "C", "D", "E"])
     began = desk.clock()
-    found = morning.Morning(began, desk.clock.forward(hours=2), {FileState.ACCEPTED: 4}, rows, left=7)
+    found = report.BatchReport(began, desk.clock.forward(hours=2), {FileState.ACCEPTED: 4}, rows, left=7)
     assert found.sentence == "4 of 5 studies screened, 2 flagged, 1 failed; 2 an hour; 7 left for the next night"
     assert not found.is_complete
-    page, table, _ = morning.write(found, tmp_path / "reports")
+    page, table, _ = report.write(found, tmp_path / "reports")
     with table.open(newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert [row["study_uid"] for row in written] == ["C", "A", "B", "D", "E"]

@@ -19,19 +19,19 @@ from tests.desk import Desk
 from tests.object_store import ObjectStore
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import StorageUnavailable
+from worker.export.labels import INDEX, export
 from worker.imaging.limits import DEFAULT
-from worker.intake import Intake
-from worker.labels import INDEX, export
-from worker.ledger import delivery, people
-from worker.ledger.offers import Backlog
-from worker.pruning import prune
-from worker.rack import Rack
-from worker.reconciliation import reconcile
+from worker.intake.ingest import Intake
+from worker.intake.watcher import Watcher
+from worker.ledger import claims, decisions
+from worker.ledger.outbox import Backlog
+from worker.ledger.pruning import prune
+from worker.monitoring.reconciliation import reconcile
+from worker.registry.loader import ModelLoader
+from worker.screen_study import StudyScreener
 from worker.store import MODELS, OBJECTS, OVERLAYS
 from worker.store.bucket import BucketStore
-from worker.watcher import Watcher
-from worker.workbench import Workbench
-from worker.worklist import entries, show
+from worker.worklist.queries import entries, show
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # no question is asked of the database that others do not ask
 
@@ -92,14 +92,14 @@ def test_a_study_goes_its_whole_path_over_outages(ward: Ward, tmp_path: Path) ->
     assert list(ward.inbox.iterdir()) == []
     assert ward.kept() == {OBJECTS: 1, OVERLAYS: 0, MODELS: 0}
 
-    rack = Rack(desk.settings, desk.database, store, desk.clock)
-    ward.is_interrupted(rack.in_force)
-    bench = Workbench(desk.settings, desk.database, store, rack.in_force().active, desk.clock)
+    model_loader = ModelLoader(desk.settings, desk.database, store, desk.clock)
+    ward.is_interrupted(model_loader.in_force)
+    screener = StudyScreener(desk.settings, desk.database, store, model_loader.in_force().active, desk.clock)
     desk.clock.forward(60)
     held = desk.claim(STUDY_UID)
-    ward.is_interrupted(lambda: bench.screen(held))
-    delivery.give_back(desk.database, held, desk.clock())
-    assert bench.screen(desk.claim(STUDY_UID)) is True
+    ward.is_interrupted(lambda: screener.screen(held))
+    claims.give_back(desk.database, held, desk.clock())
+    assert screener.screen(desk.claim(STUDY_UID)) is True
     assert ward.kept() == {OBJECTS: 1, OVERLAYS: 1, MODELS: 1}
 
     (entry,) = entries(desk.database, store)
@@ -117,7 +117,7 @@ def test_a_study_goes_its_whole_path_over_outages(ward: Ward, tmp_path: Path) ->
     assert ward.kept()[OBJECTS] == 1
     ward.is_interrupted(lambda: reconcile(desk.database, store))
 
-    people.review(desk.database, STUDY_UID, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.review(desk.database, STUDY_UID, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
     assert exported(ward, tmp_path / "one") == exported(ward, tmp_path / "two"), "the key of pseudonyms is one"
     desk.clock.forward(hours=366 * 24)
     year = timedelta(days=365)

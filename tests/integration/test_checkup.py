@@ -5,8 +5,8 @@ import pytest
 
 from schema.vocabulary import Priority
 from tests.desk import STUDY, Desk
-from worker.checkup import Finding, check
-from worker.worklist import longest_wait_s
+from worker.monitoring.health import Finding, check
+from worker.worklist.queries import longest_wait_s
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 

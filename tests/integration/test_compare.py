@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.brightness import write_image, write_model
-from trainer.cli import app
-from trainer.manifest import digest, read_samples
-from worker.comparison import Comparison, read_comparison
+from trainer.cli.main import app
+from trainer.data.manifest import digest, read_samples
 from worker.errors import BadData
-from worker.model import open_model
+from worker.inference.model import open_model
+from worker.registry.comparison import Comparison, read_comparison
 
 #: Brightness of each image. At threshold 0.5 the old model (gain 1) flags 128 and more, the new one (gain 1.25) 102.
 PNEUMONIA = (90, 110, 120, 140, 180, 200)

@@ -15,16 +15,16 @@ from tests import frail_decoder
 from tests.brightness import write_model
 from tests.desk import Desk
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
-from worker.decoder import Decoder
+from worker.decoding.decoder import Decoder
 from worker.imaging.display import Display
 from worker.imaging.reading import Enough, OpenImage
-from worker.inbox import files_in
-from worker.intake import Intake
-from worker.ledger.receipts import Booked
-from worker.model import OnnxModel, open_model
-from worker.reconciliation import reconcile
+from worker.inference.model import OnnxModel, open_model
+from worker.intake.folder_scan import files_in
+from worker.intake.ingest import Intake
+from worker.ledger.arrivals import Booked
+from worker.monitoring.reconciliation import reconcile
+from worker.screen_study import IMAGES_AT_ONCE, StudyScreener
 from worker.tasks import screen_study
-from worker.workbench import IMAGES_AT_ONCE, Workbench
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 
@@ -61,11 +61,11 @@ def test_one_message_of_good_and_bad_studies(desk: Desk, model: OnnxModel, decod
         (inbox / f"{name}.dcm").write_bytes(study(name, failure))
     (inbox / "2b.dcm").write_bytes(study("2", image=2))
     take_in(desk, inbox, decoder)
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
     desk.offer()
     for name in failures:
         decoder.deadline_s = 1.0 if failures[name] == "CODEC-HANG " else 60.0
-        assert screen_study(bench, f"1.2.3.{name}", bench.clock()) is None
+        assert screen_study(screener, f"1.2.3.{name}", screener.clock()) is None
     entries = {e.study_uid[-1]: e for e in desk.worklist()}
     assert {name: e.state for name, e in entries.items()} == dict.fromkeys(failures, "screened")
     assert [(name, e.verdict_detail) for name, e in sorted(entries.items()) if e.verdict == "unscreenable"] == [
@@ -86,10 +86,12 @@ def test_a_study_of_hanging_images_ends_before_its_message_is_killed(
     for image in range(1, images + 1):
         (inbox / f"{image}.dcm").write_bytes(study("7", "CODEC-HANG " if image > 1 else "", image=image))
     take_in(desk, inbox, decoder)
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder, decode_budget_s=1.5)
+    screener = StudyScreener(
+        desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder, decode_budget_s=1.5
+    )
     desk.offer()
     decoder.deadline_s = 1.0
-    assert screen_study(bench, "1.2.3.7", bench.clock()) is None
+    assert screen_study(screener, "1.2.3.7", screener.clock()) is None
     (entry,) = desk.worklist()
     assert (entry.state, entry.verdict, entry.verdict_detail) == ("screened", "unscreenable", "decoder_timed_out")
     with desk.database.reading() as connection:
@@ -137,8 +139,8 @@ def test_a_study_of_many_images_is_never_held_whole(desk: Desk, model: OnnxModel
         (inbox / f"{number:03}.dcm").write_bytes(image)
     decoder = Counting()
     take_in(desk, inbox, decoder)
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, model, decoder)
-    assert bench.screen(desk.claim(STUDY_UID))
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, model, decoder)
+    assert screener.screen(desk.claim(STUDY_UID))
     assert 1 <= decoder.most <= 2 * IMAGES_AT_ONCE
     entry = desk.entry(STUDY_UID)
     assert (entry.verdict, desk.count("finding")) == ("flagged", many)

@@ -12,20 +12,20 @@ from pydicom import dcmread
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 
-from schema.vocabulary import Deed, ReviewOutcome
+from schema.vocabulary import AuditAction, ReviewOutcome
 from tests.desk import Desk
 from tests.integration.test_labels import EVER, SAMPLES, take_in
 from tests.phantoms import SERIES_UID, SOP_INSTANCE_UID, STUDY_UID, dicom_file, lut_item, picture, rescale, window
-from worker import labels
-from worker.deidentification import Exported, export
 from worker.errors import BadData
+from worker.export import labels
+from worker.export.deidentify import EMPTIED, fault, nameless
+from worker.export.studies import Exported, export
 from worker.imaging.dicom import open_object
 from worker.imaging.header import lenient_pydicom
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import read_display
-from worker.ledger import audits, intake, people
-from worker.ledger.receipts import Incoming, Receipt
-from worker.nameless import EMPTIED, fault, nameless
+from worker.ledger import audit, decisions, register
+from worker.ledger.arrivals import Incoming, Receipt
 from worker.store import OBJECTS
 
 NAME = "PLANTEDNAME"
@@ -97,7 +97,7 @@ def jpeg_with_comment() -> bytes:
 def take(desk: Desk, content: bytes, name: str = "x") -> str:
     opened = open_object(content, DEFAULT)
     receipt = Receipt(Incoming(f"/inbox/{name}", len(content), 1), opened.instance, desk.store.put(OBJECTS, content))
-    intake.register(desk.database, receipt, desk.settings, desk.clock())
+    register.register(desk.database, receipt, desk.settings, desk.clock())
     return opened.instance.study_uid
 
 
@@ -176,7 +176,7 @@ def test_what_must_stay_is_told_and_who_took_the_rest_is_noted(desk: Desk, tmp_p
         "no DICOM object (`worker export-labels` writes these)": 1,
         "not_frontal": 1,
     }
-    noted = [(e.who, e.study_uid) for e in audits.trail(desk.database, EVER) if e.deed == Deed.DEIDENTIFIED]
+    noted = [(e.who, e.study_uid) for e in audit.trail(desk.database, EVER) if e.deed == AuditAction.DEIDENTIFIED]
     assert noted == [("Gus", uid) for uid in (burned, raster, lateral, pa)]
     with pytest.raises(BadData, match="is not empty"):
         leave(desk, tmp_path / "out", pa)
@@ -185,7 +185,7 @@ def test_what_must_stay_is_told_and_who_took_the_rest_is_noted(desk: Desk, tmp_p
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_uids_and_patients_are_told_apart_and_fit_the_labels(desk: Desk, tmp_path: Path) -> None:
     ap, pa = take_in(desk, "hugo_ap.dcm"), take_in(desk, "hugo_pa.dcm")
-    people.review(desk.database, pa, ReviewOutcome.PNEUMONIA, "Dr Test", None, desk.clock())
+    decisions.review(desk.database, pa, ReviewOutcome.PNEUMONIA, "Dr Test", None, desk.clock())
     _, files = leave(desk, tmp_path / "out", *dict.fromkeys((ap, pa)))
     first, second = (dcmread(file) for file in files)
     assert (ap == pa) == (first.StudyInstanceUID == second.StudyInstanceUID)

@@ -15,11 +15,12 @@ from tests.acceptance.house import House
 from tests.desk import Clock, Desk
 from tests.integration.test_metrics import idle, in_force, registry, samples
 from tests.screened import over_nights, registered, screened, usual
-from worker import drift, morning
-from worker.drift import Vigil
-from worker.drift_table import SHORT
-from worker.metrics import Metrics
-from worker.reference import MEASURES, Values
+from worker.batch import report
+from worker.inference.reference import MEASURES, Values
+from worker.monitoring.drift import evaluate
+from worker.monitoring.drift.evaluate import DriftSchedule
+from worker.monitoring.drift.table import SHORT
+from worker.monitoring.metrics import Metrics
 
 MODEL = "a" * 64
 ROOM_1: dict[str, Any] = {"manufacturer": "ACME", "station_name": "ROOM 1"}
@@ -49,7 +50,7 @@ def two_rooms(database: Database, clock: Clock, rng: np.random.Generator) -> Dat
 
 
 def test_each_scanner_is_compared_by_itself_and_another_case_mix_is_no_drift(two_rooms: Database, clock: Clock) -> None:
-    worse, as_ever = drift.read(two_rooms, clock())
+    worse, as_ever = evaluate.read(two_rooms, clock())
     assert (as_ever.source.manufacturer, as_ever.source.station, as_ever.source.view) == ("ACME", "ROOM 1", "PA")
     assert (as_ever.status, as_ever.images, as_ever.compared) == (Stability.STEADY, 400, 400)
     assert as_ever.mixture["pneumonia"] == pytest.approx(0.2, abs=0.08)
@@ -69,15 +70,15 @@ def test_what_left_its_limits_is_told_once_until_it_has_returned(
         caplog.clear()
         return found
 
-    drift.judge(two_rooms, clock())
+    evaluate.judge(two_rooms, clock())
     assert told() == [("drift_left_limits", "AP", "display_mean")]
-    drift.judge(two_rooms, clock.forward(hours=24))
+    evaluate.judge(two_rooms, clock.forward(hours=24))
     assert told() == []
     moments = over_nights(clock.forward(hours=24 * 13), 13, 40)
     screened(two_rooms, MODEL, mixed(rng, 13, 8, 32), moments, view="AP", **ROOM_2)
-    drift.judge(two_rooms, clock())
+    evaluate.judge(two_rooms, clock())
     assert told() == [("drift_returned", "AP", "display_mean")]
-    drift.judge(two_rooms, clock())
+    evaluate.judge(two_rooms, clock())
     assert told() == []
     with two_rooms.reading() as connection:
         events = connection.exec_driver_sql(
@@ -93,7 +94,7 @@ def test_a_night_on_which_many_more_are_flagged_is_told(
     registered(database)
     screened(database, MODEL, mixed(rng, 9, 8, 32), over_nights(clock(), 9, 40), **ROOM_1)
     screened(database, MODEL, usual(rng, 35, 5), over_nights(clock.forward(hours=24), 1, 40), **ROOM_1)
-    (found,) = drift.read(database, clock())
+    (found,) = evaluate.read(database, clock())
     assert found.night.status is Stability.LEFT_LIMITS
     assert found.night.rate > found.night.high > found.night.centre
     assert found.shifts["probability"].status is Stability.STEADY, "the same model on more sick people"
@@ -109,13 +110,13 @@ def test_without_reference_or_images_nothing_is_claimed(
     old = {name: values for name, values in usual(rng, 10, 20).items() if name in ("probability", "familiarity")}
     screened(database, MODEL, old, over_nights(clock(), 1, 30), view=None)
     screened(database, MODEL, usual(rng, 10, 20), over_nights(clock(), 1, 30), shadow_of="b" * 64)
-    few, none = drift.read(database, clock())
+    few, none = evaluate.read(database, clock())
     assert (none.status, none.shifts, none.reference_flag_rate) == (Stability.NO_REFERENCE, {}, None)
     assert (few.status, few.images, few.source.view, few.source.station) == (Stability.TOO_FEW, 30, "none", "none")
     assert list(few.judgements) == list(none.judgements) == []
     assert json.loads(json.dumps(few.to_json()))["psi"]["dark_border"]["mean"] is None
-    assert drift.judge(database, clock())
-    assert drift.read(database, clock(), since=clock.forward(hours=24)) == []
+    assert evaluate.judge(database, clock())
+    assert evaluate.read(database, clock(), since=clock.forward(hours=24)) == []
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
@@ -126,25 +127,25 @@ def test_once_a_night_is_enough_whoever_comes_first(
         with two_rooms.reading() as connection:
             return int(connection.exec_driver_sql("SELECT COUNT(DISTINCT evaluation) FROM drift").scalar_one())
 
-    vigil = Vigil(two_rooms, clock)
-    vigil.look()
-    vigil.look()
-    Vigil(two_rooms, clock).look()
+    drift_schedule = DriftSchedule(two_rooms, clock)
+    drift_schedule.look()
+    drift_schedule.look()
+    DriftSchedule(two_rooms, clock).look()
     clock.forward(hours=19)
-    Vigil(two_rooms, clock).look()
+    DriftSchedule(two_rooms, clock).look()
     assert evaluations() == 1
     clock.forward(hours=2)
-    Vigil(two_rooms, clock).look()
+    DriftSchedule(two_rooms, clock).look()
     assert evaluations() == 2
     caplog.clear()
-    Vigil(Database("postgresql+psycopg://nobody@127.0.0.1:1/none"), clock).look()
+    DriftSchedule(Database("postgresql+psycopg://nobody@127.0.0.1:1/none"), clock).look()
     assert [record.message for record in caplog.records] == ["drift_not_judged"]
     assert caplog.records[0].levelno == logging.ERROR
 
 
 def test_metrics_give_the_newest_evaluation(two_rooms: Database, desk: Desk) -> None:
-    drift.judge(two_rooms, desk.clock())
-    drift.judge(two_rooms, desk.clock.forward(hours=24))
+    evaluate.judge(two_rooms, desk.clock())
+    evaluate.judge(two_rooms, desk.clock.forward(hours=24))
     with registry(Metrics(in_force(desk), desk.clock, idle)) as ours:
         status = samples(ours, "screening_drift_status")
         assert status["a" * 12, "ACME", "SN-2", "AP", "display_mean"] == 2
@@ -157,9 +158,9 @@ def test_metrics_give_the_newest_evaluation(two_rooms: Database, desk: Desk) -> 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_the_morning_report_shows_what_drifts(two_rooms: Database, clock: Clock, tmp_path: Path) -> None:
-    drifts = drift.judge(two_rooms, clock())
+    drifts = evaluate.judge(two_rooms, clock())
     began = clock() - timedelta(hours=8)
-    page, _, table = morning.write(morning.Morning(began, clock(), {}, [], 0, drifts), tmp_path)
+    page, _, table = report.write(report.BatchReport(began, clock(), {}, [], 0, drifts), tmp_path)
     html = page.read_text(encoding="utf-8")
     assert html.count('<td class="left_limits">') == 2
     for words in ("Drift, by scanner and view", "ACME, SN-2", "left limits", "steady"):
@@ -167,7 +168,7 @@ def test_the_morning_report_shows_what_drifts(two_rooms: Database, clock: Clock,
     rows = table.read_text(encoding="utf-8").splitlines()
     assert rows[0].startswith("model_digest,manufacturer,station,view,measure,images,value")
     assert len(rows) == 1 + 2 * (len(MEASURES) + 1)
-    nothing, _, _ = morning.write(morning.Morning(clock(), clock(), {}, [], 0), tmp_path)
+    nothing, _, _ = report.write(report.BatchReport(clock(), clock(), {}, [], 0), tmp_path)
     assert "None could be judged" in nothing.read_text(encoding="utf-8")
 
 

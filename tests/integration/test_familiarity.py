@@ -9,19 +9,19 @@ from click.testing import CliRunner
 
 from tests.brightness import write_image, write_model
 from tests.desk import Desk
-from trainer.cli import app
-from trainer.manifest import read_samples
-from trainer.report import silent
-from trainer.strangers import STRANGERS, strangers
-from trainer.unfamiliar import CHANGES, HELD_OUT, LATERALS, unfamiliar, unfamiliar_file
+from trainer.cli.main import app
+from trainer.data.manifest import read_samples
+from trainer.evaluation.non_radiographs import STRANGERS, strangers
+from trainer.evaluation.out_of_distribution import CHANGES, HELD_OUT, LATERALS, unfamiliar, unfamiliar_file
+from trainer.progress import silent
 from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
-from worker.inbox import incoming
-from worker.intake import Intake
-from worker.model import OnnxModel, open_model
+from worker.inference.model import OnnxModel, open_model
+from worker.intake.folder_scan import incoming
+from worker.intake.ingest import Intake
+from worker.screen_study import StudyScreener
 from worker.settings import DEFAULT_MODEL
-from worker.workbench import Workbench
 
 INBOX = Path(__file__).parents[1] / "data" / "inbox"
 
@@ -44,8 +44,8 @@ def test_beyond_the_limit_nothing_becomes_a_negative(
     intake = Intake(desk.settings, desk.database, desk.store)
     booked = intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=path.parent)
     assert booked.study_uid is not None
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock)
-    assert bench.screen(desk.claim(booked.study_uid))
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock)
+    assert screener.screen(desk.claim(booked.study_uid))
     entry = desk.entry(booked.study_uid)
     assert (entry.verdict, entry.band) == (verdict, band)
     assert entry.probability is not None

@@ -10,13 +10,13 @@ import pytest
 from tests.brightness import write_model
 from tests.desk import Desk
 from tests.fuzz.mutations import damaged
-from worker.decoder import Decoder
-from worker.inbox import files_in
-from worker.intake import Intake
-from worker.model import open_model
-from worker.reconciliation import reconcile
+from worker.decoding.decoder import Decoder
+from worker.inference.model import open_model
+from worker.intake.folder_scan import files_in
+from worker.intake.ingest import Intake
+from worker.monitoring.reconciliation import reconcile
+from worker.screen_study import StudyScreener
 from worker.tasks import screen_study
-from worker.workbench import Workbench
 
 SEED, FILES = 4, 120
 
@@ -44,9 +44,9 @@ def test_damaged_files_all_end_in_one_state(desk: Desk, decoder: Decoder, tmp_pa
         intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=inbox) for file in files_in(inbox)
     ]
     model = open_model(write_model(tmp_path / "brightness.onnx"), provider="cpu")
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
     for study_uid in desk.offer():
-        assert screen_study(bench, study_uid, bench.clock()) is None, "a bug, recorded on the study"
+        assert screen_study(screener, study_uid, screener.clock()) is None, "a bug, recorded on the study"
     account = reconcile(desk.database, desk.store)
     assert account.holds
     assert account.files == Counter(str(b.state) for b in booked)

@@ -11,11 +11,11 @@ from sqlalchemy import event
 from schema.vocabulary import FileState
 from tests.desk import Desk
 from tests.phantoms import STUDY_UID, dicom_file, picture
-from worker.inbox import files_in
-from worker.intake import Intake
-from worker.ledger.receipts import Booked
-from worker.reconciliation import reconcile
-from worker.worklist import quarantine
+from worker.intake.folder_scan import files_in
+from worker.intake.ingest import Intake
+from worker.ledger.arrivals import Booked
+from worker.monitoring.reconciliation import reconcile
+from worker.worklist.queries import quarantine
 
 
 @pytest.fixture

@@ -34,18 +34,18 @@ from tests.phantoms import (
     dicom_file,
     picture,
 )
-from worker.decoder import Decoder
-from worker.inbox import files_in
-from worker.intake import Intake
-from worker.ledger import offers
-from worker.ledger.receipts import Booked
-from worker.model import open_model
-from worker.reconciliation import reconcile
+from worker.decoding.decoder import Decoder
+from worker.inference.model import open_model
+from worker.intake.folder_scan import files_in
+from worker.intake.ingest import Intake
+from worker.ledger import outbox
+from worker.ledger.arrivals import Booked
+from worker.monitoring.reconciliation import reconcile
+from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 from worker.tasks import screen_study
-from worker.workbench import Workbench
-from worker.worklist import entries, quarantine, show
+from worker.worklist.queries import entries, quarantine, show
 
 PICTURE = picture(bits=8)
 FRAME = LOSSLESS_ENCODERS[JPEG_LS](PICTURE, 8)
@@ -177,7 +177,7 @@ CASES: dict[str, Case] = {
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Workbench]:
+def screener(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[StudyScreener]:
     """A workbench on a ledger of its own, which holds nothing yet."""
     home = tmp_path_factory.mktemp("home")
     shutil.copy(migrated_sqlite, home / "screening.sqlite")
@@ -185,25 +185,25 @@ def bench(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> It
     model = open_model(write_model(home / "brightness.onnx"), provider="cpu")
     database = Database(settings.database_url)
     with closing(database), closing(Decoder()) as decoder:
-        yield Workbench(settings, database, FolderStore(settings.home / "store"), model, Clock(), decoder=decoder)
+        yield StudyScreener(settings, database, FolderStore(settings.home / "store"), model, Clock(), decoder=decoder)
 
 
-def screen_all(bench: Workbench, inbox: Path) -> dict[str, Booked]:
+def screen_all(screener: StudyScreener, inbox: Path) -> dict[str, Booked]:
     """What became of every file below a folder, by its name; each study is screened, and the sums hold."""
-    intake = Intake(bench.settings, bench.database, bench.store, bench.decoder)
+    intake = Intake(screener.settings, screener.database, screener.store, screener.decoder)
     booked = {
-        Path(file.path).name: intake.take_in(file, bench.clock(), is_final=True, is_settled=True, inbox=inbox)
+        Path(file.path).name: intake.take_in(file, screener.clock(), is_final=True, is_settled=True, inbox=inbox)
         for file in files_in(inbox)
     }
-    for offer in offers.offer(bench.database, bench.clock()):
-        assert screen_study(bench, offer.study_uid, bench.clock()) is None, "a bug, recorded on the study"
-    account = reconcile(bench.database, bench.store)
+    for offer in outbox.offer(screener.database, screener.clock()):
+        assert screen_study(screener, offer.study_uid, screener.clock()) is None, "a bug, recorded on the study"
+    account = reconcile(screener.database, screener.store)
     assert (account.holds, set(account.studies)) == (True, {"screened"})
     return booked
 
 
 @pytest.fixture(scope="module")
-def booked(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Booked]:
+def booked(screener: StudyScreener, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Booked]:
     """Every case and a healthy file after each, screened together; they lie in a folder that is called like a file."""
     inbox = tmp_path_factory.mktemp("inbox")
     (inbox / "study.dcm").mkdir()
@@ -213,49 +213,49 @@ def booked(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> dict[s
             assert len(own) == len(STUDY_UID)
             alone = content.replace(STUDY_UID.encode(), own).replace(SOP_INSTANCE_UID.encode(), own[-11:])
             (inbox / "study.dcm" / path).write_bytes(alone)
-    return screen_all(bench, inbox)
+    return screen_all(screener, inbox)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_ends_in_one_state_with_its_code_and_a_message(
-    bench: Workbench, booked: dict[str, Booked], name: str
+    screener: StudyScreener, booked: dict[str, Booked], name: str
 ) -> None:
     case, odd = CASES[name], booked[name]
     assert (odd.state, odd.study_uid is not None) == (case.state, case.has_study)
     if case.state is QUARANTINED:
-        (row,) = (file for file in quarantine(bench.database) if Path(file.path).name == name)
+        (row,) = (file for file in quarantine(screener.database) if Path(file.path).name == name)
         assert row.code == case.code
         assert case.told in row.message
     if odd.study_uid is None:
         return
-    (entry,) = (e for e in entries(bench.database, bench.store) if e.study_uid == odd.study_uid)
+    (entry,) = (e for e in entries(screener.database, screener.store) if e.study_uid == odd.study_uid)
     assert [Path(source).name for source in entry.sources] == [name]
     if case.code is None:
         assert entry.probability is not None
         return
     assert (entry.verdict, entry.verdict_detail) == (Verdict.UNSCREENABLE, case.code)
-    (image,) = show(bench.database, bench.store, odd.study_uid)["images"]
+    (image,) = show(screener.database, screener.store, odd.study_uid)["images"]
     assert any(case.told in note for note in image["notes"]), image["notes"]
 
 
-def test_their_neighbours_are_screened(bench: Workbench, booked: dict[str, Booked]) -> None:
+def test_their_neighbours_are_screened(screener: StudyScreener, booked: dict[str, Booked]) -> None:
     healthy = {b.study_uid for name, b in booked.items() if name.endswith("_neighbour")}
-    seen = {entry.study_uid: entry.probability for entry in entries(bench.database, bench.store)}
+    seen = {entry.study_uid: entry.probability for entry in entries(screener.database, screener.store)}
     assert len({seen[uid] for uid in healthy if uid}) == 1
     assert len(healthy) == len(CASES)
 
 
 def test_nothing_is_written_where_a_uid_points_and_the_store_is_for_our_eyes_only(
-    bench: Workbench, booked: dict[str, Booked], tmp_path: Path
+    screener: StudyScreener, booked: dict[str, Booked], tmp_path: Path
 ) -> None:
     targets = ("../escaped", "../../../escaped", f"{tmp_path}/escaped", "objects/../escaped")
     for number, uid in enumerate(targets):
         uids = {"StudyInstanceUID": uid[-64:], "SeriesInstanceUID": uid[-64:], "SOPInstanceUID": f"{uid[-60:]}{number}"}
         (tmp_path / f"{number}.dcm").write_bytes(dx(**uids))
-    assert {b.state for b in screen_all(bench, tmp_path).values()} == {FileState.ACCEPTED}
+    assert {b.state for b in screen_all(screener, tmp_path).values()} == {FileState.ACCEPTED}
     assert len(booked) == 2 * len(CASES)
-    for folder in (bench.settings.home, tmp_path):
+    for folder in (screener.settings.home, tmp_path):
         assert not list(folder.rglob("*escaped*"))
-    for path in [Path(bench.store.name), *Path(bench.store.name).rglob("*")]:
+    for path in [Path(screener.store.name), *Path(screener.store.name).rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
         assert path.is_dir() or len(path.stem) == 64, "names are digests"

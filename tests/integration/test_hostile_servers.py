@@ -12,26 +12,27 @@ import redis
 
 from tests.acceptance.house import wait_until
 from tests.desk import Desk
-from worker import home
 from worker.errors import Interrupted
-from worker.intake import Intake
-from worker.service import Serving
+from worker.intake.ingest import Intake
+from worker.runtime import home
+from worker.runtime.redis_server import PrivateBroker, private_broker
+from worker.service.service import Serving
 from worker.settings import Settings
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # the embedded default
 
 
 @pytest.fixture
-def broker(settings: Settings) -> Iterator[home.PrivateBroker]:
-    with home.private_broker(settings) as broker:
+def broker(settings: Settings) -> Iterator[PrivateBroker]:
+    with private_broker(settings) as broker:
         yield broker
 
 
-def serving(desk: Desk, broker: home.PrivateBroker | None = None, host: home.Holder | None = None) -> Serving:
+def serving(desk: Desk, broker: PrivateBroker | None = None, host: home.Holder | None = None) -> Serving:
     return Serving(desk.settings, Intake(desk.settings, desk.database, desk.store), None, broker, host)
 
 
-def test_our_redis_is_started_again_when_it_was_killed(desk: Desk, broker: home.PrivateBroker) -> None:
+def test_our_redis_is_started_again_when_it_was_killed(desk: Desk, broker: PrivateBroker) -> None:
     client = redis.Redis(unix_socket_path=str(desk.settings.broker_socket))
     first = client.info("server")["process_id"]
     os.kill(first, signal.SIGKILL)

@@ -22,13 +22,14 @@ from tests.phantoms import (
     picture,
 )
 from worker.errors import SourceChanged, StorageUnavailable, Unreadable
-from worker.inbox import incoming
-from worker.intake import Intake, fetch
-from worker.ledger.receipts import Booked
-from worker.reconciliation import reconcile
+from worker.intake.folder_scan import incoming
+from worker.intake.ingest import Intake
+from worker.ledger.arrivals import Booked
+from worker.monitoring.reconciliation import reconcile
 from worker.settings import InboxMode, RasterStudy
 from worker.store import OBJECTS
-from worker.worklist import quarantine
+from worker.store.fetch import fetch
+from worker.worklist.queries import quarantine
 
 PNG = cv2.imencode(".png", picture(bits=8))[1].tobytes()
 

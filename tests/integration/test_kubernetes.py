@@ -18,12 +18,12 @@ import yaml
 from sqlalchemy import text
 
 from tests.desk import STUDY, Desk
-from worker import worklist
 from worker.app import HARD_TIME_LIMIT_S
-from worker.cli import app
-from worker.home import DRAIN_S
-from worker.ledger.offers import QUEUES
+from worker.cli.main import app
+from worker.ledger.outbox import QUEUES
+from worker.runtime.children import DRAIN_S
 from worker.settings import names
+from worker.worklist import queries as worklist
 
 FOLDER = Path("deploy/kubernetes")
 OVERLAYS = ("base", "gpu")
@@ -181,7 +181,7 @@ def test_keda_counts_the_oldest_study_as_the_program_does(desk: Desk) -> None:
 
 
 def test_probes_ask_for_paths_that_metrics_answers_and_for_verbs() -> None:
-    exporter = Path("worker/exporter.py").read_text(encoding="utf-8")
+    exporter = Path("worker/monitoring/exporter.py").read_text(encoding="utf-8")
     for _, _, container in pods():
         for probe in (container[key] for key in container if key.endswith("Probe")):
             if "httpGet" in probe:

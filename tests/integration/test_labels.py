@@ -11,14 +11,14 @@ from pydicom import dcmread
 
 from schema.vocabulary import ReviewOutcome
 from tests.desk import Desk
-from trainer.manifest import read_samples
+from trainer.data.manifest import read_samples
 from worker.errors import BadData
+from worker.export.labels import INDEX, Exported, export
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import read_display, read_instance
-from worker.labels import INDEX, Exported, export
-from worker.ledger import intake as ledger
-from worker.ledger import people
-from worker.ledger.receipts import Incoming, Receipt
+from worker.ledger import decisions
+from worker.ledger import register as ledger
+from worker.ledger.arrivals import Incoming, Receipt
 from worker.store import OBJECTS
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
@@ -38,7 +38,7 @@ def take_in(desk: Desk, name: str, probability: float = 0.1) -> str:
 
 
 def read(desk: Desk, study_uid: str, outcome: ReviewOutcome) -> None:
-    people.review(desk.database, study_uid, outcome, "Dr Test", None, desk.clock())
+    decisions.review(desk.database, study_uid, outcome, "Dr Test", None, desk.clock())
 
 
 def leave(desk: Desk, out: Path, since: datetime = EVER) -> tuple[Exported, list[dict[str, Any]]]:

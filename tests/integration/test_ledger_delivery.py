@@ -10,9 +10,10 @@ from sqlalchemy import text
 from schema.vocabulary import Band, Priority, Reason, StudyState
 from tests.desk import STUDY, Clock, Desk, digest
 from worker.errors import NotRequeueable, UnknownStudy
-from worker.ledger import delivery, people
-from worker.ledger.delivery import Claim
-from worker.ledger.offers import Backlog, reoffer
+from worker.ledger import claims as delivery
+from worker.ledger import decisions
+from worker.ledger.claims import Claim
+from worker.ledger.outbox import Backlog, reoffer
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 
@@ -106,7 +107,7 @@ def test_three_dead_workers_make_a_failure_that_people_see_until_it_is_requeued(
     assert entry.failure_code == "attempts_exhausted"
     assert "3 workers died" in desk.study().failure_detail
     assert desk.offer() == []
-    assert people.requeue(desk.database, STUDY, desk.settings, desk.clock()) == STUDY
+    assert decisions.requeue(desk.database, STUDY, desk.settings, desk.clock()) == STUDY
     desk.screen(STUDY, 0.1)
     entry = desk.entry()
     assert (entry.state, entry.band, entry.failure_code) == ("screened", Band.NOT_FLAGGED, None)
@@ -154,7 +155,7 @@ def test_recover_starts_over(desk: Desk) -> None:
 def test_a_requeue_gives_a_second_result_and_the_list_shows_the_newest(desk: Desk) -> None:
     desk.receive()
     desk.screen(STUDY, 0.9)
-    people.requeue(desk.database, STUDY, desk.settings, desk.clock())
+    decisions.requeue(desk.database, STUDY, desk.settings, desk.clock())
     desk.screen(STUDY, 0.2)
     assert (desk.count("screening"), desk.entry().probability, desk.study().revision) == (2, 0.2, 2)
     with desk.database.reading() as connection:
@@ -165,9 +166,9 @@ def test_a_requeue_gives_a_second_result_and_the_list_shows_the_newest(desk: Des
 def test_only_an_ended_study_can_be_requeued(desk: Desk) -> None:
     desk.receive()
     with pytest.raises(NotRequeueable, match="is received already"):
-        people.requeue(desk.database, STUDY, desk.settings, desk.clock())
+        decisions.requeue(desk.database, STUDY, desk.settings, desk.clock())
     with pytest.raises(UnknownStudy, match="no such study"):
-        people.requeue(desk.database, "1.2.3", desk.settings, desk.clock())
+        decisions.requeue(desk.database, "1.2.3", desk.settings, desk.clock())
 
 
 def test_the_row_keeps_what_the_model_said(desk: Desk) -> None:
@@ -203,4 +204,4 @@ def test_the_first_results_of_a_new_model_may_come_at_once(desk: Desk) -> None:
         at_once(4, work)
         assert recorded == [True] * 4
         for number in range(4):
-            people.requeue(desk.database, f"{STUDY}.{number}", desk.settings, desk.clock())
+            decisions.requeue(desk.database, f"{STUDY}.{number}", desk.settings, desk.clock())

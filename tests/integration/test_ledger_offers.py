@@ -10,8 +10,8 @@ from schema import models
 from schema.vocabulary import Priority, StudyState
 from tests.backlog import STUDIES, study_rows
 from tests.desk import STUDY, Desk
-from worker.ledger import delivery, people
-from worker.ledger.offers import (
+from worker.ledger import claims, decisions
+from worker.ledger.outbox import (
     CLOCKS_DIFFER_S,
     LONGEST_COUNTDOWN_S,
     QUEUES,
@@ -44,7 +44,7 @@ def lost(desk: Desk, backlog: Backlog, after_s: float = 0.0) -> list[str]:
 
 def test_stat_is_offered_first_then_the_oldest_and_each_once(desk: Desk) -> None:
     three_studies(desk)
-    people.prioritise(desk.database, C, Priority.STAT, "Dr A", desk.clock())
+    decisions.prioritise(desk.database, C, Priority.STAT, "Dr A", desk.clock())
     now = desk.clock()
     assert offer(desk.database, now, limit=2) == [Offer(C, Priority.STAT, now), Offer(A, Priority.ROUTINE, now)]
     assert desk.offer() == [B]
@@ -77,7 +77,7 @@ def test_a_message_that_was_just_taken_is_not_lost(desk: Desk) -> None:
 def test_each_queue_is_empty_by_itself(desk: Desk) -> None:
     """A backlog of routine studies does not keep a STAT study waiting whose message was lost."""
     three_studies(desk)
-    people.prioritise(desk.database, B, Priority.STAT, "Dr A", desk.clock())
+    decisions.prioritise(desk.database, B, Priority.STAT, "Dr A", desk.clock())
     desk.offer()
     assert lost(desk, Backlog({Priority.ROUTINE: desk.clock()}), SETTLE_OFFER_S + 1) == [B]
 
@@ -86,7 +86,7 @@ def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Desk) -
     """Its first message lies behind the backlog of the routine queue."""
     three_studies(desk)
     desk.offer()
-    people.prioritise(desk.database, B, Priority.STAT, "Dr A", desk.clock())
+    decisions.prioritise(desk.database, B, Priority.STAT, "Dr A", desk.clock())
     desk.receive(C, content=C, priority=Priority.STAT)
     now = desk.clock()
     assert reoffer(desk.database, desk.settings, now, BUSY) == [Offer(u, Priority.STAT, now) for u in (B, C)]
@@ -95,7 +95,7 @@ def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Desk) -
 def test_an_interrupted_study_waits_for_its_message(desk: Desk) -> None:
     desk.receive()
     held = desk.claim()
-    delivery.give_back(desk.database, held, desk.clock() + timedelta(seconds=LONGEST_COUNTDOWN_S))
+    claims.give_back(desk.database, held, desk.clock() + timedelta(seconds=LONGEST_COUNTDOWN_S))
     assert lost(desk, EMPTY, LONGEST_COUNTDOWN_S) == []
     postpone(desk.database, [STUDY], desk.clock() + timedelta(seconds=60))
     assert lost(desk, EMPTY, 60) == []
@@ -109,11 +109,11 @@ def test_a_clock_that_jumps_loses_nothing(desk: Desk, hours: int) -> None:
     desk.receive(B, content=B)
     desk.offer()
     desk.receive(C, content=C, is_settled=False)
-    dead = delivery.claim(desk.database, B, desk.settings, desk.clock())
+    dead = claims.claim(desk.database, B, desk.settings, desk.clock())
     desk.clock.forward(hours=hours)
     assert desk.offer() == [C]
     assert sorted(lost(desk, EMPTY, SETTLE_OFFER_S + 1)) == [A, C]
-    assert delivery.heal(desk.database, desk.settings, desk.clock()) == 1
+    assert claims.heal(desk.database, desk.settings, desk.clock()) == 1
     assert dead is not None
     assert desk.record(dead, 0.9) is False
     assert B in lost(desk, BUSY)

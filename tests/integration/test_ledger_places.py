@@ -11,9 +11,9 @@ from schema.models import Study
 from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, ReviewOutcome, StudyState
 from tests.desk import STUDY, Desk, image
 from worker.errors import UnknownStudy
-from worker.ledger import delivery, people
-from worker.ledger.places import move, sort_key
-from worker.worklist import count, entries, is_stale, show
+from worker.ledger import claims, decisions
+from worker.ledger.ordering import move, sort_key
+from worker.worklist.queries import count, entries, is_stale, show
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}
 HIP: dict[str, Any] = {"body_part": "HIP"}
@@ -40,17 +40,17 @@ def fill_every_band(desk: Desk) -> list[tuple[str, Band, Reason]]:
     for name in ("failed", "flag_high", "broken", "negative_new", "waiting", "stat", "flag_low_young", "dead"):
         desk.receive(name, content=name, unreadable="truncated" if name == "broken" else None)
         desk.clock.forward(1)
-    people.prioritise(desk.database, "stat", Priority.STAT, "Dr A", desk.clock())
+    decisions.prioritise(desk.database, "stat", Priority.STAT, "Dr A", desk.clock())
     desk.screen("hip", headers=[image("hip", **HIP)])
     desk.screen("lateral", headers=[image("lateral", **LATERAL)])
     probabilities = {"flag_low": 0.6, "flag_low_young": 0.6, "flag_high": 0.9, "negative_old": 0.4, "negative_new": 0.1}
     for name, probability in (probabilities | {"conflict": 0.2, "broken": 0.0}).items():
         desk.screen(name, probability)
-    delivery.fail(desk.database, desk.claim("failed"), "oops", "traceback", desk.clock())
+    claims.fail(desk.database, desk.claim("failed"), "oops", "traceback", desk.clock())
     for _ in range(desk.settings.max_attempts):
         desk.claim("dead")
         desk.clock.forward(31)
-        delivery.heal(desk.database, desk.settings, desk.clock())
+        claims.heal(desk.database, desk.settings, desk.clock())
     return [
         ("stat", Band.STAT, Reason.STAT),
         ("flag_high", Band.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD),
@@ -90,7 +90,7 @@ def test_studies_of_one_moment_keep_the_order_in_which_they_were_booked(desk: De
     for name in names:
         desk.receive(name, content=name)
     for name in reversed(names):
-        people.prioritise(desk.database, name, Priority.ROUTINE, "Dr A", desk.clock())
+        decisions.prioritise(desk.database, name, Priority.ROUTINE, "Dr A", desk.clock())
     assert [e.study_uid for e in desk.worklist()] == names
 
 
@@ -98,7 +98,7 @@ def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Desk) -
     order = [name for name, *_ in fill_every_band(desk)]
     desk.clock.forward(hours=desk.settings.overdue_after_h)
     assert is_stale(desk.database, desk.clock())
-    assert delivery.advance(desk.database, desk.clock()) == len(order) - 1
+    assert claims.advance(desk.database, desk.clock()) == len(order) - 1
     assert not is_stale(desk.database, desk.clock())
     after = desk.worklist()
     assert [e.band for e in after] == [Band.STAT] + [Band.OVERDUE] * (len(order) - 1)
@@ -106,16 +106,16 @@ def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Desk) -
     order.remove("waiting")
     order.insert(order.index("dead"), "waiting")  # its result is late by now, so it is among what needs attention
     assert [e.study_uid for e in after] == order, "what failed still stands above the negatives"
-    assert delivery.advance(desk.database, desk.clock()) == 0
+    assert claims.advance(desk.database, desk.clock()) == 0
 
 
 def test_without_a_result_in_time_a_study_needs_attention(desk: Desk) -> None:
     desk.receive()
     desk.clock.forward(desk.settings.result_due_s - 1)
-    assert delivery.advance(desk.database, desk.clock()) == 0
+    assert claims.advance(desk.database, desk.clock()) == 0
     desk.clock.forward(1)
     assert is_stale(desk.database, desk.clock())
-    assert delivery.advance(desk.database, desk.clock()) == 1
+    assert claims.advance(desk.database, desk.clock()) == 1
     assert (desk.entry().band, desk.entry().reason) == (Band.ATTENTION, Reason.RESULT_LATE)
     assert not is_stale(desk.database, desk.clock())
     desk.screen(STUDY, 0.1)
@@ -129,12 +129,12 @@ def test_new_images_without_a_result_in_time_need_attention_too(desk: Desk, body
     desk.receive()
     desk.screen(STUDY, 0.1, headers=headers)
     desk.clock.forward(3600)
-    assert delivery.advance(desk.database, desk.clock()) == 0
+    assert claims.advance(desk.database, desk.clock()) == 0
     desk.receive(STUDY, f"{STUDY}.1.2", "two")
     assert desk.entry().reason == Reason.NEW_IMAGES
     desk.clock.forward(desk.settings.result_due_s)
     assert is_stale(desk.database, desk.clock())
-    assert delivery.advance(desk.database, desk.clock()) == 1
+    assert claims.advance(desk.database, desk.clock()) == 1
     assert (desk.entry().band, desk.entry().reason) == (Band.ATTENTION, Reason.RESULT_LATE)
     assert not is_stale(desk.database, desk.clock())
 
@@ -154,7 +154,7 @@ def test_a_read_study_leaves_the_list_and_the_review_is_kept(desk: Desk) -> None
     desk.receive(accession_number="A-1")
     desk.screen(STUDY, 0.9)
     for outcome, reader in ((ReviewOutcome.UNCERTAIN, "Dr A"), (ReviewOutcome.PNEUMONIA, "Dr B")):
-        people.review(desk.database, "A-1", outcome, reader, "left base", desk.clock())
+        decisions.review(desk.database, "A-1", outcome, reader, "left base", desk.clock())
     assert desk.worklist() == []
     kept = show(desk.database, desk.store, "A-1")
     assert [(r["outcome"], r["reader"]) for r in kept["reviews"]] == [("uncertain", "Dr A"), ("pneumonia", "Dr B")]
@@ -162,9 +162,9 @@ def test_a_read_study_leaves_the_list_and_the_review_is_kept(desk: Desk) -> None
 
 def test_a_priority_is_audited_and_can_be_taken_back_by_a_person(desk: Desk) -> None:
     desk.receive()
-    people.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
+    decisions.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
     assert desk.entry().band == Band.STAT
-    people.prioritise(desk.database, STUDY, Priority.ROUTINE, "Dr B", desk.clock())
+    decisions.prioritise(desk.database, STUDY, Priority.ROUTINE, "Dr B", desk.clock())
     assert desk.entry().band == Band.WAITING
     given = show(desk.database, desk.store, STUDY)["priorities"]
     assert [(p["priority"], p["given_by"]) for p in given] == [("stat", "Dr A"), ("routine", "Dr B")]
@@ -184,11 +184,11 @@ def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(de
     desk.receive("b", content="b", accession_number="N")
     desk.receive("c", content="c", accession_number="a")  # a hostile number: another study's UID
     assert show(desk.database, desk.store, "a")["accession_number"] == "N"
-    people.review(desk.database, "a", ReviewOutcome.UNCERTAIN, "Dr A", None, desk.clock())
+    decisions.review(desk.database, "a", ReviewOutcome.UNCERTAIN, "Dr A", None, desk.clock())
     assert [e.study_uid for e in desk.worklist()] == ["b", "c"]
     for find in (
         lambda: show(desk.database, desk.store, "N"),
-        lambda: people.prioritise(desk.database, "N", Priority.STAT, "Dr A", desk.clock()),
+        lambda: decisions.prioritise(desk.database, "N", Priority.STAT, "Dr A", desk.clock()),
     ):
         with pytest.raises(UnknownStudy, match="several studies"):
             find()
@@ -201,7 +201,7 @@ def test_all_that_is_kept_of_a_study_is_plain_json(desk: Desk) -> None:
     desk.receive(STUDY, f"{STUDY}.1.2", "half", unreadable="truncated")
     held = desk.claim()
     desk.record(held, 0.9, headers=[image(modality=None)])
-    people.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
     kept = json.loads(json.dumps(show(desk.database, desk.store, STUDY)))
     assert [(i["probability"], i["unreadable"]) for i in kept["images"]] == [(0.9, None), (None, "truncated")]
     assert kept["images"][0]["notes"] == ["radiograph=unknown", "presentation=unknown"]

@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome
 from tests.desk import STUDY, Desk, image
-from worker.ledger import delivery, intake, people
-from worker.ledger.receipts import Incoming
+from worker.ledger import claims, decisions, register
+from worker.ledger.arrivals import Incoming
 
 OTHER = f"{STUDY}.2"
 SECOND = f"{STUDY}.1.2"
@@ -108,7 +108,7 @@ def test_a_second_image_reopens_a_screened_study(desk: Desk) -> None:
     desk.receive(OTHER, content="other study")
     desk.screen(STUDY, 0.9)
     desk.screen(OTHER, 0.95)
-    people.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
     assert [entry.study_uid for entry in desk.worklist()] == [OTHER]
     desk.receive(STUDY, SECOND, "two")
     entry = desk.entry()
@@ -126,7 +126,7 @@ def test_an_image_that_comes_during_screening_overtakes_the_claim(desk: Desk) ->
     desk.receive(STUDY, SECOND, "two")
     assert desk.record(held, 0.9) is False
     assert (desk.count("screening"), desk.count("finding"), desk.count("model_version")) == (0, 0, 0)
-    assert delivery.fail(desk.database, held, "x", "y", desk.clock()) is False
+    assert claims.fail(desk.database, held, "x", "y", desk.clock()) is False
     assert (desk.study().state, desk.study().revision) == ("received", 2)
     assert len(desk.screen(STUDY, 0.9).received) == 2
 
@@ -144,7 +144,7 @@ def test_an_image_after_an_early_reading_brings_the_study_back(desk: Desk, state
     desk.receive()
     if state == "queued":
         desk.offer()
-    people.review(desk.database, STUDY, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.review(desk.database, STUDY, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
     desk.receive(STUDY, SECOND, "two")
     assert desk.entry().state == state, "the reader has not seen the second image"
 
@@ -174,7 +174,7 @@ def test_a_broken_copy_of_a_whole_image_spoils_nothing(desk: Desk) -> None:
 
 def test_a_stat_given_by_a_person_is_never_lowered(desk: Desk) -> None:
     desk.receive()
-    people.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
+    decisions.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
     desk.receive(STUDY, SECOND, "two", priority=Priority.ROUTINE)
     desk.receive()
     assert (desk.entry().priority, desk.entry().band) == ("stat", Band.STAT)
@@ -188,20 +188,20 @@ def test_a_stat_folder_raises_a_study_even_by_a_duplicate(desk: Desk) -> None:
 
 def test_files_that_wait_have_one_row_and_one_end(desk: Desk) -> None:
     file = Incoming("/inbox/a.dcm", 10, 1)
-    intake.wait(desk.database, [file], desk.clock())
-    intake.wait(desk.database, [Incoming("/inbox/a.dcm", 20, 2)], desk.clock.forward(5))
+    register.wait(desk.database, [file], desk.clock())
+    register.wait(desk.database, [Incoming("/inbox/a.dcm", 20, 2)], desk.clock.forward(5))
     with desk.database.reading() as connection:
         rows = connection.execute(text("SELECT state, size_bytes FROM arrival")).all()
     assert rows == [("waiting", 20)]
-    intake.quarantine(desk.database, file, "not_an_image", "a letter", None, desk.clock(), in_store=False)
+    register.quarantine(desk.database, file, "not_an_image", "a letter", None, desk.clock(), in_store=False)
     assert desk.count("arrival") == 1
 
 
 def test_waiting_files_that_are_gone_are_booked_as_vanished(desk: Desk) -> None:
     for name in ("/inbox/gone", "/inbox/there", "/inbox_2/gone", "/in_ox/gone"):
-        intake.wait(desk.database, [Incoming(name, 1, 1)], desk.clock())
-    assert intake.vanish(desk.database, lambda path: path == "/inbox/there", under="/inbox/") == ["/inbox/gone"]
-    assert intake.vanish(desk.database, lambda _: False, under="/in_ox/") == ["/in_ox/gone"]
+        register.wait(desk.database, [Incoming(name, 1, 1)], desk.clock())
+    assert register.vanish(desk.database, lambda path: path == "/inbox/there", under="/inbox/") == ["/inbox/gone"]
+    assert register.vanish(desk.database, lambda _: False, under="/in_ox/") == ["/in_ox/gone"]
 
 
 def test_a_study_settles_after_quiet_and_at_last_after_the_longest_wait(desk: Desk) -> None:
@@ -246,5 +246,5 @@ def test_hostile_words_pass_through_unharmed(desk: Desk, word: str) -> None:
     entry = desk.entry(word)
     assert (entry.study_uid, entry.patient_id, entry.accession_number) == (word, word, word)
     assert entry.sources == [f"/inbox/{word}"]
-    people.review(desk.database, word, ReviewOutcome.UNCERTAIN, word, word, desk.clock())
+    decisions.review(desk.database, word, ReviewOutcome.UNCERTAIN, word, word, desk.clock())
     assert desk.worklist() == []

@@ -18,12 +18,12 @@ from schema.vocabulary import Priority
 from tests.acceptance.house import House
 from tests.desk import STUDY, Desk
 from worker.app import Depths
-from worker.checkup import check_readiness
 from worker.errors import BrokerUnavailable
-from worker.exporter import open_server
-from worker.metrics import Metrics
+from worker.monitoring.exporter import open_server
+from worker.monitoring.health import check_readiness
+from worker.monitoring.metrics import Metrics
+from worker.screening.timings import Stage, Times
 from worker.settings import Settings
-from worker.stages import Stage, Times
 from worker.store import OBJECTS
 
 A, B, C, D = (f"{STUDY}.{n}" for n in (1, 2, 3, 4))

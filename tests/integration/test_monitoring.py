@@ -14,9 +14,9 @@ from deploy import dashboard
 from schema.vocabulary import ModelAction, Stability
 from tests.desk import STUDY, Desk
 from worker.app import Depths
-from worker.ledger import batches, nights, promotions
-from worker.ledger.nights import Cause, Judgement
-from worker.metrics import Metrics
+from worker.ledger import batch_runs, drift, promotions
+from worker.ledger.drift import Cause, Judgement
+from worker.monitoring.metrics import Metrics
 
 RULES = Path("deploy/monitoring/rules.yaml")
 
@@ -41,13 +41,13 @@ def given(desk: Desk) -> dict[str, set[str]]:
     desk.screen(f"{STUDY}.2")
     promotions.decide(desk.database, ModelAction.INSTALLED, desk.model, "test", desk.clock(), lambda _: None)
     cause = Cause(desk.model.digest, "ACME", "ROOM 1", "PA", "display_mean")
-    nights.record(desk.database, [Judgement(cause, 100, 0.3, None, 0.25, Stability.LEFT_LIMITS)], desk.clock())
+    drift.record(desk.database, [Judgement(cause, 100, 0.3, None, 0.25, Stability.LEFT_LIMITS)], desk.clock())
     metrics = Metrics(
         attrs.evolve(desk.settings, database=desk.database.url, store_quota_mib=1),
         desk.clock,
         lambda: Depths({"stat": 0}, 0, 1),
     )
-    with batches.recorded(desk.database, desk.clock(), desk.clock):
+    with batch_runs.recorded(desk.database, desk.clock(), desk.clock):
         pass
     ours = CollectorRegistry(auto_describe=False)
     ours.register(metrics)

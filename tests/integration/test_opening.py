@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from worker.errors import SchemaOutdated
-from worker.ledger.opening import await_made, open_database
+from worker.ledger.connect import await_made, open_database
 from worker.settings import Settings
 
 

@@ -19,18 +19,18 @@ from tests import frail_decoder
 from tests.brightness import write_model
 from tests.desk import Desk
 from tests.phantoms import JPEG_LS, SOP_INSTANCE_UID, STUDY_UID, declare_syntax, dicom_file, picture
-from worker.decoder import Decoder
+from worker.decoding.decoder import Decoder
 from worker.errors import StorageUnavailable, place_of
-from worker.intake import Intake
-from worker.ledger.offers import Backlog
-from worker.model import Model, open_model
-from worker.modelcard import ModelCard
-from worker.screening import Prediction
+from worker.inference.card import ModelCard
+from worker.inference.model import Model, open_model
+from worker.inference.prediction import Prediction
+from worker.intake.ingest import Intake
+from worker.intake.watcher import Watcher
+from worker.ledger.outbox import Backlog
+from worker.screen_study import StudyScreener
 from worker.settings import InboxMode
 from worker.store import OBJECTS
 from worker.tasks import screen_study
-from worker.watcher import Watcher
-from worker.workbench import Workbench
 
 NAME = "PLANTEDNAME"
 
@@ -139,11 +139,11 @@ def test_files_of_every_refusal(
     os.mkfifo(inbox / f"{NAME}_fifo")
     (inbox / f"{NAME}_link").symlink_to("nowhere")
     watched(desk, decoder, inbox)
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
     hanging = f"{STUDY_UID[:-4]}.{100 + list(REFUSED).index('hang')}"
     for study_uid in desk.offer():
         decoder.deadline_s = 1.0 if study_uid == hanging else 60.0
-        assert screen_study(bench, study_uid, bench.clock()) is None
+        assert screen_study(screener, study_uid, screener.clock()) is None
     assert codes(desk) >= {code for _, code in REFUSED.values()} | {"not_a_regular_file", "unreadable_file"}
     unsaid()
 
@@ -162,8 +162,8 @@ def test_files_that_are_gone_when_they_are_screened(
         desk.store.path(OBJECTS, held.received[0].digest).unlink()
     else:
         (inbox / f"{NAME}.dcm").unlink()
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
-    assert bench.screen(held)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
+    assert screener.screen(held)
     assert codes(desk) == {None, "stored_file_lost" if deed == "lost" else "source_changed"}
     unsaid()
 
@@ -208,8 +208,8 @@ def test_a_bug_that_quotes_it_is_kept_with_its_study_and_goes_no_further(
     watched(desk, decoder, inbox)
     desk.clock.forward(seconds=desk.settings.study_quiet_s)
     desk.offer()
-    bench = Workbench(desk.settings, desk.database, desk.store, Quoting(model.card), desk.clock, decoder=decoder)
-    bug = screen_study(bench, STUDY_UID, bench.clock())
+    screener = StudyScreener(desk.settings, desk.database, desk.store, Quoting(model.card), desk.clock, decoder=decoder)
+    bug = screen_study(screener, STUDY_UID, screener.clock())
     assert bug is not None
     assert place_of(bug).startswith("LookupError at test_planted_name.py:"), "what the task raises, and Celery logs"
     study = desk.study(STUDY_UID)

@@ -8,17 +8,17 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from schema.vocabulary import Deed, FileState, Priority, ReviewOutcome
+from schema.vocabulary import AuditAction, FileState, Priority, ReviewOutcome
 from tests.acceptance.house import wait_until
 from tests.desk import STUDY, Desk, image
 from worker.errors import NotRequeueable, StorageUnavailable
-from worker.ledger import intake, people
-from worker.ledger.audits import trail
-from worker.ledger.receipts import Incoming, Receipt
-from worker.pruning import Pruned, keep_quota, prune
-from worker.reconciliation import reconcile
-from worker.room import Room
+from worker.ledger import decisions, register
+from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.audit import trail
+from worker.ledger.pruning import Pruned, keep_quota, prune
+from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS, Stored
+from worker.store.capacity import Room
 from worker.store.folder import FolderStore
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
@@ -32,7 +32,7 @@ def receive(desk: Desk, study_uid: str, probability: float = 0.1, size: int = OB
     header = image(study_uid, f"{study_uid}.1.1")
     file = Incoming(f"/inbox/{study_uid}.dcm", size, 1, Priority.ROUTINE)
     receipt = Receipt(file, header, digest, left_at=None, is_settled=True)
-    intake.register(desk.database, receipt, desk.settings, desk.clock())
+    register.register(desk.database, receipt, desk.settings, desk.clock())
     desk.screen(study_uid, probability)
     age(desk)
 
@@ -45,7 +45,7 @@ def age(desk: Desk, days: int = 2) -> None:
 
 
 def read(desk: Desk, study_uid: str) -> None:
-    people.review(desk.database, study_uid, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.review(desk.database, study_uid, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
     desk.clock.forward(1)
 
 
@@ -75,13 +75,13 @@ def test_a_pruned_study_is_not_screened_again_until_it_is_sent_again(desk: Desk)
     read(desk, A)
     pruned(desk, timedelta(0))
     with pytest.raises(NotRequeueable, match="pruned"):
-        people.requeue(desk.database, A, desk.settings, desk.clock())
-    assert people.rescreen(desk.database, A, desk.settings, desk.clock()) is False
+        decisions.requeue(desk.database, A, desk.settings, desk.clock())
+    assert decisions.rescreen(desk.database, A, desk.settings, desk.clock()) is False
     digest = desk.store.put(OBJECTS, A.encode().ljust(OBJECT))
     file = Incoming("/inbox/again.dcm", OBJECT, 2, Priority.ROUTINE)
     receipt = Receipt(file, image(A, f"{A}.1.1"), digest, left_at=None, is_settled=True)
-    assert intake.register(desk.database, receipt, desk.settings, desk.clock()).state is FileState.DUPLICATE
-    assert people.requeue(desk.database, A, desk.settings, desk.clock()) == A
+    assert register.register(desk.database, receipt, desk.settings, desk.clock()).state is FileState.DUPLICATE
+    assert decisions.requeue(desk.database, A, desk.settings, desk.clock()) == A
 
 
 def test_a_quota_takes_the_longest_read_first_and_no_more_than_it_must(desk: Desk) -> None:
@@ -136,7 +136,7 @@ def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air
         read(desk, f"{STUDY}.{number}")
     made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
     assert made == Pruned(2, 0, 2, 2 * big, 7 * big)
-    (noted,) = (e for e in trail(desk.database, desk.clock() - YEAR) if e.deed == Deed.PRUNED)
+    (noted,) = (e for e in trail(desk.database, desk.clock() - YEAR) if e.deed == AuditAction.PRUNED)
     assert (noted.who, noted.detail) == ("setting SCREENING_STORE_QUOTA_MIB", made.sentence)
     receive(desk, f"{STUDY}.9", size=big)
     desk.clock.forward(30)
@@ -169,7 +169,7 @@ def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None
     receive(desk, A)
     letter = desk.store.put(OBJECTS, b"Dear colleague")
     file = Incoming("/inbox/letter.txt", 14, 1, Priority.ROUTINE)
-    intake.quarantine(desk.database, file, "not_an_image", "no image", letter, desk.clock(), in_store=True)
+    register.quarantine(desk.database, file, "not_an_image", "no image", letter, desk.clock(), in_store=True)
     desk.store.put(OVERLAYS, bytes(OVERLAY))
     fresh = desk.store.put(OBJECTS, b"its row is on its way")
     draft = desk.store.path(OBJECTS, fresh).with_name(".draft.partial")

@@ -9,25 +9,25 @@ import pytest
 from sqlalchemy import inspect, text
 
 from schema.database import Database
-from schema.vocabulary import FileState, Keeping, Reason
+from schema.vocabulary import FileState, IdentifierMode, Reason
 from tests.brightness import write_model
 from tests.desk import STUDY, Desk
 from tests.integration.test_planted_name import Quoting
 from tests.phantoms import STUDY_UID, dicom_file, picture
-from worker.decoder import Decoder
+from worker.decoding.decoder import Decoder
 from worker.errors import IdentifiersDiffer, UnknownStudy
-from worker.intake import Intake
-from worker.ledger.naming import resolve
-from worker.ledger.offers import Backlog
-from worker.ledger.opening import open_database
-from worker.ledger.spelling import Spelling
-from worker.model import open_model
-from worker.pseudonyms import KEY_FILE
+from worker.inference.model import open_model
+from worker.intake.ingest import Intake
+from worker.intake.watcher import Watcher
+from worker.ledger.connect import open_database
+from worker.ledger.identifiers import Spelling
+from worker.ledger.lookup import resolve
+from worker.ledger.outbox import Backlog
+from worker.ledger.pseudonyms import KEY_FILE
+from worker.screen_study import StudyScreener
 from worker.settings import InboxMode, Settings
 from worker.store import OBJECTS
 from worker.tasks import screen_study
-from worker.watcher import Watcher
-from worker.workbench import Workbench
 
 NAME = "PLANTEDNAME"
 NUMBER = f"{NAME}7"
@@ -46,7 +46,7 @@ def planted(number: int = 1, **elements: str) -> bytes:
 @pytest.fixture
 def hidden(desk: Desk) -> Desk:
     """A desk whose settings ask for pseudonyms."""
-    desk.settings = attrs.evolve(desk.settings, identifiers=Keeping.PSEUDONYMS)
+    desk.settings = attrs.evolve(desk.settings, identifiers=IdentifierMode.PSEUDONYMS)
     return desk
 
 
@@ -153,12 +153,14 @@ def test_a_bugs_own_words_are_not_kept(hidden: Desk, inbox: Path, tmp_path: Path
     hidden.offer()
     card = open_model(write_model(tmp_path / "even.onnx"), provider="cpu").card
     with closing(Decoder()) as decoder:
-        bench = Workbench(hidden.settings, hidden.database, hidden.store, Quoting(card), hidden.clock, decoder=decoder)
-        assert screen_study(bench, STUDY_UID, bench.clock()) is not None
+        screener = StudyScreener(
+            hidden.settings, hidden.database, hidden.store, Quoting(card), hidden.clock, decoder=decoder
+        )
+        assert screen_study(screener, STUDY_UID, screener.clock()) is not None
     assert hidden.study(STUDY_UID).failure_detail.startswith("LookupError at ")
 
 
-def settings_of(desk: Desk, identifiers: Keeping) -> Settings:
+def settings_of(desk: Desk, identifiers: IdentifierMode) -> Settings:
     return attrs.evolve(desk.settings, database=desk.database.url, identifiers=identifiers)
 
 
@@ -167,7 +169,7 @@ def opened(settings: Settings) -> None:
 
 
 def test_a_filled_database_keeps_its_way_and_its_key(desk: Desk) -> None:
-    plain, hidden = settings_of(desk, Keeping.PLAIN), settings_of(desk, Keeping.PSEUDONYMS)
+    plain, hidden = settings_of(desk, IdentifierMode.PLAIN), settings_of(desk, IdentifierMode.PSEUDONYMS)
     for settings in (plain, hidden, plain, hidden):
         opened(settings)  # it is empty: the setting may still change
     desk.receive(STUDY)
@@ -185,6 +187,6 @@ def test_a_filled_database_keeps_its_way_and_its_key(desk: Desk) -> None:
 
 def test_a_filled_database_of_before_is_plain(desk: Desk) -> None:
     desk.receive(STUDY)
-    opened(settings_of(desk, Keeping.PLAIN))
+    opened(settings_of(desk, IdentifierMode.PLAIN))
     with pytest.raises(IdentifiersDiffer, match="as they came, SCREENING_IDENTIFIERS says pseudonyms"):
-        opened(settings_of(desk, Keeping.PSEUDONYMS))
+        opened(settings_of(desk, IdentifierMode.PSEUDONYMS))

@@ -13,14 +13,14 @@ from sqlalchemy import text
 from tests.brightness import write_model
 from tests.desk import Desk
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
-from worker.decoder import Decoder
+from worker.decoding.decoder import Decoder
 from worker.imaging.reading import Display, Enough, OpenImage
-from worker.inbox import incoming
-from worker.intake import Intake
-from worker.model import OnnxModel, open_model
-from worker.modelcard import ReducedDecode
+from worker.inference.card import ReducedDecode
+from worker.inference.model import OnnxModel, open_model
+from worker.intake.folder_scan import incoming
+from worker.intake.ingest import Intake
+from worker.screen_study import StudyScreener
 from worker.settings import ReducedDecode as Setting
-from worker.workbench import Workbench
 
 ROWS, COLUMNS = 1500, 60
 MEASURED = ReducedDecode(("jpeg_2000",), 0.3, 0.7, 0.05, 200, "2" * 64)
@@ -67,7 +67,7 @@ def radiograph(grey: int, dot: int | None = None) -> bytes:
     return dicom_file(pixels, JPEG_2000_LOSSLESS, bits=8, WindowCenter=128, WindowWidth=256)
 
 
-def screened(desk: Desk, bench: Workbench, data: bytes, folder: Path) -> str:
+def screened(desk: Desk, screener: StudyScreener, data: bytes, folder: Path) -> str:
     """Screen this file; returns the notes of its first row."""
     path = folder / "a.dcm"
     path.write_bytes(data)
@@ -75,7 +75,7 @@ def screened(desk: Desk, bench: Workbench, data: bytes, folder: Path) -> str:
     assert file is not None
     intake = Intake(desk.settings, desk.database, desk.store)
     intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=folder)
-    assert bench.screen(desk.claim(STUDY_UID))
+    assert screener.screen(desk.claim(STUDY_UID))
     with desk.database.reading() as session:
         return str(session.execute(text("SELECT notes FROM finding ORDER BY id")).scalars().first())
 
@@ -93,8 +93,8 @@ def test_only_an_answer_without_doubt_is_taken_from_a_lower_resolution(
     desk: Desk, decoder: Recording, tmp_path: Path, grey: int, rows: list[int], why: str
 ) -> None:
     model = opened(tmp_path)
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
-    notes = screened(desk, bench, radiograph(grey), tmp_path)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
+    notes = screened(desk, screener, radiograph(grey), tmp_path)
     assert decoder.rows == rows, why
     assert ("reduced=1" in notes) is (rows == [750])
     entry = desk.entry(STUDY_UID)
@@ -110,21 +110,21 @@ def test_a_shadow_has_its_own_say(
     desk: Desk, decoder: Recording, tmp_path: Path, shadow_measured: ReducedDecode | None
 ) -> None:
     model, shadow = opened(tmp_path), opened(tmp_path, shadow_measured, gain=0.6)
-    bench = Workbench(desk.settings, desk.database, desk.store, model, desk.clock, shadow, decoder)
-    screened(desk, bench, radiograph(200), tmp_path)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, shadow, decoder)
+    screened(desk, screener, radiograph(200), tmp_path)
     # not measured: nothing is reduced; measured: its answer lies between the bounds
     assert decoder.rows == ([ROWS] if shadow_measured is None else [750, ROWS])
 
 
 def test_a_setting_turns_it_off(desk: Desk, decoder: Recording, tmp_path: Path) -> None:
     settings = attrs.evolve(desk.settings, reduced_decode=Setting.OFF)
-    bench = Workbench(settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
-    assert "reduced" not in screened(desk, bench, radiograph(200), tmp_path)
+    screener = StudyScreener(settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
+    assert "reduced" not in screened(desk, screener, radiograph(200), tmp_path)
     assert decoder.rows == [ROWS]
 
 
 def test_a_picture_that_looks_blank_is_looked_at_in_full(desk: Desk, decoder: Recording, tmp_path: Path) -> None:
-    bench = Workbench(desk.settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
-    screened(desk, bench, radiograph(200, dot=201), tmp_path)
+    screener = StudyScreener(desk.settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
+    screened(desk, screener, radiograph(200, dot=201), tmp_path)
     assert decoder.rows == [750, ROWS]
     assert desk.entry(STUDY_UID).verdict == "flagged"

@@ -17,22 +17,22 @@ from schema.database import Database
 from schema.migrate import alembic_config, upgrade
 from tests.brightness import write_image, write_model
 from tests.desk import Clock, Desk
-from worker.checkup import Finding, check
-from worker.comparison import Change, Comparison, Contender, Flips
 from worker.errors import ModelRefused, PromotionRefused, StorageUnavailable
-from worker.inbox import incoming
-from worker.intake import Intake
-from worker.ledger import offers, promotions
-from worker.model import OnnxModel, open_model
-from worker.modelcard import Estimate
-from worker.rack import Rack
-from worker.registry import SETTING, Registry
-from worker.screening import Prediction
+from worker.inference.card import Estimate
+from worker.inference.model import OnnxModel, open_model
+from worker.inference.prediction import Prediction
+from worker.intake.folder_scan import incoming
+from worker.intake.ingest import Intake
+from worker.ledger import outbox, promotions
+from worker.monitoring.health import Finding, check
+from worker.registry.comparison import Change, Comparison, Contender, Flips
+from worker.registry.loader import ModelLoader
+from worker.registry.registry import SETTING, Registry
+from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS
 from worker.store.folder import FolderStore
 from worker.tasks import screen_study
-from worker.workbench import Workbench
 
 HALF = Estimate(0.5, 0.4, 0.6, 100)
 
@@ -49,8 +49,8 @@ def registry(settings: Settings, database: Database, store: FolderStore) -> Regi
 
 
 @pytest.fixture
-def rack(settings: Settings, database: Database, store: FolderStore, clock: Clock) -> Rack:
-    return Rack(settings, database, store, clock)
+def model_loader(settings: Settings, database: Database, store: FolderStore, clock: Clock) -> ModelLoader:
+    return ModelLoader(settings, database, store, clock)
 
 
 @pytest.fixture
@@ -83,8 +83,10 @@ def digest_of(path: Path) -> str:
     return open_model(path).digest
 
 
-def test_the_first_worker_takes_up_the_settings_model(rack: Rack, registry: Registry, settings: Settings) -> None:
-    assert rack.in_force().active.digest == digest_of(settings.model)
+def test_the_first_worker_takes_up_the_settings_model(
+    model_loader: ModelLoader, registry: Registry, settings: Settings
+) -> None:
+    assert model_loader.in_force().active.digest == digest_of(settings.model)
     (row,) = registry.listed()
     assert (row["standing"], row["name"]) == ("active", "first")
     assert [(d["action"], d["by"]) for d in row["decisions"]] == [("installed", SETTING)]
@@ -97,11 +99,11 @@ def test_another_setting_counts_until_a_person_has_promoted(
     registry.install(clock())
     moved = replace(registry, settings=attrs.evolve(settings, model=second))
     moved.install(clock())
-    assert promotions.standing(registry.database).active == digest_of(second)
+    assert promotions.registry_state(registry.database).active == digest_of(second)
     third = write_model(tmp_path / "third.onnx", gain=3.0)
     moved.promote(third, None, "Dr A", clock(), force=True, reason="a test")
     registry.install(clock())
-    assert promotions.standing(registry.database).active == digest_of(third)
+    assert promotions.registry_state(registry.database).active == digest_of(third)
 
 
 def test_a_comparison_that_keeps_the_margin_promotes_and_is_kept(
@@ -136,7 +138,7 @@ def test_a_comparison_that_speaks_against_it_or_is_unsound_refuses(
 ) -> None:  # fmt: skip
     with pytest.raises(PromotionRefused, match=complaint):
         registry.promote(second, compared(settings.model, second, **changes), "Dr A", clock())
-    assert promotions.standing(registry.database).active == digest_of(settings.model)
+    assert promotions.registry_state(registry.database).active == digest_of(settings.model)
 
 
 def test_with_few_positives_the_point_difference_is_held(
@@ -191,39 +193,39 @@ def test_rollback_goes_back_step_by_step_and_past_retired_models(
 
 
 def test_a_running_worker_follows_between_messages(
-    rack: Rack, registry: Registry, settings: Settings, second: Path, clock: Clock
+    model_loader: ModelLoader, registry: Registry, settings: Settings, second: Path, clock: Clock
 ) -> None:
-    first = rack.in_force()
-    assert rack.in_force() is first, "what is open is not opened again"
+    first = model_loader.in_force()
+    assert model_loader.in_force() is first, "what is open is not opened again"
     registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
-    assert rack.in_force().active.digest == digest_of(second)
+    assert model_loader.in_force().active.digest == digest_of(second)
     registry.rollback("Dr A", None, clock())
-    assert rack.in_force().active.digest == digest_of(settings.model)
+    assert model_loader.in_force().active.digest == digest_of(settings.model)
 
 
 def test_a_model_that_is_refused_leaves_the_old_one_serving_and_is_told(
-    rack: Rack, registry: Registry, settings: Settings, second: Path, clock: Clock
+    model_loader: ModelLoader, registry: Registry, settings: Settings, second: Path, clock: Clock
 ) -> None:
-    rack.in_force()
+    model_loader.in_force()
     registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
     stored = Path(registry.store.place(MODELS, digest_of(second)))
     stored.write_bytes(stored.read_bytes()[:100])
     for _ in range(3):
-        assert rack.in_force().active.digest == digest_of(settings.model)
-    (refusal,) = promotions.standing(registry.database).refusals
-    assert (refusal.digest, refusal.decided_by) == (digest_of(second), rack.name)
-    fresh = Rack(settings, registry.database, registry.store, clock)
+        assert model_loader.in_force().active.digest == digest_of(settings.model)
+    (refusal,) = promotions.registry_state(registry.database).refusals
+    assert (refusal.digest, refusal.decided_by) == (digest_of(second), model_loader.name)
+    fresh = ModelLoader(settings, registry.database, registry.store, clock)
     assert fresh.in_force().active.digest == digest_of(settings.model), "a worker that starts now does the same"
     stored.write_bytes(second.read_bytes())
-    rack.retry_at = 0.0
-    assert rack.in_force().active.digest == digest_of(second)
-    assert promotions.standing(registry.database).refusals == ()
+    model_loader.retry_at = 0.0
+    assert model_loader.in_force().active.digest == digest_of(second)
+    assert promotions.registry_state(registry.database).refusals == ()
     actions = [decision.action for decision in promotions.history(registry.database)]
     assert actions == ["installed", "promoted", "refused", "accepted"]
 
 
 def test_the_checkup_names_who_refused_the_active_model(
-    rack: Rack, registry: Registry, settings: Settings, second: Path, clock: Clock
+    model_loader: ModelLoader, registry: Registry, settings: Settings, second: Path, clock: Clock
 ) -> None:
     in_force = attrs.evolve(settings, database=registry.database.url)
 
@@ -237,42 +239,48 @@ def test_the_checkup_names_who_refused_the_active_model(
     assert not look().is_well
     assert "refused by worker@ward-3" in look().message
     assert "no CUDA there" in look().message
-    rack.in_force()
+    model_loader.in_force()
     assert not look().is_well, "that another worker accepts it mends nothing on ward 3"
     promotions.tell(registry.database, digest_of(second), "worker@ward-3", None, clock())
     assert look().is_well
 
 
 def test_a_store_that_is_away_is_waited_for_and_no_fault_of_the_model(
-    registry: Registry, rack: Rack, clock: Clock, tmp_path: Path
+    registry: Registry, model_loader: ModelLoader, clock: Clock, tmp_path: Path
 ) -> None:
     registry.install(clock())
     store = Path(registry.store.name)
     store.rename(tmp_path / "unmounted")
     with pytest.raises(StorageUnavailable):
-        rack.in_force()
+        model_loader.in_force()
     (tmp_path / "unmounted").rename(store)
-    assert rack.in_force().active.digest == digest_of(registry.settings.model)
-    assert rack.refusals == []
+    assert model_loader.in_force().active.digest == digest_of(registry.settings.model)
+    assert model_loader.refusals == []
 
 
 def test_a_worker_without_any_sound_model_says_why(
-    rack: Rack, registry: Registry, settings: Settings, clock: Clock
+    model_loader: ModelLoader, registry: Registry, settings: Settings, clock: Clock
 ) -> None:
     registry.install(clock())
     Path(registry.store.place(MODELS, digest_of(settings.model))).unlink()
     with pytest.raises(ModelRefused, match="gone or damaged"):
-        rack.in_force()
+        model_loader.in_force()
 
 
 def test_the_shadow_scores_and_the_active_model_places(
-    rack: Rack, registry: Registry, settings: Settings, desk: Desk, second: Path, tmp_path: Path, clock: Clock
+    model_loader: ModelLoader,
+    registry: Registry,
+    settings: Settings,
+    desk: Desk,
+    second: Path,
+    tmp_path: Path,
+    clock: Clock,
 ) -> None:
     registry.shadow(second, "Dr A", clock())
     study_uid = received(settings, desk, tmp_path, clock)
-    models = rack.in_force()
-    bench = Workbench(settings, desk.database, desk.store, models.active, clock, shadow=models.shadow)
-    screen_study(bench, study_uid, clock())
+    models = model_loader.in_force()
+    screener = StudyScreener(settings, desk.database, desk.store, models.active, clock, shadow=models.shadow)
+    screen_study(screener, study_uid, clock())
     entry = desk.entry(study_uid)
     assert (entry.verdict, entry.model_digest) == ("not_flagged", digest_of(settings.model))
     with desk.database.reading() as connection:
@@ -286,7 +294,7 @@ def test_the_shadow_scores_and_the_active_model_places(
     assert (beside.screened, beside.both_flagged, beside.only_shadow_flagged) == (1, 0, 1)
     assert shown == 1, "the shadow's result is no second screening"
     registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
-    after = rack.in_force()
+    after = model_loader.in_force()
     assert (after.active.digest, after.shadow) == (digest_of(second), None)
     assert desk.entry(study_uid).model_digest == digest_of(settings.model), "a result stays its model's"
 
@@ -299,12 +307,12 @@ class Faulty(OnnxModel):
 
 
 def test_a_bug_of_the_shadow_costs_no_study_its_verdict(
-    rack: Rack, settings: Settings, desk: Desk, tmp_path: Path, clock: Clock
+    model_loader: ModelLoader, settings: Settings, desk: Desk, tmp_path: Path, clock: Clock
 ) -> None:
     study_uid = received(settings, desk, tmp_path, clock)
-    active = rack.in_force().active
-    bench = Workbench(settings, desk.database, desk.store, active, clock, shadow=Faulty(**vars(active)))
-    bug = screen_study(bench, study_uid, clock())
+    active = model_loader.in_force().active
+    screener = StudyScreener(settings, desk.database, desk.store, active, clock, shadow=Faulty(**vars(active)))
+    bug = screen_study(screener, study_uid, clock())
     assert isinstance(bug, ZeroDivisionError), "the task tells of it"
     assert (desk.study(study_uid).state, desk.entry(study_uid).verdict) == ("screened", "not_flagged")
 
@@ -316,17 +324,19 @@ def received(settings: Settings, desk: Desk, tmp_path: Path, clock: Clock) -> st
     intake = Intake(settings, desk.database, desk.store)
     booked = intake.take_in(file, clock(), is_final=True, is_settled=True, inbox=tmp_path / "inbox")
     assert booked.study_uid is not None
-    offers.offer(desk.database, clock())
+    outbox.offer(desk.database, clock())
     return booked.study_uid
 
 
-def test_a_retired_shadow_no_longer_scores(rack: Rack, registry: Registry, second: Path, clock: Clock) -> None:
+def test_a_retired_shadow_no_longer_scores(
+    model_loader: ModelLoader, registry: Registry, second: Path, clock: Clock
+) -> None:
     registry.shadow(second, "Dr A", clock())
-    assert rack.in_force().shadow is not None
+    assert model_loader.in_force().shadow is not None
     with pytest.raises(PromotionRefused, match="is the shadow already"):
         registry.shadow(second, "Dr A", clock())
     registry.retire(digest_of(second), "Dr A", None, clock())
-    assert rack.in_force().shadow is None
+    assert model_loader.in_force().shadow is None
 
 
 def test_decisions_survive_the_migration_of_an_older_house(empty_url: str) -> None:
@@ -335,7 +345,7 @@ def test_decisions_survive_the_migration_of_an_older_house(empty_url: str) -> No
     with database.writing() as session:
         session.execute(text("INSERT INTO model_version VALUES ('d', 'n', 'r', 0.5, '{}', '2026-01-01 00:00:00')"))
     upgrade(empty_url)
-    assert promotions.standing(database).active is None
+    assert promotions.registry_state(database).active is None
     with database.reading() as connection:
         assert connection.execute(text("SELECT name FROM model_version")).scalar_one() == "n"
     database.close()

@@ -19,24 +19,24 @@ import keras
 from click.testing import CliRunner
 
 from tests.toy import RECIPE, SIZE, Event, order, toy
-from trainer.attribution import raw_heat
-from trainer.cli import app
-from trainer.data import TrainingBatches, labels_of, load_grids
-from trainer.evaluate import evaluate
-from trainer.export import compare, export, tape_heat
-from trainer.familiarity import measure
-from trainer.manifest import Origin, read_manifest, read_samples
-from trainer.metrics import roc_auc
-from trainer.operating_point import Calibration
-from trainer.recipe import Network
-from trainer.reference import measure_reference
-from trainer.report import silent
-from trainer.run import read_order, run, run_folds
-from trainer.served import Served, predict
-from trainer.split import split
-from trainer.weights import fetch, load
+from trainer.cli.main import app
+from trainer.data.manifest import Origin, read_manifest, read_samples
+from trainer.data.split import split
+from trainer.evaluation.evaluate import evaluate
+from trainer.export.attribution import raw_heat
+from trainer.export.familiarity import measure
+from trainer.export.graph import compare, export, tape_heat
+from trainer.export.reference import measure_reference
+from trainer.export.serving_graph import Served, predict
+from trainer.progress import silent
+from trainer.recipes.recipe import Network
+from trainer.recipes.weights import fetch, load
+from trainer.run.run import read_order, run, run_folds
+from trainer.statistics.metrics import roc_auc
+from trainer.statistics.operating_point import Calibration
+from trainer.training.batches import TrainingBatches, labels_of, load_grids
 from worker.errors import BadData, BadSetting, ModelRefused
-from worker.model import open_model, replay_goldens
+from worker.inference.model import open_model, replay_goldens
 
 
 class PowerCut(Exception):
@@ -321,7 +321,7 @@ def test_the_program_answers_a_wrong_name_in_one_line() -> None:
 
 
 def test_recipes_are_listed_without_keras() -> None:
-    script = "import sys; from trainer.cli import app; app(['recipes', '--json'], standalone_mode=False);"
+    script = "import sys; from trainer.cli.main import app; app(['recipes', '--json'], standalone_mode=False);"
     ended = subprocess.run(
         [sys.executable, "-c", script + "sys.exit('keras' in sys.modules)"], capture_output=True, text=True, check=True
     )

@@ -13,26 +13,26 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
-from trainer.cli import app
-from trainer.heat import HeatTest, heat
-from trainer.manifest import read_samples
-from trainer.report import silent
+from trainer.cli.main import app
+from trainer.data.manifest import read_samples
+from trainer.evaluation.heatmap_faithfulness import HeatTest, heat
+from trainer.progress import silent
 from worker.errors import BadData
 from worker.imaging.preprocess import Preprocessing
-from worker.modelcard import Estimate, ModelCard, OperatingPoint, Population
-from worker.screening import Prediction
+from worker.inference.card import Estimate, ModelCard, OperatingPoint, Population
+from worker.inference.prediction import Prediction
 
 SIZE, CELLS = 64, 8
 RATE = Estimate(1.0, 1.0, 1.0, 1)
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
-MODEL = next((Path(__file__).parents[2] / "worker" / "models").glob("*.onnx"))
+MODEL = next((Path(__file__).parents[2] / "worker" / "inference" / "models").glob("*.onnx"))
 
 #: Where pneumonia is bright, in cells, away from the centre; and where it is not.
 PATCH, ELSEWHERE = np.s_[1:3, 5:7], np.s_[5:7, 1:3]
 
 
 class PatchReader:
-    """A worker.model.Model that reads how bright one patch is, and says by its heat that it looked at `shown`."""
+    """A Model that reads how bright one patch is, and says by its heat that it looked at `shown`."""
 
     digest, provider = "0" * 64, "CPUExecutionProvider"
 
@@ -134,7 +134,7 @@ def test_the_program_plays_with_the_shipped_model(tmp_path: Path) -> None:
 
 
 #: As in a terminal, whatever the suite was started with.
-INTERRUPTIBLE = "import signal; signal.signal(2, signal.default_int_handler); from trainer.cli import main; main()"
+INTERRUPTIBLE = "import signal; signal.signal(2, signal.default_int_handler); from trainer.cli.main import main; main()"
 
 
 def test_ctrl_c_is_told_from_a_refusal(tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from tests.toy import RECIPE, SIZE, Event, order, toy
-from trainer.cli import app
-from trainer.manifest import Manifest, Origin, read_manifest, write_manifest
-from trainer.page import HTML, JSON, saliency_of, write_report
-from trainer.recipe import Network
-from trainer.report import silent
-from trainer.run import run
-from trainer.run_folder import read_run
-from trainer.saliency import Saliency
-from trainer.served import logit_of
+from trainer.cli.main import app
+from trainer.data.manifest import Manifest, Origin, read_manifest, write_manifest
+from trainer.export.serving_graph import logit_of
+from trainer.progress import silent
+from trainer.recipes.recipe import Network
+from trainer.report.page import HTML, JSON, saliency_of, write_report
+from trainer.report.saliency import Saliency
+from trainer.run.folder import read_run
+from trainer.run.run import run
 from worker.errors import BadData
-from worker.model import open_model
+from worker.inference.model import open_model
 
 #: Events of a run that makes something, or finds it made.
 MAKING = ("epoch", "resumed", "exported", "kept")

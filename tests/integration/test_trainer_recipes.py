@@ -20,22 +20,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from numpy.typing import NDArray
 
-from trainer.attribution import raw_heat
-from trainer.backbone import RANDOM
-from trainer.data import TrainingBatches, labels_of, load_grids, propensity_of, watched_copies
-from trainer.export import export
-from trainer.familiarity import measure
-from trainer.fit import choose_trained, fit
-from trainer.manifest import Origin, read_samples
-from trainer.operating_point import Calibration
-from trainer.recipe import Network, Phase, Recipe, Start
+from trainer.data.manifest import Origin, read_samples
+from trainer.data.split import split
+from trainer.export.attribution import raw_heat
+from trainer.export.familiarity import measure
+from trainer.export.graph import export
+from trainer.export.serving_graph import Served, complete, logit_of, pooled, predict
+from trainer.progress import Event, silent
 from trainer.recipes import RECIPES, recipe_named
-from trainer.report import Event, silent
-from trainer.run import Order, run
-from trainer.served import Served, complete, logit_of, pooled, predict
-from trainer.split import split
+from trainer.recipes.backbone import RANDOM
+from trainer.recipes.recipe import Network, Phase, Recipe, Start
+from trainer.run.run import Order, run
+from trainer.statistics.operating_point import Calibration
+from trainer.training.batches import TrainingBatches, labels_of, load_grids, propensity_of, watched_copies
+from trainer.training.fit import choose_trained, fit
 from worker.errors import BadSetting
-from worker.model import open_model, replay_goldens
+from worker.inference.model import open_model, replay_goldens
 
 SIZE = 32
 

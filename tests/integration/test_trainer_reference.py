@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from tests.benchmarks.drift import RESULT, graph_digest
 from tests.brightness import write_image, write_model
-from trainer.cli import app
-from trainer.manifest import digest, read_manifest
-from worker.model import open_model
-from worker.modelcard import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY
+from trainer.cli.main import app
+from trainer.data.manifest import digest, read_manifest
+from worker.inference.card import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY
+from worker.inference.model import open_model
 from worker.settings import DEFAULT_MODEL
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"

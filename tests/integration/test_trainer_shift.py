@@ -10,21 +10,21 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from trainer.cli import app
-from trainer.manifest import read_samples
-from trainer.report import silent
-from trainer.shift import GROUPS, PLAIN, shift
+from trainer.cli.main import app
+from trainer.data.manifest import read_samples
+from trainer.evaluation.shift import GROUPS, PLAIN, shift
+from trainer.progress import silent
 from worker.errors import BadData
 from worker.imaging.preprocess import Preprocessing
-from worker.modelcard import Estimate, ModelCard, OperatingPoint, Population
-from worker.screening import Prediction
+from worker.inference.card import Estimate, ModelCard, OperatingPoint, Population
+from worker.inference.prediction import Prediction
 
 SIZE = 64
 RATE = Estimate(1.0, 1.0, 1.0, 1)
 
 
 class Reader:
-    """A worker.model.Model that scores an image by one number of it: a real model, if a small one."""
+    """A Model that scores an image by one number of it: a real model, if a small one."""
 
     digest, provider = "0" * 64, "CPUExecutionProvider"
 
@@ -125,7 +125,7 @@ def test_one_class_alone_is_refused(images: Path) -> None:
 
 
 def test_the_program_prints_a_table_and_json_with_the_shipped_model(images: Path, tmp_path: Path) -> None:
-    model = next((Path(__file__).parents[2] / "worker" / "models").glob("*.onnx"))
+    model = next((Path(__file__).parents[2] / "worker" / "inference" / "models").glob("*.onnx"))
     words = ["shift", str(model), "--data", str(copy_some(images, tmp_path, step=10)), "--provider", "cpu"]
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert found["worst"] in found["groups"]

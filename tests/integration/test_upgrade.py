@@ -20,10 +20,10 @@ from schema.database import HEAD, Database, open_engine
 from schema.migrate import DEADLOCK, alembic_config
 from tests.acceptance.house import House, celery, wait_until
 from tests.desk import Clock, Desk
-from worker.checkup import check_readiness
 from worker.errors import SchemaOutdated
-from worker.ledger.opening import open_database, upgrade
-from worker.reconciliation import reconcile
+from worker.ledger.connect import open_database, upgrade
+from worker.monitoring.health import check_readiness
+from worker.monitoring.reconciliation import reconcile
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 from worker.tasks import REFUSED

@@ -20,14 +20,15 @@ from tests.acceptance.house import wait_until
 from tests.desk import Desk, without_privileges
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
-from worker.inbox import FULL_LOOK_S, Inbox, Sight, files_in, incoming, remove_if_unchanged
-from worker.intake import Intake, fetch
-from worker.ledger import people
-from worker.ledger.offers import Backlog, Offer
-from worker.reconciliation import reconcile
+from worker.intake.folder_scan import FULL_LOOK_S, Inbox, Listing, files_in, incoming, remove_if_unchanged
+from worker.intake.ingest import Intake
+from worker.intake.watcher import Watcher, sweep
+from worker.ledger import decisions
+from worker.ledger.outbox import Backlog, Offer
+from worker.monitoring.reconciliation import reconcile
 from worker.settings import InboxMode
-from worker.watcher import Watcher, sweep
-from worker.worklist import quarantine
+from worker.store.fetch import fetch
+from worker.worklist.queries import quarantine
 
 CHEST = dicom_file(picture())
 
@@ -335,7 +336,7 @@ def test_a_reached_quota_stops_intake_until_a_study_is_read(yard: Yard) -> None:
         with pytest.raises(StorageUnavailable, match="SCREENING_STORE_QUOTA_MIB is 1: intake stops"):
             yard.watcher.scan()
         assert yard.left() == ["b.dcm"]
-    people.review(desk.database, STUDY_UID, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.review(desk.database, STUDY_UID, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
     yard.start(scan_interval_s=0.05)
     run_for(yard, until=lambda: not yard.left())
     assert reconcile(desk.database, desk.store).files["accepted"] == 2
@@ -355,7 +356,7 @@ def test_an_inbox_that_cannot_be_listed_is_an_outage_and_nothing_vanishes(yard: 
 class Bound(Inbox):
     """An inbox looked at by somebody whom permissions bind."""
 
-    def look(self) -> Sight:
+    def look(self) -> Listing:
         with without_privileges():
             return super().look()
 
@@ -466,8 +467,8 @@ def test_what_is_done_in_an_unchanged_folder_is_not_asked_again(tmp_path: Path) 
     inbox = Inbox(tmp_path, is_done=lambda path: path.endswith("done"), steady_s=lambda: now_s)
 
     def look() -> tuple[list[str], int]:
-        sight = inbox.look()
-        return [Path(file.path).name for file in sight.files], len(sight.paths)
+        listing = inbox.look()
+        return [Path(file.path).name for file in listing.files], len(listing.paths)
 
     assert look() == (["done", "new", "done"], 3), "the first look is a full one"
     now_s = 10.0

@@ -13,12 +13,12 @@ from worker.errors import StorageUnavailable
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
 from worker.imaging.statistics import describe
-from worker.inbox import incoming
-from worker.intake import Intake
-from worker.model import OnnxModel, open_model
+from worker.inference.model import OnnxModel, open_model
+from worker.intake.folder_scan import incoming
+from worker.intake.ingest import Intake
+from worker.screen_study import StudyScreener
 from worker.settings import DEFAULT_MODEL, InboxMode
 from worker.store import OBJECTS
-from worker.workbench import Workbench
 
 INBOX = Path(__file__).parents[1] / "data" / "inbox"
 
@@ -29,8 +29,8 @@ def model() -> OnnxModel:
 
 
 @pytest.fixture
-def bench(desk: Desk, model: OnnxModel) -> Workbench:
-    return Workbench(desk.settings, desk.database, desk.store, model, desk.clock)
+def screener(desk: Desk, model: OnnxModel) -> StudyScreener:
+    return StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock)
 
 
 def take_in(desk: Desk, path: Path) -> str:
@@ -43,16 +43,16 @@ def take_in(desk: Desk, path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["anna_explicit.dcm", "ida_8_bit.png", "leo_native.jpeg"])
-def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, bench: Workbench, name: str) -> None:
+def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, screener: StudyScreener, name: str) -> None:
     study_uid = take_in(desk, INBOX / name)
-    assert bench.screen(desk.claim(study_uid))
+    assert screener.screen(desk.claim(study_uid))
     entry = desk.entry(study_uid)
     assert entry.probability is not None
-    assert (entry.verdict == "flagged") is (entry.probability >= bench.model.card.operating_point.threshold)
+    assert (entry.verdict == "flagged") is (entry.probability >= screener.model.card.operating_point.threshold)
     assert entry.heatmap is not None
     assert cv2.imread(entry.heatmap) is not None
-    assert entry.model_digest == bench.model.digest
-    grid, _ = apply(read_display((INBOX / name).read_bytes()).pixels, bench.model.card.preprocessing)
+    assert entry.model_digest == screener.model.digest
+    grid, _ = apply(read_display((INBOX / name).read_bytes()).pixels, screener.model.card.preprocessing)
     with desk.database.reading() as connection:
         kept = connection.execute(text("SELECT display_mean, display_deviation, dark_border FROM finding")).one()
     assert tuple(kept) == tuple(vars(describe(grid)).values()), "the lab describes an image otherwise"
@@ -61,62 +61,66 @@ def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, bench: Workbench
 STAGES = text("SELECT read_s, decode_s, predict_s, draw_s, batch_size, worked_s FROM screening")
 
 
-def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Desk, bench: Workbench) -> None:
+def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Desk, screener: StudyScreener) -> None:
     study_uid = take_in(desk, INBOX / "hugo_pa.dcm")
     take_in(desk, INBOX / "hugo_ap.dcm")
-    assert bench.screen(desk.claim(study_uid))
+    assert screener.screen(desk.claim(study_uid))
     with desk.database.reading() as connection:
         *stages, batch_size, _ = connection.execute(STAGES).one()
     assert all(0 < taken < 600 for taken in stages)
     assert batch_size == 2
 
 
-def test_a_stage_that_was_not_entered_has_no_time(desk: Desk, bench: Workbench) -> None:
+def test_a_stage_that_was_not_entered_has_no_time(desk: Desk, screener: StudyScreener) -> None:
     study_uid = take_in(desk, INBOX / "paul_lateral.dcm")
-    assert bench.screen(desk.claim(study_uid))
+    assert screener.screen(desk.claim(study_uid))
     with desk.database.reading() as connection:
         row = connection.execute(STAGES).one()
     assert row.read_s > 0
     assert (row.decode_s, row.predict_s, row.draw_s, row.batch_size) == (None, None, None, None)
 
 
-def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(
+    desk: Desk, screener: StudyScreener, tmp_path: Path
+) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(dicom_file(picture()))
     take_in(desk, path)
     (received,) = (held := desk.claim(STUDY_UID)).received
     desk.store.path(OBJECTS, received.digest).unlink()
-    assert bench.screen(held)
+    assert screener.screen(held)
     entry = desk.entry(STUDY_UID)
     assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "stored_file_lost")
 
 
-def test_a_store_that_is_away_is_an_outage(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_an_outage(desk: Desk, screener: StudyScreener, tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(dicom_file(picture()))
     take_in(desk, path)
     held = desk.claim(STUDY_UID)
     desk.store.folder.rename(tmp_path / "unmounted")
     with pytest.raises(StorageUnavailable):
-        bench.screen(held)
+        screener.screen(held)
     (tmp_path / "unmounted").rename(desk.store.folder)
-    assert bench.screen(held), "the claim still holds"
+    assert screener.screen(held), "the claim still holds"
 
 
-def test_a_left_file_that_changed_is_shown_and_not_tried_for_ever(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+def test_a_left_file_that_changed_is_shown_and_not_tried_for_ever(
+    desk: Desk, screener: StudyScreener, tmp_path: Path
+) -> None:
     desk.settings = attrs.evolve(desk.settings, inbox_mode=InboxMode.LEAVE)
     path = tmp_path / "a.dcm"
     path.write_bytes(dicom_file(picture()))
     take_in(desk, path)
     path.write_bytes(b"something else")
-    assert bench.screen(desk.claim(STUDY_UID))
+    assert screener.screen(desk.claim(STUDY_UID))
     entry = desk.entry(STUDY_UID)
     assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "source_changed")
 
 
-def test_a_blank_image_is_no_negative(desk: Desk, bench: Workbench, tmp_path: Path) -> None:
+def test_a_blank_image_is_no_negative(desk: Desk, screener: StudyScreener, tmp_path: Path) -> None:
     path = tmp_path / "blank.png"
     path.write_bytes(cv2.imencode(".png", picture(bits=8) * 0 + 90)[1].tobytes())
     study_uid = take_in(desk, path)
-    assert bench.screen(desk.claim(study_uid))
+    assert screener.screen(desk.claim(study_uid))
     assert (desk.entry(study_uid).verdict, desk.entry(study_uid).reason) == ("unscreenable", "blank_image")

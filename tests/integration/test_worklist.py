@@ -9,11 +9,11 @@ from sqlalchemy import text
 
 from schema.vocabulary import FileState, ReviewOutcome
 from tests.desk import STUDY, Desk, digest
-from worker.ledger import delivery, intake, people
-from worker.ledger.receipts import Incoming
-from worker.reconciliation import reconcile
+from worker.ledger import claims, decisions, register
+from worker.ledger.arrivals import Incoming
+from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS
-from worker.worklist import quarantine, states
+from worker.worklist.queries import quarantine, states
 
 FIELDS = {
     "place", "band", "study_uid", "accession_number", "state", "verdict", "probability", "threshold", "reason",
@@ -64,7 +64,7 @@ def test_many_studies_keep_their_own_sources(desk: Desk) -> None:
 
 def test_the_quarantine_lists_the_newest_first_with_code_and_study(desk: Desk) -> None:
     letter = Incoming("/inbox/letter.txt", 5, 1)
-    intake.quarantine(desk.database, letter, "not_an_image", "a letter", digest("l"), desk.clock(), in_store=True)
+    register.quarantine(desk.database, letter, "not_an_image", "a letter", digest("l"), desk.clock(), in_store=True)
     desk.clock.forward(5)
     desk.receive(content="half", unreadable="truncated")
     found = [file.to_json() for file in quarantine(desk.database)]
@@ -85,9 +85,9 @@ def test_agreement_counts_the_newest_review_of_each_study(desk: Desk) -> None:
         desk.receive(study_uid, content=study_uid)
         desk.screen(study_uid, probability)
         for outcome in outcomes:
-            people.review(desk.database, study_uid, ReviewOutcome(outcome), "Dr A", None, desk.clock())
+            decisions.review(desk.database, study_uid, ReviewOutcome(outcome), "Dr A", None, desk.clock())
     desk.receive("unscreened", content="unscreened")
-    people.review(desk.database, "unscreened", ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
+    decisions.review(desk.database, "unscreened", ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
     (row,) = rows(desk, "agreement")
     assert (row.model_digest, row.reviewed) == ("a" * 64, 6)
     assert (row.true_positive, row.false_positive, row.true_negative, row.false_negative) == (2, 1, 1, 1)
@@ -127,11 +127,11 @@ def lived(desk: Desk) -> None:
     desk.receive("c", content="c")
     desk.screen("a", 0.9)
     desk.claim("b")
-    delivery.fail(desk.database, desk.claim("c"), "oops", "traceback", desk.clock())
-    intake.wait(desk.database, [Incoming("/inbox/w", 1, 1), Incoming("/inbox/v", 1, 1)], desk.clock())
-    intake.vanish(desk.database, lambda path: path != "/inbox/v", "/inbox/")
+    claims.fail(desk.database, desk.claim("c"), "oops", "traceback", desk.clock())
+    register.wait(desk.database, [Incoming("/inbox/w", 1, 1), Incoming("/inbox/v", 1, 1)], desk.clock())
+    register.vanish(desk.database, lambda path: path != "/inbox/v", "/inbox/")
     file = Incoming("/inbox/letter", 1, 1)
-    intake.quarantine(desk.database, file, "not_an_image", "a letter", kept, desk.clock(), in_store=True)
+    register.quarantine(desk.database, file, "not_an_image", "a letter", kept, desk.clock(), in_store=True)
 
 
 def test_both_sums_hold_after_everything(desk: Desk) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.metrics import roc_auc
-from trainer.paired import auc_difference, rate_difference
-from worker.comparison import ENOUGH_POSITIVES, Change, Comparison, Contender, Flips, judge
-from worker.modelcard import Estimate
+from trainer.statistics.metrics import roc_auc
+from trainer.statistics.paired import auc_difference, rate_difference
+from worker.inference.card import Estimate
+from worker.registry.comparison import ENOUGH_POSITIVES, Change, Comparison, Contender, Flips, judge
 
 
 def cases(count: int, seed: int) -> tuple[Any, Any, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests import frail_decoder
 from tests.phantoms import JPEG_LS, LOSSLESS_ENCODERS, LOSSY_ENCODERS, declare_syntax, dicom_file, picture
-from worker.decoder import Decoder
+from worker.decoding.decoder import Decoder
 from worker.errors import (
     DecoderCrashed,
     DecoderOutOfMemory,
@@ -177,7 +177,7 @@ def children() -> set[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"worker.decoder_child" in (stat.parent / "cmdline").read_bytes():
+            if parent == os.getpid() and b"worker.decoding.child" in (stat.parent / "cmdline").read_bytes():
                 found.add(int(stat.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -10,8 +10,8 @@ import pytest
 
 from tests import frail_decoder
 from tests.phantoms import JPEG_LS, dicom_file, picture
-from worker.decoder import Decoder
-from worker.decoders import Decoders
+from worker.decoding.decoder import Decoder
+from worker.decoding.pool import Decoders
 from worker.errors import DecoderCrashed, DecoderUnavailable
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import open_image, read_display, stored_digest

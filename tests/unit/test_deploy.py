@@ -5,7 +5,6 @@ import platform
 import re
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from deploy import contact_sheet, draw_house
-from deploy.floors import plan, reduced, storeys
-from worker.cli import app
+from deploy import contact_sheet
+from worker.cli.main import app
 from worker.settings import names
 
 COMPOSE, DOCKERFILE = Path("docker/compose.yaml"), Path("docker/worker.Dockerfile")
@@ -99,27 +97,6 @@ def test_every_file_that_compose_mounts_is_there() -> None:
     files = [COMPOSE.parent / mount.split(":")[0] for mount in mounts if mount.startswith(".")]
     assert len(files) == 5
     assert [str(file) for file in files if not file.is_file()] == []
-
-
-def test_the_picture_of_the_house_shows_todays_imports() -> None:
-    drawn = draw_house.draw(draw_house.read_house())
-    assert draw_house.PICTURE.read_text(encoding="utf-8") == drawn, "run `python -m deploy.draw_house` and commit"
-
-
-def test_an_arrow_that_others_imply_is_left_out() -> None:
-    arrows = frozenset({("roof", "floor"), ("floor", "ground"), ("roof", "ground"), ("porch", "ground")})
-    assert reduced(arrows) == arrows - {("roof", "ground")}
-
-
-def test_every_arrow_runs_down_and_no_rooms_overlap() -> None:
-    house = draw_house.read_house()
-    floor = storeys(house.rooms, house.drawn, ground=0)
-    assert [(a, b) for a, b in house.drawn if floor[a] <= floor[b]] == []
-    layout = plan(floor, house.drawn, width_px=100, bend_px=10, gap_px=5)
-    assert {point for row in layout.floors for point in row if "@" not in point} == house.rooms
-    for row in layout.floors:
-        rooms = [layout.x[point] for point in row if "@" not in point]
-        assert all(right - left >= 105 - 0.2 for left, right in pairwise(rooms))
 
 
 def test_the_contact_sheet_takes_both_verdicts_without_choosing_by_eye(tmp_path: Path) -> None:

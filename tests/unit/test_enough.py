@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.desk import card
-from worker.enough import enough_for, leaves_doubt
 from worker.imaging.codestream import Coding
-from worker.imaging.enough import Enough
 from worker.imaging.preprocess import Preprocessing
-from worker.modelcard import ReducedDecode
-from worker.screening import Prediction
+from worker.imaging.resolution import Enough
+from worker.inference.card import ReducedDecode
+from worker.inference.prediction import Prediction
+from worker.inference.reduced_decode import enough_for, leaves_doubt
 
 MEASURED = ReducedDecode(("jpeg", "jpeg_2000"), 0.1, 0.9, 0.05, 200, "2" * 64)
 SMALL = card(reduced_decode=MEASURED)  # a grid of 32 px

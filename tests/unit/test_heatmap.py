@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.phantoms import Pixels, picture
-from worker.heatmap import LONG_SIDE_PX, overlay
 from worker.imaging.preprocess import Fit, Placement, Preprocessing, apply
+from worker.inference.overlay import LONG_SIDE_PX, overlay
 
 
 def drawn(display: Pixels, heat: Pixels, placement: Placement, **numbers: float) -> Pixels:

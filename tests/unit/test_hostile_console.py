@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.console import print_quarantine, print_study, print_worklist
-from worker.worklist import QuarantinedFile, WorklistEntry
+from worker.cli.tables import print_quarantine, print_study, print_worklist
+from worker.worklist.queries import QuarantinedFile, WorklistEntry
 
 NOW = datetime.now(UTC)
 NASTY = "\x1b[2J\x1b[31m[red]a\nb\r\u202edcm\x07.dcm"

@@ -23,7 +23,10 @@ def test_no_other_distribution_provides_our_packages(package: str) -> None:
     assert set(packages_distributions().get(package, [])) <= {OURS}
 
 
-@pytest.mark.parametrize("statement", ["import worker.cli, worker.worklist", "import worker.ledger.opening"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import worker.cli.main, worker.worklist.queries", "import worker.ledger.connect"],
+)
 def test_a_reader_loads_nothing_heavy(statement: str) -> None:
     assert loaded_by(statement) & set(HEAVY) == set()
 
@@ -31,7 +34,7 @@ def test_a_reader_loads_nothing_heavy(statement: str) -> None:
 def test_the_worklist_verb_loads_nothing_heavy_either(tmp_path: Path, migrated_sqlite: Path) -> None:
     shutil.copy(migrated_sqlite, tmp_path / "screening.sqlite")
     run = (
-        f"import os; os.environ['SCREENING_HOME'] = {str(tmp_path)!r}; from worker.cli import app; "
+        f"import os; os.environ['SCREENING_HOME'] = {str(tmp_path)!r}; from worker.cli.main import app; "
         "app(['worklist', '--json'], standalone_mode=False)"
     )
     assert loaded_by(run) & set(HEAVY) == set()
@@ -39,14 +42,15 @@ def test_the_worklist_verb_loads_nothing_heavy_either(tmp_path: Path, migrated_s
 
 def test_the_ledger_sees_no_codec_and_no_queue() -> None:
     """Writers of rows import the judgement's types, and neither decoders nor the broker's client."""
-    loaded = loaded_by("import worker.ledger.intake, worker.ledger.delivery, worker.ledger.people")
+    loaded = loaded_by("import worker.ledger.register, worker.ledger.claims, worker.ledger.decisions")
     assert loaded & {"cv2", "pydicom", "imagecodecs", "onnxruntime", "celery", "redis"} <= {"cv2"}
 
 
 def test_nothing_dials_or_opens_a_session_at_import() -> None:
     code = (
         "import socket, sys; dialled = []; sys.addaudithook(lambda e, a: dialled.append(a) if e == 'socket.connect' "
-        "else None); import worker.app, worker.tasks, worker.service, worker.cli; sys.exit(str(dialled or '') or 0)"
+        "else None); import worker.app, worker.tasks, "
+        "worker.service.service, worker.cli.main; sys.exit(str(dialled or '') or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -15,11 +15,11 @@ import pytest
 
 from tests import phantoms
 from tests.phantoms import Pixels, dicom_file, picture
-from worker.decoder import Decoder
+from worker.decoding.decoder import Decoder
 from worker.errors import Undecodable
 from worker.imaging.codestream import Codestream, Coding, read_codestream
-from worker.imaging.enough import Enough, size_at
 from worker.imaging.reading import open_image, read_display, stored_digest
+from worker.imaging.resolution import Enough, size_at
 from worker.imaging.transfer_syntaxes import decode_codestream
 
 ROWS, COLUMNS = 320, 256

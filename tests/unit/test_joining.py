@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tests.acceptance.house import wait_until
 from tests.brightness import SIZE, write_model
 from worker.errors import DeviceUnavailable
-from worker.joining import JoinedModel, batch_of, joined
-from worker.model import PROVIDERS, OnnxModel, open_model
-from worker.screening import Prediction
+from worker.inference.batching import JoinedModel, batch_of, joined
+from worker.inference.model import PROVIDERS, OnnxModel, open_model
+from worker.inference.prediction import Prediction
 
 PATIENCE_S = 60.0
 

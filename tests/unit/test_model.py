@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from worker.errors import DeviceUnavailable, ModelRefused, ProviderUnavailable
 from worker.imaging.preprocess import Preprocessing, apply
 from worker.imaging.reading import read_display
-from worker.model import BATCH_SIZES, PROVIDERS, OnnxModel, open_model, replay_goldens
-from worker.modelcard import Estimate, Golden, ModelCard, OperatingPoint, Population
+from worker.inference.card import Estimate, Golden, ModelCard, OperatingPoint, Population
+from worker.inference.model import BATCH_SIZES, PROVIDERS, OnnxModel, open_model, replay_goldens
 
 SIZE = 8
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
@@ -239,7 +239,7 @@ def test_auto_always_binds_something_that_predicts(tmp_path: Path, capfd: pytest
     assert capfd.readouterr().err == ""
 
 
-SHIPPED = Path(__file__).parents[2] / "worker" / "models" / "mobilenetv2_house.onnx"
+SHIPPED = Path(__file__).parents[2] / "worker" / "inference" / "models" / "mobilenetv2_house.onnx"
 
 
 @pytest.fixture(scope="module")

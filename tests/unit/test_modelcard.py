@@ -8,8 +8,8 @@ import pytest
 
 from tests.desk import card
 from worker.errors import ModelRefused
-from worker.modelcard import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY, Golden, ModelCard, Population, ReducedDecode
-from worker.reference import MEASURES, make_reference
+from worker.inference.card import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY, Golden, ModelCard, Population, ReducedDecode
+from worker.inference.reference import MEASURES, make_reference
 
 
 def full_card() -> ModelCard:

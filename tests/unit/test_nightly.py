@@ -1,6 +1,7 @@
 """The nightly batch by Celery beat: when it is due, and what is refused."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import attrs
 import pytest
 
 from worker.errors import BadSetting
-from worker.nightly import START_BATCH, schedule
+from worker.schedule.beat import START_BATCH, LocalCrontab, schedule
 from worker.settings import Settings
 
 
@@ -31,7 +32,7 @@ IN_TOKYO = """
 import pickle
 from datetime import UTC, datetime, timedelta
 import attrs
-from worker.nightly import schedule
+from worker.schedule.beat import schedule
 from worker.settings import Settings
 (entry,) = schedule(attrs.evolve(Settings(), nightly="/archive --between 22:30-06:00")).values()
 due = pickle.loads(pickle.dumps(entry["schedule"]))
@@ -46,6 +47,15 @@ def test_the_window_opens_by_the_clock_on_the_wall() -> None:
     environment = {**os.environ, "TZ": "Asia/Tokyo"}
     told = subprocess.run([sys.executable, "-c", IN_TOKYO], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "0:01:00"
+
+
+def test_the_schedule_file_of_an_earlier_release_is_read() -> None:
+    """Celery beat keeps the pickled class; its module has moved since."""
+    old = pickle.dumps(LocalCrontab(minute="30", hour="22"), protocol=0).replace(
+        b"worker.schedule.beat", b"worker.nightly"
+    )
+    assert b"worker.nightly" in old
+    assert pickle.loads(old) == LocalCrontab(minute="30", hour="22")
 
 
 @pytest.mark.parametrize(

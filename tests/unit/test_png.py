@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from worker import png
+from worker.inference import png
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (5, 1), (48, 33), (320, 768)])

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from tests.benchmarks import table
-from worker.cli import app
+from worker.cli.main import app
 from worker.settings import DEFAULT_MODEL
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

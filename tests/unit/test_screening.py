@@ -8,8 +8,14 @@ import pytest
 from schema.vocabulary import Reason, Verdict
 from tests.desk import card, image
 from worker.imaging.instance import Container, Instance
-from worker.modelcard import Population
-from worker.screening import Answer, ImageOutcome, Prediction, decide, eligible
+from worker.inference.card import Population
+from worker.inference.prediction import Prediction
+from worker.screening.rules import (
+    Answer,
+    ImageOutcome,
+    decide,
+    eligible,
+)
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
 LATERAL: dict[str, Any] = {"view": "LL"}

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from worker import batch, home
-from worker.cli import app
+from worker.batch import run
+from worker.cli.main import app
+from worker.runtime import children
+from worker.schedule.window import Window
 from worker.settings import names
-from worker.window import Window
 
 SERVICES = {name: Path(f"deploy/{name}.service") for name in ("worker", "batch", "metrics")}
 
@@ -39,7 +40,7 @@ def test_a_unit_starts_a_verb_with_settings_that_the_program_knows(unit: Path) -
 
 def test_systemd_waits_longer_than_the_worker_drains_and_signals_it_alone() -> None:
     (timeout,) = values_of(SERVICES["worker"], "TimeoutStopSec")
-    assert float(timeout) > home.DRAIN_S + 10  # then Redis stops, and a scan of the inbox may still run
+    assert float(timeout) > children.DRAIN_S + 10  # then Redis stops, and a scan of the inbox may still run
     assert values_of(SERVICES["worker"], "KillMode") == ["mixed"]
     (inbox,) = values_of(SERVICES["worker"], "ReadWritePaths")
     assert values_of(SERVICES["worker"], "ExecStart")[0].endswith(f" {inbox}"), (
@@ -49,7 +50,7 @@ def test_systemd_waits_longer_than_the_worker_drains_and_signals_it_alone() -> N
 
 def test_the_nightly_batch_ends_before_systemd_loses_patience() -> None:
     (timeout,) = values_of(SERVICES["batch"], "TimeoutStopSec")
-    assert float(timeout) > batch.STOP_S + home.DRAIN_S
+    assert float(timeout) > run.STOP_S + children.DRAIN_S
     (command,) = values_of(SERVICES["batch"], "ExecStart")
     begins = Window.parse(command.split("--between ")[1]).begins
     assert values_of(Path("deploy/batch.timer"), "OnCalendar") == [f"*-*-* {begins:%H:%M}"]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.audit import audit
-from trainer.likeness import look_at, near_duplicates
-from trainer.manifest import Manifest, Sample, read_samples
-from trainer.metrics import Measured
-from trainer.shortcuts import is_shortcut, probe, quality_of, quantisation_table, separations
-from trainer.split import split
+from trainer.data.audit import audit
+from trainer.data.manifest import Manifest, Sample, read_samples
+from trainer.data.near_duplicates import look_at, near_duplicates
+from trainer.data.shortcuts import is_shortcut, probe, quality_of, quantisation_table, separations
+from trainer.data.split import split
+from trainer.statistics.metrics import Measured
 
 Image = NDArray[np.uint8]
 INBOX = Path(__file__).parents[1] / "data" / "inbox"

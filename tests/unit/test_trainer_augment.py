@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.augment import (
+from trainer.data.augment import (
     Augmentation,
     augment,
     change_gamma,
@@ -16,7 +16,7 @@ from trainer.augment import (
     recompress,
     resample,
 )
-from trainer.balance import balanced_batches, class_weights, shuffled_batches, undersample
+from trainer.data.sampling import balanced_batches, class_weights, shuffled_batches, undersample
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from worker.errors import BadData
 

@@ -9,12 +9,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from trainer import cases
-from trainer.cases import Case, errors, to_picture
-from trainer.manifest import Manifest, Origin, Sample, write_manifest
-from trainer.record import is_made
-from trainer.run_folder import read_run
-from trainer.shell import command_line
+from trainer.cli.options import command_line
+from trainer.data.manifest import Manifest, Origin, Sample, write_manifest
+from trainer.report import cases
+from trainer.report.cases import Case, errors, to_picture
+from trainer.run.folder import read_run
+from trainer.run.record import is_made
 from worker.errors import BadData
 
 
@@ -124,7 +124,7 @@ def test_the_words_that_repeat_a_command_are_those_that_a_shell_needs() -> None:
 
 def test_verbs_that_draw_nothing_load_no_plots_and_no_templates() -> None:
     script = (
-        "import sys, trainer.evaluate, trainer.audit; from trainer.cli import app;"
+        "import sys, trainer.evaluation.evaluate, trainer.data.audit; from trainer.cli.main import app;"
         "app(['recipes', '--json'], standalone_mode=False);"
         "sys.exit('matplotlib' in sys.modules or 'jinja2' in sys.modules)"
     )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from trainer.augment import change_gamma
-from trainer.deletion import STEPS, area, between, blurred, centre_heat, closest, random_heat, ranks
-from trainer.paired import mean_difference
+from trainer.data.augment import change_gamma
+from trainer.statistics.deletion import STEPS, area, between, blurred, centre_heat, closest, random_heat, ranks
+from trainer.statistics.paired import mean_difference
 
 SIZE = 64
 rng = np.random.default_rng(0)

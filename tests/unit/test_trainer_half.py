@@ -19,15 +19,15 @@ from onnx import TensorProto, helper, numpy_helper
 from tests import brightness
 from tests.desk import card
 from tests.halving import halve_shipped
-from trainer.half import half
-from trainer.half_graph import halve
-from trainer.manifest import Manifest
-from trainer.moved import Answers, Look, ask, moved, require_near
-from trainer.report import silent
+from trainer.data.manifest import Manifest
+from trainer.evaluation.agreement import Answers, Look, ask, moved, require_near
+from trainer.export.float16 import half
+from trainer.export.float16_graph import halve
+from trainer.progress import silent
 from worker.errors import BadSetting, ModelRefused
-from worker.model import OnnxModel, open_model, replay_goldens
-from worker.modelcard import ModelCard
-from worker.screening import Prediction
+from worker.inference.card import ModelCard
+from worker.inference.model import OnnxModel, open_model, replay_goldens
+from worker.inference.prediction import Prediction
 from worker.settings import DEFAULT_MODEL
 
 
@@ -134,7 +134,8 @@ def test_distances_and_flips() -> None:
 
 
 def test_the_verb_needs_no_training_framework() -> None:
-    code = "import sys, trainer.cli, trainer.half, onnx, onnxruntime.transformers.float16; print(*sys.modules)"
+    modules = "trainer.cli.main, trainer.export.float16, onnx, onnxruntime.transformers.float16"
+    code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & {"keras", "tensorflow", "tf2onnx", "sklearn", "matplotlib"} == set()
 

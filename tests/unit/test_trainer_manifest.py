@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from trainer.manifest import (
+from trainer.data.manifest import (
     LEFT_OUT,
     Manifest,
     Sample,
@@ -19,7 +19,7 @@ from trainer.manifest import (
     read_samples,
     write_manifest,
 )
-from trainer.split import folds, limit, split, without
+from trainer.data.split import folds, limit, split, without
 from worker.errors import BadData
 
 

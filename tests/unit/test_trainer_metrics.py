@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trainer import metrics
+from trainer.statistics import metrics
 
 
 def test_auc_counts_ties_one_half() -> None:

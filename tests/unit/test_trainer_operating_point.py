@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.metrics import calibration_error
-from trainer.operating_point import (
+from trainer.statistics.metrics import calibration_error
+from trainer.statistics.operating_point import (
     Calibration,
     apply_calibration,
     at_sensitivity,

@@ -4,7 +4,7 @@ import io
 import json
 from pathlib import Path
 
-from trainer.report import reporting
+from trainer.progress import reporting
 
 
 class Terminal(io.StringIO):

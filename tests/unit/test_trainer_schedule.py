@@ -2,9 +2,9 @@
 
 import pytest
 
-from trainer.recipe import Phase, Plateau
 from trainer.recipes import RECIPES, recipe_named
-from trainer.schedule import next_step
+from trainer.recipes.recipe import Phase, Plateau
+from trainer.training.schedule import next_step
 from worker.errors import BadSetting
 
 PHASES = (

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.familiarity import limit_of
-from trainer.strangers import SIDE, STRANGERS, strangers
+from trainer.evaluation.non_radiographs import SIDE, STRANGERS, strangers
+from trainer.export.familiarity import limit_of
 from worker.errors import ModelRefused
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.balance import RAREST, style_balanced_batches
-from trainer.manifest import Manifest, read_manifest, read_samples, write_manifest
-from trainer.split import split
-from trainer.style import describe, hold_out, propensities, speaks_against
+from trainer.data.manifest import Manifest, read_manifest, read_samples, write_manifest
+from trainer.data.sampling import RAREST, style_balanced_batches
+from trainer.data.split import split
+from trainer.data.style import describe, hold_out, propensities, speaks_against
 from worker.errors import BadData
 
 SIDE = 48

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from trainer.cli import app as trainer
-from worker.cli import app as worker
+from trainer.cli.main import app as trainer
+from worker.cli.main import app as worker
 
 TUTORIAL = Path("deploy/TUTORIAL.md")
 PROGRAMS = {"worker": worker, "trainer": trainer}

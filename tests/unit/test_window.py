@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.window import ALL_DAY, Window
+from worker.schedule.window import ALL_DAY, Window
 
 NIGHT, MORNING = Window.parse("22:00-06:00"), Window.parse("06:30 - 12:00")
 

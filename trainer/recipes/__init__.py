@@ -1,8 +1,8 @@
 """The recipes, one file each; this tuple is the whole registry."""
 
-from trainer.recipe import Recipe
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from trainer.recipes.mobilenetv2_saliency import MOBILENETV2_SALIENCY
+from trainer.recipes.recipe import Recipe
 from trainer.recipes.resnet50_clahe import RESNET50_CLAHE
 from trainer.recipes.resnet50_youden import RESNET50_YOUDEN
 from trainer.recipes.scratch_cnn import SCRATCH_CNN

@@ -1,8 +1,8 @@
 """MobileNetV2 (Sandler 2018) from ImageNet weights, fine-tuned whole on style-robust views, the styles balanced."""
 
-from trainer.augment import Augmentation
-from trainer.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
-from trainer.recipe import Network, Phase, Recipe, Start
+from trainer.data.augment import Augmentation
+from trainer.recipes.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
+from trainer.recipes.recipe import Network, Phase, Recipe, Start
 from worker.imaging.preprocess import Fit, Preprocessing, Resize
 
 DROPOUT = 0.2

@@ -1,9 +1,9 @@
 """ResNet50 (He 2016) on contrast-limited equalised images: a head first, then the upper layers at a small rate."""
 
-from trainer.augment import Augmentation
-from trainer.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
-from trainer.operating_point import ThresholdRule
-from trainer.recipe import Monitor, Network, Phase, Plateau, Recipe, Start
+from trainer.data.augment import Augmentation
+from trainer.recipes.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
+from trainer.recipes.recipe import Monitor, Network, Phase, Plateau, Recipe, Start
+from trainer.statistics.operating_point import ThresholdRule
 from worker.imaging.preprocess import Preprocessing
 
 DROPOUT = 0.5

@@ -1,8 +1,8 @@
 """A small convolutional network from random first weights, its epoch chosen on a balanced validation set."""
 
-from trainer.augment import Augmentation
-from trainer.operating_point import ThresholdRule
-from trainer.recipe import Monitor, Network, Phase, Plateau, Recipe, Start
+from trainer.data.augment import Augmentation
+from trainer.recipes.recipe import Monitor, Network, Phase, Plateau, Recipe, Start
+from trainer.statistics.operating_point import ThresholdRule
 from worker.imaging.preprocess import Preprocessing
 
 WIDTHS = (32, 64, 64, 128)

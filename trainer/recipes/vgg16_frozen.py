@@ -1,9 +1,9 @@
 """VGG16 (Simonyan 2015) frozen under one sigmoid neuron; the epoch and the stop are chosen by recall."""
 
-from trainer.augment import Augmentation
-from trainer.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
-from trainer.operating_point import ThresholdRule
-from trainer.recipe import Monitor, Network, Phase, Recipe, Start
+from trainer.data.augment import Augmentation
+from trainer.recipes.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
+from trainer.recipes.recipe import Monitor, Network, Phase, Recipe, Start
+from trainer.statistics.operating_point import ThresholdRule
 from worker.imaging.preprocess import Preprocessing
 
 

@@ -1,8 +1,8 @@
 """The thirteen convolutions of VGG16 (Simonyan 2015) from random first weights, under two softmax neurons."""
 
-from trainer.augment import Augmentation
-from trainer.operating_point import ThresholdRule
-from trainer.recipe import Monitor, Network, Phase, Recipe, Start
+from trainer.data.augment import Augmentation
+from trainer.recipes.recipe import Monitor, Network, Phase, Recipe, Start
+from trainer.statistics.operating_point import ThresholdRule
 from worker.imaging.preprocess import Preprocessing
 
 #: Widths of the convolutions between two poolings.

@@ -1,4 +1,5 @@
-"""The eyes: from the bytes of a file to display values on a model's grid. Pure numpy, OpenCV and pydicom.
+"""From the bytes of a file to display values on a model's grid. Pure numpy, OpenCV and pydicom.
 
-The trainer borrows this room, so training and serving see the same pixels.
+The trainer uses this room too, so training and serving see the same pixels. Knows no database, queue or model.
+Begin with `reading` (the entry), then `dicom`, `pixel_data`, `display` and `preprocess`.
 """

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from worker.errors import MissingElement, NotAnImage, TooLarge, Truncated
 from worker.imaging.display import Display, StoredValues, display_values, full_range
-from worker.imaging.enough import Enough
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import Part10, open_part10
-from worker.imaging.stored import (
+from worker.imaging.pixel_data import (
     ImagePixel,
     check_showable,
     decode_stored,
@@ -24,6 +23,7 @@ from worker.imaging.stored import (
     holds_codestream,
     read_image_pixel,
 )
+from worker.imaging.resolution import Enough
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from worker.errors import NotAnImage, Truncated, Undecodable, UnsupportedPixels
 from worker.imaging.codestream import Coding, exif_orientation, read_codestream
 from worker.imaging.display import Display, Grayscale, StoredValues, display_values
-from worker.imaging.enough import Enough
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
+from worker.imaging.resolution import Enough
 from worker.imaging.transfer_syntaxes import Decoded, check_scans, decode_codestream
 
 #: Namespaces of the derived UIDs (DESIGN §4). Never change them: they are how a file is known again.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from worker.errors import NotAnImage, Truncated
 from worker.imaging import dicom, part10, raster
 from worker.imaging.display import Display
-from worker.imaging.enough import Enough
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT, Limits
+from worker.imaging.resolution import Enough
 
 __all__ = ["Display", "Enough", "Limits", "OpenImage", "open_image", "read_display", "read_instance", "stored_digest"]
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from worker.errors import Undecodable, UnsupportedSyntax
 from worker.imaging.codestream import Codestream, Coding
 from worker.imaging.completeness import missing_parts, restarts
-from worker.imaging.enough import size_at
 from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from worker.imaging.reduced import reduced_decoder
+from worker.imaging.resolution import size_at
 
 Pixels = NDArray[Any]
 Decoder = Callable[[bytes, Codestream, bool], Pixels]

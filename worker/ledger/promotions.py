@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from schema.database import Database
 from schema.models import ModelVersion, Promotion
-from schema.moments import UtcDateTime
+from schema.types import UtcDateTime
 from schema.vocabulary import ModelAction
 from worker.errors import PromotionRefused
 from worker.ledger.results import ModelUse, add_model
@@ -35,7 +35,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RegistryState:
     """What the decisions add up to."""
 
     served: tuple[str, ...] = ()  #: the active model, then those it followed, the latest first; none is retired
@@ -58,10 +58,10 @@ class Standing:
 RENEWING = (ModelAction.INSTALLED, ModelAction.PROMOTED, ModelAction.ROLLED_BACK, ModelAction.SHADOWED)
 
 #: Raises PromotionRefused when a decision must not be made as things stand.
-Rule = Callable[[Standing], None]
+Rule = Callable[[RegistryState], None]
 
 
-def stand(decisions: Iterable[Decision]) -> Standing:
+def stand(decisions: Iterable[Decision]) -> RegistryState:
     """Fold the decisions, in their order, into what stands."""
     served: list[str] = []
     shadow: str | None = None
@@ -90,7 +90,7 @@ def stand(decisions: Iterable[Decision]) -> Standing:
         if shadow is not None and (shadow in retired or shadow in served[-1:]):
             shadow = None
     order = tuple(dict.fromkeys(digest for digest in reversed(served) if digest not in retired))
-    return Standing(order, shadow, frozenset(retired), is_chosen, tuple(refusals.values()))
+    return RegistryState(order, shadow, frozenset(retired), is_chosen, tuple(refusals.values()))
 
 
 def newest(database: Database) -> int:
@@ -110,7 +110,7 @@ def history(database: Database) -> list[Decision]:
     return [Decision(**row | {"action": ModelAction(row["action"])}) for row in rows]
 
 
-def standing(database: Database) -> Standing:
+def registry_state(database: Database) -> RegistryState:
     """What stands now."""
     return stand(history(database))
 
@@ -126,10 +126,10 @@ def decide(
     *,
     comparison_digest: str | None = None,
     reason: str | None = None,
-) -> Standing:
+) -> RegistryState:
     """Append a decision about a model when `rule` lets it pass; returns what stood before. Raises what `rule` does."""
     with writing(database) as session:
-        before = _standing(session)
+        before = _registry_state(session)
         rule(before)
         if session.get(ModelVersion, model.digest) is None:
             add_model(session, model, now)
@@ -142,7 +142,7 @@ def decide(
 def rollback(database: Database, by: str, reason: str | None, now: datetime) -> str:
     """Bring back the model that served before the active one; returns its digest. Raises PromotionRefused."""
     with writing(database) as session:
-        served = _standing(session).served
+        served = _registry_state(session).served
         if len(served) < 2:
             raise PromotionRefused("no model served before the active one, or it is retired: `worker model list`")
         _append(session, ModelAction.ROLLED_BACK, served[1], by, now, None, reason)
@@ -153,7 +153,7 @@ def rollback(database: Database, by: str, reason: str | None, now: datetime) -> 
 def retire(database: Database, digest: str, by: str, reason: str | None, now: datetime) -> None:
     """Let a model neither serve nor shadow again. Raises PromotionRefused for the active one."""
     with writing(database) as session:
-        before = _standing(session)
+        before = _registry_state(session)
         if before.active == digest:
             raise PromotionRefused("is the active model: promote another, or `worker model rollback`").about(digest)
         if digest in before.retired:
@@ -165,12 +165,12 @@ def retire(database: Database, digest: str, by: str, reason: str | None, now: da
 def tell(database: Database, digest: str, by: str, refusal: str | None, now: datetime) -> None:
     """A worker says that it cannot prove a model, and why, or (None) that it can after all. Said once."""
     with writing(database) as session:
-        if _standing(session).is_refused(digest, by) == (refusal is None):
+        if _registry_state(session).is_refused(digest, by) == (refusal is None):
             action = ModelAction.ACCEPTED if refusal is None else ModelAction.REFUSED
             _append(session, action, digest, by, now, None, refusal)
 
 
-def _standing(session: Session) -> Standing:
+def _registry_state(session: Session) -> RegistryState:
     rows = session.execute(select(Promotion, ModelVersion).join(ModelVersion).order_by(Promotion.id)).all()
     return stand(
         Decision(

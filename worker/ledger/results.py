@@ -8,8 +8,8 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from schema import models
-from worker.modelcard import CARD_KEY, ModelCard
-from worker.screening import ImageOutcome
+from worker.inference.card import CARD_KEY, ModelCard
+from worker.screening.rules import ImageOutcome
 
 
 @dataclass(frozen=True)

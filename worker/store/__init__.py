@@ -1,4 +1,8 @@
-"""Where content lies by its digest: objects, overlays, models, comparisons. A folder, or a bucket that speaks S3."""
+"""Content by its digest: objects, overlays, models, comparisons. In a folder, or in a bucket that speaks S3.
+
+Knows bytes and digests. Does not know what they mean; no name in it comes from a file.
+Begin with `contract`, then `folder`.
+"""
 
 import importlib.util
 from functools import cache

@@ -1,0 +1,5 @@
+"""What people type: one file a group of verbs.
+
+Knows click and the terminal. Loads Keras only in the verbs that need it.
+Begin with `main` (every verb), then `options`.
+"""

@@ -1,0 +1,102 @@
+"""The verbs that measure model files on labelled images: evaluate, compare, shift."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.options import (
+    FILE,
+    as_json,
+)
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@labelled_images
+@click.option("--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="For PPV and NPV there.")
+@as_json
+def evaluate(
+    model: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    prevalence: float | None,
+    as_json: bool,
+) -> None:
+    """Measure a model file on labelled images, through the same eyes as the worker."""
+    from trainer.cli.tables import show_evaluation
+    from trainer.evaluation.evaluate import evaluate_file
+    from trainer.progress import silent
+
+    samples = samples_of(data, index, split_manifest, split)
+    report = evaluate_file(model, provider, data, samples, silent, prevalence)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=1))
+    else:
+        show_evaluation(report)
+
+
+@click.command()
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@labelled_images
+@click.option("--out", type=FILE, required=True, help="Folder for comparison.json and pictures of what changed.")
+@as_json
+def compare(
+    old: Path,
+    new: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Compare two model files on the same images: what `worker model promote` asks for."""
+    from trainer.evaluation.compare import compare_files, rows_of
+    from trainer.progress import silent
+    from worker.registry.comparison import judge
+
+    found = compare_files(old, new, provider, data, samples_of(data, index, split_manifest, split), out, silent)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+        return
+    title = f"{found.new.name} against {found.old.name}, {found.n} images of {found.patients} patients"
+    table = Table("", "old", "new", "difference", "95 % interval", "lost", "won", title=title)
+    for row in rows_of(found):
+        table.add_row(*row)
+    Console().print(table)
+    pictures = sum(flip.picture is not None for flip in found.flips)
+    click.echo(f"{judge(found).says}\nwritten to {out}: comparison.json and {pictures} pictures of images that changed")
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@labelled_images
+@as_json
+def shift(
+    model: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    as_json: bool,
+) -> None:
+    """Measure a model file on restyled, re-compressed, resampled copies of labelled images."""
+    from trainer.cli.tables import show_shift
+    from trainer.evaluation.shift import shift_file
+    from trainer.progress import silent
+
+    found = shift_file(model, provider, data, samples_of(data, index, split_manifest, split), silent)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        show_shift(found)

@@ -1,0 +1,137 @@
+"""The verbs about recipes: fit, recipes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from trainer.cli.options import (
+    FILE,
+    as_json,
+    command_line,
+    data,
+    index,
+    patient_each,
+    quieten_tensorflow,
+    threshold_rule,
+)
+from worker.errors import BadSetting
+from worker.inference.card import Population
+
+
+@click.command()
+@data
+@click.option("--recipe", required=True, help="See `trainer recipes`.")
+@click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model. It resumes there.")
+@index
+@click.option("--backbone", help="In place of the recipe's own: mobilenetv2, where the recipe allows it.")
+@click.option("--weights", type=FILE, help="Weights of the backbone; `random`: none. Default: Keras's, downloaded.")
+@click.option("--from", "previous", type=FILE, help="Run folder whose weights this fit starts from.")
+@click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
+@click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
+@click.option("--epochs", metavar="N[,N...]", help="Of all phases together, or of each phase.")
+@threshold_rule
+@click.option("--limit", type=click.IntRange(min=2), help="Use about so many images only.")
+@click.option("--folds", type=click.IntRange(min=2), help="Train one model for each fold; out-of-fold predictions.")
+@click.option("--resplit", is_flag=True, help="Deal anew, whatever splits folders or the index state.")
+@patient_each
+@click.option("--attribution", default="", help="Of the images that travel in the model as goldens.")
+@click.option("--population", default="not stated", show_default=True, help="Whose images these are, for the card.")
+@click.option("--ages", nargs=2, type=int, metavar="MIN MAX", help="Completed years; others get no negative verdict.")
+@click.option("--no-report", is_flag=True, help="Leave report.html and report.json out.")
+def fit(
+    data: Path,
+    recipe: str,
+    out: Path,
+    index: Path | None,
+    backbone: str | None,
+    weights: Path | None,
+    previous: Path | None,
+    leave_out: tuple[Path, ...],
+    seed: int,
+    epochs: str | None,
+    threshold_rule: str | None,
+    limit: int | None,
+    folds: int | None,
+    resplit: bool,
+    each_file_a_patient: bool,
+    attribution: str,
+    population: str,
+    ages: tuple[int, int] | None,
+    no_report: bool,
+) -> None:
+    """Train a recipe on labelled images and write one model file."""
+    quieten_tensorflow()
+    from trainer.recipes import recipe_named
+    from trainer.recipes.backbone import RANDOM
+    from trainer.statistics.operating_point import read_rule
+    from trainer.training.warm_start import read_previous
+
+    chosen = recipe_named(recipe)  # before Keras takes its ten seconds to load
+    if backbone:
+        chosen = chosen.on(backbone)
+    if epochs:
+        chosen = chosen.lasting(_numbers(epochs))
+    if weights == RANDOM:
+        chosen = chosen.varied("random first weights")
+    earlier = read_previous(previous) if previous else None
+    if earlier:
+        chosen = earlier.start_of(chosen)
+    if threshold_rule:
+        chosen = replace(chosen, threshold=read_rule(threshold_rule))
+
+    from trainer.data.manifest import Origin, read_manifest
+    from trainer.progress import reporting
+    from trainer.report.page import write_report
+    from trainer.run.run import Order, fold_folder, run, run_folds
+
+    order = Order(
+        data=data,
+        recipe=chosen,
+        out=out,
+        index=index,
+        weights=weights,
+        left_out=leave_out,
+        seed=seed,
+        limit=limit,
+        origin=Origin(Population(population, *(ages or ())), attribution),
+        is_patient_each=each_file_a_patient,
+        keeps_stated=not resplit,
+        command=command_line(click.get_current_context()),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    with reporting(out / "log.jsonl") as tell:
+        if folds:
+            run_folds(order, folds, tell)
+        else:
+            run(order, tell)
+            for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
+                tell({"event": "warning", "text": warning})
+        made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]
+        for folder in made if not no_report else ():
+            write_report(folder, data, tell, recipe=chosen)
+
+
+@click.command()
+@as_json
+def recipes(as_json: bool) -> None:
+    """List the recipes."""
+    from trainer.cli.tables import recipe_rows, show_recipes
+    from trainer.recipes import RECIPES
+
+    if as_json:
+        click.echo(json.dumps(recipe_rows(RECIPES), indent=1))
+    else:
+        show_recipes(RECIPES)
+
+
+def _numbers(text: str) -> list[int]:
+    """`5,60` -> [5, 60]; raises BadSetting."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or not sum(numbers):
+        raise BadSetting(f"--epochs takes one number, or one for each phase such as 5,60, not {text!r}")
+    return numbers

@@ -1,0 +1,70 @@
+"""The verb `trainer half`."""
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from trainer.cli.labelled import provider
+from trainer.cli.options import FILE, as_json, data, threshold_rule
+
+if TYPE_CHECKING:
+    from trainer.export.float16 import Halved
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@data
+@click.option("--split-manifest", type=FILE, required=True, help="The split.csv of the model's run.")
+@provider
+@threshold_rule
+@click.option("--out", type=FILE, required=True, help="The new model file.")
+@as_json
+def half(
+    model: Path,
+    data: Path,
+    split_manifest: Path,
+    provider: str,
+    threshold_rule: str | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Make a model again in float16, for GPUs: a file of its own, measured anew on the provider that will serve it.
+
+    Give the images and the split that the model was made from: its threshold is chosen anew on the validation images,
+    and the card quotes the test images.
+    """
+    from trainer.data.manifest import read_manifest
+    from trainer.export.float16 import half as make
+    from trainer.progress import reporting
+    from trainer.statistics.operating_point import read_rule
+
+    rule = read_rule(threshold_rule) if threshold_rule else None
+    with reporting(out=sys.stderr) as report:
+        made = make(model, provider, data, read_manifest(split_manifest), rule, out, report)
+    if as_json:
+        click.echo(json.dumps(made.to_json(), indent=1))
+    else:
+        _show(made, out)
+
+
+def _show(made: "Halved", out: Path) -> None:
+    """How far the answers moved, by split, and what the new file is."""
+    from trainer.evaluation.agreement import Moved
+
+    table = Table("", *made.moved, title=f"{made.model} against its original, {made.provider}")
+    for field in fields(Moved):
+        measured = (getattr(moved, field.name) for moved in made.moved.values())
+        table.add_row(field.name.replace("_", " "), *(f"{value:.4g}" for value in measured))
+    Console().print(table)
+    for fault in made.unreadable:
+        click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
+    click.echo(
+        f"threshold {made.threshold:g} (was {made.original_threshold:g}), familiarity limit {made.familiarity_limit:g},"
+        f" {made.bytes / made.original_bytes:.0%} of the size\n{out} {made.model_digest}"
+    )

@@ -1,0 +1,46 @@
+"""The verb `trainer heat`."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.options import FILE, as_json
+from trainer.statistics.deletion import REFERENCES
+
+REFERENCE_HELP = "Take pixels from the most similar normal image that the model does not flag, or a blurred copy."
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@labelled_images
+@click.option("--limit", type=click.IntRange(min=1), help="Of the positive images, draw so many.")
+@click.option(
+    "--reference", type=click.Choice(list(REFERENCES)), default="normal", show_default=True, help=REFERENCE_HELP
+)
+@as_json
+def heat(
+    model: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    limit: int | None,
+    reference: str,
+    as_json: bool,
+) -> None:
+    """Ask whether heat maps point at what the model looked at: deletion and insertion on positive images."""
+    from trainer.cli.tables import show_heat
+    from trainer.evaluation.heatmap_faithfulness import heat_file
+    from trainer.progress import reporting
+
+    samples = samples_of(data, index, split_manifest, split)
+    with reporting(out=sys.stderr) as report:
+        found = heat_file(model, provider, data, samples, report, reference, limit)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        show_heat(found)

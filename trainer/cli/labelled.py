@@ -1,0 +1,41 @@
+"""Which images a verb measures a model on: the options that say so, and the samples that they name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainer.cli.options import FILE, data, index
+from worker.errors import BadData
+
+if TYPE_CHECKING:
+    from trainer.data.manifest import Sample
+
+
+provider = click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+
+
+def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the options --data, --index, --split-manifest, --split, and --provider to run the model on."""
+    for option in reversed(
+        (
+            data,
+            index,
+            click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split."),
+            click.option("--split", default="test", show_default=True, help="Which part of the split manifest."),
+            provider,
+        )
+    ):
+        verb = option(verb)
+    return verb
+
+
+def samples_of(data: Path, index: Path | None, split_manifest: Path | None, split: str) -> "tuple[Sample, ...]":
+    """Those of one part of a split manifest, else all below the folder; raises BadData when there are none."""
+    from trainer.data.manifest import read_manifest, read_samples
+
+    samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
+    if not samples:
+        raise BadData(f"has no split {split!r}").about(str(split_manifest))
+    return samples

@@ -1,0 +1,45 @@
+"""The program `trainer`: its verbs, one function each. Keras and TensorFlow are loaded by the verbs that need them."""
+
+import sys
+
+import click
+from rich.console import Console
+
+from trainer.cli.audit import audit
+from trainer.cli.evaluate import compare, evaluate, shift
+from trainer.cli.exit_codes import Exit
+from trainer.cli.familiarity import familiarity
+from trainer.cli.fit import fit, recipes
+from trainer.cli.half import half
+from trainer.cli.heat import heat
+from trainer.cli.reference import reference
+from trainer.cli.report import report
+from trainer.cli.styles import styles
+from worker.errors import ScreeningError
+
+#: Every verb, in the order of a model's life.
+VERBS = (audit, styles, recipes, fit, report, evaluate, shift, heat, familiarity, reference, half, compare)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def app() -> None:
+    """Makes and measures the models that `worker` screens with."""
+
+
+for verb in VERBS:
+    app.add_command(verb)
+
+
+def main() -> None:
+    """Run the program; our own errors become one line and exit 1."""
+    try:
+        app(standalone_mode=False)  # else click ends an interrupted run with 1, as if it had been refused
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except ScreeningError as error:
+        Console(stderr=True).print(f"[red]{error.code}[/red]: ", end="")
+        Console(stderr=True, markup=False, highlight=False).print(str(error))
+        sys.exit(Exit.REFUSED)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(Exit.INTERRUPTED)

@@ -1,0 +1,54 @@
+"""What verbs of the program share: options, the command line that repeats one, and TensorFlow kept quiet."""
+
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
+index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
+patient_each = click.option("--each-file-a-patient", is_flag=True, help="Where no patient is known.")
+threshold_rule = click.option(
+    "--threshold-rule",
+    metavar="NAME[=NUMBER]",
+    help="sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, in place of the one there is.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+
+
+def command_line(context: click.Context) -> str:
+    """The words that run the verb of `context` again in a shell; options left at their default are left out."""
+    words = list(_words(context.command_path.split(" "), context))
+    return shlex.join(words)
+
+
+def quieten_tensorflow() -> None:
+    """Its greetings would stand among the JSON lines; what a person set stays."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _words(program: Iterable[str], context: click.Context) -> Iterable[str]:
+    yield from program
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if value is None or value == parameter.get_default(context):
+            continue
+        if isinstance(parameter, click.Option):
+            yield from _option(parameter, value)
+        else:
+            yield str(value)
+
+
+def _option(option: click.Option, value: Any) -> Iterable[str]:
+    name = option.opts[-1]
+    if option.is_flag:
+        yield name
+        return
+    for each in value if option.multiple else [value]:
+        yield name
+        yield from (map(str, each) if option.nargs > 1 else [str(each)])

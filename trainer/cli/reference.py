@@ -1,0 +1,41 @@
+"""The verb `trainer reference`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.options import FILE
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@labelled_images
+@click.option("--unlabelled", is_flag=True, help="Every image below DATA; nobody says who is sick.")
+@click.option("--out", type=FILE, required=True, help="The completed model file; may be MODEL itself.")
+def reference(
+    model: Path,
+    data: Path,
+    index: Path | None,
+    split_manifest: Path | None,
+    split: str,
+    provider: str,
+    unlabelled: bool,
+    out: Path,
+) -> None:
+    """Measure the reference that drift is held against, and write the same model with it on its card.
+
+    Give images that the model was not trained on: its validation images, or usual ones of the hospital where it serves.
+    """
+    from trainer.export import reference as room
+    from trainer.progress import reporting
+    from worker.inference.model import open_model
+
+    samples = room.unlabelled(data) if unlabelled else samples_of(data, index, split_manifest, split)
+    with reporting(out=sys.stderr) as report:
+        made, unreadable = room.measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
+    completed = room.complete(model, made, out)
+    for fault in unreadable:
+        click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
+    click.echo(f"{made.summary}\n{out} {completed.digest}")

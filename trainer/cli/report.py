@@ -1,0 +1,31 @@
+"""The verb `trainer report`: a finished run as a page that a person looks at."""
+
+from pathlib import Path
+
+import click
+
+from trainer.cli.options import FILE, quieten_tensorflow
+from trainer.report import PREVALENCE
+
+
+@click.command()
+@click.argument("run", type=FILE)
+@click.option("--data", type=FILE, required=True, help="Folder that the run was fitted on.")
+@click.option("--split", default="test", show_default=True, help="Which part of the run's own split.csv.")
+@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=PREVALENCE,
+    show_default=True,
+    help="For PPV and NPV there.",
+)
+@click.option("--out", type=FILE, help="Folder for report.html and report.json. Default: the run's own.")
+def report(run: Path, data: Path, split: str, provider: str, prevalence: float, out: Path | None) -> None:
+    """Write report.html and report.json: curves, calibration, the worst errors as pictures, what the audit found."""
+    quieten_tensorflow()
+    from trainer.progress import silent
+    from trainer.report.page import write_report
+
+    page = write_report(run, data, silent, out=out, split=split, provider=provider, prevalence=prevalence)
+    click.echo(f"written to {page}")

@@ -1,0 +1,36 @@
+"""Labelled files as the worker's eyes show them, one after the other; what cannot be read is listed, not fatal."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.manifest import Sample
+from trainer.progress import Report
+from worker.errors import Rejected
+from worker.imaging.reading import read_display
+
+
+class LoadedImage(NamedTuple):
+    """One file that could be read: its bytes, and its display values [H, W], air dark."""
+
+    sample: Sample
+    content: bytes
+    pixels: NDArray[np.uint8]
+
+
+def see(
+    root: Path, samples: Sequence[Sample], unreadable: list[dict[str, str]], report: Report
+) -> Iterator[LoadedImage]:
+    """Each sample under `root` that can be read; path, code and message of the others are added to `unreadable`."""
+    for i, sample in enumerate(samples):
+        content = (root / sample.path).read_bytes()
+        try:
+            pixels = read_display(content).pixels
+        except Rejected as error:
+            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
+        else:
+            yield LoadedImage(sample, content, pixels)
+        report({"event": "reading", "done": i + 1, "total": len(samples)})

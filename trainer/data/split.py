@@ -1,0 +1,172 @@
+"""Who is dealt to which split. A split never tears a patient apart.
+
+Patients, persons named by a Kermany file name and byte-identical sources are joined into groups, and groups are dealt
+out whole, by class, in an order that only the seed decides.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from trainer.data.manifest import LABELS, LEFT_OUT, PERSON, UNREADABLE, Manifest, Sample
+from worker.errors import BadData
+
+#: Share of the images that each split gets.
+SHARES = {"train": 0.80, "validation": 0.08, "test": 0.12}
+
+
+def limit(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
+    """About `count` of the samples, half of each class as far as there are, whole patients in the seed's order."""
+    chosen: list[Sample] = []
+    ordered = sorted(samples, key=lambda s: (shuffle_key(seed, s.patient), s.path))
+    for label in (0, 1):
+        chosen += [sample for sample in ordered if sample.label == label][: max(1, count // 2)]
+    return tuple(sorted(chosen, key=lambda s: s.path))
+
+
+def split(samples: Sequence[Sample], seed: int, left_out: Iterable[Sample] = (), keeps_stated: bool = True) -> Manifest:
+    """Deal the samples out to train, validation and test (SHARES), by class and subtype, groups whole.
+
+    Splits that folders or a CSV state are kept unless `keeps_stated` is False; one that they lack is dealt from their
+    training images. Every group that shares a patient, a person or a source with `left_out` goes to the split of that
+    name. Raises BadData when a split would lack a class.
+    """
+    if not keeps_stated:
+        samples = [replace(sample, split="") for sample in samples]
+    members, dealt = _grouped(samples, tuple(left_out))
+    kept = {name: [s for inside in members.values() for s in inside if s.split == name] for name in SHARES}
+    dealt += [s for inside in members.values() for s in inside if s.split not in ("", "train")]
+    free = {group: [s for s in inside if s.split in ("", "train")] for group, inside in members.items()}
+    missing = [name for name in ("test", "validation") if not kept[name]]
+    for groups in _strata(free, seed):
+        total = sum(map(len, groups))
+        dealt += _deal(groups, {name: SHARES[name] * total for name in missing})
+    return _manifest(dealt, seed)
+
+
+def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[Sample] = ()) -> list[Manifest]:
+    """`count` manifests whose test splits hold every sample once, groups whole, by class and subtype.
+
+    Of the rest each manifest's validation gets its share. What is left out is so in all. Raises BadData when a split
+    would lack a class.
+    """
+    members, outside = _grouped([replace(sample, split="") for sample in samples], tuple(left_out))
+    strata = _strata(members, seed)
+    held: list[list[Sequence[Sample]]] = [[] for _ in range(count)]
+    for groups in strata:
+        sizes = [0] * count
+        for group in groups:
+            smallest = sizes.index(min(sizes))
+            held[smallest].append(group)
+            sizes[smallest] += len(group)
+    manifests = []
+    for fold, test in enumerate(held):
+        tested = {id(group) for group in test}
+        dealt = outside + [replace(s, split="test") for group in test for s in group]
+        for groups in strata:
+            rest = sorted(
+                (group for group in groups if id(group) not in tested),
+                key=lambda group: shuffle_key(seed + fold, group[0].group),
+            )
+            dealt += _deal(rest, {"validation": SHARES["validation"] * sum(map(len, groups))})
+        manifests.append(_manifest(dealt, seed))
+    return manifests
+
+
+def held_out(manifest: Manifest, groups: Iterable[str]) -> Manifest:
+    """The manifest with these groups moved to the test split; raises BadData as `split` does."""
+    moving = set(groups)
+    moved = [replace(s, split="test") if s.group in moving and s.split in SHARES else s for s in manifest.samples]
+    return _manifest(moved, manifest.seed)
+
+
+def without(manifest: Manifest, paths: Iterable[str]) -> Manifest:
+    """The manifest with the samples at `paths` moved to the split `unreadable`; raises BadData as `split` does."""
+    gone = set(paths)
+    moved = [replace(s, split=UNREADABLE) if s.path in gone else s for s in manifest.samples]
+    return _manifest(moved, manifest.seed)
+
+
+def _grouped(samples: Sequence[Sample], left_out: Sequence[Sample]) -> tuple[dict[str, list[Sample]], list[Sample]]:
+    """(group -> its samples, each with its group's name; the samples of groups that are left out)."""
+    names = _groups((*samples, *left_out))
+    excluded = {names[key] for sample in left_out for key in _keys(sample)}
+    members: dict[str, list[Sample]] = defaultdict(list)
+    outside = []
+    for sample in samples:
+        group = names[_keys(sample)[0]]
+        if group in excluded:
+            outside.append(replace(sample, group=group, split=LEFT_OUT))
+        else:
+            members[group].append(replace(sample, group=group))
+    return members, outside
+
+
+def _strata(members: dict[str, list[Sample]], seed: int) -> list[list[Sequence[Sample]]]:
+    """The groups by the subtypes they hold, in the seed's order; empty ones are left away."""
+    strata: dict[str, list[str]] = defaultdict(list)
+    for group, inside in members.items():
+        if inside:
+            strata["+".join(sorted({s.subtype for s in inside}))].append(group)
+    return [[members[g] for g in sorted(strata[name], key=lambda g: shuffle_key(seed, g))] for name in sorted(strata)]
+
+
+def _manifest(dealt: Sequence[Sample], seed: int) -> Manifest:
+    manifest = Manifest(tuple(sorted(dealt, key=lambda s: s.path)), seed)
+    _require_both_classes(manifest)
+    return manifest
+
+
+def _keys(sample: Sample) -> list[str]:
+    """What ties a sample to others; the patient comes first."""
+    # whether person 1000 of bacteria is person 1000 of virus is written nowhere: they are kept together
+    keys = [f"patient:{sample.patient}"]
+    if sample.source_sha256:
+        keys.append(f"source:{sample.source_sha256}")
+    if person := PERSON.match(sample.path.rsplit("/", 1)[-1]):
+        keys.append(f"person:{person[1]}")
+    return keys
+
+
+def _groups(samples: Iterable[Sample]) -> dict[str, str]:
+    """Key -> name of its group: the smallest patient key that it is tied to, through any chain of samples."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for sample in samples:
+        first, *rest = _keys(sample)
+        for key in rest:
+            low, high = sorted((root(first), root(key)))
+            parent[high] = low  # "patient:" sorts before "person:" and "source:"
+    return {key: root(key).removeprefix("patient:") for key in list(parent)}
+
+
+def shuffle_key(seed: int, group: str) -> str:
+    """Orders groups at random, and the same way whatever other groups there are."""
+    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+
+
+def _deal(groups: Sequence[Sequence[Sample]], quota: dict[str, float]) -> list[Sample]:
+    """Fill each split of `quota`, in its order, up to so many images; the rest trains."""
+    quota = dict(quota)
+    dealt: list[Sample] = []
+    for group in groups:
+        name = next((name for name, left in quota.items() if left >= len(group) / 2), "train")
+        if name != "train":
+            quota[name] -= len(group)
+        dealt += [replace(sample, split=name) for sample in group]
+    return dealt
+
+
+def _require_both_classes(manifest: Manifest) -> None:
+    for name in SHARES:
+        present = {sample.label for sample in manifest.of(name)}
+        for label_name, label in list(LABELS.items())[:2]:
+            if label not in present:
+                raise BadData(f"the {name} split holds no {label_name!r} image: more patients of that class are needed")

@@ -1,0 +1,215 @@
+"""An old and a new model file on the same images, measured as they will serve: by the worker's own imaging and model.
+
+The out folder holds comparison.json, which `worker model promote` reads, and pictures of images judged differently.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.manifest import Sample, digest
+from trainer.progress import Report
+from trainer.statistics import metrics
+from trainer.statistics.paired import ROUNDS, SEED, Difference, auc_difference, rate_difference
+from worker.errors import BadData, Rejected
+from worker.imaging.preprocess import apply
+from worker.imaging.reading import read_display
+from worker.inference import overlay
+from worker.inference.card import Estimate
+from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.prediction import Prediction
+from worker.registry.comparison import Change, Comparison, Contender, Flip, Flips
+
+#: At most so many flips get a picture, those that were lost first.
+PICTURES = 12
+
+METHOD = (
+    "AUC: DeLong's test for paired ROC curves (1988). Sensitivity and specificity at each model's own card's threshold:"
+    f" 95 % percentile interval of {ROUNDS} paired bootstrap draws over patients, seed {SEED}. All are new minus old."
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The images that could be read, and both models' probabilities [2, N], the old model's first."""
+
+    samples: tuple[Sample, ...]
+    probabilities: NDArray[np.float64]
+    unreadable: tuple[str, ...]
+
+
+def compare_files(
+    old: Path, new: Path, provider: str, root: Path, samples: Sequence[Sample], out: Path, report: Report
+) -> Comparison:
+    """Compare two model files on the samples under `root` and write the out folder; returns what comparison.json says.
+
+    Raises BadData when the two are one file, when the samples chose a threshold of either, or lack a class.
+    """
+    models = tuple(open_model(path, provider, threads=os.cpu_count() or 1) for path in (old, new))
+    _require_fair(models, samples, old, new)
+    scored = score(models, root, samples, report)
+    comparison = compare(models, scored)
+    out.mkdir(parents=True, exist_ok=True)
+    flips = draw_flips(models, flips_of(models, scored), root, out)
+    comparison = Comparison(**{**vars(comparison), "flips": flips})
+    content = json.dumps(comparison.to_json(), indent=1, allow_nan=False)
+    (out / "comparison.json").write_text(content + "\n", encoding="utf-8")
+    return comparison
+
+
+def score(models: Sequence[Model], root: Path, samples: Sequence[Sample], report: Report) -> Scored:
+    """Decode each image once, bring it to each model's own grid, and predict. Unreadable files are listed."""
+    read: list[Sample] = []
+    unreadable: list[str] = []
+    found: list[list[float]] = [[] for _ in models]
+    grids: list[list[NDArray[np.uint8]]] = [[] for _ in models]
+    for done, sample in enumerate(samples, start=1):
+        try:
+            pixels = read_display((root / sample.path).read_bytes()).pixels
+        except Rejected:
+            unreadable.append(sample.path)
+        else:
+            read.append(sample)
+            for model, waiting in zip(models, grids, strict=True):
+                waiting.append(apply(pixels, model.card.preprocessing)[0])
+        if grids[0] and (len(grids[0]) == BATCH_SIZES[-1] or done == len(samples)):
+            for model, waiting, answers in zip(models, grids, found, strict=True):
+                answers += [prediction.probability for prediction in model.predict(np.stack(waiting))]
+                waiting.clear()
+        report({"event": "reading", "done": done, "total": len(samples)})
+    return Scored(tuple(read), np.array(found, np.float64), tuple(unreadable))
+
+
+def compare(models: Sequence[Model], scored: Scored) -> Comparison:
+    """Every number of the comparison; `flips` is left empty."""
+    labels = np.array([sample.label for sample in scored.samples], np.int64)
+    if len(labels) == 0 or min((labels == 0).sum(), (labels == 1).sum()) < 2:
+        raise BadData("a comparison needs at least two readable images of each class")
+    _, patients = np.unique([sample.patient for sample in scored.samples], return_inverse=True)
+    old, new = scored.probabilities
+    auc, p_value = auc_difference(labels, old, new)
+    right = _right(models, scored, labels)
+    changes, flips = [], []
+    for label in (1, 0):
+        inside = labels == label
+        was, is_now = right[0][inside], right[1][inside]
+        changes.append(rate_difference(was, is_now, patients[inside]))
+        flips.append(Flips(lost=int((was & ~is_now).sum()), won=int((~was & is_now).sum())))
+    return Comparison(
+        old=_contender(models[0], labels, old),
+        new=_contender(models[1], labels, new),
+        provider=models[0].provider,
+        data_digest=digest(scored.samples),
+        n=len(labels),
+        positives=int(labels.sum()),
+        patients=len(np.unique(patients)),
+        unreadable=len(scored.unreadable),
+        auc=_change(auc),
+        auc_p_value=p_value,
+        sensitivity=_change(changes[0]),
+        specificity=_change(changes[1]),
+        positive_flips=flips[0],
+        negative_flips=flips[1],
+        flips=(),
+        method=METHOD,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def flips_of(models: Sequence[Model], scored: Scored) -> list[Flip]:
+    """Every image that the models judge differently: lost before won, positives before negatives, then the largest."""
+    labels = np.array([sample.label for sample in scored.samples], np.int64)
+    right = _right(models, scored, labels)
+    flips = [
+        Flip(
+            path=scored.samples[i].path,
+            label=int(labels[i]),
+            is_won=bool(right[1][i]),
+            old_probability=float(scored.probabilities[0, i]),
+            new_probability=float(scored.probabilities[1, i]),
+            picture=None,
+        )
+        for i in np.flatnonzero(right[0] != right[1])
+    ]
+    return sorted(flips, key=lambda f: (f.is_won, -f.label, -abs(f.new_probability - f.old_probability), f.path))
+
+
+def draw_flips(models: Sequence[Model], flips: Sequence[Flip], root: Path, out: Path) -> tuple[Flip, ...]:
+    """Draw the first PICTURES flips, the old model's heat on the left, the new one's on the right."""
+    drawn = []
+    for number, flip in enumerate(flips, start=1):
+        picture = None
+        if number <= PICTURES:
+            kind = f"{'won' if flip.is_won else 'lost'}_{'positive' if flip.label else 'negative'}"
+            picture = f"flip_{number:02d}_{kind}.png"
+            pixels = read_display((root / flip.path).read_bytes()).pixels
+            sides = [_overlay(model, pixels) for model in models]
+            cv2.imwrite(str(out / picture), np.hstack(sides))
+        drawn.append(Flip(**{**vars(flip), "picture": picture}))
+    return tuple(drawn)
+
+
+def rows_of(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The comparison as rows of a table: measure, old, new, difference, its interval, images lost and won."""
+    rows = []
+    for name, flips in (("auc", None), ("sensitivity", "positive_flips"), ("specificity", "negative_flips")):
+        change: Change = getattr(comparison, name)
+        sides = [f"{getattr(side, name).value:.4f}" for side in (comparison.old, comparison.new)]
+        counted = getattr(comparison, flips) if flips else None
+        lost, won = (str(counted.lost), str(counted.won)) if counted else (f"p = {comparison.auc_p_value:.3g}", "")
+        rows.append((name, *sides, f"{change.value:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}", lost, won))
+    return rows
+
+
+def _overlay(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    grid, placement = apply(pixels, model.card.preprocessing)
+    prediction: Prediction = model.predict(grid[None])[0]
+    threshold = model.card.operating_point.threshold
+    png = overlay.overlay(pixels, prediction.heatmap, placement, prediction.probability, threshold)
+    return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+
+
+def _require_fair(models: Sequence[Model], samples: Sequence[Sample], old: Path, new: Path) -> None:
+    """Refuse what cannot tell the models apart honestly. Whether training saw the images, a card cannot say."""
+    if models[0].digest == models[1].digest:
+        raise BadData("is the same model as the old one").about(str(new))
+    chosen_on = {model.card.operating_point.data_digest: path for model, path in zip(models, (old, new), strict=True)}
+    path = chosen_on.get(digest(samples))
+    if path is not None:
+        raise BadData("its threshold was chosen on these very images: give images that neither model has seen").about(
+            str(path)
+        )
+    if any(sample.split == "train" for sample in samples):
+        raise BadData("these images trained a model: give its test split, or others that neither model has seen")
+
+
+def _right(models: Sequence[Model], scored: Scored, labels: metrics.Labels) -> list[NDArray[np.bool_]]:
+    """For each model, whether it was right on each image at its own threshold."""
+    return [
+        np.asarray((row >= model.card.operating_point.threshold) == (labels == 1))
+        for model, row in zip(models, scored.probabilities, strict=True)
+    ]
+
+
+def _contender(model: Model, labels: metrics.Labels, probabilities: metrics.Scores) -> Contender:
+    threshold = model.card.operating_point.threshold
+    rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
+    return Contender(
+        digest=model.digest,
+        name=model.card.name,
+        threshold=threshold,
+        auc=Estimate(*metrics.roc_auc(labels, probabilities)),
+        sensitivity=Estimate(*rates["sensitivity"]),
+        specificity=Estimate(*rates["specificity"]),
+    )
+
+
+def _change(difference: Difference) -> Change:
+    return Change(*difference)

@@ -1,0 +1,104 @@
+"""The graph that is served: from uint8 grids to probability, heat map and familiarity, all as forward operations."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from trainer.export.attribution import raw_heat
+from trainer.export.familiarity import Familiarity, measure
+from trainer.recipes.recipe import Network
+from trainer.statistics.operating_point import Calibration, calibrate
+from worker.errors import ModelRefused
+
+#: Of the heat over all cells of the validation positives; what lies above is shown as 1.
+HEAT_PERCENTILE = 99.5
+
+#: Images at once: outside a compiled graph Keras holds the maps of every layer, 80 MB an image for MobileNetV2.
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Served:
+    """A trained network with the constants that turn its logit and features into what the tensor contract asks."""
+
+    network: Network
+    calibration: Calibration
+    heat_scale: float
+    familiarity: Familiarity
+
+    def __call__(self, image: Any) -> dict[str, Any]:
+        """uint8 [N, size, size, 1] -> probability [N], heatmap [N, h, w] in [0, 1], familiarity [N]; float32."""
+        halfway, features = self.network.maps(image)
+        logit = logit_of(features, self.network)
+        heat = raw_heat(features, self.network.head, self.network.pooling)
+        return {
+            "probability": ops.sigmoid(logit / self.calibration.temperature + self.calibration.bias),
+            "heatmap": ops.clip(heat / self.heat_scale, 0.0, 1.0),
+            "familiarity": self.familiarity.distance(pooled(halfway)),
+        }
+
+
+def logit_of(features: Any, network: Network) -> Any:
+    """The head over a feature map [N, h, w, c]: logits [N]."""
+    n_cells = int(np.prod(features.shape[1:]))
+    average = network.pooling == "average"
+    value = ops.mean(features, axis=(1, 2)) if average else ops.reshape(features, (-1, n_cells))
+    for layer in network.head:
+        value = layer(value)
+    return value[:, 0] if value.shape[1] == 1 else value[:, 1] - value[:, 0]
+
+
+def pooled(features: Any) -> Any:
+    """The mean over all cells of a feature map [N, h, w, c]: [N, c]."""
+    return ops.mean(features, axis=(1, 2))
+
+
+def complete(
+    network: Network,
+    train: NDArray[np.uint8],
+    views: Iterable[NDArray[np.uint8]],
+    validation: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+) -> Served:
+    """Measure the constants: familiarity on the training grids and `views`, calibration and heat scale on validation.
+
+    `views` are batches [N, size, size, 1] of training images as augmentation shows them: what the network was made to
+    bear is familiar to it. `labels` are the validation's, at the prevalence that the probabilities shall mean. Raises
+    ModelRefused when the network's scores run against them.
+    """
+    seen = [_maps(network, batch)[0].mean(axis=(1, 2)) for part in (_batches(train), views) for batch in part]
+    logits, heats = [], []
+    for batch in _batches(validation):
+        features = _maps(network, batch)[1]
+        logits.append(ops.convert_to_numpy(logit_of(features, network)))
+        heats.append(ops.convert_to_numpy(raw_heat(features, network.head, network.pooling)))
+    try:
+        calibration = calibrate(labels, np.concatenate(logits).astype(np.float64))
+    except ValueError as error:
+        raise ModelRefused(f"the network cannot be calibrated on its validation split: {error}") from error
+    scale = float(np.percentile(np.concatenate(heats)[labels == 1], HEAT_PERCENTILE))
+    return Served(network, calibration, max(scale, 1e-6), measure(np.concatenate(seen)))
+
+
+def predict(served: Served, grids: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """What the graph gives for grids [N, size, size], computed by Keras."""
+    parts = [served(batch) for batch in _batches(grids)]
+    return {name: np.concatenate([ops.convert_to_numpy(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _maps(network: Network, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`network.maps` of a batch, compiled: run layer by layer, Keras holds every layer's map until the last is made."""
+    if network.stages is None:
+        last = network.trunk.predict_on_batch(batch)
+        return last, last
+    halfway, last = network.stages.predict_on_batch(batch)
+    return halfway, last
+
+
+def _batches(grids: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(grids), BATCH):
+        yield np.asarray(grids[start : start + BATCH])[..., None]

@@ -1,0 +1,97 @@
+"""The pretrained networks that recipes stand on: where Keras keeps their weights, and the pixels they expect."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.recipes.recipe import Start
+from trainer.recipes.weights import fetch, load
+
+#: In place of a weights file: random first weights, for tests and from-scratch comparisons.
+RANDOM = Path("random")
+
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One network of `keras.applications`."""
+
+    application: str
+    url: str  #: of its ImageNet weights without top
+    scaling: str  #: of SCALINGS: what those weights expect
+    halfway: str  #: layer with a map of a sixteenth of the image's side, which familiarity looks at
+
+
+#: Scale, and the offset of each of three channels.
+SCALINGS: dict[str, tuple[float, tuple[float, float, float]]] = {
+    "zero_to_one": (1 / 255, (0.0, 0.0, 0.0)),
+    "minus_one_to_one": (1 / 127.5, (-1.0, -1.0, -1.0)),
+    "imagenet_means": (1.0, (-103.939, -116.779, -123.68)),  # blue, green, red, as Caffe had them
+}
+
+BACKBONES = {
+    "mobilenetv2": Backbone(
+        "MobileNetV2",
+        f"{_KERAS}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        "minus_one_to_one",
+        "block_13_expand_relu",
+    ),
+    "resnet50": Backbone(
+        "ResNet50",
+        f"{_KERAS}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "imagenet_means",
+        "conv4_block6_out",
+    ),
+    "vgg16": Backbone(
+        "VGG16",
+        f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "imagenet_means",
+        "block4_pool",
+    ),
+}
+
+
+def pretrained(start: Start) -> Any:
+    """The backbone of `start` as a Keras model from [N, size, size, 3] to its last feature map, weights loaded.
+
+    Raises BadSetting when they can neither be read nor downloaded.
+    """
+    from keras import applications
+
+    backbone = BACKBONES[start.backbone]
+    make = getattr(applications, backbone.application)
+    model = make(weights=None, include_top=False, input_shape=(start.size, start.size, 3))
+    if start.weights != RANDOM:
+        load(model, start.weights or fetch(backbone.url))
+    return model
+
+
+def stages(start: Start, backbone: Any, image: Any, pixels: Any) -> Any:
+    """A model from `image` to the halfway and the last map of the backbone of `start`, which sees `pixels`.
+
+    It shares the backbone's layers and has none of its own.
+    """
+    from keras import Model
+
+    halfway = backbone.get_layer(BACKBONES[start.backbone].halfway).output
+    return Model(image, Model(backbone.input, [halfway, backbone.output])(pixels))
+
+
+def three_channels(image: Any, scaling: str) -> Any:
+    """The grey image [N, size, size, 1] uint8 as three channels, scaled by one of SCALINGS."""
+    from keras import layers
+
+    scale, offsets = SCALINGS[scaling]
+    scaled = {offset: layers.Rescaling(scale, offset=offset)(image) for offset in offsets}
+    return layers.Concatenate(name="grey_to_rgb")([scaled[offset] for offset in offsets])
+
+
+def batch_normalisations(model: Any) -> tuple[Any, ...]:
+    """Its batch normalisation layers, to be kept in inference mode.
+
+    Weights with folded statistics do not survive batch statistics, and 32 images are a poor sample of them anyhow.
+    """
+    from keras import layers
+
+    return tuple(layer for layer in model.layers if isinstance(layer, layers.BatchNormalization))

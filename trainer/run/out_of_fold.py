@@ -1,0 +1,50 @@
+"""What each image was given by the one model of a k-fold run that had not seen its patient."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.data.manifest import Sample
+from trainer.evaluation.evaluate import score
+from trainer.progress import Report
+from trainer.statistics import metrics
+from worker.inference.model import open_model
+
+OUT_OF_FOLD = "out_of_fold.csv"
+
+COLUMNS = ("path", "label", "subtype", "patient", "group", "fold", "probability", "threshold", "is_flagged")
+
+
+def predictions_of(
+    path: Path, fold: int, root: Path, samples: Sequence[Sample], report: Report
+) -> list[tuple[Any, ...]]:
+    """Rows of COLUMNS for the samples of one fold, judged by its own model at its own threshold."""
+    model = open_model(path)
+    threshold = model.card.operating_point.threshold
+    read, scores, _ = score(model, root, samples, report)
+    return [
+        (s.path, s.label, s.subtype, s.patient, s.group, fold, round(float(p), 6), threshold, int(p >= threshold))
+        for s, p in zip(read, scores[:, 0], strict=True)
+    ]
+
+
+def write_predictions(rows: Sequence[tuple[Any, ...]], path: Path) -> None:
+    """As CSV, in the order of paths."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(sorted(rows))
+
+
+def summary(rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+    """AUC over all images, and the rates with each image judged at its own model's threshold."""
+    table = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    labels = np.array([row["label"] for row in table], np.int64)
+    flagged = np.array([row["is_flagged"] for row in table], np.float64)
+    rates = metrics.rates(metrics.confusion(labels, flagged, 0.5))
+    auc = metrics.roc_auc(labels, np.array([row["probability"] for row in table], np.float64))
+    measured = {"auc": auc, **rates}
+    return {"n": len(rows)} | {name: round(measured[name].value, 5) for name in ("auc", "sensitivity", "specificity")}

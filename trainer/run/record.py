@@ -1,0 +1,70 @@
+"""run.json: what a run was asked for and which model came of it. Knows no Keras, and changes nothing else."""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from trainer.data.manifest import Origin
+from trainer.training.checkpoint import write_atomically
+from trainer.training.warm_start import CHECKPOINT
+from worker.errors import BadData
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run, as plain values. Digests are SHA-256; empty: there is none."""
+
+    command: str  #: words of a shell that start it again; empty where it was not started from one
+    recipe: dict[str, Any]
+    seed: int
+    weights_digest: str  #: of the file that was given for the backbone
+    split_digest: str  #: of data and split together
+    checkpoint_digest: str
+    origin: dict[str, Any]  #: what the card says of the images; decides no epoch
+    model_file: str
+    model_digest: str
+    backend: str  #: of Keras
+    python: str = platform.python_version()
+    machine: str = f"{platform.system()} {platform.machine()}"
+
+
+def write_record(record: Record, folder: Path) -> None:
+    """Write run.json whole or not at all."""
+    write_atomically((json.dumps(asdict(record), indent=1) + "\n").encode(), folder / RECORD)
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in the run folder, or None where an older run left none; raises BadData when it cannot be read."""
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Record(**{field.name: stored[field.name] for field in fields(Record)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadData(f"is no record of a run ({error!r}): remove it, and start the same fit again").about(
+            str(path)
+        ) from error
+
+
+def is_made(folder: Path, model: Path, origin: Origin) -> bool:
+    """Whether `model` is the file that came of the checkpoint as it lies in the folder, with this origin on its card.
+
+    An interrupted run then has nothing left to train or export.
+    """
+    record = read_record(folder)
+    if record is None or record.origin != asdict(origin) or not model.is_file():
+        return False
+    lies = (digest_of(folder / CHECKPOINT), model.name, digest_of(model))
+    return lies == (record.checkpoint_digest, record.model_file, record.model_digest)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

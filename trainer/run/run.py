@@ -1,0 +1,177 @@
+"""One run of `trainer fit`, from a folder of images to a model file: what happens in which order, and where it lies.
+
+The run folder holds split.csv, audit.json, cache/, checkpoint.npz, log.jsonl and, at the end, the model and run.json; a
+run over folds holds one such folder for each, and out_of_fold.csv.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from trainer.data.audit import audit
+from trainer.data.manifest import Manifest, Origin, Sample, read_left_out, read_samples, write_manifest
+from trainer.data.split import folds, limit, split, without
+from trainer.export.graph import export
+from trainer.export.serving_graph import complete
+from trainer.progress import Report
+from trainer.recipes.backbone import RANDOM
+from trainer.recipes.recipe import Recipe, Start
+from trainer.run.out_of_fold import OUT_OF_FOLD, predictions_of, summary, write_predictions
+from trainer.run.record import Record, digest_of, is_made, write_record
+from trainer.training import batches as data
+from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from trainer.training.fit import fit
+from trainer.training.warm_start import CHECKPOINT
+from worker.errors import BadSetting
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asked for."""
+
+    data: Path
+    recipe: Recipe
+    out: Path
+    index: Path | None = None
+    weights: Path | None = None
+    left_out: tuple[Path, ...] = ()
+    seed: int = 0
+    limit: int | None = None
+    origin: Origin = Origin()
+    is_patient_each: bool = False
+    keeps_stated: bool = True  #: splits that folders or the index state
+    command: str = ""  #: that asked for it, for the record
+
+
+def run(order: Order, report: Report) -> Path:
+    """Split, audit, train, export; returns the model file. Started again, it goes on where it stopped."""
+    samples, left_out = read_order(order)
+    return run_split(order, split(samples, order.seed, left_out, order.keeps_stated), report)
+
+
+def run_folds(order: Order, count: int, report: Report) -> Path:
+    """`run` once for each of `count` folds, into folders of their own; returns the CSV of out-of-fold predictions."""
+    samples, left_out = read_order(order)
+    rows: list[tuple[Any, ...]] = []
+    for fold, manifest in enumerate(folds(samples, count, order.seed, left_out), start=1):
+        report({"event": "fold", "fold": fold, "of": count})
+        model = run_split(replace(order, out=fold_folder(order.out, fold)), manifest, report)
+        rows += predictions_of(model, fold, order.data, manifest.of("test"), report)
+    path = order.out / OUT_OF_FOLD
+    write_predictions(rows, path)
+    report({"event": "out_of_fold", "file": path.name, **summary(rows)})
+    return path
+
+
+def fold_folder(out: Path, fold: int) -> Path:
+    """Where the run of one fold lies, counted from 1."""
+    return out / f"fold-{fold}"
+
+
+def read_order(order: Order) -> tuple[tuple[Sample, ...], list[Sample]]:
+    """The samples of the order, and those whose patients stay out."""
+    samples = read_samples(order.data, order.index, order.is_patient_each)
+    if order.limit is not None:
+        samples = limit(samples, order.limit, order.seed)
+    return samples, [sample for path in order.left_out for sample in read_left_out(path)]
+
+
+def run_split(order: Order, manifest: Manifest, report: Report) -> Path:
+    """Audit, train and export on a manifest."""
+    order.out.mkdir(parents=True, exist_ok=True)
+    loaded = {
+        name: data.load_grids(order.data, manifest.of(name), order.recipe.preprocessing, order.out / "cache", report)
+        for name in ("train", "validation")
+    }
+    faults = [fault for part in loaded.values() for fault in part.unreadable]
+    if faults:
+        manifest = without(manifest, (fault["path"] for fault in faults))
+    fingerprint = _fingerprint(order, manifest)
+    stood = read_checkpoint(order.out / CHECKPOINT, fingerprint)
+    write_manifest(manifest, order.out / "split.csv")
+    findings = audit(manifest, order.data, report)
+    (order.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
+    report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
+    for name, counts in findings.by_split.items():
+        report({"event": "split", "name": name, **counts})
+    for fault in faults:
+        report({"event": "unreadable", **fault})
+    for warning in findings.warnings:
+        report({"event": "warning", "text": warning})
+    model = order.out / f"{order.recipe.name}.onnx"
+    if stood is not None and is_made(order.out, model, order.origin):
+        report({"event": "kept", "model": model.name})
+        return model
+    digest = _train(order, manifest, loaded, fingerprint, stood, model, report)
+    write_record(_record(order, manifest, model.name, digest), order.out)
+    return model
+
+
+def _train(
+    order: Order,
+    manifest: Manifest,
+    loaded: dict[str, data.Loaded],
+    fingerprint: str,
+    stood: Checkpoint | None,
+    model: Path,
+    report: Report,
+) -> str:
+    """Train and export to `model`; returns its digest."""
+    recipe, seed = order.recipe, order.seed
+    train, validation = loaded["train"].grids, loaded["validation"].grids
+    train_labels, labels = (data.labels_of(loaded[name].samples) for name in ("train", "validation"))
+    data.seed_everything(seed)
+    network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, order.weights))
+    copies, watched = data.watched_copies(recipe, validation, labels, seed)
+    propensity = data.propensity_of(recipe, loaded["train"])
+    path = order.out / CHECKPOINT
+
+    def batches(epoch: int) -> data.TrainingBatches:
+        return data.TrainingBatches(train, train_labels, recipe, seed, epoch, propensity)
+
+    fit(
+        recipe,
+        network,
+        batches,
+        copies,
+        watched,
+        fingerprint,
+        stood,
+        lambda checkpoint: write_checkpoint(checkpoint, path),
+        report,
+    )
+    seen = batches(recipe.epochs)  # of an epoch that no phase has
+    served = complete(network, train, (seen[step][0] for step in range(len(seen))), validation, labels)
+    return export(recipe, served, manifest, order.data, validation, model, order.origin, report).digest
+
+
+def _record(order: Order, manifest: Manifest, model: str, digest: str) -> Record:
+    weights = order.weights
+    return Record(
+        command=order.command,
+        recipe=order.recipe.to_json(),
+        seed=order.seed,
+        weights_digest=digest_of(weights) if weights is not None and weights != RANDOM else "",
+        split_digest=manifest.digest,
+        checkpoint_digest=digest_of(order.out / CHECKPOINT),
+        origin=asdict(order.origin),
+        model_file=model,
+        model_digest=digest,
+        backend=keras.backend.backend(),
+    )
+
+
+def _fingerprint(order: Order, manifest: Manifest) -> str:
+    """Of everything that decides what the next epoch does."""
+    weights = order.weights
+    plain = {name: value for name, value in vars(order.recipe).items() if name != "build"}
+    hasher = hashlib.sha256(f"{plain} {order.seed} {manifest.digest} {weights == RANDOM}".encode())
+    if weights is not None and weights != RANDOM:
+        if not weights.is_file():
+            raise BadSetting("no such weights file").about(str(weights))
+        hasher.update(weights.read_bytes())
+    return hasher.hexdigest()

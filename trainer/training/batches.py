@@ -1,0 +1,188 @@
+"""From files to the batches a network sees, through `worker.imaging` as in serving; grids are cached on disk."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data import augment
+from trainer.data.manifest import Sample, digest
+from trainer.data.sampling import BATCHES, class_weights, style_balanced_batches, undersample
+from trainer.data.style import describe, propensities
+from trainer.progress import Report
+from trainer.recipes.recipe import Monitor, Recipe
+from worker.errors import BadData, Rejected
+from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.reading import read_display
+
+#: Threads that augment; numpy and OpenCV let go of the GIL. 32 views take 90 ms, a training step on two cores 1,000.
+WORKERS = 2
+QUEUED_BATCHES = 8
+
+#: Distinguishes the streams of one seed.
+_BATCH_ORDER, _AUGMENTATION, _SHIFT, _UNDERSAMPLING = range(4)
+
+Grids = NDArray[np.uint8]  #: [N, size, size] display values on the model's grid
+
+
+class Loaded(NamedTuple):
+    """The images of some samples on a recipe's grid."""
+
+    samples: tuple[Sample, ...]  #: those that could be read, in their order
+    grids: Grids  #: [N, size, size], memory-mapped
+    unreadable: tuple[dict[str, str], ...]  #: path, code and message of the others
+
+
+def load_grids(
+    root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, cache: Path, report: Report
+) -> Loaded:
+    """The samples' grids from `cache`, built there at first need; a file that cannot be read is listed, not fatal.
+
+    The cache's name is a digest of the preprocessing and of the samples, so neither can change unnoticed. Raises
+    BadData when no file can be read.
+    """
+    key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples)
+    path = cache / f"grids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+    faults = path.with_suffix(".unreadable.json")
+    if not faults.is_file() or not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        unreadable = _fill(path, root, samples, preprocessing, report)
+        faults.write_text(json.dumps(unreadable), encoding="utf-8")
+    unreadable = json.loads(faults.read_text(encoding="utf-8"))
+    gone = {fault["path"] for fault in unreadable}
+    read = tuple(sample for sample in samples if sample.path not in gone)
+    if not read:
+        raise BadData(f"none of the {len(samples)} images can be read: {unreadable[0]['message']}").about(str(root))
+    return Loaded(read, np.asarray(np.load(path, mmap_mode="r")), tuple(unreadable))
+
+
+def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Their labels [N]."""
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def propensity_of(recipe: Recipe, train: Loaded) -> NDArray[np.float64] | None:
+    """P(pneumonia | style) of the training images [N], which a style-balanced recipe deals its batches by."""
+    if recipe.batches != "style balanced":
+        return None
+    described = [describe(grid) for grid in train.grids]
+    return propensities(described, labels_of(train.samples), [sample.group for sample in train.samples])
+
+
+def seed_everything(seed: int) -> None:
+    """Python, numpy and the backend: initial weights and dropout repeat."""
+    keras.utils.set_random_seed(seed)
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """One epoch of augmented batches: (uint8 [B, size, size, 1], float32 [B, 1] [, weights float32 [B]]).
+
+    Every batch has a generator of its own, seeded by (seed, epoch, step): the same whatever thread makes it, and the
+    same after an interrupted run goes on. Undersampling keeps the same images in every epoch. `propensity` is what the
+    style-balanced recipes need.
+    """
+
+    def __init__(
+        self,
+        grids: Grids,
+        labels: NDArray[np.int64],
+        recipe: Recipe,
+        seed: int,
+        epoch: int,
+        propensity: NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=QUEUED_BATCHES)
+        self.grids, self.labels, self.how = grids, labels, recipe.augmentation
+        self.seed, self.epoch = seed, epoch
+        kept = np.arange(len(labels))
+        if recipe.undersampled:
+            kept = undersample(labels, np.random.default_rng((seed, _UNDERSAMPLING)))
+        rng = np.random.default_rng((seed, epoch, _BATCH_ORDER))
+        if propensity is not None:
+            order = style_balanced_batches(labels[kept], recipe.batch_size, rng, propensity[kept])
+        else:
+            order = BATCHES[recipe.batches](labels[kept], recipe.batch_size, rng)
+        self.order = kept[order]
+        self.weights = class_weights(labels[kept]) if recipe.class_weighted else None
+        self.by_class = [kept[labels[kept] == label] for label in (0, 1)]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> tuple[NDArray[Any], ...]:
+        rng = np.random.default_rng((self.seed, self.epoch, step, _AUGMENTATION))
+        members = self.order[step]
+        views = [augment.augment(self.grids[i], self._other(rng), self.how, rng) for i in members]
+        labels = self.labels[members]
+        batch = np.stack(views)[..., None], labels.astype(np.float32)[:, None]
+        if self.weights is None:
+            return batch
+        return *batch, np.array([self.weights[int(label)] for label in labels], np.float32)
+
+    def _other(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """An image of either class, both equally often, so that a style says nothing of the label."""
+        return np.asarray(self.grids[int(rng.choice(self.by_class[int(rng.integers(2))]))])
+
+
+def watched_copies(
+    recipe: Recipe, grids: Grids, labels: NDArray[np.int64], seed: int
+) -> tuple[dict[str, Grids], NDArray[np.int64]]:
+    """What a fit measures its epochs on, with its labels: the validation images, balanced if the recipe says so."""
+    if recipe.balanced_validation:
+        kept = undersample(labels, np.random.default_rng((seed, _UNDERSAMPLING)))
+        grids, labels = grids[kept], labels[kept]
+    if recipe.monitor is Monitor.WORST_AUC:
+        return shifted_copies(grids, labels, recipe.augmentation.fourier_band, seed), labels
+    return {"plain": np.asarray(grids)}, labels
+
+
+def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: int) -> dict[str, Grids]:
+    """The validation images as another hospital might send them; selection goes by the worst of these copies.
+
+    `restyled` and `rematched` give every image the style of one of the *opposite* class: a network that reads style
+    fails them.
+    """
+    rng = np.random.default_rng((seed, _SHIFT))
+    others = [grids[int(rng.choice(np.flatnonzero(labels != label)))] for label in labels]
+    pairs = list(zip(grids, others, strict=True))
+    return {
+        "plain": np.asarray(grids),
+        "restyled": np.stack([augment.mix_amplitude(g, o, band, 0.7) for g, o in pairs]),
+        "rematched": np.stack([augment.match_histogram(g, o) for g, o in pairs]),
+        "jpeg_30": np.stack([augment.recompress(g, 30) for g in grids]),
+        "gamma_0.6": np.stack([augment.change_gamma(g, 0.6) for g in grids]),
+        "gamma_1.6": np.stack([augment.change_gamma(g, 1.6) for g in grids]),
+        "area_150": np.stack([augment.resample(g, 150, cv2.INTER_AREA, cv2.INTER_LINEAR) for g in grids]),
+        "nearest_150": np.stack([augment.resample(g, 150, cv2.INTER_NEAREST, cv2.INTER_NEAREST) for g in grids]),
+    }
+
+
+def _fill(
+    path: Path, root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, report: Report
+) -> list[dict[str, str]]:
+    """Write the grids of the samples that can be read to `path`, and return what is wrong with the others."""
+    part = path.with_suffix(".part")
+    shape = (len(samples), preprocessing.size, preprocessing.size)
+    grids = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    unreadable: list[dict[str, str]] = []
+    for i, sample in enumerate(samples):
+        try:
+            display = read_display((root / sample.path).read_bytes())
+            grids[i - len(unreadable)] = apply(display.pixels, preprocessing)[0][:, :, 0]
+        except Rejected as error:
+            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
+        except OSError as error:
+            unreadable.append({"path": sample.path, "code": "unreadable_file", "message": str(error.strerror)})
+        report({"event": "reading", "done": i + 1, "total": len(samples)})
+    grids.flush()
+    if unreadable:
+        np.save(part.with_suffix(".kept.npy"), grids[: len(samples) - len(unreadable)])
+        part.with_suffix(".kept.npy").replace(part)
+    part.replace(path)
+    return unreadable

@@ -1,0 +1,164 @@
+"""Run a recipe's phases. Knows Keras, and no files: checkpoints and news leave through functions it is given."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.progress import Report
+from trainer.recipes.recipe import Monitor, Network, Phase, Recipe
+from trainer.statistics.metrics import roc_auc
+from trainer.training.checkpoint import Arrays, Checkpoint
+from trainer.training.schedule import Step, next_step
+from worker.errors import BadData
+
+#: Of a cosine phase's steps, during which the learning rate rises from zero.
+WARM_UP_SHARE = 0.1
+PREDICT_BATCH = 64
+
+
+def fit(
+    recipe: Recipe,
+    network: Network,
+    batches: Callable[[int], Any],
+    copies: dict[str, NDArray[np.uint8]],
+    labels: NDArray[np.int64],
+    fingerprint: str,
+    stood: Checkpoint | None,
+    keep: Callable[[Checkpoint], None],
+    report: Report,
+) -> Checkpoint:
+    """Train `network` and leave it with the weights of its best epoch.
+
+    `batches` gives the dataset of an epoch; `copies` are the validation images [N, size, size] with `labels`, "plain"
+    and, where the recipe's monitor asks for them, shifted. `stood` is where an interrupted fit stood; `keep` is called
+    after every epoch.
+    """
+    model = network.model
+    if stood is not None:
+        _assign(model.variables, stood.variables)
+        report({"event": "resumed", "epoch": stood.epoch})
+    is_compiled = False
+    while (step := next_step(recipe.phases, stood.scores if stood else ())) is not None:
+        started = time.monotonic()
+        dataset = batches(step.epoch)
+        if not is_compiled or step.epoch_in_phase == 0:
+            _compile(recipe, network, step.phase, len(dataset))
+            if stood is not None and step.epoch_in_phase:  # resumed in the middle of a phase
+                _assign(model.optimizer.variables, stood.optimizer)
+            is_compiled = True
+        if step.phase.schedule == "constant":
+            model.optimizer.learning_rate = step.learning_rate
+        loss = _run_epoch(model, dataset, step, report)
+        score, measured = _measure(model, recipe.monitor, copies, labels)
+        stood = _after(model, fingerprint, score, stood)
+        keep(stood)
+        report(
+            {"event": "epoch", "epoch": stood.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
+            | {name: round(value, 5) for name, value in measured.items()}
+            | {"score": round(score, 5), "is_best": stood.best_epoch == stood.epoch}
+            | {"learning_rate": step.learning_rate, "seconds": round(time.monotonic() - started, 1)}
+        )
+    if stood is None:
+        raise BadData("the recipe has no epoch: give --epochs 1 or more")
+    _assign(model.variables, stood.best_variables)
+    return stood
+
+
+def predict(model: Any, grids: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Logits [N] of grids [N, size, size]."""
+    logits = model.predict(grids[..., None], batch_size=PREDICT_BATCH, verbose=0)
+    return np.asarray(logits, np.float64)[:, 0]
+
+
+def choose_trained(network: Network, phase: Phase) -> None:
+    """Set which layers the phase trains; the head always is."""
+    network.trunk.trainable = phase.trains != "head"
+    if isinstance(phase.trains, int):
+        for layer in network.backbone.layers[: phase.trains]:
+            layer.trainable = False
+    for layer in network.frozen:
+        layer.trainable = False
+
+
+def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None:
+    """Set what the phase trains and how; AdamW without decay is Adam."""
+    choose_trained(network, phase)
+    rate: Any = phase.learning_rate
+    if phase.schedule == "cosine":
+        total = steps * phase.epochs
+        warm_up = max(1, int(total * WARM_UP_SHARE))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, total - warm_up), warmup_target=phase.learning_rate, warmup_steps=warm_up
+        )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+    network.model.compile(optimizer, loss=loss, metrics=[accuracy], jit_compile=False)
+    optimizer.build(network.model.trainable_variables)
+
+
+def _run_epoch(model: Any, dataset: Any, step: Step, report: Report) -> float:
+    """The epoch's mean loss; raises BadData when it is no finite number."""
+    ticker = _Ticker(report, step.epoch, len(dataset))
+    history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[ticker])
+    loss = float(history.history["loss"][0])
+    if not math.isfinite(loss):
+        raise BadData(f"the loss of epoch {step.epoch + 1} is {loss}: the data or the learning rate are unsound")
+    return loss
+
+
+def _measure(
+    model: Any, monitor: Monitor, copies: dict[str, NDArray[np.uint8]], labels: NDArray[np.int64]
+) -> tuple[float, dict[str, float]]:
+    """The epoch's score by `monitor`, and all that was measured."""
+    logits = {name: predict(model, grids) for name, grids in copies.items()}
+    plain = logits["plain"]
+    measured = {f"auc_{name}": roc_auc(labels, values).value for name, values in logits.items()}
+    worst = min(measured.values())
+    measured["validation_loss"] = float(np.mean(np.logaddexp(0, plain) - labels * plain))
+    measured["recall"] = float((plain[labels == 1] >= 0).mean())
+    scores = {
+        Monitor.WORST_AUC: worst,
+        Monitor.RECALL: measured["recall"],
+        Monitor.LOSS: -measured["validation_loss"],
+    }
+    return scores[monitor], measured
+
+
+def _after(model: Any, fingerprint: str, score: float, before: Checkpoint | None) -> Checkpoint:
+    variables = _values(model.variables)
+    optimizer = _values(model.optimizer.variables)
+    scores = (*before.scores, score) if before else (score,)
+    if before is None or score > max(before.scores):
+        return Checkpoint(fingerprint, variables, optimizer, len(scores), variables, scores)
+    return Checkpoint(fingerprint, variables, optimizer, before.best_epoch, before.best_variables, scores)
+
+
+def _values(variables: list[Any]) -> Arrays:
+    # copied first: Keras' variables do not speak numpy 2's protocol yet, and warn
+    return [np.array(keras.ops.convert_to_numpy(keras.ops.copy(v))) for v in variables]
+
+
+def _assign(variables: list[Any], values: Arrays) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+class _Ticker(keras.callbacks.Callback):  # type: ignore[misc]
+    """Passes each batch's loss on to the report."""
+
+    def __init__(self, report: Report, epoch: int, steps: int) -> None:
+        super().__init__()
+        self.report, self.epoch, self.steps = report, epoch, steps
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        self.report(
+            {"event": "batch", "epoch": self.epoch + 1, "done": batch + 1, "total": self.steps}
+            | {name: float(logs[name]) for name in ("loss", "accuracy") if name in logs}
+        )

@@ -1,0 +1,55 @@
+"""Which epoch comes next, told by the phases and the scores so far alone: a resumed fit asks the same question.
+
+Pure; higher scores are better.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.recipes.recipe import Phase
+
+
+@dataclass(frozen=True)
+class Step:
+    """One epoch to run; both epochs count from 0."""
+
+    epoch: int  #: over all phases
+    phase: Phase
+    epoch_in_phase: int
+    learning_rate: float  #: at its start; a cosine phase's own schedule takes it from there
+
+
+def next_step(phases: Sequence[Phase], scores: Sequence[float]) -> Step | None:
+    """The epoch after those that gave `scores`, or None when every phase has run or was stopped early."""
+    done = 0
+    for phase in phases:
+        own = scores[done : done + phase.epochs]
+        length = _length(phase, own)
+        if len(own) == length < phase.epochs and not _is_stale(phase, own):
+            return Step(len(scores), phase, len(own), _learning_rate(phase, own))
+        done += length
+    return None
+
+
+def _length(phase: Phase, scores: Sequence[float]) -> int:
+    """How many of `scores` are the phase's: those up to the epoch that ended it."""
+    return next((n for n in range(1, len(scores)) if _is_stale(phase, scores[:n])), len(scores))
+
+
+def _is_stale(phase: Phase, scores: Sequence[float]) -> bool:
+    return phase.patience is not None and _epochs_since_best(scores) >= phase.patience
+
+
+def _epochs_since_best(scores: Sequence[float]) -> int:
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+
+def _learning_rate(phase: Phase, scores: Sequence[float]) -> float:
+    rate, best, waited = phase.learning_rate, float("-inf"), 0
+    if phase.plateau is None:
+        return rate
+    for score in scores:
+        best, waited = (score, 0) if score > best else (best, waited + 1)
+        if waited == phase.plateau.patience:
+            rate, waited = max(rate * phase.plateau.factor, phase.plateau.lowest), 0
+    return rate

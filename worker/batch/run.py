@@ -1,0 +1,209 @@
+"""A batch on the queue of the night: an archive walked in place, or stored studies judged by the active model.
+
+It takes new work while its window is open and few studies wait, so that its end and every other queue are near. What
+it has done stands in the ledger: the same command goes on where it was.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from schema.vocabulary import FileState, IdentifierMode, Priority, StudyState
+from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
+from worker.intake.folder_scan import files_in
+from worker.intake.watcher import booked_files, sweep
+from worker.ledger import decisions, outbox, promotions
+from worker.ledger.arrivals import Incoming
+from worker.ledger.connect import now
+from worker.ledger.outbox import Backlog, Offer
+from worker.registry.registry import Registry
+from worker.schedule.window import ALL_DAY, Window
+from worker.service.service import BATCH_QUIET_S, SWEEP_S, Serving
+from worker.settings import InboxMode
+from worker.worklist import queries
+
+log = logging.getLogger(__name__)
+
+#: How many studies may be under way: a few seconds of work for ten workers, and no more is left at the window's end.
+MOST_UNDERWAY = 200
+
+#: How long a run that is stopped may take to finish what is under way.
+STOP_S = 60.0
+
+#: Time between two tries while the database or a disk is away.
+OUTAGE_S = 5.0
+
+#: Time between two looks at the clock while the window is closed.
+LOOK_S = 30.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pieces of work, and how one is taken; `take` returns the study it belongs to, if there is one."""
+
+    pieces: Sequence[Any]
+    take: Callable[[Any], "Taken"]
+    unlisted: tuple[str, ...] = ()  #: folders whose files could not be seen
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of one piece."""
+
+    state: FileState | None = None  #: of a file
+    study_uid: str | None = None
+
+
+@dataclass(frozen=True)
+class BatchRun:
+    """What one run of a batch did."""
+
+    began_at: datetime
+    ended_at: datetime
+    files: dict[FileState, int]
+    study_uids: list[str]
+    left: int  #: pieces for the next night
+    unlisted: tuple[str, ...]
+
+
+def archive(serving: Serving, folder: Path) -> Source:
+    """The files below a folder that were not taken in as they lie there now. They are read in place, and stay.
+
+    Where the database keeps no paths they are copied into the store: they could not be found again.
+    """
+    mode = InboxMode.LEAVE if serving.settings.identifiers is IdentifierMode.PLAIN else InboxMode.COPY
+    settings = attrs.evolve(serving.settings, inbox_mode=mode, study_quiet_s=BATCH_QUIET_S)
+    intake = replace(serving.intake, settings=settings)
+    unlisted: list[str] = []
+    done = booked_files(intake.database, str(folder), intake.spelling)
+    files = [
+        replace(file, priority=Priority.NIGHTLY)
+        for file in files_in(folder, lambda error: unlisted.append(str(error.filename)))
+        if done.get(intake.spelling.path(file.path)) != (file.size_bytes, file.mtime_ns)
+    ]
+
+    def take(file: Incoming) -> Taken:
+        booked = intake.take_in(file, now(), is_final=True, is_settled=False, inbox=folder)
+        return Taken(booked.state, booked.study_uid)
+
+    return Source(files, take, tuple(unlisted))
+
+
+def stored(serving: Serving, since: datetime, verdict: str | None) -> Source:
+    """The studies whose verdict is of another model than the active one."""
+    database = serving.intake.database
+    Registry(serving.settings, database, serving.intake.store).install(now())
+    active = promotions.registry_state(database).active
+    if active is None:
+        raise Misconfigured("no model is active: see `worker model list`")
+
+    def take(study_uid: str) -> Taken:
+        is_asked = decisions.rescreen(database, study_uid, serving.settings, now())
+        return Taken(study_uid=study_uid if is_asked else None)
+
+    return Source(queries.judged_by_others(database, active, since, verdict), take)
+
+
+@dataclass
+class Batch:
+    """One run. `stop` ends it as the window's end does: nothing new is taken, what is under way is finished."""
+
+    serving: Serving
+    source: Source
+    enqueue: Callable[[Sequence[Offer]], None]
+    backlog: Callable[[], Backlog]
+    stop: threading.Event
+    window: Window = ALL_DAY
+    per_s: float | None = None  #: most pieces taken a second
+    progress: Callable[[str, int, int], None] = lambda *_: None
+    clock: Callable[[], datetime] = now
+    _next_sweep: float = 0.0
+
+    def run(self) -> BatchRun:
+        """Wait for the window, take what fits into it, and see what was taken to its end."""
+        while not self.stop.is_set() and (wait_s := self.window.opens_in_s(self._local())) > 0:
+            self.stop.wait(min(wait_s, LOOK_S))
+        began_at, total = self.clock(), len(self.source.pieces)
+        files: dict[FileState, int] = {}
+        own: dict[str, None] = {}
+        done = 0
+        for piece in self.source.pieces:
+            self.progress("taking in", done, total)
+            if not self._has_room():
+                break
+            taken = self._take(piece)
+            if taken is None:
+                break
+            done += 1
+            if taken.state is not None:
+                files[taken.state] = files.get(taken.state, 0) + 1
+            if taken.study_uid is not None:
+                own[taken.study_uid] = None
+            if self.per_s is not None:
+                self.stop.wait(1 / self.per_s)
+        self._finish(list(own))
+        return BatchRun(began_at, self.clock(), files, list(own), total - done, self.source.unlisted)
+
+    def _local(self) -> datetime:
+        return self.clock().astimezone()
+
+    def _has_room(self) -> bool:
+        """Wait until few studies are under way; False when nothing more shall be taken."""
+        while self.window.is_open(self._local()) and not self.stop.is_set():
+            self.serving.check()
+            try:
+                self._sweep()
+                if queries.nightly_underway(self.serving.intake.database) < MOST_UNDERWAY:
+                    return True
+            except Interrupted as error:
+                log.error("outage", extra={"code": error.code, "reason": error.message})
+            self.stop.wait(SWEEP_S)
+        return False
+
+    def _take(self, piece: Any) -> Taken | None:
+        """Take a piece, outlasting an outage; None when the run is stopped or its window closes meanwhile."""
+        while not self.stop.is_set() and self.window.is_open(self._local()):
+            try:
+                return self.source.take(piece)
+            except Interrupted as error:
+                log.error("outage", extra={"code": error.code, "reason": error.message})
+                self.stop.wait(OUTAGE_S)
+        return None
+
+    def _finish(self, study_uids: list[str]) -> None:
+        """Have what was taken screened to its end; once the run is stopped, for `STOP_S` at most."""
+        database = self.serving.intake.database
+        if not study_uids:
+            return
+        outbox.settle(database, study_uids, self.clock())
+        stopped_at: float | None = None
+        while True:
+            self.serving.check()
+            self._sweep()
+            states = queries.states(database, study_uids)
+            ended = states.get(StudyState.SCREENED, 0) + states.get(StudyState.FAILED, 0)
+            self.progress("screening", ended, len(study_uids))
+            if ended == len(study_uids):
+                return
+            if self.stop.is_set():
+                stopped_at = stopped_at or time.monotonic()
+                if time.monotonic() - stopped_at > STOP_S:
+                    return
+            time.sleep(SWEEP_S)
+
+    def _sweep(self) -> None:
+        """Sweep, if the last time is long enough ago."""
+        if time.monotonic() < self._next_sweep:
+            return
+        self._next_sweep = time.monotonic() + SWEEP_S
+        try:
+            sweep(self.serving.intake.database, self.serving.settings, self.enqueue, self.backlog, self.clock())
+        except BrokerUnavailable as error:  # offered again by the next sweep
+            log.error("outage", extra={"code": error.code, "reason": error.message})

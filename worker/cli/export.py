@@ -1,0 +1,53 @@
+"""The verbs that take data out of the house: export-labels, export-deidentified. Neither takes a name along."""
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker.cli import options
+
+folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("export-labels")
+@click.argument("out", metavar="OUT_DIR", type=folder)
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Reviews of this day (UTC) and later.")
+@options.asked_by
+def export_labels(out: Path, since: datetime | None, by: str) -> None:
+    """Write readers' verdicts and the images they saw as a data set for `trainer fit`, without names."""
+    from worker.export import labels
+
+    exported = labels.export(*options.ledger(), out, options.start_of(since), _limits(), by)
+    _tell(f"{exported.images} images of {exported.studies} studies", out, exported.left_out)
+
+
+@click.command("export-deidentified")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True)
+@click.option("--out", required=True, metavar="DIR", type=folder, help="A new folder.")
+@options.asked_by
+def export_deidentified(studies: tuple[str, ...], out: Path, by: str) -> None:
+    """Write studies as DICOM objects that name nobody (PS3.15 Annex E, Basic Profile). Pixels stay as they are:
+    look at each picture before it leaves, for names may be burned into it."""
+    from worker.export import studies as deidentification
+
+    database, store = options.ledger()
+    uids = [options.study_uid(database, options.spelled(study)) for study in studies]
+    exported = deidentification.export(database, store, uids, out, _limits(), by)
+    _tell(f"{exported.objects} objects of {len(exported.studies)} studies", out, exported.left_out)
+    click.echo("look at each picture before it leaves: what is burned into the pixels is still there", err=True)
+    if not exported.objects:
+        raise SystemExit(1)
+
+
+def _tell(what: str, out: Path, left_out: Counter[str]) -> None:
+    why = "; ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
+    click.echo(f"{what} in {out}; left out: {why or 'none'}")
+
+
+def _limits() -> Any:
+    from worker.imaging.limits import Limits
+
+    return Limits(max_pixel_bytes=options.settings().max_pixel_mib * 2**20)

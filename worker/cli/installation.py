@@ -1,0 +1,78 @@
+"""The verbs about an installation: check, reconcile, settings, db."""
+
+import sys
+
+import click
+
+from worker.cli import options
+from worker.cli.exit_codes import Exit
+from worker.cli.options import as_json
+
+
+@click.group()
+def db() -> None:
+    """The database of the ledger."""
+
+
+@click.command()
+@as_json
+def reconcile(as_json: bool) -> None:
+    """Prove that every file and every study is accounted for; exit 1 when one is not."""
+    from worker.monitoring import reconciliation
+
+    database, store = options.ledger()
+    account = reconciliation.reconcile(database, store)
+    if as_json:
+        options.print_json(account.to_json())
+    else:
+        from worker.cli.tables import print_account
+
+        print_account(account)
+    sys.exit(Exit.OK if account.holds else Exit.NOT_WELL)
+
+
+@click.command()
+@as_json
+def check(as_json: bool) -> None:
+    """Look at database, broker, model, provider, decoder, store, disk and the longest wait: one line each.
+
+    Exit 1, with the remedy, when something is not well.
+    """
+    from worker.monitoring import health
+
+    results = health.check(options.settings())
+    if as_json:
+        options.print_json([vars(result) for result in results])
+    else:
+        for result in results:
+            click.echo(f"{'ok  ' if result.is_well else 'FAIL'}  {result.what:9} {result.message}")
+    sys.exit(Exit.OK if all(result.is_well for result in results) else Exit.NOT_WELL)
+
+
+@click.command()
+@as_json
+def settings(as_json: bool) -> None:
+    """Print every setting in force and where its value came from."""
+    from worker import settings as room
+
+    rows = room.load_with_origins()
+    if as_json:
+        options.print_json([{"name": n, "value": str(v), "origin": o, "meaning": m} for n, v, o, m in rows])
+        return
+    from worker.cli.tables import print_table
+
+    print_table(
+        "Settings",
+        ("environment", "value", "from", "meaning"),
+        ((f"{room.ENV_PREFIX}{name.upper()}", value, origin, meaning) for name, value, origin, meaning in rows),
+    )
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the database to the newest migration."""
+    from schema.database import HEAD
+    from worker.ledger.connect import upgrade
+
+    upgrade(options.settings())
+    click.echo(f"the database is at migration {HEAD}")

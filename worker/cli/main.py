@@ -1,0 +1,62 @@
+"""The program `worker`: its verbs, one function each. What a verb needs is loaded when it runs."""
+
+import os
+import sys
+
+import click
+
+from worker.cli.audit import audit
+from worker.cli.batch import batch
+from worker.cli.drift import drift
+from worker.cli.exit_codes import Exit
+from worker.cli.export import export_deidentified, export_labels
+from worker.cli.installation import check, db, reconcile, settings
+from worker.cli.metrics import metrics
+from worker.cli.model import model
+from worker.cli.prune import prune
+from worker.cli.review import prioritise, requeue, review
+from worker.cli.screen import screen
+from worker.cli.watch import run, watch
+from worker.cli.worklist import quarantine, show, worklist
+from worker.errors import Interrupted, Misconfigured, ScreeningError
+
+#: Every verb, in the order of a first day.
+VERBS = (
+    screen, watch, run, batch, worklist, show, quarantine, review, prioritise, requeue, model, drift, check, reconcile,
+    settings, db, metrics, audit, prune, export_labels, export_deidentified,
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chest-screening")
+def app() -> None:
+    """Screens chest radiographs for pneumonia and orders the worklist. Research use only; not a medical device.
+
+    STUDY is a Study Instance UID or the end of one, an accession number, or the name of a file as it was dropped.
+    """
+
+
+for verb in VERBS:
+    app.add_command(verb)
+
+
+def main() -> None:
+    """Run the program; faults that the house knows become one line and an exit code."""
+    os.umask(0o077)  # database and logs hold patients
+    try:
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except Misconfigured as error:
+        _complain(error, Exit.NOT_WELL)
+    except Interrupted as error:
+        _complain(error, Exit.INCOMPLETE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted: what was taken in is kept; the same command goes on where it was\n")
+        sys.exit(Exit.INTERRUPTED)
+
+
+def _complain(error: ScreeningError, code: Exit) -> None:
+    sys.stderr.write(f"worker: {error} [{error.code}]\n")
+    sys.exit(code)

@@ -1,0 +1,33 @@
+"""The verb `worker metrics`."""
+
+import signal
+import threading
+
+import click
+
+from worker.cli import options
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Print the metrics and end.")
+def metrics(once: bool) -> None:
+    """Answer Prometheus (/metrics) and probes (/healthz, /readyz) over HTTP, until interrupted.
+
+    Numbers come from database and broker, so one such process is enough for a house of any size. It asks nobody for a
+    password and listens on this machine alone, unless SCREENING_METRICS_HOST says otherwise.
+    """
+    from prometheus_client import generate_latest
+
+    from worker.monitoring import exporter
+    from worker.runtime import logs
+
+    in_force = options.settings()
+    logs.configure(in_force.log_level)
+    if once:
+        click.echo(generate_latest(exporter.registry(in_force)), nl=False)
+        return
+    with exporter.open_server(in_force) as server:
+        # `shutdown` waits for the loop that this signal interrupts
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+        click.echo(f"http://{in_force.metrics_host}:{server.server_port}/metrics; Ctrl-C or SIGTERM stops", err=True)
+        server.serve_forever()

@@ -1,0 +1,122 @@
+"""The verbs about models: show, list, promote, rollback, shadow, retire."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker.cli import options
+from worker.cli.options import as_json, by
+
+file = click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+reason = click.option("--reason", default="", metavar="TEXT", help="Why; kept for the audit.")
+
+CHANGES = "running workers change over at their next message"
+
+
+@click.group()
+def model() -> None:
+    """The model that screens."""
+
+
+@model.command()
+@as_json
+def show(as_json: bool) -> None:
+    """Print the card of the active model."""
+    from worker.inference.card import CARD_KEY, NO_LIMIT, NO_REFERENCE
+    from worker.registry.registry import open_in_force
+
+    opened, place, registry_state = open_in_force(options.settings(), "cpu")
+    card = opened.card
+    values = json.loads(card.to_metadata()[CARD_KEY])
+    values |= {
+        "file": place,
+        "digest": opened.digest,
+        "standing": "active",
+        "shadow": registry_state.shadow,
+        "reference": None if card.reference is None else card.reference.summary,
+        "goldens": [{"name": g.name, "probability": g.probability, "tolerances": g.tolerances} for g in card.goldens],
+    }
+    if as_json:
+        options.print_json(values)
+        return
+    from worker.cli.tables import print_table
+
+    if card.familiarity_limit is None:
+        values["familiarity_limit"] = NO_LIMIT
+    if card.reference is None:
+        values["reference"] = NO_REFERENCE
+    print_table("Model", ("promise", "value"), sorted(values.items()))
+
+
+@model.command("list")
+@as_json
+def list_models(as_json: bool) -> None:
+    """Print every model known here and what was decided about it, the active one first."""
+    rows = _registry().listed()
+    if as_json:
+        options.print_json(rows)
+        return
+    from worker.cli.tables import print_table
+
+    cells = []
+    for row in rows:
+        which = (row["standing"], row["digest"][:12], row["name"], f"{row['threshold']:.4f}")
+        cells += [(*which, said["at"][:16], said["action"], said["by"], said["reason"]) for said in row["decisions"]]
+    print_table("Models", ("standing", "digest", "name", "threshold", "when (UTC)", "action", "by", "reason"), cells)
+
+
+@model.command()
+@file
+@click.option("--comparison", type=click.Path(path_type=Path), help="comparison.json of `trainer compare`.")
+@click.option("--force", is_flag=True, help="Against the comparison, or without one; needs --reason.")
+@reason
+@by
+def promote(file: Path, comparison: Path | None, force: bool, reason: str, by: str) -> None:
+    """Make the model in FILE the active one, when a comparison with the active model lets it."""
+    from worker.ledger.connect import now
+
+    held = _registry().promote(file, comparison, by, now(), force=force, reason=reason)
+    click.echo(f"{file.name} is the active model: {held}; {CHANGES}")
+
+
+@model.command()
+@reason
+@by
+def rollback(reason: str, by: str) -> None:
+    """Bring back the model that served before the active one."""
+    from worker.ledger.connect import now
+
+    digest = _registry().rollback(by, reason or None, now())
+    click.echo(f"{digest[:12]} is the active model again; {CHANGES}")
+
+
+@model.command()
+@file
+@by
+def shadow(file: Path, by: str) -> None:
+    """Let the model in FILE score beside the active one; people are shown the active one's verdicts only."""
+    from worker.ledger.connect import now
+
+    digest = _registry().shadow(file, by, now())
+    click.echo(f"{digest[:12]} is the shadow; {CHANGES}; `worker model retire {digest[:12]}` ends it")
+
+
+@model.command()
+@click.argument("digest", metavar="DIGEST")
+@reason
+@by
+def retire(digest: str, reason: str, by: str) -> None:
+    """Let a model neither serve nor shadow again. DIGEST may be its first digits."""
+    from worker.ledger.connect import now
+
+    found = _registry().retire(digest, by, reason or None, now())
+    click.echo(f"{found[:12]} is retired; its file and its results are kept")
+
+
+def _registry() -> Any:
+    from worker.registry.registry import Registry
+
+    database, store = options.ledger()
+    return Registry(options.settings(), database, store)

@@ -1,0 +1,110 @@
+"""What verbs of the program share: the --json option, and the settings, ledger and store in force."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+#: Before anything was received or done.
+EARLIEST = datetime(2000, 1, 1)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+
+
+def worded(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse bytes that are no UTF-8, as a terminal of another character set sends: no database takes them."""
+    if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
+        raise click.BadParameter("it is not UTF-8: set the terminal to UTF-8")
+    return value
+
+
+def named(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse an empty name: what is kept for the audit must name somebody."""
+    if not value.strip():
+        raise click.BadParameter("a name is needed")
+    worded(context, parameter, value)
+    return value
+
+
+def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of a study as the ledger spells it."""
+    return None if value is None else spelled(value)
+
+
+def spelled(name: str) -> str:
+    """A word of the command line in UTF-8: it may be the name of a file, and file names are any bytes."""
+    from worker.ledger.arrivals import in_utf8
+
+    return in_utf8(name)
+
+
+def start_of(day: datetime | None) -> datetime:
+    """When a day begins (UTC); without a day, EARLIEST."""
+    return (day or EARLIEST).replace(tzinfo=UTC)
+
+
+by = click.option("--by", required=True, metavar="NAME", callback=named, help="Who decides; kept for the audit.")
+asked_by = click.option(
+    "--by", default="", metavar="NAME", callback=worded, help="Who asks; kept for the audit. Default: the account."
+)
+
+
+study = click.argument("study", metavar="STUDY", callback=as_spelled)
+inbox = click.argument("inbox", metavar="INBOX", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+def existing(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:
+    """The paths, each there. An empty one (an unset variable) would mean the whole current folder."""
+    for value in values:
+        if not value or not os.path.lexists(value):
+            raise click.BadParameter(f"no such file or folder: {value!r}")
+    return tuple(Path(value) for value in values)
+
+
+def settings() -> Any:
+    """The settings in force."""
+    from worker import settings as room
+
+    return room.load()
+
+
+def ledger() -> tuple[Any, Any]:
+    """The database and the store in force; the database is closed when the verb ends."""
+    from worker.ledger.connect import open_existing
+    from worker.store import open_store
+
+    in_force = settings()
+    database = open_existing(in_force)
+    click.get_current_context().call_on_close(database.close)
+    return database, open_store(in_force)
+
+
+def study_uid(database: Any, study: str) -> str:
+    """The Study Instance UID of the one study that a person means; raises UnknownStudy."""
+    from worker.ledger.identifiers import Spelling
+    from worker.ledger.lookup import resolve
+    from worker.ledger.transactions import reading
+
+    with reading(database) as connection:
+        return resolve(connection, study, Spelling.of(settings()))
+
+
+def looked(database: Any, by: str, study_uid: str | None = None) -> None:
+    """Note a look at a study, or at a list, before it is had, where the settings ask for it."""
+    from schema.vocabulary import AuditAction
+    from worker.ledger import audit
+    from worker.ledger.connect import now
+    from worker.settings import AuditReads
+
+    kept = settings().audit_reads
+    if kept is AuditReads.LISTS or (kept is AuditReads.STUDIES and study_uid is not None):
+        audit.note(database, AuditAction.LISTED if study_uid is None else AuditAction.SHOWN, by, now(), [study_uid])
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    from worker.cli.tables import print_json as print_document
+
+    print_document(value)

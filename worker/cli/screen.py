@@ -1,0 +1,58 @@
+"""The verb `worker screen`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from schema.vocabulary import FileState
+from worker.cli import options
+from worker.cli.exit_codes import Exit
+from worker.cli.options import as_json, existing
+
+if TYPE_CHECKING:
+    from worker.runtime.home import Home
+
+#: How many rows a terminal gets after `worker screen`.
+SCREENFUL = 40
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, callback=existing)
+@click.option("--strict", is_flag=True, help="Exit 3 when a file was quarantined.")
+@as_json
+def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+    """Take in files and folders, screen them through the queue, wait, and print the worklist."""
+    from worker.runtime import home
+
+    with home.settled(options.settings(), "screen", with_worker=True) as house:
+        _screen(house, paths, strict, as_json)
+
+
+def _screen(house: "Home", paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+    from worker.cli.progress import bars
+    from worker.service import service
+    from worker.worklist import queries
+
+    with service.serving(house) as serving:
+        with bars() as progress:
+            batch = service.screen(serving, list(paths), progress)
+        options.looked(serving.intake.database, by="")
+        entries = queries.entries(serving.intake.database, serving.intake.store, None if as_json else SCREENFUL)
+        unread = queries.count(serving.intake.database)
+        if as_json:  # before the house closes, which takes seconds
+            options.print_json([entry.to_json() for entry in entries])
+        else:
+            from worker.cli.tables import console, print_batch, print_worklist
+
+            print_worklist(entries, unread)
+            console.print(f"state folder: {serving.settings.home}")
+            print_batch(batch)
+        sys.stdout.flush()
+    for folder in batch.unlisted:
+        sys.stderr.write(f"worker: {folder}: this folder cannot be listed; its files were not seen\n")
+    if not batch.is_complete:
+        sys.exit(Exit.INCOMPLETE)
+    if strict and batch.files.get(FileState.QUARANTINED):
+        sys.exit(Exit.QUARANTINED)

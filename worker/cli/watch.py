@@ -1,0 +1,35 @@
+"""The verbs `worker watch` and `worker run`: they serve a folder until they are stopped."""
+
+from pathlib import Path
+
+import click
+
+from worker.cli import options
+from worker.cli.options import inbox
+
+
+@click.command()
+@inbox
+def watch(inbox: Path) -> None:
+    """Watch a folder and enqueue what arrives, until interrupted. Queue workers run elsewhere."""
+    _serve("watch", inbox, with_worker=False)
+
+
+@click.command()
+@inbox
+def run(inbox: Path) -> None:
+    """Watch a folder and screen what arrives, until interrupted; SIGTERM finishes what is in work."""
+    _serve("run", inbox, with_worker=True)
+
+
+def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
+    from worker.runtime import home, logs
+
+    in_force = options.settings()
+    logs.configure(in_force.log_level)
+    with home.settled(in_force, role, with_worker=with_worker) as house:
+        from worker.service import service
+
+        with service.serving(house) as serving:
+            click.echo(f"watching {inbox.absolute()}, state in {in_force.home}; Ctrl-C or SIGTERM stops", err=True)
+            service.watch(serving, inbox.absolute())

@@ -1,0 +1,249 @@
+"""Decodes images without dying of them: compressed pixels in a child process with a deadline and bounded memory.
+
+Uncompressed pixels are read here: no codec touches them. The child is started once and again whenever it was lost; a
+loss is tried once more in a fresh child, for it may have been killed from outside.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.decoding.child import Wanted, read_words, write_message
+from worker.errors import (
+    DecoderCrashed,
+    DecoderOutOfMemory,
+    DecoderTimedOut,
+    DecoderUnavailable,
+    Rejected,
+    Undecodable,
+)
+from worker.imaging import reading
+from worker.imaging.display import Display
+from worker.imaging.limits import Limits
+from worker.imaging.reading import OpenImage
+from worker.imaging.resolution import Enough
+from worker.settings import DECODER_DEADLINE_S, DECODER_MEMORY_MIB, Settings
+
+log = logging.getLogger(__name__)
+
+#: The program of the child; its one argument is added.
+PROGRAM = (sys.executable, "-m", "worker.decoding.child")
+
+#: How long the child may take to load its libraries.
+START_DEADLINE_S = 60.0
+
+_BY_CODE = {kind.code: kind for kind in Rejected.__subclasses__()}
+
+Shape = tuple[int, int]
+
+#: The words of the child, and the picture it sent with them; without one, an empty array.
+Answer = tuple[dict[str, Any], NDArray[np.uint8]]
+
+T = TypeVar("T")
+
+
+class _Lost(Exception):
+    """The child is not there any more, or does not speak our language; says how it went."""
+
+
+class Decoder:
+    """A decoder child and the way to it. Safe to share between threads; one image is decoded at a time."""
+
+    def __init__(
+        self,
+        deadline_s: float = DECODER_DEADLINE_S,
+        memory_mib: int = DECODER_MEMORY_MIB,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        self.deadline_s, self.memory_mib, self.program = deadline_s, memory_mib, tuple(program)
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """With the bounds of the settings."""
+        return cls(settings.decoder_deadline_s, settings.decoder_memory_mib)
+
+    def start(self) -> None:
+        """Start the child without waiting for it; otherwise the first image does."""
+        with self._lock:
+            self._child = self._child or self._spawn()
+
+    def prove(self) -> None:
+        """Start the child and wait until it answers; raises DecoderUnavailable."""
+        with self._lock:
+            self._ready()
+
+    def close(self) -> None:
+        """End the child; the next image would start another."""
+        with self._lock:
+            self._drop()
+
+    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
+        """Display values; at a lower resolution where that is `enough` and the file has one.
+
+        Raises any Rejected, those of a lost decoder among them, and DecoderUnavailable.
+        """
+        header = image.instance
+        if not header.is_compressed:
+            return image.display()
+        most = (max(0, header.rows), max(0, header.columns))
+        answer, pixels = self._ask(Wanted.DISPLAY, image.content, image.limits, most, enough)
+        return Display(pixels, tuple(map(str, answer["notes"])))
+
+    def stored_digest(self, content: bytes, limits: Limits) -> str:
+        """SHA-256 over the stored values. Raises what `read_display` raises."""
+        if not reading.read_instance(content, limits).is_compressed:
+            return reading.stored_digest(content, limits)
+        return str(self._ask(Wanted.STORED_DIGEST, content, limits, (0, 0))[0]["digest"])
+
+    def _ask(self, wanted: Wanted, content: bytes, limits: Limits, most: Shape, enough: Enough | None = None) -> Answer:
+        """The answer's words and its picture, which is at most of the shape `most`."""
+        words = {
+            "wanted": wanted,
+            "max_pixel_bytes": limits.max_pixel_bytes,
+            "enough": None if enough is None else enough.to_json(),
+        }
+        with self._lock:
+            try:
+                return self._try(words, content, most)
+            except (DecoderCrashed, DecoderOutOfMemory) as error:
+                log.warning("decoder_lost", extra={"code": error.code, "reason": error.message})
+                return self._try(words, content, most)  # in a fresh child, which has its memory to itself
+
+    def _try(self, words: dict[str, Any], content: bytes, most: Shape) -> Answer:
+        child, is_in_step = self._ready(), False
+        try:
+            answer, pixels = child.within(self.deadline_s, lambda: child.exchange(words, content, most))
+            is_in_step = answer.get("code") != DecoderOutOfMemory.code
+        except TimeoutError as error:
+            raise DecoderTimedOut(
+                f"decoding took longer than {self.deadline_s:g} s and was stopped: send the image uncompressed,"
+                " or raise SCREENING_DECODER_DEADLINE_S"
+            ) from error
+        except _Lost as lost:
+            raise DecoderCrashed(f"the decoder failed on it ({lost}): send the image uncompressed") from lost
+        finally:
+            if not is_in_step:  # whatever came between, a signal of ours too: its answer must not meet another image
+                self._drop()
+        if not is_in_step:
+            raise DecoderOutOfMemory(
+                f"decoding needs more than {self.memory_mib:,} MiB: send the image uncompressed, or raise"
+                " SCREENING_DECODER_MEMORY_MIB"
+            )
+        if "code" in answer:
+            raise _BY_CODE.get(answer["code"], Undecodable)(str(answer["message"]))
+        return answer, pixels
+
+    def _ready(self) -> "_Child":
+        """The child, able to answer; raises DecoderUnavailable when it does not come up."""
+        child = self._child = self._child or self._spawn()
+        if child.is_ready:
+            return child
+        try:
+            child.within(START_DEADLINE_S, child.greet)
+        except (TimeoutError, _Lost) as error:
+            self._drop()
+            raise DecoderUnavailable(
+                f"the decoder child does not start ({error}): give it memory (SCREENING_DECODER_MEMORY_MIB is"
+                f" {self.memory_mib}), or see what `{' '.join(self.program)} {self.memory_mib}` says"
+            ) from None
+        return child
+
+    def _spawn(self) -> "_Child":
+        try:
+            child = _Child([*self.program, str(self.memory_mib)])
+        except OSError as error:
+            raise DecoderUnavailable(f"the decoder child cannot be started ({error.strerror})") from error
+        self._finalizer = weakref.finalize(self, child.end)
+        return child
+
+    def _drop(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            self._finalizer.detach()
+            child.end()
+
+
+class _Child:
+    """One child process: a pipe in, a pipe out."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.is_ready = False
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # codecs quote what they read
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would reserve address space
+            start_new_session=True,  # Ctrl-C is for us
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+
+    def greet(self) -> None:
+        """Wait for the first word."""
+        self._answer()
+        self.is_ready = True
+
+    def exchange(self, words: dict[str, Any], content: bytes, most: Shape) -> Answer:
+        """Send a request and receive its answer; the picture that follows its words is no larger than `most`."""
+        write_message(self._requests, words, content)
+        answer, following = self._answer()
+        rows, columns = (int(side) for side in answer.get("shape", (0, 0)))
+        if not (0 <= rows <= most[0] and 0 <= columns <= most[1] and following == rows * columns):
+            raise _Lost("its answer has another size than the image")
+        pixels = np.empty((rows, columns), np.uint8)
+        if following and self._answers.readinto(pixels.reshape(-1)) != following:  # type: ignore[attr-defined]
+            raise EOFError
+        return answer, pixels
+
+    def within(self, seconds: float, talk: Callable[[], T]) -> T:
+        """What `talk` gives; raises TimeoutError when it takes longer (the child is killed then), _Lost."""
+        expired = threading.Event()
+
+        def stop() -> None:
+            expired.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            return talk()
+        except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+            if expired.is_set():
+                raise TimeoutError(f"no answer in {seconds:g} s") from error
+            raise _Lost(self._epitaph()) from error
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        """Kill it, and leave nothing of it."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._answers):
+            try:
+                pipe.close()
+            except OSError:  # what was not flushed is not wanted
+                continue
+
+    def _answer(self) -> tuple[dict[str, Any], int]:
+        answer, following = read_words(self._answers)
+        if "crashed" in answer:
+            raise _Lost(str(answer["crashed"]))
+        return answer, following
+
+    def _epitaph(self) -> str:
+        self._process.kill()
+        code = self._process.wait()
+        return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -1,0 +1,65 @@
+"""Several decoder children, for several images at a time. Each image has one to itself, and hurts no other's."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from queue import LifoQueue
+from typing import Self
+
+from worker.decoding.decoder import Decoder
+from worker.imaging.display import Display
+from worker.imaging.limits import Limits
+from worker.imaging.reading import OpenImage
+from worker.imaging.resolution import Enough
+from worker.settings import Settings
+
+
+class Decoders:
+    """A `Decoder` for as many threads as there are children; one thread more waits until a child is free.
+
+    Deadline and memory are those of each child.
+    """
+
+    def __init__(self, decoders: Sequence[Decoder]) -> None:
+        self._all = tuple(decoders)
+        self._free = LifoQueue[Decoder]()  # the last one used comes next: its memory is warm, others stay unstarted
+        for decoder in reversed(self._all):
+            self._free.put(decoder)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As many as studies are screened at a time."""
+        return cls([Decoder.of(settings) for _ in range(settings.studies_at_once)])
+
+    def start(self) -> None:
+        """Start every child without waiting for any."""
+        for decoder in self._all:
+            decoder.start()
+
+    def prove(self) -> None:
+        """Start every child and wait until it answers; raises DecoderUnavailable."""
+        self.start()  # they load their libraries side by side
+        for decoder in self._all:
+            decoder.prove()
+
+    def close(self) -> None:
+        """End every child; the next image would start another."""
+        for decoder in self._all:
+            decoder.close()
+
+    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
+        """As `Decoder.read_display`, by a child that is free."""
+        with self._one() as decoder:
+            return decoder.read_display(image, enough)
+
+    def stored_digest(self, content: bytes, limits: Limits) -> str:
+        """As `Decoder.stored_digest`, by a child that is free."""
+        with self._one() as decoder:
+            return decoder.stored_digest(content, limits)
+
+    @contextmanager
+    def _one(self) -> Iterator[Decoder]:
+        decoder = self._free.get()
+        try:
+            yield decoder
+        finally:
+            self._free.put(decoder)

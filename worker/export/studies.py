@@ -1,0 +1,97 @@
+"""Studies as DICOM objects that name nobody, for those outside the house. `nameless` makes each; here they are chosen.
+
+What is burned into the pixels goes with them: each picture must be looked at before it leaves.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, bindparam, text
+
+from schema.database import Database
+from schema.vocabulary import AuditAction, Reason
+from worker.errors import BadData, Rejected, StorageUnavailable
+from worker.export.deidentify import fault, nameless
+from worker.imaging.dicom import open_object
+from worker.imaging.limits import Limits
+from worker.imaging.part10 import looks_like_dicom
+from worker.ledger import audit
+from worker.ledger.arrivals import spelled
+from worker.ledger.connect import now
+from worker.ledger.pseudonyms import load_key, patient_pseudonym, pseudonym
+from worker.ledger.transactions import reading
+from worker.store import Store
+from worker.store.fetch import fetch
+
+IMAGES_OF = text("""
+    SELECT study.study_uid, study.patient_id, study.issuer_of_patient_id, study.conflict,
+           instance.digest, instance.left_at
+    FROM study JOIN series ON series.study_id = study.id JOIN instance ON instance.series_id = series.id
+    WHERE study.study_uid IN :study_uids AND NOT instance.superseded
+    ORDER BY instance.id
+""").bindparams(bindparam("study_uids", expanding=True))
+
+
+@dataclass
+class Exported:
+    """How many objects went out, of how many studies, and why others did not."""
+
+    objects: int = 0
+    studies: set[str] = field(default_factory=set)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def export(
+    database: Database, store: Store, study_uids: Sequence[str], out: Path, limits: Limits, by: str = ""
+) -> Exported:
+    """Write the radiographs of these studies into the new folder `out`, each named by its new UID.
+
+    A patient's pseudonym is that of `export-labels`, so that the two fit together.
+    Raises BadData when `out` holds something, StorageUnavailable when it or the store cannot be used.
+    """
+    key = load_key(store)
+    with reading(database) as connection:
+        found = connection.execute(IMAGES_OF, {"study_uids": list(study_uids)}).all()
+    exported = Exported()
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise BadData("is not empty: give a new folder").about(str(out))
+        out.mkdir(parents=True, exist_ok=True)
+        audit.note(database, AuditAction.DEIDENTIFIED, by, now(), dict.fromkeys(study_uids), subject=spelled(str(out)))
+        for row in found:
+            why = _write(row, store, out, key, limits)
+            if why is not None:
+                exported.left_out[why] += 1
+                continue
+            exported.objects += 1
+            exported.studies.add(row.study_uid)
+    except OSError as error:
+        raise StorageUnavailable(f"cannot be written ({error.strerror})").about(str(out)) from error
+    return exported
+
+
+def _write(row: Row[Any], store: Store, out: Path, key: bytes, limits: Limits) -> str | None:
+    """Write one object; returns why it stays."""
+    if row.conflict == Reason.TWO_PATIENTS:
+        return "two patients in one study"
+    try:
+        content = fetch(store, row.digest, row.left_at)
+        if not looks_like_dicom(content):
+            return "no DICOM object (`worker export-labels` writes these)"
+        opened = open_object(content, limits)
+        why = fault(opened)
+        if why is not None:
+            return why
+        patient = patient_pseudonym(key, row.issuer_of_patient_id, row.patient_id, row.study_uid)
+        new_uid, file = nameless(opened, key, patient)
+    except Rejected as error:
+        return error.code
+    # two objects of one UID are a conflict, and both leave
+    target = out / f"{new_uid}.dcm"
+    if target.exists():
+        target = out / f"{new_uid}-{pseudonym(key, 'object', row.digest)}.dcm"
+    target.write_bytes(file)
+    return None

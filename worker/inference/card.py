@@ -1,0 +1,184 @@
+"""What a model promises: preprocessing, operating point, population, goldens. Lives in the ONNX file's metadata."""
+
+import base64
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from worker.errors import ModelRefused
+from worker.imaging.preprocess import Preprocessing
+from worker.inference.reference import Reference
+
+#: Keys of `metadata_props` in the ONNX file.
+CARD_KEY = "chest_screening.card"
+GOLDENS_KEY = "chest_screening.goldens"
+#: Apart from the card, so that a worker that knows no reference opens the file all the same.
+REFERENCE_KEY = "chest_screening.reference"
+
+#: What a card without a familiarity limit means.
+NO_LIMIT = "no familiarity limit: strange images can become negatives"
+
+#: What a card without a reference means.
+NO_REFERENCE = "no reference: drift cannot be told (`trainer reference`)"
+
+#: Version of the card's layout; a worker refuses others.
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with its 95 % interval and the count of cases behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The threshold on the calibrated probability, how it was chosen, and what it gave on which data."""
+
+    threshold: float
+    rule: str  #: for example "highest threshold with validation sensitivity >= 0.985"
+    sensitivity: Estimate
+    specificity: Estimate
+    data_digest: str  #: of the manifest's validation split
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that would flag nothing or everything by accident; raises ValueError."""
+        if not isinstance(self.threshold, int | float) or not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"the threshold must be a number from 0 to 1, not {self.threshold!r}")
+
+
+@dataclass(frozen=True)
+class Population:
+    """For whom the model was made. Ages in completed years, both bounds included; None: no bound."""
+
+    description: str
+    min_age_years: int | None = None
+    max_age_years: int | None = None
+
+    def admits(self, age_years: float | None) -> bool:
+        """Whether a study of this age lies inside; an unknown age does not exclude."""
+        if age_years is None:
+            return True
+        completed = int(age_years)
+        return (self.min_age_years is None or completed >= self.min_age_years) and (
+            self.max_age_years is None or completed <= self.max_age_years
+        )
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A whole input file and the score it must give, through decode and preprocess, before a worker serves."""
+
+    name: str
+    content: bytes
+    probability: float
+    tolerances: dict[str, float]  #: execution provider -> largest |difference| allowed
+    attribution: str = ""
+
+
+@dataclass(frozen=True)
+class ReducedDecode:
+    """What was measured of the model on pictures that were decoded at a lower resolution.
+
+    An image whose answer lies where the resolution could matter is decoded in full and predicted again.
+    """
+
+    codings: tuple[str, ...]  #: which may be read so, by the names of `worker.imaging.codestream.Coding`
+    sure_below: float  #: below this probability, or at `sure_above` and beyond, it moved by 0.01 at most in 99 %
+    sure_above: float
+    familiarity_margin: float  #: how far the familiarity moved, in 99 %
+    images: int  #: that this was measured on
+    data_digest: str  #: of those images
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that would leave nothing in doubt by accident; raises ValueError."""
+        if not (0.0 <= self.sure_below <= self.sure_above <= 1.0 and self.familiarity_margin >= 0.0):
+            raise ValueError(f"no bounds of doubt: {self}")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The promises of one model file."""
+
+    name: str
+    recipe: str
+    preprocessing: Preprocessing
+    operating_point: OperatingPoint
+    temperature: float
+    heat_scale: float  #: raw heat that maps to 1.0: 99.5th percentile over validation positives
+    heat_method: str  #: "Grad-CAM" or "HiResCAM"
+    population: Population
+    familiarity_limit: float | None  #: None: reported, not gating
+    metrics: dict[str, Estimate]
+    data_digest: str  #: of the whole manifest
+    versions: dict[str, str]
+    created_at: str
+    attribution: str = ""
+    bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): takes out the prior of balanced batches
+    reduced_decode: ReducedDecode | None = None  #: None: not measured, every image is decoded in full
+    goldens: tuple[Golden, ...] = field(default=(), repr=False)
+    reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
+
+    def __post_init__(self) -> None:
+        """Refuse bounds of doubt that leave out the threshold, where verdicts turn; raises ValueError."""
+        measured = self.reduced_decode
+        if measured and not measured.sure_below <= self.operating_point.threshold <= measured.sure_above:
+            raise ValueError(f"the threshold {self.operating_point.threshold} lies outside the bounds of doubt")
+
+    def to_metadata(self) -> dict[str, str]:
+        """The card as ONNX `metadata_props`; goldens and reference under keys of their own."""
+        values = asdict(self)
+        del values["goldens"], values["reference"]
+        values["preprocessing"] = self.preprocessing.to_json()
+        if self.reduced_decode is None:
+            del values["reduced_decode"]  # workers that know nothing of it read such a card as before
+        values["card_version"] = CARD_VERSION
+        goldens = [{**asdict(g), "content": base64.b64encode(g.content).decode()} for g in self.goldens]
+        metadata = {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
+        if self.reference is not None:
+            metadata[REFERENCE_KEY] = self.reference.to_metadata()
+        return metadata
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> "ModelCard":
+        """Inverse of `to_metadata`; raises ModelRefused when the card is absent, incomplete or of another version."""
+        if CARD_KEY not in metadata:
+            raise ModelRefused(f"the model file has no {CARD_KEY!r} in its metadata: export it with `trainer fit`")
+        try:
+            values: dict[str, Any] = json.loads(metadata[CARD_KEY])
+            version = values.pop("card_version", None)
+            if version != CARD_VERSION:
+                raise ModelRefused(f"the model card has version {version}, this worker reads {CARD_VERSION}")
+            point = values.pop("operating_point")
+            reduced = values.pop("reduced_decode", None)
+            goldens = [
+                Golden(**{**g, "content": base64.b64decode(g["content"])})
+                for g in json.loads(metadata.get(GOLDENS_KEY, "[]"))
+            ]
+            reference = metadata.get(REFERENCE_KEY)
+            return cls(
+                preprocessing=Preprocessing.from_json(values.pop("preprocessing")),
+                operating_point=OperatingPoint(
+                    threshold=point["threshold"],
+                    rule=point["rule"],
+                    sensitivity=Estimate(**point["sensitivity"]),
+                    specificity=Estimate(**point["specificity"]),
+                    data_digest=point["data_digest"],
+                ),
+                population=Population(**values.pop("population")),
+                reduced_decode=None if reduced is None else _reduced_decode(reduced),
+                metrics={name: Estimate(**e) for name, e in values.pop("metrics").items()},
+                goldens=tuple(goldens),
+                reference=None if reference is None else Reference.from_json(json.loads(reference)),
+                **values,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelRefused(f"the model card cannot be read ({error!r}): export it again") from error
+
+
+def _reduced_decode(values: dict[str, Any]) -> ReducedDecode:
+    return ReducedDecode(**{**values, "codings": tuple(map(str, values["codings"]))})

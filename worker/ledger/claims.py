@@ -1,0 +1,240 @@
+"""Moves offered studies to a verdict: claim, heartbeat, record, fail, give back, and heal what died."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, CursorResult, select, update
+from sqlalchemy.orm import Session
+
+from schema import models
+from schema.database import Database
+from schema.vocabulary import Band, Reason, StudyState
+from worker.ledger.ordering import current_screening, move, place
+from worker.ledger.outbox import CLOCKS_DIFFER_S
+from worker.ledger.results import ModelUse, Received, add_model, finding
+from worker.ledger.transactions import retried, writing
+from worker.screening.rules import ImageOutcome, Screening
+from worker.screening.timings import Times
+from worker.settings import Settings
+
+#: States of a study whose result, or whose newer result, is still to come.
+UNDERWAY = (StudyState.RECEIVED, StudyState.QUEUED, StudyState.SCREENING)
+
+NOT_TIMED = Times()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to screen one revision of a study until the lease lapses."""
+
+    study_uid: str
+    token: str
+    revision: int
+    claimed_at: datetime
+    received: tuple[Received, ...]
+
+
+def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
+    """Take a QUEUED study, or None when it is not to be had (done, held by another, unknown). Counts the attempt."""
+    token = secrets.token_hex(16)
+    with writing(database) as session:
+        taken = session.execute(
+            update(models.Study)
+            .where(models.Study.study_uid == study_uid, models.Study.state == StudyState.QUEUED)
+            .values(
+                state=StudyState.SCREENING,
+                claim=token,
+                lease_until=now + timedelta(seconds=settings.lease_s),
+                attempts=models.Study.attempts + 1,
+            )
+        )
+        if _rows(taken) == 0:
+            return None
+        image = models.Instance
+        rows = session.execute(
+            select(models.Study.revision, image.id, image.digest, image.left_at, image.unreadable, image.crc)
+            .outerjoin(models.Study.series)
+            .outerjoin(models.Series.instances.and_(image.superseded.is_(False)))
+            .where(models.Study.study_uid == study_uid)
+            .order_by(image.id)
+        ).all()
+        received = tuple(Received(i.id, i.digest, i.left_at, i.unreadable, i.crc) for i in rows if i.id is not None)
+        return Claim(study_uid, token, rows[0].revision, now, received)
+
+
+def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now: datetime) -> None:
+    """Prolong the leases of these claims."""
+    with writing(database) as session:
+        session.execute(
+            update(models.Study)
+            .where(models.Study.claim.in_(tokens), models.Study.state == StudyState.SCREENING)
+            .values(lease_until=now + timedelta(seconds=settings.lease_s))
+        )
+
+
+@retried  # two workers may be the first to use a model
+def record(
+    database: Database,
+    held: Claim,
+    judged: Screening,
+    outcomes: Sequence[ImageOutcome],
+    overlays: Sequence[str | None],
+    model: ModelUse,
+    now: datetime,
+    shadow_of: str | None = None,
+    times: Times = NOT_TIMED,
+) -> bool:
+    """Write the verdict, if the claim still holds; False when a newer claim or a new image overtook it.
+
+    `outcomes` and `overlays` (store digests) run in the order of `held.received`. With `shadow_of`, the digest of the
+    active model that has judged these images, the verdict is only kept beside that one: the study stays where it is.
+    """
+    with writing(database) as session:
+        study = _held(session, held) if shadow_of is None else _judged(session, held, shadow_of, model.digest)
+        if study is None:
+            return False
+        if not session.scalars(select(models.ModelVersion.digest).filter_by(digest=model.digest)).all():
+            add_model(session, model, now)
+        row = models.Screening(
+            study_id=study.id,
+            revision=held.revision,
+            model_digest=model.digest,
+            verdict=judged.verdict,
+            reason=judged.reason,
+            detail=judged.detail,
+            probability=judged.probability,
+            threshold=model.card.operating_point.threshold,
+            provider=model.provider,
+            deciding_finding=judged.deciding,
+            screened_at=now,
+            screened_on=now.strftime("%Y-%m-%d"),
+            waited_s=(now - study.asked_at).total_seconds(),
+            worked_s=(now - held.claimed_at).total_seconds(),
+            shadow_of=shadow_of,
+            **vars(times),
+        )
+        row.findings = [
+            finding(ordinal, received, outcome, overlay)
+            for ordinal, (received, outcome, overlay) in enumerate(zip(held.received, outcomes, overlays, strict=True))
+        ]
+        session.add(row)
+        if shadow_of is not None:
+            return True
+        session.flush()
+        _release(study, StudyState.SCREENED)
+        study.attempts, study.screened_at, study.current_screening_id = 0, now, row.id
+        place(study, row, now)
+        return True
+
+
+def fail(database: Database, held: Claim, code: str, detail: str, now: datetime) -> bool:
+    """End a claim without a verdict: the study is FAILED until `worker requeue`; False when the claim was overtaken."""
+    with writing(database) as session:
+        study = _held(session, held)
+        if study is None:
+            return False
+        _release(study, StudyState.FAILED)
+        study.attempts, study.failure_code, study.failure_detail = 0, code, detail
+        place(study, current_screening(session, study), now)
+        return True
+
+
+def give_back(database: Database, held: Claim, until: datetime) -> bool:
+    """End a claim that was interrupted by no fault of the study: QUEUED again, its attempt given back.
+
+    `until`: when its message comes again; the sweep counts from then on.
+    """
+    with writing(database) as session:
+        study = _held(session, held)
+        if study is None:
+            return False
+        _release(study, StudyState.QUEUED)
+        study.attempts = max(0, study.attempts - 1)
+        study.offered_at = until
+        return True
+
+
+def heal(database: Database, settings: Settings, now: datetime) -> int:
+    """Take back claims whose lease lapsed; after `max_attempts` the study is FAILED. Returns how many were taken.
+
+    A lease that ends later than any is given was written before the clock was set back, and counts as lapsed.
+    """
+    latest = now + timedelta(seconds=settings.lease_s + CLOCKS_DIFFER_S)
+    lapsed = (models.Study.state == StudyState.SCREENING) & (
+        (models.Study.lease_until < now) | (models.Study.lease_until > latest)
+    )
+    with writing(database) as session:
+        return _take_back(session, lapsed, settings, now)
+
+
+def recover(database: Database, settings: Settings, now: datetime) -> None:
+    """Start over after whatever happened to the last process: nothing is claimed, nothing is in the broker.
+
+    Only for whoever holds the lock of the state folder and has just started its private broker.
+    """
+    with writing(database) as session:
+        _take_back(session, models.Study.state == StudyState.SCREENING, settings, now)
+        session.execute(update(models.Study).where(models.Study.state == StudyState.QUEUED).values(offered_at=None))
+
+
+def _take_back(session: Session, which: ColumnElement[bool], settings: Settings, now: datetime) -> int:
+    studies = session.scalars(select(models.Study).where(which).with_for_update(skip_locked=True)).all()
+    for study in studies:
+        exhausted = study.attempts >= settings.max_attempts
+        _release(study, StudyState.FAILED if exhausted else StudyState.QUEUED)
+        study.offered_at = None
+        if exhausted:
+            study.failure_code = Reason.ATTEMPTS_EXHAUSTED
+            study.failure_detail = f"{study.attempts} workers died while they screened it"
+            place(study, current_screening(session, study), now)
+    return len(studies)
+
+
+def advance(database: Database, now: datetime) -> int:
+    """Move unread studies whose time has come to the overdue band or to those that need attention."""
+    # each half has an index of its own; to be `in` some bands would have SQLite walk the whole list by them
+    unread = models.Study.read_at.is_(None)
+    overdue = unread & (models.Study.overdue_at <= now) & models.Study.band.not_in((Band.STAT, Band.OVERDUE))
+    late = (
+        unread
+        & (models.Study.result_due_at <= now)
+        & models.Study.state.in_(UNDERWAY)
+        & models.Study.band.not_in((Band.STAT, Band.OVERDUE, Band.FLAGGED, Band.ATTENTION))
+    )
+    with writing(database) as session:
+        studies = session.scalars(select(models.Study).where(overdue | late).with_for_update(skip_locked=True)).all()
+        for study in studies:
+            place(study, current_screening(session, study), now)
+        return len(studies)
+
+
+def _release(study: models.Study, state: StudyState) -> None:
+    move(study, state)
+    study.claim = study.lease_until = None
+
+
+def _held(session: Session, held: Claim) -> models.Study | None:
+    """The study, if this claim still holds."""
+    return session.scalars(
+        select(models.Study)
+        .where(models.Study.state == StudyState.SCREENING, models.Study.claim == held.token)
+        .with_for_update()
+    ).one_or_none()
+
+
+def _judged(session: Session, held: Claim, active: str, shadow: str) -> models.Study | None:
+    """The study, if the active model has judged this revision and the shadow has not."""
+    study = session.scalars(select(models.Study).where(models.Study.study_uid == held.study_uid)).one()
+    by = session.scalars(
+        select(models.Screening.model_digest).where(
+            models.Screening.study_id == study.id, models.Screening.revision == held.revision
+        )
+    ).all()
+    return study if active in by and shadow not in by else None
+
+
+def _rows(result: object) -> int:
+    assert isinstance(result, CursorResult)
+    return int(result.rowcount)

@@ -1,0 +1,130 @@
+"""Offers studies to the broker: what has settled, and what its message seems to have been lost of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, String, and_, case, cast, or_, select, update
+
+from schema import models
+from schema.database import Database
+from schema.vocabulary import Priority, Reason, StudyState
+from worker.ledger.ordering import move
+from worker.ledger.transactions import writing
+from worker.settings import Settings
+
+#: How many UIDs one IN list holds.
+CHUNK = 500
+
+#: A queued study is not offered again within this time, even when the broker is empty: its message may be on its way.
+SETTLE_OFFER_S = 5.0
+
+#: Longest wait before an interrupted study is tried again.
+LONGEST_COUNTDOWN_S = 300
+
+#: Clocks of two machines may differ by this much. A moment that lies further ahead than anything is ever planned was
+#: written before a clock was set back.
+CLOCKS_DIFFER_S = 300.0
+
+#: Queues in the order they are emptied: the priorities of the studies they carry.
+QUEUES = (Priority.STAT, Priority.ROUTINE, Priority.NIGHTLY)
+
+#: The queue that carries a study, in SQL: what is only looked at again waits like an archive, unless it is STAT.
+queue_of_study = case(
+    (models.Study.priority == Priority.STAT, str(Priority.STAT)),
+    (models.Study.asked_because == Reason.RESCREENED, str(Priority.NIGHTLY)),
+    else_=cast(models.Study.priority, String),
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A study to enqueue, on the queue of this name."""
+
+    study_uid: str
+    queue: Priority
+    offered_at: datetime
+    is_suspect: bool = False  #: a worker died while it held the study
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What the broker holds."""
+
+    #: Of each queue with waiting messages: when the studies of the one next to be taken were offered (None: unknown).
+    next_offered: Mapping[Priority, datetime | None] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()  #: studies of messages that were taken within the last lease
+    unacknowledged: int = 0  #: messages taken at any time, by the living or the dead
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no message at all."""
+        return not self.next_offered and not self.unacknowledged
+
+
+def settle(database: Database, study_uids: Sequence[str], now: datetime) -> None:
+    """Let these studies be offered now: their sender says that no more images come."""
+    with writing(database) as session:
+        for start in range(0, len(study_uids), CHUNK):
+            session.execute(
+                update(models.Study)
+                .where(models.Study.study_uid.in_(study_uids[start : start + CHUNK]))
+                .where(models.Study.state == StudyState.RECEIVED, models.Study.settles_at > now)
+                .values(settles_at=now)
+            )
+
+
+def offer(database: Database, now: datetime, limit: int = 1000) -> list[Offer]:
+    """Turn settled RECEIVED studies into QUEUED ones and return them to be enqueued: by queue, band and age."""
+    settled = or_(models.Study.settles_at <= now, models.Study.asked_at > now + timedelta(seconds=CLOCKS_DIFFER_S))
+    return _offered(database, and_(models.Study.state == StudyState.RECEIVED, settled), now, limit)
+
+
+def reoffer(database: Database, settings: Settings, now: datetime, backlog: Backlog, limit: int = 1000) -> list[Offer]:
+    """QUEUED studies whose message seems lost (DESIGN §4.3).
+
+    Where nothing waits in a study's queue and nobody has just taken its message, the message is lost. Behind a backlog
+    a study is offered again after `reoffer_after_s`, but only if the messages that wait there were offered after it:
+    they are taken in order, so that a healthy backlog is never offered twice, however long it takes.
+    """
+    lost = [_unsent(now)]
+    for queue in QUEUES:
+        next_offered = backlog.next_offered.get(queue)
+        age_s = settings.reoffer_after_s if queue in backlog.next_offered else SETTLE_OFFER_S
+        before = min(now - timedelta(seconds=age_s), next_offered or now)
+        lost.append(and_(queue_of_study == queue, models.Study.offered_at < before))
+    which = and_(models.Study.state == StudyState.QUEUED, models.Study.study_uid.not_in(backlog.taken), or_(*lost))
+    return _offered(database, which, now, limit)
+
+
+def postpone(database: Database, study_uids: Sequence[str], until: datetime) -> None:
+    """Let these QUEUED studies wait for their message, which comes again at `until`, before they count as lost."""
+    with writing(database) as session:
+        session.execute(
+            update(models.Study)
+            .where(models.Study.study_uid.in_(study_uids), models.Study.state == StudyState.QUEUED)
+            .values(offered_at=until)
+        )
+
+
+def _unsent(now: datetime) -> ColumnElement[bool]:
+    """Never sent, given up by whoever took it, or offered at a moment that is still to come by any clock."""
+    planned = now + timedelta(seconds=LONGEST_COUNTDOWN_S + CLOCKS_DIFFER_S)
+    return or_(models.Study.offered_at.is_(None), models.Study.offered_at > planned)
+
+
+def _offered(database: Database, which: ColumnElement[bool], now: datetime, limit: int) -> list[Offer]:
+    order = case({str(queue): place for place, queue in enumerate(QUEUES)}, value=queue_of_study)
+    with writing(database) as session:
+        found = session.execute(
+            select(models.Study, queue_of_study)
+            .where(which)
+            .order_by(order, models.Study.band, models.Study.received_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for study, _ in found:
+            if study.state is StudyState.RECEIVED:
+                move(study, StudyState.QUEUED)
+            study.offered_at = now
+        return [Offer(study.study_uid, Priority(queue), now, study.attempts > 0) for study, queue in found]

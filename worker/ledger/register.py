@@ -1,0 +1,299 @@
+"""Books files in: each arrival in exactly one state, each new image on its study."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy.orm import Session, joinedload
+
+from schema.database import Database
+from schema.models import Arrival, Instance, Series, Study
+from schema.vocabulary import FileState, Priority, Reason, StudyState
+from worker.imaging.instance import Instance as Header
+from worker.ledger.arrivals import Booked, Incoming, Receipt, Twin, spelled
+from worker.ledger.ordering import current_screening, give_priority, move, outranks, overdue_at, place
+from worker.ledger.transactions import reading, retried, writing
+from worker.settings import Settings
+
+_UNREAD = and_(
+    Arrival.state == FileState.QUARANTINED,
+    Arrival.digest.is_(None),
+    Arrival.size_bytes == bindparam("size_bytes"),
+    Arrival.mtime_ns == bindparam("mtime_ns"),
+)
+
+#: The row of a path that waits, or was quarantined unread and lies there unchanged. Put together once, which takes
+#: longer than to run it.
+_ARRIVAL = (
+    select(Arrival).where(Arrival.path == bindparam("path"), or_(Arrival.state == FileState.WAITING, _UNREAD)).limit(1)
+)
+
+
+def wait(database: Database, files: list[Incoming], now: datetime) -> None:
+    """Book files that have not settled yet; one WAITING row a path, its `changed_at` moved on when it still grows."""
+    if not files:
+        return
+    with writing(database) as session:
+        for file in files:
+            arrival = _arrival(session, file, now)
+            if (arrival.size_bytes, arrival.mtime_ns) != (file.size_bytes, file.mtime_ns):
+                arrival.size_bytes, arrival.mtime_ns, arrival.changed_at = file.size_bytes, file.mtime_ns, now
+
+
+def vanish(database: Database, still_there: Callable[[str], bool], under: str) -> list[str]:
+    """Book WAITING files below the folder `under` that are no longer there as VANISHED; returns their paths."""
+    with writing(database) as session:
+        waiting = session.scalars(
+            select(Arrival).where(Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True))
+        )
+        gone = [arrival for arrival in waiting if not still_there(arrival.path)]
+        for arrival in gone:
+            arrival.state, arrival.message = FileState.VANISHED, "gone before it had settled"
+        return [arrival.path for arrival in gone]
+
+
+def vanish_one(database: Database, file: Incoming, now: datetime) -> Booked:
+    """Book a file that was gone before it could be read."""
+    with writing(database) as session:
+        arrival = _arrival(session, file, now)
+        _close(arrival, FileState.VANISHED, None, "gone before it could be read", None, None)
+        return Booked(FileState.VANISHED, None, "gone before it could be read")
+
+
+def twins(database: Database, header: Header, digest: str) -> list[Twin]:
+    """What was accepted before under this SOP Instance UID with other bytes."""
+    with reading(database) as connection:
+        rows = connection.execute(
+            select(Instance.digest, Instance.left_at, Instance.unreadable).where(
+                Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest
+            )
+        )
+        return [Twin(row.digest, row.left_at, row.unreadable is not None) for row in rows]
+
+
+@retried
+def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Booked:
+    """Book a file whose header could be read: on its study, as a duplicate, as a conflict, or broken."""
+    header = receipt.header
+    with writing(database) as session, session.no_autoflush:  # nothing asked below is new: all is written at the end
+        arrival = _arrival(session, receipt.file, now)
+        arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
+        study = session.scalars(
+            select(Study).where(Study.study_uid == header.study_uid).with_for_update()
+        ).one_or_none() or _new_study(session, header, receipt.file.priority, settings, now)
+        siblings = _siblings(session, header)
+        original = _original(study, siblings, receipt)
+        whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
+        if original is not None:
+            _close_again(arrival, receipt, study, original)
+        elif receipt.unreadable and whole is not None:  # the image is there already; a broken copy takes nothing away
+            _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
+        else:
+            _add_image(session, arrival, study, siblings, receipt, settings, now)
+        if outranks(receipt.file.priority, study.priority):  # what comes raises a study; nothing here lowers one
+            if study.priority is Priority.NIGHTLY:
+                study.overdue_at = overdue_at(receipt.file.priority, settings, now)
+            give_priority(study, receipt.file.priority)
+        place(study, current_screening(session, study), now)
+        return Booked(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
+
+
+CONFLICT_MESSAGES = {
+    Reason.TWO_PATIENTS: "this study was received before with another patient ID; both are kept and screened",
+    Reason.OTHER_PIXELS: "this SOP Instance UID was received before with other pixels; both are kept and screened",
+}
+
+
+@retried
+def quarantine(
+    database: Database, file: Incoming, code: str, message: str, digest: str | None, now: datetime, *, in_store: bool
+) -> Booked:
+    """Book a file that can never be read and names no study."""
+    with writing(database) as session:
+        arrival = _arrival(session, file, now)
+        arrival.digest, arrival.in_store = digest, in_store
+        _close(arrival, FileState.QUARANTINED, code, message, None, None)
+        return Booked(FileState.QUARANTINED, None, message, in_store)
+
+
+def _arrival(session: Session, file: Incoming, now: datetime) -> Arrival:
+    """The row that waits for this file; else a new one."""
+    path = spelled(file.path)
+    lies_there = {"path": path, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns}
+    arrival = session.scalars(_ARRIVAL, lies_there).one_or_none()
+    if arrival is None:
+        arrival = Arrival(
+            path=path,
+            size_bytes=file.size_bytes,
+            mtime_ns=file.mtime_ns,
+            state=FileState.WAITING,
+            in_store=False,
+            priority=file.priority,
+            seen_at=now,
+            changed_at=now,
+        )
+        session.add(arrival)
+    return arrival
+
+
+def _siblings(session: Session, header: Header) -> list[Instance]:
+    """Every instance that bears this SOP Instance UID, in whatever study."""
+    same = select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid)
+    return list(session.scalars(same.options(joinedload(Instance.series))))  # not one query for each of a thousand
+
+
+def _original(study: Study, siblings: list[Instance], receipt: Receipt) -> Instance | None:
+    """The instance of the same study that this file repeats, by bytes or by pixels of the same patient."""
+    same = {receipt.digest} if _is_other_patient(study, receipt.header) else {receipt.digest, receipt.same_pixels_as}
+    return next((s for s in siblings if s.series.study_id == study.id and s.digest in same), None)
+
+
+def _close_again(arrival: Arrival, receipt: Receipt, study: Study, original: Instance) -> None:
+    if receipt.unreadable:
+        _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, original)
+        return
+    if original.digest == receipt.digest and original.left_at is not None:
+        original.left_at = receipt.left_at  # the older path may be gone, and this one is there
+    same = "bytes were" if original.digest == receipt.digest else "pixels, in other bytes, were"
+    _close(arrival, FileState.DUPLICATE, "duplicate", f"the same {same} accepted before", study, original)
+
+
+def _add_image(
+    session: Session,
+    arrival: Arrival,
+    study: Study,
+    siblings: list[Instance],
+    receipt: Receipt,
+    settings: Settings,
+    now: datetime,
+) -> None:
+    conflict = _conflict(study, siblings, receipt)
+    header = receipt.header
+    study.patient_id = study.patient_id or header.patient_id
+    study.issuer_of_patient_id = study.issuer_of_patient_id or header.issuer_of_patient_id
+    study.accession_number = study.accession_number or header.accession_number
+    instance = _new_instance(session, study, receipt, now)
+    for sibling in siblings:
+        if sibling.unreadable and not receipt.unreadable and sibling.series.study_id == study.id:
+            sibling.superseded = True  # it came broken, and now whole
+    study.conflict = conflict or study.conflict
+    _ask(study, settings, now, receipt.is_settled)
+    if receipt.unreadable:
+        _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, instance)
+    elif conflict:
+        _close(arrival, FileState.CONFLICT, str(conflict), CONFLICT_MESSAGES[conflict], study, instance)
+    else:
+        _close(arrival, FileState.ACCEPTED, None, "; ".join(receipt.header.notes) or None, study, instance)
+
+
+def _close(
+    arrival: Arrival,
+    state: FileState,
+    code: str | None,
+    message: str | None,
+    study: Study | None,
+    instance: Instance | None,
+) -> None:
+    arrival.state, arrival.code, arrival.message = state, code, message
+    arrival.study, arrival.instance = study, instance
+
+
+def _new_study(session: Session, header: Header, priority: Priority, settings: Settings, now: datetime) -> Study:
+    study = Study(
+        study_uid=header.study_uid,
+        patient_id=header.patient_id,
+        issuer_of_patient_id=header.issuer_of_patient_id,
+        accession_number=header.accession_number,
+        study_date=header.study_date,
+        study_time=header.study_time,
+        state=StudyState.RECEIVED,
+        revision=0,  # _ask makes it 1, and `place` gives it its place
+        priority=priority,
+        received_at=now,
+        asked_at=now,
+        asked_because=Reason.NEW_IMAGES,
+        settles_at=now,
+        attempts=0,
+        overdue_at=overdue_at(priority, settings, now),
+        result_due_at=now + timedelta(seconds=settings.result_due_s),
+    )
+    session.add(study)
+    return study
+
+
+def _new_instance(session: Session, study: Study, receipt: Receipt, now: datetime) -> Instance:
+    header = receipt.header
+    series = None
+    if study.id is not None:  # one that is new has none
+        known = select(Series).where(Series.study_id == study.id, Series.series_uid == header.series_uid)
+        series = session.scalars(known).one_or_none()
+    if series is None:
+        series = Series(
+            study=study,
+            series_uid=header.series_uid,
+            modality=header.modality,
+            manufacturer=header.manufacturer,
+            station_name=header.station_name,
+            device_serial_number=header.device_serial_number,
+        )
+    instance = Instance(
+        series=series,
+        sop_instance_uid=header.sop_instance_uid,
+        digest=receipt.digest,
+        crc=receipt.crc,
+        size_bytes=receipt.file.size_bytes,
+        left_at=receipt.left_at,
+        container=str(header.container),
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        modality=header.modality,
+        body_part=header.body_part,
+        view=header.view,
+        photometric_interpretation=header.photometric_interpretation,
+        age_years=header.age_years,
+        rows=header.rows,
+        columns=header.columns,
+        unreadable=receipt.unreadable,
+        superseded=False,
+        notes=list(header.notes),
+        received_at=now,
+    )
+    session.add(instance)
+    return instance
+
+
+def _conflict(study: Study, siblings: list[Instance], receipt: Receipt) -> Reason | None:
+    """Two patients under one study, or other pixels under one SOP Instance UID; broken files have none to differ."""
+    if _is_other_patient(study, receipt.header):
+        return Reason.TWO_PATIENTS
+    same = {receipt.digest, receipt.same_pixels_as}
+    if receipt.unreadable is None and any(s.unreadable is None and s.digest not in same for s in siblings):
+        return Reason.OTHER_PIXELS
+    return None
+
+
+def _is_other_patient(study: Study, header: Header) -> bool:
+    """Whether study and header name two patients; an absent name is no other one."""
+    named = (
+        (study.patient_id, header.patient_id),
+        (study.issuer_of_patient_id, header.issuer_of_patient_id),
+    )
+    return any(theirs and ours and theirs != ours for theirs, ours in named)
+
+
+def _ask(study: Study, settings: Settings, now: datetime, settled: bool) -> None:
+    """A new image: have the study screened, again if it was already."""
+    study.read_at = None  # whoever read the study has not seen this image
+    if study.state is StudyState.QUEUED:
+        return  # whoever claims it will find the image there
+    if study.revision == 0 or study.state is not StudyState.RECEIVED:
+        study.revision += 1
+        if study.state is not StudyState.RECEIVED:
+            move(study, StudyState.RECEIVED)
+        study.asked_at, study.asked_because = now, Reason.NEW_IMAGES
+        study.attempts, study.claim, study.lease_until = 0, None, None
+        study.result_due_at = now + timedelta(seconds=settings.result_due_s)
+        study.failure_code = study.failure_detail = None
+    quiet = timedelta(seconds=settings.study_quiet_s)
+    longest = timedelta(seconds=settings.study_longest_wait_s)
+    study.settles_at = now if settled else min(now + quiet, study.asked_at + longest)

@@ -1,0 +1,153 @@
+"""Looks at everything the worker depends on, each by itself, and names the remedy of what is not well."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from worker.errors import BrokerUnavailable, ModelRefused, ScreeningError
+from worker.ledger.connect import now, unopened
+from worker.ledger.revision import require_head
+from worker.runtime.redis_server import redis_server
+from worker.runtime.state_folder import make_home
+from worker.settings import Settings
+from worker.store import open_store
+from worker.store.capacity import room_of
+from worker.worklist.queries import longest_wait_s
+
+#: Looks at one thing and says what it found; raises ScreeningError when that is not well.
+Look = Callable[[Settings], str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the check-up."""
+
+    what: str
+    is_well: bool
+    message: str
+    value_s: float | None = None  #: what was measured, in seconds
+
+
+def check(settings: Settings) -> list[Finding]:
+    """One finding each for database, broker, model, provider, decoder, store, free disk and the longest wait."""
+    looks: dict[str, Look] = {
+        "database": _database,
+        "broker": _broker,
+        "model": _model,
+        "provider": _provider,
+        "decoder": _decoder,
+        "store": _store,
+        "disk": _disk,
+    }
+    return [*_found(settings, looks), _waiting(settings)]
+
+
+def check_readiness(settings: Settings) -> list[Finding]:
+    """Whether a study that came now could be taken in and queued; cheap enough to be asked every few seconds."""
+    return _found(settings, {"database": _database, "broker": _broker, "disk": _disk})
+
+
+def check_work(settings: Settings) -> list[Finding]:
+    """Whether studies get their results, whatever else lives or answers."""
+    return [_waiting(settings)]
+
+
+def _found(settings: Settings, looks: dict[str, Look]) -> list[Finding]:
+    findings = []
+    for what, look in looks.items():
+        try:
+            findings.append(Finding(what, True, look(settings)))
+        except ScreeningError as error:
+            findings.append(Finding(what, False, f"{error} [{error.code}]"))
+    return findings
+
+
+def _database(settings: Settings) -> str:
+    if _is_new(settings):
+        make_home(settings)
+        return "SQLite, made at the first `worker screen`"
+    database = unopened(settings)
+    try:
+        found = require_head(database)
+    finally:
+        database.close()
+    return f"{database.engine.dialect.name}, migration {found}"
+
+
+def _broker(settings: Settings) -> str:
+    if settings.is_embedded:
+        return f"private Redis, started when needed ({redis_server().name})"
+    from worker.app import backlog
+
+    try:
+        return "Redis answers, " + ("its queue is empty" if backlog().is_empty else "its queue holds messages")
+    except BrokerUnavailable as error:
+        raise BrokerUnavailable(f"{error.message}: start it, or correct SCREENING_BROKER") from error
+
+
+def _model(settings: Settings) -> str:
+    from worker.inference.card import NO_LIMIT
+    from worker.inference.model import replay_goldens
+    from worker.registry.registry import open_in_force
+
+    opened, _, registry_state = open_in_force(settings, "cpu")
+    replay_goldens(opened)
+    for refusal in registry_state.refusals:
+        if refusal.digest in (registry_state.active, registry_state.shadow):
+            raise ModelRefused(
+                f"refused by {refusal.decided_by} at {refusal.decided_at:%Y-%m-%d %H:%M} UTC, where the model before it"
+                f" serves on: {refusal.reason}; mend that, or `worker model rollback`"
+            ).about(refusal.digest)
+    point = opened.card.operating_point
+    found = f"{opened.card.name}, {opened.digest[:12]}, threshold {point.threshold:.4f}, goldens replayed"
+    limit = opened.card.familiarity_limit
+    found += f", familiarity limit {limit:g}" if limit is not None else f", {NO_LIMIT}"
+    found += f", shadow {registry_state.shadow[:12]}" if registry_state.shadow else ""
+    return found + (", promoted: SCREENING_MODEL no longer decides" if registry_state.is_chosen else "")
+
+
+def _provider(settings: Settings) -> str:
+    from worker.registry.registry import open_in_force
+
+    return open_in_force(settings, str(settings.provider))[0].provider
+
+
+def _decoder(settings: Settings) -> str:
+    from worker.decoding.decoder import Decoder
+
+    with closing(Decoder.of(settings)) as decoder:
+        decoder.prove()
+    return f"starts, with {settings.decoder_memory_mib:,} MiB and {settings.decoder_deadline_s:g} s for an image"
+
+
+def _store(settings: Settings) -> str:
+    store = open_store(settings)
+    store.prove_writable()
+    return store.name
+
+
+def _disk(settings: Settings) -> str:
+    return room_of(settings).require(settings, open_store(settings), now())
+
+
+def _waiting(settings: Settings) -> Finding:
+    """The alarm that sounds whatever the cause: a worker may live, be connected, and consume nothing (celery#8030)."""
+    if _is_new(settings):
+        return Finding("waiting", True, "no study yet", 0.0)
+    database = unopened(settings)
+    try:
+        waited_s = longest_wait_s(database, now())
+    except ScreeningError as error:
+        return Finding("waiting", False, f"{error} [{error.code}]")
+    finally:
+        database.close()
+    found = f"the oldest study without a result has waited {waited_s:,.0f} s" if waited_s else "no study waits"
+    if waited_s <= settings.alarm_after_s:
+        return Finding("waiting", True, found, waited_s)
+    remedy = f"longer than SCREENING_ALARM_AFTER_S ({settings.alarm_after_s:,.0f}): see that watcher and workers run"
+    return Finding("waiting", False, f"{found}, {remedy}, and what their logs say", waited_s)
+
+
+def _is_new(settings: Settings) -> bool:
+    """Whether the embedded database was never made."""
+    return not settings.database and not (settings.home / "screening.sqlite").exists()

@@ -1,0 +1,99 @@
+"""The models that a worker process holds open: the active one, and its shadow. They change between messages.
+
+A model that cannot be opened or proved here is refused: the one before goes on serving, and the ledger is told.
+"""
+
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from schema.database import Database
+from worker.errors import DatabaseUnavailable, DeviceUnavailable, Misconfigured, ScreeningError
+from worker.inference.batching import joined
+from worker.inference.model import Model, replay_goldens
+from worker.ledger import promotions
+from worker.ledger.promotions import RegistryState
+from worker.registry.registry import Registry, stored_model
+from worker.settings import Settings
+from worker.store import Store
+
+log = logging.getLogger(__name__)
+
+#: A refused model is tried again after this time: a file may have been restored, a driver repaired.
+RETRY_S = 60.0
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The models of one message."""
+
+    active: Model
+    shadow: Model | None = None
+
+
+class ModelLoader:
+    """Opens what the ledger says is in force, and keeps it until the ledger says otherwise."""
+
+    def __init__(self, settings: Settings, database: Database, store: Store, clock: Callable[[], datetime]) -> None:
+        self.settings, self.database, self.store, self.clock = settings, database, store, clock
+        self.name = f"worker@{socket.gethostname()}"
+        self.held: InForce | None = None
+        self.seen = 0  #: the newest decision that `held` follows
+        self.retry_at: float | None = None  #: on the monotonic clock; None: nothing was refused
+        self.refusals: list[ScreeningError] = []  #: at the last change, the active model's first
+
+    def in_force(self) -> InForce:
+        """The models to serve with now: one cheap question, unless there is something new.
+
+        Raises DatabaseUnavailable, StorageUnavailable; why the active model was refused, when none before it can be
+        opened either.
+        """
+        if self.held is None:  # once in a process: two workers with different settings must not take turns
+            Registry(self.settings, self.database, self.store).install(self.clock())
+        newest = promotions.newest(self.database)
+        is_due = self.retry_at is not None and time.monotonic() >= self.retry_at
+        if self.held is None or newest != self.seen or is_due:
+            self.held = self._change(promotions.registry_state(self.database))
+            self.seen = newest
+        return self.held
+
+    def _change(self, registry_state: RegistryState) -> InForce:
+        """Open what stands; what is open already is kept."""
+        self.retry_at, self.refusals = None, []
+        active = next(
+            (model for digest in registry_state.served if (model := self._open(digest, registry_state))), None
+        )
+        if active is None:  # nothing ever served here that still does: the active one's own fault is what to mend
+            raise self.refusals[0]
+        shadow = None if registry_state.shadow is None else self._open(registry_state.shadow, registry_state)
+        if self.held is None or self.held.active.digest != active.digest:
+            log.warning(
+                "model_in_force", extra={"digest": active.digest, "is_active": active.digest == registry_state.active}
+            )
+        return InForce(active, shadow)
+
+    def _open(self, digest: str, registry_state: RegistryState) -> Model | None:
+        """The model of a digest, proved; None when it is refused here."""
+        for model in (self.held.active, self.held.shadow) if self.held else ():
+            if model is not None and model.digest == digest:
+                return model
+        try:
+            opened = stored_model(self.store, digest, str(self.settings.provider))
+            replay_goldens(opened)
+        except (Misconfigured, DeviceUnavailable) as error:
+            log.error("model_refused", extra={"digest": digest, "code": error.code, "why": str(error)})
+            self.retry_at = time.monotonic() + RETRY_S
+            self.refusals.append(error)
+            self._tell(digest, str(error))
+            return None
+        if registry_state.is_refused(digest, self.name):
+            self._tell(digest, None)
+        return joined(opened, self.settings.studies_at_once)
+
+    def _tell(self, digest: str, refusal: str | None) -> None:
+        with contextlib.suppress(DatabaseUnavailable):  # it is in the log; the ledger hears of it at the next try
+            promotions.tell(self.database, digest, self.name, refusal, self.clock())

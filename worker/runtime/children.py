@@ -1,0 +1,57 @@
+"""Child processes that end with their owner."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.runtime.parent_death import die_with_parent
+from worker.settings import Settings
+
+#: How long the queue worker may take to finish what it holds before it is killed; its leases heal what is lost.
+DRAIN_S = 60.0
+
+
+@contextmanager
+def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    """A Celery worker as a child, `settings.processes` wide; asked to finish what it holds at the end."""
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool", "prefork"),
+        *("--concurrency", str(settings.processes), "--hostname", f"screening-{os.getpid()}@%h"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
+    ]
+    environment = {**os.environ, "SCREENING_HOME": str(settings.home)}
+    with child(command, settings.home / "logs" / "worker.log", DRAIN_S, environment) as process:
+        yield process
+
+
+@contextmanager
+def child(
+    command: list[str], log: Path, drain_s: float, environment: dict[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A child process that cannot outlive us: SIGTERM at the end, SIGKILL when it does not heed it or when we die.
+
+    `environment`: in place of ours.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for us; we stop it in order
+            preexec_fn=die_with_parent,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=drain_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,185 @@
+"""The judgement, pure: which images may be screened, and what a study's predictions add up to."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schema.vocabulary import Reason, Verdict
+from worker.imaging.instance import Container, Instance
+from worker.imaging.statistics import InputStatistics
+from worker.inference.card import ModelCard
+from worker.inference.prediction import Prediction
+
+#: Projection radiography. RG is film scanned to DICOM. Modality decides, not the SOP Class: secondary captures of
+#: radiographs are common (PS3.3 C.7.3.1.1.1).
+RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
+
+#: Body Part Examined values (PS3.16 Annex L, plus what stations write) that mean or include the chest.
+CHEST_WORDS = ("CHEST", "THORAX", "LUNG", "RIB", "STERNUM", "TSPINE", "T SPINE", "HEART", "MEDIASTINUM", "WHOLEBODY")
+
+#: View Position values (PS3.3 C.8.11.5.1.1) and code meanings by what they say about "frontal".
+FRONTAL_VIEWS = frozenset({"AP", "PA", "ANTERO-POSTERIOR", "POSTERO-ANTERIOR", "ANTEROPOSTERIOR", "POSTEROANTERIOR"})
+OTHER_VIEWS = (
+    "LL", "RL", "LATERAL", "LLD", "RLD", "OBLIQUE", "RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "LAT", "LEFT LATERAL",
+    "RIGHT LATERAL", "LEFT-LATERAL", "RIGHT-LATERAL", "MLO", "CC", "ML", "LM", "XCCL", "AXIAL",
+)  # fmt: skip
+
+
+class Answer(StrEnum):
+    """What a header says to one test. Only a declared no excludes."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Eligibility:
+    """The answers for one instance, each test by name."""
+
+    radiograph: Answer
+    chest: Answer
+    frontal: Answer
+    presentation: Answer
+
+    @property
+    def is_chest_radiograph(self) -> bool:
+        """False only when the header declares another modality or body part."""
+        return Answer.NO not in (self.radiograph, self.chest)
+
+    @property
+    def exclusion(self) -> Reason | None:
+        """Why the instance is not screened, or None when nothing in its header speaks against it."""
+        for answer, reason in (
+            (self.radiograph, Reason.OTHER_MODALITY),
+            (self.chest, Reason.OTHER_BODY_PART),
+            (self.frontal, Reason.NOT_FRONTAL),
+            (self.presentation, Reason.FOR_PROCESSING),
+        ):
+            if answer is Answer.NO:
+                return reason
+        return None
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """The tests that the header leaves open; noted on the row."""
+        return tuple(name for name, answer in vars(self).items() if answer is Answer.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What became of one instance of a study on its way through the worker."""
+
+    instance: Instance
+    eligibility: Eligibility
+    prediction: Prediction | None = None
+    unreadable: str | None = None  #: code of the Rejected error, when the image could not be read
+    is_blank: bool = False  #: read, but all pixels have one value
+    unreadable_because: str = ""  #: message of that error, which names the remedy
+    statistics: InputStatistics | None = None  #: of what the model was given
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the model gave no number (an overflow): it is below every threshold, and no negative."""
+        return self.prediction is not None and not math.isfinite(self.prediction.probability)
+
+
+@dataclass(frozen=True)
+class Screening:
+    """The judgement over one revision of a study."""
+
+    verdict: Verdict
+    reason: Reason
+    detail: str
+    deciding: int | None  #: index of the deciding outcome
+    probability: float | None  #: highest over the eligible instances; shown in every case
+
+
+def eligible(instance: Instance) -> Eligibility:
+    """Put the header to the tests. Rasters have none: they are radiographs, "unknown" to the rest."""
+    return Eligibility(
+        radiograph=_is_radiograph(instance),
+        chest=_is_chest(instance),
+        frontal=_is_frontal(instance),
+        presentation=_is_for_presentation(instance),
+    )
+
+
+def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
+    """Judge a study from what became of its images (DESIGN §4.7). `outcomes` holds at least one."""
+    scored = [(o.prediction.probability, i) for i, o in enumerate(outcomes) if o.prediction and not o.is_unanswered]
+    probability, deciding = max(scored, default=(None, None))
+
+    def judged(verdict: Verdict, reason: Reason, detail: str = "", index: int | None = deciding) -> Screening:
+        return Screening(verdict, reason, detail, index, probability)
+
+    if probability is not None and deciding is not None and probability >= card.operating_point.threshold:
+        return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, _strangeness(outcomes[deciding], card))
+
+    chest = [(i, o) for i, o in enumerate(outcomes) if o.eligibility.is_chest_radiograph]
+    if not chest:
+        first = outcomes[0]
+        reason = first.eligibility.exclusion or Reason.OTHER_BODY_PART
+        detail = first.instance.modality if reason is Reason.OTHER_MODALITY else first.instance.body_part
+        return judged(Verdict.INELIGIBLE, reason, detail or "", 0)
+
+    admitted = [(i, o) for i, o in chest if o.eligibility.exclusion is None]
+    if not admitted:
+        index, outcome = chest[0]
+        reason = outcome.eligibility.exclusion or Reason.NOT_FRONTAL
+        return judged(Verdict.UNSCREENABLE, reason, outcome.instance.view or "", index)
+    for index, outcome in admitted:
+        if outcome.unreadable is not None:
+            return judged(Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE, outcome.unreadable, index)
+        if outcome.is_blank:
+            return judged(Verdict.UNSCREENABLE, Reason.BLANK_IMAGE, "", index)
+        if outcome.is_unanswered:
+            return judged(Verdict.UNSCREENABLE, Reason.UNEXPECTED_ERROR, "the model gave no number", index)
+    for index, outcome in admitted:
+        age = outcome.instance.age_years
+        if not card.population.admits(age):
+            return judged(Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION, f"age {age:g} years", index)
+    for index, outcome in admitted:
+        if detail := _strangeness(outcome, card):
+            return judged(Verdict.UNSCREENABLE, Reason.UNFAMILIAR, detail, index)
+    return judged(Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
+
+
+def _strangeness(outcome: ImageOutcome, card: ModelCard) -> str:
+    """How far a predicted image lies beyond the card's limit, in words; empty when it does not."""
+    prediction, limit = outcome.prediction, card.familiarity_limit
+    if prediction is None or not prediction.is_unfamiliar(limit):
+        return ""
+    return f"familiarity {prediction.familiarity:.3f} beyond the limit of {limit:.3f}"
+
+
+def _is_radiograph(instance: Instance) -> Answer:
+    if instance.container is Container.RASTER:
+        return Answer.YES
+    if instance.modality is None:
+        return Answer.UNKNOWN
+    return Answer.YES if instance.modality.upper() in RADIOGRAPH_MODALITIES else Answer.NO
+
+
+def _is_chest(instance: Instance) -> Answer:
+    if instance.body_part is None:
+        return Answer.UNKNOWN
+    body_part = instance.body_part.upper()
+    return Answer.YES if any(word in body_part for word in CHEST_WORDS) else Answer.NO
+
+
+def _is_frontal(instance: Instance) -> Answer:
+    if instance.view is None:
+        return Answer.UNKNOWN
+    view = instance.view.upper()
+    if view in FRONTAL_VIEWS or view.startswith(("ANTERO-POST", "POSTERO-ANT", "FRONTAL")):
+        return Answer.YES
+    return Answer.NO if view in OTHER_VIEWS or "LATERAL" in view or "OBLIQUE" in view else Answer.UNKNOWN
+
+
+def _is_for_presentation(instance: Instance) -> Answer:
+    intent = instance.presentation_intent_type
+    if intent is None:
+        return Answer.UNKNOWN
+    return Answer.NO if intent.upper() == "FOR PROCESSING" else Answer.YES

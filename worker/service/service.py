@@ -1,0 +1,201 @@
+"""The running house: opens the ledger, starts what the embedded default needs, screens a batch, watches."""
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import attrs
+
+from schema.vocabulary import FileState, StudyState
+from worker.decoding.decoder import Decoder
+from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
+from worker.intake.folder_scan import files_in, incoming
+from worker.intake.ingest import Intake, Order
+from worker.intake.watcher import Watcher, sweep
+from worker.ledger import claims, outbox
+from worker.ledger.arrivals import Booked
+from worker.ledger.connect import now, open_database
+from worker.monitoring.drift.evaluate import DriftSchedule
+from worker.runtime import home
+from worker.runtime.redis_server import PrivateBroker, private_broker
+from worker.settings import Settings
+from worker.store import open_store
+from worker.worklist import queries
+
+#: Time between two looks at the ledger while a batch is screened.
+POLL_S = 0.2
+
+#: When no study has ended for so long, the store is tried: an outage would be waited out without a word.
+STALLED_S = 20.0
+
+#: Time between two sweeps while a batch is screened.
+SWEEP_S = 1.0
+
+#: Within a batch a study is screened after this time without another image, while later files are still taken in. An
+#: image that comes later than that reopens it: work done twice, and nothing wrong.
+BATCH_QUIET_S = 2.0
+
+ENDED = (StudyState.SCREENED, StudyState.FAILED)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of the files and studies of one `worker screen`."""
+
+    files: dict[FileState, int]
+    study_uids: list[str]
+    resumed: int  #: studies of earlier batches that had still waited
+    states: dict[str, int]
+    verdicts: dict[str, int]
+    unlisted: list[str]  #: folders whose files could not be seen
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every file was seen and every study has its verdict."""
+        return set(self.states) <= {StudyState.SCREENED} and not self.unlisted
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A house at work: its counter, and the queue worker if it is ours."""
+
+    settings: Settings
+    intake: Intake
+    worker: "subprocess.Popen[bytes] | None"
+    broker: PrivateBroker | None = None
+    host: home.Holder | None = None  #: the `worker run` that we hand our work to
+
+    def check(self) -> None:
+        """Start our Redis again when it has died.
+
+        Raises Misconfigured when our queue worker has died, with the end of its log; Interrupted when our host has.
+        """
+        if self.host is not None and not self.host.is_alive:
+            raise Interrupted(
+                f"`worker {self.host.role}` (process {self.host.pid}), which screened for us, has ended:"
+                " what was taken in is kept; the same command goes on where it was"
+            )
+        if self.broker is not None:
+            self.broker.revive()
+        if self.worker is not None and self.worker.poll() is not None:
+            log = self.settings.home / "logs" / "worker.log"
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise Misconfigured(f"the queue worker ended by itself: {' | '.join(lines)} (whole log: {log})")
+
+
+@contextmanager
+def serving(house: home.Home) -> Iterator[Serving]:
+    """The house at work: its ledger, private Redis and intake, as far as they are needed; stopped at the end."""
+    settings = house.settings
+    with ExitStack() as stack:
+        database = open_database(settings)
+        decoder = stack.enter_context(closing(Decoder.of(settings)))
+        intake = Intake(settings, database, open_store(settings), decoder)
+        intake.store.free_mib()
+        broker = None
+        if settings.is_embedded and house.host is None:
+            claims.recover(database, settings, now())
+            broker = stack.enter_context(private_broker(settings))
+        stack.callback(house.worker_stack.close)  # before its broker
+        house.gate.open()
+        yield Serving(settings, intake, house.worker, broker, house.host)
+
+
+def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Batch:
+    """Take in these files and folders as complete, have their studies screened, and wait for every one of them.
+
+    Where the queue is ours alone, studies that an earlier batch left waiting are waited for as well.
+
+    `progress(stage, done, total)` is called as it goes. Raises StorageUnavailable when nothing goes on because the
+    store cannot be written.
+    """
+    from worker.app import backlog, enqueue
+
+    next_sweep = 0.0
+
+    def sweep_at_times() -> None:
+        nonlocal next_sweep
+        if time.monotonic() >= next_sweep:
+            with suppress(BrokerUnavailable):  # offered again by the next sweep
+                sweep(database, serving.settings, enqueue, backlog, now())
+            next_sweep = time.monotonic() + SWEEP_S
+
+    database, unlisted = serving.intake.database, list[str]()
+    resumed = queries.pending(database) if serving.worker is not None and serving.settings.is_embedded else []
+    booked = []
+    for one in _take_in(serving, paths, unlisted, progress):
+        booked.append(one)
+        sweep_at_times()
+    files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
+    own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
+    study_uids = list(dict.fromkeys([*own, *resumed]))
+    outbox.settle(database, study_uids, now())
+    next_sweep, before, since = 0.0, 0, time.monotonic()
+    while True:
+        sweep_at_times()
+        states = queries.states(database, study_uids)
+        ended = sum(states.get(state, 0) for state in ENDED)
+        progress("screening", ended, len(study_uids))
+        if ended == len(study_uids):
+            verdicts = queries.verdicts(database, list(own))
+            return Batch(files, list(own), len(study_uids) - len(own), states, verdicts, unlisted)
+        serving.check()
+        if ended != before:
+            before, since = ended, time.monotonic()
+        elif time.monotonic() - since > STALLED_S:
+            serving.intake.store.prove_writable()
+            since = time.monotonic()
+        time.sleep(POLL_S)
+
+
+def watch(serving: Serving, inbox: Path) -> None:
+    """Watch an inbox until SIGTERM or SIGINT; what is in work then is finished before the house closes.
+
+    Once a night drift is judged.
+    """
+    from worker.app import backlog, enqueue
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watcher = Watcher(serving.intake, inbox, enqueue, backlog, now)
+    drift_schedule = DriftSchedule(serving.intake.database, now)
+    thread = threading.Thread(target=watcher.run, args=[stop], name="watcher")
+    thread.start()
+    try:
+        while not stop.wait(1.0):
+            serving.check()
+            drift_schedule.look()
+            if not thread.is_alive():
+                raise Misconfigured("the watcher ended by itself: see the log above")
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _take_in(
+    serving: Serving, paths: Sequence[Path], unlisted: list[str], progress: Callable[[str, int, int], None]
+) -> Iterator[Booked]:
+    """Book every file below the paths; a file that is given by name is taken whatever it is called."""
+    found = []
+    for path in paths:
+        absolute = path.absolute()
+        if absolute.is_dir():
+            found += [(file, absolute) for file in files_in(absolute, lambda e: unlisted.append(str(e.filename)))]
+        else:
+            file = incoming(absolute)
+            if file is None:
+                raise Misconfigured("no such file or folder: nothing was taken in").about(str(path))
+            found.append((file, absolute.parent))
+    hasty = attrs.evolve(serving.settings, study_quiet_s=BATCH_QUIET_S)
+    intake = replace(serving.intake, settings=hasty)
+    orders = (Order(file, inbox, is_final=True, is_settled=False) for file, inbox in found)
+    progress("taking in", 0, len(found))
+    for done, (_, booked) in enumerate(intake.take_in_all(orders, now), start=1):
+        yield booked
+        progress("taking in", done, len(found))

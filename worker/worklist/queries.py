@@ -1,0 +1,264 @@
+"""What people see, read straight from the views. Never writes, and loads nothing heavier than SQLAlchemy's core."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Connection, Row, TextualSelect, bindparam, text
+from sqlalchemy.types import TypeEngine
+
+from schema.database import Database
+from schema.types import UtcDateTime
+from worker.ledger.lookup import resolve
+from worker.ledger.transactions import reading
+from worker.store import OVERLAYS, Store
+
+#: How many ids one IN list holds; SQLite and PostgreSQL bear far more.
+CHUNK = 500
+
+#: Columns of a study that are moments.
+STUDY_MOMENTS = (
+    *("received_at", "asked_at", "settles_at", "offered_at", "lease_until", "screened_at", "read_at"),
+    *("overdue_at", "result_due_at"),
+)
+
+
+@dataclass(frozen=True)
+class WorklistEntry:
+    """One row of views/worklist.sql, with the files it came from."""
+
+    place: int  #: 1 is read first
+    band: int
+    study_uid: str
+    accession_number: str | None
+    patient_id: str | None
+    state: str
+    verdict: str | None
+    probability: float | None
+    threshold: float | None
+    reason: str  #: why it stands where it stands
+    verdict_reason: str | None
+    verdict_detail: str | None
+    conflict: str | None
+    failure_code: str | None
+    priority: str
+    sources: list[str]  #: paths as dropped
+    heatmap: str | None  #: path or URL of the deciding image's overlay
+    received_at: datetime
+    screened_at: datetime | None
+    model_digest: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; moments as ISO 8601 in UTC."""
+        return _plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class QuarantinedFile:
+    """A file that could not be read, and why."""
+
+    path: str
+    code: str
+    message: str
+    seen_at: datetime  #: last
+    times: int  #: how often it was dropped
+    digest: str | None
+    study_uid: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; moments as ISO 8601 in UTC."""
+        return _plain(asdict(self))
+
+
+#: Those of its fields that the view has.
+_IN_VIEW = tuple(name for name in WorklistEntry.__dataclass_fields__ if name not in ("place", "sources", "heatmap"))
+
+
+def entries(database: Database, store: Store, limit: int | None = None) -> list[WorklistEntry]:
+    """The worklist from the top: every unread study, at most `limit` of them."""
+    statement = "SELECT * FROM worklist" if limit is None else "SELECT * FROM worklist LIMIT :limit"
+    with reading(database) as connection:
+        rows = connection.execute(
+            _with_moments(statement, "received_at", "screened_at"), {} if limit is None else {"limit": limit}
+        ).all()
+        sources = _sources(connection, [row.study_id for row in rows])
+    return [_entry(place, row, sources[row.study_id], store) for place, row in enumerate(rows, start=1)]
+
+
+def count(database: Database) -> int:
+    """How many studies are unread."""
+    with reading(database) as connection:
+        return int(connection.execute(text("SELECT COUNT(*) FROM study WHERE read_at IS NULL")).scalar_one())
+
+
+def is_stale(database: Database, now: datetime) -> bool:
+    """Whether the time of an unread study has come and no sweep has moved it yet."""
+    statement = text(
+        # two questions, each with an index of its own; `+` keeps a planner from walking the whole list by its band
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM study WHERE read_at IS NULL AND overdue_at <= :now AND +band > 2)"
+        " OR EXISTS (SELECT 1 FROM study WHERE read_at IS NULL AND result_due_at <= :now AND +band >= 5"
+        " AND state IN ('received', 'queued', 'screening'))"
+    ).bindparams(bindparam("now", type_=UtcDateTime()))
+    with reading(database) as connection:
+        return connection.execute(statement, {"now": now}).first() is not None
+
+
+def longest_wait_s(database: Database, now: datetime) -> float:
+    """How long the oldest study without a result has waited for it, archives left out; 0 when none waits.
+
+    A worker that lives and consumes nothing shows here and nowhere else.
+    """
+    statement = _with_moments(
+        "SELECT MIN(asked_at) AS asked_at FROM study"
+        " WHERE state IN ('received', 'queued', 'screening')"
+        " AND priority != 'nightly' AND asked_because != 'rescreened'",
+        "asked_at",
+    )
+    with reading(database) as connection:
+        oldest = connection.execute(statement).scalar_one()
+    return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+
+
+def quarantine(database: Database) -> list[QuarantinedFile]:
+    """Every quarantined file once, the newest first."""
+    statement = """
+        SELECT arrival.path, arrival.code, arrival.message, MAX(arrival.seen_at) AS seen_at, COUNT(*) AS times,
+            arrival.digest, study.study_uid
+        FROM arrival LEFT JOIN study ON study.id = arrival.study_id
+        WHERE arrival.state = 'quarantined'
+        GROUP BY arrival.path, arrival.code, arrival.message, arrival.digest, study.study_uid
+        ORDER BY MAX(arrival.id) DESC
+    """
+    with reading(database) as connection:
+        return [QuarantinedFile(*row) for row in connection.execute(_with_moments(statement, "seen_at"))]
+
+
+def show(database: Database, store: Store, study: str) -> dict[str, Any]:
+    """Everything kept of the one study that a person means; raises UnknownStudy."""
+    with reading(database) as connection:
+        statement = _with_moments("SELECT * FROM study WHERE study_uid = :uid", *STUDY_MOMENTS)
+        row = connection.execute(statement, {"uid": resolve(connection, study)}).one()
+
+        def of_study(statement: str, *moments: str) -> list[dict[str, Any]]:
+            result = connection.execute(_with_moments(statement, *moments), {"id": row.id})
+            return [_plain(dict(kept._mapping)) for kept in result]
+
+        findings = of_study(
+            """
+            SELECT instance.sop_instance_uid, instance.modality, instance.body_part, instance.view, instance.age_years,
+                   instance.transfer_syntax_uid, instance.rows, instance.columns, instance.unreadable,
+                   finding.exclusion, finding.unreadable AS unreadable_now, finding.probability, finding.familiarity,
+                   finding.notes, finding.overlay_digest
+            FROM instance
+            JOIN series ON series.id = instance.series_id
+            JOIN study ON study.id = series.study_id
+            LEFT JOIN finding ON finding.instance_id = instance.id AND finding.screening_id = study.current_screening_id
+            WHERE study.id = :id ORDER BY instance.id
+            """
+        )
+        for finding in findings:
+            finding["heatmap"] = _overlay(store, finding.pop("overlay_digest"))
+        return {
+            **_plain(dict(row._mapping)),
+            "images": findings,
+            "screenings": of_study("SELECT * FROM screening WHERE study_id = :id ORDER BY id DESC", "screened_at"),
+            "files": of_study(
+                "SELECT path, state, code, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id", "seen_at"
+            ),
+            "reviews": of_study(
+                "SELECT outcome, reader, comment, reviewed_at FROM review WHERE study_id = :id ORDER BY id",
+                "reviewed_at",
+            ),
+            "priorities": of_study(
+                "SELECT priority, given_by, given_at FROM prioritisation WHERE study_id = :id ORDER BY id", "given_at"
+            ),
+        }
+
+
+def pending(database: Database) -> list[str]:
+    """The studies that have no result for their newest images yet."""
+    statement = text("SELECT study_uid FROM study WHERE state IN ('received', 'queued', 'screening') ORDER BY id")
+    with reading(database) as connection:
+        return [str(uid) for uid in connection.execute(statement).scalars()]
+
+
+def nightly_underway(database: Database) -> int:
+    """How many studies of archives and re-screenings have no result yet."""
+    statement = text(
+        "SELECT COUNT(*) FROM study WHERE state IN ('received', 'queued', 'screening')"
+        " AND (priority = 'nightly' OR asked_because = 'rescreened')"
+    )
+    with reading(database) as connection:
+        return int(connection.execute(statement).scalar_one())
+
+
+def judged_by_others(database: Database, digest: str, since: datetime, verdict: str | None) -> list[str]:
+    """SCREENED studies whose verdict is of another model than this one, the newest first."""
+    statement = text(
+        "SELECT study.study_uid FROM study JOIN screening ON screening.id = study.current_screening_id"
+        " WHERE study.state = 'screened' AND screening.model_digest != :digest AND study.received_at >= :since"
+        " AND (CAST(:verdict AS TEXT) IS NULL OR screening.verdict = :verdict) ORDER BY study.received_at DESC"
+    ).bindparams(bindparam("since", type_=UtcDateTime()))
+    with reading(database) as connection:
+        found = connection.execute(statement, {"digest": digest, "since": since, "verdict": verdict})
+        return [str(uid) for uid in found.scalars()]
+
+
+def states(database: Database, study_uids: Sequence[str]) -> dict[str, int]:
+    """How many of these studies are in each state."""
+    return _counted(database, "SELECT state, COUNT(*) FROM study WHERE study_uid IN :uids GROUP BY state", study_uids)
+
+
+def verdicts(database: Database, study_uids: Sequence[str]) -> dict[str, int]:
+    """How many of these studies have each verdict; failed ones and those without a result count by their state."""
+    statement = """
+        SELECT CASE WHEN study.state = 'screened' THEN screening.verdict ELSE study.state END AS outcome, COUNT(*)
+        FROM study LEFT JOIN screening ON screening.id = study.current_screening_id
+        WHERE study_uid IN :uids GROUP BY outcome
+    """
+    return _counted(database, statement, study_uids)
+
+
+def _counted(database: Database, sql: str, study_uids: Sequence[str]) -> dict[str, int]:
+    counted: dict[str, int] = defaultdict(int)
+    statement = text(sql).bindparams(bindparam("uids", expanding=True))
+    with reading(database) as connection:
+        for start in range(0, len(study_uids), CHUNK):
+            for what, n in connection.execute(statement, {"uids": list(study_uids[start : start + CHUNK])}):
+                counted[what] += n
+    return dict(counted)
+
+
+def _with_moments(statement: str, *moments: str) -> TextualSelect:
+    """SQL whose named columns come back as aware datetimes, and notes as lists; SQLite itself knows only their text."""
+    types: dict[str, TypeEngine[Any]] = {name: UtcDateTime() for name in moments}
+    if "notes" in statement:
+        types["notes"] = JSON()
+    return text(statement).columns(**types)
+
+
+def _entry(place: int, row: Row[Any], sources: list[str], store: Store) -> WorklistEntry:
+    fields: dict[str, Any] = {name: getattr(row, name) for name in _IN_VIEW}
+    return WorklistEntry(place=place, sources=sources, heatmap=_overlay(store, row.overlay_digest), **fields)
+
+
+def _overlay(store: Store, digest: str | None) -> str | None:
+    return store.place(OVERLAYS, digest) if digest else None
+
+
+def _sources(connection: Connection, study_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The paths of each study's files as dropped, each path once, in the order they came."""
+    statement = text("SELECT study_id, path FROM arrival WHERE study_id IN :ids ORDER BY id").bindparams(
+        bindparam("ids", expanding=True)
+    )
+    sources: dict[int, dict[str, None]] = defaultdict(dict)
+    for start in range(0, len(study_ids), CHUNK):
+        for study_id, path in connection.execute(statement, {"ids": list(study_ids[start : start + CHUNK])}):
+            sources[study_id][path] = None
+    return defaultdict(list, {study_id: list(paths) for study_id, paths in sources.items()})
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}
