@@ -65,6 +65,7 @@ class Reason(StrEnum):
     UNREADABLE_IMAGE = "unreadable_image"
     OUTSIDE_POPULATION = "outside_population"
     UNFAMILIAR = "unfamiliar"
+    NO_LUNG_FIELD = "no_lung_field"  #: lungs missing, cut off or of an implausible shape
     # conflicts
     TWO_PATIENTS = "two_patients"
     OTHER_PIXELS = "other_pixels"

@@ -16,6 +16,7 @@ from worker.errors import DeviceUnavailable, ModelRefused, ProviderUnavailable
 from worker.imaging.preprocess import Preprocessing, apply
 from worker.imaging.reading import read_display
 from worker.inference.card import Estimate, Golden, ModelCard, OperatingPoint, Population
+from worker.inference.lung_field import FieldLimits
 from worker.inference.model import BATCH_SIZES, PROVIDERS, OnnxModel, open_model, replay_goldens
 
 SIZE = 8
@@ -129,6 +130,28 @@ def test_a_card_of_another_size_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "m.onnx", graph(), card(size=224))
     with pytest.raises(ModelRefused, match="224 px"):
         open_model(path, "cpu")
+
+
+LIMITS = FieldLimits(area=(0.1, 0.6), paired=(0.5, 1.0), edge=(0.0, 0.2), certainty=(0.7, 1.0))
+LUNGS = helper.make_node("Identity", ["heatmap"], ["lungs"])
+
+
+def test_a_model_whose_card_states_limits_of_a_lung_field_gives_that_field(tmp_path: Path) -> None:
+    proto = graph(OUTPUTS | {"lungs": ["N", SIZE, SIZE]}, extra=[LUNGS])
+    model = open_model(write(tmp_path / "m.onnx", proto, replace(card(), field_limits=LIMITS)), "cpu")
+    assert model.card.field_limits == LIMITS
+    shown = images(2)
+    for image, prediction in zip(shown, model.predict(shown), strict=True):
+        assert prediction.lungs is not None
+        assert np.allclose(prediction.lungs, image[:, :, 0] / 255)
+
+
+def test_limits_of_a_lung_field_without_the_field_are_refused_and_the_field_without_limits_too(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="lungs"):
+        open_model(write(tmp_path / "m.onnx", graph(), replace(card(), field_limits=LIMITS)), "cpu")
+    proto = graph(OUTPUTS | {"lungs": ["N", SIZE, SIZE]}, extra=[LUNGS])
+    with pytest.raises(ModelRefused, match="lungs"):
+        open_model(write(tmp_path / "m.onnx", proto, card()), "cpu")
 
 
 def test_a_model_without_a_card_is_refused(tmp_path: Path) -> None:

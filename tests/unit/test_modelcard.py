@@ -9,6 +9,7 @@ import pytest
 from tests.desk import card
 from worker.errors import ModelRefused
 from worker.inference.card import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY, Golden, ModelCard, Population, ReducedDecode
+from worker.inference.lung_field import FieldLimits
 from worker.inference.reference import MEASURES, make_reference
 
 
@@ -18,7 +19,8 @@ def full_card() -> ModelCard:
     return card(
         reference=make_reference(measured, [0] * 20 + [1] * 20, 0.5, "2" * 64),
         population=Population("children", 1, 5), familiarity_limit=31.5, bias=-0.7, attribution="CC BY 4.0",
-        goldens=(golden,), reduced_decode=ReducedDecode(("jpeg_2000",), 0.1, 0.9, 0.05, 200, "2" * 64),
+        goldens=(golden,), field_limits=FieldLimits((0.1, 0.5), (0.6, 1.0), (0.0, 0.2), (0.8, 1.0)),
+        reduced_decode=ReducedDecode(("jpeg_2000",), 0.1, 0.9, 0.05, 200, "2" * 64),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Which images may be screened, and what a study's predictions add up to."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from schema.vocabulary import Reason, Verdict
 from tests.desk import card, image
 from worker.imaging.instance import Container, Instance
 from worker.inference.card import Population
+from worker.inference.lung_field import FieldLimits
 from worker.inference.prediction import Prediction
 from worker.screening.rules import (
     Answer,
@@ -69,6 +71,17 @@ def of(probability: float | None = None, familiarity: float = 1.0, *, broken: bo
     return ImageOutcome(header, eligible(header), prediction, "truncated" if broken else None, blank)
 
 
+def with_lungs(probability: float, lungs: float) -> ImageOutcome:
+    """A predicted image whose lung field, two bars, has that probability."""
+    outcome = of(probability)
+    field = np.zeros((20, 20), np.float32)
+    field[4:16, 2:8] = field[4:16, 12:18] = lungs
+    assert outcome.prediction is not None
+    return replace(outcome, prediction=replace(outcome.prediction, lungs=field))
+
+
+LIMITS = FieldLimits(area=(0.1, 0.6), paired=(0.5, 1.0), edge=(0.0, 0.2), certainty=(0.7, 1.0))
+FIELDLESS = (Verdict.UNSCREENABLE, Reason.NO_LUNG_FIELD)
 CHILDREN = Population("children of one to five", 1, 5)
 FLAGGED, NEGATIVE = (Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD), (Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
 OUTSIDE = (Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION)
@@ -102,6 +115,11 @@ JUDGEMENTS: dict[str, tuple[list[ImageOutcome], dict[str, Any], tuple[Verdict, R
     "six": ([of(0.1, age_years=6.0)], {"population": CHILDREN}, OUTSIDE, 0, 0.1),
     "of unknown age": ([of(0.1, age_years=None)], {"population": CHILDREN}, NEGATIVE, 0, 0.1),
     "too old and flagged stays flagged": ([of(0.9, age_years=80.0)], {"population": CHILDREN}, FLAGGED, 0, 0.9),
+    "a lung field": ([with_lungs(0.1, 0.9)], {"field_limits": LIMITS}, NEGATIVE, 0, 0.1),
+    "no lung field": ([of(0.4), with_lungs(0.1, 0.2)], {"field_limits": LIMITS}, FIELDLESS, 1, 0.4),
+    "a doubtful lung field": ([with_lungs(0.1, 0.6)], {"field_limits": LIMITS}, FIELDLESS, 0, 0.1),
+    "no lung field and flagged stays flagged": ([with_lungs(0.9, 0.0)], {"field_limits": LIMITS}, FLAGGED, 0, 0.9),
+    "no lung field, without limits": ([with_lungs(0.1, 0.0)], {}, NEGATIVE, 0, 0.1),
     "unfamiliar without a limit": ([of(0.1, 1e9)], {}, NEGATIVE, 0, 0.1),
     "at the limit": ([of(0.1, 30.0)], {"familiarity_limit": 30.0}, NEGATIVE, 0, 0.1),
     "beyond the limit": ([of(0.4, 1.0), of(0.1, 30.5)], {"familiarity_limit": 30.0},

@@ -12,13 +12,14 @@ from trainer.cli.familiarity import familiarity
 from trainer.cli.fit import fit, recipes
 from trainer.cli.half import half
 from trainer.cli.heat import heat
+from trainer.cli.lungs import lungs
 from trainer.cli.reference import reference
 from trainer.cli.report import report
 from trainer.cli.styles import styles
 from worker.errors import ScreeningError
 
 #: Every verb, in the order of a model's life.
-VERBS = (audit, styles, recipes, fit, report, evaluate, shift, heat, familiarity, reference, half, compare)
+VERBS = (audit, styles, recipes, lungs, fit, report, evaluate, shift, heat, familiarity, reference, half, compare)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,6 +16,9 @@ Image = NDArray[np.uint8]
 
 OPERATORS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
+#: Of the lung field a random window keeps so much, or is drawn anew, so many times.
+FIELD_KEPT, WINDOWS_TRIED = 0.25, 20
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -31,6 +34,8 @@ class Augmentation:
     shear_max: float = 0.0
     flip_share: float = 0.0
     is_border_repeated: bool = False  #: what comes from outside: the border's values, else air
+    area_min: float = 1.0  #: smallest share of the image that a random window keeps, in place of `crop_max`
+    surroundings_share: float = 0.0  #: takes all but the lungs from another image; needs a lung field
     gamma_share: float = 0.0
     contrast_share: float = 0.0
     blur_share: float = 0.0
@@ -44,16 +49,40 @@ class Augmentation:
 
 def augment(image: Image, other: Image, how: Augmentation, rng: np.random.Generator) -> Image:
     """One training view of `image`, styled after `other` (same shape); the same generator state gives the same view."""
-    style = rng.random()
-    if style < how.fourier_share:
-        image = mix_amplitude(image, other, how.fourier_band, rng.uniform(0.3, 1.0))
-    elif style < how.fourier_share + how.histogram_share:
-        image = match_histogram(image, other)
-    image = _reframe(image, how, rng)
-    for share, change in _CHANGES:
-        if rng.random() < getattr(how, share):
-            image = change(image, rng)
-    return image
+    image = _restyle(image, other, how, rng)
+    return _degrade(_reframe(image, None, how, rng), how, rng)
+
+
+def augment_with_field(
+    image: Image, field: Image, other: Image, surroundings: Image, how: Augmentation, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """As `augment`, with the lung field [H, W] (0 to 255) moved along: [H, W, 2], first the view, then its field.
+
+    In `surroundings_share` of the views all that is not lung comes from the image `surroundings`.
+    """
+    image = _restyle(image, other, how, rng)
+    if rng.random() < how.surroundings_share:
+        image = swap_surroundings(image, field, surroundings, rng)
+    framed = _reframe(np.dstack([image, field]), field, how, rng)
+    view = _degrade(np.ascontiguousarray(framed[:, :, 0]), how, rng)
+    return np.dstack([view, framed[:, :, 1]])
+
+
+def swap_surroundings(image: Image, field: Image, surroundings: Image, rng: np.random.Generator) -> Image:
+    """Keep the lungs of `image` with a margin of 1 to 5 % of the side, take the rest from `surroundings`.
+
+    Each side gets a gamma of its own, so that neither brightness nor its difference tells the label. An image without
+    a field stays as it is.
+    """
+    side = len(image)
+    width = 2 * int(side * rng.uniform(0.01, 0.05)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    lungs = cv2.dilate((field > 127).astype(np.float32), kernel)
+    if not lungs.any():
+        return image
+    lungs = cv2.GaussianBlur(lungs, (0, 0), side * rng.uniform(0.01, 0.025))
+    inside, outside = (change_gamma(part, float(rng.uniform(0.7, 1.4))) for part in (image, surroundings))
+    return _to_uint8(inside * lungs + outside * (1 - lungs))
 
 
 def mix_amplitude(image: Image, other: Image, band: float, strength: float) -> Image:
@@ -98,10 +127,30 @@ def resample(image: Image, size: int, there: int, back: int) -> Image:
     return np.asarray(cv2.resize(small, (width, height), interpolation=back), np.uint8)
 
 
-def _reframe(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
-    """Crop each side, rotate, scale, shear, shift and flip in one warp."""
-    height, width = image.shape
-    left, top, right, bottom = rng.uniform(0, how.crop_max, 4)
+def _restyle(image: Image, other: Image, how: Augmentation, rng: np.random.Generator) -> Image:
+    """The image in the style of `other`, by amplitudes or by grey values, or as it is."""
+    style = rng.random()
+    if style < how.fourier_share:
+        return mix_amplitude(image, other, how.fourier_band, rng.uniform(0.3, 1.0))
+    if style < how.fourier_share + how.histogram_share:
+        return match_histogram(image, other)
+    return image
+
+
+def _degrade(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
+    """Exposure, optics, stickers and storage, each in its share of the images."""
+    for share, change in _CHANGES:
+        if rng.random() < getattr(how, share):
+            image = change(image, rng)
+    return image
+
+
+def _reframe(
+    layers: NDArray[np.uint8], field: Image | None, how: Augmentation, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Crop, rotate, scale, shear, shift and flip in one warp of [H, W] or [H, W, 2]."""
+    height, width = layers.shape[:2]
+    left, top, right, bottom = _window(field, how, rng)
     angle = np.deg2rad(rng.uniform(-how.rotation_max_deg, how.rotation_max_deg))
     scale = 1 + rng.uniform(-how.scale_max, how.scale_max)
     shear = rng.uniform(-how.shear_max, how.shear_max)
@@ -115,8 +164,35 @@ def _reframe(image: Image, how: Augmentation, rng: np.random.Generator) -> Image
         centre = centre + rng.uniform(-how.shift_max, how.shift_max, 2) * (width, height)
     matrix = np.hstack([linear, (centre - linear @ seen)[:, None]])
     border = cv2.BORDER_REPLICATE if how.is_border_repeated else cv2.BORDER_CONSTANT
-    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
+    warped = cv2.warpAffine(layers, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(warped, np.uint8)
+
+
+def _window(field: Image | None, how: Augmentation, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """What is cut off at the left, top, right and bottom, as fractions of the sides.
+
+    With `area_min` a random window (Szegedy 2015) of aspect ratio 3:4 to 4:3, drawn anew while it keeps less than
+    FIELD_KEPT of the lung field: there an image says nothing of its label.
+    """
+    if how.area_min >= 1:
+        left, top, right, bottom = rng.uniform(0, how.crop_max, 4)
+        return left, top, right, bottom
+    for _ in range(WINDOWS_TRIED):
+        area, aspect = rng.uniform(how.area_min, 1), np.exp(rng.uniform(-np.log(4 / 3), np.log(4 / 3)))
+        width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
+        if width > 1 or height > 1:
+            continue
+        left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+        if field is None or _share_inside(field, left, top, width, height) >= FIELD_KEPT:
+            return left, top, 1 - width - left, 1 - height - top
+    return 0.0, 0.0, 0.0, 0.0
+
+
+def _share_inside(field: Image, left: float, top: float, width: float, height: float) -> float:
+    """The share of the lung field that lies in a window, all in fractions of the sides; 1 where there is no field."""
+    rows, columns = field.shape
+    inside = field[int(top * rows) : int((top + height) * rows), int(left * columns) : int((left + width) * columns)]
+    return float(inside.sum(dtype=np.int64) / max(1, field.sum(dtype=np.int64))) if field.any() else 1.0
 
 
 def _gamma(image: Image, rng: np.random.Generator) -> Image:

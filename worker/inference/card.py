@@ -7,6 +7,7 @@ from typing import Any
 
 from worker.errors import ModelRefused
 from worker.imaging.preprocess import Preprocessing
+from worker.inference.lung_field import FieldLimits
 from worker.inference.reference import Reference
 
 #: Keys of `metadata_props` in the ONNX file.
@@ -120,6 +121,7 @@ class ModelCard:
     attribution: str = ""
     bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): takes out the prior of balanced batches
     reduced_decode: ReducedDecode | None = None  #: None: not measured, every image is decoded in full
+    field_limits: FieldLimits | None = None  #: what counts as a lung field; None: the model has no lung net
     goldens: tuple[Golden, ...] = field(default=(), repr=False)
     reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
 
@@ -136,6 +138,8 @@ class ModelCard:
         values["preprocessing"] = self.preprocessing.to_json()
         if self.reduced_decode is None:
             del values["reduced_decode"]  # workers that know nothing of it read such a card as before
+        if self.field_limits is None:
+            del values["field_limits"]
         values["card_version"] = CARD_VERSION
         goldens = [{**asdict(g), "content": base64.b64encode(g.content).decode()} for g in self.goldens]
         metadata = {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
@@ -155,6 +159,7 @@ class ModelCard:
                 raise ModelRefused(f"the model card has version {version}, this worker reads {CARD_VERSION}")
             point = values.pop("operating_point")
             reduced = values.pop("reduced_decode", None)
+            limits = values.pop("field_limits", None)
             goldens = [
                 Golden(**{**g, "content": base64.b64decode(g["content"])})
                 for g in json.loads(metadata.get(GOLDENS_KEY, "[]"))
@@ -171,6 +176,7 @@ class ModelCard:
                 ),
                 population=Population(**values.pop("population")),
                 reduced_decode=None if reduced is None else _reduced_decode(reduced),
+                field_limits=None if limits is None else FieldLimits.from_json(limits),
                 metrics={name: Estimate(**e) for name, e in values.pop("metrics").items()},
                 goldens=tuple(goldens),
                 reference=None if reference is None else Reference.from_json(json.loads(reference)),

@@ -36,6 +36,8 @@ PROVIDER_OPTIONS: dict[str, dict[str, str]] = {PROVIDERS["cuda"]: {"use_tf32": "
 #: The tensor contract (DESIGN §3): name -> (element type, rank).
 INPUTS = {"image": ("tensor(uint8)", 4)}
 OUTPUTS = {"probability": ("tensor(float)", 1), "heatmap": ("tensor(float)", 3), "familiarity": ("tensor(float)", 1)}
+#: Given by a model whose card states limits for it.
+LUNGS_OUTPUT = {"lungs": ("tensor(float)", 3)}
 
 #: ORT's severities: by default warnings and worse are written to standard error; when silent, nothing is.
 _WARNING, _FATAL = 2, 4
@@ -88,11 +90,17 @@ class OnnxModel:
         padded = next(size for size in BATCH_SIZES if size >= count)
         filled = np.concatenate([batch, np.zeros((padded - count, *batch.shape[1:]), np.uint8)])
         try:
-            probability, heatmap, familiarity = self.session.run(list(OUTPUTS), {"image": filled})
+            found = self.session.run(list(_outputs(self.card)), {"image": filled})
         except (RuntimeError, EPFail, Fail, RuntimeException) as error:
             raise DeviceUnavailable(f"{self.provider} failed on a batch of {padded}: {error}") from error
+        probability, heatmap, familiarity, *lungs = found
         for i in range(count):
-            yield Prediction(float(probability[i]), np.asarray(heatmap[i], np.float32), float(familiarity[i]))
+            yield Prediction(
+                float(probability[i]),
+                np.asarray(heatmap[i], np.float32),
+                float(familiarity[i]),
+                np.asarray(lungs[0][i], np.float32) if lungs else None,
+            )
 
 
 def open_model(path: Path, provider: str = "auto", threads: int = 1) -> OnnxModel:
@@ -210,9 +218,15 @@ def _has_cuda_device() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
+def _outputs(card: ModelCard) -> dict[str, tuple[str, int]]:
+    """What a model with this card gives."""
+    return OUTPUTS if card.field_limits is None else OUTPUTS | LUNGS_OUTPUT
+
+
 def _require_contract(session: Any, card: ModelCard, name: str) -> None:
     """Names, element types and ranks as the contract has them, and the card's size on the input."""
-    for kind, wanted, found in (("input", INPUTS, session.get_inputs()), ("output", OUTPUTS, session.get_outputs())):
+    outputs = _outputs(card)
+    for kind, wanted, found in (("input", INPUTS, session.get_inputs()), ("output", outputs, session.get_outputs())):
         has = {tensor.name: (tensor.type, len(tensor.shape)) for tensor in found}
         if has != wanted:
             raise ModelRefused(f"breaks the tensor contract: {kind}s are {has}, not {wanted}").about(name)

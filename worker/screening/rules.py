@@ -9,6 +9,7 @@ from schema.vocabulary import Reason, Verdict
 from worker.imaging.instance import Container, Instance
 from worker.imaging.statistics import InputStatistics
 from worker.inference.card import ModelCard
+from worker.inference.lung_field import implausible
 from worker.inference.prediction import Prediction
 
 #: Projection radiography. RG is film scanned to DICOM. Modality decides, not the SOP Class: secondary captures of
@@ -141,6 +142,9 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
         if not card.population.admits(age):
             return judged(Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION, f"age {age:g} years", index)
     for index, outcome in admitted:
+        if detail := _fieldlessness(outcome, card):
+            return judged(Verdict.UNSCREENABLE, Reason.NO_LUNG_FIELD, detail, index)
+    for index, outcome in admitted:
         if detail := _strangeness(outcome, card):
             return judged(Verdict.UNSCREENABLE, Reason.UNFAMILIAR, detail, index)
     return judged(Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
@@ -152,6 +156,14 @@ def _strangeness(outcome: ImageOutcome, card: ModelCard) -> str:
     if prediction is None or not prediction.is_unfamiliar(limit):
         return ""
     return f"familiarity {prediction.familiarity:.3f} beyond the limit of {limit:.3f}"
+
+
+def _fieldlessness(outcome: ImageOutcome, card: ModelCard) -> str:
+    """What speaks against a lung field in a predicted image, in words; empty when nothing does."""
+    prediction, limits = outcome.prediction, card.field_limits
+    if prediction is None or prediction.lungs is None or limits is None:
+        return ""
+    return implausible(prediction.lungs, limits)
 
 
 def _is_radiograph(instance: Instance) -> Answer:

@@ -1,0 +1,43 @@
+"""The verb that trains the lung-field net."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from trainer.cli.options import FILE, as_json, data, index, quieten_tensorflow
+
+
+@click.command()
+@data
+@click.option("--masks", type=FILE, required=True, help="Folder with one PNG for each image: same path, lungs white.")
+@click.option("--out", type=FILE, required=True, help="The weights, a .weights.h5 file.")
+@index
+@click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
+@click.option("--epochs", default=6, show_default=True, type=click.IntRange(min=1))
+@click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
+@as_json
+def lungs(
+    data: Path,
+    masks: Path,
+    out: Path,
+    index: Path | None,
+    leave_out: tuple[Path, ...],
+    epochs: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Train the net that outlines the lungs, from masks that people drew; measured on patients it never saw."""
+    quieten_tensorflow()
+    from trainer.progress import reporting
+    from trainer.run.lungs import train_lungs
+
+    with reporting(out=sys.stderr) as report:
+        found = train_lungs(data, masks, index, leave_out, epochs, seed, out, report)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        for name, (mean, lowest, n) in found.dice.items():
+            click.echo(f"{name}: {n} images of held-out patients, Dice {mean:.3f}, 5th percentile {lowest:.3f}")
+        click.echo(f"{found.trained_on} training images; {out} {found.digest}")

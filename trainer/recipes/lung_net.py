@@ -1,0 +1,76 @@
+"""The lung-field net: a U-Net (Ronneberger 2015) of 1 MB that outlines both lungs, at half the image's resolution.
+
+People's masks teach it once (`trainer lungs`); after that only its output is used, by one rule for every image: the
+masks themselves tell the label (a mask drawn around a pneumonia is larger).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Side of the images it takes and of the field it gives, in pixels.
+IMAGE_PX, FIELD_PX = 224, 112
+
+#: Channels of the map at each halving of the resolution, from FIELD_PX down.
+WIDTHS = (8, 16, 32, 48, 64)
+
+#: Of a grey value's deviation within one image, so that a blank one stays finite.
+EPSILON = 1.0
+
+#: Made by the command in trainer/README.md; every recipe that looks at lungs takes these.
+WEIGHTS = Path(__file__).parent / "lung_net.weights.h5"
+
+BATCH = 32
+
+
+def lung_net() -> Any:
+    """A `keras.Model` from display values [N, 224, 224, 1], 0 to 255, to the lungs' logits [N, 112, 112, 1]."""
+    from keras import Input, Model, layers
+
+    image = Input((IMAGE_PX, IMAGE_PX, 1), name="radiograph")
+    values = _standardised(layers.AveragePooling2D(2)(image))
+    values = _block(values, WIDTHS[0])
+    skipped = []
+    for width in WIDTHS[1:]:
+        skipped.append(values)
+        values = _block(layers.MaxPooling2D()(values), width)
+    for width, skip in zip(reversed(WIDTHS[:-1]), reversed(skipped), strict=True):
+        values = _block(layers.Concatenate()([layers.UpSampling2D()(values), skip]), width)
+    return Model(image, layers.Conv2D(1, 1, name="lungs")(values), name="lung_net")
+
+
+def read_lung_net() -> Any:
+    """The net with WEIGHTS, which nothing trains further."""
+    net = lung_net()
+    net.load_weights(WEIGHTS)
+    net.trainable = False
+    return net
+
+
+def lung_fields(net: Any, grids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What the net says of grids [N, 224, 224]: the probability of lung [N, 224, 224], 0 to 255."""
+    found = np.empty(grids.shape, np.uint8)
+    for start in range(0, len(grids), BATCH):
+        logits = net.predict_on_batch(np.asarray(grids[start : start + BATCH], np.float32)[..., None])[..., 0]
+        field = np.rint(255 * 0.5 * (1 + np.tanh(np.asarray(logits, np.float32) / 2))).astype(np.uint8)
+        found[start : start + BATCH] = field.repeat(2, axis=1).repeat(2, axis=2)
+    return found
+
+
+def _standardised(values: Any) -> Any:
+    """Each image less its own mean, over its own deviation: exposure says nothing of where the lungs are."""
+    from keras import ops
+
+    centred = values - ops.mean(values, axis=(1, 2, 3), keepdims=True)
+    return centred / (ops.sqrt(ops.mean(ops.square(centred), axis=(1, 2, 3), keepdims=True)) + EPSILON)
+
+
+def _block(values: Any, width: int) -> Any:
+    from keras import layers
+
+    for _ in range(2):
+        values = layers.Conv2D(width, 3, padding="same", use_bias=False)(values)
+        values = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(values))
+    return values

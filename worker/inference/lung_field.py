@@ -1,0 +1,70 @@
+"""Whether a radiograph shows a lung field: traits of what a model's lung net found, and a card's limits for them. Pure.
+
+Without lungs in the picture a low probability says nothing, so such an image gives no negative.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: A cell belongs to the field from this probability on.
+INSIDE = 0.5
+
+#: Runs of cells in a row that are shorter than this share of the width are specks, not a lung.
+SPECK = 0.02
+
+Lungs = NDArray[np.float32]  #: [h, w], the probability of lung in each cell
+
+
+@dataclass(frozen=True)
+class FieldTraits:
+    """What a lung field looks like, in fractions; all 0 where there is none."""
+
+    area: float  #: of the image
+    paired: float  #: of the rows that hold field, those that hold two lungs or more side by side
+    edge: float  #: of the cells along the image's border, those that are field: lungs cut off
+    certainty: float  #: mean probability inside the field
+
+
+@dataclass(frozen=True)
+class FieldLimits:
+    """For each of FieldTraits the smallest and the largest value that the card takes for a lung field."""
+
+    area: tuple[float, float]
+    paired: tuple[float, float]
+    edge: tuple[float, float]
+    certainty: tuple[float, float]
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "FieldLimits":
+        """Inverse of `dataclasses.asdict` after a way through JSON; raises ValueError or TypeError on other content."""
+        return cls(**{name: (float(low), float(high)) for name, (low, high) in values.items()})
+
+
+def traits_of(lungs: Lungs) -> FieldTraits:
+    """The traits of one image's lung field [h, w]; a cell that is no number is outside."""
+    inside = lungs >= INSIDE
+    if not inside.any():
+        return FieldTraits(0.0, 0.0, 0.0, 0.0)
+    border = np.concatenate([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]])
+    rows = inside[inside.any(axis=1)]
+    paired = sum(_lungs_side_by_side(row) >= 2 for row in rows) / len(rows)
+    return FieldTraits(float(inside.mean()), paired, float(border.mean()), float(lungs[inside].mean()))
+
+
+def implausible(lungs: Lungs, limits: FieldLimits) -> str:
+    """What speaks against a lung field in this image, in words; empty when nothing does."""
+    for name, value in asdict(traits_of(lungs)).items():
+        low, high = getattr(limits, name)
+        if not low <= value <= high:
+            return f"lung field {name} {value:.3f} outside {low:.3f} to {high:.3f}"
+    return ""
+
+
+def _lungs_side_by_side(row: NDArray[np.bool_]) -> int:
+    """Runs of field in one row, specks left out."""
+    edges = np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))
+    lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+    return int((lengths >= max(1, SPECK * len(row))).sum())
