@@ -1,7 +1,7 @@
 # Each target sets up what it needs. Only Python 3.11 or 3.12, pip and make are expected.
 #   make screen               the main job on the sample studies; INBOX=folder for yours
 #   make test                 the whole suite, against a real Redis and a real PostgreSQL
-#   make check                ruff, mypy, the floors of the house
+#   make check                ruff, mypy, the import contracts, and that the generated pages are up to date
 #   make bench                speed, memory and latency (half an hour, 35 GB of disk); WRITE=1 keeps the results
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; FIRST=1000 goes on; ONLY=1234 for one
 #   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
@@ -32,6 +32,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.commands --check
 
 bench: $(VENV)/dev.stamp
 	set -e; for each in $(BENCHES); do $(BIN)/python -m tests.benchmarks.$$each $(if $(WRITE),--write); done

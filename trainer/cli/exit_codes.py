@@ -1,12 +1,21 @@
-"""The exit codes of the program `trainer`."""
+"""The exit codes of the program `trainer`, and what each means."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What the program answers to its caller."""
+    """Exit codes of every verb."""
 
     OK = 0
-    REFUSED = 1  #: wrong data, setting or model; the message names the remedy
-    USAGE = 2  #: the command line itself is wrong (click's own)
-    INTERRUPTED = 130  #: stopped by a person; the same command goes on
+    REFUSED = 1
+    USAGE = 2  #: click's own
+    INTERRUPTED = 130
+
+
+#: Said in deploy/COMMANDS.md too, which is made from this.
+MEANINGS: dict[IntEnum, str] = {
+    Exit.OK: "all is well",
+    Exit.REFUSED: "data, a setting or a model is refused, and the message says what to do",
+    Exit.USAGE: "the command line is wrong",
+    Exit.INTERRUPTED: "interrupted; the same command goes on where it was",
+}

@@ -29,8 +29,11 @@ def export_labels(out: Path, since: datetime | None, by: str) -> None:
 @click.option("--out", required=True, metavar="DIR", type=folder, help="A new folder.")
 @options.asked_by
 def export_deidentified(studies: tuple[str, ...], out: Path, by: str) -> None:
-    """Write studies as DICOM objects that name nobody (PS3.15 Annex E, Basic Profile). Pixels stay as they are:
-    look at each picture before it leaves, for names may be burned into it."""
+    """Write studies as DICOM objects that name nobody (PS3.15 Annex E, Basic Profile).
+
+    Pixels stay as they are: look at each picture before it leaves, for names may be burned into it. Exit 1: no image
+    could be written.
+    """
     from worker.export import studies as deidentification
 
     database, store = options.ledger()

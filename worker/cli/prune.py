@@ -30,6 +30,7 @@ def prune(older_than: int, quota: int | None, by: str) -> None:
     """Remove received objects and overlays of studies that were read long ago. Never of an unread study.
 
     Rows stay: verdicts, reviews and counts. What was removed cannot be screened again or exported as labels.
+    Exit 1: the store is still above the quota.
     """
     from schema.vocabulary import AuditAction
     from worker.ledger import audit, pruning

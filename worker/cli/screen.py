@@ -23,7 +23,10 @@ SCREENFUL = 40
 @click.option("--strict", is_flag=True, help="Exit 3 when a file was quarantined.")
 @as_json
 def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
-    """Take in files and folders, screen them through the queue, wait, and print the worklist."""
+    """Take in files and folders, screen them through the queue, wait, and print the worklist.
+
+    The files stay as they are. Exit 0: every study has a verdict. Exit 2: a study failed or still waits.
+    """
     from worker.runtime import home
 
     with home.settled(options.settings(), "screen", with_worker=True) as house:
