@@ -183,6 +183,22 @@ class Promotion(Base):
     decided_at: Mapped[datetime]
 
 
+class PresentedComparison(Base):
+    """A comparison that somebody gave to `promote`, whether it let the model pass or not. Appended, never edited."""
+
+    __tablename__ = "presented_comparison"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    comparison_digest: Mapped[str] = mapped_column(Digest)  #: of the comparison.json in the store
+    model_digest: Mapped[str] = mapped_column(Digest, index=True)  #: the new model; it may have no row of its own
+    model_name: Mapped[str] = mapped_column(Text)
+    against_digest: Mapped[str] = mapped_column(Digest)  #: the old model
+    is_accepted: Mapped[bool]
+    says: Mapped[str] = mapped_column(Text)  #: what was held against the margins, or why it was refused
+    presented_by: Mapped[str] = mapped_column(Text)
+    presented_at: Mapped[datetime]
+
+
 class Screening(Base):
     """The judgement of one model over one revision of a study; never changed afterwards."""
 

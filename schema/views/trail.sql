@@ -20,3 +20,7 @@ UNION ALL
 SELECT promotion.decided_at, promotion.decided_by, NULL, 'model_' || promotion.action, NULL,
     promotion.digest, promotion.reason
 FROM promotion
+UNION ALL
+SELECT presented_comparison.presented_at, presented_comparison.presented_by, NULL, 'comparison_presented', NULL,
+    presented_comparison.model_digest, presented_comparison.says
+FROM presented_comparison

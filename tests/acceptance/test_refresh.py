@@ -36,7 +36,7 @@ from worker.imaging.preprocess import Preprocessing
 from worker.inference.model import open_model
 
 SIZE = 32
-FIRST, READ, HELD_OUT, LATER = 60, 200, 30, 4
+FIRST, READ, HELD_OUT, LATER = 60, 200, 200, 4
 
 #: Ends a wait that a busy machine never needs.
 PATIENCE_S = 240

@@ -14,10 +14,11 @@ from schema.vocabulary import AuditAction, ModelAction, Priority, ReviewOutcome
 from tests.desk import STUDY, Desk
 from worker.cli.main import app
 from worker.errors import UnknownStudy
-from worker.ledger import audit, decisions, promotions
+from worker.ledger import audit, comparisons, decisions, promotions
+from worker.ledger.comparisons import Presented
 
 SECURITY = (Path(__file__).parents[2] / "deploy" / "SECURITY.md").read_text(encoding="utf-8")
-APPEND_ONLY = ("audit", "review", "prioritisation", "promotion")
+APPEND_ONLY = ("audit", "review", "prioritisation", "promotion", "presented_comparison")
 
 
 def ask(desk: Desk, *words: str, **settings: str) -> str:
@@ -41,6 +42,10 @@ def filled(desk: Desk) -> None:
     desk.receive(accession_number="A-1")
     desk.screen(STUDY, 0.9)
     promotions.decide(desk.database, ModelAction.INSTALLED, desk.model, "Ann", desk.clock(), lambda _: None)
+    presented = Presented(
+        "c" * 64, "b" * 64, "next", desk.model.digest, False, "too few", "Abe", desk.clock.forward(60)
+    )
+    comparisons.keep(desk.database, presented)
     decisions.prioritise(desk.database, STUDY, Priority.STAT, "Ben", desk.clock.forward(60))
     decisions.requeue(desk.database, STUDY, desk.settings, desk.clock.forward(60), "Cleo")
     decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock.forward(60))
@@ -53,7 +58,11 @@ def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Desk) -> None:
         ("Cleo", "requeued", STUDY, None),
         ("Dr Dee", "reviewed", STUDY, "pneumonia"),
     ]
-    assert told(desk) == [("Ann", "model_installed", None, desk.model.digest), *of_study]
+    of_models = [
+        ("Ann", "model_installed", None, desk.model.digest),
+        ("Abe", "comparison_presented", None, "b" * 64),
+    ]
+    assert told(desk) == [*of_models, *of_study]
     assert told(desk, "--study", "A-1") == of_study
     assert told(desk, "--since", "2026-03-03") == []
 

@@ -1,8 +1,10 @@
 """Persons decide which model serves; workers follow between messages, and nothing is ever overwritten."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,18 @@ from schema.database import Database
 from schema.migrate import alembic_config, upgrade
 from tests.brightness import write_image, write_model
 from tests.desk import Clock, Desk
+from worker.cli.tables import print_models
 from worker.errors import ModelRefused, PromotionRefused, StorageUnavailable
 from worker.inference.card import Estimate
 from worker.inference.model import OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
-from worker.ledger import outbox, promotions
+from worker.ledger import audit, outbox, promotions
 from worker.monitoring.health import Finding, check
 from worker.registry.comparison import Change, Comparison, Contender, Flips
 from worker.registry.loader import ModelLoader
-from worker.registry.registry import SETTING, Registry
+from worker.registry.registry import SETTING, Registry, Waiver
 from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS
@@ -65,6 +68,9 @@ def compared(tmp_path: Path) -> Callable[..., Path]:
     def write(old: Path, new: Path, *, lost: int = 0, positives: int = 400, **changes: Any) -> Path:
         value = -lost / positives
         sides = [Contender(m.digest, m.card.name, 0.5, HALF, HALF, HALF) for m in (open_model(old), open_model(new))]
+        if "auc" in changes:  # the areas say the same, unless a test wants them not to
+            before = changes.pop("old_auc", 0.5 - changes["auc"].value)
+            sides[0] = replace(sides[0], auc=replace(HALF, value=before))
         comparison = Comparison(
             old=sides[0], new=sides[1], provider="CPUExecutionProvider", data_digest="d" * 64, n=positives + 100,
             positives=positives, patients=300, unreadable=0, auc=Change(0.0, -0.01, 0.01), auc_p_value=1.0,
@@ -101,7 +107,7 @@ def test_another_setting_counts_until_a_person_has_promoted(
     moved.install(clock())
     assert promotions.registry_state(registry.database).active == digest_of(second)
     third = write_model(tmp_path / "third.onnx", gain=3.0)
-    moved.promote(third, None, "Dr A", clock(), force=True, reason="a test")
+    moved.promote(third, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     registry.install(clock())
     assert promotions.registry_state(registry.database).active == digest_of(third)
 
@@ -111,7 +117,8 @@ def test_a_comparison_that_keeps_the_margin_promotes_and_is_kept(
 ) -> None:
     comparison = compared(settings.model, second)
     said = registry.promote(second, comparison, "Dr A", clock())
-    assert "its lower bound holds the margin" in said
+    assert "on 400 positives and 100 negatives, the interval's lower bound is held against each margin" in said
+    assert "sensitivity +0.0000 [+0.0000, +0.0000] holds its margin of -0.01" in said
     active, before = registry.listed()
     assert (active["name"], active["standing"], before["standing"]) == ("second", "active", "served before")
     (decision,) = active["decisions"]
@@ -124,8 +131,18 @@ def test_a_comparison_that_keeps_the_margin_promotes_and_is_kept(
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"lost": 5}, "its lower bound breaks the margin"),
-        ({"lost": 2, "positives": 100}, "the point difference, for the bound needs 381 positives, breaks the margin"),
+        ({"lost": 5}, r"lower bound is held against each margin: .*sensitivity -0.0125 .* BREAKS its margin of -0.01"),
+        (
+            {"lost": 2, "positives": 100},
+            r"point difference .* needs 381 positives: .*sensitivity -0.02.* BREAKS",
+        ),
+        ({"auc": Change(-0.005, -0.0101, 0.0)}, r"auc -0.0050 .* BREAKS its margin of -0.01"),
+        ({"auc": Change(-0.02, -0.03, 0.0), "positives": 100}, r"auc -0.0200 .* BREAKS its margin of -0.01"),
+        ({"specificity": Change(-0.04, -0.0501, 0.0), "negative_flips": Flips(4, 0)}, "specificity .* BREAKS"),
+        ({"positives": 99, "n": 599}, "99 positives and 500 negatives are too few"),
+        ({"n": 499}, "400 positives and 99 negatives are too few to judge a model: at least 100 of each"),
+        ({"auc": Change(0.0, float("nan"), 0.0)}, "is no comparison.json"),
+        ({"auc": Change(0.1, 0.0, 0.2), "old_auc": 0.5}, "is no comparison.json"),
         ({"data_digest": ""}, "is no comparison.json"),
         ({"sensitivity": Change(0.5, 0.4, 0.6)}, "is no comparison.json"),
         ({"sensitivity": Change(float("nan"), 0.0, 0.0)}, "is no comparison.json"),
@@ -139,13 +156,57 @@ def test_a_comparison_that_speaks_against_it_or_is_unsound_refuses(
     with pytest.raises(PromotionRefused, match=complaint):
         registry.promote(second, compared(settings.model, second, **changes), "Dr A", clock())
     assert promotions.registry_state(registry.database).active == digest_of(settings.model)
+    known = {row["name"]: row for row in registry.listed()}
+    if "is no comparison" in complaint:
+        assert "second" not in known
+        return
+    (kept,) = known["second"]["comparisons"]
+    assert (kept["is_accepted"], kept["by"], kept["against"]) == (False, "Dr A", digest_of(settings.model))
+    assert re.search(complaint, kept["says"])
+    assert json.loads(registry.store.get(COMPARISONS, kept["comparison_digest"]))["new"]["name"] == "second"
+
+
+def test_a_lower_sensitivity_is_accepted_by_its_own_flag_only_and_says_what_it_costs(
+    registry: Registry, settings: Settings, second: Path, compared: Callable[..., Path], clock: Clock
+) -> None:
+    costs = r"13 more of 1,000 pneumonias not flagged \(by the interval: up to 32\)"
+    comparison = compared(settings.model, second, lost=5)
+    with pytest.raises(PromotionRefused, match=f"{costs}: a trade that --accept-lower-sensitivity makes"):
+        registry.promote(second, comparison, "Dr A", clock())
+    for changes in ({"n": 450}, {"auc": Change(-0.1, -0.2, 0.0)}):
+        worse = compared(settings.model, second, lost=5, **changes)
+        with pytest.raises(PromotionRefused, match=r"too few|auc .* BREAKS"):
+            registry.promote(second, worse, "Dr A", clock(), Waiver(lower_sensitivity=True))
+    comparison = compared(settings.model, second, lost=5)
+    said = registry.promote(
+        second, comparison, "Dr A", clock(), Waiver(lower_sensitivity=True, reason="fewer false alarms")
+    )
+    assert re.match(f"lower sensitivity accepted: {costs}; on 400 positives", said)
+    assert said.endswith("; fewer false alarms")
+    active = registry.listed()[0]
+    assert [c["is_accepted"] for c in active["comparisons"]] == [False, False, False, True]
+    deeds = [(e.deed, e.who, e.subject) for e in audit.trail(registry.database, clock() - timedelta(days=1))]
+    assert deeds.count(("comparison_presented", "Dr A", digest_of(second))) == 4
+    assert ("model_promoted", "Dr A", digest_of(second)) in deeds
+
+
+def test_the_list_of_models_shows_a_comparison_that_was_refused(
+    registry: Registry, settings: Settings, second: Path, compared: Callable[..., Path], clock: Clock,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with pytest.raises(PromotionRefused):
+        registry.promote(second, compared(settings.model, second, positives=7), "Dr A", clock())
+    print_models(registry.listed())
+    shown = capsys.readouterr().out
+    assert f"known: second ({digest_of(second)[:12]})" in shown
+    assert f"comparison with {digest_of(settings.model)[:12]} REFUSED, by Dr A: 7 positives and 100 negatives" in shown
 
 
 def test_with_few_positives_the_point_difference_is_held(
     registry: Registry, settings: Settings, second: Path, compared: Callable[..., Path], clock: Clock
 ) -> None:
     said = registry.promote(second, compared(settings.model, second, lost=1, positives=100), "Dr A", clock())
-    assert "the point difference, for the bound needs 381 positives, holds" in said
+    assert "the point difference is held against each margin, for the lower bound needs 381 positives" in said
 
 
 def test_the_comparison_must_be_about_these_two_models(
@@ -161,15 +222,15 @@ def test_the_comparison_must_be_about_these_two_models(
     with pytest.raises(PromotionRefused, match="no --comparison was given"):
         registry.promote(second, None, "Dr A", clock())
     with pytest.raises(PromotionRefused, match="needs a --reason"):
-        registry.promote(second, None, "Dr A", clock(), force=True)
-    registry.promote(second, None, "Dr A", clock(), force=True, reason="the old one is unsafe")
+        registry.promote(second, None, "Dr A", clock(), Waiver(force=True))
+    registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="the old one is unsafe"))
     assert registry.listed()[0]["decisions"][0]["reason"] == "forced: the old one is unsafe"
 
 
 def test_not_even_force_promotes_what_fails_its_goldens(registry: Registry, tmp_path: Path, clock: Clock) -> None:
     false = write_model(tmp_path / "false.onnx", gain=1.0, golden_gain=1.5)
     with pytest.raises(ModelRefused, match=r"grey\.png"):
-        registry.promote(false, None, "Dr A", clock(), force=True, reason="a test")
+        registry.promote(false, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
 
 
 def test_rollback_goes_back_step_by_step_and_past_retired_models(
@@ -178,7 +239,7 @@ def test_rollback_goes_back_step_by_step_and_past_retired_models(
     files = [settings.model, *(write_model(tmp_path / f"{g}.onnx", gain=g) for g in (2.0, 3.0, 4.0))]
     digests = [digest_of(file) for file in files]
     for file in files[1:]:
-        registry.promote(file, None, "Dr A", clock(), force=True, reason="a test")
+        registry.promote(file, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     assert registry.rollback("Dr B", "too many flags", clock()) == digests[2]
     assert registry.retire(digests[1][:10], "Dr B", None, clock()) == digests[1]
     assert registry.rollback("Dr B", None, clock()) == digests[0]
@@ -197,7 +258,7 @@ def test_a_running_worker_follows_between_messages(
 ) -> None:
     first = model_loader.in_force()
     assert model_loader.in_force() is first, "what is open is not opened again"
-    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     assert model_loader.in_force().active.digest == digest_of(second)
     registry.rollback("Dr A", None, clock())
     assert model_loader.in_force().active.digest == digest_of(settings.model)
@@ -207,7 +268,7 @@ def test_a_model_that_is_refused_leaves_the_old_one_serving_and_is_told(
     model_loader: ModelLoader, registry: Registry, settings: Settings, second: Path, clock: Clock
 ) -> None:
     model_loader.in_force()
-    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     stored = Path(registry.store.place(MODELS, digest_of(second)))
     stored.write_bytes(stored.read_bytes()[:100])
     for _ in range(3):
@@ -232,7 +293,7 @@ def test_the_checkup_names_who_refused_the_active_model(
     def look() -> Finding:
         return next(finding for finding in check(in_force) if finding.what == "model")
 
-    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     assert look().is_well
     assert "second" in look().message
     promotions.tell(registry.database, digest_of(second), "worker@ward-3", "no CUDA there", clock())
@@ -293,7 +354,7 @@ def test_the_shadow_scores_and_the_active_model_places(
     ]
     assert (beside.screened, beside.both_flagged, beside.only_shadow_flagged) == (1, 0, 1)
     assert shown == 1, "the shadow's result is no second screening"
-    registry.promote(second, None, "Dr A", clock(), force=True, reason="a test")
+    registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     after = model_loader.in_force()
     assert (after.active.digest, after.shadow) == (digest_of(second), None)
     assert desk.entry(study_uid).model_digest == digest_of(settings.model), "a result stays its model's"

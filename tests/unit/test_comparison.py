@@ -9,7 +9,8 @@ import pytest
 from trainer.statistics.metrics import roc_auc
 from trainer.statistics.paired import auc_difference, rate_difference
 from worker.inference.card import Estimate
-from worker.registry.comparison import ENOUGH_POSITIVES, Change, Comparison, Contender, Flips, judge
+from worker.registry.comparison import Change, Comparison, Contender, Flips
+from worker.registry.margins import ENOUGH_POSITIVES, judge, missed_more
 
 
 def cases(count: int, seed: int) -> tuple[Any, Any, Any]:
@@ -67,35 +68,61 @@ def test_patients_are_drawn_whole() -> None:
     assert rate_difference(was, is_now, np.arange(30)) == one_each, "the seed is fixed"
 
 
-def compared(positives: int, lost: int, low: float) -> Comparison:
+def compared(positives: int = 400, negatives: int = 400, **changes: Any) -> Comparison:
     half = Estimate(0.5, 0.4, 0.6, 10)
     side = Contender("a" * 64, "old", 0.5, half, half, half)
     still = Change(0.0, 0.0, 0.0)
-    return Comparison(
+    plain = Comparison(
         old=side, new=replace(side, digest="b" * 64), provider="CPUExecutionProvider", data_digest="c" * 64,
-        n=positives + 10, positives=positives, patients=10, unreadable=0, auc=still, auc_p_value=1.0,
-        sensitivity=Change(-lost / positives, low, 0.0), specificity=still, positive_flips=Flips(lost, 0),
+        n=positives + negatives, positives=positives, patients=10, unreadable=0, auc=still, auc_p_value=1.0,
+        sensitivity=still, specificity=still, positive_flips=Flips(0, 0),
         negative_flips=Flips(0, 0), flips=(), method="", created_at="",
     )  # fmt: skip
+    return replace(plain, **changes)
 
 
-@pytest.mark.parametrize(
-    ("positives", "lost", "low", "holds", "said"),
-    [
-        (ENOUGH_POSITIVES, 0, 0.0, True, "lower bound holds"),
-        (ENOUGH_POSITIVES, 1, -0.01, True, "lower bound holds"),
-        (ENOUGH_POSITIVES, 1, -0.0101, False, "lower bound breaks"),
-        (ENOUGH_POSITIVES - 1, 1, -0.0101, True, "point difference"),
-        (100, 1, -0.04, True, "point difference"),
-        (99, 1, -0.04, False, "point difference"),
-    ],
-)
-def test_the_bound_is_held_against_the_margin_where_there_are_enough_positives(
-    positives: int, lost: int, low: float, holds: bool, said: str
+def test_what_the_field_let_through_is_refused() -> None:
+    """14 images, AUC 0.959 -> 0.898: no single positive was lost at the threshold."""
+    judgement = judge(compared(7, 7, auc=Change(-0.061, -0.2, 0.1)))
+    assert not judgement.holds
+    assert judgement.broken == ("auc",)
+    assert judgement.says.startswith("7 positives and 7 negatives are too few to judge a model")
+
+
+@pytest.mark.parametrize(("measure", "margin"), [("auc", 0.01), ("sensitivity", 0.01), ("specificity", 0.05)])
+def test_each_measure_has_its_margin_held_against_the_bound_where_there_are_enough_positives(
+    measure: str, margin: float
 ) -> None:
-    judgement = judge(compared(positives, lost, low))
+    beyond = margin + 0.001
+    for positives, change, holds, held in (
+        (ENOUGH_POSITIVES, Change(0.0, -margin, 0.0), True, "the interval's lower bound"),
+        (ENOUGH_POSITIVES, Change(0.0, -beyond, 0.0), False, "the interval's lower bound"),
+        (ENOUGH_POSITIVES - 1, Change(-margin, -beyond, 0.0), True, "the point difference"),
+        (ENOUGH_POSITIVES - 1, Change(-beyond, -0.5, 0.0), False, "the point difference"),
+    ):
+        changed: dict[str, Any] = {measure: change}
+        judgement = judge(compared(positives, **changed))
+        assert judgement.holds is holds
+        assert judgement.broken == (() if holds else (measure,))
+        assert f", {held} is held against each margin" in judgement.says
+        outcome = "holds" if holds else "BREAKS"
+        assert f"{measure} {change.value:+.4f}" in judgement.says
+        assert judgement.says.count(f"{outcome} its margin of -{margin:g}") > 0
+
+
+@pytest.mark.parametrize(("positives", "negatives", "holds"), [(100, 100, True), (99, 900, False), (900, 99, False)])
+def test_a_hundred_of_each_class_are_needed(positives: int, negatives: int, holds: bool) -> None:
+    judgement = judge(compared(positives, negatives))
     assert judgement.holds is holds
-    assert said in judgement.says
+    assert not judgement.lowers_only_sensitivity
+
+
+def test_a_lower_sensitivity_is_told_in_patients() -> None:
+    worse = compared(sensitivity=Change(-0.0125, -0.02, 0.0))
+    assert judge(worse).lowers_only_sensitivity
+    assert missed_more(worse) == "13 more of 1,000 pneumonias not flagged (by the interval: up to 20)"
+    both = compared(sensitivity=Change(-0.0125, -0.02, 0.0), auc=Change(-0.1, -0.1, -0.1))
+    assert not judge(both).lowers_only_sensitivity
 
 
 def test_enough_positives_are_those_whose_interval_can_lie_inside_the_margin() -> None:
@@ -105,5 +132,5 @@ def test_enough_positives_are_those_whose_interval_can_lie_inside_the_margin() -
 
 
 def test_a_comparison_survives_its_file() -> None:
-    one = compared(100, 1, -0.04)
+    one = compared(100, sensitivity=Change(-0.01, -0.04, 0.0))
     assert Comparison.from_json(one.to_json()) == one

@@ -62,7 +62,7 @@ def compare(
     """Compare two model files on the same images: what `worker model promote` asks for."""
     from trainer.evaluation.compare import compare_files, rows_of
     from trainer.progress import silent
-    from worker.registry.comparison import judge
+    from worker.registry.margins import judge
 
     found = compare_files(old, new, provider, data, samples_of(data, index, split_manifest, split), out, silent)
     if as_json:

@@ -58,26 +58,27 @@ def list_models(as_json: bool) -> None:
     if as_json:
         options.print_json(rows)
         return
-    from worker.cli.tables import print_table
+    from worker.cli.tables import print_models
 
-    cells = []
-    for row in rows:
-        which = (row["standing"], row["digest"][:12], row["name"], f"{row['threshold']:.4f}")
-        cells += [(*which, said["at"][:16], said["action"], said["by"], said["reason"]) for said in row["decisions"]]
-    print_table("Models", ("standing", "digest", "name", "threshold", "when (UTC)", "action", "by", "reason"), cells)
+    print_models(rows)
 
 
 @model.command()
 @file
 @click.option("--comparison", type=click.Path(path_type=Path), help="comparison.json of `trainer compare`.")
 @click.option("--force", is_flag=True, help="Against the comparison, or without one; needs --reason.")
+@click.option("--accept-lower-sensitivity", is_flag=True, help="More pneumonias stay unflagged; says how many.")
 @reason
 @by
-def promote(file: Path, comparison: Path | None, force: bool, reason: str, by: str) -> None:
+def promote(
+    file: Path, comparison: Path | None, force: bool, accept_lower_sensitivity: bool, reason: str, by: str
+) -> None:
     """Make the model in FILE the active one, when a comparison with the active model lets it."""
     from worker.ledger.connect import now
+    from worker.registry.registry import Waiver
 
-    held = _registry().promote(file, comparison, by, now(), force=force, reason=reason)
+    waiver = Waiver(force, accept_lower_sensitivity, reason)
+    held = _registry().promote(file, comparison, by, now(), waiver)
     click.echo(f"{file.name} is the active model: {held}; {CHANGES}")
 
 

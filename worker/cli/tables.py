@@ -115,6 +115,20 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     console.print(table)
 
 
+def print_models(rows: Iterable[dict[str, Any]]) -> None:
+    """Each model, and under it in their order what was decided about it and the comparisons it was presented with."""
+    for row in rows:
+        threshold = "" if row["threshold"] is None else f", flags from {row['threshold']:.4f} on"
+        console.print(plain(f"{row['standing']}: {row['name']} ({row['digest'][:12]}){threshold}"), style="bold")
+        said = [(d["at"], d["action"], d["by"], d["reason"]) for d in row["decisions"]]
+        for c in row["comparisons"]:
+            outcome = "accepted" if c["is_accepted"] else "REFUSED"
+            said.append((c["at"], f"comparison with {c['against'][:12]} {outcome}", c["by"], c["says"]))
+        for at, what, by, why in sorted(said, key=lambda line: line[0]):
+            line = f"  {at[:16].replace('T', ' ')}  {what}, by {by}{f': {why}' if why else ''}"
+            console.print(plain(line), soft_wrap=True)
+
+
 def shortened(uid: str) -> str:
     """A UID short enough for a column: its end, where UIDs differ."""
     return uid if len(uid) <= 13 else f"…{uid[-12:]}"

@@ -1,6 +1,6 @@
-"""What `trainer compare` found between two models on the same images, and whether that lets the new one serve.
+"""What `trainer compare` found between two models on the same images: the file `comparison.json`.
 
-The file `comparison.json` and the margin. Knows no pixels, no database, and measures nothing itself.
+Knows no pixels, no database, and measures nothing itself; what a model may lose by it: margins.py.
 """
 
 import json
@@ -14,14 +14,6 @@ from worker.inference.card import Estimate
 
 #: Version of the file's layout; others are refused.
 FORMAT_VERSION = 1
-
-#: The new model's sensitivity may lie below the old one's by no more than this.
-MARGIN = 0.01
-
-#: With this many positives or more, the lower bound is held against the margin; with fewer, the point difference: they
-#: could not show it even if no single positive were lost. Without any discordant pair, Tango's interval (1998) for a
-#: paired difference of shares reaches down to -z²/(n + z²); at z = 1.96 and n = 381 that is -0.00998.
-ENOUGH_POSITIVES = 381
 
 #: A share rounded in JSON may be off by this much.
 ROUNDING = 1e-9
@@ -120,14 +112,6 @@ class Brought:
     content: bytes
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """Whether the margin holds, and what was held against it."""
-
-    holds: bool
-    says: str
-
-
 def read_comparison(path: Path) -> Brought:
     """The comparison in a file; raises PromotionRefused when it is none or is unsound."""
     try:
@@ -143,21 +127,6 @@ def read_comparison(path: Path) -> Brought:
     return Brought(comparison, content)
 
 
-def judge(comparison: Comparison) -> Judgement:
-    """Hold the change of sensitivity against MARGIN: its lower bound, or with few positives the point difference."""
-    change, n = comparison.sensitivity, comparison.positives
-    uses_bound = n >= ENOUGH_POSITIVES
-    held = change.low if uses_bound else change.value
-    holds = held >= -MARGIN - ROUNDING
-    which = "its lower bound" if uses_bound else "the point difference, for the bound needs"
-    needs = "" if uses_bound else f" {ENOUGH_POSITIVES} positives,"
-    says = (
-        f"sensitivity changes by {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] on {n} positives;"
-        f" {which}{needs} {'holds' if holds else 'breaks'} the margin of -{MARGIN:g}"
-    )
-    return Judgement(holds, says)
-
-
 def _require_sound(comparison: Comparison) -> None:
     """Raise ValueError for what no measurement gives, such as a difference that its own flips contradict."""
     positives, negatives = comparison.positives, comparison.n - comparison.positives
@@ -165,11 +134,14 @@ def _require_sound(comparison: Comparison) -> None:
         raise ValueError("both classes are needed")
     if len(comparison.data_digest) != 64:
         raise ValueError("data_digest is no SHA-256")
+    changes = (comparison.auc, comparison.sensitivity, comparison.specificity)
+    if not all(math.isfinite(value) for change in changes for value in vars(change).values()):
+        raise ValueError("a difference is not a number")
+    if abs(comparison.auc.value - (comparison.new.auc.value - comparison.old.auc.value)) > 1e-6:
+        raise ValueError("the difference of the areas is not that of the two models")
     for change, flips, count in (
         (comparison.sensitivity, comparison.positive_flips, positives),
         (comparison.specificity, comparison.negative_flips, negatives),
     ):
-        if not all(math.isfinite(value) for value in (change.value, change.low, change.high)):
-            raise ValueError("a difference is not a number")
         if abs(change.value - (flips.won - flips.lost) / count) > ROUNDING:
             raise ValueError("a difference is not what its flips make")

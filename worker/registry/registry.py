@@ -14,16 +14,31 @@ from schema.database import Database
 from schema.vocabulary import ModelAction
 from worker.errors import ModelRefused, PromotionRefused, StoredFileLost
 from worker.inference.model import OnnxModel, open_content, open_model, replay_goldens
-from worker.ledger import promotions
+from worker.ledger import comparisons, promotions
+from worker.ledger.comparisons import Presented
 from worker.ledger.connect import unopened
 from worker.ledger.promotions import Decision, RegistryState
 from worker.ledger.results import ModelUse
-from worker.registry.comparison import Brought, judge, read_comparison
+from worker.registry.comparison import Brought, read_comparison
+from worker.registry.margins import judge, missed_more
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS, Store, open_store
 
 #: In whose name the program takes up the model that the settings name.
 SETTING = "setting SCREENING_MODEL"
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """What a person takes upon himself against the comparison."""
+
+    force: bool = False  #: whatever it says, or without one; needs a reason
+    lower_sensitivity: bool = False  #: more pneumonias stay unflagged, in exchange for something else
+    reason: str = ""
+
+
+#: The comparison decides alone.
+NONE = Waiver()
 
 
 @dataclass(frozen=True)
@@ -50,38 +65,48 @@ class Registry:
         with contextlib.suppress(PromotionRefused):
             promotions.decide(self.database, ModelAction.INSTALLED, _use(opened), SETTING, now, rule)
 
-    def promote(
-        self, file: Path, comparison: Path | None, by: str, now: datetime, *, force: bool = False, reason: str = ""
-    ) -> str:
+    def promote(self, file: Path, comparison: Path | None, by: str, now: datetime, waiver: Waiver = NONE) -> str:
         """Make the model in `file` the active one; returns what was held for it.
 
-        Without `force`, the comparison must be between the active model and this one, and keep the margin; with it,
-        `reason` is kept in the comparison's place. Goldens are replayed in any case: no worker would serve it without.
+        The comparison must be between the active model and this one and keep every margin, unless `waiver` says
+        otherwise. It is kept in any case. Goldens are replayed always: no worker would serve the model without.
         Raises PromotionRefused, ModelRefused.
         """
-        if force and not reason.strip():
+        if waiver.force and not waiver.reason.strip():
             raise PromotionRefused("--force needs a --reason, which is kept")
         self.install(now)
-        opened = _prove(file)
+        new = hashlib.sha256(file.read_bytes()).hexdigest()
         brought = None if comparison is None else read_comparison(comparison)
 
         def rule(registry_state: RegistryState) -> None:
-            if registry_state.active == opened.digest:
-                raise PromotionRefused("is the active model already").about(opened.digest)
-            faults = _faults(brought, opened.digest, registry_state)
-            if faults and not force:
+            if registry_state.active == new:
+                raise PromotionRefused("is the active model already").about(new)
+            faults = _faults(brought, new, registry_state, waiver)
+            if faults and not waiver.force:
                 raise PromotionRefused(
                     f"{'; '.join(faults)}: compare it with the active model, or give --force and --reason"
                 ).about(str(file))
 
-        rule(promotions.registry_state(self.database))
+        standing = promotions.registry_state(self.database)
+        digest = None if brought is None else self._present(brought, _faults(brought, new, standing, waiver), by, now)
+        rule(standing)
+        opened = _prove(file)
         self._keep(file, opened)
-        digest = None if brought is None else self.store.put(COMPARISONS, brought.content)
-        kept = f"forced: {reason.strip()}" if force or brought is None else judge(brought.comparison).says
+        kept = _held(brought, waiver)
         promotions.decide(
             self.database, ModelAction.PROMOTED, _use(opened), by, now, rule, comparison_digest=digest, reason=kept
         )
         return kept
+
+    def _present(self, brought: Brought, faults: list[str], by: str, now: datetime) -> str:
+        """Keep a comparison and what it says; returns its digest."""
+        found, digest = brought.comparison, self.store.put(COMPARISONS, brought.content)
+        says = "; ".join(faults) or judge(found).says
+        comparisons.keep(
+            self.database,
+            Presented(digest, found.new.digest, found.new.name, found.old.digest, not faults, says, by, now),
+        )
+        return digest
 
     def shadow(self, file: Path, by: str, now: datetime) -> str:
         """Let the model in `file` score beside the active one; returns its digest. Ends an earlier shadow."""
@@ -118,24 +143,20 @@ class Registry:
         return found[0]
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every model known here, the active one first, with what was decided about it."""
+        """Every model known here, the active one first, what was decided about it and how it compared."""
         decisions = promotions.history(self.database)
         registry_state = promotions.stand(decisions)
-        by_model: dict[str, list[Decision]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for decision in decisions:
-            by_model.setdefault(decision.digest, []).append(decision)
+            row = rows.setdefault(decision.digest, _row(decision.digest, decision.name, registry_state))
+            row["threshold"] = decision.threshold
+            row["decisions"].append(_plain(decision))
+        for presented in comparisons.every_one(self.database):
+            digest = presented.model_digest
+            row = rows.setdefault(digest, _row(digest, presented.model_name, registry_state))
+            row["comparisons"].append(_presented(presented))
         order = ["active", "shadow", "served before", "known", "retired"]
-        rows = [
-            {
-                "digest": digest,
-                "name": found[0].name,
-                "threshold": found[0].threshold,
-                "standing": _state_of(digest, registry_state),
-                "decisions": [_plain(decision) for decision in found],
-            }
-            for digest, found in by_model.items()
-        ]
-        return sorted(rows, key=lambda row: order.index(str(row["standing"])))
+        return sorted(rows.values(), key=lambda row: order.index(str(row["standing"])))
 
     def _keep(self, file: Path, opened: OnnxModel) -> None:
         if self.store.put(MODELS, file.read_bytes()) != opened.digest:
@@ -177,8 +198,8 @@ def open_in_force(settings: Settings, provider: str) -> tuple[OnnxModel, str, Re
     )
 
 
-def _faults(brought: Brought | None, new: str, registry_state: RegistryState) -> list[str]:
-    """What speaks against a promotion."""
+def _faults(brought: Brought | None, new: str, registry_state: RegistryState, waiver: Waiver) -> list[str]:
+    """What speaks against a promotion, unless it is forced."""
     faults = ["it was retired"] if new in registry_state.retired else []
     if brought is None:
         return [*faults, "no --comparison was given"]
@@ -188,7 +209,22 @@ def _faults(brought: Brought | None, new: str, registry_state: RegistryState) ->
     if comparison.old.digest != registry_state.active:
         active = (registry_state.active or "none")[:12]
         faults.append(f"the comparison is with {comparison.old.digest[:12]}, the active model is {active}")
-    return faults if judgement.holds else [*faults, judgement.says]
+    if judgement.holds or (judgement.lowers_only_sensitivity and waiver.lower_sensitivity):
+        return faults
+    if judgement.lowers_only_sensitivity:
+        return [*faults, f"{judgement.says}; {missed_more(comparison)}: a trade that --accept-lower-sensitivity makes"]
+    return [*faults, judgement.says]
+
+
+def _held(brought: Brought | None, waiver: Waiver) -> str:
+    """What a promotion is kept with."""
+    if waiver.force or brought is None:
+        return f"forced: {waiver.reason.strip()}"
+    judgement = judge(brought.comparison)
+    said = [judgement.says]
+    if not judgement.holds:
+        said.insert(0, f"lower sensitivity accepted: {missed_more(brought.comparison)}")
+    return "; ".join([*said, *filter(None, [waiver.reason.strip()])])
 
 
 def _prove(file: Path) -> OnnxModel:
@@ -208,6 +244,25 @@ def _state_of(digest: str, registry_state: RegistryState) -> str:
     if digest in (registry_state.active, registry_state.shadow):
         return "active" if digest == registry_state.active else "shadow"
     return "served before" if digest in registry_state.served else "known"
+
+
+def _row(digest: str, name: str, registry_state: RegistryState) -> dict[str, Any]:
+    """A model of which nothing is told yet; one that was only ever refused has no threshold here."""
+    standing = _state_of(digest, registry_state)
+    return {
+        "digest": digest, "name": name, "threshold": None, "standing": standing, "decisions": [], "comparisons": [],
+    }  # fmt: skip
+
+
+def _presented(presented: Presented) -> dict[str, Any]:
+    return {
+        "is_accepted": presented.is_accepted,
+        "says": presented.says,
+        "against": presented.against_digest,
+        "by": presented.presented_by,
+        "at": presented.presented_at.isoformat(),
+        "comparison_digest": presented.comparison_digest,
+    }
 
 
 def _plain(decision: Decision) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""How much worse a new model may be, measure by measure, and whether a comparison shows that it is not.
+
+Non-inferiority. Pure: knows the comparison, no file and no database.
+"""
+
+import math
+from dataclasses import dataclass
+
+from worker.registry.comparison import ROUNDING, Change, Comparison
+
+#: By how much the new model may lie below the old one. An AUC or a sensitivity lost is a pneumonia lost; a specificity
+#: lost costs a reader's time.
+MARGINS = {"auc": 0.01, "sensitivity": 0.01, "specificity": 0.05}
+
+#: Of each class. Below it, a point difference is decided by single images.
+FEWEST_IMAGES = 100
+
+#: With this many positives or more, the lower bound is held against the margin; with fewer, the point difference: they
+#: could not show it even if no single positive were lost. Without any discordant pair, Tango's interval (1998) for a
+#: paired difference of shares reaches down to -z²/(n + z²); at z = 1.96 and n = 381 that is -0.00998.
+ENOUGH_POSITIVES = 381
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a comparison says of the new model."""
+
+    lacks: str  #: images that are missing for a judgement; empty: none
+    broken: tuple[str, ...]  #: the measures whose margin is broken
+    says: str  #: each measure, what was held against its margin, and whether that holds
+
+    @property
+    def holds(self) -> bool:
+        """Whether the new model may serve."""
+        return not self.lacks and not self.broken
+
+    @property
+    def lowers_only_sensitivity(self) -> bool:
+        """Whether the trade of sensitivity is all that speaks against it."""
+        return not self.lacks and self.broken == ("sensitivity",)
+
+
+def judge(comparison: Comparison) -> Judgement:
+    """Hold each change against its margin: its interval's lower bound, or with few positives the point difference."""
+    positives, negatives = comparison.positives, comparison.n - comparison.positives
+    uses_bound = positives >= ENOUGH_POSITIVES
+    broken, parts = [], []
+    for measure, margin in MARGINS.items():
+        change: Change = getattr(comparison, measure)
+        holds = (change.low if uses_bound else change.value) >= -margin - ROUNDING
+        if not holds:
+            broken.append(measure)
+        parts.append(
+            f"{measure} {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+            f" {'holds' if holds else 'BREAKS'} its margin of -{margin:g}"
+        )
+    held = "the interval's lower bound" if uses_bound else "the point difference"
+    because = "" if uses_bound else f", for the lower bound needs {ENOUGH_POSITIVES} positives"
+    counted = f"{positives} positives and {negatives} negatives"
+    too_few = min(positives, negatives) < FEWEST_IMAGES
+    lacks = f"{counted} are too few to judge a model: at least {FEWEST_IMAGES} of each are needed" if too_few else ""
+    says = f"on {counted}, {held} is held against each margin{because}: {'; '.join(parts)}"
+    return Judgement(lacks, tuple(broken), f"{lacks}; {says}" if lacks else says)
+
+
+def missed_more(comparison: Comparison) -> str:
+    """What a lower sensitivity means for patients: of 1,000 pneumonias, how many more stay unflagged."""
+    more, at_most = (
+        max(0, math.ceil(-1000 * change - ROUNDING * 1000))
+        for change in (comparison.sensitivity.value, comparison.sensitivity.low)
+    )
+    return f"{more} more of 1,000 pneumonias not flagged (by the interval: up to {at_most})"
