@@ -21,13 +21,13 @@ from worker.imaging.display import is_blank
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
-from worker.imaging.reading import Enough, open_image
+from worker.imaging.reading import MinimumSize, open_image
 from worker.imaging.statistics import InputStatistics, describe
 from worker.inference import overlay
 from worker.inference.batching import batch_of
 from worker.inference.model import Model
 from worker.inference.prediction import Prediction
-from worker.inference.reduced_decode import enough_for, leaves_doubt
+from worker.inference.reduced_decode import minimum_size_for, needs_full_decode
 from worker.ledger import claims
 from worker.ledger.claims import Claim
 from worker.ledger.results import ModelUse, Received
@@ -83,10 +83,10 @@ class StudyScreener:
         """
         active, shadow = ModelRun(self.model), None if self.shadow is None else ModelRun(self.shadow)
         with self._heartbeat(held):
-            enough = self._enough()
+            minimum = self._enough()
             for start in range(0, len(held.received), IMAGES_AT_ONCE):
                 batch = held.received[start : start + IMAGES_AT_ONCE]
-                looks = [self._look(received, active.times, enough) for received in batch]
+                looks = [self._look(received, active.times, minimum) for received in batch]
                 self._predict(looks, batch, active)
                 if shadow is not None:
                     self._predict_unowed(looks, batch, shadow)
@@ -105,13 +105,13 @@ class StudyScreener:
             self.database, held, judged, outcomes, overlays, use, self.clock(), shadow_of, model_run.times
         )
 
-    def _enough(self) -> Enough | None:
+    def _enough(self) -> MinimumSize | None:
         """How much of a picture is to be decoded; None: all of it."""
         if self.settings.reduced_decode is ReducedDecode.OFF:
             return None
-        return enough_for(model.card for model in (self.model, self.shadow) if model is not None)
+        return minimum_size_for(model.card for model in (self.model, self.shadow) if model is not None)
 
-    def _look(self, received: Received, times: Times, enough: Enough | None = None) -> Look:
+    def _look(self, received: Received, times: Times, minimum: MinimumSize | None = None) -> Look:
         """Read one object as far as its eligibility asks; what cannot be read becomes an outcome, not an error."""
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
@@ -128,12 +128,12 @@ class StudyScreener:
         try:
             self._require_time(times)
             with times.spent(Stage.DECODE):
-                display = self.decoder.read_display(image, enough)
+                display = self.decoder.read_display(image, minimum)
         except Rejected as error:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         noted = ImageOutcome(header.with_notes(display.notes), eligibility)
         if is_blank(display.pixels):
-            if enough is not None and _is_reduced((noted, display.pixels)):
+            if minimum is not None and _is_reduced((noted, display.pixels)):
                 return self._look(received, times)  # a small detail may have vanished
             return ImageOutcome(noted.instance, eligibility, is_blank=True), None
         return noted, display.pixels
@@ -156,7 +156,7 @@ class StudyScreener:
         doubtful = [
             at
             for at, sight in enumerate(seen)
-            if sight and _is_reduced(looks[at]) and leaves_doubt(sight[0], model.card)
+            if sight and _is_reduced(looks[at]) and needs_full_decode(sight[0], model.card)
         ]
         for at in doubtful:
             looks[at] = self._look(batch[at], model_run.times)

@@ -9,7 +9,7 @@ import numpy as np
 
 from worker.inference.card import ModelCard, ReducedDecode
 from worker.inference.prediction import Prediction
-from worker.inference.reduced_decode import leaves_doubt
+from worker.inference.reduced_decode import needs_full_decode
 
 #: What is asked: the probability moves by no more than this, in this share; and at most this share of flags turns.
 MOST, SHARE, FLIPS = 0.01, 0.99, 0.005
@@ -78,7 +78,7 @@ def judged(found: Sequence[Moved], card: ModelCard, decode: dict[str, float]) ->
 
 def _told(found: Sequence[Moved], card: ModelCard, bounds: Bounds) -> dict[str, Any]:
     bounded = replace(card, reduced_decode=ReducedDecode((), *bounds, len(found), ""))
-    sure = [one for one in found if not leaves_doubt(_reduced(one), bounded)]
+    sure = [one for one in found if not needs_full_decode(_reduced(one), bounded)]
     threshold = card.operating_point.threshold
     return {
         "images": len(found),

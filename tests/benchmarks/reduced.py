@@ -36,7 +36,7 @@ from trainer.export.card import write
 from worker.imaging.codestream import Coding
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import open_image, read_display
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.inference.card import ReducedDecode
 from worker.inference.model import OnnxModel, open_model
 from worker.inference.overlay import PICTURE_PX
@@ -62,7 +62,7 @@ Grey = NDArray[np.uint8]
 
 
 def radiographs(
-    native: Path, others: Path | None, count: int, enough: Enough
+    native: Path, others: Path | None, count: int, minimum: MinimumSize
 ) -> Iterator[tuple[str, str, Codes | Grey]]:
     """(group, SHA-256 of the file, pixels), as many as `count`."""
     noise = np.random.default_rng(5).integers(-NOISE, NOISE + 1, (ROWS, COLUMNS), dtype=np.int16)
@@ -71,7 +71,7 @@ def radiographs(
     for number, (kind, path) in enumerate(files):
         data = path.read_bytes()
         digest, grey = hashlib.sha256(data).hexdigest(), read_display(data).pixels
-        if kind == "native" and min(grey.shape) >= 2 * enough.short_px and max(grey.shape) >= 2 * enough.long_px:
+        if kind == "native" and min(grey.shape) >= 2 * minimum.short_px and max(grey.shape) >= 2 * minimum.long_px:
             yield AT_ITS_OWN_SIZE, digest, grey
             left -= 1
         if left <= 0:
@@ -100,11 +100,11 @@ def answered(model: OnnxModel, shown: Grey) -> tuple[float, float]:
     return said.probability, said.familiarity
 
 
-def moved(model: OnnxModel, pixels: Codes | Grey, name: str, group: str, enough: Enough) -> Moved | None:
+def moved(model: OnnxModel, pixels: Codes | Grey, name: str, group: str, minimum: MinimumSize) -> Moved | None:
     """How the answer moves; None where the picture has no level to spare."""
     syntax, coding, bits = SYNTAXES[name]
     data = file_of(pixels, syntax, bits)
-    reduced = read_display(data, enough=enough)
+    reduced = read_display(data, minimum=minimum)
     level = next((int(note.partition("=")[2]) for note in reduced.notes if note.startswith("reduced=")), 0)
     if not level:
         return None
@@ -113,31 +113,31 @@ def moved(model: OnnxModel, pixels: Codes | Grey, name: str, group: str, enough:
     return Moved(group, level, *answered(model, whole.pixels), *answered(model, reduced.pixels))
 
 
-def timed(pixels: Codes | Grey, name: str, enough: Enough, rounds: int) -> dict[str, float]:
+def timed(pixels: Codes | Grey, name: str, minimum: MinimumSize, rounds: int) -> dict[str, float]:
     """CPU milliseconds from the opened file to display values, in full and reduced, in turns; the least of all."""
     syntax, _, bits = SYNTAXES[name]
     image = open_image(file_of(pixels, syntax, bits))
-    times = [(cpu_s(image.display), cpu_s(lambda: image.display(enough))) for _ in range(rounds)]
+    times = [(cpu_s(image.display), cpu_s(lambda: image.display(minimum))) for _ in range(rounds)]
     full, reduced = (min(column) * 1e3 for column in zip(*times, strict=True))
     return {"full_ms": round(full, 1), "reduced_ms": round(reduced, 1), "times_as_fast": round(full / reduced, 1)}
 
 
 def measure(model: OnnxModel, native: Path, others: Path | None, count: int, rounds: int) -> dict[str, Any]:
     """Everything, as it is kept."""
-    enough = Enough(TIMES_THE_GRID * model.card.preprocessing.size, PICTURE_PX, frozenset(Coding))
+    minimum = MinimumSize(TIMES_THE_GRID * model.card.preprocessing.size, PICTURE_PX, frozenset(Coding))
     digests: set[str] = set()
     rows: dict[str, list[Moved]] = {name: [] for name in SYNTAXES}
     example: Codes | Grey | None = None
-    for group, digest, pixels in radiographs(native, others, count, enough):
+    for group, digest, pixels in radiographs(native, others, count, minimum):
         digests.add(digest)
         if example is None and group != AT_ITS_OWN_SIZE:
             example = pixels
         for name, found in rows.items():
-            one = moved(model, pixels, name, group, enough)
+            one = moved(model, pixels, name, group, minimum)
             found += [] if one is None else [one]
     if example is None:
         raise click.UsageError(f"no radiographs in {native}")
-    decode = {name: timed(example, name, enough, rounds) for name in SYNTAXES}
+    decode = {name: timed(example, name, minimum, rounds) for name in SYNTAXES}
     syntaxes = {name: judged(found, model.card, decode[name]) for name, found in rows.items()}
     digest = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     return {

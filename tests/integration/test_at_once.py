@@ -20,7 +20,7 @@ from worker.app import messages
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import Decoders
 from worker.errors import DeviceUnavailable
-from worker.inference.batching import JoinedModel
+from worker.inference.batching import BatchingModel
 from worker.inference.model import Model, OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import files_in
@@ -124,7 +124,7 @@ def test_studies_that_share_a_model_keep_their_own_answers(
     greys = [60 + 20 * number for number in range(STUDIES)]
     offered(desk, tmp_path / "inbox", greys)
     assert (
-        screen_each(bench_of(desk, JoinedModel(model), decoders), UIDS, desk.clock(), thread_pool) == [None] * STUDIES
+        screen_each(bench_of(desk, BatchingModel(model), decoders), UIDS, desk.clock(), thread_pool) == [None] * STUDIES
     )
     found = [desk.entry(uid).probability for uid in UIDS]
     assert found == pytest.approx([grey / 255 for grey in greys], abs=0.03)

@@ -17,7 +17,7 @@ from tests.desk import Desk
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.imaging.display import Display
-from worker.imaging.reading import Enough, OpenImage
+from worker.imaging.reading import MinimumSize, OpenImage
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
@@ -120,9 +120,9 @@ class Counting(Decoder):
         self.held: list[Any] = []
         self.most = 0
 
-    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
+    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
         """The real display, counted."""
-        shown = super().read_display(image, enough)
+        shown = super().read_display(image, minimum)
         self.held = [*(ref for ref in self.held if ref() is not None), weakref.ref(shown.pixels)]
         self.most = max(self.most, len(self.held))
         return shown

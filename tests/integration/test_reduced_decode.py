@@ -14,7 +14,7 @@ from tests.brightness import write_model
 from tests.desk import Desk
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
 from worker.decoding.decoder import Decoder
-from worker.imaging.reading import Display, Enough, OpenImage
+from worker.imaging.reading import Display, MinimumSize, OpenImage
 from worker.inference.card import ReducedDecode
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import incoming
@@ -33,9 +33,9 @@ class Recording(Decoder):
         super().__init__()
         self.rows: list[int] = []
 
-    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
+    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
         """The real display, remembered."""
-        shown = super().read_display(image, enough)
+        shown = super().read_display(image, minimum)
         self.rows.append(shown.pixels.shape[0])
         return shown
 

@@ -19,11 +19,11 @@ from worker.decoding.decoder import Decoder
 from worker.errors import Undecodable
 from worker.imaging.codestream import Codestream, Coding, read_codestream
 from worker.imaging.reading import open_image, read_display, stored_digest
-from worker.imaging.resolution import Enough, size_at
+from worker.imaging.resolution import MinimumSize, size_at
 from worker.imaging.transfer_syntaxes import decode_codestream
 
 ROWS, COLUMNS = 320, 256
-ALL = Enough(60, 70, frozenset(Coding))
+ALL = MinimumSize(60, 70, frozenset(Coding))
 FULL_WINDOW: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
 REDUCIBLE = (phantoms.JPEG_2000_LOSSLESS, phantoms.JPEG_2000, phantoms.HTJ2K)
 PICTURE = picture(ROWS, COLUMNS)
@@ -66,7 +66,7 @@ INSIDE = np.s_[6:-6, 6:28]
 )
 def test_the_level_is_the_lowest_that_is_enough(rows: int, columns: int, short: int, long: int, level: int) -> None:
     stream = Codestream(Coding.JPEG_2000, rows, columns, samples=1, precision=12, levels=5)
-    assert Enough(short, long, frozenset({Coding.JPEG_2000})).level(stream) == level
+    assert MinimumSize(short, long, frozenset({Coding.JPEG_2000})).level(stream) == level
 
 
 def test_only_codings_with_resolutions_that_were_allowed_are_reduced() -> None:
@@ -82,18 +82,18 @@ def test_only_codings_with_resolutions_that_were_allowed_are_reduced() -> None:
 def test_a_size_that_pillow_would_round_otherwise_is_read_at_a_higher_resolution() -> None:
     stream = Codestream(Coding.JPEG_2000, 3001, 2544, samples=1, precision=12, levels=5)
     assert size_at(2, stream) == (751, 636)
-    assert Enough(448, 740, frozenset(Coding)).level(stream) == 1
+    assert MinimumSize(448, 740, frozenset(Coding)).level(stream) == 1
 
 
 def test_what_is_enough_travels_to_the_decoder_child() -> None:
-    assert Enough.from_json(ALL.to_json()) == ALL
+    assert MinimumSize.from_json(ALL.to_json()) == ALL
 
 
 @pytest.mark.parametrize("syntax", REDUCIBLE)
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_jpeg_2000_is_read_at_the_level_and_looks_the_same(decoder: Decoder, syntax: str, photometric: str) -> None:
     data = dicom_file(PICTURE, syntax, bits=12, PhotometricInterpretation=photometric, **FULL_WINDOW)
-    whole, shown = read_display(data), read_display(data, enough=ALL)
+    whole, shown = read_display(data), read_display(data, minimum=ALL)
     assert shown.pixels.shape == (ROWS >> 2, COLUMNS >> 2)
     assert "reduced=2" in shown.notes
     assert np.abs(shown.pixels.astype(int) - points(whole.pixels, 2))[INSIDE].max() <= 2
@@ -139,14 +139,14 @@ def test_a_jpeg_is_scaled_while_it_is_decoded(decoder: Decoder, samples: int) ->
     assert np.abs(shown.pixels.astype(int) - blocks(read_display(data).pixels, 2)).mean() < 1.0
     if samples == 1:
         inside = dicom_file(grey, phantoms.JPEG_BASELINE, bits=8, frame=data, WindowCenter=128, WindowWidth=256)
-        assert np.array_equal(read_display(inside, enough=ALL).pixels, shown.pixels)
+        assert np.array_equal(read_display(inside, minimum=ALL).pixels, shown.pixels)
 
 
 def test_a_turned_jpeg_stays_turned(decoder: Decoder) -> None:
     data = bytes(cv2.imencode(".jpg", picture(ROWS, COLUMNS, 8))[1])
     tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     turned = data[:2] + b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff + data[2:]
-    shown, whole = (decoder.read_display(open_image(turned), enough) for enough in (ALL, None))
+    shown, whole = (decoder.read_display(open_image(turned), minimum) for minimum in (ALL, None))
     assert whole.pixels.shape == (COLUMNS, ROWS)
     assert shown.pixels.shape == (COLUMNS >> 2, ROWS >> 2)
     assert np.abs(shown.pixels.astype(int) - blocks(whole.pixels, 2)).mean() < 1.0
@@ -169,7 +169,7 @@ IN_FULL = {
 
 @pytest.mark.parametrize("why", IN_FULL)
 def test_what_cannot_be_reduced_is_decoded_in_full(why: str) -> None:
-    whole, shown = read_display(IN_FULL[why]), read_display(IN_FULL[why], enough=ALL)
+    whole, shown = read_display(IN_FULL[why]), read_display(IN_FULL[why], minimum=ALL)
     assert np.array_equal(shown.pixels, whole.pixels)
     assert shown.notes == whole.notes
 
@@ -194,7 +194,7 @@ def test_missing_tiles_are_missed_at_a_lower_resolution_too() -> None:
     frame = phantoms.LOSSLESS_ENCODERS[phantoms.JPEG_2000_LOSSLESS](PICTURE, 12)
     data = dicom_file(PICTURE, phantoms.JPEG_2000_LOSSLESS, bits=12, frame=frame[:-200] + b"\xff\xd9", **FULL_WINDOW)
     with pytest.raises(Undecodable, match="tiles are missing"):
-        read_display(data, enough=ALL)
+        read_display(data, minimum=ALL)
 
 
 def test_a_tile_of_open_length_is_read_to_its_end() -> None:
@@ -202,7 +202,7 @@ def test_a_tile_of_open_length_is_read_to_its_end() -> None:
     at = frame.index(b"\xff\x90")
     frame[at + 6 : at + 10] = bytes(4)
     data = dicom_file(PICTURE, phantoms.JPEG_2000_LOSSLESS, bits=12, frame=bytes(frame), **FULL_WINDOW)
-    assert read_display(data, enough=ALL).pixels.shape == PICTURE.shape
+    assert read_display(data, minimum=ALL).pixels.shape == PICTURE.shape
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.7])
@@ -210,7 +210,7 @@ def test_a_short_jpeg_is_refused_at_a_lower_resolution_too(keep: float) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (ROWS, COLUMNS)).astype(np.uint8)
     data = bytes(cv2.imencode(".jpg", noise)[1])
     with pytest.raises(Undecodable):
-        read_display(data[: int(len(data) * keep)] + b"\xff\xd9", enough=ALL)
+        read_display(data[: int(len(data) * keep)] + b"\xff\xd9", minimum=ALL)
 
 
 def test_the_header_is_not_what_decides_the_level() -> None:
@@ -220,4 +220,4 @@ def test_the_header_is_not_what_decides_the_level() -> None:
     lying = BytesIO()
     header.save_as(lying)
     with pytest.raises(Undecodable, match="the header says"):
-        read_display(lying.getvalue(), enough=ALL)
+        read_display(lying.getvalue(), minimum=ALL)

@@ -1,7 +1,7 @@
-"""The decoder child: decodes compressed pixels in a process of its own, with bounded memory and nothing to lose.
+"""The decoder child: decodes compressed pixels in its own process with bounded memory.
 
-Compiled codecs crash, hang and grow on damaged files. `decoder` starts this program, talks to it over its
-standard input and output, and starts it again when it has died. No answer is ever unpickled.
+Damaged files make compiled codecs crash, hang or use much memory. `decoder` starts this program, talks to it over its
+standard input and output, and starts it again when it has died. Answers are never unpickled.
 """
 
 import contextlib
@@ -16,51 +16,52 @@ from typing import IO, Any
 
 from worker.errors import DecoderOutOfMemory, Rejected, place_of
 from worker.imaging.limits import Limits
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.runtime.parent_death import die_with_parent
 
-#: Bytes of the words, which are JSON, and of what follows them.
+#: Head of a message: length of its JSON, and length of the bytes that follow, its payload.
 HEAD = struct.Struct(">IQ")
 
-#: Words longer than this are none of ours.
+#: Longest JSON that is accepted.
 MAX_WORDS = 2**20
 
 
 class Wanted(StrEnum):
-    """What a request asks for."""
+    """The kind of a request."""
 
     DISPLAY = "display"  #: notes and shape, followed by display values
     STORED_DIGEST = "stored_digest"  #: SHA-256 over the stored values
 
 
-#: The bytes of a file, the limits, how much of the picture is enough -> words of the answer, and what follows them.
-Reader = Callable[[bytes, Limits, Enough | None], tuple[dict[str, Any], Any]]
+#: (bytes of a file, limits, smallest size that is enough) -> (JSON of the answer, its payload).
+Reader = Callable[[bytes, Limits, MinimumSize | None], tuple[dict[str, Any], Any]]
 
 
 def write_message(pipe: IO[bytes], words: dict[str, Any], payload: Any = b"") -> None:
-    """Send words and bytes (anything with a buffer)."""
-    spelled = json.dumps(words).encode()
-    pipe.write(HEAD.pack(len(spelled), memoryview(payload).nbytes) + spelled)
+    """Send `words` as JSON, then the payload (anything with a buffer)."""
+    encoded = json.dumps(words).encode()
+    pipe.write(HEAD.pack(len(encoded), memoryview(payload).nbytes) + encoded)
     pipe.write(payload)
     pipe.flush()
 
 
 def read_words(pipe: IO[bytes]) -> tuple[dict[str, Any], int]:
-    """Receive words and the number of bytes that follow them; raises EOFError, ValueError when it is none of ours."""
+    """Receive the JSON of a message and the length of its payload; raises EOFError, and ValueError when invalid."""
     head = pipe.read(HEAD.size)
     if len(head) < HEAD.size:
         raise EOFError
     length, following = HEAD.unpack(head)
     if length > MAX_WORDS:
-        raise ValueError("no message of ours")
+        raise ValueError("not a message of this protocol")
     words = json.loads(pipe.read(length))
     if not isinstance(words, dict):
-        raise ValueError("no message of ours")
+        raise ValueError("not a message of this protocol")
     return words, following
 
 
 def serve(requests: IO[bytes], answers: IO[bytes], readers: Mapping[str, Reader]) -> None:
-    """Answer requests until there are no more. Whatever is no Rejected ends the process: its parent starts another."""
+    """Answer requests until there are no more. An error other than Rejected ends the process; the parent starts a new
+    one."""
     write_message(answers, {"is_ready": True})
     while True:
         try:
@@ -69,9 +70,9 @@ def serve(requests: IO[bytes], answers: IO[bytes], readers: Mapping[str, Reader]
             return
         content = requests.read(size)
         limits = Limits(max_pixel_bytes=words["max_pixel_bytes"])
-        enough = None if words["enough"] is None else Enough.from_json(words["enough"])
+        minimum = None if words["enough"] is None else MinimumSize.from_json(words["enough"])
         try:
-            answer, payload = readers[words["wanted"]](content, limits, enough)
+            answer, payload = readers[words["wanted"]](content, limits, minimum)
         except MemoryError:
             answer, payload = {"code": DecoderOutOfMemory.code}, b""
         except Rejected as error:
@@ -80,35 +81,35 @@ def serve(requests: IO[bytes], answers: IO[bytes], readers: Mapping[str, Reader]
 
 
 def run(load: Callable[[], Mapping[str, Reader]]) -> None:
-    """Be the child of `decoder`: memory bounded by the first argument, in MiB, before anything is loaded."""
+    """Run as the child of `decoder`. The first argument limits the memory, in MiB, before anything is loaded."""
     die_with_parent()
     bound = int(sys.argv[1]) * 2**20
-    with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and does not take it
+    with contextlib.suppress(ValueError, OSError):  # macOS refuses this limit
         resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold a patient
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain patient data
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a codec prints is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a codec may print to standard output, which carries the answers
 
-    def tell(_: object, error: BaseException, __: object) -> None:
+    def report_crash(_: object, error: BaseException, __: object) -> None:
         write_message(answers, {"crashed": place_of(error)})
 
-    sys.excepthook = tell
+    sys.excepthook = report_crash
     serve(sys.stdin.buffer, answers, load())
 
 
 def real_readers() -> Mapping[str, Reader]:
-    """The eyes, loaded here and not in whoever only speaks to us."""
+    """The readers of imaging; its libraries are loaded here, and not in the parent process."""
     import cv2
 
     from worker.imaging.reading import read_display, stored_digest
 
     cv2.setNumThreads(1)
 
-    def display(content: bytes, limits: Limits, enough: Enough | None) -> tuple[dict[str, Any], Any]:
-        shown = read_display(content, limits, enough)
+    def display(content: bytes, limits: Limits, minimum: MinimumSize | None) -> tuple[dict[str, Any], Any]:
+        shown = read_display(content, limits, minimum)
         return {"notes": shown.notes, "shape": shown.pixels.shape}, shown.pixels
 
-    def digest(content: bytes, limits: Limits, _: Enough | None) -> tuple[dict[str, Any], Any]:
+    def digest(content: bytes, limits: Limits, _: MinimumSize | None) -> tuple[dict[str, Any], Any]:
         return {"digest": stored_digest(content, limits)}, b""
 
     return {Wanted.DISPLAY: display, Wanted.STORED_DIGEST: digest}

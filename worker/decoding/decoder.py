@@ -1,7 +1,7 @@
-"""Decodes images without dying of them: compressed pixels in a child process with a deadline and bounded memory.
+"""Decodes compressed pixels in a child process with a deadline and bounded memory: a crash ends only the child.
 
-Uncompressed pixels are read here: no codec touches them. The child is started once and again whenever it was lost; a
-loss is tried once more in a fresh child, for it may have been killed from outside.
+Uncompressed pixels need no codec and are read here. The child is started once, and again whenever it is lost. An image
+that lost the child is tried once more in a new child, because something else may have killed the first one.
 """
 
 import logging
@@ -29,7 +29,7 @@ from worker.imaging import reading
 from worker.imaging.display import Display
 from worker.imaging.limits import Limits
 from worker.imaging.reading import OpenImage
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.settings import DECODER_DEADLINE_S, DECODER_MEMORY_MIB, Settings
 
 log = logging.getLogger(__name__)
@@ -44,18 +44,18 @@ _BY_CODE = {kind.code: kind for kind in Rejected.__subclasses__()}
 
 Shape = tuple[int, int]
 
-#: The words of the child, and the picture it sent with them; without one, an empty array.
+#: The JSON of the child's answer, and the picture that followed it; an empty array when none did.
 Answer = tuple[dict[str, Any], NDArray[np.uint8]]
 
 T = TypeVar("T")
 
 
-class _Lost(Exception):
-    """The child is not there any more, or does not speak our language; says how it went."""
+class _ChildLost(Exception):
+    """The child has ended, or does not follow the protocol; the message says how."""
 
 
 class Decoder:
-    """A decoder child and the way to it. Safe to share between threads; one image is decoded at a time."""
+    """Owns a decoder child and sends it images. Safe to share between threads; it decodes one image at a time."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class Decoder:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """With the bounds of the settings."""
+        """A decoder with the limits of the settings."""
         return cls(settings.decoder_deadline_s, settings.decoder_memory_mib)
 
     def start(self) -> None:
-        """Start the child without waiting for it; otherwise the first image does."""
+        """Start the child without waiting for it; otherwise the first image starts it."""
         with self._lock:
             self._child = self._child or self._spawn()
 
@@ -87,16 +87,16 @@ class Decoder:
         with self._lock:
             self._drop()
 
-    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
-        """Display values; at a lower resolution where that is `enough` and the file has one.
+    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
+        """Display values; at a lower resolution if the file offers one of at least the `minimum` size.
 
-        Raises any Rejected, those of a lost decoder among them, and DecoderUnavailable.
+        Raises any Rejected, including those for a lost decoder, and DecoderUnavailable.
         """
         header = image.instance
         if not header.is_compressed:
             return image.display()
         most = (max(0, header.rows), max(0, header.columns))
-        answer, pixels = self._ask(Wanted.DISPLAY, image.content, image.limits, most, enough)
+        answer, pixels = self._ask(Wanted.DISPLAY, image.content, image.limits, most, minimum)
         return Display(pixels, tuple(map(str, answer["notes"])))
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
@@ -105,19 +105,21 @@ class Decoder:
             return reading.stored_digest(content, limits)
         return str(self._ask(Wanted.STORED_DIGEST, content, limits, (0, 0))[0]["digest"])
 
-    def _ask(self, wanted: Wanted, content: bytes, limits: Limits, most: Shape, enough: Enough | None = None) -> Answer:
-        """The answer's words and its picture, which is at most of the shape `most`."""
+    def _ask(
+        self, wanted: Wanted, content: bytes, limits: Limits, most: Shape, minimum: MinimumSize | None = None
+    ) -> Answer:
+        """The answer's JSON and its picture, which may be at most of the shape `most`."""
         words = {
             "wanted": wanted,
             "max_pixel_bytes": limits.max_pixel_bytes,
-            "enough": None if enough is None else enough.to_json(),
+            "enough": None if minimum is None else minimum.to_json(),
         }
         with self._lock:
             try:
                 return self._try(words, content, most)
             except (DecoderCrashed, DecoderOutOfMemory) as error:
                 log.warning("decoder_lost", extra={"code": error.code, "reason": error.message})
-                return self._try(words, content, most)  # in a fresh child, which has its memory to itself
+                return self._try(words, content, most)  # in a new child, whose memory is empty
 
     def _try(self, words: dict[str, Any], content: bytes, most: Shape) -> Answer:
         child, is_in_step = self._ready(), False
@@ -129,10 +131,12 @@ class Decoder:
                 f"decoding took longer than {self.deadline_s:g} s and was stopped: send the image uncompressed,"
                 " or raise SCREENING_DECODER_DEADLINE_S"
             ) from error
-        except _Lost as lost:
+        except _ChildLost as lost:
             raise DecoderCrashed(f"the decoder failed on it ({lost}): send the image uncompressed") from lost
         finally:
-            if not is_in_step:  # whatever came between, a signal of ours too: its answer must not meet another image
+            if (
+                not is_in_step
+            ):  # after any interruption, also by a signal: its answer must not be taken for another image
                 self._drop()
         if not is_in_step:
             raise DecoderOutOfMemory(
@@ -144,13 +148,13 @@ class Decoder:
         return answer, pixels
 
     def _ready(self) -> "_Child":
-        """The child, able to answer; raises DecoderUnavailable when it does not come up."""
+        """The child, ready to answer; raises DecoderUnavailable when it does not start."""
         child = self._child = self._child or self._spawn()
         if child.is_ready:
             return child
         try:
             child.within(START_DEADLINE_S, child.greet)
-        except (TimeoutError, _Lost) as error:
+        except (TimeoutError, _ChildLost) as error:
             self._drop()
             raise DecoderUnavailable(
                 f"the decoder child does not start ({error}): give it memory (SCREENING_DECODER_MEMORY_MIB is"
@@ -182,33 +186,33 @@ class _Child:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # codecs quote what they read
+            stderr=subprocess.DEVNULL,  # codecs quote file content
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would reserve address space
-            start_new_session=True,  # Ctrl-C is for us
+            start_new_session=True,  # so that Ctrl-C reaches only the parent
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def greet(self) -> None:
-        """Wait for the first word."""
+        """Wait for the first message."""
         self._answer()
         self.is_ready = True
 
     def exchange(self, words: dict[str, Any], content: bytes, most: Shape) -> Answer:
-        """Send a request and receive its answer; the picture that follows its words is no larger than `most`."""
+        """Send a request and receive its answer; the picture that follows may be at most as large as `most`."""
         write_message(self._requests, words, content)
         answer, following = self._answer()
         rows, columns = (int(side) for side in answer.get("shape", (0, 0)))
         if not (0 <= rows <= most[0] and 0 <= columns <= most[1] and following == rows * columns):
-            raise _Lost("its answer has another size than the image")
+            raise _ChildLost("its answer has another size than the image")
         pixels = np.empty((rows, columns), np.uint8)
         if following and self._answers.readinto(pixels.reshape(-1)) != following:  # type: ignore[attr-defined]
             raise EOFError
         return answer, pixels
 
     def within(self, seconds: float, talk: Callable[[], T]) -> T:
-        """What `talk` gives; raises TimeoutError when it takes longer (the child is killed then), _Lost."""
+        """The result of `talk`; raises TimeoutError when it takes longer (the child is then killed), and _ChildLost."""
         expired = threading.Event()
 
         def stop() -> None:
@@ -223,27 +227,27 @@ class _Child:
         except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
             if expired.is_set():
                 raise TimeoutError(f"no answer in {seconds:g} s") from error
-            raise _Lost(self._epitaph()) from error
+            raise _ChildLost(self._exit_reason()) from error
         finally:
             timer.cancel()
 
     def end(self) -> None:
-        """Kill it, and leave nothing of it."""
+        """Kill the child and close its pipes."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._requests, self._answers):
             try:
                 pipe.close()
-            except OSError:  # what was not flushed is not wanted
+            except OSError:  # unsent bytes are not needed
                 continue
 
     def _answer(self) -> tuple[dict[str, Any], int]:
         answer, following = read_words(self._answers)
         if "crashed" in answer:
-            raise _Lost(str(answer["crashed"]))
+            raise _ChildLost(str(answer["crashed"]))
         return answer, following
 
-    def _epitaph(self) -> str:
+    def _exit_reason(self) -> str:
         self._process.kill()
         code = self._process.wait()
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

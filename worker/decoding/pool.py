@@ -1,4 +1,4 @@
-"""Several decoder children, for several images at a time. Each image has one to itself, and hurts no other's."""
+"""Several decoder children, for several images at a time. Each image uses its own child: a crash affects no other."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,35 +9,37 @@ from worker.decoding.decoder import Decoder
 from worker.imaging.display import Display
 from worker.imaging.limits import Limits
 from worker.imaging.reading import OpenImage
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.settings import Settings
 
 
 class Decoders:
-    """A `Decoder` for as many threads as there are children; one thread more waits until a child is free.
+    """A `Decoder` for as many threads as there are children; further threads wait until a child is free.
 
-    Deadline and memory are those of each child.
+    Deadline and memory limit apply to each child.
     """
 
     def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._all = tuple(decoders)
-        self._free = LifoQueue[Decoder]()  # the last one used comes next: its memory is warm, others stay unstarted
+        self._free = LifoQueue[
+            Decoder
+        ]()  # the last one used is used next: its caches are warm, and unused children are not started
         for decoder in reversed(self._all):
             self._free.put(decoder)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As many as studies are screened at a time."""
+        """As many children as studies are screened at a time."""
         return cls([Decoder.of(settings) for _ in range(settings.studies_at_once)])
 
     def start(self) -> None:
-        """Start every child without waiting for any."""
+        """Start every child without waiting."""
         for decoder in self._all:
             decoder.start()
 
     def prove(self) -> None:
         """Start every child and wait until it answers; raises DecoderUnavailable."""
-        self.start()  # they load their libraries side by side
+        self.start()  # so that they load their libraries in parallel
         for decoder in self._all:
             decoder.prove()
 
@@ -46,13 +48,13 @@ class Decoders:
         for decoder in self._all:
             decoder.close()
 
-    def read_display(self, image: OpenImage, enough: Enough | None = None) -> Display:
-        """As `Decoder.read_display`, by a child that is free."""
+    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
+        """As `Decoder.read_display`, by a free child."""
         with self._one() as decoder:
-            return decoder.read_display(image, enough)
+            return decoder.read_display(image, minimum)
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
-        """As `Decoder.stored_digest`, by a child that is free."""
+        """As `Decoder.stored_digest`, by a free child."""
         with self._one() as decoder:
             return decoder.stored_digest(content, limits)
 

@@ -22,7 +22,7 @@ from worker.imaging.header import lenient_pydicom
 from worker.imaging.part10 import EXPLICIT_LITTLE
 from worker.imaging.pixel_data import MONOCHROME
 from worker.ledger.pseudonyms import digest
-from worker.screening.rules import RADIOGRAPH_MODALITIES, Answer, eligible
+from worker.screening.rules import RADIOGRAPH_MODALITIES, Answer, eligible, view_position
 
 #: Elements that must be there and may be empty (type 2), and that the profile empties (PS3.15 table E.1-1, Z).
 EMPTIED = (
@@ -33,8 +33,6 @@ EMPTIED = (
 #: Numbers that help a reader and tell of nobody: (row, column), in mm.
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 
-#: Beginnings of views, as headers say them, and the word for it (PS3.3 C.8.11.5.1.1).
-VIEWS = {"AP": "AP", "ANTERO": "AP", "PA": "PA", "POSTERO": "PA"}
 
 #: Transfer syntaxes that lose, or may lose, what was seen; the picture keeps that history (PS3.3 C.7.6.1.1.5).
 LOSSY = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51, 81, 91, 203))
@@ -105,10 +103,9 @@ def _describe(dataset: Dataset, opened: OpenObject) -> None:
     dataset.Modality = modality if modality in RADIOGRAPH_MODALITIES else ""
     if answers.chest is Answer.YES:
         dataset.BodyPartExamined = "CHEST"
-    view = (instance.view or "").upper()
-    word = next((word for beginning, word in VIEWS.items() if view.startswith(beginning)), None)
-    if answers.frontal is Answer.YES and word is not None:
-        dataset.ViewPosition = word
+    position = view_position(instance.view)
+    if answers.frontal is Answer.YES and position is not None:
+        dataset.ViewPosition = position
     if answers.presentation is Answer.YES:
         dataset.PresentationIntentType = "FOR PRESENTATION"
     if header.text("BurnedInAnnotation") == "NO":

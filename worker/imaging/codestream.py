@@ -1,5 +1,5 @@
-"""What a compressed codestream says of itself: JPEG and JPEG-LS frame headers (ISO 10918-1 B.2.2, 14495-1 C.2.2) and
-JPEG 2000's SIZ (ISO 15444-1 A.5.1), read without decoding, so that sizes are known before a decoder allocates.
+"""Frame headers of compressed codestreams: JPEG and JPEG-LS (ISO 10918-1 B.2.2, 14495-1 C.2.2), and the SIZ marker of
+JPEG 2000 (ISO 15444-1 A.5.1). Reads them without decoding, so that sizes are known before a decoder allocates memory.
 """
 
 import re
@@ -30,7 +30,7 @@ class Codestream:
     names_colour: bool = False  #: JFIF or Adobe marker: the decoder knows the colour space by itself
     orientation: int = 1  #: EXIF orientation (JEITA CP-3451 4.6.4), 1: as stored
     end: int | None = None  #: offset of the EOI or EOC marker; None when it is not there
-    scans: int = 1  #: of JPEG; each passes over the whole picture
+    scans: int = 1  #: number of JPEG scans; each covers the whole picture
     data_at: int = 0  #: offset of JPEG's first entropy-coded byte, of JPEG 2000's first tile-part
     restart_interval: int = 0  #: of JPEG, in coded units
     units: int = 0  #: coded units (MCU, ISO 10918-1 A.2) of a JPEG whose first scan holds every component; else 0
@@ -50,7 +50,7 @@ _NEXT_MARKER = {
 
 
 def read_codestream(data: bytes) -> Codestream | None:
-    """The frame header, None when the bytes begin no codestream we know or end before it is complete."""
+    """The frame header; None when the bytes begin with no known codestream, or end before the header is complete."""
     try:
         if data[:2] == b"\xff\xd8":
             return _read_jpeg(data)
@@ -108,7 +108,7 @@ def _units(frame: Codestream, sampling: bytes) -> int:
 
 
 def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int]:
-    """(offset of EOI, scans before it), skipping the tables between scans, whose bytes may look like an EOI."""
+    """(offset of EOI, number of scans before it). Skips the tables between scans, whose bytes may look like an EOI."""
     pattern, scans = _NEXT_MARKER[coding is Coding.JPEG_LS], 1
     while (found := pattern.search(data, at)) is not None:
         if data[found.start() + 1] == _EOI:

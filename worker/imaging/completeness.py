@@ -19,7 +19,7 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 
 def missing_parts(data: bytes, stream: Codestream) -> str | None:
-    """Which parts are missing, in words; None when all are there."""
+    """A text that says which parts are missing; None when all parts are present."""
     if stream.coding is Coding.JPEG_2000:
         return _missing_tiles(data, stream)
     if stream.restart_interval:
@@ -27,10 +27,10 @@ def missing_parts(data: bytes, stream: Codestream) -> str | None:
     return None
 
 
-def tells_its_length(data: bytes, stream: Codestream) -> bool:
-    """Whether a JPEG 2000 codestream says how long each tile-part is, so that `missing_parts` sees one cut short.
+def declares_lengths(data: bytes, stream: Codestream) -> bool:
+    """Whether a JPEG 2000 codestream declares the length of each tile-part, so that `missing_parts` finds a short one.
 
-    The last may leave its length open; then only a decoder that reads it to its end finds that something is missing.
+    The last tile-part may leave its length open. Then only a decoder that reads to the end finds missing data.
     """
     at, end = stream.data_at, len(data) if stream.end is None else stream.end
     while at + _SOT.size <= end:
@@ -55,7 +55,7 @@ def _missing_tiles(data: bytes, stream: Codestream) -> str | None:
     at = stream.data_at
     while at + _SOT.size <= end:
         marker, _, tile, length, part, parts = _SOT.unpack_from(data, at)
-        length = length or end - at  # the last may leave its length open
+        length = length or end - at  # the last tile-part may leave its length open
         if marker != _START_OF_TILE or length < _SOT.size or at + length > end:
             break
         seen.setdefault(tile, set()).add(part)
@@ -66,7 +66,7 @@ def _missing_tiles(data: bytes, stream: Codestream) -> str | None:
 
 
 def _missing_intervals(data: bytes, stream: Codestream) -> str | None:
-    """Of a picture in one scan: its restart markers count round from 0 to 7 and leave none out."""
+    """For a picture in one scan: its restart markers must count from 0 to 7 in a cycle, without gaps."""
     if stream.scans > 1 or not stream.units:
         return None
     expected = -(-stream.units // stream.restart_interval) - 1

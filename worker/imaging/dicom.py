@@ -1,5 +1,5 @@
-"""A DICOM object -> its Instance, its stored values, its display values. Puts container, header, pixels and display
-pipeline together; each of them knows nothing of the others."""
+"""A DICOM object -> its Instance, its stored values, its display values. Combines container, header, pixels and
+display pipeline, which do not know each other."""
 
 import re
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from worker.imaging.pixel_data import (
     holds_codestream,
     read_image_pixel,
 )
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 
@@ -33,21 +33,22 @@ _YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 @dataclass(frozen=True)
 class OpenObject:
-    """An object whose header was read and admitted; its pixels wait in the bytes."""
+    """An object whose header was read and accepted; its pixels are not decoded yet."""
 
     instance: Instance
     part10: Part10
     header: Header
     pixel: ImagePixel
 
-    def display(self, enough: Enough | None = None) -> Display:
-        """Display values, air dark; at a lower resolution where that is `enough`. Raises any Rejected."""
+    def display(self, minimum: MinimumSize | None = None) -> Display:
+        """Display values, air dark; at a lower resolution if that has the `minimum` size. Raises any Rejected."""
         with lenient_pydicom():
             header, pixel = self.header, self.pixel
-            header.notes.clear()  # those of the header pass belong to the Instance
+            header.notes.clear()  # the notes of the header pass belong to the Instance
             grayscale = read_grayscale(header)
-            # without a VOI the smallest and the largest stored value count, which a lower resolution does not have
-            codes, bits = self._decode(enough if grayscale.declares_voi else None)
+            # without a VOI the display range comes from the smallest and largest stored value, and a lower resolution
+            # does not keep these
+            codes, bits = self._decode(minimum if grayscale.declares_voi else None)
             stored = grey_values(codes, bits, pixel, header, is_native=not self.part10.is_encapsulated)
             if not pixel.photometric_interpretation.startswith("MONOCHROME"):
                 return Display(full_range(stored), ("colour=grey", *header.notes))
@@ -56,7 +57,7 @@ class OpenObject:
             return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
 
     def stored(self) -> StoredValues:
-        """Codes as the file holds them, one or three a pixel, and how many of their bits count. Raises any Rejected."""
+        """Codes as stored in the file, one or three per pixel, and the number of used bits. Raises any Rejected."""
         with lenient_pydicom():
             self.header.notes.clear()
             codes, bits = self._decode(None)
@@ -66,15 +67,15 @@ class OpenObject:
         """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
         return self.stored().values
 
-    def _decode(self, enough: Enough | None) -> tuple[NDArray[Any], int]:
+    def _decode(self, minimum: MinimumSize | None) -> tuple[NDArray[Any], int]:
         check_showable(self.part10, self.pixel)
-        codes, bits, notes = decode_stored(self.part10, self.pixel, enough)
+        codes, bits, notes = decode_stored(self.part10, self.pixel, minimum)
         self.header.notes.extend(notes)
         return codes, bits
 
 
 def open_object(data: bytes, limits: Limits) -> OpenObject:
-    """Header pass. Raises NotAnImage, MissingElement, TooLarge, Truncated (with the Instance if it is named)."""
+    """Header pass. Raises NotAnImage, MissingElement, TooLarge, Truncated (with the Instance if the header has one)."""
     with lenient_pydicom():
         part10 = open_part10(data, limits)
         header = Header(part10.dataset)
@@ -83,7 +84,7 @@ def open_object(data: bytes, limits: Limits) -> OpenObject:
 
 
 def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, ImagePixel]:
-    """The checks of the header pass, in the order in which their answers are useful."""
+    """The checks of the header pass; the most useful error comes first."""
     pixel = read_image_pixel(header)
     ends_early = _end(part10, pixel, header)
     try:
@@ -103,12 +104,12 @@ def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, Im
 
 
 def _end(part10: Part10, pixel: ImagePixel, header: Header) -> str | None:
-    """Where the object ends before its content does, None when it is complete."""
+    """A text that says where the object ends too early; None when it is complete."""
     if part10.missing_bytes:
         needed = pixel.frame_bytes * pixel.frames
         if part10.is_encapsulated or part10.pixel_span[1] - part10.pixel_span[0] < needed or needed == 0:
             return f"the file ends {part10.missing_bytes:,} bytes before its pixel data do"
-        return None  # all pixels are there; only padding is not
+        return None  # all pixels are present; only padding is missing
     if part10.ends_early is not None:
         return part10.ends_early
     if part10.pixel_tag is not None:
@@ -122,7 +123,7 @@ def _end(part10: Part10, pixel: ImagePixel, header: Header) -> str | None:
 
 
 def _is_image_class(header: Header, keyword: str) -> bool:
-    """By its SOP Class the object is an image (PS3.4 B.5), so its pixel data must come."""
+    """Whether the SOP Class is that of an image (PS3.4 B.5), which must contain pixel data."""
     uid = header.value(keyword)
     return uid is not None and "Image Storage" in str(getattr(uid, "name", ""))
 
@@ -175,9 +176,9 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
 
 
 def _uid(header: Header, keyword: str) -> str | None:
-    """A UID as text. It is hostile input: anything printable of at most 64 characters is kept, nothing is repaired."""
+    """A UID as text. It is untrusted input: printable text of at most 64 characters is kept, nothing is repaired."""
     value = header.value(keyword)
-    if not isinstance(value, str):  # two values, or a VR that holds no text
+    if not isinstance(value, str):  # several values, or a VR that is not text
         return None
     text = value.strip(" \0")
     return text if 0 < len(text) <= MAX_TEXT and text.isprintable() else None

@@ -1,7 +1,7 @@
 """The grayscale display pipeline of DICOM (PS3.4 N.2, PS3.3 C.7.6.3, C.11): stored values -> 8-bit display values.
 
-Pure: one function per box, each over a table of at most 65,536 stored values, never over the image; the image meets
-one look-up table, once. Knows no files and no elements.
+Pure: one function per step of the pipeline. Each step works on a table of at most 65,536 stored values, never on the
+image; one combined look-up table is applied to the image once. Knows no files and no elements.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Grayscale:
-    """All that a header says about turning stored values into display values."""
+    """The elements of a header that define how stored values become display values."""
 
     is_monochrome1: bool = False
     slope: float = 1.0
@@ -57,13 +57,13 @@ class Grayscale:
 
     @property
     def declares_voi(self) -> bool:
-        """Whether the display range is declared, and not taken from the values of the image."""
+        """Whether the header declares the display range; if not, it is taken from the values of the image."""
         return self.voi_lut is not None or self.window is not None
 
 
 @dataclass(frozen=True)
 class StoredValues:
-    """Pixels as stored: codes [H, W] whose lower `bits` count (two's complement if signed), upper bits zero."""
+    """Pixels as stored: codes [H, W]; the lower `bits` are used (two's complement if signed), upper bits are zero."""
 
     codes: Codes
     bits: int  #: 1-16
@@ -81,7 +81,7 @@ class StoredValues:
 
 @dataclass(frozen=True)
 class Display:
-    """Display values, uint8 [H, W], air dark; `notes` names what had to be assumed."""
+    """Display values, uint8 [H, W], air dark; `notes` lists the assumptions that were made."""
 
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
@@ -149,7 +149,7 @@ def spread(modality: Values, used: NDArray[np.bool_]) -> Values:
 def used_codes(stored: StoredValues, values: Values, padding: tuple[int, int] | None) -> NDArray[np.bool_]:
     """Which codes occur in the image outside Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2).
 
-    An image of nothing but padding counts as if it had none declared.
+    If every pixel is padding, the padding declaration is ignored.
     """
     histogram = cv2.calcHist([stored.codes], [0], None, [len(values)], [0, len(values)])
     used: NDArray[np.bool_] = np.asarray(histogram).ravel() > 0
@@ -166,7 +166,7 @@ def invert(shown: Values) -> Values:
 
 def presentation_notes(grayscale: Grayscale) -> tuple[str, ...]:
     """Presentation LUT Shape restates the photometric interpretation in DX objects and never inverts again
-    (PS3.3 C.8.11.3.1.2); where the two disagree, say so."""
+    (PS3.3 C.8.11.3.1.2). Returns a note when the two disagree."""
     expected = "INVERSE" if grayscale.is_monochrome1 else "IDENTITY"
     shape = grayscale.presentation_lut_shape
     return () if shape in (None, expected) else (f"presentation_lut_shape={shape}",)
@@ -185,16 +185,16 @@ def look_up(codes: Codes, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def full_range(stored: StoredValues) -> NDArray[np.uint8]:
-    """Grey made from colour: [0, 2**bits - 1] -> [0, 255], for colour has no VOI LUT (PS3.3 C.7.6.3.1.2)."""
+    """Grey made from colour: [0, 2**bits - 1] -> [0, 255], because colour has no VOI LUT (PS3.3 C.7.6.3.1.2)."""
     return look_up(stored.codes, to_8_bits(stored_range(stored) / max((1 << stored.bits) - 1, 1)))
 
 
 def _through(values: Values, lut: LookUpTable) -> Values:
-    # below the first mapped value the first entry, beyond the last the last one (PS3.3 C.11.1.1.1)
+    # values below the first mapped value get the first entry, values above the last get the last (PS3.3 C.11.1.1.1)
     index = np.clip(np.rint(values) - lut.first, 0, len(lut.data) - 1).astype(np.intp)
     return np.asarray(lut.data[index], np.float64)
 
 
 def is_blank(display: NDArray[np.uint8]) -> bool:
-    """Whether all pixels have one value; nearly always a thin grid of them says no."""
+    """Whether all pixels have one value. A sparse sample is tested first, because it nearly always differs already."""
     return all(bool((pixels == display[0, 0]).all()) for pixels in (display[::61, ::61], display))

@@ -1,6 +1,6 @@
 """The elements of the grayscale pipeline -> `Grayscale`.
 
-Knows where the Standard puts them and what stations get wrong; knows no pixels.
+Knows where the Standard puts them and which errors stations make. Knows no pixels.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from worker.imaging.header import Header
 
 
 def read_grayscale(header: Header) -> Grayscale:
-    """Everything the display pipeline needs; malformed parts count as absent and leave a note on the header."""
+    """Everything the display pipeline needs. Malformed parts count as absent, with a note on the header."""
     modality_lut = _lut(header, "ModalityLUTSequence", is_signed_input=_is_signed(header))
     slope, intercept = _rescale(header)
     modality_is_signed = modality_lut is None and (_is_signed(header) or intercept < 0 or slope < 0)

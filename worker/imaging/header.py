@@ -1,4 +1,4 @@
-"""Reading single elements of a hostile header: absent, empty and malformed become None, malformed leaves a note.
+"""Reads single elements of an untrusted header: absent, empty and malformed become None; malformed adds a note.
 
 Knows value types, not their use.
 """
@@ -19,14 +19,14 @@ from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-#: PS3.5 6.2: the longest of the text values we keep (LO, UI) has 64 characters.
+#: PS3.5 6.2: the longest text values that are kept (LO, UI) have 64 characters.
 MAX_TEXT = 64
 
-#: Longest value that is parsed. The longest we have a use for is a sequence of a few look-up tables of 128 KiB; ten
+#: Longest value that is parsed. The longest useful value is a sequence of a few look-up tables of 128 KiB; ten
 #: megabytes of `1\\` would become five million numbers.
 MAX_VALUE_BYTES = 2**20
 
-#: Whole numbers beyond this are no size, depth or pixel value, and no database column takes them.
+#: Larger whole numbers are no valid size, depth or pixel value, and no database column accepts them.
 MAX_INTEGER = 2**31 - 1
 
 #: What pydicom raises on values that do not parse.
@@ -36,9 +36,11 @@ MALFORMED = (
 )  # fmt: skip
 
 
-class Quiet:
-    """pydicom neither validates nor warns nor logs while somebody is inside. Its switches are the whole process's, and
-    intake reads in several threads: the first turns them off, and the last to leave turns them on again.
+class LenientMode:
+    """Turns off pydicom's validation, warnings and logging while at least one thread reads a header.
+
+    These switches are global to the process and intake reads in several threads: the first thread turns them off, the
+    last one turns them on again.
     """
 
     def __init__(self) -> None:
@@ -47,14 +49,14 @@ class Quiet:
         self._switches = ExitStack()
 
     def enter(self) -> None:
-        """One more is inside."""
+        """Count one more reading thread."""
         with self._lock:
             if self._inside == 0:
                 self._switch_off()
             self._inside += 1
 
     def leave(self) -> None:
-        """One less is inside."""
+        """Count one reading thread less."""
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
@@ -69,34 +71,34 @@ class Quiet:
         warnings.simplefilter("ignore")
 
 
-_QUIET = Quiet()
+_LENIENT = LenientMode()
 
 
 @contextmanager
 def lenient_pydicom() -> Iterator[None]:
-    """Stop pydicom from validating, warning and logging: its messages quote values, and values name patients."""
-    _QUIET.enter()
+    """Stop pydicom from validating, warning and logging: its messages quote values, which may identify patients."""
+    _LENIENT.enter()
     try:
         yield
     finally:
-        _QUIET.leave()
+        _LENIENT.leave()
 
 
 class Header:
-    """A data set with soft accessors; `notes` collects what was malformed."""
+    """A data set whose accessors return None instead of raising; `notes` collects what was malformed."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.notes: list[str] = []
 
     def malformed(self, name: str) -> None:
-        """Note once that `name` could not be taken as it stands."""
+        """Note once that `name` is malformed."""
         note = f"{name}=malformed"
         if note not in self.notes:
             self.notes.append(note)
 
     def has(self, keyword: str) -> bool:
-        """The element is there, whatever its value."""
+        """Whether the element is present, with any value."""
         return keyword in self.dataset
 
     def value(self, keyword: str) -> Any:
@@ -114,13 +116,13 @@ class Header:
         return None if value is None or value == "" else value
 
     def text(self, keyword: str) -> str | None:
-        """The first value as text; control characters and what exceeds 64 characters are cut off and noted."""
+        """The first value as text. Control characters and text beyond 64 characters are removed, with a note."""
         value = self.value(keyword)
         if isinstance(value, MultiValue | list):
             value = value[0] if value else None
         if value is None:
             return None
-        if isinstance(value, bytes | Sequence):  # the element bears a VR that holds no text
+        if isinstance(value, bytes | Sequence):  # the element has a VR that is not text
             self.malformed(_snake(keyword))
             return None
         raw = str(value).strip(" \0")

@@ -1,4 +1,4 @@
-"""What one file says of itself in its header. Knows no pixels and no database."""
+"""The header of one file as data. Knows no pixels and no database."""
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,7 +15,7 @@ class Container(StrEnum):
 class Instance:
     """One SOP Instance, or one PNG/JPEG file with derived UIDs.
 
-    Absent, empty or malformed elements are None; `notes` says which were malformed and how they were taken.
+    Absent, empty or malformed elements are None; `notes` lists the malformed ones and how they were interpreted.
     """
 
     container: Container
@@ -41,9 +41,9 @@ class Instance:
     manufacturer: str | None = None
     station_name: str | None = None
     device_serial_number: str | None = None
-    is_compressed: bool = False  #: a codec must decode the pixels: compiled code, which damaged files may crash
+    is_compressed: bool = False  #: the pixels need a codec, which is compiled code that a damaged file may crash
     notes: tuple[str, ...] = field(default=())
 
     def with_notes(self, notes: tuple[str, ...]) -> "Instance":
-        """The same instance, with what was found out while its pixels were read."""
+        """The same instance with more notes, made while its pixels were read."""
         return replace(self, notes=self.notes + notes)

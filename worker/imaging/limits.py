@@ -1,4 +1,4 @@
-"""How much one file may ask of the memory before it is turned away. Knows numbers, no formats."""
+"""How much memory one file may need before it is rejected. Knows numbers, no formats."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from worker.errors import TooLarge
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that are held against a header before anything is allocated for its pixels."""
+    """Bounds that are checked against a header before memory is allocated for its pixels."""
 
     #: Rows x Columns x Samples x Frames x bytes per sample of the decoded image. The largest detectors give 40 MB.
     max_pixel_bytes: int = 512 * 1024 * 1024
-    #: Bytes that a deflated data set may grow to beyond its pixels.
+    #: Bytes that an inflated data set may hold in addition to its pixels.
     max_header_bytes: int = 64 * 1024 * 1024
 
     def admit(self, rows: int, columns: int, samples: int = 1, frames: int = 1, bits: int = 8) -> None:
@@ -24,5 +24,5 @@ class Limits:
             )
 
 
-#: What holds where nobody says otherwise.
+#: The limits used when the caller gives none.
 DEFAULT = Limits()

@@ -1,7 +1,7 @@
-"""DICOM as a container (PS3.10): is it one, where do its elements end, where do its pixel data lie.
+"""DICOM as a container (PS3.10): whether a file is one, where its elements end, where its pixel data start.
 
-Walks over the bytes element by element, so that a short file is found out before pydicom sees it and pydicom parses
-nothing but a complete header. Knows no meaning of any element but the transfer syntax.
+Walks over the bytes element by element, so that a short file is detected first and pydicom parses only a complete
+header. Knows the meaning of no element except the transfer syntax.
 """
 
 import zlib
@@ -35,7 +35,7 @@ _SHORT_VRS = frozenset(
 )  # fmt: skip
 _VRS = _LONG_VRS | _SHORT_VRS
 
-#: Sequences nested deeper than this are an attack on the stack, not a radiograph.
+#: Deepest nesting of sequences. A deeper one is no radiograph and could overflow the stack.
 _MAX_DEPTH = 16
 
 #: Elements, items and fragments of one object. A radiograph has some hundreds; each takes microseconds to walk over and
@@ -45,7 +45,7 @@ MAX_ELEMENTS = 100_000
 
 @dataclass(frozen=True)
 class Element:
-    """Where one element lies. Its value starts at `start`; a length of 0xFFFFFFFF means items up to a delimiter."""
+    """Position of one element. Its value starts at `start`; a length of 0xFFFFFFFF means items up to a delimiter."""
 
     tag: int
     vr: bytes | None  #: None in implicit VR
@@ -55,14 +55,14 @@ class Element:
 
 @dataclass
 class _Walk:
-    """The bytes walked over, and how many more elements they may hold."""
+    """The bytes to walk over, and how many more elements are allowed."""
 
     data: bytes
     endian: str  #: struct's
     left: int = MAX_ELEMENTS
 
     def count(self) -> None:
-        """One element more; raises TooLarge when there are too many."""
+        """Count one more element; raises TooLarge when there are too many."""
         self.left -= 1
         if self.left < 0:
             raise TooLarge(f"the object holds more than {MAX_ELEMENTS:,} elements and items: it is no radiograph")
@@ -70,18 +70,17 @@ class _Walk:
 
 @dataclass(frozen=True)
 class Part10:
-    """One opened DICOM object. `ends_early` says where a file stops before its content does."""
+    """One opened DICOM object. `ends_early` says where a file ends too early."""
 
     meta: Dataset = field(repr=False)  #: group 0002
-    dataset: Dataset = field(
-        repr=False
-    )  #: (no repr: it names the patient) everything before the pixel data; values are parsed when asked for
-    transfer_syntax_uid: str  #: declared, or as found where the file declares none
+    #: Everything before the pixel data; values are parsed on first use. No repr, because it identifies the patient.
+    dataset: Dataset = field(repr=False)
+    transfer_syntax_uid: str  #: as declared; detected from the bytes when the file declares none
     is_little_endian: bool
     is_forced: bool  #: neither preamble nor `DICM`
     pixel_tag: int | None = None
-    data: bytes = field(default=b"", repr=False)  #: inflated where it was deflated
-    pixel_span: tuple[int, int] = (0, 0)  #: where the pixel data's value lies in `data`
+    data: bytes = field(default=b"", repr=False)  #: inflated if it was deflated
+    pixel_span: tuple[int, int] = (0, 0)  #: start and end of the pixel data's value in `data`
     is_encapsulated: bool = False  #: the pixel data are items, whatever the transfer syntax says
     missing_bytes: int = 0  #: of the pixel data's declared length
     ends_early: str | None = None
@@ -94,7 +93,7 @@ class Part10:
 
 
 def looks_like_dicom(data: bytes) -> bool:
-    """`DICM` at byte 128, or a plausible first element of group 0002 or 0008 at byte 0 (DESIGN §5)."""
+    """`DICM` at byte 128 (PS3.10 7.1), or a plausible first element of group 0002 or 0008 at byte 0."""
     if data[128:132] == b"DICM":
         return True
     if len(data) < 16:
@@ -106,7 +105,7 @@ def looks_like_dicom(data: bytes) -> bool:
 
 
 def open_part10(data: bytes, limits: Limits) -> Part10:
-    """Find header and pixel data. A file that ends early still gives what is there.
+    """Find header and pixel data. A file that ends early gives the part that is present.
 
     Raises MissingElement (sequences nested too deep), TooLarge (a deflated data set that grows beyond the limits, or
     too many elements).
@@ -120,7 +119,7 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
                 break
             at = end
     except Truncated:
-        pass  # the body, which starts here, finds the same end
+        pass  # reading the body, which starts here, finds the same end
     meta = _parse(data[start:at], is_implicit=False, is_little_endian=True)
     syntax = Header(meta).text("TransferSyntaxUID") or ""
     if syntax == DEFLATED_LITTLE:
@@ -137,7 +136,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
             if pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
                 pixel, pixel_end = element, end
             elif pixel is not None and element.tag <= pixel.tag:
-                break  # elements ascend (PS3.5 7.1): these are trailing bytes, not elements
+                break  # tags must ascend (PS3.5 7.1): these are trailing bytes, not elements
             elif end > len(data):
                 raise Truncated(f"element {element.tag:08X} reaches beyond the end of the file")
             elif pixel is None:
@@ -169,7 +168,7 @@ def _parse(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:
 
 
 def _elements(walk: _Walk, at: int, is_implicit: bool) -> Iterator[tuple[Element, int]]:
-    """Top-level elements with the offset behind each; the last one's may lie beyond the data."""
+    """Top-level elements, each with its end offset; the last end may lie beyond the data."""
     seen_pixels = False
     while at < len(walk.data):
         rest = walk.data[at : at + 8]
@@ -199,7 +198,7 @@ def _element(walk: _Walk, at: int, is_implicit: bool) -> Element:
 
 
 def _value_end(walk: _Walk, element: Element, is_implicit: bool, depth: int = 0) -> int:
-    """Offset behind the value; walks items where the length is undefined (PS3.5 7.5.2)."""
+    """End offset of the value; walks over items when the length is undefined (PS3.5 7.5.2)."""
     if element.length != _UNDEFINED:
         return element.start + element.length
     if depth > _MAX_DEPTH:
@@ -208,7 +207,7 @@ def _value_end(walk: _Walk, element: Element, is_implicit: bool, depth: int = 0)
     at, items = element.start, 0
     while True:
         if at == len(walk.data) and element.tag == PIXEL_DATA and items > 1:
-            return at  # some writers leave out the last delimiter; offset table and fragments are there
+            return at  # some writers omit the last delimiter; offset table and fragments are present
         item = _element(walk, at, True)
         if item.tag == _SEQUENCE_END:
             return item.start
@@ -238,7 +237,7 @@ def _encoding(first: bytes) -> tuple[bool, str]:
 
 
 def _inflate(deflated: bytes, limits: Limits) -> tuple[bytes, str | None]:
-    """Undo PS3.5 A.5, never growing beyond the limits: (data set, where it ends early)."""
+    """Inflate a deflated data set (PS3.5 A.5) up to the limits: (data set, where it ends too early)."""
     bound = limits.max_pixel_bytes + limits.max_header_bytes
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:

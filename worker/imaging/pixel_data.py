@@ -1,6 +1,6 @@
 """The pixel data of a DICOM object -> stored values: native or encapsulated, any bit depth up to 16, colour to grey.
 
-Knows the Image Pixel Module (PS3.3 C.7.6.3, PS3.5 8); knows nothing of display.
+Knows the Image Pixel Module (PS3.3 C.7.6.3, PS3.5 8). Does not know the display pipeline.
 """
 
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ from worker.imaging.codestream import Codestream, read_codestream
 from worker.imaging.display import StoredValues
 from worker.imaging.header import Header
 from worker.imaging.part10 import FLOAT_PIXEL_DATA, Part10
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.imaging.transfer_syntaxes import RLE, check_accepted, decode_codestream, decode_rle
 
 Pixels = NDArray[Any]
 
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
-#: Three samples a pixel. Compressed YBR of JPEG and JPEG 2000 leaves its decoder as RGB.
+#: Three samples per pixel. The decoders of JPEG and JPEG 2000 return compressed YBR as RGB.
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"})
 PALETTE = "PALETTE COLOR"
 
@@ -55,7 +55,7 @@ class ImagePixel:
 
 
 def read_image_pixel(header: Header) -> ImagePixel:
-    """The module with its defaults; absent bit depths follow from the others. Checks nothing."""
+    """The module with its defaults; absent bit depths are derived from the others. Checks nothing."""
     samples = header.integer("SamplesPerPixel") or 1
     allocated = header.integer("BitsAllocated") or 0
     stored = header.integer("BitsStored") or allocated
@@ -98,25 +98,25 @@ def check_showable(part10: Part10, pixel: ImagePixel) -> None:
 
 
 def holds_codestream(part10: Part10, pixel: ImagePixel) -> bool:
-    """Whether the pixel data may be a codestream, whatever the transfer syntax says: too few bytes for native ones."""
+    """Whether the pixel data may be a codestream, for any transfer syntax: they are too short for native pixels."""
     start, end = part10.pixel_span
     return part10.is_encapsulated or end - start < pixel.frame_bytes
 
 
 def decode_stored(
-    part10: Part10, pixel: ImagePixel, enough: Enough | None = None
+    part10: Part10, pixel: ImagePixel, minimum: MinimumSize | None = None
 ) -> tuple[Pixels, int, tuple[str, ...]]:
     """(codes [H, W] or [H, W, 3], their effective bits, notes): masked, unsigned containers, upper bits zero.
 
-    Of monochrome pixels, no more than is `enough` is decoded where the codestream allows it; without one, all.
-    The module must have passed `check_showable`. Raises Undecodable.
+    Monochrome pixels are decoded at the lowest resolution that has the `minimum` size, if the codestream
+    offers one; otherwise in full. The module must have passed `check_showable`. Raises Undecodable.
     """
     frame = _single_frame(part10)
     if holds_codestream(part10, pixel):
         coded = bytes(frame)
         stream = read_codestream(coded)
         if stream is not None:
-            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel, enough)
+            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel, minimum)
     if part10.is_encapsulated and part10.transfer_syntax_uid == RLE:
         # PS3.5 G.2: one segment per byte of a sample
         shape = (pixel.rows, pixel.columns, pixel.samples)
@@ -138,7 +138,7 @@ def decode_stored(
 
 
 def grey_values(codes: Pixels, bits: int, pixel: ImagePixel, header: Header, is_native: bool) -> StoredValues:
-    """Colour -> grey of the same depth by BT.601 luma; monochrome passes through."""
+    """Colour -> grey of the same depth by BT.601 luma; monochrome is unchanged."""
     if pixel.photometric_interpretation == PALETTE:
         return _palette_grey(codes, header)
     if codes.ndim == 2:
@@ -158,7 +158,7 @@ def _single_frame(part10: Part10) -> bytes | memoryview:
 
 
 def _from_codestream(
-    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel, enough: Enough | None
+    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel, minimum: MinimumSize | None
 ) -> tuple[Pixels, int, tuple[str, ...]]:
     if (stream.rows, stream.columns, stream.samples) != (pixel.rows, pixel.columns, pixel.samples):
         raise Undecodable(
@@ -167,7 +167,7 @@ def _from_codestream(
         )
     if stream.precision > 16:
         raise UnsupportedPixels(f"a codestream of {stream.precision} bits")
-    level = enough.level(stream) if enough is not None and _may_be_reduced(stream, pixel) else 0
+    level = minimum.level(stream) if minimum is not None and _may_be_reduced(stream, pixel) else 0
     decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB", level=level)
     codes = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
     bits = min(stream.precision, pixel.bits_stored)
@@ -178,7 +178,7 @@ def _from_codestream(
 
 
 def _may_be_reduced(stream: Codestream, pixel: ImagePixel) -> bool:
-    """Monochrome, and header and codestream agree on the sign: values between others must mean what those mean."""
+    """Monochrome, and header and codestream agree on the sign: otherwise interpolated values would be wrong."""
     if pixel.photometric_interpretation not in MONOCHROME or stream.is_signed != pixel.is_signed:
         return False
     return not pixel.is_signed or stream.precision == pixel.bits_stored
@@ -203,15 +203,15 @@ def _native(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool
 
 
 def _masked(codes: Pixels, pixel: ImagePixel, shift: int) -> Pixels:
-    """The stored bits alone, in the machine's byte order, uint8 or uint16."""
+    """Only the stored bits, in the machine's byte order, uint8 or uint16."""
     native = codes.astype(codes.dtype.newbyteorder("="), copy=False)
     if shift:
         native = native >> shift
     largest = native.dtype.type((1 << pixel.bits_stored) - 1)
-    if native.max() > largest:  # a look costs a third of a copy, and the upper bits are seldom used
+    if native.max() > largest:  # this test takes a third of the time of a copy, and upper bits are rarely used
         native = native & largest
     wanted = np.uint8 if pixel.bits_stored <= 8 else np.uint16
-    return np.require(native, wanted, ["C_CONTIGUOUS", "ALIGNED"])  # a view of the file's bytes, where it can be
+    return np.require(native, wanted, ["C_CONTIGUOUS", "ALIGNED"])  # a view of the file's bytes if possible
 
 
 def _palette_grey(codes: Pixels, header: Header) -> StoredValues:

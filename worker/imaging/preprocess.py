@@ -1,6 +1,6 @@
-"""From display values to a model's grid, as data: what was done in training is what is done in serving.
+"""From display values to a model's grid. The steps are data, so that training and serving do the same.
 
-`Preprocessing` travels in the model card; `apply` is the only function that obeys it; `Placement` maps a heat map back.
+`Preprocessing` is stored in the model card; only `apply` performs it; `Placement` maps a heat map back.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ CV2_INTERPOLATION: dict[Resize, int] = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens between display values and the network's input tensor, in this order: CLAHE, fit, resize."""
+    """The steps from display values to the network's input tensor, in this order: CLAHE, fit, resize."""
 
     size: int = 224  #: side of the square grid, px
     fit: Fit = Fit.STRETCH
@@ -72,7 +72,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the model's grid lies on the original image.
+    """Position of the model's grid on the original image.
 
     A grid point (x, y), in grid pixels from the top left, is the original's
     (x * scale_x + offset_x, y * scale_y + offset_y).
@@ -87,7 +87,7 @@ class Placement:
     offset_y: float = 0.0
 
     def of(self, width: int, height: int) -> "Placement":
-        """The same place on the original of `width` x `height`, of which this is a smaller copy."""
+        """The same position on the full-size original of `width` x `height`, of which this image is a smaller copy."""
         across, down = width / self.width, height / self.height
         return Placement(
             self.grid, width, height,
@@ -132,7 +132,7 @@ def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDA
 
 
 def _interpolated(rows: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows [N, w] at N positions between the rows [h, w]; beyond the first and last row these alone."""
+    """Rows [N, w] interpolated at N positions between the rows [h, w]; the first and last row are repeated outside."""
     inside = np.clip(positions, 0.0, len(rows) - 1.0)
     upper = np.floor(inside).astype(np.intp)
     lower = np.minimum(upper + 1, len(rows) - 1)

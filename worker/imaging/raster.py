@@ -1,7 +1,7 @@
 """PNG and JPEG -> Instance with UIDs derived from the bytes, stored values, display values.
 
-A raster says nothing of its patient, and every file is a study of its own. Its picture is taken as any viewer shows it:
-EXIF orientation obeyed, transparency on black, colour as luma. GIF, TIFF, BMP and WebP are not taken.
+A raster file holds no patient data, and every file is its own study. Its picture is read as viewers show it: EXIF
+orientation applied, transparency on black, colour as luma. GIF, TIFF, BMP and WebP are not accepted.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from worker.imaging.codestream import Coding, exif_orientation, read_codestream
 from worker.imaging.display import Display, Grayscale, StoredValues, display_values
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.imaging.transfer_syntaxes import Decoded, check_scans, decode_codestream
 
-#: Namespaces of the derived UIDs (DESIGN §4). Never change them: they are how a file is known again.
+#: Namespaces of the derived UIDs. Never change them: the same file must get the same UIDs again.
 STUDY_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e10")
 SERIES_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e11")
 INSTANCE_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e12")
@@ -30,7 +30,7 @@ INSTANCE_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e12")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
-#: EXIF orientation -> how the stored picture is turned (JEITA CP-3451 4.6.4): transpose first, then flips.
+#: EXIF orientation -> how to turn the stored picture (JEITA CP-3451 4.6.4): transpose first, then flips.
 _TURNS: dict[int, tuple[bool, int | None]] = {
     1: (False, None), 2: (False, 1), 3: (False, -1), 4: (False, 0),
     5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0),
@@ -39,7 +39,7 @@ _TURNS: dict[int, tuple[bool, int | None]] = {
 
 @dataclass(frozen=True)
 class RasterHeader:
-    """What a PNG or JPEG says before it is decoded."""
+    """The header of a PNG or JPEG, read before decoding."""
 
     rows: int  #: as stored, before the orientation
     columns: int
@@ -56,7 +56,7 @@ def looks_like_raster(data: bytes) -> bool:
 
 
 def could_become_raster(data: bytes) -> bool:
-    """The file is shorter than a signature and begins like one."""
+    """Whether the file is shorter than a signature and equals the beginning of one."""
     return PNG_SIGNATURE.startswith(data) or JPEG_SIGNATURE.startswith(data)
 
 
@@ -89,13 +89,13 @@ def read_stored_values(data: bytes, limits: Limits) -> NDArray[Any]:
     return _decode(data, _admit(data, limits)).pixels
 
 
-def read_display(data: bytes, limits: Limits, enough: Enough | None = None) -> Display:
-    """8 bits as they are; 16 bits linear between smallest and largest value, noted as `voi=none`.
+def read_display(data: bytes, limits: Limits, minimum: MinimumSize | None = None) -> Display:
+    """8-bit values unchanged; 16-bit values linear between the smallest and the largest, with the note `voi=none`.
 
-    Of an 8-bit JPEG, no more than is `enough` is decoded.
+    An 8-bit JPEG is decoded at the lowest resolution that has the `minimum` size.
     """
     header = _admit(data, limits)
-    grey = _decode(data, header, enough)
+    grey = _decode(data, header, minimum)
     notes = (*header.notes, *grey.notes)
     if grey.pixels.dtype == np.uint8:
         return Display(grey.pixels, notes)
@@ -114,7 +114,7 @@ def _admit(data: bytes, limits: Limits) -> RasterHeader:
 
 
 def _png_header(data: bytes) -> RasterHeader:
-    """Walk the chunks to IEND (ISO 15948 5.3); what follows it does not matter."""
+    """Walk over the chunks to IEND (ISO 15948 5.3); bytes after it are ignored."""
     chunks: dict[bytes, bytes] = {}
     at, is_complete = len(PNG_SIGNATURE), False
     while at + 12 <= len(data) and not is_complete:
@@ -156,25 +156,25 @@ def _turned(orientation: int) -> tuple[str, ...]:
     return () if orientation == 1 else (f"exif_orientation={orientation}",)
 
 
-def _decode(data: bytes, header: RasterHeader, enough: Enough | None = None) -> Decoded:
-    """[H, W] grey, upright, and how it was decoded."""
+def _decode(data: bytes, header: RasterHeader, minimum: MinimumSize | None = None) -> Decoded:
+    """[H, W] grey, upright, with notes on how it was decoded."""
     is_jpeg = data.startswith(JPEG_SIGNATURE)
-    picture = _decode_jpeg(data, enough) if is_jpeg else Decoded(_decode_with_opencv(data))
+    picture = _decode_jpeg(data, minimum) if is_jpeg else Decoded(_decode_with_opencv(data))
     transpose, flip = _TURNS[header.orientation]
     grey = _grey(picture.pixels)
     grey = cv2.transpose(grey) if transpose else grey
     return Decoded(np.asarray(grey if flip is None else cv2.flip(grey, flip)), picture.notes)
 
 
-def _decode_jpeg(data: bytes, enough: Enough | None) -> Decoded:
-    """Grey, or BGR; OpenCV turns CMYK and YCCK into BGR, and knows Adobe's inversion."""
+def _decode_jpeg(data: bytes, minimum: MinimumSize | None) -> Decoded:
+    """Grey, or BGR. OpenCV converts CMYK and YCCK to BGR and undoes Adobe's inversion."""
     stream = read_codestream(data)
     if stream is None:
         return Decoded(_decode_with_opencv(data))
     if stream.samples == 4:
         check_scans(stream, "JPEG")
         return Decoded(_decode_with_opencv(data))
-    level = 0 if enough is None else enough.level(stream)
+    level = 0 if minimum is None else minimum.level(stream)
     decoded = decode_codestream("JPEG", data, stream, is_rgb=False, level=level)
     pixels = decoded.pixels
     if pixels.dtype == np.uint16:  # 12 bits
@@ -183,7 +183,7 @@ def _decode_jpeg(data: bytes, enough: Enough | None) -> Decoded:
 
 
 def _decode_with_opencv(data: bytes) -> NDArray[Any]:
-    """[H, W], BGR or BGRA, as stored (IMREAD_UNCHANGED leaves the EXIF orientation to us)."""
+    """[H, W], BGR or BGRA, as stored (IMREAD_UNCHANGED does not apply the EXIF orientation)."""
     try:
         decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -194,7 +194,7 @@ def _decode_with_opencv(data: bytes) -> NDArray[Any]:
 
 
 def _grey(picture: NDArray[Any]) -> NDArray[Any]:
-    """BT.601 luma, transparency laid on black (air)."""
+    """BT.601 luma; transparent pixels are put on black (air)."""
     if picture.ndim == 2:
         return picture
     grey: NDArray[Any] = np.asarray(cv2.cvtColor(np.ascontiguousarray(picture[..., :3]), cv2.COLOR_BGR2GRAY))

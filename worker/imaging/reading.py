@@ -1,6 +1,6 @@
-"""The door of the eyes: the bytes of one file -> what its header says, or its display values.
+"""Entry point of imaging: the bytes of one file -> its Instance, or its display values.
 
-Sniffs DICOM, PNG and JPEG by content, never by name. Knows no paths and no database.
+Detects DICOM, PNG and JPEG by content, never by file name. Knows no paths and no database.
 """
 
 import hashlib
@@ -12,65 +12,74 @@ from worker.imaging import dicom, part10, raster
 from worker.imaging.display import Display
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT, Limits
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 
-__all__ = ["Display", "Enough", "Limits", "OpenImage", "open_image", "read_display", "read_instance", "stored_digest"]
+__all__ = [
+    "Display",
+    "Limits",
+    "MinimumSize",
+    "OpenImage",
+    "open_image",
+    "read_display",
+    "read_instance",
+    "stored_digest",
+]
 
 
 @dataclass(frozen=True)
 class OpenImage:
-    """A file whose header was read once, for everything that is asked of it afterwards."""
+    """A file whose header was read once; later calls use that header."""
 
     content: bytes = field(repr=False)
     limits: Limits
     instance: Instance
-    show: Callable[[Enough | None], Display] = field(repr=False)
+    show: Callable[[MinimumSize | None], Display] = field(repr=False)
 
-    def display(self, enough: Enough | None = None) -> Display:
+    def display(self, minimum: MinimumSize | None = None) -> Display:
         """Decode to display values; raises what `read_display` raises."""
-        return self.show(enough)
+        return self.show(minimum)
 
 
 def open_image(data: bytes, limits: Limits = DEFAULT) -> OpenImage:
-    """Header pass, kept for the pixels that are asked for next. Raises what `read_instance` raises."""
+    """Header pass; the result can decode the pixels later. Raises what `read_instance` raises."""
     if part10.looks_like_dicom(data):
         opened = dicom.open_object(data, limits)
         return OpenImage(data, limits, opened.instance, opened.display)
     if raster.looks_like_raster(data):
         instance = raster.read_instance(data, limits)
-        return OpenImage(data, limits, instance, lambda enough: raster.read_display(data, limits, enough))
+        return OpenImage(data, limits, instance, lambda minimum: raster.read_display(data, limits, minimum))
     raise _refusal(data)
 
 
 def read_instance(data: bytes, limits: Limits = DEFAULT) -> Instance:
-    """Header pass: cheap, decodes no pixels, and proves that the file is there to its end.
+    """Header pass: fast, decodes no pixels, and checks that the file is complete to its end.
 
     An object whose header names study, series and instance gives its Instance even when its pixels cannot be shown
-    (multi-frame, report, unknown transfer syntax): `read_display` then says why, and the study can show it.
-    An object without an image has rows = columns = 0.
+    (multi-frame, report, unknown transfer syntax). `read_display` then raises the reason, so that the study can show
+    it. An object without an image has rows = columns = 0.
 
     Raises NotAnImage, MissingElement, TooLarge, and Truncated, which carries the Instance when the header names one.
     """
     return open_image(data, limits).instance
 
 
-def read_display(data: bytes, limits: Limits = DEFAULT, enough: Enough | None = None) -> Display:
-    """Decode to display values: uint8 [H, W], air dark, with notes on what had to be assumed.
+def read_display(data: bytes, limits: Limits = DEFAULT, minimum: MinimumSize | None = None) -> Display:
+    """Decode to display values: uint8 [H, W], air dark, with notes on the assumptions that were made.
 
-    Where a lower resolution is `enough`, and the codestream has it, the picture is decoded at that, and a note says so.
+    If the codestream offers a lower resolution of at least the `minimum` size, it is decoded at that, with a note.
     Raises what `read_instance` raises, and UnsupportedSyntax, UnsupportedPixels, Undecodable.
     """
     if part10.looks_like_dicom(data):
-        return dicom.open_object(data, limits).display(enough)
+        return dicom.open_object(data, limits).display(minimum)
     if raster.looks_like_raster(data):
-        return raster.read_display(data, limits, enough)
+        return raster.read_display(data, limits, minimum)
     raise _refusal(data)
 
 
 def stored_digest(data: bytes, limits: Limits = DEFAULT) -> str:
     """SHA-256 over shape, type and stored values, before any look-up table.
 
-    The same pixels in two lossless transfer syntaxes have one digest: tells a duplicate from a conflict.
+    The same pixels in two lossless transfer syntaxes have the same digest. It separates a duplicate from a conflict.
     Raises what `read_display` raises.
     """
     if part10.looks_like_dicom(data):
@@ -87,5 +96,5 @@ def stored_digest(data: bytes, limits: Limits = DEFAULT) -> str:
 def _refusal(data: bytes) -> NotAnImage | Truncated:
     # a preallocating copy (SMB, some archives) shows its full length first and zeros until the bytes arrive
     if not any(data[:4096]) or raster.could_become_raster(data):
-        return Truncated("nothing but the beginning is there: the file is empty, all zeros, or still being copied")
+        return Truncated("only the beginning is there: the file is empty, all zeros, or still being copied")
     return NotAnImage("neither DICOM nor PNG or JPEG: send radiographs as one of these")

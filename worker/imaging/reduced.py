@@ -1,6 +1,6 @@
-"""Decoders that stop at a lower resolution: JPEG 2000's levels by OpenJPEG, JPEG's scaled cosine transform by libjpeg.
+"""Decoders that stop at a lower resolution: OpenJPEG with JPEG 2000's levels, libjpeg with a scaled cosine transform.
 
-What comes is [H, W] in grey, in the codestream's own values, as a full decode gives them. Knows no display, no model.
+The result is [H, W] grey, in the same values as a full decode. Knows no display and no model.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.imaging.codestream import Codestream, Coding
-from worker.imaging.completeness import tells_its_length
+from worker.imaging.completeness import declares_lengths
 
 Pixels = NDArray[Any]
 Decoder = Callable[[bytes, Codestream, bool], Pixels]
 
-#: OpenCV's flags, by level. The EXIF orientation is left to us.
+#: OpenCV's flags, by level. They do not apply the EXIF orientation.
 _SCALED = {1: cv2.IMREAD_REDUCED_GRAYSCALE_2, 2: cv2.IMREAD_REDUCED_GRAYSCALE_4, 3: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 
 
@@ -32,7 +32,7 @@ def reduced_decoder(frame: bytes, stream: Codestream, level: int) -> Decoder | N
             return _jpeg(data, level)
 
         return _libjpeg_scaled
-    if stream.coding is Coding.JPEG_2000 and stream.samples == 1 and tells_its_length(frame, stream):
+    if stream.coding is Coding.JPEG_2000 and stream.samples == 1 and declares_lengths(frame, stream):
 
         def _openjpeg_reduced(data: bytes, stream: Codestream, _: bool) -> Pixels:
             return _jpeg_2000(data, stream, level)
@@ -52,8 +52,8 @@ def _jpeg(data: bytes, level: int) -> Pixels:
 
 
 def _jpeg_2000(data: bytes, stream: Codestream, level: int) -> Pixels:
-    """By Pillow, for imagecodecs has no such option. OpenJPH has one and is faster on HTJ2K, but values that the
-    wavelet carries below zero come out of it as the largest ones, and it fills a short codestream without a word.
+    """Uses Pillow, because imagecodecs has no such option. OpenJPH has one and is faster on HTJ2K, but returns values
+    that the wavelet makes negative as the largest values, and fills up a short codestream without an error.
     """
     from PIL import Image
 
@@ -68,7 +68,7 @@ def _jpeg_2000(data: bytes, stream: Codestream, level: int) -> Pixels:
         raise ValueError(str(error)) from error
     if codes.ndim != 2 or codes.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"Pillow gave {codes.dtype} {codes.shape}")
-    # Pillow moves values to the top of their bytes, and signed ones up by half their range
+    # Pillow shifts values to the upper bits, and adds half of the range to signed ones
     codes = codes >> (8 * codes.dtype.itemsize - stream.precision)
     if stream.is_signed:
         codes = codes ^ codes.dtype.type(1 << (stream.precision - 1))

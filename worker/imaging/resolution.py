@@ -1,7 +1,7 @@
-"""How much of a picture is enough for who looks at it, and the lowest resolution of a codestream that gives so much.
+"""The smallest size at which a picture may be decoded, and the lowest resolution of a codestream that is large enough.
 
-JPEG 2000 and HTJ2K hold the picture at half its size, a quarter and so on; JPEG's cosine transform can be inverted at
-half, a quarter and an eighth. Knows no decoders.
+JPEG 2000 and HTJ2K hold the picture at 1/2 of its size, 1/4 and so on; JPEG's cosine transform can be inverted at 1/2,
+1/4 and 1/8. Knows no decoders.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ JPEG_LEVELS = 3
 
 
 @dataclass(frozen=True)
-class Enough:
-    """The least size at which a picture serves, and the codings that may be read at less than their full size."""
+class MinimumSize:
+    """The smallest size that is enough, and the codings that may be decoded at less than their full size."""
 
     short_px: int
     long_px: int
     codings: frozenset[Coding]
 
     def level(self, stream: Codestream) -> int:
-        """How often the picture may be halved; 0: read all of it."""
+        """How often the picture may be halved; 0: decode it in full."""
         deepest = _levels_of(stream) if stream.coding in self.codings else 0
         return max((level for level in range(1, deepest + 1) if self._holds_at(level, stream)), default=0)
 
@@ -38,7 +38,7 @@ class Enough:
         return {"short_px": self.short_px, "long_px": self.long_px, "codings": sorted(self.codings)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Enough":
+    def from_json(cls, values: Mapping[str, Any]) -> "MinimumSize":
         """Inverse of `to_json`."""
         return cls(values["short_px"], values["long_px"], frozenset(map(Coding, values["codings"])))
 
@@ -55,6 +55,6 @@ def _levels_of(stream: Codestream) -> int:
 
 
 def _rounds_alike(level: int, stream: Codestream) -> bool:
-    """Whether Pillow, which rounds to nearest, expects the size that OpenJPEG gives; else it calls the data broken."""
+    """Whether Pillow, which rounds to nearest, expects the size that OpenJPEG gives; if not, it reports broken data."""
     half = 1 << (level - 1)
     return size_at(level, stream) == ((stream.rows + half) >> level, (stream.columns + half) >> level)

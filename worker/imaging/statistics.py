@@ -1,4 +1,4 @@
-"""What a model's input looks like in three numbers, the same in the lab and in the hospital. Knows no model."""
+"""Three numbers that describe a model's input, computed alike in training and in serving. Knows no model."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ BORDER = 1 / 20
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """Of one image on the model's grid, so that neither the detector's resolution nor the file's size counts."""
+    """Of one image on the model's grid, so that the detector's resolution and the file's size have no influence."""
 
     display_mean: float  #: mean display value, [0, 1]
     display_deviation: float  #: standard deviation of the display values: contrast

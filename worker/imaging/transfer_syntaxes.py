@@ -1,7 +1,7 @@
-"""The transfer syntaxes we accept and who decodes each: a table, the exact and fast decoder first.
+"""The accepted transfer syntaxes and their decoders: a table, the exact and fast decoder first.
 
 A decoder takes the codestream of one frame and its frame header and gives an array [H, W] or [H, W, samples]. libjpeg
-and its kin fill what is missing with grey and report success, so every answer is checked.
+and similar decoders fill missing data with grey and report success, so every result is checked.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,19 +27,19 @@ Table = Mapping[Coding, tuple[Decoder, ...]]
 RLE = "1.2.840.10008.1.2.5"
 NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG})
 
-#: What imagecodecs raises: each codec's own error is a RuntimeError, bad arguments are the others.
+#: What imagecodecs raises: each codec's own error is a RuntimeError; the others mean bad arguments.
 DECODER_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError)
 
-#: A progressive JPEG has about ten scans. Each costs a pass over the whole picture and may take 20 bytes of file: two
-#: thousand of them kept a decoder busy for half a minute.
+#: A progressive JPEG has about ten scans. Each scan takes a pass over the whole picture, for as little as 20 bytes of
+#: file: two thousand scans took a decoder half a minute.
 MAX_SCANS = 100
 
-#: Put before a marker when it is in doubt whether there were data enough up to it; holds no FF.
+#: Inserted before a marker to test whether the data up to it were complete; contains no FF.
 _PROBE = b"\x55\x2a\x19\xe6" * 64
 
 
 def _jpeg(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
-    # without JFIF or Adobe markers libjpeg takes three components for YCbCr; the header may know better
+    # without JFIF or Adobe markers libjpeg assumes YCbCr for three components; the DICOM header may say RGB
     rgb = is_rgb and stream.samples == 3 and not stream.names_colour
     return np.asarray(imagecodecs.jpeg8_decode(data, colorspace="RGB" if rgb else None))
 
@@ -61,16 +61,16 @@ def _jpeg2k(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One frame, [H, W] or [H, W, samples]; the notes say at which resolution, and which decoders failed before."""
+    """One frame, [H, W] or [H, W, samples]; the notes give the resolution and the decoders that failed before."""
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
 
 
-#: Decoders by what the codestream itself is: the last resort for a header that names another syntax. The order is that
-#: of their CPU time (tests/benchmarks/decoders.py). Left out: OpenJPH, twice as fast on HTJ2K as OpenJPEG, for it fills
-#: a short codestream without a word; `imagecodecs.ljpeg_decode`, and `jpeg_decode`, which falls back to it, for damaged
-#: codestreams made it crash the process, and libjpeg-turbo is faster.
+#: Decoders by the coding found in the codestream, which also serves headers that name another syntax. They are ordered
+#: by CPU time (tests/benchmarks/decoders.py). Not used: OpenJPH, which is twice as fast on HTJ2K as OpenJPEG but fills
+#: up a short codestream without an error; `imagecodecs.ljpeg_decode` and `jpeg_decode`, which falls back to it, because
+#: damaged codestreams crashed the process, and libjpeg-turbo is faster.
 BY_CODING: dict[Coding, tuple[Decoder, ...]] = {
     Coding.JPEG: (_jpeg,),
     Coding.JPEG_LOSSLESS: (_jpeg, _jpegsof3),
@@ -114,7 +114,8 @@ def decode_codestream(
 ) -> Decoded:
     """Decode one frame. Raises Undecodable, naming the syntax, when every decoder of `table` fails.
 
-    With a `level`, the picture is halved so often while it is decoded, in grey; where that fails it is decoded in full.
+    With a `level`, the picture is halved that many times while it is decoded, in grey; if that fails, it is decoded in
+    full.
     """
     name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
     if stream.end is None:
@@ -142,7 +143,7 @@ def decode_codestream(
 
 
 def _attempts(table: Table, frame: bytes, stream: Codestream, level: int) -> list[tuple[Decoder, int]]:
-    """Who is to try, and at which level: the reduced decoder, then all that decode in full."""
+    """Decoders to try, each with its level: the reduced decoder first, then those that decode in full."""
     in_full: list[tuple[Decoder, int]] = [(decoder, 0) for decoder in table[stream.coding]]
     reduced = reduced_decoder(frame, stream, level) if level else None
     return in_full if reduced is None else [(reduced, level), *in_full]
@@ -151,8 +152,8 @@ def _attempts(table: Table, frame: bytes, stream: Codestream, level: int) -> lis
 def decode_rle(frame: bytes, shape: tuple[int, int, int], bytes_per_sample: int) -> Pixels:
     """RLE Lossless (PS3.5 G): [H, W] or [H, W, samples]. Raises Undecodable when segments are short or broken.
 
-    Segment by segment into buffers of the size that the header promises: `imagecodecs.dicomrle_decode` writes beyond
-    its own on a damaged frame.
+    Decodes segment by segment into buffers of the size that the header declares: `imagecodecs.dicomrle_decode` writes
+    beyond its own buffer on a damaged frame.
     """
     rows, columns, samples = shape
     count = samples * bytes_per_sample
@@ -170,12 +171,12 @@ def decode_rle(frame: bytes, shape: tuple[int, int, int], bytes_per_sample: int)
 
 
 def _two_bytes(high: Pixels, low: Pixels) -> Pixels:
-    """OpenCV interleaves five times as fast as numpy shifts."""
+    """Two bytes per value. OpenCV's merge is five times as fast as shifts in numpy."""
     return np.asarray(cv2.merge((low, high))).view("<u2")[..., 0]
 
 
 def _rle_segment(segment: bytes, size: int) -> NDArray[np.uint8]:
-    out: Any = np.empty(size + 64, np.uint8)  # room for what padding may decode to
+    out: Any = np.empty(size + 64, np.uint8)  # 64 more bytes, because padding may decode to some
     try:
         decoded = imagecodecs.packbits_decode(segment, out=out)
     except DECODER_ERRORS as error:
@@ -186,10 +187,10 @@ def _rle_segment(segment: bytes, size: int) -> NDArray[np.uint8]:
 
 
 def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool, pixels: Pixels) -> bool:
-    """Whether libjpeg ran out of data before the end of the picture, or of a restart interval, and invented the rest.
+    """Whether libjpeg had too few data for the picture, or for a restart interval, and filled up the rest.
 
-    It then leaves mid-grey (DCT) or rows of one value (lossless). These may be real: bytes put before the marker at
-    which data ran out change the picture only where data were missing.
+    The filled part is mid-grey (DCT) or rows of one value (lossless), which may also be real. The test decodes once
+    more with bytes inserted before each marker: they change the picture only where data were missing.
     """
     if stream.coding not in (Coding.JPEG, Coding.JPEG_LOSSLESS) or stream.end is None:
         return False

@@ -1,4 +1,4 @@
-"""What a model promises: preprocessing, operating point, population, goldens. Lives in the ONNX file's metadata."""
+"""The card of a model: preprocessing, operating point, population, goldens. Stored in the ONNX file's metadata."""
 
 import base64
 import json
@@ -13,14 +13,14 @@ from worker.inference.reference import Reference
 #: Keys of `metadata_props` in the ONNX file.
 CARD_KEY = "chest_screening.card"
 GOLDENS_KEY = "chest_screening.goldens"
-#: Apart from the card, so that a worker that knows no reference opens the file all the same.
+#: Separate from the card, so that an older worker, which knows no reference, can still open the file.
 REFERENCE_KEY = "chest_screening.reference"
 
 #: What a card without a familiarity limit means.
-NO_LIMIT = "no familiarity limit: strange images can become negatives"
+NO_LIMIT = "no familiarity limit: unfamiliar images can become negatives"
 
 #: What a card without a reference means.
-NO_REFERENCE = "no reference: drift cannot be told (`trainer reference`)"
+NO_REFERENCE = "no reference: drift cannot be measured (`trainer reference`)"
 
 #: Version of the card's layout; a worker refuses others.
 CARD_VERSION = 1
@@ -28,7 +28,7 @@ CARD_VERSION = 1
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured number with its 95 % interval and the count of cases behind it."""
+    """A measured number with its 95 % interval and its number of cases."""
 
     value: float
     low: float
@@ -38,7 +38,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The threshold on the calibrated probability, how it was chosen, and what it gave on which data."""
+    """The threshold on the calibrated probability, how it was chosen, and its results on which data."""
 
     threshold: float
     rule: str  #: for example "highest threshold with validation sensitivity >= 0.985"
@@ -47,14 +47,14 @@ class OperatingPoint:
     data_digest: str  #: of the manifest's validation split
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that would flag nothing or everything by accident; raises ValueError."""
+        """Refuse a threshold outside [0, 1], which would flag nothing or everything; raises ValueError."""
         if not isinstance(self.threshold, int | float) or not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f"the threshold must be a number from 0 to 1, not {self.threshold!r}")
 
 
 @dataclass(frozen=True)
 class Population:
-    """For whom the model was made. Ages in completed years, both bounds included; None: no bound."""
+    """The patients for whom the model was made. Ages in completed years, both bounds included; None: no bound."""
 
     description: str
     min_age_years: int | None = None
@@ -72,7 +72,8 @@ class Population:
 
 @dataclass(frozen=True)
 class Golden:
-    """A whole input file and the score it must give, through decode and preprocess, before a worker serves."""
+    """A complete input file and its expected score. A worker must reproduce it, with its own decoding and
+    preprocessing, before it serves the model."""
 
     name: str
     content: bytes
@@ -83,27 +84,27 @@ class Golden:
 
 @dataclass(frozen=True)
 class ReducedDecode:
-    """What was measured of the model on pictures that were decoded at a lower resolution.
+    """How the model's output changes on pictures that were decoded at a lower resolution, as measured.
 
-    An image whose answer lies where the resolution could matter is decoded in full and predicted again.
+    An image whose result could depend on the resolution is decoded in full and predicted again.
     """
 
-    codings: tuple[str, ...]  #: which may be read so, by the names of `worker.imaging.codestream.Coding`
-    sure_below: float  #: below this probability, or at `sure_above` and beyond, it moved by 0.01 at most in 99 %
+    codings: tuple[str, ...]  #: which may be decoded so, by the names of `worker.imaging.codestream.Coding`
+    sure_below: float  #: below this probability, or from `sure_above` on, 99 % of images change by at most 0.01
     sure_above: float
-    familiarity_margin: float  #: how far the familiarity moved, in 99 %
-    images: int  #: that this was measured on
+    familiarity_margin: float  #: the familiarity of 99 % of images changes by at most this
+    images: int  #: number of images measured
     data_digest: str  #: of those images
 
     def __post_init__(self) -> None:
-        """Refuse bounds that would leave nothing in doubt by accident; raises ValueError."""
+        """Refuse invalid bounds, which could hide every doubtful image; raises ValueError."""
         if not (0.0 <= self.sure_below <= self.sure_above <= 1.0 and self.familiarity_margin >= 0.0):
-            raise ValueError(f"no bounds of doubt: {self}")
+            raise ValueError(f"invalid bounds: {self}")
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The promises of one model file."""
+    """The card of one model file."""
 
     name: str
     recipe: str
@@ -119,17 +120,17 @@ class ModelCard:
     versions: dict[str, str]
     created_at: str
     attribution: str = ""
-    bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): takes out the prior of balanced batches
+    bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): corrects the prior of balanced batches
     reduced_decode: ReducedDecode | None = None  #: None: not measured, every image is decoded in full
     field_limits: FieldLimits | None = None  #: what counts as a lung field; None: the model has no lung net
     goldens: tuple[Golden, ...] = field(default=(), repr=False)
     reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
 
     def __post_init__(self) -> None:
-        """Refuse bounds of doubt that leave out the threshold, where verdicts turn; raises ValueError."""
+        """Refuse reduced-decode bounds that do not include the threshold, where verdicts change; raises ValueError."""
         measured = self.reduced_decode
         if measured and not measured.sure_below <= self.operating_point.threshold <= measured.sure_above:
-            raise ValueError(f"the threshold {self.operating_point.threshold} lies outside the bounds of doubt")
+            raise ValueError(f"the threshold {self.operating_point.threshold} lies outside the reduced-decode bounds")
 
     def to_metadata(self) -> dict[str, str]:
         """The card as ONNX `metadata_props`; goldens and reference under keys of their own."""
@@ -137,7 +138,7 @@ class ModelCard:
         del values["goldens"], values["reference"]
         values["preprocessing"] = self.preprocessing.to_json()
         if self.reduced_decode is None:
-            del values["reduced_decode"]  # workers that know nothing of it read such a card as before
+            del values["reduced_decode"]  # so that older workers can read the card
         if self.field_limits is None:
             del values["field_limits"]
         values["card_version"] = CARD_VERSION

@@ -1,4 +1,4 @@
-"""A model file, opened: its card, its digest, the provider that was really bound, and predictions.
+"""An opened model file: its card, its digest, the provider that was really bound, and its predictions.
 
 ONNX Runtime is loaded when a model is opened, not before.
 """
@@ -26,29 +26,29 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Batches are padded to these sizes: memory on a GPU grows with every new shape (onnxruntime#24376).
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
-#: The largest batch that is run at once. More is no faster on a core, and takes memory.
+#: The largest batch that is run at once. A larger one is no faster on a core, and needs more memory.
 LARGEST_BATCH = {PROVIDERS["cpu"]: 16, PROVIDERS["cuda"]: 64}
 
-#: How a provider is to reckon: TensorFloat-32, CUDA's default, rounds what a float32 model multiplies to 10 bits. Who
-#: wants less than float32 exports a float16 model, which has metrics and goldens of its own.
+#: Arithmetic of a provider. TensorFloat-32, CUDA's default, would round the factors of a float32 model to 10 bits. For
+#: less precision than float32, export a float16 model, which has its own metrics and goldens.
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {PROVIDERS["cuda"]: {"use_tf32": "0"}}
 
-#: The tensor contract (DESIGN §3): name -> (element type, rank).
+#: The tensor contract of every model file: name -> (element type, rank).
 INPUTS = {"image": ("tensor(uint8)", 4)}
 OUTPUTS = {"probability": ("tensor(float)", 1), "heatmap": ("tensor(float)", 3), "familiarity": ("tensor(float)", 1)}
-#: Given by a model whose card states limits for it.
+#: The output of a model whose card has limits for the lung field.
 LUNGS_OUTPUT = {"lungs": ("tensor(float)", 3)}
 
-#: ORT's severities: by default warnings and worse are written to standard error; when silent, nothing is.
+#: ONNX Runtime's severities: by default, warnings and worse go to standard error; with `SILENT`, nothing does.
 _WARNING, _FATAL = 2, 4
 
 
 class Model(Protocol):
-    """What the worker asks of a model."""
+    """What the worker needs from a model."""
 
     @property
     def card(self) -> ModelCard:
-        """What it promises."""
+        """The card in the model file."""
 
     @property
     def digest(self) -> str:
@@ -64,7 +64,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A Model that runs in ONNX Runtime."""
+    """A Model run by ONNX Runtime."""
 
     card: ModelCard
     digest: str
@@ -104,7 +104,7 @@ class OnnxModel:
 
 
 def open_model(path: Path, provider: str = "auto", threads: int = 1) -> OnnxModel:
-    """Open the model file on `provider`: "cpu", "cuda", or "auto" (CUDA where a device really binds, else CPU).
+    """Open the model file on `provider`: "cpu", "cuda", or "auto" (CUDA if a device really binds, else CPU).
 
     `threads` is how many cores one prediction may use. Raises ModelRefused when the file is no ONNX model, has no card
     or breaks the tensor contract; ProviderUnavailable when another provider was bound than the one asked for.
@@ -113,7 +113,7 @@ def open_model(path: Path, provider: str = "auto", threads: int = 1) -> OnnxMode
 
 
 def open_content(content: bytes, name: str, provider: str = "auto", threads: int = 1) -> OnnxModel:
-    """Open a model from the bytes of its file, which errors call `name`; else as `open_model`."""
+    """Open a model from the bytes of its file, as `open_model` does; errors call it `name`."""
     session = _bind(content, name, provider, threads)
     card = _card(session, name)
     model = OnnxModel(card, hashlib.sha256(content).hexdigest(), session.get_providers()[0], session)
@@ -124,13 +124,13 @@ def open_content(content: bytes, name: str, provider: str = "auto", threads: int
 def replay_goldens(model: Model) -> None:
     """Send each golden file through decode, preprocess and `model`; raises ModelRefused at the first that differs.
 
-    What is deployed is then what was measured, down to the decoder, the resize operator and the provider.
+    This proves that decoder, resize operator and provider behave here as they did when the model was measured.
     """
     from worker.imaging.preprocess import apply
     from worker.imaging.reading import read_display
 
     if not model.card.goldens:
-        raise ModelRefused("the model file carries no golden files, so nothing proves it here: export it again")
+        raise ModelRefused("the model file contains no golden files, so it cannot be checked: export it again")
     for golden in model.card.goldens:
         tolerance = golden.tolerances.get(model.provider)
         if tolerance is None:
@@ -143,7 +143,7 @@ def replay_goldens(model: Model) -> None:
         if not abs(probability - golden.probability) <= tolerance:  # NaN fails too
             raise ModelRefused(
                 f"golden {golden.name!r} gives probability {probability:.6f}, the card says {golden.probability:.6f}"
-                f" (tolerance {tolerance:g} on {model.provider}): the installation does not see what was measured"
+                f" (tolerance {tolerance:g} on {model.provider}): results here differ from those measured"
             )
 
 
@@ -164,10 +164,10 @@ def _card(session: Any, name: str) -> ModelCard:
 
 
 def _bind(content: bytes, name: str, provider: str, threads: int) -> Any:
-    """A session on the provider asked for; "auto" tries CUDA where a driver shows a device."""
+    """A session on the requested provider; "auto" tries CUDA if a driver shows a device."""
     if provider == "auto":
         if _has_cuda_device():
-            # a driver too old for this ONNX Runtime raises; a model at fault is refused by the CPU too
+            # a driver too old for this ONNX Runtime raises; a faulty model is refused on the CPU too
             with contextlib.suppress(ModelRefused):
                 session = _session(content, name, PROVIDERS["cuda"], threads)
                 if session.get_providers()[0] == PROVIDERS["cuda"]:
@@ -194,7 +194,7 @@ def _session(content: bytes, name: str, provider: str, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
     refusals = (state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail, state.NotImplemented)
-    # what is missing is told by our own refusal, not by a page of dlopen errors
+    # ModelRefused or ProviderUnavailable names what is missing, instead of a page of dlopen errors
     onnxruntime.set_default_logger_severity(_FATAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -209,7 +209,7 @@ def _session(content: bytes, name: str, provider: str, threads: int) -> Any:
 
 
 def _has_cuda_device() -> bool:
-    """Whether the NVIDIA driver is here and shows a device: cheaper than to load the whole provider in vain."""
+    """Whether the NVIDIA driver is installed and shows a device: faster than loading the whole provider to find out."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -219,12 +219,12 @@ def _has_cuda_device() -> bool:
 
 
 def _outputs(card: ModelCard) -> dict[str, tuple[str, int]]:
-    """What a model with this card gives."""
+    """The outputs of a model with this card."""
     return OUTPUTS if card.field_limits is None else OUTPUTS | LUNGS_OUTPUT
 
 
 def _require_contract(session: Any, card: ModelCard, name: str) -> None:
-    """Names, element types and ranks as the contract has them, and the card's size on the input."""
+    """Check names, element types and ranks against the contract, and the input size against the card."""
     outputs = _outputs(card)
     for kind, wanted, found in (("input", INPUTS, session.get_inputs()), ("output", outputs, session.get_outputs())):
         has = {tensor.name: (tensor.type, len(tensor.shape)) for tensor in found}

@@ -1,6 +1,6 @@
-"""A heat map laid over its radiograph, as PNG bytes that a person reads beside the worklist.
+"""A heat map drawn over its radiograph, as PNG bytes for people who read the worklist.
 
-The picture keeps the original's aspect; a legend stands below it, never on it. Knows no files and no model.
+The picture keeps the original's aspect ratio; the legend is below it, never on it. Knows no files and no model.
 """
 
 from functools import cache
@@ -17,15 +17,15 @@ from worker.inference import png
 LONG_SIDE_PX = 768
 #: Short side of a canvas that would otherwise be too narrow for its legend, px.
 MIN_SHORT_SIDE_PX = 320
-#: Long side of the radiograph in it, about: the legend takes a line. A smaller radiograph is enlarged.
+#: Approximate long side of the radiograph in the PNG: the legend takes a line. A smaller radiograph is enlarged.
 PICTURE_PX = 740
 #: How much of the radiograph the strongest heat covers; it stays readable underneath.
 MAX_ALPHA = 0.6
-#: Perceptually uniform, read in print and by colour-blind eyes. Its lower part is black, like lungs: left out.
+#: Perceptually uniform, readable in print and with colour blindness. Its lower part is black, like lungs: not used.
 COLOUR_MAP = cv2.COLORMAP_INFERNO
 COLOUR_MAP_FROM = 0.30
-#: A picture that shrinks by this much or more is halved until it does not: OpenCV averages whole blocks thirty times as
-#: fast as broken ones. What is left is interpolated; a grey value differs by one at most in 99 of 100 pixels.
+#: A picture that must shrink by this factor or more is halved first: OpenCV averages whole blocks thirty times as fast
+#: as fractional ones. The rest is interpolated; in 99 of 100 pixels the grey value differs by at most one.
 HALVE_FROM = 2.5
 
 DISCLAIMER = ("relative evidence, not a diagnosis", "research use")
@@ -43,10 +43,9 @@ def overlay(
 ) -> bytes:
     """PNG of `display` [H, W] with `heat` [h, w] in [0, 1] over it, 768 px on the long side, and a legend below.
 
-    `heat` covers the model's grid; `placement` brings it onto the original, whose size counts: `display` may be the
-    original read at a lower resolution. Where heat is zero the radiograph is
-    untouched, and the opacity grows with the heat. Canvas and picture both have the original's aspect, except that a
-    very narrow canvas is widened for the legend.
+    `heat` covers the model's grid; `placement` maps it to the original. `display` may be the original decoded at a
+    lower resolution. Where heat is zero the radiograph is unchanged, and the opacity grows with the heat. Canvas and
+    picture have the original's aspect ratio, except that a very narrow canvas is widened for the legend.
     """
     width, height = placement.width, placement.height
     canvas_w, canvas_h = _canvas_size(width, height)
@@ -95,7 +94,7 @@ def _blend_tables() -> tuple[NDArray[np.uint8], ...]:
 
 
 def _legend_lines(width: int, probability: float | None, threshold: float | None) -> list[list[str]]:
-    """The captions, as many to a line as fit; the first line begins with the colour bar."""
+    """The captions, as many per line as fit; the first line begins with the colour bar."""
     captions = [] if probability is None else [f"probability {probability:.2f}"]
     captions += [] if threshold is None else [f"threshold {threshold:.2f}"]
     lines: list[list[str]] = [[]]

@@ -1,20 +1,21 @@
-"""How much of a picture the models in force need to see, and whether what one of them saw was enough."""
+"""The resolution that the models in force need, and whether the result at a lower resolution is safe to use."""
 
 import math
 from collections.abc import Iterable
 
 from worker.imaging.codestream import Coding
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.inference.card import ModelCard
 from worker.inference.overlay import PICTURE_PX
 from worker.inference.prediction import Prediction
 
-#: A picture is never read smaller than this many times a model's grid: below it, the grid would be filled up.
+#: A picture is never decoded smaller than this many times a model's grid, so that resizing always shrinks it.
 TIMES_THE_GRID = 2
 
 
-def enough_for(cards: Iterable[ModelCard]) -> Enough | None:
-    """The least that serves all of them and an overlay; None when one of them was not measured on less than all."""
+def minimum_size_for(cards: Iterable[ModelCard]) -> MinimumSize | None:
+    """The smallest size that is enough for all these models and for an overlay; None when one of the models was not
+    measured at lower resolutions."""
     sizes, codings = [], set(Coding)
     for card in cards:
         if card.reduced_decode is None:
@@ -23,13 +24,13 @@ def enough_for(cards: Iterable[ModelCard]) -> Enough | None:
         codings &= {coding for coding in Coding if coding in card.reduced_decode.codings}
     if not sizes or not codings:
         return None
-    return Enough(TIMES_THE_GRID * max(sizes), PICTURE_PX, frozenset(codings))
+    return MinimumSize(TIMES_THE_GRID * max(sizes), PICTURE_PX, frozenset(codings))
 
 
-def leaves_doubt(prediction: Prediction, card: ModelCard) -> bool:
-    """Whether the answer to a picture of lower resolution lies where the whole picture may get another verdict.
+def needs_full_decode(prediction: Prediction, card: ModelCard) -> bool:
+    """Whether the full resolution could change the verdict, given the prediction at a lower resolution.
 
-    That is: between the card's bounds, less than its margin from being unfamiliar or beyond, or no number.
+    That is so between the card's bounds, closer to the familiarity limit than its margin or beyond it, and for NaN.
     """
     measured = card.reduced_decode
     if measured is None or not math.isfinite(prediction.probability):

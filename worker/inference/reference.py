@@ -1,7 +1,7 @@
-"""The reference on a model's card: how scores and inputs were distributed over its validation images, by class.
+"""The reference on a model's card: the distribution of scores and inputs over its validation images, by class.
 
-By class, because a hospital has its own share of sick people: what it sees is held against the mixture of classes that
-fits it best, and only what no mixture explains is drift. Pure: arrays in, data out.
+It is kept by class because each hospital has its own share of sick people: its images are compared with the mixture of
+classes that fits them best, and only a difference that no mixture explains is drift. Pure: arrays in, data out.
 """
 
 import json
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What is compared, by the names of the ledger's columns. The first one tells the mixture of classes.
+#: The measures that are compared, by the names of the ledger's columns. The first one gives the mixture of classes.
 MEASURES = ("probability", "familiarity", "display_mean", "display_deviation", "dark_border")
 
-#: Bins of a histogram, each holding about as many reference images as the others.
+#: Number of bins of a histogram; each holds about the same number of reference images.
 BINS = 10
 
-#: Names of the classes, by label; and of the only one where labels are unknown.
+#: Names of the classes, by label; and the name of the single class when labels are unknown.
 LABELLED = ("no_pneumonia", "pneumonia")
 UNLABELLED = ("unlabelled",)
 
@@ -29,14 +29,14 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histogram:
-    """How the values of one measure fell, by class. Bin i holds what lies above edge i-1 and at or below edge i."""
+    """Distribution of one measure, by class. Bin i holds the values above edge i-1 and up to edge i."""
 
-    edges: tuple[float, ...]  #: between the bins, ascending; the outer bins have no end
+    edges: tuple[float, ...]  #: between the bins, ascending; the outer bins are open
     counts: tuple[tuple[int, ...], ...]  #: of each class in each bin
     means: tuple[float, ...]  #: of each class
 
     def __post_init__(self) -> None:
-        """Refuse what is no histogram; raises ValueError."""
+        """Refuse an invalid histogram; raises ValueError."""
         is_ascending = all(low < high for low, high in pairwise(self.edges))
         if not self.edges or not is_ascending or not np.isfinite(self.edges).all():
             raise ValueError(f"the edges of a histogram must ascend: {self.edges}")
@@ -44,14 +44,14 @@ class Histogram:
             raise ValueError("a histogram needs one count more than it has edges")
 
     def count(self, values: Values) -> Counts:
-        """How many of these values fall into each bin; what is no number counts as large."""
+        """How many of these values fall into each bin; NaN counts as large."""
         bins = np.searchsorted(self.edges, values, side="left")
         return np.bincount(bins, minlength=len(self.edges) + 1).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model gave and was given on images that it was not trained on."""
+    """Scores and inputs of a model on images that it was not trained on."""
 
     classes: tuple[str, ...]
     n: tuple[int, ...]  #: images of each class
@@ -60,14 +60,14 @@ class Reference:
     data_digest: str  #: of the images
 
     def __post_init__(self) -> None:
-        """Refuse counts that do not belong together; raises ValueError."""
+        """Refuse counts that do not fit together; raises ValueError."""
         sums = {tuple(map(sum, histogram.counts)) for histogram in self.histograms.values()}
         if not self.n or len(self.classes) != len(self.n) or sums != {self.n} or sum(self.n) == 0:
             raise ValueError("the reference's counts do not add up to its number of images")
         if missing := set(MEASURES) - set(self.histograms):
             raise ValueError(f"the reference lacks {', '.join(sorted(missing))}")
         if any(len(values) != len(self.n) for values in (self.flagged, *(h.means for h in self.histograms.values()))):
-            raise ValueError("the reference does not tell each of its classes")
+            raise ValueError("the reference lacks counts for some of its classes")
 
     @property
     def flag_rate(self) -> float:
@@ -76,7 +76,7 @@ class Reference:
 
     @property
     def summary(self) -> str:
-        """In a line."""
+        """A summary in one line."""
         counts = ", ".join(f"{n} {name}" for name, n in zip(self.classes, self.n, strict=True))
         return f"{counts}; {self.flag_rate:.1%} flagged"
 
@@ -85,7 +85,7 @@ class Reference:
         return asdict(self)
 
     def to_metadata(self) -> str:
-        """The text that stands in a model file."""
+        """The text stored in a model file."""
         return json.dumps(self.to_json(), sort_keys=True)
 
     @classmethod
@@ -104,7 +104,7 @@ def make_reference(
 ) -> Reference:
     """The reference of images whose measures [N] are given by the names of MEASURES.
 
-    `labels`: 0 or 1 for each image; None where nobody knows. Raises ValueError when there is no image.
+    `labels`: 0 or 1 for each image; None if unknown. Raises ValueError when there is no image.
     """
     classes = UNLABELLED if labels is None else LABELLED
     of_class = np.zeros(len(measured[MEASURES[0]]), np.int64) if labels is None else np.asarray(labels, np.int64)
@@ -120,7 +120,7 @@ def make_reference(
 
 
 def _histogram(values: Values, members: Sequence[NDArray[np.bool_]]) -> Histogram:
-    """Edges at the quantiles of all classes together; values that many images share get one bin."""
+    """Edges at the quantiles of all classes together; a value that many images share gets one bin."""
     shares = np.arange(1, BINS) / BINS
     edges = np.unique(np.quantile(values, shares, method="inverted_cdf"))
     if len(edges) > 1:

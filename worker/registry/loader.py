@@ -13,7 +13,7 @@ from datetime import datetime
 
 from schema.database import Database
 from worker.errors import DatabaseUnavailable, DeviceUnavailable, Misconfigured, ScreeningError
-from worker.inference.batching import joined
+from worker.inference.batching import shared_model
 from worker.inference.model import Model, replay_goldens
 from worker.ledger import promotions
 from worker.ledger.promotions import RegistryState
@@ -92,7 +92,7 @@ class ModelLoader:
             return None
         if registry_state.is_refused(digest, self.name):
             self._tell(digest, None)
-        return joined(opened, self.settings.studies_at_once)
+        return shared_model(opened, self.settings.studies_at_once)
 
     def _tell(self, digest: str, refusal: str | None) -> None:
         with contextlib.suppress(DatabaseUnavailable):  # it is in the log; the ledger hears of it at the next try

@@ -1,5 +1,5 @@
-"""The judgement over a study, pure.
+"""The rules that give a study its verdict.
 
-Knows headers and predictions. Touches no file, database or queue.
+Pure: knows headers and predictions, and uses no file, database or queue.
 Begin with `rules`.
 """

@@ -1,4 +1,4 @@
-"""The judgement, pure: which images may be screened, and what a study's predictions add up to."""
+"""The screening rules, pure: which images may be screened, and which verdict a study's predictions give."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,10 @@ RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
 #: Body Part Examined values (PS3.16 Annex L, plus what stations write) that mean or include the chest.
 CHEST_WORDS = ("CHEST", "THORAX", "LUNG", "RIB", "STERNUM", "TSPINE", "T SPINE", "HEART", "MEDIASTINUM", "WHOLEBODY")
 
-#: View Position values (PS3.3 C.8.11.5.1.1) and code meanings by what they say about "frontal".
+#: Beginnings of frontal views, as headers write them -> View Position (PS3.3 C.8.11.5.1.1).
+VIEW_POSITIONS = {"AP": "AP", "ANTERO": "AP", "PA": "PA", "POSTERO": "PA"}
+
+#: View Position values and code meanings that are frontal, and that are not.
 FRONTAL_VIEWS = frozenset({"AP", "PA", "ANTERO-POSTERIOR", "POSTERO-ANTERIOR", "ANTEROPOSTERIOR", "POSTEROANTERIOR"})
 OTHER_VIEWS = (
     "LL", "RL", "LATERAL", "LLD", "RLD", "OBLIQUE", "RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "LAT", "LEFT LATERAL",
@@ -28,7 +31,7 @@ OTHER_VIEWS = (
 
 
 class Answer(StrEnum):
-    """What a header says to one test. Only a declared no excludes."""
+    """The result of one test of a header. Only a declared NO excludes an image."""
 
     YES = "yes"
     NO = "no"
@@ -37,7 +40,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Eligibility:
-    """The answers for one instance, each test by name."""
+    """The test results for one instance, by the name of the test."""
 
     radiograph: Answer
     chest: Answer
@@ -51,7 +54,7 @@ class Eligibility:
 
     @property
     def exclusion(self) -> Reason | None:
-        """Why the instance is not screened, or None when nothing in its header speaks against it."""
+        """Why the instance is not screened; None when its header gives no reason against it."""
         for answer, reason in (
             (self.radiograph, Reason.OTHER_MODALITY),
             (self.chest, Reason.OTHER_BODY_PART),
@@ -64,13 +67,13 @@ class Eligibility:
 
     @property
     def unknowns(self) -> tuple[str, ...]:
-        """The tests that the header leaves open; noted on the row."""
+        """The tests that the header does not answer; they are noted on the row."""
         return tuple(name for name, answer in vars(self).items() if answer is Answer.UNKNOWN)
 
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """What became of one instance of a study on its way through the worker."""
+    """The outcome for one instance of a study."""
 
     instance: Instance
     eligibility: Eligibility
@@ -78,17 +81,17 @@ class ImageOutcome:
     unreadable: str | None = None  #: code of the Rejected error, when the image could not be read
     is_blank: bool = False  #: read, but all pixels have one value
     unreadable_because: str = ""  #: message of that error, which names the remedy
-    statistics: InputStatistics | None = None  #: of what the model was given
+    statistics: InputStatistics | None = None  #: of the model's input
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether the model gave no number (an overflow): it is below every threshold, and no negative."""
+        """Whether the model gave no number (an overflow). NaN is below every threshold, but is no negative."""
         return self.prediction is not None and not math.isfinite(self.prediction.probability)
 
 
 @dataclass(frozen=True)
 class Screening:
-    """The judgement over one revision of a study."""
+    """The verdict on one revision of a study."""
 
     verdict: Verdict
     reason: Reason
@@ -98,7 +101,7 @@ class Screening:
 
 
 def eligible(instance: Instance) -> Eligibility:
-    """Put the header to the tests. Rasters have none: they are radiographs, "unknown" to the rest."""
+    """Test the header. Raster files have none: they count as radiographs, and the other tests are UNKNOWN."""
     return Eligibility(
         radiograph=_is_radiograph(instance),
         chest=_is_chest(instance),
@@ -108,7 +111,12 @@ def eligible(instance: Instance) -> Eligibility:
 
 
 def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
-    """Judge a study from what became of its images (DESIGN §4.7). `outcomes` holds at least one."""
+    """The verdict on a study, from the outcomes of its images. `outcomes` holds at least one.
+
+    In this order: an image at or above the threshold flags the study, whatever happened to the others; a study without
+    a chest radiograph is ineligible; an image that is not frontal, cannot be read, is blank, lies outside the model's
+    population, shows no lung field or is unfamiliar makes it unscreenable; otherwise it is not flagged.
+    """
     scored = [(o.prediction.probability, i) for i, o in enumerate(outcomes) if o.prediction and not o.is_unanswered]
     probability, deciding = max(scored, default=(None, None))
 
@@ -116,7 +124,7 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
         return Screening(verdict, reason, detail, index, probability)
 
     if probability is not None and deciding is not None and probability >= card.operating_point.threshold:
-        return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, _strangeness(outcomes[deciding], card))
+        return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, _unfamiliarity(outcomes[deciding], card))
 
     chest = [(i, o) for i, o in enumerate(outcomes) if o.eligibility.is_chest_radiograph]
     if not chest:
@@ -142,23 +150,23 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
         if not card.population.admits(age):
             return judged(Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION, f"age {age:g} years", index)
     for index, outcome in admitted:
-        if detail := _fieldlessness(outcome, card):
+        if detail := _missing_lungs(outcome, card):
             return judged(Verdict.UNSCREENABLE, Reason.NO_LUNG_FIELD, detail, index)
     for index, outcome in admitted:
-        if detail := _strangeness(outcome, card):
+        if detail := _unfamiliarity(outcome, card):
             return judged(Verdict.UNSCREENABLE, Reason.UNFAMILIAR, detail, index)
     return judged(Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
 
 
-def _strangeness(outcome: ImageOutcome, card: ModelCard) -> str:
-    """How far a predicted image lies beyond the card's limit, in words; empty when it does not."""
+def _unfamiliarity(outcome: ImageOutcome, card: ModelCard) -> str:
+    """A text that says how far an image lies beyond the familiarity limit; empty when it does not."""
     prediction, limit = outcome.prediction, card.familiarity_limit
     if prediction is None or not prediction.is_unfamiliar(limit):
         return ""
     return f"familiarity {prediction.familiarity:.3f} beyond the limit of {limit:.3f}"
 
 
-def _fieldlessness(outcome: ImageOutcome, card: ModelCard) -> str:
+def _missing_lungs(outcome: ImageOutcome, card: ModelCard) -> str:
     """What speaks against a lung field in a predicted image, in words; empty when nothing does."""
     prediction, limits = outcome.prediction, card.field_limits
     if prediction is None or prediction.lungs is None or limits is None:
@@ -188,6 +196,12 @@ def _is_frontal(instance: Instance) -> Answer:
     if view in FRONTAL_VIEWS or view.startswith(("ANTERO-POST", "POSTERO-ANT", "FRONTAL")):
         return Answer.YES
     return Answer.NO if view in OTHER_VIEWS or "LATERAL" in view or "OBLIQUE" in view else Answer.UNKNOWN
+
+
+def view_position(view: str | None) -> str | None:
+    """AP or PA for the view of a header that begins like one of them; None for any other."""
+    words = (view or "").upper()
+    return next((position for start, position in VIEW_POSITIONS.items() if words.startswith(start)), None)
 
 
 def _is_for_presentation(instance: Instance) -> Answer:

@@ -1,4 +1,4 @@
-"""How long the stages of one screening took. Kept in its row, so that metrics need no counters in processes."""
+"""How long the stages of one screening took. Stored in its row, so that metrics need no counters in processes."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What a worker does between claim and record, in order. Recording cannot be timed in the row that it writes."""
+    """The stages of a worker between claim and record, in order. Recording is not timed, because it writes the row."""
 
     READ = "read"  #: fetching and parsing
     DECODE = "decode"  #: pixels to display values
@@ -18,7 +18,7 @@ class Stage(StrEnum):
 
 @dataclass
 class Times:
-    """Seconds in each stage, over all images of a study; None: it was not entered."""
+    """Seconds in each stage, over all images of a study; None: the stage was not reached."""
 
     read_s: float | None = None
     decode_s: float | None = None
@@ -28,7 +28,7 @@ class Times:
 
     @contextmanager
     def spent(self, stage: Stage) -> Iterator[None]:
-        """Add what the block takes, whether it ends well or not."""
+        """Add the time that the block takes, also when it raises."""
         name, began = f"{stage}_s", time.perf_counter()
         try:
             yield

@@ -26,6 +26,7 @@ from worker.ledger.transactions import reading
 from worker.monitoring.aggregates import cleaned
 from worker.monitoring.drift import statistics
 from worker.monitoring.drift.statistics import Chart, Shift
+from worker.screening.rules import view_position
 
 log = logging.getLogger(__name__)
 
@@ -191,10 +192,10 @@ def compare(source: Source, model: str, seen: Observed, reference: Reference | N
 
 
 def view_of(view: str | None) -> str:
-    """A frontal view in one spelling; what is no frontal view was not screened."""
-    words = (view or "none").upper()
-    spellings = {"AP": "AP", "ANTERO": "AP", "PA": "PA", "POSTERO": "PA", "NONE": "none"}
-    return next((name for start, name in spellings.items() if words.startswith(start)), "other")
+    """AP, PA, none or other: the view of a screened image, under which drift is judged."""
+    if (view or "none").upper().startswith("NONE"):
+        return "none"
+    return view_position(view) or "other"
 
 
 def judge(database: Database, now: datetime) -> list[Drift]:

@@ -8,10 +8,10 @@ import pytest
 from tests.desk import card
 from worker.imaging.codestream import Coding
 from worker.imaging.preprocess import Preprocessing
-from worker.imaging.resolution import Enough
+from worker.imaging.resolution import MinimumSize
 from worker.inference.card import ReducedDecode
 from worker.inference.prediction import Prediction
-from worker.inference.reduced_decode import enough_for, leaves_doubt
+from worker.inference.reduced_decode import minimum_size_for, needs_full_decode
 
 MEASURED = ReducedDecode(("jpeg", "jpeg_2000"), 0.1, 0.9, 0.05, 200, "2" * 64)
 SMALL = card(reduced_decode=MEASURED)  # a grid of 32 px
@@ -25,14 +25,14 @@ def said(probability: float, familiarity: float = 1.0) -> Prediction:
 
 
 def test_twice_the_largest_grid_is_enough_and_an_overlay() -> None:
-    assert enough_for([SMALL]) == Enough(64, 740, frozenset({Coding.JPEG, Coding.JPEG_2000}))
-    assert enough_for([SMALL, LARGE]) == Enough(1000, 740, frozenset({Coding.JPEG_2000}))
+    assert minimum_size_for([SMALL]) == MinimumSize(64, 740, frozenset({Coding.JPEG, Coding.JPEG_2000}))
+    assert minimum_size_for([SMALL, LARGE]) == MinimumSize(1000, 740, frozenset({Coding.JPEG_2000}))
 
 
 def test_every_model_that_looks_must_allow_it() -> None:
-    assert enough_for([card()]) is None
-    assert enough_for([SMALL, card()]) is None
-    assert enough_for([card(reduced_decode=replace(MEASURED, codings=()))]) is None
+    assert minimum_size_for([card()]) is None
+    assert minimum_size_for([SMALL, card()]) is None
+    assert minimum_size_for([card(reduced_decode=replace(MEASURED, codings=()))]) is None
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_every_model_that_looks_must_allow_it() -> None:
      (float("nan"), True)],
 )  # fmt: skip
 def test_a_probability_between_the_bounds_leaves_a_doubt(probability: float, doubt: bool) -> None:
-    assert leaves_doubt(said(probability), SMALL) is doubt
+    assert needs_full_decode(said(probability), SMALL) is doubt
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_probability_between_the_bounds_leaves_a_doubt(probability: float, dou
 )
 def test_an_image_that_may_be_unfamiliar_leaves_a_doubt(familiarity: float, doubt: bool) -> None:
     limited = card(reduced_decode=MEASURED, familiarity_limit=2.0)
-    assert leaves_doubt(said(0.01, familiarity), limited) is doubt
+    assert needs_full_decode(said(0.01, familiarity), limited) is doubt
 
 
 def test_without_a_measurement_every_answer_leaves_a_doubt() -> None:
-    assert leaves_doubt(said(0.01), card())
+    assert needs_full_decode(said(0.01), card())

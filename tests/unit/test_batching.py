@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.acceptance.house import wait_until
 from tests.brightness import SIZE, write_model
 from worker.errors import DeviceUnavailable
-from worker.inference.batching import JoinedModel, batch_of, joined
+from worker.inference.batching import BatchingModel, batch_of, shared_model
 from worker.inference.model import PROVIDERS, OnnxModel, open_model
 from worker.inference.prediction import Prediction
 
@@ -55,7 +55,7 @@ class Gate:
 
 
 @contextmanager
-def behind(gate: Gate, shared: JoinedModel, *asked: NDArray[np.uint8]) -> Iterator[list[Future[list[Prediction]]]]:
+def behind(gate: Gate, shared: BatchingModel, *asked: NDArray[np.uint8]) -> Iterator[list[Future[list[Prediction]]]]:
     """What is asked while the model is busy with one grey image, in this order; opened at the end of the block."""
     with ThreadPoolExecutor(len(asked) + 1) as pool:
         first = pool.submit(shared.predict, images(7))
@@ -72,7 +72,7 @@ def behind(gate: Gate, shared: JoinedModel, *asked: NDArray[np.uint8]) -> Iterat
 
 
 def test_each_of_many_threads_gets_its_own_answers(model: OnnxModel) -> None:
-    shared = JoinedModel(model, largest=8)
+    shared = BatchingModel(model, largest=8)
 
     def ask(thread: int) -> None:
         dice = np.random.default_rng(thread)
@@ -88,7 +88,7 @@ def test_each_of_many_threads_gets_its_own_answers(model: OnnxModel) -> None:
 
 def test_what_waits_is_asked_as_one_batch(model: OnnxModel) -> None:
     gate = Gate(model)
-    with behind(gate, JoinedModel(gate), images(1), images(2, 3), images(4), images(5)) as asked:
+    with behind(gate, BatchingModel(gate), images(1), images(2, 3), images(4), images(5)) as asked:
         assert gate.batches == [1]
     assert [greys(answer.result()) for answer in asked] == [[1], [2, 3], [4], [5]]
     assert gate.batches == [1, 5]
@@ -97,7 +97,7 @@ def test_what_waits_is_asked_as_one_batch(model: OnnxModel) -> None:
 def test_a_batch_is_no_larger_than_allowed_unless_one_asks_for_more(model: OnnxModel) -> None:
     gate = Gate(model)
     sizes = (2, 2, 1, 9, 3, 1)
-    with behind(gate, JoinedModel(gate, largest=4), *(images(*range(size)) for size in sizes)) as asked:
+    with behind(gate, BatchingModel(gate, largest=4), *(images(*range(size)) for size in sizes)) as asked:
         pass
     assert [greys(answer.result()) for answer in asked] == [list(range(size)) for size in sizes]
     assert gate.batches == [1, 4, 1, 9, 4]
@@ -105,7 +105,7 @@ def test_a_batch_is_no_larger_than_allowed_unless_one_asks_for_more(model: OnnxM
 
 def test_a_failure_reaches_all_whose_images_were_in_the_batch_and_nobody_else(model: OnnxModel) -> None:
     gate = Gate(model, failing=2)
-    shared = JoinedModel(gate, largest=3)
+    shared = BatchingModel(gate, largest=3)
     with behind(gate, shared, images(1), images(2, 3), images(4)) as asked:
         pass
     for answer in asked[:2]:
@@ -117,7 +117,7 @@ def test_a_failure_reaches_all_whose_images_were_in_the_batch_and_nobody_else(mo
 
 def test_what_breaks_the_contract_is_refused_alone(model: OnnxModel) -> None:
     gate = Gate(model)
-    with behind(gate, JoinedModel(gate), images(1), images(2)[:, :4], images(3), images(4)) as asked:
+    with behind(gate, BatchingModel(gate), images(1), images(2)[:, :4], images(3), images(4)) as asked:
         pass
     with pytest.raises(ValueError, match="a batch is uint8"):
         asked[1].result()
@@ -159,7 +159,7 @@ def tell(event: threading.Event, condition: Callable[[], bool]) -> None:
 
 def test_nobody_waits_behind_one_that_was_called_away(model: OnnxModel) -> None:
     gate = Gate(model)
-    shared, is_time = JoinedModel(gate), threading.Event()
+    shared, is_time = BatchingModel(gate), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         with behind(gate, shared, images(1)) as asked, stopped_when(is_time):
             pool.submit(tell, is_time, lambda: len(shared.waiting) == 2)
@@ -170,7 +170,7 @@ def test_nobody_waits_behind_one_that_was_called_away(model: OnnxModel) -> None:
 
 def test_a_leader_that_is_called_away_leaves_the_others_their_turn(model: OnnxModel) -> None:
     gate = Gate(model)
-    shared, is_time = JoinedModel(gate), threading.Event()
+    shared, is_time = BatchingModel(gate), threading.Event()
 
     def follow() -> list[Prediction]:
         wait_until(lambda: bool(gate.batches), PATIENCE_S)
@@ -187,9 +187,9 @@ def test_a_leader_that_is_called_away_leaves_the_others_their_turn(model: OnnxMo
 
 def test_a_model_is_shared_where_one_device_serves_several_threads(model: OnnxModel) -> None:
     on_cuda = replace(model, provider=PROVIDERS["cuda"])
-    assert joined(on_cuda, 1) is on_cuda
-    assert joined(model, 4) is model, "cores serve threads side by side"
-    shared = joined(on_cuda, 4)
+    assert shared_model(on_cuda, 1) is on_cuda
+    assert shared_model(model, 4) is model, "cores serve threads side by side"
+    shared = shared_model(on_cuda, 4)
     assert (shared.card, shared.digest, shared.provider) == (model.card, model.digest, on_cuda.provider)
     assert greys(shared.predict(images(1, 2))) == [1, 2]
     assert (batch_of(shared, 2), batch_of(model, 3)) == (2, 3)
