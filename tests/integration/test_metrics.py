@@ -208,7 +208,7 @@ def test_health_is_that_of_the_work(desk: Desk) -> None:
     disk = next(finding for finding in check_readiness(full) if finding.what == "disk")
     assert (disk.is_well, "SCREENING_STORE_QUOTA_MIB" in disk.message) == (False, True)
     roomy = check_readiness(in_force(desk, store_quota_mib=8))
-    assert [f.message.partition("; ")[2] for f in roomy if f.is_well][-1] == "1 of the quota's 8 MiB are taken"
+    assert [f.message.partition("; ")[2] for f in roomy if f.is_well][-1] == "1 of the quota's 8 MiB are used"
     with served(in_force(desk, min_free_mib=2**40)) as port:
         answer, body = get(port, "/readyz")
         assert answer.status == 503

@@ -1,4 +1,4 @@
-"""Room is made of what was read long ago, and of nothing else; both sums hold afterwards."""
+"""Pruning removes what was read long ago and nothing else; files and rows still match afterwards."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ from worker.ledger.audit import trail
 from worker.ledger.pruning import Pruned, keep_quota, prune
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS, Stored
-from worker.store.capacity import Room
+from worker.store.capacity import Capacity
 from worker.store.folder import FolderStore
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
@@ -119,50 +119,50 @@ class SlowStore(FolderStore):
 
 def test_who_only_looks_waits_for_no_measure_of_the_store(desk: Desk) -> None:
     receive(desk, STUDY, size=2 * 2**20)
-    store, room = SlowStore(desk.store.folder), Room(is_patient=False)
+    store, capacity = SlowStore(desk.store.folder), Capacity(waits_for_measure=False)
     settings = attrs.evolve(desk.settings, store_quota_mib=1)
-    assert "is being measured" in room.require(settings, store, desk.clock())
+    assert "is being measured" in capacity.require(settings, store, desk.clock())
     store.may_list.set()
-    wait_until(lambda: room.measured_at is not None, 60)
+    wait_until(lambda: capacity.measured_at is not None, 60)
     with pytest.raises(StorageUnavailable, match="SCREENING_STORE_QUOTA_MIB is 1"):
-        room.require(settings, store, desk.clock())
+        capacity.require(settings, store, desk.clock())
 
 
 def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air(desk: Desk) -> None:
-    settings, room = attrs.evolve(desk.settings, store_quota_mib=1), Room()
+    settings, capacity = attrs.evolve(desk.settings, store_quota_mib=1), Capacity()
     big = 120_000
     for number in range(9):  # 1.08 of 1.05 million bytes
         receive(desk, f"{STUDY}.{number}", size=big)
         read(desk, f"{STUDY}.{number}")
-    made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
+    made = keep_quota(settings, desk.database, desk.store, capacity, desk.clock())
     assert made == Pruned(2, 0, 2, 2 * big, 7 * big)
     (noted,) = (e for e in trail(desk.database, desk.clock() - YEAR) if e.deed == AuditAction.PRUNED)
     assert (noted.who, noted.detail) == ("setting SCREENING_STORE_QUOTA_MIB", made.sentence)
     receive(desk, f"{STUDY}.9", size=big)
     desk.clock.forward(30)
-    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "measured half a minute ago"
+    assert keep_quota(settings, desk.database, desk.store, capacity, desk.clock()) is None, "measured half a minute ago"
     desk.clock.forward(31)
-    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "it is not near"
-    assert room.held_bytes == 8 * big
-    assert keep_quota(desk.settings, desk.database, desk.store, Room(), desk.clock()) is None, "no quota is set"
+    assert keep_quota(settings, desk.database, desk.store, capacity, desk.clock()) is None, "it is not near"
+    assert capacity.held_bytes == 8 * big
+    assert keep_quota(desk.settings, desk.database, desk.store, Capacity(), desk.clock()) is None, "no quota is set"
     assert reconcile(desk.database, desk.store).holds
 
 
-def test_room_is_made_though_intake_has_just_measured_the_store(desk: Desk) -> None:
-    """Under load each file that comes asks for room first: the measuring falls to intake, and room to nobody."""
-    settings, room = attrs.evolve(desk.settings, store_quota_mib=1), Room()
+def test_the_store_is_pruned_though_intake_has_just_measured_the_store(desk: Desk) -> None:
+    """Under load, intake measures the store before each file; the watcher must still find that pruning is due."""
+    settings, capacity = attrs.evolve(desk.settings, store_quota_mib=1), Capacity()
     big = 120_000
     for number in range(8):
         receive(desk, f"{STUDY}.{number}", size=big)
         read(desk, f"{STUDY}.{number}")
-    room.require(settings, desk.store, desk.clock())
-    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "it is not near"
-    room.add(big)
+    capacity.require(settings, desk.store, desk.clock())
+    assert keep_quota(settings, desk.database, desk.store, capacity, desk.clock()) is None, "it is not near"
+    capacity.add(big)
     receive(desk, f"{STUDY}.8", size=big)
-    made = keep_quota(settings, desk.database, desk.store, room, desk.clock())
+    made = keep_quota(settings, desk.database, desk.store, capacity, desk.clock())
     assert made is not None
     assert made.studies == 2
-    assert keep_quota(settings, desk.database, desk.store, room, desk.clock()) is None, "just made"
+    assert keep_quota(settings, desk.database, desk.store, capacity, desk.clock()) is None, "just made"
 
 
 def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None:

@@ -85,7 +85,7 @@ def batch(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    settled = home.settled(settings, "batch", with_worker=settings.is_embedded)
+    settled = home.hold_home(settings, "batch", with_worker=settings.is_embedded)
     with settled as house, service.serving(house) as serving, bars() as progress:
         database, window = serving.intake.database, between or ALL_DAY
         with batch_runs.recorded(database, window.closes_at(now().astimezone())) as account:

@@ -29,7 +29,7 @@ def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     """
     from worker.runtime import home
 
-    with home.settled(options.settings(), "screen", with_worker=True) as house:
+    with home.hold_home(options.settings(), "screen", with_worker=True) as house:
         _screen(house, paths, strict, as_json)
 
 

@@ -27,7 +27,7 @@ def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
 
     in_force = options.settings()
     logs.configure(in_force.log_level)
-    with home.settled(in_force, role, with_worker=with_worker) as house:
+    with home.hold_home(in_force, role, with_worker=with_worker) as house:
         from worker.service import service
 
         with service.serving(house) as serving:

@@ -24,7 +24,7 @@ from worker.ledger.arrivals import Booked, Incoming, Receipt, Twin, spelled
 from worker.ledger.identifiers import Spelling
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store, sums_of
-from worker.store.capacity import Room
+from worker.store.capacity import Capacity
 from worker.store.fetch import fetch
 
 #: A file may be this much larger than the largest image before it is even read: headers, other frames.
@@ -74,7 +74,7 @@ class Intake:
     database: Database
     store: Store
     decoder: Decoder | Decoders = field(default_factory=Decoder, repr=False)
-    room: Room = field(default_factory=Room, repr=False)
+    capacity: Capacity = field(default_factory=Capacity, repr=False)
     known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 
     @cached_property
@@ -182,9 +182,9 @@ class Intake:
         """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
         if self.settings.inbox_mode is InboxMode.LEAVE and spelled(file.path) == file.path:
             return file.path
-        self.room.require(self.settings, self.store, now)
+        self.capacity.require(self.settings, self.store, now)
         self.store.put(OBJECTS, content, digest)
-        self.room.add(len(content))
+        self.capacity.add(len(content))
         return None
 
     def _refuse(self, kept: Kept, error: Rejected, now: datetime) -> Booked:

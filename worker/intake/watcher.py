@@ -132,7 +132,7 @@ class Watcher:
     def make_room(self) -> None:
         """Let go of what was read the longest ago when the store nears its quota."""
         intake = self.intake
-        pruned = pruning.keep_quota(intake.settings, intake.database, intake.store, intake.room, self.clock())
+        pruned = pruning.keep_quota(intake.settings, intake.database, intake.store, intake.capacity, self.clock())
         if pruned is not None:
             log.info("room_made", extra=asdict(pruned))
 

@@ -10,7 +10,7 @@ from schema.vocabulary import AuditAction
 from worker.ledger import audit, retention
 from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, Store
-from worker.store.capacity import Room
+from worker.store.capacity import Capacity
 
 #: A file that no row claims is left this long: its row may still be on its way.
 ORPHAN_AGE = timedelta(days=1)
@@ -84,19 +84,21 @@ def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float
     return Pruned(studies, 0, swept.files + again.files, swept.freed_bytes + again.freed_bytes, again.kept_bytes)
 
 
-def keep_quota(settings: Settings, database: Database, store: Store, room: Room, now: datetime) -> Pruned | None:
+def keep_quota(
+    settings: Settings, database: Database, store: Store, capacity: Capacity, now: datetime
+) -> Pruned | None:
     """Make room when the store nears its quota, now and then; None when nothing had to be done.
 
     Raises StorageUnavailable, DatabaseUnavailable.
     """
     quota_bytes = settings.store_quota_mib * 2**20
-    if not quota_bytes or not room.may_be_made(now) or room.look(store, now) < NEAR * quota_bytes:
+    if not quota_bytes or not capacity.may_prune(now) or capacity.measured_bytes(store, now) < NEAR * quota_bytes:
         return None
     began_s = time.monotonic()
     pruned = prune_to(database, store, now, AIM * quota_bytes)
     if pruned.studies:
         audit.note(database, AuditAction.PRUNED, SETTING, now, detail=pruned.sentence)
-    room.was_made(pruned.kept_bytes, now, time.monotonic() - began_s)
+    capacity.note_pruned(pruned.kept_bytes, now, time.monotonic() - began_s)
     return pruned
 
 

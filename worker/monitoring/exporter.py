@@ -19,7 +19,7 @@ from worker.errors import Misconfigured
 from worker.monitoring.health import Finding, check_readiness, check_work
 from worker.monitoring.metrics import Metrics
 from worker.settings import Settings
-from worker.store.capacity import room_of
+from worker.store.capacity import capacity_of
 
 #: A client that does not finish its request is hung up on, so that it holds no thread for ever.
 REQUEST_DEADLINE_S = 30
@@ -71,7 +71,7 @@ def registry(settings: Settings) -> CollectorRegistry:
 
 def open_server(settings: Settings) -> WSGIServer:
     """A server that listens and does not answer yet; raises Misconfigured when the address is not to be had."""
-    room_of(settings).is_patient = False  # a store may take longer to list than a probe waits
+    capacity_of(settings).waits_for_measure = False  # a store may take longer to list than a probe waits
     metrics = make_wsgi_app(registry(settings))
     health = {"/healthz": Health(settings, check_work), "/readyz": Health(settings, check_readiness)}
 

@@ -11,7 +11,7 @@ from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
 from worker.store import open_store
-from worker.store.capacity import room_of
+from worker.store.capacity import capacity_of
 from worker.worklist.queries import longest_wait_s
 
 #: Looks at one thing and says what it found; raises ScreeningError when that is not well.
@@ -127,7 +127,7 @@ def _store(settings: Settings) -> str:
 
 
 def _disk(settings: Settings) -> str:
-    return room_of(settings).require(settings, open_store(settings), now())
+    return capacity_of(settings).require(settings, open_store(settings), now())
 
 
 def _waiting(settings: Settings) -> Finding:

@@ -43,7 +43,7 @@ from worker.monitoring.aggregates import (
 from worker.screening.timings import Stage
 from worker.settings import Settings
 from worker.store import open_store
-from worker.store.capacity import room_of
+from worker.store.capacity import capacity_of
 from worker.worklist.queries import longest_wait_s
 
 log = logging.getLogger(__name__)
@@ -133,10 +133,10 @@ class Metrics(Collector):
         free = self.store.free_mib() * BYTES_PER_MIB
         found: list[Metric] = [_gauge("store_free_bytes", "Free space on the store's disk", free)]
         if self.settings.store_quota_mib:
-            room = room_of(self.settings)
-            held = room.look(self.store, self.clock())
+            capacity = capacity_of(self.settings)
+            held = capacity.measured_bytes(self.store, self.clock())
             quota = self.settings.store_quota_mib * float(BYTES_PER_MIB)
-            if room.measured_at is not None:
+            if capacity.measured_at is not None:
                 found.append(_gauge("store_held_bytes", "Received objects and overlays in the store", held))
             found.append(_gauge("store_quota_bytes", "Setting: intake stops above it", quota))
         return found

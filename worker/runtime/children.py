@@ -10,13 +10,14 @@ from pathlib import Path
 from worker.runtime.parent_death import die_with_parent
 from worker.settings import Settings
 
-#: How long the queue worker may take to finish what it holds before it is killed; its leases heal what is lost.
+#: How long the queue worker may take to finish its studies before it is killed; their leases then lapse, and they are
+#: screened again.
 DRAIN_S = 60.0
 
 
 @contextmanager
 def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
-    """A Celery worker as a child, `settings.processes` wide; asked to finish what it holds at the end."""
+    """A Celery worker as a child with `settings.processes` processes; at the end it may finish its studies."""
     command = [
         *(sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool", "prefork"),
         *("--concurrency", str(settings.processes), "--hostname", f"screening-{os.getpid()}@%h"),
@@ -31,9 +32,10 @@ def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
 def child(
     command: list[str], log: Path, drain_s: float, environment: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A child process that cannot outlive us: SIGTERM at the end, SIGKILL when it does not heed it or when we die.
+    """A child process that ends with this process: SIGTERM at the end, SIGKILL when that has no effect or when this
+    process dies.
 
-    `environment`: in place of ours.
+    `environment`: instead of the inherited one.
     """
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
@@ -43,7 +45,7 @@ def child(
             stdout=output,
             stderr=output,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for us; we stop it in order
+            start_new_session=True,  # Ctrl-C reaches only this process, which then stops the child
             preexec_fn=die_with_parent,
         )
     try:

@@ -1,4 +1,4 @@
-"""Where a queue worker waits until the ledger and the broker are there."""
+"""Makes a queue worker wait until the ledger and the broker are ready."""
 
 import fcntl
 from contextlib import ExitStack, suppress
@@ -8,27 +8,27 @@ from worker.settings import Settings
 
 
 class Gate:
-    """Where a queue worker waits until ledger and broker are there; a file lock, so that no owner's death shuts it."""
+    """A queue worker waits at it until ledger and broker are ready. A file lock, so that it opens if its owner dies."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._path = settings, settings.home / "gate"
         self._shut = ExitStack()
 
     def __enter__(self) -> None:
-        """Shut it; raises NoHome."""
+        """Close the gate; raises NoHome."""
         make_home(self._settings)
         file = self._shut.enter_context(self._path.open("a"))
         fcntl.flock(file, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
-        """Open it, if nobody did."""
+        """Open the gate if it is still closed."""
         self.open()
 
     def open(self) -> None:
-        """Let whoever waits pass."""
+        """Let the waiting worker continue."""
         self._shut.close()
 
     def pass_through(self) -> None:
-        """Wait as long as it is shut."""
+        """Wait while the gate is closed."""
         with suppress(FileNotFoundError), self._path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH)

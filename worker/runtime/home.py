@@ -1,6 +1,6 @@
-"""The state folder of the embedded default: its lock, its private Redis, its queue worker. All die with their owner.
+"""The state folder of the embedded default: its lock, its private Redis, its queue worker. All end with their owner.
 
-Light: the queue worker takes a second to load its libraries, and is started before its owner loads his own.
+Imports little: the queue worker needs a second to load its libraries, so it is started before its owner loads more.
 """
 
 import fcntl
@@ -23,47 +23,48 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock of a state folder."""
+    """The process that holds the lock of a state folder."""
 
     pid: int
     role: str
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process is there still."""
+        """Whether the process still runs."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
-        except PermissionError:  # another user's
+        except PermissionError:  # it belongs to another user
             return True
         return True
 
 
-#: Roles that hold a state folder for long and serve its queue: others may hand them work.
+#: Roles that hold a state folder for a long time and serve its queue: other commands may give them work.
 SERVING_ROLES = ("run", "watch")
 
-#: Roles that hand their work to one that serves.
+#: Roles that give their work to a serving process if there is one.
 GUEST_ROLES = ("screen", "batch")
 
 
 @dataclass(frozen=True)
 class Home:
-    """A state folder: ours with what was started early for it, or that of a `worker run` which takes our work."""
+    """A state folder: held by this process, with the queue worker started for it, or held by a `worker run` that takes
+    this process's work."""
 
     settings: Settings
-    host: Holder | None  #: the `worker run` that we hand our work to
-    worker: "subprocess.Popen[bytes] | None"  #: the queue worker, if it is ours
+    host: Holder | None  #: the `worker run` that takes this process's work
+    worker: "subprocess.Popen[bytes] | None"  #: the queue worker, if this process started it
     gate: Gate
-    worker_stack: ExitStack  #: closed when the queue worker is to go
+    worker_stack: ExitStack  #: closed to stop the queue worker
 
 
 @contextmanager
-def settled(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Home]:
+def hold_home(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Home]:
     """Hold the state folder in `role`, with a queue worker that waits at the gate.
 
-    On an embedded state folder that a `worker run` or `watch` serves, a `screen` or `batch` is a guest. Raises
-    HomeInUse, NoHome.
+    If a `worker run` or `watch` already serves an embedded state folder, `screen` and `batch` give their work to it.
+    Raises HomeInUse, NoHome.
     """
     with ExitStack() as stack:
         host = None
@@ -77,7 +78,7 @@ def settled(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Hom
         gate, worker = Gate(settings), None
         is_ours = with_worker and host is None
         if is_ours:
-            stack.enter_context(gate)  # left last: a worker that goes before it was opened has touched nothing
+            stack.enter_context(gate)  # closed until the end: a worker stopped before has changed nothing
         worker_stack = stack.enter_context(ExitStack())
         if is_ours:
             worker = worker_stack.enter_context(queue_worker(settings))
@@ -86,7 +87,7 @@ def settled(settings: Settings, role: str, *, with_worker: bool) -> Iterator[Hom
 
 @contextmanager
 def lock(settings: Settings, role: str) -> Iterator[None]:
-    """Hold the state folder; raises HomeInUse, naming the holder. The kernel frees it when we die."""
+    """Lock the state folder; raises HomeInUse, naming the holder. The kernel unlocks it when the process dies."""
     make_home(settings)
     with (settings.home / "lock").open("a+") as file:
         try:
@@ -104,7 +105,7 @@ def lock(settings: Settings, role: str) -> Iterator[None]:
 
 
 def read_holder(settings: Settings) -> Holder | None:
-    """Who last wrote the lock, whether still alive or not."""
+    """The process that last took the lock, whether it still runs or not."""
     try:
         return Holder(**json.loads((settings.home / "lock").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

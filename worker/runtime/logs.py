@@ -1,4 +1,4 @@
-"""Logs as events with fields, one JSON object a line on standard error. They carry no patient identifiers."""
+"""Logs as events with fields, one JSON object per line on standard error. They contain no patient identifiers."""
 
 import logging
 import sys
@@ -19,5 +19,5 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("alembic", "typed_settings"):  # they greet at every start
+    for chatty in ("alembic", "typed_settings"):  # they log at every start
         logging.getLogger(chatty).setLevel(logging.WARNING)

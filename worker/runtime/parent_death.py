@@ -1,4 +1,4 @@
-"""Ties a process to the life of the one that started it."""
+"""Ends a process when its parent dies."""
 
 import ctypes
 import signal
@@ -9,6 +9,6 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies; elsewhere than on Linux there is no such door."""
+    """Ask the kernel to kill this process when its parent dies. Only Linux offers this; elsewhere it does nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

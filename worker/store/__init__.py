@@ -1,6 +1,6 @@
-"""Content by its digest: objects, overlays, models, comparisons. In a folder, or in a bucket that speaks S3.
+"""Content by its digest: objects, overlays, models, comparisons. In a folder, or in an S3 bucket.
 
-Knows bytes and digests. Does not know what they mean; no name in it comes from a file.
+Knows bytes and digests. Does not know what they mean, and takes no name from a file.
 Begin with `contract`, then `folder`.
 """
 
@@ -28,7 +28,7 @@ __all__ = [
 
 @cache
 def open_store(settings: Settings) -> Store:
-    """The store that the settings name, one a process; asks nobody yet whether it is there.
+    """The store that the settings name, one per process; does not connect to it yet.
 
     Raises BadSetting when it needs packages that are not installed.
     """

@@ -9,7 +9,7 @@ from worker.store import OBJECTS, Store, is_intact
 def fetch(store: Store, digest: str, left_at: str | None, crc: int | None = None) -> bytes:
     """The bytes of an accepted object: from the store, or from where it was left.
 
-    Raises StorageUnavailable; StoredFileLost; SourceChanged when a file left in the inbox is gone or has other bytes.
+    Raises StorageUnavailable, StoredFileLost, and SourceChanged when a file left in the inbox is gone or changed.
     """
     if left_at is None:
         return store.get(OBJECTS, digest, crc)

@@ -1,4 +1,4 @@
-"""A store in a folder, which several machines may mount. Files are 0600 in 0700 folders: they hold patients."""
+"""A store in a folder, which several machines may mount. Files are 0600 in 0700 folders: they hold patient data."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ class FolderStore:
         self.name = str(folder)
 
     def path(self, kind: str, digest: str) -> Path:
-        """Where the content of this digest lies, or would lie."""
+        """The path of the content of this digest, whether it exists or not."""
         return self.folder.joinpath(kind, digest[:2], digest + ENDINGS[kind])
 
     def place(self, kind: str, digest: str) -> str:
@@ -28,16 +28,16 @@ class FolderStore:
         return str(self.path(kind, digest))
 
     def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
-        """Keep `content` and return its digest: written aside, fsynced, renamed into place, so it is whole or absent.
+        """Keep `content` and return its digest. Written to a temporary file, fsynced and renamed: complete or absent.
 
-        `digest`: of the content, where it is known already. Raises StorageUnavailable when the disk is full or away.
+        `digest`: of the content, if known already. Raises StorageUnavailable when the disk is full or unavailable.
         """
         digest = digest or hashlib.sha256(content).hexdigest()
         target = self.path(kind, digest)
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
             if target.exists() and target.stat().st_size == len(content):
-                os.utime(target)  # so that `remove` knows that somebody counts on it
+                os.utime(target)  # a new date keeps `remove` from removing it
                 return digest
             for folder in (self.folder, self.folder / kind, target.parent):
                 _make(folder)
@@ -51,15 +51,17 @@ class FolderStore:
         return digest
 
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
-        """The content of a digest, proved by its CRC-32 where that is known.
+        """The content of a digest, verified by its CRC-32 if known.
 
-        Raises StorageUnavailable when the store is away, StoredFileLost when this one file is gone or damaged.
+        Raises StorageUnavailable when the store is unavailable, StoredFileLost when only this file is gone or damaged.
         """
         path = self.path(kind, digest)
         try:
             with path.open("rb", buffering=0) as file:
                 content = file.readall()
-                if kind == OBJECTS and hasattr(os, "posix_fadvise"):  # read once: memory is for those who come next
+                if kind == OBJECTS and hasattr(
+                    os, "posix_fadvise"
+                ):  # it is read only once: keep the page cache for other files
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and (self.folder / kind).is_dir():
@@ -70,34 +72,34 @@ class FolderStore:
         return content
 
     def has(self, kind: str, digest: str) -> bool:
-        """Whether the content is there (by name; `get` proves it)."""
+        """Whether the content exists (by name; `get` verifies it)."""
         return self.path(kind, digest).exists()
 
     def files(self, kind: str) -> Iterator[Stored]:
         """Every file of a kind; raises StorageUnavailable."""
         try:
             for path in (self.folder / kind).glob("??/*"):
-                with contextlib.suppress(FileNotFoundError):  # a draft that was finished meanwhile
+                with contextlib.suppress(FileNotFoundError):  # an unfinished file that was renamed meanwhile
                     status = path.stat()
                     yield Stored(str(path), path.name.removesuffix(ENDINGS[kind]), status.st_size, status.st_mtime)
         except OSError as error:
             raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
 
     def remove(self, stored: Stored, latest: float) -> bool:
-        """Remove a file, unless somebody put it again after the moment `latest`; raises StorageUnavailable."""
+        """Remove a file, unless it was put again after the moment `latest`; raises StorageUnavailable."""
         path = Path(stored.place)
         try:
             if path.stat().st_mtime > latest:
                 return False
             path.unlink()
         except FileNotFoundError:
-            return True  # another was faster
+            return True  # another process removed it first
         except OSError as error:
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
         return True
 
     def keep_once(self, name: str, content: bytes) -> bytes:
-        """Keep `content`, fsynced, under a plain name unless something lies there; returns what lies there then."""
+        """Keep `content`, fsynced, under a plain name, unless that exists; returns what then has the name."""
         path = self.folder / name
         try:
             _make(self.folder)
@@ -109,7 +111,7 @@ class FolderStore:
             raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error
 
     def prove_writable(self) -> None:
-        """Write a megabyte and take it away again; raises StorageUnavailable when the disk is full or away."""
+        """Write a megabyte and remove it again; raises StorageUnavailable when the disk is full or unavailable."""
         path = self.path(OBJECTS, self.put(OBJECTS, secrets.token_bytes(2**20)))
         try:
             path.unlink()
@@ -126,14 +128,14 @@ class FolderStore:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder for our eyes only; `mkdir(parents=True)` would give the mode to the last one alone."""
+    """Make a folder that only its owner may read; `mkdir(parents=True)` would give the mode only to the last folder."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _fsync_folder(folder.parent)
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a new file, and make it survive a power cut but for its name; raises FileExistsError."""
+    """Write a new file and fsync its content, but not its name; raises FileExistsError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
