@@ -12,7 +12,7 @@ import keras
 from trainer.data.manifest import Origin
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from trainer.recipes.recipe import Network, Phase, Recipe
-from trainer.run.run import Order
+from trainer.run.run import FitOptions
 from worker.imaging.preprocess import Preprocessing
 
 SIZE = 32
@@ -48,5 +48,7 @@ RECIPE = Recipe(
 )
 
 
-def order(images: Path, out: Path, **changes: Any) -> Order:
-    return replace(Order(data=images, recipe=RECIPE, out=out, origin=Origin(attribution="made by a test")), **changes)
+def fit_options(images: Path, out: Path, **changes: Any) -> FitOptions:
+    return replace(
+        FitOptions(data=images, recipe=RECIPE, out=out, origin=Origin(attribution="made by a test")), **changes
+    )

@@ -1,1 +1,1 @@
-"""What runs in the lab: from labelled radiographs to one model file that says what it promises."""
+"""Training: from labelled radiographs to one model file, whose card states how well the model was measured."""

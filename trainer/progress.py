@@ -1,4 +1,4 @@
-"""Live news of a run: bars and lines on a terminal, JSON lines into a pipe. Events are plain dictionaries."""
+"""Progress of a run: bars and lines on a terminal, JSON lines into a pipe. Events are plain dictionaries."""
 
 import json
 import sys
@@ -11,13 +11,13 @@ from typing import Any, TextIO
 Event = dict[str, Any]
 Report = Callable[[Event], None]
 
-#: Events that come in their hundreds, and the text of their bar; in a pipe only one each `QUIET_S` is written.
-TICKING = {"reading": "reading images", "batch": "epoch {epoch}: loss {loss:.3f}, accuracy {accuracy:.3f}"}
+#: Events that come by the hundred, and the text of their bar. Into a pipe, one is written every `QUIET_S` seconds.
+FREQUENT = {"reading": "reading images", "batch": "epoch {epoch}: loss {loss:.3f}, accuracy {accuracy:.3f}"}
 QUIET_S = 10.0
 
 
 def silent(event: Event) -> None:
-    """A Report that says nothing."""
+    """A Report that writes nothing."""
 
 
 @contextmanager
@@ -37,13 +37,13 @@ def reporting(log: Path | None = None, out: TextIO | None = None) -> Iterator[Re
 
 
 def _json_lines(out: TextIO) -> Report:
-    spoke: dict[str, float] = {}
+    written_at: dict[str, float] = {}
 
     def report(event: Event) -> None:
         name, now = event["event"], time.monotonic()
-        if name in TICKING and now - spoke.get(name, -QUIET_S) < QUIET_S:
+        if name in FREQUENT and now - written_at.get(name, -QUIET_S) < QUIET_S:
             return
-        spoke[name] = now
+        written_at[name] = now
         out.write(json.dumps(event) + "\n")
         out.flush()
 
@@ -61,13 +61,13 @@ def _bars(out: TextIO) -> Iterator[Report]:
 
         def report(event: Event) -> None:
             name = event["event"]
-            if name not in TICKING:
-                said = "  ".join(f"{key} {_short(value)}" for key, value in event.items() if key != "event")
-                progress.console.print(f"[bold]{name}[/bold]  {said}", highlight=False)
+            if name not in FREQUENT:
+                fields = "  ".join(f"{key} {_short(value)}" for key, value in event.items() if key != "event")
+                progress.console.print(f"[bold]{name}[/bold]  {fields}", highlight=False)
                 return
             if name not in tasks:
                 tasks[name] = progress.add_task("", total=event["total"])
-            text = TICKING[name].format(**event)
+            text = FREQUENT[name].format(**event)
             progress.update(tasks[name], completed=event["done"], total=event["total"], description=text)
 
         yield report

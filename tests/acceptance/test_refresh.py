@@ -28,7 +28,7 @@ from trainer.data.manifest import Origin, read_samples
 from trainer.data.split import split
 from trainer.progress import Report, silent
 from trainer.recipes.recipe import Network, Phase, Recipe, Start
-from trainer.run.run import Order, run
+from trainer.run.run import FitOptions, run
 from trainer.training.warm_start import read_previous
 from worker.cli.main import app as worker
 from worker.errors import BadSetting, PromotionRefused
@@ -87,7 +87,7 @@ def write_images(root: Path, count: int, seed: int, *, flat: bool = False) -> Pa
 
 
 def fit(data: Path, out: Path, recipe: Recipe = RECIPE, report: Report = silent, seed: int = 0) -> Path:
-    return run(Order(data, recipe, out, seed=seed, origin=Origin(attribution="made by a test")), report)
+    return run(FitOptions(data, recipe, out, seed=seed, origin=Origin(attribution="made by a test")), report)
 
 
 @dataclass
@@ -228,8 +228,8 @@ def test_whom_the_earlier_run_trained_on_is_told(old_run: Path, tmp_path: Path) 
     samples = read_samples(old_run.parent / "data")
     assert previous.leaks_into(split(samples, seed=0)) == [], "the same seed deals the same patients out"
     validation, test = previous.leaks_into(split(samples, seed=3))
-    assert "of the validation split were known to the earlier run" in validation
-    assert "of the test split were known to the earlier run" in test
+    assert "of the validation split were used to train the earlier run" in validation
+    assert "of the test split were used to train the earlier run" in test
     others = read_samples(write_images(tmp_path / "others", FIRST, 7))
     assert previous.leaks_into(split(others, seed=3)) == []
 

@@ -19,7 +19,7 @@ from trainer.data.split import shuffle_key
 from trainer.evaluation.evaluate import evaluate_file
 from trainer.progress import reporting, silent
 from trainer.recipes import recipe_named
-from trainer.run.run import Order, run
+from trainer.run.run import FitOptions, run
 
 RESULT = Path(__file__).parent / "results" / "adults.json"
 
@@ -42,7 +42,7 @@ def main() -> None:
     index = asked.out / "joint.csv"
     write_index(asked.data, asked.split_manifest, index)
     recipe = recipe_named("mobilenetv2_house").lasting([int(number) for number in asked.epochs.split(",")])
-    order = Order(asked.data, recipe, asked.out / "with_adults", index=index, weights=asked.weights)
+    order = FitOptions(asked.data, recipe, asked.out / "with_adults", index=index, weights=asked.weights)
     order.out.mkdir(parents=True, exist_ok=True)
     with reporting(order.out / "log.jsonl") as report:
         joint = run(order, report)

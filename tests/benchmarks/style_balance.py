@@ -21,7 +21,7 @@ from trainer.evaluation.evaluate import evaluate_file
 from trainer.progress import reporting, silent
 from trainer.recipes import recipe_named
 from trainer.recipes.recipe import Recipe
-from trainer.run.run import Order, run
+from trainer.run.run import FitOptions, run
 
 RESULT = Path(__file__).parent / "results" / "style_balance.json"
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 def _measured(recipe: Recipe, asked: argparse.Namespace, index: Path, name: str) -> dict[str, Any]:
     """Train `recipe`, and its evaluation on the held-out images, by style."""
-    order = Order(asked.data, recipe, asked.out / name, index=index, weights=asked.weights)
+    order = FitOptions(asked.data, recipe, asked.out / name, index=index, weights=asked.weights)
     order.out.mkdir(parents=True, exist_ok=True)
     with reporting(order.out / "log.jsonl") as report:
         model = run(order, report)

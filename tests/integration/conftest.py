@@ -26,11 +26,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of one uninterrupted fit."""
-    from tests.toy import order
+    from tests.toy import fit_options
     from trainer.progress import reporting
     from trainer.run.run import run
 
     out = tmp_path_factory.mktemp("run")
     with (out / "said").open("w") as said, reporting(out / "log.jsonl", said) as report:
-        run(order(images, out), report)
+        run(fit_options(images, out), report)
     return out

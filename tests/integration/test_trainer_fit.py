@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from click.testing import CliRunner
 
-from tests.toy import RECIPE, SIZE, Event, order, toy
+from tests.toy import RECIPE, SIZE, Event, fit_options, toy
 from trainer.cli.main import app
 from trainer.data.manifest import Origin, read_manifest, read_samples
 from trainer.data.split import split
@@ -31,7 +31,7 @@ from trainer.export.serving_graph import Served, predict
 from trainer.progress import silent
 from trainer.recipes.recipe import Network
 from trainer.recipes.weights import fetch, load
-from trainer.run.run import read_order, run, run_folds
+from trainer.run.run import read_data, run, run_folds
 from trainer.statistics.metrics import roc_auc
 from trainer.statistics.operating_point import Calibration
 from trainer.training.batches import TrainingBatches, labels_of, load_grids
@@ -114,10 +114,10 @@ def test_the_log_tells_every_epoch_as_json(finished: Path) -> None:
 
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(finished: Path, images: Path, tmp_path: Path) -> None:
     with pytest.raises(PowerCut):
-        run(order(images, tmp_path), cut_after(2))
+        run(fit_options(images, tmp_path), cut_after(2))
     assert not (tmp_path / "toy.onnx").exists()
     events: list[Event] = []
-    run(order(images, tmp_path), events.append)
+    run(fit_options(images, tmp_path), events.append)
     assert next(e for e in events if e["event"] == "resumed")["epoch"] == 2
     assert [e["epoch"] for e in events if e["event"] == "epoch"] == [3, 4]
     with np.load(finished / "checkpoint.npz") as one, np.load(tmp_path / "checkpoint.npz") as other:
@@ -129,7 +129,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(finished: Path, i
 
 def test_another_runs_checkpoint_is_refused(finished: Path, images: Path) -> None:
     with pytest.raises(BadSetting, match=r"checkpoint\.npz.*another --out"):
-        run(order(images, finished, seed=1), silent)
+        run(fit_options(images, finished, seed=1), silent)
     run_again = read_manifest(finished / "split.csv")
     assert run_again.seed == 0, "a refused run must not touch what the finished one wrote"
 
@@ -185,7 +185,7 @@ def test_an_export_that_differs_from_keras_is_refused_and_leaves_no_file(images:
     served_model = Served(network, Calibration(1.0, 0.0), 1.0, measure(pooled))
     target = tmp_path / "out" / "moody.onnx"
     target.parent.mkdir()
-    with pytest.raises(ModelRefused, match="does not do what Keras does"):
+    with pytest.raises(ModelRefused, match="differs from Keras"):
         export(RECIPE, served_model, manifest, images, grids, target, Origin(), silent)
     assert list(target.parent.iterdir()) == []
 
@@ -246,7 +246,7 @@ def test_files_that_cannot_be_read_are_listed_and_the_rest_is_trained_on(images:
         (data / sample.path).write_bytes(b"nothing")
     events: list[Event] = []
     out = tmp_path / "out"
-    run(order(data, out, recipe=RECIPE.lasting([1])), events.append)
+    run(fit_options(data, out, recipe=RECIPE.lasting([1])), events.append)
     listed = [event for event in events if event["event"] == "unreadable"]
     assert [event["code"] for event in listed] == ["not_an_image"] * 2
     assert {event["path"] for event in listed} == {s.path for s in read_manifest(out / "split.csv").of("unreadable")}
@@ -268,7 +268,7 @@ def test_a_set_without_any_readable_image_is_refused(tmp_path: Path) -> None:
 
 def test_every_image_is_predicted_by_the_fold_that_had_not_seen_its_patient(images: Path, tmp_path: Path) -> None:
     """And a run that was interrupted in its second fold goes on there."""
-    asked = order(images, tmp_path)
+    asked = fit_options(images, tmp_path)
     with pytest.raises(PowerCut):
         run_folds(asked, 2, cut_in_fold(2, epoch=3))
     events: list[Event] = []
@@ -279,7 +279,7 @@ def test_every_image_is_predicted_by_the_fold_that_had_not_seen_its_patient(imag
     assert events[-1]["event"] == "out_of_fold"
     assert events[-1]["n"] == 90
     rows = list(csv.DictReader(path.read_text().splitlines()))
-    assert sorted(row["path"] for row in rows) == [s.path for s in read_order(asked)[0]]
+    assert sorted(row["path"] for row in rows) == [s.path for s in read_data(asked)[0]]
     for fold in ("1", "2"):
         manifest = read_manifest(tmp_path / f"fold-{fold}" / "split.csv")
         seen = {s.group for s in manifest.samples if s.split != "test"}

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from tests.toy import RECIPE, SIZE, Event, order, toy
+from tests.toy import RECIPE, SIZE, Event, fit_options, toy
 from trainer.cli.main import app
 from trainer.data.manifest import Manifest, Origin, read_manifest, write_manifest
 from trainer.export.serving_graph import logit_of
@@ -241,11 +241,11 @@ def test_a_finished_run_started_again_keeps_its_model(finished: Path, images: Pa
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     before = (tmp_path / "toy.onnx").read_bytes()
     events: list[Event] = []
-    run(order(images, tmp_path), events.append)
+    run(fit_options(images, tmp_path), events.append)
     assert [e["event"] for e in events if e["event"] in MAKING] == ["kept"]
     assert (tmp_path / "toy.onnx").read_bytes() == before
     events.clear()
-    run(order(images, tmp_path, origin=Origin(attribution="somebody else")), events.append)
+    run(fit_options(images, tmp_path, origin=Origin(attribution="somebody else")), events.append)
     assert [e["event"] for e in events if e["event"] in MAKING] == ["resumed", "exported"]
 
 

@@ -30,9 +30,9 @@ from trainer.progress import Event, silent
 from trainer.recipes import RECIPES, recipe_named
 from trainer.recipes.backbone import RANDOM
 from trainer.recipes.recipe import Network, Phase, Recipe, Start
-from trainer.run.run import Order, run
+from trainer.run.run import FitOptions, run
 from trainer.statistics.operating_point import Calibration
-from trainer.training.batches import TrainingBatches, labels_of, load_grids, propensity_of, watched_copies
+from trainer.training.batches import TrainingBatches, labels_of, load_grids, monitored_copies, propensity_of
 from trainer.training.fit import choose_trained, fit
 from worker.errors import BadSetting
 from worker.inference.model import open_model, replay_goldens
@@ -107,7 +107,7 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
     }
     grids = {name: part.grids for name, part in loaded.items()}
     labels = {name: labels_of(manifest.of(name)) for name in grids}
-    copies, watched = watched_copies(recipe, grids["validation"], labels["validation"], 0)
+    copies, watched = monitored_copies(recipe, grids["validation"], labels["validation"], 0)
     propensity = propensity_of(recipe, loaded["train"])
     events: list[Event] = []
     with eagerly():
@@ -244,7 +244,7 @@ def test_whatever_prior_was_trained_the_graph_answers_at_the_validations(name: s
         recipe,
         network,
         lambda epoch: TrainingBatches(grids[:300], labels[:300], recipe, 0, epoch),
-        *watched_copies(recipe, grids[300:], labels[300:], 0),
+        *monitored_copies(recipe, grids[300:], labels[300:], 0),
         "toy",
         None,
         lambda _: None,
@@ -264,7 +264,7 @@ def test_whatever_prior_was_trained_the_graph_answers_at_the_validations(name: s
 @pytest.mark.usefixtures("weightless")
 def test_without_network_a_recipe_asks_for_its_weights(images: Path, tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"resnet50_weights.*--weights FILE"):
-        run(Order(images, toy(recipe_named("resnet50_youden")), tmp_path), silent)
+        run(FitOptions(images, toy(recipe_named("resnet50_youden")), tmp_path), silent)
 
 
 @pytest.fixture

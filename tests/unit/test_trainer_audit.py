@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.data.audit import audit
 from trainer.data.manifest import Manifest, Sample, read_samples
-from trainer.data.near_duplicates import look_at, near_duplicates
+from trainer.data.near_duplicates import hash_picture, near_duplicates
 from trainer.data.shortcuts import is_shortcut, probe, quality_of, quantisation_table, separations
 from trainer.data.split import split
 from trainer.statistics.metrics import Measured
@@ -42,13 +42,13 @@ def test_copies_are_found_through_compression_size_and_exposure_and_other_chests
     smaller = cv2.resize(original, (97, 97), interpolation=cv2.INTER_AREA)
     brighter = np.asarray(np.clip(original * 0.8 + 30, 0, 255), np.uint8)
     images = [original, *(chest(seed) for seed in range(1, 8)), np.asarray(compressed, np.uint8), smaller, brighter]
-    pairs = {(pair.first, pair.second) for pair in near_duplicates([look_at(image) for image in images])}
+    pairs = {(pair.first, pair.second) for pair in near_duplicates([hash_picture(image) for image in images])}
     assert pairs == {(0, 8), (0, 9), (0, 10), (8, 9), (8, 10), (9, 10)}
 
 
 def test_blank_images_and_none_are_compared_without_harm() -> None:
     blank = np.zeros((50, 40), np.uint8)
-    assert near_duplicates([look_at(blank), look_at(chest(1))]) == []
+    assert near_duplicates([hash_picture(blank), hash_picture(chest(1))]) == []
     assert near_duplicates([]) == []
 
 

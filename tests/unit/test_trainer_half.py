@@ -20,8 +20,8 @@ from tests import brightness
 from tests.desk import card
 from tests.halving import halve_shipped
 from trainer.data.manifest import Manifest
-from trainer.evaluation.agreement import Answers, Look, ask, moved, require_near
-from trainer.export.float16 import half
+from trainer.evaluation.agreement import LoadedSplit, Predictions, differences, predict_split, require_near
+from trainer.export.float16 import convert
 from trainer.export.float16_graph import halve
 from trainer.progress import silent
 from worker.errors import BadSetting, ModelRefused
@@ -102,32 +102,32 @@ def test_what_has_no_convolution_is_refused() -> None:
 def test_too_many_flags_that_turn_refuse_it_and_leave_nothing(tmp_path: Path) -> None:
     said = halve_shipped(tmp_path / "half.onnx", "--provider", "cpu", "--threshold-rule", "fixed=0.99999")
     assert isinstance(said.exception, ModelRefused)
-    assert "5 flags of 8 images turned" in str(said.exception)
+    assert "5 flags of 8 images changed" in str(said.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["half.csv"]
 
 
 def test_the_original_is_not_written_over() -> None:
     before = DEFAULT_MODEL.stat()
     with pytest.raises(BadSetting, match="another name"):
-        half(DEFAULT_MODEL, "cpu", DEFAULT_MODEL.parent, Manifest((), 0), None, DEFAULT_MODEL, silent)
+        convert(DEFAULT_MODEL, "cpu", DEFAULT_MODEL.parent, Manifest((), 0), None, DEFAULT_MODEL, silent)
     assert DEFAULT_MODEL.stat() == before
 
 
 def test_an_answer_that_is_no_number_is_refused() -> None:
-    seen = Look([], np.zeros((1, 8, 8, 1), np.uint8), [])
-    with pytest.raises(ModelRefused, match="familiarity of an image is no finite number"):
-        ask(Overflowing(), seen)
+    seen = LoadedSplit([], np.zeros((1, 8, 8, 1), np.uint8), [])
+    with pytest.raises(ModelRefused, match="familiarity of an image is not a finite number"):
+        predict_split(Overflowing(), seen)
 
 
 def test_distances_and_flips() -> None:
-    before = Answers(np.array([0.29, 0.5]), np.array([0.5, 20.0]), np.zeros((2, 1, 1)))
-    after = Answers(np.array([0.31, 0.5]), np.array([0.6, 21.0]), np.full((2, 1, 1), 0.25))
-    found = moved(before, after, (0.3, 0.3))
+    before = Predictions(np.array([0.29, 0.5]), np.array([0.5, 20.0]), np.zeros((2, 1, 1)))
+    after = Predictions(np.array([0.31, 0.5]), np.array([0.6, 21.0]), np.full((2, 1, 1), 0.25))
+    found = differences(before, after, (0.3, 0.3))
     assert (found.flips, found.images) == (1, 2)
     assert found.probability_largest == pytest.approx(0.02)
     assert found.familiarity_largest == pytest.approx(0.1)  # relative above 1
     assert (found.heat_largest, found.heat_mean) == (0.25, 0.25)
-    assert moved(before, after, (0.3, 0.32)).flips == 0  # each at its own operating point
+    assert differences(before, after, (0.3, 0.32)).flips == 0  # each at its own operating point
     require_near({"test": replace(found, images=200)})
     with pytest.raises(ModelRefused, match="2 flags of 399 images"):
         require_near({"validation": replace(found, images=200), "test": replace(found, images=199)})

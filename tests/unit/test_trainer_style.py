@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainer.data.manifest import Manifest, read_manifest, read_samples, write_manifest
 from trainer.data.sampling import RAREST, style_balanced_batches
 from trainer.data.split import split
-from trainer.data.style import describe, hold_out, propensities, speaks_against
+from trainer.data.style import describe, hold_out, propensities, resembles_other_class
 from worker.errors import BadData
 
 SIDE = 48
@@ -97,7 +97,7 @@ def test_a_description_is_finite_for_flat_and_tiny_images() -> None:
 
 
 def test_speaking_against_depends_on_the_label() -> None:
-    found = speaks_against(np.array([0.9, 0.9, 0.1, 0.1]), np.array([0, 1, 0, 1]))
+    found = resembles_other_class(np.array([0.9, 0.9, 0.1, 0.1]), np.array([0, 1, 0, 1]))
     assert found.tolist() == [True, False, False, True]
 
 

@@ -84,9 +84,9 @@ def fit(
     from trainer.data.manifest import Origin, read_manifest
     from trainer.progress import reporting
     from trainer.report.page import write_report
-    from trainer.run.run import Order, fold_folder, run, run_folds
+    from trainer.run.run import FitOptions, fold_folder, run, run_folds
 
-    order = Order(
+    options = FitOptions(
         data=data,
         recipe=chosen,
         out=out,
@@ -103,9 +103,9 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     with reporting(out / "log.jsonl") as tell:
         if folds:
-            run_folds(order, folds, tell)
+            run_folds(options, folds, tell)
         else:
-            run(order, tell)
+            run(options, tell)
             for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
                 tell({"event": "warning", "text": warning})
         made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]

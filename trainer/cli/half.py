@@ -14,7 +14,7 @@ from trainer.cli.labelled import provider
 from trainer.cli.options import FILE, as_json, data, threshold_rule
 
 if TYPE_CHECKING:
-    from trainer.export.float16 import Halved
+    from trainer.export.float16 import Conversion
 
 
 @click.command()
@@ -40,25 +40,25 @@ def half(
     and the card quotes the test images.
     """
     from trainer.data.manifest import read_manifest
-    from trainer.export.float16 import half as make
+    from trainer.export.float16 import convert
     from trainer.progress import reporting
     from trainer.statistics.operating_point import read_rule
 
     rule = read_rule(threshold_rule) if threshold_rule else None
     with reporting(out=sys.stderr) as report:
-        made = make(model, provider, data, read_manifest(split_manifest), rule, out, report)
+        made = convert(model, provider, data, read_manifest(split_manifest), rule, out, report)
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=1))
     else:
         _show(made, out)
 
 
-def _show(made: "Halved", out: Path) -> None:
+def _show(made: "Conversion", out: Path) -> None:
     """How far the answers moved, by split, and what the new file is."""
-    from trainer.evaluation.agreement import Moved
+    from trainer.evaluation.agreement import Differences
 
     table = Table("", *made.moved, title=f"{made.model} against its original, {made.provider}")
-    for field in fields(Moved):
+    for field in fields(Differences):
         measured = (getattr(moved, field.name) for moved in made.moved.values())
         table.add_row(field.name.replace("_", " "), *(f"{value:.4g}" for value in measured))
     Console().print(table)

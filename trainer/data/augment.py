@@ -1,8 +1,8 @@
-"""Changes to a training image that keep its label and take away its style. Pure functions of an image and a generator.
+"""Changes to a training image that keep its label and remove its style. Pure functions of an image and a generator.
 
-In the Kermany set the acquisition style predicts the label (crisp normals, hazy or tightly cropped pneumonias), so a
-network that may look at style does. Here each image borrows its look from another of either class, loses its borders,
-and passes through other operators, resolutions and compressions. All images are uint8 [H, W], air dark.
+In the Kermany set the acquisition style predicts the label (sharp normals, hazy or tightly cropped pneumonias), so a
+network that can use style will use it. Here each image takes the style of another image of either class, loses its
+borders, and is resized and compressed in other ways. All images are uint8 [H, W], air dark.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ FIELD_KEPT, WINDOWS_TRIED = 0.25, 20
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How often (`_share`, a fraction of the images) and how strongly each change is made; by default, none is."""
+    """How often (`_share`, a fraction of the images) and how strongly each change is made. The default makes none."""
 
     fourier_share: float = 0.0
     fourier_band: float = 0.1  #: half-width of the mixed low-frequency square, as a fraction of the side
-    histogram_share: float = 0.0  #: of all images; never together with the Fourier mix
+    histogram_share: float = 0.0  #: of all images; an image never gets both this and the Fourier mix
     crop_max: float = 0.0  #: largest cut on each side, as a fraction of it
     rotation_max_deg: float = 0.0
     scale_max: float = 0.0
     shift_max: float = 0.0  #: along each axis, as a fraction of the side
     shear_max: float = 0.0
     flip_share: float = 0.0
-    is_border_repeated: bool = False  #: what comes from outside: the border's values, else air
+    is_border_repeated: bool = False  #: fill from outside with the values of the border; else with air
     area_min: float = 1.0  #: smallest share of the image that a random window keeps, in place of `crop_max`
     surroundings_share: float = 0.0  #: takes all but the lungs from another image; needs a lung field
     gamma_share: float = 0.0
@@ -115,13 +115,13 @@ def change_gamma(image: Image, gamma: float) -> Image:
 
 
 def recompress(image: Image, quality: int) -> Image:
-    """Through JPEG at `quality` (1 to 100) and back."""
+    """Compress as JPEG at `quality` (1 to 100) and decompress."""
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 def resample(image: Image, size: int, there: int, back: int) -> Image:
-    """To `size` px square with the OpenCV operator `there`, and to the old size with `back`."""
+    """Resize to `size` px square with the OpenCV operator `there`, then to the old size with `back`."""
     height, width = image.shape
     small = cv2.resize(image, (size, size), interpolation=there)
     return np.asarray(cv2.resize(small, (width, height), interpolation=back), np.uint8)
@@ -261,7 +261,7 @@ def _to_uint8(values: NDArray[np.floating]) -> Image:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-#: In the order a picture meets them: exposure, optics, stickers on the film, storage.
+#: In the order in which they happen to a picture: exposure, optics, labels on the film, storage.
 _CHANGES: tuple[tuple[str, Callable[[Image, np.random.Generator], Image]], ...] = (
     ("gamma_share", _gamma),
     ("contrast_share", _contrast),

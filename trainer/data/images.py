@@ -1,4 +1,4 @@
-"""Labelled files as the worker's eyes show them, one after the other; what cannot be read is listed, not fatal."""
+"""Read labelled files one after the other, with the worker's imaging. A file that cannot be read is listed."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,16 +21,18 @@ class LoadedImage(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-def see(
+def read_images(
     root: Path, samples: Sequence[Sample], unreadable: list[dict[str, str]], report: Report
 ) -> Iterator[LoadedImage]:
     """Each sample under `root` that can be read; path, code and message of the others are added to `unreadable`."""
     for i, sample in enumerate(samples):
-        content = (root / sample.path).read_bytes()
         try:
+            content = (root / sample.path).read_bytes()
             pixels = read_display(content).pixels
         except Rejected as error:
             unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
+        except OSError as error:
+            unreadable.append({"path": sample.path, "code": "unreadable_file", "message": str(error.strerror)})
         else:
             yield LoadedImage(sample, content, pixels)
         report({"event": "reading", "done": i + 1, "total": len(samples)})

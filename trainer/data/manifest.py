@@ -1,6 +1,6 @@
-"""Which images there are, whose they are, and which split each belongs to, as folders, CSV files and headers tell it.
+"""The images of a data set, their patients, labels and splits, read from folders, CSV files and DICOM headers.
 
-Decodes no pixels. Who is dealt to which split is for `trainer.data.split`.
+Decodes no pixels. `trainer.data.split` assigns patients to splits.
 """
 
 import csv
@@ -35,7 +35,7 @@ LEFT_OUT = "left_out"
 UNREADABLE = "unreadable"
 
 COLUMNS = ("path", "label", "subtype", "patient", "group", "source_sha256", "split")
-#: Written, and part of the digest, only where a sample has them.
+#: Written, and part of the digest, only if a sample has them.
 EXTRA_COLUMNS = ("view", "age", "source", "style")
 
 #: Kermany file names -> patient. A pneumonia number counts persons within bacteria and within virus.
@@ -66,15 +66,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose images these are, for the card."""
+    """Which population the images come from, for the card."""
 
     population: Population = Population("not stated")
-    attribution: str = ""  #: of the images that travel in the model as goldens
+    attribution: str = ""  #: of the images that the model file contains as goldens
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The samples of one data set, dealt out."""
+    """The samples of one data set, each with its split."""
 
     samples: tuple[Sample, ...]
     seed: int
@@ -102,10 +102,10 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
 
     Labels come from class folders, which may lie in split folders (train, val, test) and hold patient folders; or from
     a CSV `index` with the columns path, label, patient and, if known, subtype, source_sha256, split, view, age, source:
-    then only its rows count. An `index.csv` in `data` or its parent is found, and completes the folders. A row belongs
-    to the file of its path, or else to the one whose last two path parts it names, so an index serves copies of a data
-    set too. What neither says of patient, view and age, a DICOM header does; `is_patient_each` takes every remaining
-    file for a patient of its own. Raises BadData, naming the file.
+    then only the files in its rows are read. An `index.csv` in `data` or its parent is used too, and adds to what the
+    folders state. A row belongs to the file with its path, or else to the file with the same last two path parts, so
+    an index also fits copies of a data set. Patient, view and age that neither states come from the DICOM header;
+    `is_patient_each` treats every remaining file as a patient of its own. Raises BadData, naming the file.
     """
     if not data.is_dir():
         raise BadData("is not a folder: give the folder that holds the images").about(str(data))
@@ -122,14 +122,14 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
 
 
 def read_left_out(path: Path) -> tuple[Sample, ...]:
-    """The samples of a folder, or the rows of a CSV with the columns path, label, patient: whom to keep out."""
+    """The samples to leave out: those of a folder, or the rows of a CSV with the columns path, label, patient."""
     if path.is_dir():
         return read_samples(path)
     return tuple(Sample(r["path"], 0, "", r["patient"], r.get("source_sha256") or "") for r in _read_rows(path))
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """As CSV with COLUMNS and, where known, EXTRA_COLUMNS; seed and digest stand in a first comment line."""
+    """Write CSV with COLUMNS and, where known, EXTRA_COLUMNS; the first line is a comment with seed and digest."""
     has_extras = any(_extras(sample) for sample in manifest.samples)
     with path.open("w", newline="", encoding="utf-8") as file:
         file.write(f"# seed={manifest.seed} digest={manifest.digest}\n")
@@ -139,7 +139,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Inverse of `write_manifest`; raises BadData when the content does not give the digest it names."""
+    """Inverse of `write_manifest`; raises BadData when the content does not match the digest in its first line."""
     with path.open(newline="", encoding="utf-8") as file:
         head = re.fullmatch(r"# seed=(-?\d+) digest=([0-9a-f]{64})", file.readline().strip())
         if head is None:
@@ -171,7 +171,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def patient_of(name: str) -> str | None:
-    """The patient that a Kermany file name tells, or None."""
+    """The patient in a Kermany file name, or None."""
     for pattern, form in KERMANY_NAMES:
         if found := pattern.match(name):
             return form.format(**found.groupdict())
@@ -216,7 +216,7 @@ def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) 
 
 
 def _header(path: Path) -> dict[str, str]:
-    """Patient, view and age of a DICOM file; nothing for others, and a stand-in patient where it cannot be read."""
+    """Patient, view and age of a DICOM file; empty for other files; a placeholder patient if it cannot be read."""
     if path.suffix.lower() not in DICOM_SUFFIXES:
         return {}
     try:

@@ -1,6 +1,7 @@
 """Which images make a batch when one class, or one style in it, is rare. Pure functions of numbers and a generator.
 
-Balanced batches shift the prior the network learns; `operating_point.calibrate` takes the shift out again.
+Balanced batches shift the prior that the network learns. The bias that `operating_point.calibrate` fits on the
+validation split, at its own prevalence, removes the shift.
 """
 
 import numpy as np
@@ -8,14 +9,14 @@ from numpy.typing import NDArray
 
 from worker.errors import BadData
 
-#: No image is drawn more often than this many of the most usual ones of its class.
+#: An image is drawn at most this many times as often as the most usual ones of its class.
 RAREST = 20
 
 
 def balanced_batches(labels: NDArray[np.int64], batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices [steps, batch_size] of one epoch: as many images as there are, the classes in equal numbers.
+    """Indices [steps, batch_size] of one epoch: as many images as the split has, the classes in equal numbers.
 
-    Each class runs through permutations of itself, so no image comes twice before all of its class have come once.
+    Images are drawn by permutations of each class, so none comes twice before all of its class have come once.
     Raises BadData when a class is empty.
     """
     classes = (0, 1)
@@ -46,8 +47,8 @@ def style_balanced_batches(
     """Indices [steps, batch_size] of one epoch: the classes in equal numbers, and in each the styles as in the other.
 
     An image is drawn, with replacement, by the inverse of P(its class | its style), up to RAREST: inverse propensity
-    weighting (Rosenbaum & Rubin 1983) takes the tie between style and label out of what the network sees. `propensity`
-    [N] is P(class 1 | style). Raises BadData when a class is empty.
+    weighting (Rosenbaum & Rubin 1983) removes the dependence of the label on the style. `propensity` [N] is P(class 1 |
+    style). Raises BadData when a class is empty.
     """
     steps = max(1, len(labels) // batch_size)
     own = np.where(labels == 1, propensity, 1 - propensity)
@@ -62,7 +63,7 @@ def style_balanced_batches(
     return np.hstack(columns).astype(np.int64)
 
 
-#: A recipe's `batches` -> what deals them. The style-balanced ones also take propensities.
+#: A recipe's `batches` -> the function that draws them. Style-balanced batches also need propensities.
 BATCHES = {"balanced": balanced_batches, "shuffled": shuffled_batches}
 
 

@@ -1,6 +1,6 @@
-"""Numbers of a file that hold no anatomy. One that predicts the label is a shortcut a network could learn.
+"""Numbers of a file that hold no anatomy. One that predicts the label is a shortcut that a network could learn.
 
-Each is measured with the AUC that it alone reaches; far from 0.5, the container tells the class and not the chest.
+Each is measured by the AUC that it reaches alone. Far from 0.5, the file predicts the class without the chest.
 """
 
 import math
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from trainer.statistics.metrics import Measured, roc_auc
 
-#: An AUC this far from 0.5 is worth a warning, when its whole interval lies off 0.5 too.
+#: An AUC this far from 0.5 gives a warning, if its interval does not contain 0.5.
 MARGIN = 0.2
 
 #: Share of the side that counts as border.
 BORDER_SHARE = 0.05
 
-#: Sum of the luminance table that quality 50 stands for (ITU-T T.81, table K.1).
+#: Sum of the luminance table of quality 50 (ITU-T T.81, table K.1).
 _STANDARD_TABLE_SUM = 3688
 
 Probes = dict[str, float]
 
 
 def probe(content: bytes, pixels: NDArray[np.uint8]) -> Probes:
-    """The numbers of one file with these bytes and display values [H, W]; NaN where it has no such number."""
+    """The numbers of one file with these bytes and display values [H, W]; NaN where the file has no such number."""
     height, width = pixels.shape
     edge = max(1, round(min(height, width) * BORDER_SHARE))
     inside = pixels[edge:-edge, edge:-edge]
@@ -54,7 +54,7 @@ def separations(labels: NDArray[np.int64], probes: Sequence[Probes]) -> dict[str
 
 
 def is_shortcut(auc: Measured) -> bool:
-    """Whether the number alone separates the classes, more than chance in so few images would."""
+    """Whether the number alone separates the classes, by more than chance explains at this number of images."""
     return abs(auc.value - 0.5) > MARGIN and not auc.low <= 0.5 <= auc.high
 
 
@@ -76,6 +76,6 @@ def quantisation_table(content: bytes) -> NDArray[np.int64] | None:
 
 
 def quality_of(table: NDArray[np.int64]) -> float:
-    """The quality, 1 to 100, at which the Independent JPEG Group's encoder makes a table of this sum, nearly."""
+    """The quality, 1 to 100, at which the Independent JPEG Group's encoder makes a table of about this sum."""
     scale = 100 * float(table.sum()) / _STANDARD_TABLE_SUM
     return 5000 / scale if scale > 100 else (200 - scale) / 2

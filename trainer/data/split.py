@@ -1,7 +1,7 @@
-"""Who is dealt to which split. A split never tears a patient apart.
+"""Assign patients to splits. All images of a patient are in one split.
 
-Patients, persons named by a Kermany file name and byte-identical sources are joined into groups, and groups are dealt
-out whole, by class, in an order that only the seed decides.
+Patients, persons named by a Kermany file name and byte-identical sources are joined into groups. Whole groups are
+assigned, by class, in an order that only the seed decides.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ SHARES = {"train": 0.80, "validation": 0.08, "test": 0.12}
 
 
 def limit(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
-    """About `count` of the samples, half of each class as far as there are, whole patients in the seed's order."""
+    """About `count` of the samples, half of each class where there are enough; whole patients, in the seed's order."""
     chosen: list[Sample] = []
     ordered = sorted(samples, key=lambda s: (shuffle_key(seed, s.patient), s.path))
     for label in (0, 1):
@@ -26,30 +26,30 @@ def limit(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...
 
 
 def split(samples: Sequence[Sample], seed: int, left_out: Iterable[Sample] = (), keeps_stated: bool = True) -> Manifest:
-    """Deal the samples out to train, validation and test (SHARES), by class and subtype, groups whole.
+    """Assign the samples to train, validation and test (SHARES), by class and subtype, in whole groups.
 
-    Splits that folders or a CSV state are kept unless `keeps_stated` is False; one that they lack is dealt from their
-    training images. Every group that shares a patient, a person or a source with `left_out` goes to the split of that
-    name. Raises BadData when a split would lack a class.
+    Splits that folders or a CSV state are kept unless `keeps_stated` is False; a split that they lack is taken from
+    their training images. Every group that shares a patient, a person or a source with `left_out` goes to the split of
+    that name. Raises BadData when a split would lack a class.
     """
     if not keeps_stated:
         samples = [replace(sample, split="") for sample in samples]
-    members, dealt = _grouped(samples, tuple(left_out))
+    members, assigned = _grouped(samples, tuple(left_out))
     kept = {name: [s for inside in members.values() for s in inside if s.split == name] for name in SHARES}
-    dealt += [s for inside in members.values() for s in inside if s.split not in ("", "train")]
+    assigned += [s for inside in members.values() for s in inside if s.split not in ("", "train")]
     free = {group: [s for s in inside if s.split in ("", "train")] for group, inside in members.items()}
     missing = [name for name in ("test", "validation") if not kept[name]]
     for groups in _strata(free, seed):
         total = sum(map(len, groups))
-        dealt += _deal(groups, {name: SHARES[name] * total for name in missing})
-    return _manifest(dealt, seed)
+        assigned += _assign(groups, {name: SHARES[name] * total for name in missing})
+    return _manifest(assigned, seed)
 
 
 def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[Sample] = ()) -> list[Manifest]:
-    """`count` manifests whose test splits hold every sample once, groups whole, by class and subtype.
+    """`count` manifests whose test splits together hold every sample once; by class and subtype, in whole groups.
 
-    Of the rest each manifest's validation gets its share. What is left out is so in all. Raises BadData when a split
-    would lack a class.
+    Each manifest's validation split gets its share of the rest. `left_out` is left out of all. Raises BadData when a
+    split would lack a class.
     """
     members, outside = _grouped([replace(sample, split="") for sample in samples], tuple(left_out))
     strata = _strata(members, seed)
@@ -63,14 +63,14 @@ def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[S
     manifests = []
     for fold, test in enumerate(held):
         tested = {id(group) for group in test}
-        dealt = outside + [replace(s, split="test") for group in test for s in group]
+        assigned = outside + [replace(s, split="test") for group in test for s in group]
         for groups in strata:
             rest = sorted(
                 (group for group in groups if id(group) not in tested),
                 key=lambda group: shuffle_key(seed + fold, group[0].group),
             )
-            dealt += _deal(rest, {"validation": SHARES["validation"] * sum(map(len, groups))})
-        manifests.append(_manifest(dealt, seed))
+            assigned += _assign(rest, {"validation": SHARES["validation"] * sum(map(len, groups))})
+        manifests.append(_manifest(assigned, seed))
     return manifests
 
 
@@ -104,7 +104,7 @@ def _grouped(samples: Sequence[Sample], left_out: Sequence[Sample]) -> tuple[dic
 
 
 def _strata(members: dict[str, list[Sample]], seed: int) -> list[list[Sequence[Sample]]]:
-    """The groups by the subtypes they hold, in the seed's order; empty ones are left away."""
+    """The groups by the subtypes they hold, in the seed's order, without empty groups."""
     strata: dict[str, list[str]] = defaultdict(list)
     for group, inside in members.items():
         if inside:
@@ -112,15 +112,15 @@ def _strata(members: dict[str, list[Sample]], seed: int) -> list[list[Sequence[S
     return [[members[g] for g in sorted(strata[name], key=lambda g: shuffle_key(seed, g))] for name in sorted(strata)]
 
 
-def _manifest(dealt: Sequence[Sample], seed: int) -> Manifest:
-    manifest = Manifest(tuple(sorted(dealt, key=lambda s: s.path)), seed)
+def _manifest(assigned: Sequence[Sample], seed: int) -> Manifest:
+    manifest = Manifest(tuple(sorted(assigned, key=lambda s: s.path)), seed)
     _require_both_classes(manifest)
     return manifest
 
 
 def _keys(sample: Sample) -> list[str]:
-    """What ties a sample to others; the patient comes first."""
-    # whether person 1000 of bacteria is person 1000 of virus is written nowhere: they are kept together
+    """Keys that a sample shares with others of its group; the patient comes first."""
+    # the data set does not say whether person 1000 of bacteria is person 1000 of virus: they are kept together
     keys = [f"patient:{sample.patient}"]
     if sample.source_sha256:
         keys.append(f"source:{sample.source_sha256}")
@@ -130,7 +130,7 @@ def _keys(sample: Sample) -> list[str]:
 
 
 def _groups(samples: Iterable[Sample]) -> dict[str, str]:
-    """Key -> name of its group: the smallest patient key that it is tied to, through any chain of samples."""
+    """Key -> name of its group: the smallest patient key that any chain of samples connects it with."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -148,20 +148,20 @@ def _groups(samples: Iterable[Sample]) -> dict[str, str]:
 
 
 def shuffle_key(seed: int, group: str) -> str:
-    """Orders groups at random, and the same way whatever other groups there are."""
+    """Sort key that orders groups at random, in an order that does not depend on the other groups."""
     return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
 
 
-def _deal(groups: Sequence[Sequence[Sample]], quota: dict[str, float]) -> list[Sample]:
-    """Fill each split of `quota`, in its order, up to so many images; the rest trains."""
+def _assign(groups: Sequence[Sequence[Sample]], quota: dict[str, float]) -> list[Sample]:
+    """Fill each split of `quota`, in its order, up to its number of images; the rest goes to train."""
     quota = dict(quota)
-    dealt: list[Sample] = []
+    assigned: list[Sample] = []
     for group in groups:
         name = next((name for name, left in quota.items() if left >= len(group) / 2), "train")
         if name != "train":
             quota[name] -= len(group)
-        dealt += [replace(sample, split=name) for sample in group]
-    return dealt
+        assigned += [replace(sample, split=name) for sample in group]
+    return assigned
 
 
 def _require_both_classes(manifest: Manifest) -> None:

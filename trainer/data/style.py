@@ -1,7 +1,7 @@
-"""How an image was made rather than what it shows: exposure, framing, sharpness; and how well that tells the label.
+"""The acquisition style of an image (exposure, framing, sharpness), and how well the style alone predicts the label.
 
-Where style predicts the label, validation on the same hospital's images is blind to a network that reads style. The
-images whose style speaks for the other class are few, and show it: they are what another hospital sends.
+Where style predicts the label, validation on images of the same hospital cannot show that a network relies on style.
+The few images whose style is that of the other class can: they are like images of another hospital.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.images import see
+from trainer.data.images import read_images
 from trainer.data.manifest import Manifest
 from trainer.data.split import SHARES, held_out, shuffle_key
 from trainer.progress import Report, silent
 from trainer.statistics.metrics import Measured, roc_auc
 from worker.errors import BadData
 
-#: Side of the grid that style is read on, and width of what counts as its border. (A file's own sides are no style of
-#: the picture; the audit probes them.)
+#: Side of the grid on which style is measured, and width of its border. (The size of the file itself is not part of
+#: the style; the audit probes it.)
 SIDE_PX, BORDER_PX = 224, 11
 
 #: Quantiles of the display values, and edges of the frequency bands, in cycles over the side.
@@ -35,7 +35,7 @@ Described = NDArray[np.float64]  #: [F], of one image
 
 @dataclass(frozen=True)
 class Styles:
-    """A split whose test images are the usual ones and, in whole groups, all whose style speaks for the other class."""
+    """A split whose test images are the usual ones and, in whole groups, all with the style of the other class."""
 
     manifest: Manifest
     separation: Measured  #: AUC of style alone
@@ -44,19 +44,19 @@ class Styles:
 
 
 def hold_out(manifest: Manifest, root: Path, share: float = 1.0, report: Report = silent) -> Styles:
-    """Tell usual images from those whose style is the other class's, and move the groups of these to the test split.
+    """Find the images that have the style of the other class, and move their groups to the test split.
 
-    `share`: of those groups so many, in the seed's order; the others stay where they were dealt. What is left out
-    of the manifest's splits stays out. Raises BadData as `propensities` does, or when a split would lack a class.
+    `share`: the fraction of those groups that is moved, in the seed's order; the others stay in their split. Samples
+    in no split stay out. Raises BadData as `propensities` does, or when a split would lack a class.
     """
     unreadable: list[dict[str, str]] = []
     described, read = [], []
-    for loaded in see(root, [s for s in manifest.samples if s.split in SHARES], unreadable, report):
+    for loaded in read_images(root, [s for s in manifest.samples if s.split in SHARES], unreadable, report):
         described.append(describe(loaded.pixels))
         read.append(loaded.sample)
     labels = np.array([sample.label for sample in read], np.int64)
-    told = propensities(described, labels, [sample.group for sample in read])
-    against = speaks_against(told, labels)
+    propensity = propensities(described, labels, [sample.group for sample in read])
+    against = resembles_other_class(propensity, labels)
     style_of = {s.path: "against" if is_odd else "usual" for s, is_odd in zip(read, against, strict=True)}
     marked = [replace(sample, style=style_of.get(sample.path, "")) for sample in manifest.samples]
     odd = sorted({s.group for s in marked if s.style == "against"}, key=lambda g: shuffle_key(manifest.seed, g))
@@ -65,7 +65,7 @@ def hold_out(manifest: Manifest, root: Path, share: float = 1.0, report: Report 
     for sample in read:
         inside = counts.setdefault(sample.subtype, {"usual": 0, "against": 0})
         inside[style_of[sample.path]] += 1
-    return Styles(split, roc_auc(labels, told), dict(sorted(counts.items())), unreadable)
+    return Styles(split, roc_auc(labels, propensity), dict(sorted(counts.items())), unreadable)
 
 
 def describe(image: NDArray[np.uint8]) -> Described:
@@ -96,9 +96,10 @@ def describe(image: NDArray[np.uint8]) -> Described:
 def propensities(
     described: Sequence[Described], labels: NDArray[np.int64], groups: Sequence[str]
 ) -> NDArray[np.float64]:
-    """P(pneumonia | style) of each image [N], by what `describe` gave and a model that never saw the image's group.
+    """P(pneumonia | style) of each image [N], from the results of `describe`.
 
-    Raises BadData where a class has fewer groups than FOLDS: then style cannot be told from patient.
+    The model of an image was not trained on the image's group. Raises BadData where a class has fewer groups than
+    FOLDS: then style and patient cannot be separated.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -116,8 +117,8 @@ def propensities(
     return np.asarray(found[:, 1], np.float64)
 
 
-def speaks_against(propensity: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which images [N] look, by style alone, like the other class."""
+def resembles_other_class(propensity: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which images [N] have, by style alone, the larger probability of the other class."""
     return np.asarray((propensity > 0.5) != (labels == 1))
 
 

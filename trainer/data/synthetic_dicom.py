@@ -1,4 +1,4 @@
-"""DICOM objects of an invented patient, made from display values: goldens, and copies to measure a model on."""
+"""DICOM objects of an invented patient, made from display values: for goldens and for test copies."""
 
 import io
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
-#: Longest side of the object, px: its pixels are stored uncompressed.
+#: Longest side of the object in px, limited because its pixels are stored uncompressed.
 DICOM_SIDE_PX = 512
 
 #: Root of the invented objects; `2.25` UIDs need no registration (PS3.5 B.2).
@@ -18,7 +18,7 @@ _UID = "2.25.30318504563519219187165271"
 def as_monochrome1(pixels: NDArray[np.uint8]) -> bytes:
     """Display values [H, W] as a 12-bit MONOCHROME1 CR object of an invented patient, explicit VR little endian.
 
-    Its window maps the stored values exactly back to `pixels` (made smaller if beyond DICOM_SIDE_PX).
+    Its window maps the stored values exactly back to `pixels` (reduced if larger than DICOM_SIDE_PX).
     """
     shrink = max(pixels.shape) / DICOM_SIDE_PX
     if shrink > 1:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.augment import change_gamma, match_histogram, mix_amplitude, recompress, resample
-from trainer.data.images import see
+from trainer.data.images import read_images
 from trainer.data.manifest import Sample, digest
 from trainer.data.synthetic_dicom import as_monochrome1
 from trainer.evaluation.evaluate import without_nan
@@ -150,7 +150,7 @@ def _styles(
     unreadable: list[dict[str, str]] = []
     styles = {
         loaded.sample.path: np.asarray(cv2.resize(loaded.pixels, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-        for loaded in see(root, samples, unreadable, report)
+        for loaded in read_images(root, samples, unreadable, report)
     }
     return styles, unreadable
 

@@ -1,4 +1,4 @@
-"""The heat map as forward operations, in the graph: no gradient tape at serving, and none that could fail to export.
+"""The heat map as forward operations of the graph, so that serving needs no gradient tape and every graph exports.
 
 For a head of pooling and dense ReLU layers, the gradient of the logit by the last feature map is a product of the dense
 kernels and the ReLU masks. Grad-CAM (Selvaraju 2017) averages it over the map, HiResCAM (Draelos 2021) does not.
@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-#: Method of each way from feature map to head.
+#: Pooling between feature map and head -> name of the method.
 METHODS = {"average": "Grad-CAM", "flatten": "HiResCAM"}
 
 
@@ -31,7 +31,7 @@ def _gradient(features: Any, head: Sequence[Any], pooling: str) -> Any:
     for layer in head[:-1]:
         value = ops.relu(ops.matmul(value, layer.kernel) + layer.bias)
         masks.append(ops.cast(value > 0, "float32"))
-    # backwards through the head, one row vector an image
+    # backwards through the head, one row vector for each image
     last = head[-1].kernel
     logit_kernel = last if last.shape[1] == 1 else last[:, 1:] - last[:, :1]
     gradient = ops.ones_like(value[:, :1]) * ops.transpose(logit_kernel)

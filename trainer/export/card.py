@@ -1,4 +1,4 @@
-"""What a card promises of a model's answers, measured on the validation images; and the file that carries the card."""
+"""The fields of a card that are measured on the validation images; and the model file that contains the card."""
 
 import importlib.metadata
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ from worker.inference.card import Estimate, ModelCard, OperatingPoint
 from worker.inference.reference import Reference, make_reference
 
 
-class Promises(NamedTuple):
-    """Fields of a ModelCard, by their names."""
+class MeasuredFields(NamedTuple):
+    """The fields of a ModelCard that are measured on the validation images."""
 
     operating_point: OperatingPoint
     familiarity_limit: float
@@ -27,16 +27,16 @@ class Promises(NamedTuple):
     reference: Reference
 
 
-def promises(
+def measure_fields(
     rule: ThresholdRule,
     samples: Sequence[Sample],
     probabilities: metrics.Scores,
     distances: metrics.Scores,
     grids: Iterable[NDArray[np.uint8]],
-) -> Promises:
-    """What `rule` and these validation images make of a model's answers to them; `distances` are its familiarity.
+) -> MeasuredFields:
+    """Measure the fields on the validation images; `rule` chooses the threshold, `distances` are the familiarity [N].
 
-    Raises ValueError where the rule misses a class, ModelRefused when a distance is no finite number.
+    Raises ValueError where the rule lacks a class, ModelRefused when a distance is not finite.
     """
     labels = np.array([sample.label for sample in samples], np.int64)
     threshold = rule.choose(labels, probabilities)
@@ -51,11 +51,11 @@ def promises(
         digest(samples),
     )
     reference = make_reference(measured(probabilities, distances, grids), list(labels), threshold, point.data_digest)
-    return Promises(point, limit, {f"validation_{name}": value for name, value in quality.items()}, reference)
+    return MeasuredFields(point, limit, {f"validation_{name}": value for name, value in quality.items()}, reference)
 
 
-def quoted(tested: Evaluation) -> dict[str, Estimate]:
-    """What a card quotes of the evaluation on the test split."""
+def metrics_on_test_split(tested: Evaluation) -> dict[str, Estimate]:
+    """The estimates on the test split, under the names that a card gives them."""
     by_subtype = {f"test_sensitivity_{name}": value for name, value in tested.sensitivity_by_subtype.items()}
     return {f"test_{name}": value for name, value in tested.metrics.items()} | by_subtype
 
@@ -72,7 +72,7 @@ def write(proto: Any, card: ModelCard, path: Path) -> None:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of the packages that made the file; those not installed are left out."""
+    """The installed versions of these packages; packages that are not installed are left out."""
     installed = {}
     for package in packages:
         try:

@@ -1,8 +1,8 @@
-"""How far an image lies from what the network was trained on: a Mahalanobis distance of pooled features, and its limit.
+"""Familiarity: the Mahalanobis distance of an image's pooled features from the training images, and its limit.
 
-The features are of a map halfway up, not of the last: the last one keeps what serves the label, and there clouds of
-noise look like lungs. The covariance is kept as its largest principal directions plus one variance for all the rest
-(probabilistic PCA, Tipping & Bishop 1999), which stays sound where images are few.
+The features come from an intermediate map. The last map keeps only what predicts the label, and there noise is close
+to radiographs. The covariance is stored as its largest principal directions plus one variance for all the rest
+(probabilistic PCA, Tipping & Bishop 1999), which is well-defined with few images too.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from worker.errors import ModelRefused
 
 RANK = 128
 
-#: Of the validation images that the limit keeps.
+#: Fraction of the validation images that the limit accepts.
 KEPT = 0.995
 
-#: On top of the limit, for other runtimes' rounding.
+#: Added to the limit, for the rounding of other runtimes.
 SLACK = 1e-3
 
 
 @dataclass(frozen=True)
 class Familiarity:
-    """Centre [c], principal directions [c, rank] with their deviations [rank], and the deviation of what they leave."""
+    """Centre [c], principal directions [c, rank], their standard deviations [rank], and that of the remainder."""
 
     centre: NDArray[np.float32]
     directions: NDArray[np.float32]  #: of unit length
@@ -46,7 +46,7 @@ class Familiarity:
 
 
 def measure(pooled: NDArray[np.float32]) -> Familiarity:
-    """Fit to the pooled features [N, c] of what the network was trained on."""
+    """Fit to the pooled features [N, c] of the training images."""
     values = pooled.astype(np.float64)
     centre = values.mean(axis=0)
     variance, directions = np.linalg.eigh(np.cov(values, rowvar=False))
@@ -64,9 +64,9 @@ def measure(pooled: NDArray[np.float32]) -> Familiarity:
 def limit_of(distances: NDArray[np.floating]) -> float:
     """The smallest distance that at least KEPT of the validation images [N] do not exceed.
 
-    Below 200 images that is the largest of all: so few cannot show what one in two hundred looks like. Raises
-    ModelRefused when a distance is no finite number.
+    Below 200 images that is the largest distance: so few images cannot estimate one in two hundred. Raises
+    ModelRefused when a distance is not finite.
     """
     if not np.isfinite(distances).all():
-        raise ModelRefused("the familiarity of a validation image is no finite number, so no limit can be set")
+        raise ModelRefused("the familiarity of a validation image is not a finite number, so no limit can be set")
     return round(float(np.quantile(distances, KEPT, method="inverted_cdf")) * (1 + SLACK), 4)

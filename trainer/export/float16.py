@@ -1,7 +1,7 @@
-"""A model again with its convolutions in float16: another model, with a file, card and goldens of its own.
+"""Convert the convolutions of a model to float16. The result is a new model with its own file, card and goldens.
 
-Everything on its card is measured by the new file itself, on the provider that it was made on. How far it moved from
-the original is told, and what moved too far is refused.
+Everything on its card is measured with the new file, on the execution provider that runs the conversion. The
+differences from the original are reported, and a model that differs too much is refused.
 """
 
 import os
@@ -13,9 +13,17 @@ from typing import Any
 import numpy as np
 
 from trainer.data.manifest import Manifest
-from trainer.evaluation.agreement import Answers, Look, Moved, ask, look, moved, require_near
+from trainer.evaluation.agreement import (
+    Differences,
+    LoadedSplit,
+    Predictions,
+    differences,
+    load_split,
+    predict_split,
+    require_near,
+)
 from trainer.evaluation.evaluate import evaluation_of, without_nan
-from trainer.export.card import promises, quoted, versions, write
+from trainer.export.card import measure_fields, metrics_on_test_split, versions, write
 from trainer.export.float16_graph import halve
 from trainer.progress import Report
 from trainer.statistics.operating_point import ThresholdRule, rule_said
@@ -32,14 +40,14 @@ PACKAGES = ("chest-screening", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy"
 CPU, CUDA = PROVIDERS["cpu"], PROVIDERS["cuda"]
 
 #: Largest |difference| of a golden's probability: provider that scored it -> provider that replays it. On a CPU, ONNX
-#: Runtime rounds the weights but computes in float32; on CUDA every result is rounded to float16, and another device or
-#: release rounds others up. Near the threshold that is some thousandths.
+#: Runtime rounds the weights but computes in float32; on CUDA every result is rounded to float16, and devices and
+#: releases round differently. Near the threshold that changes a probability by some thousandths.
 TOLERANCES = {CPU: {CPU: 1e-3, CUDA: 1e-2}, CUDA: {CPU: 1e-2, CUDA: 5e-3}}
 
 
 @dataclass(frozen=True)
-class Halved:
-    """The account of a conversion: both files, and how far the new one's answers lie from the original's."""
+class Conversion:
+    """Both files of a conversion, and how far the predictions of the new one differ from those of the original."""
 
     model: str
     model_digest: str
@@ -52,8 +60,8 @@ class Halved:
     familiarity_limit: float | None
     original_familiarity_limit: float | None
     tolerances: dict[str, float]
-    goldens_largest: float  #: largest |difference| of a golden's probability from what the original's card says
-    moved: dict[str, Moved]  #: by split
+    goldens_largest: float  #: largest |difference| of a golden's probability from that on the original's card
+    moved: dict[str, Differences]  #: by split
     metrics: dict[str, Estimate]  #: as on the new card
     unreadable: list[dict[str, str]]
 
@@ -63,92 +71,99 @@ class Halved:
         return plain
 
 
-def half(
+def convert(
     path: Path, provider: str, root: Path, manifest: Manifest, rule: ThresholdRule | None, out: Path, report: Report
-) -> Halved:
+) -> Conversion:
     """Write the model of `path` in float16 to `out`, whole or not at all, measured on the manifest's splits.
 
-    The threshold is chosen anew on the validation split, by `rule` or else by the one that the card tells. Raises
-    ModelRefused, leaving no file behind, when an answer is no finite number, when too many flags turn or when a golden
-    does not replay; BadData when a split lacks a class.
+    The threshold is chosen again on the validation split, by `rule` or else by the rule on the card. Raises
+    ModelRefused, leaving no file behind, when a prediction is not finite, when too many flags change or when a golden
+    fails; BadData when a split lacks a class.
     """
     import onnx
 
     if out.resolve() == path.resolve():
         raise BadSetting("a model in float16 is another model: give --out another name than the original's")
-    original = _opened(path, provider)
+    original = _open(path, provider)
     rule = rule or rule_said(original.card.operating_point.rule)
-    looks = {
-        split: look(root, manifest.of(split), original.card.preprocessing, report) for split in ("validation", "test")
+    splits = {
+        split: load_split(root, manifest.of(split), original.card.preprocessing, report)
+        for split in ("validation", "test")
     }
     proto = halve(onnx.load(path))
     part = out.with_name(out.name + ".part")
     try:
-        write(proto, original.card, part)  # as yet, to be asked
-        made = _opened(part, _setting_of(original.provider))
-        before, after = ({split: ask(model, seen) for split, seen in looks.items()} for model in (original, made))
-        card = _card(original, made, rule, looks, after)
+        write(proto, original.card, part)  # a preliminary card, to measure the model with
+        made = _open(part, _setting_of(original.provider))
+        before, after = (
+            {split: predict_split(model, images) for split, images in splits.items()} for model in (original, made)
+        )
+        card = _card(original, made, rule, splits, after)
         thresholds = original.card.operating_point.threshold, card.operating_point.threshold
-        moves = {split: moved(before[split], after[split], thresholds) for split in looks}
-        require_near(moves)
+        by_split = {split: differences(before[split], after[split], thresholds) for split in splits}
+        require_near(by_split)
         write(proto, card, part)
         for each in dict.fromkeys((CPU, made.provider)):
-            made = _opened(part, _setting_of(each))
+            made = _open(part, _setting_of(each))
             replay_goldens(made)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-    unreadable = [fault for seen in looks.values() for fault in seen.unreadable]
-    return _account(original, made, path, out, moves, unreadable)
+    unreadable = [fault for images in splits.values() for fault in images.unreadable]
+    return _summary(original, made, path, out, by_split, unreadable)
 
 
 def _card(
-    original: OnnxModel, made: OnnxModel, rule: ThresholdRule, looks: dict[str, Look], answers: dict[str, Answers]
+    original: OnnxModel,
+    made: OnnxModel,
+    rule: ThresholdRule,
+    splits: dict[str, LoadedSplit],
+    answers: dict[str, Predictions],
 ) -> ModelCard:
-    """The original's card with everything that the answers of the new file say otherwise."""
-    seen, said = looks["validation"], answers["validation"]
-    promised = promises(rule, seen.samples, said.probabilities, said.familiarity, seen.grids)
+    """The original's card, with everything that the predictions of the new file change."""
+    images, predictions = splits["validation"], answers["validation"]
+    fields = measure_fields(rule, images.samples, predictions.probabilities, predictions.familiarity, images.grids)
     card = replace(
         original.card,
         name=original.card.name + SUFFIX,
-        reduced_decode=None,  # that was measured of the original
+        reduced_decode=None,  # it was measured with the original
         versions=versions(PACKAGES) | {"precision": PRECISION, "made from": original.digest},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         goldens=tuple(_scored(golden, made) for golden in original.card.goldens),
-        **promised._asdict(),
+        **fields._asdict(),
     )
-    seen, said = looks["test"], answers["test"]
-    scores = np.stack([said.probabilities, said.familiarity], axis=1)
-    tested = evaluation_of(replace(made, card=card), seen.samples, scores, seen.unreadable, None)
-    return replace(card, metrics=card.metrics | quoted(tested))
+    images, predictions = splits["test"], answers["test"]
+    scores = np.stack([predictions.probabilities, predictions.familiarity], axis=1)
+    tested = evaluation_of(replace(made, card=card), images.samples, scores, images.unreadable, None)
+    return replace(card, metrics=card.metrics | metrics_on_test_split(tested))
 
 
 def _scored(golden: Golden, made: OnnxModel) -> Golden:
-    """The same file with the score of the new model, from its bytes on."""
+    """The same file with the probability of the new model, computed from the bytes of the file."""
     grid, _ = apply(read_display(golden.content).pixels, made.card.preprocessing)
     return replace(golden, probability=made.predict(grid[None])[0].probability, tolerances=TOLERANCES[made.provider])
 
 
-def _opened(path: Path, provider: str) -> OnnxModel:
+def _open(path: Path, provider: str) -> OnnxModel:
     return open_model(path, provider, threads=os.cpu_count() or 1)
 
 
 def _setting_of(provider: str) -> str:
-    """The name by which `open_model` is asked for this execution provider."""
+    """The name of this execution provider in the settings and in `open_model`."""
     return next(name for name, each in PROVIDERS.items() if each == provider)
 
 
-def _account(
+def _summary(
     original: OnnxModel,
     made: OnnxModel,
     path: Path,
     out: Path,
-    moves: dict[str, Moved],
+    by_split: dict[str, Differences],
     unreadable: list[dict[str, str]],
-) -> Halved:
+) -> Conversion:
     old, new = original.card, made.card
     pairs = zip(old.goldens, new.goldens, strict=True)
-    return Halved(
+    return Conversion(
         model=new.name,
         model_digest=made.digest,
         original_digest=original.digest,
@@ -161,7 +176,7 @@ def _account(
         original_familiarity_limit=old.familiarity_limit,
         tolerances=TOLERANCES[made.provider],
         goldens_largest=max((abs(mine.probability - theirs.probability) for theirs, mine in pairs), default=0.0),
-        moved=moves,
+        moved=by_split,
         metrics=new.metrics,
         unreadable=unreadable,
     )

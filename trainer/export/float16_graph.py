@@ -1,8 +1,8 @@
-"""A model's graph with its convolutions in float16. What comes before the first and after the last stays in float32.
+"""Convert the convolutions of a graph to float16. The nodes before the first and after the last stay in float32.
 
-Scaling, heads, calibration and the familiarity's distance are a few operations of wide range: in float32 they cost
-nothing, and in float16 the squares of a distance overflow. The converter is ONNX Runtime's, which comes with it and is
-kept for its providers; it gets the convolutions alone, for it would round between two nodes left in float32.
+Scaling, heads, calibration and the familiarity distance are a few operations: in float32 they cost nothing, and in
+float16 the squares of a distance overflow. The converter is that of ONNX Runtime, maintained for its execution
+providers. It gets only the convolutions, because it would also round between two nodes that stay in float32.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.errors import ModelRefused
 
-#: Weights in float16 get names of their own: a head may use the same constant in float32.
+#: Prefix of the names of float16 weights: a head may use the same constant in float32.
 PREFIX = "half/"
 
 
@@ -49,12 +49,12 @@ def halve(proto: Any) -> Any:
 
 
 def trunk(nodes: Sequence[Any]) -> list[Any]:
-    """The convolutions, and every node on a way from one to another, in their order."""
-    made: set[str] = set()  # by a convolution or behind one
+    """The convolutions and every node on a path from one to another, in their order."""
+    made: set[str] = set()  # results of a convolution or of a node behind one
     for node in nodes:
         if _is_convolution(node) or made.intersection(node.input):
             made.update(node.output)
-    read: set[str] = set()  # by a convolution or before one
+    read: set[str] = set()  # inputs of a convolution or of a node before one
     for node in reversed(nodes):
         if _is_convolution(node) or read.intersection(node.output):
             read.update(node.input)
@@ -66,7 +66,7 @@ def _is_convolution(node: Any) -> bool:
 
 
 def _extracted(proto: Any, inside: Sequence[Any], outside: Sequence[Any]) -> Any:
-    """These nodes as a model of their own, from what is given to them to what others read of theirs."""
+    """The nodes `inside` as a separate model, from their inputs to the results that nodes `outside` read."""
     import onnx
 
     constants = {weights.name for weights in proto.graph.initializer}
@@ -79,7 +79,7 @@ def _extracted(proto: Any, inside: Sequence[Any], outside: Sequence[Any]) -> Any
 
 
 def _in_order(nodes: Sequence[Any]) -> list[Any]:
-    """Each node behind those whose results it reads."""
+    """The nodes in topological order: each behind those whose results it reads."""
     maker = {name: i for i, node in enumerate(nodes) for name in node.output}
     reads = {i: [maker[name] for name in node.input if name in maker] for i, node in enumerate(nodes)}
     return [nodes[i] for i in TopologicalSorter(reads).static_order()]

@@ -1,6 +1,7 @@
-"""The files that prove a model where it is installed: chosen from the validation split, one of them as DICOM.
+"""The goldens: files from the validation split, one of them as DICOM, with the probability that the model gives them.
 
-A worker replays them from their bytes on, so a decoder, a resize operator or a provider that differs is found out.
+A worker screens them again at start, from the bytes of the file. A decoder, a resize operator or an execution
+provider that computes something else is found that way.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,8 @@ def choose_goldens(
 ) -> tuple[Golden, ...]:
     """Two clear positives, two clear negatives, the one nearest the threshold, and a positive as MONOCHROME1 DICOM.
 
-    `probabilities` are those of `samples`, the validation split. Each golden's score is Keras' own, from its bytes on.
+    `probabilities` are those of `samples`, the validation split. The probability of each golden is computed by Keras
+    from the bytes of the file.
     """
     labels = np.array([sample.label for sample in samples])
     margin = (probabilities - threshold) * np.where(labels == 1, 1, -1)

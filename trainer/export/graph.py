@@ -1,6 +1,6 @@
-"""From a trained network to one ONNX file with its card; reopened, compared with Keras, or refused.
+"""Export a trained network to one ONNX file with its card. The file is opened, compared with Keras and else refused.
 
-The only room that imports TensorFlow, and only when it runs.
+TensorFlow is imported only when an export runs.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainer.data.manifest import Manifest, Origin
 from trainer.evaluation.evaluate import evaluate
 from trainer.export.attribution import METHODS
-from trainer.export.card import promises, quoted, versions, write
+from trainer.export.card import measure_fields, metrics_on_test_split, versions, write
 from trainer.export.goldens import choose_goldens
 from trainer.export.serving_graph import Served, logit_of, predict
 from trainer.progress import Report
@@ -27,7 +27,7 @@ from worker.inference.model import Model, open_model, replay_goldens
 
 OPSET = 18
 
-#: Largest |difference| between the file and Keras, in probability and in heat.
+#: Limit of the |difference| between the file and Keras, in probability, heat and familiarity.
 AGREEMENT = 1e-4
 COMPARED_IMAGES = 16
 
@@ -44,9 +44,10 @@ def export(
     origin: Origin,
     report: Report,
 ) -> Model:
-    """Write the model file `path`, whole or not at all, and return it opened.
+    """Write the model file `path`, whole or not at all, and return the opened model.
 
-    `validation` are the grids of the manifest's validation split. The card quotes `evaluate` on the test split. Raises
+    `validation` are the grids of the manifest's validation split. The card states what `evaluate` gives for the test
+    split. Raises
     ModelRefused, leaving no file behind, when the reopened file differs from Keras or fails its goldens; BadSetting
     when Keras runs on another backend than TensorFlow.
     """
@@ -58,7 +59,7 @@ def export(
         card = _card(recipe, served, manifest, root, validation, origin)
         write(proto, card, part)
         tested = evaluate(open_model(part, "cpu"), root, manifest.of("test"), report)
-        write(proto, replace(card, metrics=card.metrics | quoted(tested)), part)
+        write(proto, replace(card, metrics=card.metrics | metrics_on_test_split(tested)), part)
         model = open_model(part, "cpu")
         differences = compare(model, served, validation[_spread(len(validation))])
         replay_goldens(model)
@@ -77,7 +78,7 @@ def to_onnx(served: Callable[[Any], dict[str, Any]], size: int) -> Any:
 
     signature = (tf.TensorSpec((None, size, size, 1), tf.uint8, name="image"),)
 
-    # tf2onnx names the input like the parameter, and the outputs like the dictionary's keys
+    # tf2onnx takes the name of the input from the parameter and the names of the outputs from the dictionary
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
     def graph(image: Any) -> Any:
         return {name: tf.identity(value, name=name) for name, value in served(image).items()}
@@ -89,8 +90,8 @@ def to_onnx(served: Callable[[Any], dict[str, Any]], size: int) -> Any:
 def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str, float]:
     """Largest |difference| of the opened file from Keras, and of its heat from a gradient tape's Grad-CAM.
 
-    Familiarity's is relative above 1, for it has no upper end. Raises ModelRefused when one is AGREEMENT or more, or
-    not a number.
+    The difference of familiarity is relative above 1, because familiarity has no upper limit. Raises ModelRefused
+    when a difference is AGREEMENT or more, or not a number.
     """
     predictions = model.predict(np.asarray(grids)[..., None])
     wanted = predict(served, grids)
@@ -106,12 +107,12 @@ def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str,
     }
     for name, value in differences.items():
         if not value < AGREEMENT:
-            raise ModelRefused(f"the exported graph does not do what Keras does: {name} {value:.2g} >= {AGREEMENT:g}")
+            raise ModelRefused(f"the exported graph differs from Keras: {name} {value:.2g} >= {AGREEMENT:g}")
     return differences
 
 
 def tape_heat(served: Served, grids: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The heat map [N, h, w] as the literature computes it, by automatic differentiation; the exporter's witness."""
+    """The heat map [N, h, w] by automatic differentiation, as in the literature, to check the exported one."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
@@ -131,8 +132,8 @@ def _card(
     samples = manifest.of("validation")
     predicted = {name: values.astype(np.float64) for name, values in predict(served, validation).items()}
     probabilities = predicted["probability"]
-    promised = promises(recipe.threshold, samples, probabilities, predicted["familiarity"], validation)
-    threshold = promised.operating_point.threshold
+    fields = measure_fields(recipe.threshold, samples, probabilities, predicted["familiarity"], validation)
+    threshold = fields.operating_point.threshold
     goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, origin.attribution)
     return ModelCard(
         name=recipe.name,
@@ -148,10 +149,10 @@ def _card(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         attribution=origin.attribution,
         goldens=goldens,
-        **promised._asdict(),
+        **fields._asdict(),
     )
 
 
 def _spread(count: int) -> NDArray[np.int64]:
-    """Indices of up to COMPARED_IMAGES images, evenly spread: the split is sorted by class."""
+    """Indices of up to COMPARED_IMAGES images, evenly spread, because the split is sorted by class."""
     return np.unique(np.linspace(0, count - 1, min(count, COMPARED_IMAGES)).astype(np.int64))

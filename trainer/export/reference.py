@@ -1,4 +1,4 @@
-"""The reference of a model: what it gives and is given on images it was not trained on; its file completed by it."""
+"""The reference of a model: inputs and predictions on images it was not trained on; and adding it to a model file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.images import LoadedImage, see
+from trainer.data.images import LoadedImage, read_images
 from trainer.data.manifest import IMAGE_SUFFIXES, Sample, digest
 from trainer.progress import Report
 from worker.errors import BadData, ModelRefused
@@ -19,7 +19,7 @@ from worker.inference.reference import MEASURES, Reference, Values, make_referen
 
 
 def measured(probabilities: Values, familiarity: Values, grids: Iterable[NDArray[np.uint8]]) -> dict[str, Values]:
-    """The values [N] of every measure, by its name."""
+    """The values [N] of every measure, by name."""
     inputs = np.array([list(vars(describe(grid)).values()) for grid in grids], np.float64)
     return dict(zip(MEASURES, (probabilities, familiarity, *inputs.T), strict=True))
 
@@ -33,7 +33,7 @@ def measure(
     """
     read: list[Sample] = []
     rows: list[Values] = []
-    for part in _batches(see(root, samples, unreadable, report)):
+    for part in _batches(read_images(root, samples, unreadable, report)):
         grids = np.stack([apply(loaded.pixels, model.card.preprocessing)[0] for loaded in part])
         predictions = model.predict(grids)
         scores = np.array([[p.probability, p.familiarity] for p in predictions], np.float64)
@@ -47,9 +47,9 @@ def measure(
 def measure_reference(
     model: Model, root: Path, samples: Sequence[Sample], is_labelled: bool, report: Report
 ) -> tuple[Reference, list[dict[str, str]]]:
-    """The reference of a model on these samples; and what cannot be read.
+    """The reference of a model on these samples; and path, code and message of files that cannot be read.
 
-    Where not `is_labelled`, the samples' labels mean nothing.
+    The labels of the samples are ignored unless `is_labelled`.
     """
     unreadable: list[dict[str, str]] = []
     read, values = measure(model, root, samples, unreadable, report)
@@ -58,7 +58,7 @@ def measure_reference(
 
 
 def unlabelled(root: Path) -> tuple[Sample, ...]:
-    """Every image file below a folder, in order of path, of whom nobody says whether he is sick."""
+    """Every image file below a folder, in order of path, as samples whose label means nothing."""
     paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not paths:
         raise BadData(f"holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})").about(str(root))
@@ -84,7 +84,7 @@ def complete(path: Path, reference: Reference, out: Path) -> OnnxModel:
         part.write_bytes(proto.SerializeToString())
         model = open_model(part, "cpu")
         if model.card.operating_point != before.card.operating_point or model.card.reference != reference:
-            raise ModelRefused("the card came back otherwise than it was written").about(str(out))
+            raise ModelRefused("the card in the written file differs from the one to be written").about(str(out))
         replay_goldens(model)
         part.replace(out)
     finally:
@@ -93,6 +93,6 @@ def complete(path: Path, reference: Reference, out: Path) -> OnnxModel:
 
 
 def _batches(loaded_images: Iterator[LoadedImage]) -> Iterator[list[LoadedImage]]:
-    """So many images at once as a model takes."""
+    """Batches of the largest size that a model takes."""
     while part := list(islice(loaded_images, BATCH_SIZES[-1])):
         yield part

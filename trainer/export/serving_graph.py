@@ -1,4 +1,4 @@
-"""The graph that is served: from uint8 grids to probability, heat map and familiarity, all as forward operations."""
+"""The graph for serving: from uint8 grids to probability, heat map and familiarity, all as forward operations."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from trainer.recipes.recipe import Network
 from trainer.statistics.operating_point import Calibration, calibrate
 from worker.errors import ModelRefused
 
-#: Of the heat over all cells of the validation positives; what lies above is shown as 1.
+#: Percentile of the heat over all cells of the validation positives; larger values are shown as 1.
 HEAT_PERCENTILE = 99.5
 
-#: Images at once: outside a compiled graph Keras holds the maps of every layer, 80 MB an image for MobileNetV2.
+#: Images in one batch: outside a compiled graph Keras holds the maps of every layer, 80 MB an image for MobileNetV2.
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Served:
-    """A trained network with the constants that turn its logit and features into what the tensor contract asks."""
+    """A trained network with the constants that turn its logit and features into the outputs of the tensor contract."""
 
     network: Network
     calibration: Calibration
@@ -66,9 +66,9 @@ def complete(
 ) -> Served:
     """Measure the constants: familiarity on the training grids and `views`, calibration and heat scale on validation.
 
-    `views` are batches [N, size, size, 1] of training images as augmentation shows them: what the network was made to
-    bear is familiar to it. `labels` are the validation's, at the prevalence that the probabilities shall mean. Raises
-    ModelRefused when the network's scores run against them.
+    `views` are batches [N, size, size, 1] of augmented training images, because the network was trained on them
+    too. `labels` are those of the validation split; the probabilities hold at its prevalence. Raises ModelRefused when
+    higher scores do not mean a higher risk.
     """
     seen = [_maps(network, batch)[0].mean(axis=(1, 2)) for part in (_batches(train), views) for batch in part]
     logits, heats = [], []
@@ -85,13 +85,13 @@ def complete(
 
 
 def predict(served: Served, grids: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """What the graph gives for grids [N, size, size], computed by Keras."""
+    """The outputs of the graph for grids [N, size, size], computed by Keras."""
     parts = [served(batch) for batch in _batches(grids)]
     return {name: np.concatenate([ops.convert_to_numpy(part[name]) for part in parts]) for name in parts[0]}
 
 
 def _maps(network: Network, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`network.maps` of a batch, compiled: run layer by layer, Keras holds every layer's map until the last is made."""
+    """`network.maps` of a batch, by a compiled function: layer by layer, Keras would hold the maps of all layers."""
     if network.stages is None:
         last = network.trunk.predict_on_batch(batch)
         return last, last

@@ -1,4 +1,4 @@
-"""The pretrained networks that recipes stand on: where Keras keeps their weights, and the pixels they expect."""
+"""The pretrained networks that recipes use: where Keras publishes their weights, and which pixels they expect."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from trainer.recipes.recipe import Start
 from trainer.recipes.weights import fetch, load
 
-#: In place of a weights file: random first weights, for tests and from-scratch comparisons.
+#: Instead of a weights file: random initial weights, for tests and comparisons.
 RANDOM = Path("random")
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -18,16 +18,16 @@ class Backbone:
     """One network of `keras.applications`."""
 
     application: str
-    url: str  #: of its ImageNet weights without top
-    scaling: str  #: of SCALINGS: what those weights expect
-    halfway: str  #: layer with a map of a sixteenth of the image's side, which familiarity looks at
+    url: str  #: of its ImageNet weights without the head
+    scaling: str  #: a key of SCALINGS: the input that those weights expect
+    halfway: str  #: layer whose map has a sixteenth of the image's side; familiarity is computed from it
 
 
 #: Scale, and the offset of each of three channels.
 SCALINGS: dict[str, tuple[float, tuple[float, float, float]]] = {
     "zero_to_one": (1 / 255, (0.0, 0.0, 0.0)),
     "minus_one_to_one": (1 / 127.5, (-1.0, -1.0, -1.0)),
-    "imagenet_means": (1.0, (-103.939, -116.779, -123.68)),  # blue, green, red, as Caffe had them
+    "imagenet_means": (1.0, (-103.939, -116.779, -123.68)),  # blue, green, red, as in Caffe
 }
 
 BACKBONES = {
@@ -55,7 +55,7 @@ BACKBONES = {
 def pretrained(start: Start) -> Any:
     """The backbone of `start` as a Keras model from [N, size, size, 3] to its last feature map, weights loaded.
 
-    Raises BadSetting when they can neither be read nor downloaded.
+    Raises BadSetting when the weights can be neither read nor downloaded.
     """
     from keras import applications
 
@@ -68,9 +68,9 @@ def pretrained(start: Start) -> Any:
 
 
 def stages(start: Start, backbone: Any, image: Any, pixels: Any) -> Any:
-    """A model from `image` to the halfway and the last map of the backbone of `start`, which sees `pixels`.
+    """A model from `image` to the halfway and the last map of the backbone of `start`, whose input is `pixels`.
 
-    It shares the backbone's layers and has none of its own.
+    It shares the layers of the backbone and adds none.
     """
     from keras import Model
 
@@ -88,9 +88,9 @@ def three_channels(image: Any, scaling: str) -> Any:
 
 
 def batch_normalisations(model: Any) -> tuple[Any, ...]:
-    """Its batch normalisation layers, to be kept in inference mode.
+    """The batch normalisation layers of a model, which stay in inference mode.
 
-    Weights with folded statistics do not survive batch statistics, and 32 images are a poor sample of them anyhow.
+    Pretrained weights fit the stored statistics, and the statistics of a batch of 32 images are a poor estimate.
     """
     from keras import layers
 

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler 2018) from ImageNet weights, fine-tuned whole on style-robust views, the styles balanced."""
+"""The default recipe: MobileNetV2 (Sandler 2018) from ImageNet weights, all layers fine-tuned, styles balanced."""
 
 from trainer.data.augment import Augmentation
 from trainer.recipes.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels

@@ -1,6 +1,6 @@
-"""MobileNetV2 (Sandler 2018): a head, then the upper layers; its epoch chosen on a balanced validation set.
+"""MobileNetV2 (Sandler 2018): first the head, then the upper layers; the epoch is chosen on balanced validation images.
 
-Its authors explained it by saliency maps; the model file carries Grad-CAM as all others do.
+Its authors explained it by saliency maps. The model file computes Grad-CAM, as all others with average pooling.
 """
 
 from trainer.data.augment import Augmentation

@@ -1,4 +1,4 @@
-"""What a recipe is: the data that a fit runs on, and the one function that builds its network. Knows no recipe."""
+"""The parts of a recipe: data that a fit reads, and one function that builds the network. Knows no single recipe."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,11 +13,11 @@ from worker.imaging.preprocess import Preprocessing
 
 
 class Monitor(StrEnum):
-    """What says, after each epoch and on the validation images, which epoch was the best."""
+    """The score, measured on the validation images after each epoch, that decides which epoch was the best."""
 
     WORST_AUC = "worst_auc"  #: lowest AUC over shifted copies of the images
     RECALL = "recall"  #: sensitivity at probability 0.5
-    LOSS = "loss"  #: binary cross-entropy, negated: higher is better in all three
+    LOSS = "loss"  #: binary cross-entropy, negated, because higher is better in all three
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Plateau:
 class Phase:
     """Some epochs with one set of trainable layers.
 
-    Along a cosine the learning rate warms up, then falls to zero over the phase; a constant one falls by `plateau`
-    alone. After `patience` epochs without a better score the phase ends and the next begins.
+    With the cosine schedule the learning rate warms up, then falls to zero over the phase; with the constant one only
+    `plateau` lowers it. After `patience` epochs without a better score the phase ends and the next begins.
     """
 
     name: str
     epochs: int
     learning_rate: float
-    trains: Literal["head", "all"] | int  #: a number: the head, and the backbone's layers from this index on
+    trains: Literal["head", "all"] | int  #: a number: the head, and the layers of the backbone from this index on
     schedule: Literal["cosine", "constant"] = "cosine"
     patience: int | None = None
     plateau: Plateau | None = None
@@ -55,8 +55,8 @@ class Network:
     one neuron, or two for a softmax: its logit is then their difference, and softmax cross-entropy over the two is
     the binary cross-entropy of that difference.
 
-    `stages` is a `keras.Model` from the same input to two maps: one halfway up, which familiarity looks at, and the
-    last. Without it familiarity looks at the last.
+    `stages` is a `keras.Model` from the same input to two maps: an intermediate one, from which familiarity is
+    computed, and the last. Without `stages`, familiarity is computed from the last map.
     """
 
     model: Any
@@ -64,11 +64,11 @@ class Network:
     head: tuple[Any, ...]
     pooling: Literal["average", "flatten"]
     frozen: tuple[Any, ...] = ()  #: layers that no phase trains
-    backbone: Any = None  #: whose layers a phase counts; None: no phase does
+    backbone: Any = None  #: the model whose layers `Phase.trains` counts; None: no phase counts layers
     stages: Any = None
 
     def maps(self, image: Any) -> tuple[Any, Any]:
-        """The map that familiarity looks at, and the last one, of uint8 [N, size, size, 1]; nothing is trained."""
+        """The map for familiarity and the last map of uint8 [N, size, size, 1], in inference mode."""
         if self.stages is None:
             last = self.trunk(image, training=False)
             return last, last
@@ -78,7 +78,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Start:
-    """What a network is built from. `weights`: of the backbone; None: Keras's own; `RANDOM`: none."""
+    """The inputs of `Recipe.build`. `weights`: a file for the backbone; None: those of Keras; `RANDOM`: none."""
 
     size: int  #: side of the grid, px
     backbone: str = ""
@@ -87,7 +87,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one kind of model is made, as data; `build` is the only code in it."""
+    """How one kind of model is trained, as data; `build` is the only code in it."""
 
     name: str
     summary: str
@@ -99,12 +99,12 @@ class Recipe:
     augmentation: Augmentation
     build: Callable[[Start], Network]
     published: str = ""  #: what its authors reported, and on which images
-    backbone: str = ""  #: the one its authors took; empty: the network has none
-    other_backbones: tuple[str, ...] = ()  #: what `--backbone` may put in its place
+    backbone: str = ""  #: the one that its authors used; empty: the network has none
+    other_backbones: tuple[str, ...] = ()  #: what `--backbone` may use instead
     batches: Literal["balanced", "shuffled", "style balanced"] = "balanced"
-    undersampled: bool = False  #: train on as many images of the common class as there are of the rare one
+    undersampled: bool = False  #: train on as many images of the common class as the rare one has
     class_weighted: bool = False
-    balanced_validation: bool = False  #: for the choice of the epoch; calibration takes the split as it was dealt
+    balanced_validation: bool = False  #: for the choice of the epoch; calibration uses the whole validation split
     monitor: Monitor = Monitor.WORST_AUC
     threshold: ThresholdRule = DEFAULT_RULE
     clip_norm: float | None = 1.0
@@ -112,7 +112,7 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """Of all phases together, if none ends early."""
+        """The number of epochs of all phases together, if none ends early."""
         return sum(phase.epochs for phase in self.phases)
 
     @property
@@ -121,17 +121,17 @@ class Recipe:
         return f"{self.name} ({self.variant})" if self.variant else self.name
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values but `build`, which is code."""
+        """All fields as plain values, without `build`, which is code."""
         plain = asdict(self) | {"threshold": str(self.threshold)}
         del plain["build"]
         return plain
 
     def varied(self, what: str, **changes: Any) -> "Recipe":
-        """The same recipe with `changes`, which the card tells as `what`."""
+        """The same recipe with `changes`, which the card names `what`."""
         return replace(self, **changes, variant=f"{self.variant}, {what}" if self.variant else what)
 
     def on(self, backbone: str) -> "Recipe":
-        """The same recipe on another backbone; raises BadSetting where it has none to change."""
+        """The same recipe on another backbone; raises BadSetting where the recipe does not allow it."""
         if backbone == self.backbone:
             return self
         if backbone not in self.other_backbones:
@@ -140,7 +140,7 @@ class Recipe:
         return self.varied(f"backbone {backbone}", backbone=backbone)
 
     def lasting(self, epochs: Sequence[int]) -> "Recipe":
-        """The same recipe with so many epochs in each phase; one number: of all phases, the last ones cut first."""
+        """The same recipe with these numbers of epochs; one number: the total, the last phases shortened first."""
         if len(epochs) == 1:
             epochs = self._shared_out(epochs[0])
         if len(epochs) != len(self.phases):

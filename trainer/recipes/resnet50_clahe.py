@@ -1,4 +1,4 @@
-"""ResNet50 (He 2016) on contrast-limited equalised images: a head first, then the upper layers at a small rate."""
+"""ResNet50 (He 2016) on contrast-limited equalised images: first the head, then the upper layers at a small rate."""
 
 from trainer.data.augment import Augmentation
 from trainer.recipes.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels

@@ -1,4 +1,4 @@
-"""ResNet50 (He 2016) frozen under a small head, on as many normals as pneumonias; threshold at Youden's J."""
+"""ResNet50 (He 2016) frozen, with a small head; as many normals as pneumonias; threshold at Youden's J."""
 
 from trainer.data.augment import Augmentation
 from trainer.recipes.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels

@@ -1,4 +1,4 @@
-"""A small convolutional network from random first weights, its epoch chosen on a balanced validation set."""
+"""A small convolutional network from random weights; the epoch is chosen on balanced validation images."""
 
 from trainer.data.augment import Augmentation
 from trainer.recipes.recipe import Monitor, Network, Phase, Plateau, Recipe, Start
@@ -8,7 +8,7 @@ from worker.imaging.preprocess import Preprocessing
 WIDTHS = (32, 64, 64, 128)
 DROPOUT = 0.5
 
-#: Of the running statistics, which have a few hundred steps to settle.
+#: Momentum of the running statistics, which must settle within a few hundred steps.
 MOMENTUM = 0.9
 
 

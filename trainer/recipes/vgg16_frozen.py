@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan 2015) frozen under one sigmoid neuron; the epoch and the stop are chosen by recall."""
+"""VGG16 (Simonyan 2015) frozen, with one sigmoid neuron; recall decides the epoch and when to stop."""
 
 from trainer.data.augment import Augmentation
 from trainer.recipes.backbone import BACKBONES, batch_normalisations, pretrained, stages, three_channels
@@ -10,7 +10,7 @@ from worker.imaging.preprocess import Preprocessing
 def build(start: Start) -> Network:
     """Flatten and one dense neuron on the last feature map [N, 7, 7, 512]; pixels in [0, 1] as published.
 
-    Another backbone gets its pixels as its own weights expect them.
+    Another backbone gets the pixels that its own weights expect.
     """
     from keras import Input, Model, layers
 

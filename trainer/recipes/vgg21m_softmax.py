@@ -1,4 +1,4 @@
-"""The thirteen convolutions of VGG16 (Simonyan 2015) from random first weights, under two softmax neurons."""
+"""The thirteen convolutions of VGG16 (Simonyan 2015) from random weights, with two softmax neurons."""
 
 from trainer.data.augment import Augmentation
 from trainer.recipes.recipe import Monitor, Network, Phase, Recipe, Start
@@ -12,8 +12,8 @@ BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 def build(start: Start) -> Network:
     """To [N, 7, 7, 512], then flatten, 256, 64 and two neurons: 21,154,050 parameters at 224 px.
 
-    The logit is the second neuron's less the first's. He's normal first weights: under Keras's default the signal dies
-    away over thirteen layers without normalisation.
+    The logit is that of the second neuron minus that of the first. The initial weights are normal (He 2015): with the
+    default of Keras the signal vanishes over thirteen layers without normalisation.
     """
     from keras import Input, Model, layers
 

@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: fetched once, loaded, or refused with the remedy."""
+"""Download and load the pretrained weights of a backbone; each error names the remedy."""
 
 import os
 import urllib.request
@@ -7,14 +7,14 @@ from typing import Any
 
 from worker.errors import BadSetting
 
-#: Wait for the server's answer and for each block, in seconds.
+#: Timeout for the server's answer and for each block, in seconds.
 TIMEOUT_S = 30
 
 
 def fetch(url: str, folder: Path | None = None) -> Path:
-    """The file behind `url`, from the cache `folder` (default Keras' own) or downloaded into it.
+    """The file at `url`, from the cache `folder` (default: that of Keras) or downloaded into it.
 
-    Raises BadSetting when it is in neither place and cannot be downloaded.
+    Raises BadSetting when it is not in the cache and cannot be downloaded.
     """
     folder = folder or Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
     path = folder / url.rsplit("/", 1)[-1]
@@ -35,7 +35,7 @@ def fetch(url: str, folder: Path | None = None) -> Path:
 
 
 def load(model: Any, path: Path) -> None:
-    """Load the Keras weights file `path` into `model`; raises BadSetting when it is absent or made for another."""
+    """Load the Keras weights file `path` into `model`; raises BadSetting when it is missing or fits another network."""
     if not path.is_file():
         raise BadSetting("no such weights file").about(str(path))
     try:

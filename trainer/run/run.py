@@ -30,7 +30,7 @@ from worker.errors import BadSetting
 
 
 @dataclass(frozen=True)
-class Order:
+class FitOptions:
     """What a person asked for."""
 
     data: Path
@@ -47,21 +47,21 @@ class Order:
     command: str = ""  #: that asked for it, for the record
 
 
-def run(order: Order, report: Report) -> Path:
+def run(options: FitOptions, report: Report) -> Path:
     """Split, audit, train, export; returns the model file. Started again, it goes on where it stopped."""
-    samples, left_out = read_order(order)
-    return run_split(order, split(samples, order.seed, left_out, order.keeps_stated), report)
+    samples, left_out = read_data(options)
+    return run_split(options, split(samples, options.seed, left_out, options.keeps_stated), report)
 
 
-def run_folds(order: Order, count: int, report: Report) -> Path:
+def run_folds(options: FitOptions, count: int, report: Report) -> Path:
     """`run` once for each of `count` folds, into folders of their own; returns the CSV of out-of-fold predictions."""
-    samples, left_out = read_order(order)
+    samples, left_out = read_data(options)
     rows: list[tuple[Any, ...]] = []
-    for fold, manifest in enumerate(folds(samples, count, order.seed, left_out), start=1):
+    for fold, manifest in enumerate(folds(samples, count, options.seed, left_out), start=1):
         report({"event": "fold", "fold": fold, "of": count})
-        model = run_split(replace(order, out=fold_folder(order.out, fold)), manifest, report)
-        rows += predictions_of(model, fold, order.data, manifest.of("test"), report)
-    path = order.out / OUT_OF_FOLD
+        model = run_split(replace(options, out=fold_folder(options.out, fold)), manifest, report)
+        rows += predictions_of(model, fold, options.data, manifest.of("test"), report)
+    path = options.out / OUT_OF_FOLD
     write_predictions(rows, path)
     report({"event": "out_of_fold", "file": path.name, **summary(rows)})
     return path
@@ -72,29 +72,31 @@ def fold_folder(out: Path, fold: int) -> Path:
     return out / f"fold-{fold}"
 
 
-def read_order(order: Order) -> tuple[tuple[Sample, ...], list[Sample]]:
+def read_data(options: FitOptions) -> tuple[tuple[Sample, ...], list[Sample]]:
     """The samples of the order, and those whose patients stay out."""
-    samples = read_samples(order.data, order.index, order.is_patient_each)
-    if order.limit is not None:
-        samples = limit(samples, order.limit, order.seed)
-    return samples, [sample for path in order.left_out for sample in read_left_out(path)]
+    samples = read_samples(options.data, options.index, options.is_patient_each)
+    if options.limit is not None:
+        samples = limit(samples, options.limit, options.seed)
+    return samples, [sample for path in options.left_out for sample in read_left_out(path)]
 
 
-def run_split(order: Order, manifest: Manifest, report: Report) -> Path:
+def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     """Audit, train and export on a manifest."""
-    order.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     loaded = {
-        name: data.load_grids(order.data, manifest.of(name), order.recipe.preprocessing, order.out / "cache", report)
+        name: data.load_grids(
+            options.data, manifest.of(name), options.recipe.preprocessing, options.out / "cache", report
+        )
         for name in ("train", "validation")
     }
     faults = [fault for part in loaded.values() for fault in part.unreadable]
     if faults:
         manifest = without(manifest, (fault["path"] for fault in faults))
-    fingerprint = _fingerprint(order, manifest)
-    stood = read_checkpoint(order.out / CHECKPOINT, fingerprint)
-    write_manifest(manifest, order.out / "split.csv")
-    findings = audit(manifest, order.data, report)
-    (order.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
+    fingerprint = _fingerprint(options, manifest)
+    checkpoint = read_checkpoint(options.out / CHECKPOINT, fingerprint)
+    write_manifest(manifest, options.out / "split.csv")
+    findings = audit(manifest, options.data, report)
+    (options.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
     report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
     for name, counts in findings.by_split.items():
         report({"event": "split", "name": name, **counts})
@@ -102,33 +104,33 @@ def run_split(order: Order, manifest: Manifest, report: Report) -> Path:
         report({"event": "unreadable", **fault})
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
-    model = order.out / f"{order.recipe.name}.onnx"
-    if stood is not None and is_made(order.out, model, order.origin):
+    model = options.out / f"{options.recipe.name}.onnx"
+    if checkpoint is not None and is_made(options.out, model, options.origin):
         report({"event": "kept", "model": model.name})
         return model
-    digest = _train(order, manifest, loaded, fingerprint, stood, model, report)
-    write_record(_record(order, manifest, model.name, digest), order.out)
+    digest = _train(options, manifest, loaded, fingerprint, checkpoint, model, report)
+    write_record(_record(options, manifest, model.name, digest), options.out)
     return model
 
 
 def _train(
-    order: Order,
+    options: FitOptions,
     manifest: Manifest,
     loaded: dict[str, data.Loaded],
     fingerprint: str,
-    stood: Checkpoint | None,
+    checkpoint: Checkpoint | None,
     model: Path,
     report: Report,
 ) -> str:
     """Train and export to `model`; returns its digest."""
-    recipe, seed = order.recipe, order.seed
+    recipe, seed = options.recipe, options.seed
     train, validation = loaded["train"].grids, loaded["validation"].grids
     train_labels, labels = (data.labels_of(loaded[name].samples) for name in ("train", "validation"))
     data.seed_everything(seed)
-    network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, order.weights))
-    copies, watched = data.watched_copies(recipe, validation, labels, seed)
+    network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, options.weights))
+    copies, monitored = data.monitored_copies(recipe, validation, labels, seed)
     propensity = data.propensity_of(recipe, loaded["train"])
-    path = order.out / CHECKPOINT
+    path = options.out / CHECKPOINT
 
     def batches(epoch: int) -> data.TrainingBatches:
         return data.TrainingBatches(train, train_labels, recipe, seed, epoch, propensity)
@@ -138,38 +140,38 @@ def _train(
         network,
         batches,
         copies,
-        watched,
+        monitored,
         fingerprint,
-        stood,
-        lambda checkpoint: write_checkpoint(checkpoint, path),
+        checkpoint,
+        lambda latest: write_checkpoint(latest, path),
         report,
     )
     seen = batches(recipe.epochs)  # of an epoch that no phase has
     served = complete(network, train, (seen[step][0] for step in range(len(seen))), validation, labels)
-    return export(recipe, served, manifest, order.data, validation, model, order.origin, report).digest
+    return export(recipe, served, manifest, options.data, validation, model, options.origin, report).digest
 
 
-def _record(order: Order, manifest: Manifest, model: str, digest: str) -> Record:
-    weights = order.weights
+def _record(options: FitOptions, manifest: Manifest, model: str, digest: str) -> Record:
+    weights = options.weights
     return Record(
-        command=order.command,
-        recipe=order.recipe.to_json(),
-        seed=order.seed,
+        command=options.command,
+        recipe=options.recipe.to_json(),
+        seed=options.seed,
         weights_digest=digest_of(weights) if weights is not None and weights != RANDOM else "",
         split_digest=manifest.digest,
-        checkpoint_digest=digest_of(order.out / CHECKPOINT),
-        origin=asdict(order.origin),
+        checkpoint_digest=digest_of(options.out / CHECKPOINT),
+        origin=asdict(options.origin),
         model_file=model,
         model_digest=digest,
         backend=keras.backend.backend(),
     )
 
 
-def _fingerprint(order: Order, manifest: Manifest) -> str:
+def _fingerprint(options: FitOptions, manifest: Manifest) -> str:
     """Of everything that decides what the next epoch does."""
-    weights = order.weights
-    plain = {name: value for name, value in vars(order.recipe).items() if name != "build"}
-    hasher = hashlib.sha256(f"{plain} {order.seed} {manifest.digest} {weights == RANDOM}".encode())
+    weights = options.weights
+    plain = {name: value for name, value in vars(options.recipe).items() if name != "build"}
+    hasher = hashlib.sha256(f"{plain} {options.seed} {manifest.digest} {weights == RANDOM}".encode())
     if weights is not None and weights != RANDOM:
         if not weights.is_file():
             raise BadSetting("no such weights file").about(str(weights))

@@ -1,4 +1,4 @@
-"""From files to the batches a network sees, through `worker.imaging` as in serving; grids are cached on disk."""
+"""From files to training batches, with the worker's imaging as in serving; grids are cached on disk."""
 
 import hashlib
 import json
@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data import augment
+from trainer.data.images import read_images
 from trainer.data.manifest import Sample, digest
 from trainer.data.sampling import BATCHES, class_weights, style_balanced_batches, undersample
 from trainer.data.style import describe, propensities
 from trainer.progress import Report
 from trainer.recipes.recipe import Monitor, Recipe
-from worker.errors import BadData, Rejected
+from worker.errors import BadData
 from worker.imaging.preprocess import Preprocessing, apply
-from worker.imaging.reading import read_display
 
-#: Threads that augment; numpy and OpenCV let go of the GIL. 32 views take 90 ms, a training step on two cores 1,000.
+#: Threads that augment; numpy and OpenCV release the GIL. 32 views take 90 ms, a training step on two cores 1,000.
 WORKERS = 2
 QUEUED_BATCHES = 8
 
-#: Distinguishes the streams of one seed.
+#: Random streams of one seed.
 _BATCH_ORDER, _AUGMENTATION, _SHIFT, _UNDERSAMPLING = range(4)
 
 Grids = NDArray[np.uint8]  #: [N, size, size] display values on the model's grid
@@ -42,10 +42,10 @@ class Loaded(NamedTuple):
 def load_grids(
     root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, cache: Path, report: Report
 ) -> Loaded:
-    """The samples' grids from `cache`, built there at first need; a file that cannot be read is listed, not fatal.
+    """The samples' grids from `cache`, built there at first use. A file that cannot be read is listed.
 
-    The cache's name is a digest of the preprocessing and of the samples, so neither can change unnoticed. Raises
-    BadData when no file can be read.
+    The name of the cache file is a digest of the preprocessing and of the samples, so a change of either builds a new
+    one. Raises BadData when no file can be read.
     """
     key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples)
     path = cache / f"grids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
@@ -63,12 +63,12 @@ def load_grids(
 
 
 def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Their labels [N]."""
+    """The labels [N] of the samples."""
     return np.array([sample.label for sample in samples], np.int64)
 
 
 def propensity_of(recipe: Recipe, train: Loaded) -> NDArray[np.float64] | None:
-    """P(pneumonia | style) of the training images [N], which a style-balanced recipe deals its batches by."""
+    """P(pneumonia | style) of the training images [N] for a style-balanced recipe, else None."""
     if recipe.batches != "style balanced":
         return None
     described = [describe(grid) for grid in train.grids]
@@ -76,16 +76,16 @@ def propensity_of(recipe: Recipe, train: Loaded) -> NDArray[np.float64] | None:
 
 
 def seed_everything(seed: int) -> None:
-    """Python, numpy and the backend: initial weights and dropout repeat."""
+    """Seed Python, numpy and the backend, so that initial weights and dropout repeat."""
     keras.utils.set_random_seed(seed)
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch of augmented batches: (uint8 [B, size, size, 1], float32 [B, 1] [, weights float32 [B]]).
 
-    Every batch has a generator of its own, seeded by (seed, epoch, step): the same whatever thread makes it, and the
-    same after an interrupted run goes on. Undersampling keeps the same images in every epoch. `propensity` is what the
-    style-balanced recipes need.
+    Every batch has its own generator, seeded by (seed, epoch, step), so it is the same in every thread and after an
+    interrupted run is resumed. Undersampling keeps the same images in every epoch. Style-balanced recipes need
+    `propensity` [N].
     """
 
     def __init__(
@@ -126,14 +126,14 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return *batch, np.array([self.weights[int(label)] for label in labels], np.float32)
 
     def _other(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """An image of either class, both equally often, so that a style says nothing of the label."""
+        """An image of either class, both equally often, so that the style does not predict the label."""
         return np.asarray(self.grids[int(rng.choice(self.by_class[int(rng.integers(2))]))])
 
 
-def watched_copies(
+def monitored_copies(
     recipe: Recipe, grids: Grids, labels: NDArray[np.int64], seed: int
 ) -> tuple[dict[str, Grids], NDArray[np.int64]]:
-    """What a fit measures its epochs on, with its labels: the validation images, balanced if the recipe says so."""
+    """The images that score each epoch, and their labels: the validation images, balanced if the recipe says so."""
     if recipe.balanced_validation:
         kept = undersample(labels, np.random.default_rng((seed, _UNDERSAMPLING)))
         grids, labels = grids[kept], labels[kept]
@@ -143,10 +143,10 @@ def watched_copies(
 
 
 def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: int) -> dict[str, Grids]:
-    """The validation images as another hospital might send them; selection goes by the worst of these copies.
+    """The validation images as another hospital might send them; the lowest AUC of the copies is the epoch's score.
 
-    `restyled` and `rematched` give every image the style of one of the *opposite* class: a network that reads style
-    fails them.
+    `restyled` and `rematched` give every image the style of one of the *opposite* class: a network that relies on
+    style fails on them.
     """
     rng = np.random.default_rng((seed, _SHIFT))
     others = [grids[int(rng.choice(np.flatnonzero(labels != label)))] for label in labels]
@@ -166,20 +166,13 @@ def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: i
 def _fill(
     path: Path, root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, report: Report
 ) -> list[dict[str, str]]:
-    """Write the grids of the samples that can be read to `path`, and return what is wrong with the others."""
+    """Write the grids of the samples that can be read to `path`; returns path, code and message of the others."""
     part = path.with_suffix(".part")
     shape = (len(samples), preprocessing.size, preprocessing.size)
     grids = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     unreadable: list[dict[str, str]] = []
-    for i, sample in enumerate(samples):
-        try:
-            display = read_display((root / sample.path).read_bytes())
-            grids[i - len(unreadable)] = apply(display.pixels, preprocessing)[0][:, :, 0]
-        except Rejected as error:
-            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
-        except OSError as error:
-            unreadable.append({"path": sample.path, "code": "unreadable_file", "message": str(error.strerror)})
-        report({"event": "reading", "done": i + 1, "total": len(samples)})
+    for i, loaded in enumerate(read_images(root, samples, unreadable, report)):
+        grids[i] = apply(loaded.pixels, preprocessing)[0][:, :, 0]
     grids.flush()
     if unreadable:
         np.save(part.with_suffix(".kept.npy"), grids[: len(samples) - len(unreadable)])

@@ -1,4 +1,4 @@
-"""Where a fit stands after its last finished epoch, in one file that is replaced whole or not at all."""
+"""The state of a fit after its last finished epoch, in one file that is replaced atomically."""
 
 import io
 import json
@@ -17,18 +17,18 @@ Arrays = list[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a fit needs to go on as if it had never stopped; arrays in the order of Keras' variables."""
+    """All that a fit needs to continue with the same result; arrays in the order of Keras' variables."""
 
     fingerprint: str  #: of recipe, data, seed and weights; another run's checkpoint is refused
-    variables: Arrays  #: of the model, the dropout's generator among them
+    variables: Arrays  #: of the model, with the generator of the dropout
     optimizer: Arrays
     best_epoch: int
     best_variables: Arrays
-    scores: tuple[float, ...]  #: of every epoch; they say what comes next
+    scores: tuple[float, ...]  #: of every epoch; `schedule.next_step` decides from them
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """The number of finished epochs."""
         return len(self.scores)
 
 
@@ -66,7 +66,7 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
 
 
 def write_atomically(content: bytes, path: Path) -> None:
-    """The whole content under `path`, or what was there before."""
+    """Replace the file at `path` atomically: it has the whole new content or the old one."""
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
         file.write(content)

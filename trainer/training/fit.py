@@ -1,4 +1,4 @@
-"""Run a recipe's phases. Knows Keras, and no files: checkpoints and news leave through functions it is given."""
+"""Run the phases of a recipe. Knows Keras and no files: the caller passes functions that save and report."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from trainer.training.checkpoint import Arrays, Checkpoint
 from trainer.training.schedule import Step, next_step
 from worker.errors import BadData
 
-#: Of a cosine phase's steps, during which the learning rate rises from zero.
+#: Fraction of the steps of a cosine phase during which the learning rate rises from zero.
 WARM_UP_SHARE = 0.1
 PREDICT_BATCH = 64
 
@@ -28,45 +28,45 @@ def fit(
     copies: dict[str, NDArray[np.uint8]],
     labels: NDArray[np.int64],
     fingerprint: str,
-    stood: Checkpoint | None,
-    keep: Callable[[Checkpoint], None],
+    latest: Checkpoint | None,
+    save: Callable[[Checkpoint], None],
     report: Report,
 ) -> Checkpoint:
-    """Train `network` and leave it with the weights of its best epoch.
+    """Train `network`; at the end it has the weights of the best epoch.
 
     `batches` gives the dataset of an epoch; `copies` are the validation images [N, size, size] with `labels`, "plain"
-    and, where the recipe's monitor asks for them, shifted. `stood` is where an interrupted fit stood; `keep` is called
-    after every epoch.
+    and, where the recipe's monitor needs them, shifted. `latest` is the checkpoint of an interrupted fit; `save` is
+    called after every epoch. Raises BadData when the recipe has no epoch or a loss is not finite.
     """
     model = network.model
-    if stood is not None:
-        _assign(model.variables, stood.variables)
-        report({"event": "resumed", "epoch": stood.epoch})
+    if latest is not None:
+        _assign(model.variables, latest.variables)
+        report({"event": "resumed", "epoch": latest.epoch})
     is_compiled = False
-    while (step := next_step(recipe.phases, stood.scores if stood else ())) is not None:
+    while (step := next_step(recipe.phases, latest.scores if latest else ())) is not None:
         started = time.monotonic()
         dataset = batches(step.epoch)
         if not is_compiled or step.epoch_in_phase == 0:
             _compile(recipe, network, step.phase, len(dataset))
-            if stood is not None and step.epoch_in_phase:  # resumed in the middle of a phase
-                _assign(model.optimizer.variables, stood.optimizer)
+            if latest is not None and step.epoch_in_phase:  # resumed in the middle of a phase
+                _assign(model.optimizer.variables, latest.optimizer)
             is_compiled = True
         if step.phase.schedule == "constant":
             model.optimizer.learning_rate = step.learning_rate
         loss = _run_epoch(model, dataset, step, report)
         score, measured = _measure(model, recipe.monitor, copies, labels)
-        stood = _after(model, fingerprint, score, stood)
-        keep(stood)
+        latest = _after(model, fingerprint, score, latest)
+        save(latest)
         report(
-            {"event": "epoch", "epoch": stood.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
+            {"event": "epoch", "epoch": latest.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
             | {name: round(value, 5) for name, value in measured.items()}
-            | {"score": round(score, 5), "is_best": stood.best_epoch == stood.epoch}
+            | {"score": round(score, 5), "is_best": latest.best_epoch == latest.epoch}
             | {"learning_rate": step.learning_rate, "seconds": round(time.monotonic() - started, 1)}
         )
-    if stood is None:
+    if latest is None:
         raise BadData("the recipe has no epoch: give --epochs 1 or more")
-    _assign(model.variables, stood.best_variables)
-    return stood
+    _assign(model.variables, latest.best_variables)
+    return latest
 
 
 def predict(model: Any, grids: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -76,7 +76,7 @@ def predict(model: Any, grids: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def choose_trained(network: Network, phase: Phase) -> None:
-    """Set which layers the phase trains; the head always is."""
+    """Set which layers the phase trains; it always trains the head."""
     network.trunk.trainable = phase.trains != "head"
     if isinstance(phase.trains, int):
         for layer in network.backbone.layers[: phase.trains]:
@@ -86,7 +86,7 @@ def choose_trained(network: Network, phase: Phase) -> None:
 
 
 def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None:
-    """Set what the phase trains and how; AdamW without decay is Adam."""
+    """Set layers, optimizer and loss of the phase; AdamW without decay is Adam."""
     choose_trained(network, phase)
     rate: Any = phase.learning_rate
     if phase.schedule == "cosine":
@@ -103,9 +103,9 @@ def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None
 
 
 def _run_epoch(model: Any, dataset: Any, step: Step, report: Report) -> float:
-    """The epoch's mean loss; raises BadData when it is no finite number."""
-    ticker = _Ticker(report, step.epoch, len(dataset))
-    history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[ticker])
+    """Run one epoch and return its mean loss; raises BadData when it is not finite."""
+    batch_report = _BatchReport(report, step.epoch, len(dataset))
+    history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[batch_report])
     loss = float(history.history["loss"][0])
     if not math.isfinite(loss):
         raise BadData(f"the loss of epoch {step.epoch + 1} is {loss}: the data or the learning rate are unsound")
@@ -115,7 +115,7 @@ def _run_epoch(model: Any, dataset: Any, step: Step, report: Report) -> float:
 def _measure(
     model: Any, monitor: Monitor, copies: dict[str, NDArray[np.uint8]], labels: NDArray[np.int64]
 ) -> tuple[float, dict[str, float]]:
-    """The epoch's score by `monitor`, and all that was measured."""
+    """The score of the epoch by `monitor`, and every measured value by name."""
     logits = {name: predict(model, grids) for name, grids in copies.items()}
     plain = logits["plain"]
     measured = {f"auc_{name}": roc_auc(labels, values).value for name, values in logits.items()}
@@ -140,7 +140,7 @@ def _after(model: Any, fingerprint: str, score: float, before: Checkpoint | None
 
 
 def _values(variables: list[Any]) -> Arrays:
-    # copied first: Keras' variables do not speak numpy 2's protocol yet, and warn
+    # copied first: Keras' variables do not support the array protocol of numpy 2 yet, and warn
     return [np.array(keras.ops.convert_to_numpy(keras.ops.copy(v))) for v in variables]
 
 
@@ -149,8 +149,8 @@ def _assign(variables: list[Any], values: Arrays) -> None:
         variable.assign(value)
 
 
-class _Ticker(keras.callbacks.Callback):  # type: ignore[misc]
-    """Passes each batch's loss on to the report."""
+class _BatchReport(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports the loss of each batch."""
 
     def __init__(self, report: Report, epoch: int, steps: int) -> None:
         super().__init__()

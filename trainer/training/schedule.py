@@ -1,6 +1,6 @@
-"""Which epoch comes next, told by the phases and the scores so far alone: a resumed fit asks the same question.
+"""Which epoch comes next. Depends only on phases and scores so far, so a resumed fit gets the same answer.
 
-Pure; higher scores are better.
+Pure. Higher scores are better.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class Step:
     epoch: int  #: over all phases
     phase: Phase
     epoch_in_phase: int
-    learning_rate: float  #: at its start; a cosine phase's own schedule takes it from there
+    learning_rate: float  #: at its start; in a cosine phase Keras changes it with every step
 
 
 def next_step(phases: Sequence[Phase], scores: Sequence[float]) -> Step | None:
@@ -32,7 +32,7 @@ def next_step(phases: Sequence[Phase], scores: Sequence[float]) -> Step | None:
 
 
 def _length(phase: Phase, scores: Sequence[float]) -> int:
-    """How many of `scores` are the phase's: those up to the epoch that ended it."""
+    """How many of `scores` belong to the phase: those up to the epoch that ended it."""
     return next((n for n in range(1, len(scores)) if _is_stale(phase, scores[:n])), len(scores))
 
 

@@ -1,4 +1,4 @@
-"""An earlier run, whose weights a new fit starts from. Reads its checkpoint and its split; changes neither."""
+"""An earlier run whose weights a new fit starts from. Reads its checkpoint and its split; changes neither."""
 
 import hashlib
 import zipfile
@@ -21,8 +21,8 @@ BEST = "best_variables/"
 
 
 @dataclass(frozen=True)
-class Previous:
-    """The best weights of an earlier run, in the order of Keras' variables, and whom it trained on."""
+class PreviousRun:
+    """The best weights of an earlier run, in the order of Keras' variables, and its training samples."""
 
     path: Path
     digest: str  #: of the checkpoint file
@@ -30,39 +30,41 @@ class Previous:
     trained_on: tuple[Sample, ...]  #: empty where the run left no split.csv
 
     def start_of(self, recipe: Recipe) -> Recipe:
-        """The recipe, its network built with these weights; the card and the run's fingerprint tell whose they are."""
+        """The recipe whose network starts from these weights; card and run fingerprint name them by digest."""
 
         def build(start: Start) -> Network:
             network = recipe.build(replace(start, weights=RANDOM))
-            self.put_into(network.model)
+            self.load_into(network.model)
             return network
 
         return recipe.varied(f"from {self.digest[:12]}", build=build)
 
-    def put_into(self, model: Any) -> None:
-        """Give a Keras model these weights; raises BadSetting when they are of another network."""
+    def load_into(self, model: Any) -> None:
+        """Load the weights into a Keras model; raises BadSetting when they belong to another network."""
         wanted = [tuple(variable.shape) for variable in model.variables]
         if wanted != [array.shape for array in self.variables]:
-            raise BadSetting("its weights are of another network: give the recipe and backbone of that run").about(
+            raise BadSetting("its weights belong to another network: give the recipe and backbone of that run").about(
                 str(self.path)
             )
         for variable, array in zip(model.variables, self.variables, strict=True):
             variable.assign(array)
 
     def leaks_into(self, manifest: Manifest) -> list[str]:
-        """A warning for each held-out split that shows patients, or holds files, that the earlier run trained on."""
+        """A warning for each held-out split with patients or files that the earlier run was trained on."""
         patients = {sample.patient for sample in self.trained_on}
         sources = {sample.source_sha256 for sample in self.trained_on if sample.source_sha256}
         warnings = []
         for name in ("validation", "test"):
             seen = sum(s.patient in patients or s.source_sha256 in sources for s in manifest.of(name))
             if seen:
-                warnings.append(f"{seen} images of the {name} split were known to the earlier run: it looks too good")
+                warnings.append(
+                    f"{seen} images of the {name} split were used to train the earlier run: its result is too good"
+                )
         return warnings
 
 
-def read_previous(path: Path) -> Previous:
-    """The run whose folder, checkpoint or model file this is; raises BadSetting where no checkpoint lies there."""
+def read_previous(path: Path) -> PreviousRun:
+    """The run whose folder, checkpoint or model file is `path`; raises BadSetting where there is no checkpoint."""
     folder = path if path.is_dir() else path.parent
     checkpoint = folder / CHECKPOINT
     try:
@@ -70,11 +72,11 @@ def read_previous(path: Path) -> Previous:
         with np.load(checkpoint, allow_pickle=False) as stored:
             variables = [stored[key] for key in sorted(stored.files) if key.startswith(BEST)]
     except FileNotFoundError as error:
-        raise BadSetting(f"no run lies there: {CHECKPOINT} is missing; give the folder of a `trainer fit`").about(
+        raise BadSetting(f"is not a run folder: {CHECKPOINT} is missing; give the folder of a `trainer fit`").about(
             str(path)
         ) from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise BadSetting(f"cannot be read ({error})").about(str(checkpoint)) from error
     split = folder / SPLIT
     trained_on = read_manifest(split).of("train") if split.is_file() else ()
-    return Previous(checkpoint, hashlib.sha256(content).hexdigest(), variables, trained_on)
+    return PreviousRun(checkpoint, hashlib.sha256(content).hexdigest(), variables, trained_on)
