@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainer.data.images import see
+from trainer.data.images import read_images
 from trainer.data.manifest import Sample, read_left_out, read_samples
 from trainer.data.split import split
 from trainer.progress import Report
@@ -84,7 +84,7 @@ def _outlined(data: Path, masks: Path, samples: Sequence[Sample], report: Report
     if not having:
         raise BadData("holds no mask of these images: a mask is a PNG at its image's path").about(str(masks))
     grids, fields, read = [], [], []
-    for image in see(data, having, [], report):
+    for image in read_images(data, having, [], report):
         mask = cv2.imread(str(_mask_of(masks, image.sample)), cv2.IMREAD_GRAYSCALE)
         if mask is None:
             raise BadData("cannot be read as a picture").about(str(_mask_of(masks, image.sample)))
