@@ -1,6 +1,7 @@
 # Each target sets up what it needs. Only Python 3.11 or 3.12, pip and make are expected.
 #   make screen               the main job on the sample studies; INBOX=folder for yours
-#   make test                 the whole suite, against a real Redis and a real PostgreSQL
+#   make test                 the suite without what is marked slow, against a real Redis and a real PostgreSQL
+#   make test-all             the whole suite
 #   make check                ruff, mypy, the import contracts, and that the generated pages are up to date
 #   make bench                speed, memory and latency (half an hour, 35 GB of disk); WRITE=1 keeps the results
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; FIRST=1000 goes on; ONLY=1234 for one
@@ -16,16 +17,21 @@ SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 SOURCES := worker schema trainer
 BENCHES := throughput endurance two_cores cold heat_share decoders profile_run fit_overhead
 
-.PHONY: screen test check bench chaos fuzz images lock clean
+.PHONY: screen test test-all check bench chaos fuzz images lock clean
 
 screen: $(VENV)/worker.stamp
 	$(BIN)/worker screen "$(INBOX)"
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-all: $(VENV)/dev.stamp
+	$(PYTEST) $(TESTS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
