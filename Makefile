@@ -39,10 +39,11 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.commands --check
+	$(BIN)/python -m tests.benchmarks.table --check
 
 bench: $(VENV)/dev.stamp
 	set -e; for each in $(BENCHES); do $(BIN)/python -m tests.benchmarks.$$each $(if $(WRITE),--write); done
-	$(BIN)/python -m tests.benchmarks.table
+	$(BIN)/python -m tests.benchmarks.table $(if $(WRITE),--write)
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only $(ONLY))

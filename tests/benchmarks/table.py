@@ -1,12 +1,15 @@
-"""The results of `make bench` as the README's table of speed, and as a plot: what was asked, and what was measured.
+"""The results of `make bench` as the table of tests/benchmarks/README.md, and as a plot: the targets and the results.
 
     python -m tests.benchmarks.table           # the table, as Markdown
+    python -m tests.benchmarks.table --write   # puts it into the page
+    python -m tests.benchmarks.table --check   # exits with 1 when the page has another; `make check` runs it
     python -m tests.benchmarks.table --plot deploy/pictures/speed.png
 
-Numbers come from tests/benchmarks/results and nowhere else; a test holds the README to it.
+Numbers come from tests/benchmarks/results and nowhere else.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +18,9 @@ from typing import Any
 import click
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent / "README.md"
 
-#: What stands in the README around the table.
+#: The lines of the page around the table.
 BEGIN, END = "<!-- python -m tests.benchmarks.table -->\n", "<!-- end of the table -->"
 
 RLE, JPEG_LOSSLESS, JPEG_LS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80"
@@ -134,6 +138,13 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_table(page: str) -> str:
+    """The page with the table of today's results between its two lines."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table()}{END}{after}"
+
+
 def plot(path: Path) -> None:
     """How much of each target was reached, as bars, on a logarithmic scale."""
     import matplotlib as mpl
@@ -156,13 +167,20 @@ def plot(path: Path) -> None:
 
 
 @click.command()
+@click.option("--write", is_flag=True, help="Put the table into the page.")
+@click.option("--check", is_flag=True, help="Exit 1 when the page has another table.")
 @click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw it as a PNG.")
-def main(picture: Path | None) -> None:
-    """Print, or draw."""
-    if picture is None:
-        click.echo(table(), nl=False)
-    else:
+def main(write: bool, check: bool, picture: Path | None) -> None:
+    """Print it, or do what the options say."""
+    page = PAGE.read_text(encoding="utf-8")
+    if picture is not None:
         plot(picture)
+    if write:
+        PAGE.write_text(with_table(page), encoding="utf-8")
+    elif check and page != with_table(page):
+        sys.exit(f"{PAGE} has another table than the results: run `python -m tests.benchmarks.table --write`")
+    elif not check and picture is None:
+        click.echo(table(), nl=False)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""The pages name files, sections and commands that are there, queries that answer, and numbers that were measured."""
+
+import hashlib
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from sqlalchemy import text
+
+from schema.database import Database
+from tests.benchmarks.table import RESULTS
+from trainer.cli.main import app as trainer
+from worker.cli.main import app as worker
+from worker.settings import DEFAULT_MODEL
+
+ROOT = Path(__file__).parents[2]
+PAGES = [page for page in sorted(ROOT.rglob("*.md")) if not {".venv", "build", "runs"} & set(page.parts)]
+PROGRAMS: dict[str, click.Command] = {"worker": worker, "trainer": trainer}
+
+#: Usage lines, made from the programs themselves.
+GENERATED = ROOT / "deploy" / "COMMANDS.md"
+
+README, MODEL_PAGE = ROOT / "README.md", ROOT / "trainer" / "MODEL.md"
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_to_a_file_and_a_section(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def commands(page: Path) -> list[str]:
+    """Every call of our programs in the code blocks of a page, continued lines joined."""
+    whole = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:sh)?\n(.*?)```", whole, re.DOTALL) + re.findall(r"(?:^ {4}.*\n?)+", whole, re.MULTILINE)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip().startswith(tuple(f"{name} " for name in PROGRAMS))]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, id=f"{name_of(page)}: {line}")
+        for page in PAGES
+        if page != GENERATED
+        for line in commands(page)
+    ],
+)
+def test_every_command_is_one_that_the_programs_take(line: str) -> None:
+    for part in re.split(r"\|\||&&|;| > ", line):  # `[...]` marks what may be left out: all of it is tried
+        words = shlex.split(re.sub(r"[\[\]]", "", part).replace(" | ", " "), comments=True)
+        if not words or words[0] not in PROGRAMS:
+            continue
+        command, rest = PROGRAMS[words[0]], words[1:]
+        while isinstance(command, click.Group):
+            command = command.commands[rest.pop(0)]
+        command.make_parser(click.Context(command)).parse_args(rest)
+
+
+def test_every_query_answers(database: Database) -> None:
+    """Those that read; the ones of SECURITY.md that delete have a test of their own."""
+    queries = [
+        query
+        for page in PAGES
+        for query in re.findall(r"```sql\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        if "DELETE" not in query
+    ]
+    assert len(queries) == 4
+    for query in queries:
+        with database.reading() as connection:
+            assert connection.execute(text(query)).all() == []
+
+
+def result(name: str) -> Any:
+    """A result file that was measured on the model that ships."""
+    found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert found["model_digest"] == hashlib.sha256(DEFAULT_MODEL.read_bytes()).hexdigest(), name
+    return found
+
+
+@pytest.mark.parametrize("page", [README, MODEL_PAGE], ids=name_of)
+def test_the_external_numbers_are_those_of_the_model_that_ships(page: Path) -> None:
+    found = result("trainer_mobilenetv2_house_external_choose")
+    cells = [
+        "{value:.3f} [{low:.3f}, {high:.3f}]".format(**found["metrics"][name])
+        for name in ("auc", "sensitivity", "specificity")
+    ]
+    normal = found["n"] - found["positives"]
+    row = next(line for line in page.read_text(encoding="utf-8").splitlines() if f"these, {found['n']} " in line)
+    assert f"{found['positives']} " in row
+    assert f"{normal} normal | {' | '.join(cells)} |" in row
+    assert f"({found['threshold']})" in README.read_text(encoding="utf-8")
+
+
+def test_what_is_said_of_unfamiliar_adults_was_measured_on_the_model_that_ships() -> None:
+    found = result("trainer_mobilenetv2_house_familiarity_adults")
+    pa, ap = (found["kinds"][f"NIH adults, {view}"] for view in ("PA", "AP"))
+    said = " and ".join(
+        f"{kind['count_outside']} of {kind['outside']['n']} {view}" for kind, view in ((pa, "PA"), (ap, "AP"))
+    )
+    assert f"NIH adults: {said}" in MODEL_PAGE.read_text(encoding="utf-8")
