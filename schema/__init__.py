@@ -1,1 +1,1 @@
-"""What is remembered: words, tables, views and migrations. Imports SQLAlchemy and nothing of ours."""
+"""The database: vocabulary, tables, views and migrations. Imports SQLAlchemy and no other package of this code base."""

@@ -1,4 +1,4 @@
-"""What columns are made of: types alike on every database, and the root of the tables."""
+"""Column types that are the same on every database, and the base class of the tables."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +23,7 @@ from schema.vocabulary import (
     Verdict,
 )
 
-#: Names every constraint, so that migrations can find it on any database.
+#: Gives every constraint a name, so that migrations can find it on any database.
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -36,12 +36,12 @@ NAMING_CONVENTION = {
 Uid = String(64)
 #: SHA-256, hexadecimal.
 Digest = String(64)
-#: BIGINT counts up by itself on SQLite only as INTEGER.
+#: SQLite increments a BIGINT key automatically only if it is declared as INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class BandNumber(TypeDecorator[Band]):
-    """A `Band`, stored as its number so that the list sorts by it."""
+    """A `Band`, stored as its number so that the worklist can sort by it."""
 
     impl = SmallInteger
     cache_ok = True
@@ -56,7 +56,7 @@ class BandNumber(TypeDecorator[Band]):
 
 
 def by_value(enum: type[StrEnum]) -> Enum:
-    """A column type that stores a StrEnum's *values* as text; SQLAlchemy stores names unless told."""
+    """A column type that stores a StrEnum's *values* as text; by default SQLAlchemy stores names."""
     return Enum(
         enum,
         values_callable=lambda members: [str(m.value) for m in members],
@@ -68,7 +68,7 @@ def by_value(enum: type[StrEnum]) -> Enum:
 
 
 class Base(DeclarativeBase):
-    """Root of the tables."""
+    """Base class of the tables."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map = {  # noqa: RUF012

@@ -1,31 +1,36 @@
-"""A database by URL, opened the way each kind wants it. Dials nothing until a transaction begins."""
+"""A database by URL, with the options that SQLite or PostgreSQL needs. Connects when the first transaction begins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-#: Newest migration; a test holds it equal to Alembic's head. Named here so that readers need not load Alembic.
+T = TypeVar("T")
+
+#: Newest migration; a test compares it with Alembic's head. Named here so that readers need not load Alembic.
 HEAD = "0009"
 
-#: How long a SQLite writer waits for another one. Transactions here are short; only a stuck disk takes this long.
+#: How long a SQLite writer waits for another one. Transactions are short; only a stuck disk takes this long.
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 
-#: Connections that are kept open for the next transaction; ten more are opened for a while where threads ask for them.
+#: Connections that are kept open for the next transaction; threads may open ten more for a while.
 CONNECTIONS = 5
+
+#: Most values in one IN list; SQLite and PostgreSQL allow far more.
+LONGEST_IN_LIST = 500
 
 VIEWS_FOLDER = Path(__file__).parent / "views"
 
 
 class Database:
-    """An engine with two doors: `writing` and `reading`, each one transaction."""
+    """An engine with two methods, `writing` and `reading`, each for one transaction."""
 
     def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         self.url = url
@@ -34,7 +39,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that may write: committed at the end, rolled back on any error."""
-        from sqlalchemy.orm import Session  # readers do without
+        from sqlalchemy.orm import Session  # loaded late: readers do not need it
 
         with Session(self.engine) as session, session.begin():
             yield session
@@ -46,7 +51,7 @@ class Database:
             yield connection
 
     def revision(self) -> str | None:
-        """The migration this database is at, or None when it holds none of our tables."""
+        """The migration of this database; None when it has none of these tables."""
         with self.reading() as connection:
             if not self.engine.dialect.has_table(connection, "alembic_version"):
                 return None
@@ -58,17 +63,17 @@ class Database:
 
 
 def open_engine(url: str, connections: int = CONNECTIONS) -> Engine:
-    """An engine that keeps so many `connections`. SQLite: WAL, busy timeout, foreign keys, writers BEGIN IMMEDIATE."""
+    """An engine with a pool of `connections`. SQLite: WAL, busy timeout, foreign keys, writers BEGIN IMMEDIATE."""
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=connections, hide_parameters=True, pool_pre_ping=True)
-    engine = create_engine(url, pool_size=connections, hide_parameters=True)  # parameters are patients
+    engine = create_engine(url, pool_size=connections, hide_parameters=True)  # parameters may identify patients
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # pysqlite's own BEGIN comes too late; ours is below
+        connection.isolation_level = None  # pysqlite's own BEGIN comes too late; `begin` below replaces it
         connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # a committed row survives a power cut, as promised
+        connection.execute("PRAGMA synchronous = FULL")  # a committed row must survive a power cut
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
@@ -79,6 +84,12 @@ def open_engine(url: str, connections: int = CONNECTIONS) -> Engine:
     return engine
 
 
+def in_lists(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The values in pieces that fit into one IN list."""
+    for start in range(0, len(values), LONGEST_IN_LIST):
+        yield values[start : start + LONGEST_IN_LIST]
+
+
 def view_statements() -> dict[str, str]:
-    """The views by name, as the SQL that creates them on SQLite and PostgreSQL alike."""
+    """The views by name, as SQL that creates them on both SQLite and PostgreSQL."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS_FOLDER.glob("*.sql"))}

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 MIGRATIONS_FOLDER = Path(__file__).parent / "migrations"
 
-#: How often it is tried when PostgreSQL ends it for the sake of a worker that goes on: it waits a second for that.
+#: How often the migration is tried when PostgreSQL ends it because of a deadlock with a worker; one second apart.
 TRIES = 30
 
 #: PostgreSQL's code for a deadlock.
@@ -24,7 +24,7 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Run every migration that is missing, all or none of them; safe to call when none is, and beside old workers."""
+    """Run the missing migrations, all or none; safe to call when none is missing, and while old workers run."""
     for left in reversed(range(TRIES)):
         try:
             command.upgrade(alembic_config(url), "head")

@@ -1,7 +1,7 @@
-"""What people call a thing by and no column holds: the end of a path, the end of a UID.
+"""Indexes over the end of a value, by which people name things: the end of a path, the end of a UID.
 
-Each is an expression, alike on SQLite and PostgreSQL, with an index over it; a query is served by that index only when
-it says the expression word for word. Older programs that know nothing of it keep the index whole as they write.
+Each is an expression, the same on SQLite and PostgreSQL, with an index over it. A query uses that index only if it
+contains exactly this expression. Older programs, which do not know the index, still keep it up to date when they write.
 """
 
 #: The name of a file in `arrival`, without its folder.

@@ -1,4 +1,4 @@
-"""Moments in time, alike on every database. Apart from the tables, so that readers need not load the ORM."""
+"""Moments in time, the same on every database. Not in the file of the tables, so that readers need not load the ORM."""
 
 from datetime import UTC, datetime
 
@@ -6,13 +6,13 @@ from sqlalchemy import DateTime, Dialect, TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment, kept in UTC. SQLite has no time zones: there it is ISO text in UTC, which sorts as time does."""
+    """An aware datetime, stored in UTC. SQLite has no time zones: it stores ISO text in UTC, which sorts by time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Refuse naive moments; bring others to UTC."""
+        """Refuse naive datetimes; convert others to UTC."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -20,7 +20,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give what SQLite returns its time zone back."""
+        """Add the time zone to what SQLite returns."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

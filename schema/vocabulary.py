@@ -1,24 +1,24 @@
-"""The words of the house: states, verdicts, reasons, priorities, and which state may follow which.
+"""The vocabulary of the code base: states, verdicts, reasons, priorities, and which state may follow which.
 
-Standard library only; every other room may import it. Enum members are stored in the database by value.
+Uses only the standard library; every other package may import it. The database stores enum members by value.
 """
 
 from enum import IntEnum, StrEnum
 
 
 class FileState(StrEnum):
-    """Where a file that was seen has ended; every file is in exactly one."""
+    """The state of a file that was seen; every file has exactly one."""
 
     WAITING = "waiting"  #: seen, not yet settled or not yet complete
     ACCEPTED = "accepted"  #: in the store, an instance of a study
     DUPLICATE = "duplicate"  #: its bytes, or its UID with the same pixels, were accepted before
     CONFLICT = "conflict"  #: its UID was accepted before with other pixels; kept and screened too
     QUARANTINED = "quarantined"  #: can never be read; kept in the store, with a code and a message
-    VANISHED = "vanished"  #: gone from the inbox before it had settled
+    VANISHED = "vanished"  #: gone from the inbox before it settled
 
 
 class StudyState(StrEnum):
-    """Where a study stands on its way to a verdict; every study is in exactly one."""
+    """The state of a study on its way to a verdict; every study has exactly one."""
 
     RECEIVED = "received"  #: registered, still collecting images
     QUEUED = "queued"  #: offered to the broker
@@ -26,6 +26,9 @@ class StudyState(StrEnum):
     SCREENED = "screened"  #: has a verdict for its current revision
     FAILED = "failed"  #: gave no verdict; needs a person (`worker requeue`)
 
+
+#: States of a study that still waits for a result, or for a newer one.
+UNDERWAY = (StudyState.RECEIVED, StudyState.QUEUED, StudyState.SCREENING)
 
 #: Which state may follow which. The ledger refuses everything else.
 TRANSITIONS: dict[StudyState, frozenset[StudyState]] = {
@@ -41,7 +44,7 @@ TRANSITIONS: dict[StudyState, frozenset[StudyState]] = {
 
 
 class Verdict(StrEnum):
-    """What the screening says of a study."""
+    """The result of screening a study."""
 
     FLAGGED = "flagged"  #: at least one eligible image reaches the threshold
     NOT_FLAGGED = "not_flagged"  #: every eligible image was read, fits the model, and stays below the threshold
@@ -83,11 +86,11 @@ class Reason(StrEnum):
 
 
 class Priority(StrEnum):
-    """How soon a person wants the study read; also the queue that carries it. The program itself never lowers one."""
+    """How soon a study should be read; also the name of its queue. The program never lowers it by itself."""
 
     STAT = "stat"
     ROUTINE = "routine"
-    NIGHTLY = "nightly"  #: out of an archive: screened when nothing else waits, and never overdue
+    NIGHTLY = "nightly"  #: from an archive: screened when nothing else waits, and never overdue
 
 
 class Band(IntEnum):
@@ -103,7 +106,7 @@ class Band(IntEnum):
 
 
 class ReviewOutcome(StrEnum):
-    """What a radiologist found. Feeds the agreement view and, as labels, the next `trainer fit`."""
+    """What a radiologist found. Used in the agreement view and, as labels, in the next `trainer fit`."""
 
     PNEUMONIA = "pneumonia"
     NO_PNEUMONIA = "no_pneumonia"
@@ -111,52 +114,52 @@ class ReviewOutcome(StrEnum):
 
 
 class ModelAction(StrEnum):
-    """What was done with a model. The rows of `promotion`, in their order, tell which one serves."""
+    """What was done with a model. The rows of `promotion`, in their order, determine which model serves."""
 
-    INSTALLED = "installed"  #: the setting's model, taken up while nobody had promoted one
+    INSTALLED = "installed"  #: the setting's model, used while nobody had promoted one
     PROMOTED = "promoted"  #: serves from now on
     ROLLED_BACK = "rolled_back"  #: serves again, in place of the one promoted after it
-    SHADOWED = "shadowed"  #: scores beside the active one; nobody is shown its verdicts
-    RETIRED = "retired"  #: shall not serve or shadow again
-    REFUSED = "refused"  #: a worker could not open or prove it; there the one before goes on serving
-    ACCEPTED = "accepted"  #: a worker that had refused it proved it after all
+    SHADOWED = "shadowed"  #: scores beside the active one; nobody sees its verdicts
+    RETIRED = "retired"  #: must not serve or shadow again
+    REFUSED = "refused"  #: a worker could not open or verify it; on that worker the one before still serves
+    ACCEPTED = "accepted"  #: a worker that had refused it could verify it later
 
 
 class Stability(StrEnum):
-    """How what a model gives or is given compares with what it should; from the one that needs nobody to the worst."""
+    """How a model's scores or inputs compare with its reference; ordered from harmless to worst."""
 
     NO_REFERENCE = "no_reference"  #: the model's card has none
     TOO_FEW = "too_few"  #: images for a judgement
     STEADY = "steady"
-    WATCH = "watch"  #: more than chance, less than a shift
+    WATCH = "watch"  #: more than chance explains, less than a shift
     LEFT_LIMITS = "left_limits"
 
     @property
     def rank(self) -> int:
-        """Sorts them as they stand here."""
+        """Position in this list, for sorting."""
         return list(Stability).index(self)
 
 
 class DriftEvent(StrEnum):
-    """A night on which something changed; told once, and not again each night for the same cause."""
+    """A change between two evaluations; reported once, and not again each night for the same cause."""
 
     LEFT_LIMITS = "left_limits"
     RETURNED = "returned"  #: steady again
 
 
 class AuditAction(StrEnum):
-    """What somebody did, as far as no row of its own tells: reviews, priorities, decisions about models have one."""
+    """What somebody did. Reviews, priorities and decisions about models are not here, because they have own tables."""
 
     SHOWN = "shown"  #: looked at a study
     LISTED = "listed"  #: looked at the worklist, or at the files that could not be read
     REQUEUED = "requeued"
     PRUNED = "pruned"
     LABELS_EXPORTED = "labels_exported"
-    DEIDENTIFIED = "deidentified"  #: took a copy of a study out of the house, without names
+    DEIDENTIFIED = "deidentified"  #: exported a copy of a study without identifiers
 
 
 class IdentifierMode(StrEnum):
-    """How the database keeps what identifies a patient."""
+    """How the database stores what identifies a patient."""
 
-    PLAIN = "plain"  #: as it came
+    PLAIN = "plain"  #: as received
     PSEUDONYMS = "pseudonyms"  #: as keyed hashes

@@ -18,7 +18,7 @@ from worker.imaging.preprocess import Preprocessing
 from worker.inference.card import Estimate, ModelCard, OperatingPoint, Population
 from worker.inference.prediction import Prediction
 from worker.ledger import claims, outbox, register
-from worker.ledger.arrivals import Booked, Incoming, Receipt
+from worker.ledger.arrivals import Incoming, Receipt, Registration
 from worker.ledger.claims import Claim
 from worker.ledger.results import ModelUse
 from worker.screening.rules import ImageOutcome, decide, eligible
@@ -114,7 +114,7 @@ class Desk:
         self, study_uid: str = STUDY, sop_instance_uid: str | None = None, content: str = "one", *,
         path: str | None = None, priority: Priority = Priority.ROUTINE, same_pixels_as: str | None = None,
         unreadable: str | None = None, is_settled: bool = True, **elements: Any,
-    ) -> Booked:  # fmt: skip
+    ) -> Registration:  # fmt: skip
         """Register a file; its bytes are named by `content` and kept in no store."""
         header = image(study_uid, sop_instance_uid or f"{study_uid}.1.1"[:64], **elements)
         file = Incoming(path or f"/inbox/{content}.dcm", len(content), 1, priority)

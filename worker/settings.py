@@ -35,6 +35,10 @@ DECODER_MEMORY_MIB = 4096
 LONGEST_SOCKET_PATH = 100
 
 
+#: The embedded database, in the state folder.
+SQLITE_FILE = "screening.sqlite"
+
+
 class InboxMode(StrEnum):
     """What happens to a file of the inbox once it is safe in the store."""
 
@@ -184,12 +188,17 @@ class Settings:
     def database_url(self) -> str:
         """The database URL in force. A bare `postgresql://` gets the driver that is installed."""
         if not self.database:
-            return f"sqlite:///{self.home / 'screening.sqlite'}"
+            return f"sqlite:///{self.home / SQLITE_FILE}"
         return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
+    def lacks_database(self) -> bool:
+        """Whether the embedded SQLite database has not been made yet."""
+        return not self.database and not (self.home / SQLITE_FILE).is_file()
+
+    @property
     def store_folder(self) -> Path | None:
-        """Where the store lies; None: in an object store."""
+        """The folder of the store; None: the store is a bucket."""
         if "://" in self.store:
             return None
         return Path(self.store).expanduser().absolute() if self.store else self.home / "store"

@@ -23,8 +23,8 @@ from worker.decoding.pool import Decoders
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
 from worker.ledger import claims, outbox
 from worker.ledger.claims import Claim
-from worker.ledger.connect import await_made, now
-from worker.ledger.identifiers import agree
+from worker.ledger.connect import now, wait_until_made
+from worker.ledger.identifiers import check_database
 from worker.ledger.outbox import LONGEST_COUNTDOWN_S
 from worker.registry.loader import ModelLoader
 from worker.runtime.gate import Gate
@@ -220,8 +220,8 @@ def _try_models() -> None:
     try:
         decoder().start()  # it loads its libraries while the models are opened
         with suppress(Interrupted):  # a database that is away is waited for
-            await_made(model_loader().database, settings)
-            agree(model_loader().database, settings, now())
+            wait_until_made(model_loader().database, settings)
+            check_database(model_loader().database, settings, now())
         _open_models()
         decoder().prove()
     except ScreeningError as error:

@@ -1,6 +1,6 @@
 """Images come at a steady rate, in a process of their own, while this one reads the worklist and reviews.
 
-Of each image there is what the ledger is asked for it (`twins`, `register`, and once a second `offer`): no file is
+For each image it makes the calls to the ledger (`accepted_copies`, `register`, and once a second `offer`): no file is
 read, hashed or stored, no study is screened. Each image is the only one of its study, which costs the ledger most.
 """
 
@@ -91,7 +91,7 @@ def _book(database: Database, settings: Settings, study_uid: str, booked: Laps) 
     header = image(study_uid, f"{study_uid}.1.1")
     file = Incoming(f"/inbox/{study_uid}.dcm", 1, 1)
     with booked.lap():
-        register.twins(database, header, digest(study_uid))
+        register.accepted_copies(database, header, digest(study_uid))
         receipt = Receipt(file, header, digest(study_uid), left_at=file.path, is_settled=True)
         register.register(database, receipt, settings, datetime.now(UTC))
 

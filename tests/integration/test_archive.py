@@ -107,7 +107,7 @@ WORK: dict[str, tuple[Callable[[Desk], object], tuple[str, ...]]] = {
     "review by file name": (lambda desk: review(desk, "4998.dcm"), ("ix_arrival_name",)),
     "review by the end of a UID": (lambda desk: review(desk, "…100004997"), ("ix_study_uid_end",)),
     "same SOP Instance UID": (
-        lambda desk: register.twins(desk.database, image("2.25.7100000009", "2.25.99"), "d"),
+        lambda desk: register.accepted_copies(desk.database, image("2.25.7100000009", "2.25.99"), "d"),
         ("ix_instance_sop_instance_uid",),
     ),
     "taking in": (take_in, ("ix_arrival_path", "uq_study_study_uid", "ix_instance_sop_instance_uid")),

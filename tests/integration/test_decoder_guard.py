@@ -21,7 +21,7 @@ from worker.imaging.reading import MinimumSize, OpenImage
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger.arrivals import Booked
+from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import IMAGES_AT_ONCE, StudyScreener
 from worker.tasks import screen_study
@@ -48,7 +48,7 @@ def study(name: str, failure: str = "", image: int = 1, syntax: str = JPEG_LS, *
     )  # fmt: skip
 
 
-def take_in(desk: Desk, inbox: Path, decoder: Decoder) -> list[Booked]:
+def take_in(desk: Desk, inbox: Path, decoder: Decoder) -> list[Registration]:
     intake = Intake(desk.settings, desk.database, desk.store, decoder)
     return [intake.take_in(f, desk.clock(), is_final=True, is_settled=True, inbox=inbox) for f in files_in(inbox)]
 

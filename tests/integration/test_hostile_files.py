@@ -13,7 +13,7 @@ from tests.desk import Desk
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger.arrivals import Booked
+from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.worklist.queries import quarantine
 
@@ -25,7 +25,7 @@ def inbox(tmp_path: Path) -> Path:
     return folder
 
 
-def take_in_all(desk: Desk, inbox: Path) -> dict[str, Booked]:
+def take_in_all(desk: Desk, inbox: Path) -> dict[str, Registration]:
     """What became of every file of the inbox, by its name; the sums hold afterwards."""
     intake = Intake(desk.settings, desk.database, desk.store)
     booked = {

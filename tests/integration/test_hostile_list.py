@@ -39,7 +39,7 @@ from worker.inference.model import open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
 from worker.ledger import outbox
-from worker.ledger.arrivals import Booked
+from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import StudyScreener
 from worker.settings import Settings
@@ -188,7 +188,7 @@ def screener(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) ->
         yield StudyScreener(settings, database, FolderStore(settings.home / "store"), model, Clock(), decoder=decoder)
 
 
-def screen_all(screener: StudyScreener, inbox: Path) -> dict[str, Booked]:
+def screen_all(screener: StudyScreener, inbox: Path) -> dict[str, Registration]:
     """What became of every file below a folder, by its name; each study is screened, and the sums hold."""
     intake = Intake(screener.settings, screener.database, screener.store, screener.decoder)
     booked = {
@@ -203,7 +203,7 @@ def screen_all(screener: StudyScreener, inbox: Path) -> dict[str, Booked]:
 
 
 @pytest.fixture(scope="module")
-def booked(screener: StudyScreener, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Booked]:
+def booked(screener: StudyScreener, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Registration]:
     """Every case and a healthy file after each, screened together; they lie in a folder that is called like a file."""
     inbox = tmp_path_factory.mktemp("inbox")
     (inbox / "study.dcm").mkdir()
@@ -218,7 +218,7 @@ def booked(screener: StudyScreener, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_ends_in_one_state_with_its_code_and_a_message(
-    screener: StudyScreener, booked: dict[str, Booked], name: str
+    screener: StudyScreener, booked: dict[str, Registration], name: str
 ) -> None:
     case, odd = CASES[name], booked[name]
     assert (odd.state, odd.study_uid is not None) == (case.state, case.has_study)
@@ -238,7 +238,7 @@ def test_it_ends_in_one_state_with_its_code_and_a_message(
     assert any(case.told in note for note in image["notes"]), image["notes"]
 
 
-def test_their_neighbours_are_screened(screener: StudyScreener, booked: dict[str, Booked]) -> None:
+def test_their_neighbours_are_screened(screener: StudyScreener, booked: dict[str, Registration]) -> None:
     healthy = {b.study_uid for name, b in booked.items() if name.endswith("_neighbour")}
     seen = {entry.study_uid: entry.probability for entry in entries(screener.database, screener.store)}
     assert len({seen[uid] for uid in healthy if uid}) == 1
@@ -246,7 +246,7 @@ def test_their_neighbours_are_screened(screener: StudyScreener, booked: dict[str
 
 
 def test_nothing_is_written_where_a_uid_points_and_the_store_is_for_our_eyes_only(
-    screener: StudyScreener, booked: dict[str, Booked], tmp_path: Path
+    screener: StudyScreener, booked: dict[str, Registration], tmp_path: Path
 ) -> None:
     targets = ("../escaped", "../../../escaped", f"{tmp_path}/escaped", "objects/../escaped")
     for number, uid in enumerate(targets):

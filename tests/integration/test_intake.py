@@ -24,7 +24,7 @@ from tests.phantoms import (
 from worker.errors import SourceChanged, StorageUnavailable, Unreadable
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
-from worker.ledger.arrivals import Booked
+from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.settings import InboxMode, RasterStudy
 from worker.store import OBJECTS
@@ -47,7 +47,7 @@ class Counter:
     def __init__(self, desk: Desk, inbox: Path) -> None:
         self.desk, self.inbox, self.settings = desk, inbox, desk.settings
 
-    def bring(self, name: str, content: bytes | None = None, *, is_final: bool = True) -> Booked:
+    def bring(self, name: str, content: bytes | None = None, *, is_final: bool = True) -> Registration:
         path = self.inbox / name
         if content is not None:
             path.parent.mkdir(exist_ok=True, parents=True)

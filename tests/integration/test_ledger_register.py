@@ -200,8 +200,10 @@ def test_files_that_wait_have_one_row_and_one_end(desk: Desk) -> None:
 def test_waiting_files_that_are_gone_are_booked_as_vanished(desk: Desk) -> None:
     for name in ("/inbox/gone", "/inbox/there", "/inbox_2/gone", "/in_ox/gone"):
         register.wait(desk.database, [Incoming(name, 1, 1)], desk.clock())
-    assert register.vanish(desk.database, lambda path: path == "/inbox/there", under="/inbox/") == ["/inbox/gone"]
-    assert register.vanish(desk.database, lambda _: False, under="/in_ox/") == ["/in_ox/gone"]
+    assert register.record_vanished(desk.database, lambda path: path == "/inbox/there", under="/inbox/") == [
+        "/inbox/gone"
+    ]
+    assert register.record_vanished(desk.database, lambda _: False, under="/in_ox/") == ["/in_ox/gone"]
 
 
 def test_a_study_settles_after_quiet_and_at_last_after_the_longest_wait(desk: Desk) -> None:

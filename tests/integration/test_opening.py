@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from worker.errors import SchemaOutdated
-from worker.ledger.connect import await_made, open_database
+from worker.ledger.connect import open_database, wait_until_made
 from worker.settings import Settings
 
 
@@ -20,7 +20,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_who_comes_before_the_database_waits_for_it(settings: Settings) -> None:
     with closing(Database(settings.database_url)) as early:
-        waiting = threading.Thread(target=await_made, args=[early, settings, 60.0])
+        waiting = threading.Thread(target=wait_until_made, args=[early, settings, 60.0])
         waiting.start()
         waiting.join(0.3)
         assert waiting.is_alive()
@@ -34,5 +34,5 @@ def test_a_newer_database_is_told_at_once_and_one_elsewhere_is_not_waited_for(se
         with database.writing() as session:
             session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         with pytest.raises(SchemaOutdated, match="upgrade the program"):
-            await_made(database, settings, 60.0)
-        await_made(database, Settings(home=settings.home, database="sqlite:////nowhere/ledger.sqlite"), 60.0)
+            wait_until_made(database, settings, 60.0)
+        wait_until_made(database, Settings(home=settings.home, database="sqlite:////nowhere/ledger.sqlite"), 60.0)

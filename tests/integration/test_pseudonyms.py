@@ -20,7 +20,7 @@ from worker.inference.model import open_model
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
 from worker.ledger.connect import open_database
-from worker.ledger.identifiers import Spelling
+from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.lookup import resolve
 from worker.ledger.outbox import Backlog
 from worker.ledger.pseudonyms import KEY_FILE
@@ -82,7 +82,7 @@ def everything(database: Database) -> str:
 
 def found(desk: Desk, name: str) -> str:
     with desk.database.reading() as connection:
-        return resolve(connection, name, Spelling.of(desk.settings))
+        return resolve(connection, name, IdentifierPolicy.of(desk.settings))
 
 
 def test_no_row_holds_a_name_and_a_study_is_found_by_what_stands_on_its_form(hidden: Desk, inbox: Path) -> None:

@@ -28,7 +28,7 @@ from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.ledger import audit, outbox, promotions
 from worker.monitoring.health import Finding, check
-from worker.registry.comparison import Change, Comparison, Contender, Flips
+from worker.registry.comparison import Change, ComparedModel, Comparison, Flips
 from worker.registry.loader import ModelLoader
 from worker.registry.registry import SETTING, Registry, Waiver
 from worker.screen_study import StudyScreener
@@ -67,7 +67,9 @@ def compared(tmp_path: Path) -> Callable[..., Path]:
 
     def write(old: Path, new: Path, *, lost: int = 0, positives: int = 400, **changes: Any) -> Path:
         value = -lost / positives
-        sides = [Contender(m.digest, m.card.name, 0.5, HALF, HALF, HALF) for m in (open_model(old), open_model(new))]
+        sides = [
+            ComparedModel(m.digest, m.card.name, 0.5, HALF, HALF, HALF) for m in (open_model(old), open_model(new))
+        ]
         if "auc" in changes:  # the areas say the same, unless a test wants them not to
             before = changes.pop("old_auc", 0.5 - changes["auc"].value)
             sides[0] = replace(sides[0], auc=replace(HALF, value=before))
@@ -296,13 +298,13 @@ def test_the_checkup_names_who_refused_the_active_model(
     registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     assert look().is_well
     assert "second" in look().message
-    promotions.tell(registry.database, digest_of(second), "worker@ward-3", "no CUDA there", clock())
+    promotions.report_proof(registry.database, digest_of(second), "worker@ward-3", "no CUDA there", clock())
     assert not look().is_well
     assert "refused by worker@ward-3" in look().message
     assert "no CUDA there" in look().message
     model_loader.in_force()
     assert not look().is_well, "that another worker accepts it mends nothing on ward 3"
-    promotions.tell(registry.database, digest_of(second), "worker@ward-3", None, clock())
+    promotions.report_proof(registry.database, digest_of(second), "worker@ward-3", None, clock())
     assert look().is_well
 
 

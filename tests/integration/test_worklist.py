@@ -129,7 +129,7 @@ def lived(desk: Desk) -> None:
     desk.claim("b")
     claims.fail(desk.database, desk.claim("c"), "oops", "traceback", desk.clock())
     register.wait(desk.database, [Incoming("/inbox/w", 1, 1), Incoming("/inbox/v", 1, 1)], desk.clock())
-    register.vanish(desk.database, lambda path: path != "/inbox/v", "/inbox/")
+    register.record_vanished(desk.database, lambda path: path != "/inbox/v", "/inbox/")
     file = Incoming("/inbox/letter", 1, 1)
     register.quarantine(desk.database, file, "not_an_image", "a letter", kept, desk.clock(), in_store=True)
 

@@ -9,7 +9,7 @@ import pytest
 from trainer.statistics.metrics import roc_auc
 from trainer.statistics.paired import auc_difference, rate_difference
 from worker.inference.card import Estimate
-from worker.registry.comparison import Change, Comparison, Contender, Flips
+from worker.registry.comparison import Change, ComparedModel, Comparison, Flips
 from worker.registry.margins import ENOUGH_POSITIVES, judge, missed_more
 
 
@@ -70,7 +70,7 @@ def test_patients_are_drawn_whole() -> None:
 
 def compared(positives: int = 400, negatives: int = 400, **changes: Any) -> Comparison:
     half = Estimate(0.5, 0.4, 0.6, 10)
-    side = Contender("a" * 64, "old", 0.5, half, half, half)
+    side = ComparedModel("a" * 64, "old", 0.5, half, half, half)
     still = Change(0.0, 0.0, 0.0)
     plain = Comparison(
         old=side, new=replace(side, digest="b" * 64), provider="CPUExecutionProvider", data_digest="c" * 64,

@@ -25,7 +25,7 @@ from worker.inference import overlay
 from worker.inference.card import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
 from worker.inference.prediction import Prediction
-from worker.registry.comparison import Change, Comparison, Contender, Flip, Flips
+from worker.registry.comparison import Change, ComparedModel, Comparison, Flip, Flips
 
 #: At most so many flips get a picture, those that were lost first.
 PICTURES = 12
@@ -198,10 +198,10 @@ def _right(models: Sequence[Model], scored: Scored, labels: metrics.Labels) -> l
     ]
 
 
-def _contender(model: Model, labels: metrics.Labels, probabilities: metrics.Scores) -> Contender:
+def _contender(model: Model, labels: metrics.Labels, probabilities: metrics.Scores) -> ComparedModel:
     threshold = model.card.operating_point.threshold
     rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
-    return Contender(
+    return ComparedModel(
         digest=model.digest,
         name=model.card.name,
         threshold=threshold,

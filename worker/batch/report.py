@@ -11,16 +11,13 @@ from typing import Any
 
 from sqlalchemy import bindparam, text
 
-from schema.database import Database
+from schema.database import Database, in_lists
 from schema.vocabulary import FileState, StudyState, Verdict
 from worker.errors import ScreeningError
 from worker.ledger.transactions import reading
 from worker.monitoring.drift import evaluate
 from worker.monitoring.drift.evaluate import Drift
 from worker.monitoring.drift.table import PLAIN_COLUMNS, plain_rows, section
-
-#: How many UIDs one IN list holds.
-CHUNK = 500
 
 ROWS = """
     SELECT study.study_uid, study.accession_number, study.state, study.failure_code,
@@ -111,8 +108,8 @@ def read_rows(database: Database, study_uids: Sequence[str]) -> list[Row]:
     statement = text(ROWS).bindparams(bindparam("uids", expanding=True))
     found = []
     with reading(database) as connection:
-        for start in range(0, len(study_uids), CHUNK):
-            found += [Row(*row) for row in connection.execute(statement, {"uids": study_uids[start : start + CHUNK]})]
+        for uids in in_lists(study_uids):
+            found += [Row(*row) for row in connection.execute(statement, {"uids": uids})]
     return sorted(found, key=lambda row: (row.verdict != Verdict.FLAGGED, -(row.probability or 0.0), row.study_uid))
 
 

@@ -82,11 +82,11 @@ def archive(serving: Serving, folder: Path) -> Source:
     settings = attrs.evolve(serving.settings, inbox_mode=mode, study_quiet_s=BATCH_QUIET_S)
     intake = replace(serving.intake, settings=settings)
     unlisted: list[str] = []
-    done = booked_files(intake.database, str(folder), intake.spelling)
+    done = booked_files(intake.database, str(folder), intake.identifiers)
     files = [
         replace(file, priority=Priority.NIGHTLY)
         for file in files_in(folder, lambda error: unlisted.append(str(error.filename)))
-        if done.get(intake.spelling.path(file.path)) != (file.size_bytes, file.mtime_ns)
+        if done.get(intake.identifiers.path(file.path)) != (file.size_bytes, file.mtime_ns)
     ]
 
     def take(file: Incoming) -> Taken:

@@ -100,7 +100,7 @@ def batch(
             account.without_result = len(rows) - found.screened
         drifts, unjudged = reports.judge_drift(database, batch_run.ended_at)
         found = replace(found, drifts=drifts, unjudged=unjudged)
-        spelled = serving.intake.spelling.path
+        spelled = serving.intake.identifiers.path
     written = reports.write(found, report or settings.home / "reports")
     if unjudged:
         click.echo(f"worker: drift could not be judged: {unjudged}", err=True)

@@ -83,12 +83,12 @@ def ledger() -> tuple[Any, Any]:
 
 def study_uid(database: Any, study: str) -> str:
     """The Study Instance UID of the one study that a person means; raises UnknownStudy."""
-    from worker.ledger.identifiers import Spelling
+    from worker.ledger.identifiers import IdentifierPolicy
     from worker.ledger.lookup import resolve
     from worker.ledger.transactions import reading
 
     with reading(database) as connection:
-        return resolve(connection, study, Spelling.of(settings()))
+        return resolve(connection, study, IdentifierPolicy.of(settings()))
 
 
 def looked(database: Any, by: str, study_uid: str | None = None) -> None:

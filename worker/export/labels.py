@@ -21,7 +21,7 @@ from worker.errors import BadData, Rejected, StorageUnavailable
 from worker.imaging.limits import Limits
 from worker.imaging.reading import read_display
 from worker.ledger import audit
-from worker.ledger.arrivals import spelled
+from worker.ledger.arrivals import stored_path
 from worker.ledger.connect import now
 from worker.ledger.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.ledger.transactions import reading
@@ -77,7 +77,7 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
             raise BadData("is not empty: give a new folder").about(str(out))
         (out / IMAGES).mkdir(parents=True, exist_ok=True)
         leaving = dict.fromkeys(row.study_uid for row in found if _fault(row) is None)
-        audit.note(database, AuditAction.LABELS_EXPORTED, by, now(), leaving, subject=spelled(str(out)))
+        audit.note(database, AuditAction.LABELS_EXPORTED, by, now(), leaving, subject=stored_path(str(out)))
         for row in found:
             fault = _fault(row) or _write(row, store, out, key, limits, rows)
             exported.left_out.update([fault] if fault else [])

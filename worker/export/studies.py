@@ -19,7 +19,7 @@ from worker.imaging.dicom import open_object
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import looks_like_dicom
 from worker.ledger import audit
-from worker.ledger.arrivals import spelled
+from worker.ledger.arrivals import stored_path
 from worker.ledger.connect import now
 from worker.ledger.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.ledger.transactions import reading
@@ -60,7 +60,9 @@ def export(
         if out.exists() and any(out.iterdir()):
             raise BadData("is not empty: give a new folder").about(str(out))
         out.mkdir(parents=True, exist_ok=True)
-        audit.note(database, AuditAction.DEIDENTIFIED, by, now(), dict.fromkeys(study_uids), subject=spelled(str(out)))
+        audit.note(
+            database, AuditAction.DEIDENTIFIED, by, now(), dict.fromkeys(study_uids), subject=stored_path(str(out))
+        )
         for row in found:
             why = _write(row, store, out, key, limits)
             if why is not None:

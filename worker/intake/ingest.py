@@ -20,8 +20,8 @@ from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance
 from worker.ledger import register as ledger
-from worker.ledger.arrivals import Booked, Incoming, Receipt, Twin, spelled
-from worker.ledger.identifiers import Spelling
+from worker.ledger.arrivals import AcceptedCopy, Incoming, Receipt, Registration, stored_path
+from worker.ledger.identifiers import IdentifierPolicy
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store, sums_of
 from worker.store.capacity import Capacity
@@ -78,11 +78,11 @@ class Intake:
     known_pixels: dict[str, str] = field(default_factory=dict, repr=False)  #: digest of a file -> of its stored values
 
     @cached_property
-    def spelling(self) -> Spelling:
+    def identifiers(self) -> IdentifierPolicy:
         """How the ledger keeps what identifies a patient."""
-        return Spelling.of(self.settings)
+        return IdentifierPolicy.of(self.settings)
 
-    def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Booked:
+    def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Registration:
         """Book one file. A file that cannot be read stays WAITING unless `is_final`: then it is QUARANTINED.
 
         `is_settled`: its study need not wait for more images. `inbox`: the folder it was dropped in. Raises Interrupted
@@ -90,7 +90,9 @@ class Intake:
         """
         return self.book(self.keep(Order(file, inbox, is_final, is_settled), now), now)
 
-    def take_in_all(self, orders: Iterable[Order], clock: Callable[[], datetime]) -> Iterator[tuple[Order, Booked]]:
+    def take_in_all(
+        self, orders: Iterable[Order], clock: Callable[[], datetime]
+    ) -> Iterator[tuple[Order, Registration]]:
         """Book many files in their order; the next ones are read, hashed and stored meanwhile. Raises as `take_in`.
 
         What was kept and not booked when it ends early is booked when the file comes again.
@@ -109,7 +111,7 @@ class Intake:
 
     def _book_first(
         self, ahead: "deque[tuple[Order, Future[Kept]]]", clock: Callable[[], datetime]
-    ) -> tuple[Order, Booked]:
+    ) -> tuple[Order, Registration]:
         order, kept = ahead.popleft()
         return order, self.book(kept.result(), clock())
 
@@ -131,24 +133,24 @@ class Intake:
         is_loose = path.parent in (order.inbox, order.inbox / STAT_FOLDER)  # files of many patients, side by side
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
-            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, self.spelling.path(str(path.parent))))
+            header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, self.identifiers.path(str(path.parent))))
         return Kept(order, digest, header, crc, self._store(file, content, digest, now))
 
-    def book(self, kept: Kept, now: datetime) -> Booked:
+    def book(self, kept: Kept, now: datetime) -> Registration:
         """Book what was kept of a file."""
-        file = self.spelling.file(kept.order.file)
+        file = self.identifiers.file(kept.order.file)
         if kept.is_gone:
-            return ledger.vanish_one(self.database, file, now)
+            return ledger.record_vanished_file(self.database, file, now)
         if kept.refusal is not None:
             return self._refuse(kept, kept.refusal, now)
         assert kept.header is not None
-        twin = self._same_pixels(kept.header, kept.digest, kept.left_at)
+        copy = self._same_pixels(kept.header, kept.digest, kept.left_at)
         receipt = Receipt(
             file,
-            self.spelling.header(kept.header),
+            self.identifiers.header(kept.header),
             kept.digest,
             crc=kept.crc,
-            same_pixels_as=twin,
+            same_pixels_as=copy,
             left_at=kept.left_at,
             is_settled=kept.order.is_settled,
         )
@@ -180,22 +182,22 @@ class Intake:
 
     def _store(self, file: Incoming, content: bytes, digest: str, now: datetime) -> str | None:
         """Bring the bytes to the store; in mode `leave` only note where they lie, if the database can keep the name."""
-        if self.settings.inbox_mode is InboxMode.LEAVE and spelled(file.path) == file.path:
+        if self.settings.inbox_mode is InboxMode.LEAVE and stored_path(file.path) == file.path:
             return file.path
         self.capacity.require(self.settings, self.store, now)
         self.store.put(OBJECTS, content, digest)
         self.capacity.add(len(content))
         return None
 
-    def _refuse(self, kept: Kept, error: Rejected, now: datetime) -> Booked:
+    def _refuse(self, kept: Kept, error: Rejected, now: datetime) -> Registration:
         """Wait for the rest of the file, or quarantine it: on its study when its header names one."""
-        file, digest, left_at = self.spelling.file(kept.order.file), kept.digest, kept.left_at
+        file, digest, left_at = self.identifiers.file(kept.order.file), kept.digest, kept.left_at
         if not kept.order.is_final:
             ledger.wait(self.database, [file], now)
-            return Booked(FileState.WAITING, None, error.message)
+            return Registration(FileState.WAITING, None, error.message)
         header = error.instance
         if isinstance(header, Instance) and digest:
-            header = self.spelling.header(header)
+            header = self.identifiers.header(header)
             receipt = Receipt(
                 file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True
             )
@@ -206,18 +208,18 @@ class Intake:
 
     def _same_pixels(self, header: Instance, digest: str, left_at: str | None) -> str | None:
         """The digest of a file accepted under this UID whose bytes differ and whose pixels do not, if there is one."""
-        twins = [t for t in ledger.twins(self.database, header, digest) if not t.is_unreadable]
-        if not twins:
+        copies = [t for t in ledger.accepted_copies(self.database, header, digest) if not t.is_unreadable]
+        if not copies:
             return None
         try:
             pixels = self._pixels_of(digest, left_at)
         except Rejected:
             return None  # it cannot be shown to be the same, so it counts as other pixels
-        return next((twin.digest for twin in twins if self._pixels_of_twin(twin) == pixels), None)
+        return next((copy.digest for copy in copies if self._pixels_of_copy(copy) == pixels), None)
 
-    def _pixels_of_twin(self, twin: Twin) -> str | None:
+    def _pixels_of_copy(self, copy: AcceptedCopy) -> str | None:
         try:
-            return self._pixels_of(twin.digest, twin.left_at)
+            return self._pixels_of(copy.digest, copy.left_at)
         except Rejected:
             return None
 

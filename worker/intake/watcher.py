@@ -24,8 +24,8 @@ from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, re
 from worker.intake.ingest import Intake, Order
 from worker.ledger import claims, outbox, pruning
 from worker.ledger import register as ledger
-from worker.ledger.arrivals import Booked, Incoming
-from worker.ledger.identifiers import Spelling
+from worker.ledger.arrivals import Incoming, Registration
+from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.transactions import reading
 from worker.settings import InboxMode, Settings
@@ -87,7 +87,7 @@ class Watcher:
             ):
                 raise BadSetting(f"{name} lies in the inbox, whose files are taken away: choose a folder elsewhere")
         if settings.inbox_mode is not InboxMode.MOVE:
-            self.booked = booked_files(self.intake.database, str(self.folder), self.intake.spelling)
+            self.booked = booked_files(self.intake.database, str(self.folder), self.intake.identifiers)
         self.inbox = Inbox(self.folder, self._is_done, steady_s=self.steady_s)
 
     def run(self, stop: threading.Event) -> None:
@@ -155,7 +155,7 @@ class Watcher:
             else:
                 is_final = quiet_s >= settings.truncated_after_s
                 settled.append(Order(file, self.folder, is_final=is_final, is_settled=False))
-        new = [self.intake.spelling.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
+        new = [self.intake.identifiers.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
         ledger.wait(self.intake.database, new, now)
         if listing.is_changed:
             self._forget(listing)
@@ -170,7 +170,7 @@ class Watcher:
         def may_be_there(path: str) -> bool:
             return path in there or path.startswith(unseen_spelled)
 
-        ledger.vanish(self.intake.database, may_be_there, under=self._spelled(f"{self.folder}{os.sep}"))
+        ledger.record_vanished(self.intake.database, may_be_there, under=self._spelled(f"{self.folder}{os.sep}"))
         for path in self.waiting.keys() - set(listing.paths):
             if not path.startswith(unseen):
                 del self.waiting[path]
@@ -189,7 +189,7 @@ class Watcher:
         return path not in self.waiting and self._spelled(path) in self.booked
 
     def _spelled(self, path: str) -> str:
-        return self.intake.spelling.path(path)
+        return self.intake.identifiers.path(path)
 
     def _quiet_s(self, file: Incoming, now_s: float) -> float:
         """For how long the file has not changed under our eyes."""
@@ -213,7 +213,7 @@ class Watcher:
                 next_offer_s = self.steady_s() + OFFER_S
         return taken == len(orders)
 
-    def _note(self, file: Incoming, booked: Booked) -> None:
+    def _note(self, file: Incoming, booked: Registration) -> None:
         """Remember a booked file, and take it out of the inbox where that is asked."""
         if booked.state is FileState.WAITING:
             return
@@ -226,9 +226,9 @@ class Watcher:
             self.booked[self._spelled(file.path)] = (file.size_bytes, file.mtime_ns)
 
 
-def booked_files(database: Database, inbox: str, spelling: Spelling) -> dict[str, tuple[int, int]]:
+def booked_files(database: Database, inbox: str, identifiers: IdentifierPolicy) -> dict[str, tuple[int, int]]:
     """Size and mtime of the files below `inbox` as they were last booked, by their path as the ledger spells it."""
-    below = spelling.path(f"{inbox}{os.sep}")
+    below = identifiers.path(f"{inbox}{os.sep}")
     statement = text(
         "SELECT path, size_bytes, mtime_ns FROM arrival WHERE state NOT IN ('waiting', 'vanished') ORDER BY id"
     )

@@ -1,6 +1,6 @@
-"""The only room that writes rows of the database.
+"""The only package that writes rows of the database.
 
-Every function is one transaction, unless it says that it takes many rows in chunks. Knows no pixels and no queue.
-Begin with `register` (files and studies come in), `outbox` (what to offer to the queue), `claims` (an offered study
-moves to a verdict), `decisions` (what people decide), `ordering` (a study's place on the worklist).
+Every function is one transaction, unless its docstring says that it writes many rows in chunks. Knows no pixels and no
+queue. Begin with `register` (files and studies come in), `outbox` (which studies to offer to the queue), `claims` (an
+offered study gets its verdict), `decisions` (what people decide), `ordering` (a study's place on the worklist).
 """

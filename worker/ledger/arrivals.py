@@ -1,4 +1,4 @@
-"""What passes over the counter of intake: a file seen, the receipt for it, how it was booked."""
+"""Data between intake and the ledger: a file that was seen, its receipt, and how it was registered."""
 
 import hashlib
 import os
@@ -22,8 +22,8 @@ class Incoming:
 
 
 @dataclass(frozen=True)
-class Twin:
-    """A file already accepted under the same SOP Instance UID."""
+class AcceptedCopy:
+    """A file that was accepted before under the same SOP Instance UID, with other bytes."""
 
     digest: str
     left_at: str | None
@@ -32,22 +32,22 @@ class Twin:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A file whose header could be read, and what intake found out about it."""
+    """A file with a readable header, and what intake determined about it."""
 
     file: Incoming
     header: Header
     digest: str
     crc: int | None = None  #: CRC-32 of the file
-    same_pixels_as: str | None = None  #: digest of a twin with the same stored values
-    unreadable: str | None = None  #: error code of a file that arrived broken; its study will show it
+    same_pixels_as: str | None = None  #: digest of an accepted copy with the same stored values
+    unreadable: str | None = None  #: error code of a damaged file; its study will show it
     message: str = ""
-    left_at: str | None = None  #: the file stays there and the store holds no copy
-    is_settled: bool = False  #: no quiet period: the sender said that these files are all
+    left_at: str | None = None  #: path where the file stays, because the store holds no copy
+    is_settled: bool = False  #: no quiet period, because the sender said that no more files will come
 
 
 @dataclass(frozen=True)
-class Booked:
-    """How an arrival was booked."""
+class Registration:
+    """How an arrival was registered."""
 
     state: FileState
     study_uid: str | None
@@ -56,14 +56,14 @@ class Booked:
 
 
 def in_utf8(name: str) -> str:
-    """A name of the file system or the command line: its bytes that are no UTF-8 become escapes."""
+    """A name of the file system or the command line; bytes that are not UTF-8 become escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def spelled(path: str) -> str:
-    """A path as the database keeps it, in UTF-8, for databases refuse other bytes.
+def stored_path(path: str) -> str:
+    """A path as stored in the database: in UTF-8, because databases refuse other bytes.
 
-    One too long for an index keeps its beginning and its end, and between them the digest of the whole.
+    A path too long for an index is shortened to its beginning, the digest of the whole path, and its end.
     """
     words = in_utf8(path)
     if len(words.encode()) <= LONGEST_PATH_BYTES:

@@ -1,4 +1,4 @@
-"""The rows of the audit, and the trail: who did what, whichever table keeps it. Rows are appended and never changed."""
+"""The audit rows, and the audit trail: who did what, from all tables. Rows are appended and never changed."""
 
 import os
 import pwd
@@ -22,11 +22,11 @@ TRAIL = text(
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the trail."""
+    """One line of the audit trail."""
 
     happened_at: datetime
-    who: str  #: as given, else the account
-    account: str | None  #: None: a row of a table that keeps none
+    who: str  #: the given name, else the account
+    account: str | None  #: None: the row's table has no account
     deed: str
     study_uid: str | None
     subject: str | None
@@ -34,7 +34,7 @@ class Entry:
 
 
 def account() -> str:
-    """The account that asks, as the operating system knows it; behind `sudo`, also who called that."""
+    """The operating system's account that runs this program; with `sudo`, also the account that called it."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # containers run as users without a name
@@ -51,7 +51,7 @@ def row(
     subject: str | None = None,
     detail: str = "",
 ) -> Audit:
-    """A row to add. `by`: the name that was given; empty: none was."""
+    """A row to add. `by`: the given name; empty: no name was given."""
     own = account()
     return Audit(
         happened_at=now,
@@ -73,13 +73,13 @@ def note(
     subject: str | None = None,
     detail: str = "",
 ) -> None:
-    """Append a row for each of these studies, before the deed: what cannot be noted is not done."""
+    """Append a row for each of these studies, before the action: an action that cannot be recorded is not done."""
     with writing(database) as session:
         session.add_all(row(deed, by, now, study_uid, subject, detail) for study_uid in study_uids)
 
 
 def trail(database: Database, since: datetime, study_uid: str | None = None) -> list[Entry]:
-    """What was done since then, with one study or at all, the oldest first."""
+    """The actions since then, on one study or on all, the oldest first."""
     statement = TRAIL.bindparams(bindparam("since", type_=UtcDateTime())).columns(happened_at=UtcDateTime())
     asked = {"since": since, "everything": study_uid is None, "study_uid": study_uid or ""}
     with reading(database) as connection:

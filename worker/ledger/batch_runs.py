@@ -18,8 +18,8 @@ NEWEST = select(BatchRun.__table__).order_by(BatchRun.id.desc()).limit(1)
 
 
 @dataclass
-class Account:
-    """What a run says of itself at its end."""
+class RunSummary:
+    """The numbers of a run at its end."""
 
     studies: int = 0
     without_result: int = 0
@@ -27,25 +27,28 @@ class Account:
 
 
 @contextmanager
-def recorded(database: Database, due_at: datetime, clock: Callable[[], datetime] = now) -> Iterator[Account]:
-    """A row for the run that the block is: what it put into its account, or the code of what ended it."""
+def recorded(database: Database, due_at: datetime, clock: Callable[[], datetime] = now) -> Iterator[RunSummary]:
+    """Keep a row for the run in this block: the summary that the block fills in, or the code of its error."""
     with writing(database) as session:
         run = BatchRun(began_at=clock(), due_at=due_at)
         session.add(run)
         session.flush()
         number = run.id
-    account = Account()
+    summary = RunSummary()
     fault: str | None = Reason.UNEXPECTED_ERROR
     try:
-        yield account
+        yield summary
         fault = None
     except ScreeningError as error:
         fault = error.code
         raise
     finally:
-        with suppress(DatabaseUnavailable), writing(database) as session:  # then the row has no end, and that is told
+        with (
+            suppress(DatabaseUnavailable),
+            writing(database) as session,
+        ):  # the row then has no end, and the report shows that
             session.execute(
-                update(BatchRun).where(BatchRun.id == number).values(ended_at=clock(), fault=fault, **vars(account))
+                update(BatchRun).where(BatchRun.id == number).values(ended_at=clock(), fault=fault, **vars(summary))
             )
 
 

@@ -1,4 +1,4 @@
-"""Moves offered studies to a verdict: claim, heartbeat, record, fail, give back, and heal what died."""
+"""Takes offered studies to their verdict: claim, heartbeat, record, fail, give back, and take back lapsed claims."""
 
 import secrets
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from schema import models
 from schema.database import Database
-from schema.vocabulary import Band, Reason, StudyState
+from schema.vocabulary import UNDERWAY, Band, Reason, StudyState
 from worker.ledger.ordering import current_screening, move, place
 from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.results import ModelUse, Received, add_model, finding
@@ -19,15 +19,12 @@ from worker.screening.rules import ImageOutcome, Screening
 from worker.screening.timings import Times
 from worker.settings import Settings
 
-#: States of a study whose result, or whose newer result, is still to come.
-UNDERWAY = (StudyState.RECEIVED, StudyState.QUEUED, StudyState.SCREENING)
-
 NOT_TIMED = Times()
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to screen one revision of a study until the lease lapses."""
+    """The right to screen one revision of a study until its lease lapses."""
 
     study_uid: str
     token: str
@@ -37,7 +34,7 @@ class Claim:
 
 
 def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
-    """Take a QUEUED study, or None when it is not to be had (done, held by another, unknown). Counts the attempt."""
+    """Claim a QUEUED study; None when it is not available (done, claimed by another, unknown). Counts the attempt."""
     token = secrets.token_hex(16)
     with writing(database) as session:
         taken = session.execute(
@@ -65,7 +62,7 @@ def claim(database: Database, study_uid: str, settings: Settings, now: datetime)
 
 
 def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now: datetime) -> None:
-    """Prolong the leases of these claims."""
+    """Extend the leases of these claims."""
     with writing(database) as session:
         session.execute(
             update(models.Study)
@@ -86,10 +83,10 @@ def record(
     shadow_of: str | None = None,
     times: Times = NOT_TIMED,
 ) -> bool:
-    """Write the verdict, if the claim still holds; False when a newer claim or a new image overtook it.
+    """Write the verdict, if the claim still holds; False when a newer claim or a new image has replaced it.
 
-    `outcomes` and `overlays` (store digests) run in the order of `held.received`. With `shadow_of`, the digest of the
-    active model that has judged these images, the verdict is only kept beside that one: the study stays where it is.
+    `outcomes` and `overlays` (store digests) are in the order of `held.received`. `shadow_of` is the digest of the
+    active model that has judged these images: the verdict is then only stored, and the study does not move.
     """
     with writing(database) as session:
         study = _held(session, held) if shadow_of is None else _judged(session, held, shadow_of, model.digest)
@@ -130,7 +127,7 @@ def record(
 
 
 def fail(database: Database, held: Claim, code: str, detail: str, now: datetime) -> bool:
-    """End a claim without a verdict: the study is FAILED until `worker requeue`; False when the claim was overtaken."""
+    """End a claim without a verdict: the study is FAILED until `worker requeue`; False if the claim no longer holds."""
     with writing(database) as session:
         study = _held(session, held)
         if study is None:
@@ -142,9 +139,9 @@ def fail(database: Database, held: Claim, code: str, detail: str, now: datetime)
 
 
 def give_back(database: Database, held: Claim, until: datetime) -> bool:
-    """End a claim that was interrupted by no fault of the study: QUEUED again, its attempt given back.
+    """End a claim whose interruption is no fault of the study: it is QUEUED again, and the attempt does not count.
 
-    `until`: when its message comes again; the sweep counts from then on.
+    `until`: when its message comes again; the sweep waits from then on.
     """
     with writing(database) as session:
         study = _held(session, held)
@@ -157,9 +154,9 @@ def give_back(database: Database, held: Claim, until: datetime) -> bool:
 
 
 def heal(database: Database, settings: Settings, now: datetime) -> int:
-    """Take back claims whose lease lapsed; after `max_attempts` the study is FAILED. Returns how many were taken.
+    """Take back claims whose lease has lapsed; after `max_attempts` the study is FAILED. Returns how many.
 
-    A lease that ends later than any is given was written before the clock was set back, and counts as lapsed.
+    A lease that ends later than a new one would was written before the clock was set back, and counts as lapsed.
     """
     latest = now + timedelta(seconds=settings.lease_s + CLOCKS_DIFFER_S)
     lapsed = (models.Study.state == StudyState.SCREENING) & (
@@ -170,9 +167,9 @@ def heal(database: Database, settings: Settings, now: datetime) -> int:
 
 
 def recover(database: Database, settings: Settings, now: datetime) -> None:
-    """Start over after whatever happened to the last process: nothing is claimed, nothing is in the broker.
+    """Start again after the last process ended: no study is claimed, and the broker holds nothing.
 
-    Only for whoever holds the lock of the state folder and has just started its private broker.
+    Only for the process that holds the lock of the state folder and has just started its private broker.
     """
     with writing(database) as session:
         _take_back(session, models.Study.state == StudyState.SCREENING, settings, now)
@@ -193,8 +190,8 @@ def _take_back(session: Session, which: ColumnElement[bool], settings: Settings,
 
 
 def advance(database: Database, now: datetime) -> int:
-    """Move unread studies whose time has come to the overdue band or to those that need attention."""
-    # each half has an index of its own; to be `in` some bands would have SQLite walk the whole list by them
+    """Move unread studies that are due to the overdue band, or to the band that needs attention."""
+    # each half uses its own index; with `band IN (...)` SQLite would read the whole list
     unread = models.Study.read_at.is_(None)
     overdue = unread & (models.Study.overdue_at <= now) & models.Study.band.not_in((Band.STAT, Band.OVERDUE))
     late = (

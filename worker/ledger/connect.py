@@ -1,4 +1,4 @@
-"""Opens the ledger's database at the right migration. Light: readers come through here too."""
+"""Opens the ledger's database at the right migration. Imports little, because readers use it too."""
 
 import time
 from contextlib import closing
@@ -8,9 +8,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from schema.database import HEAD, Database
 from worker.errors import BadSetting, NoHome, ScreeningError
-from worker.ledger.identifiers import agree
+from worker.ledger.identifiers import check_database
 from worker.ledger.revision import refuse_newer, revision
-from worker.ledger.transactions import told
+from worker.ledger.transactions import translated
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
 
@@ -19,14 +19,14 @@ MADE_WITHIN_S = 30.0
 
 
 def now() -> datetime:
-    """The clock of the house."""
+    """The present time, in UTC."""
     return datetime.now(UTC)
 
 
 def open_existing(settings: Settings) -> Database:
-    """The ledger's database for those who only look. Raises NoHome where nothing was ever screened: an empty list in
-    the wrong folder would look like nothing to read."""
-    if not settings.database and not (settings.home / "screening.sqlite").is_file():
+    """The ledger's database for readers. Raises NoHome when there is none: an empty worklist in the wrong folder would
+    look as if there were nothing to read."""
+    if settings.lacks_database:
         raise NoHome(
             "no state folder here: run `worker screen` first, or set SCREENING_HOME to the folder where it ran"
         ).about(str(settings.home))
@@ -34,7 +34,7 @@ def open_existing(settings: Settings) -> Database:
 
 
 def open_database(settings: Settings) -> Database:
-    """The ledger's database. The embedded one is brought up to date without asking.
+    """The ledger's database. The embedded one is upgraded without asking.
 
     Raises NoHome, BadSetting, SchemaOutdated, IdentifiersDiffer, DatabaseUnavailable, StorageUnavailable.
     """
@@ -44,21 +44,21 @@ def open_database(settings: Settings) -> Database:
     try:
         if not settings.database and revision(database) != HEAD:
             upgrade(settings)
-        agree(database, settings, now())
+        check_database(database, settings, now())
     except ScreeningError:
         database.close()
         raise
     return database
 
 
-def await_made(database: Database, settings: Settings, patience_s: float = MADE_WITHIN_S) -> None:
-    """Wait until the embedded database is made, or brought up to date, by the watcher that is to do it; not for ever.
+def wait_until_made(database: Database, settings: Settings, patience_s: float = MADE_WITHIN_S) -> None:
+    """Wait, at most `patience_s`, until the watcher has made or upgraded the embedded database.
 
     Raises SchemaOutdated when it is newer than this program, DatabaseUnavailable.
     """
     deadline = time.monotonic() + patience_s
     while not settings.database and time.monotonic() < deadline:
-        found = revision(database) if (settings.home / "screening.sqlite").is_file() else None
+        found = None if settings.lacks_database else revision(database)
         refuse_newer(found)
         if found == HEAD:
             return
@@ -66,7 +66,7 @@ def await_made(database: Database, settings: Settings, patience_s: float = MADE_
 
 
 def unopened(settings: Settings) -> Database:
-    """The ledger's database, not dialled yet; raises BadSetting for a URL that no driver here understands."""
+    """The ledger's database, without a connection yet; raises BadSetting for a URL that no driver understands."""
     try:
         return Database(settings.database_url)
     except (ArgumentError, ImportError) as error:
@@ -76,7 +76,7 @@ def unopened(settings: Settings) -> Database:
 
 
 def upgrade(settings: Settings) -> None:
-    """Run the migrations that are missing; raises DatabaseUnavailable, and SchemaOutdated when this program is old."""
+    """Run the missing migrations; raises DatabaseUnavailable, and SchemaOutdated when this program is too old."""
     from schema.migrate import upgrade as migrate  # loads Alembic
 
     make_home(settings)
@@ -85,4 +85,4 @@ def upgrade(settings: Settings) -> None:
     try:
         migrate(settings.database_url)
     except DBAPIError as error:
-        raise told(error) from error
+        raise translated(error) from error

@@ -1,4 +1,4 @@
-"""Keeps what persons decide: reviews, priorities, requeues. The program itself never edits or takes one back."""
+"""Records what people decide: reviews, priorities, requeues. The program never edits or removes a decision."""
 
 from datetime import datetime, timedelta
 
@@ -11,7 +11,7 @@ from schema.vocabulary import AuditAction, Priority, Reason, ReviewOutcome, Stud
 from worker.errors import NotRequeueable
 from worker.ledger import audit
 from worker.ledger.lookup import resolve
-from worker.ledger.ordering import current_screening, give_priority, move, place
+from worker.ledger.ordering import current_screening, move, place, set_priority
 from worker.ledger.retention import is_pruned
 from worker.ledger.transactions import writing
 from worker.settings import Settings
@@ -20,7 +20,7 @@ from worker.settings import Settings
 def review(
     database: Database, study: str, outcome: ReviewOutcome, reader: str, comment: str | None, now: datetime
 ) -> None:
-    """Append a reader's verdict and take the study off the unread list."""
+    """Append a reader's verdict and remove the study from the worklist."""
     with writing(database) as session:
         row = _study(session, study)
         session.add(
@@ -37,18 +37,18 @@ def review(
 
 
 def prioritise(database: Database, study: str, priority: Priority, by: str, now: datetime) -> None:
-    """Set a study's priority in a person's name."""
+    """Set a study's priority, with the name of the person who decided."""
     with writing(database) as session:
         row = _study(session, study)
-        give_priority(row, priority)
+        set_priority(row, priority)
         session.add(Prioritisation(study_id=row.id, priority=priority, given_by=by, given_at=now))
         place(row, current_screening(session, row), now)
 
 
 def requeue(database: Database, study: str, settings: Settings, now: datetime, by: str = "") -> str:
-    """Have a FAILED or SCREENED study screened afresh; returns its UID.
+    """Have a FAILED or SCREENED study screened again; returns its UID.
 
-    Raises NotRequeueable for a study that is on its way already, or whose images are gone.
+    Raises NotRequeueable for a study that already waits for a result, or whose images were pruned.
     """
     with writing(database) as session:
         row = _study(session, study)
@@ -56,22 +56,23 @@ def requeue(database: Database, study: str, settings: Settings, now: datetime, b
             raise NotRequeueable(f"the study is {row.state} already; wait for its result").about(row.study_uid)
         if is_pruned(session, row.id):
             raise NotRequeueable("its images were pruned from the store: send them again").about(row.study_uid)
-        _ask_again(session, row, Reason.REQUEUED, settings, now)
+        _request_screening_again(session, row, Reason.REQUEUED, settings, now)
         session.add(audit.row(AuditAction.REQUEUED, by, now, row.study_uid))
         return row.study_uid
 
 
 def rescreen(database: Database, study_uid: str, settings: Settings, now: datetime) -> bool:
-    """Have a SCREENED study judged afresh when nothing else waits; False when it is on its way, FAILED, or pruned."""
+    """Have a SCREENED study screened again when no other study waits; False when it already waits for a result, is
+    FAILED, or was pruned."""
     with writing(database) as session:
         row = session.scalars(select(Study).where(Study.study_uid == study_uid).with_for_update()).one()
         if row.state is not StudyState.SCREENED or is_pruned(session, row.id):
             return False
-        _ask_again(session, row, Reason.RESCREENED, settings, now)
+        _request_screening_again(session, row, Reason.RESCREENED, settings, now)
         return True
 
 
-def _ask_again(session: Session, row: Study, why: Reason, settings: Settings, now: datetime) -> None:
+def _request_screening_again(session: Session, row: Study, why: Reason, settings: Settings, now: datetime) -> None:
     move(row, StudyState.RECEIVED)
     row.revision, row.attempts = row.revision + 1, 0
     row.failure_code = row.failure_detail = None
@@ -82,6 +83,6 @@ def _ask_again(session: Session, row: Study, why: Reason, settings: Settings, no
 
 
 def _study(session: Session, study: str) -> Study:
-    """The one study that a person means; raises UnknownStudy."""
+    """The study that a person has named; raises UnknownStudy."""
     uid = resolve(session, study)
     return session.scalars(select(Study).where(Study.study_uid == uid).with_for_update()).one()

@@ -1,4 +1,4 @@
-"""The rows of drift: what was judged on each evaluation, and on which of them something changed."""
+"""The rows of drift: the judgements of each evaluation, and the changes since the one before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LAST = text("SELECT judged_at FROM drift ORDER BY evaluation DESC LIMIT 1").colu
 
 
 class Cause(NamedTuple):
-    """What can drift by itself: one measure of one scanner's images in one view, under one model."""
+    """What is judged separately: one measure of one scanner's images in one view, under one model."""
 
     model_digest: str
     manufacturer: str
@@ -35,7 +35,7 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """How one measure stood."""
+    """The state of one measure at one evaluation."""
 
     cause: Cause
     images: int
@@ -47,13 +47,13 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Change:
-    """A judgement that tells something new."""
+    """A judgement that differs from the one before."""
 
     judgement: Judgement
     event: DriftEvent
 
 
-@retried  # of two evaluations at one moment, the second tells only what the first did not
+@retried  # of two evaluations at the same time, the second reports only what the first did not
 def record(database: Database, judgements: Sequence[Judgement], now: datetime) -> list[Change]:
     """Append an evaluation; returns what changed since the one before."""
     with writing(database) as session:
@@ -81,7 +81,7 @@ def record(database: Database, judgements: Sequence[Judgement], now: datetime) -
 
 
 def last_judged_at(database: Database) -> datetime | None:
-    """When the newest evaluation was, if there was one that judged anything."""
+    """When the newest evaluation with a judgement was; None when there was none."""
     with reading(database) as connection:
         return connection.execute(LAST).scalar_one_or_none()
 
@@ -93,14 +93,14 @@ def newest(connection: Connection) -> list[tuple[Cause, float, Stability]]:
 
 
 def _event(status: Stability, is_open: bool) -> DriftEvent | None:
-    """Only what is steady again has returned; between the two limits nothing is told in either direction."""
+    """LEFT_LIMITS beyond the outer limit, RETURNED only when steady again; between the two limits nothing is reported."""
     if status is Stability.LEFT_LIMITS and not is_open:
         return DriftEvent.LEFT_LIMITS
     return DriftEvent.RETURNED if status is Stability.STEADY and is_open else None
 
 
 def _open(session: Session) -> set[Cause]:
-    """Causes whose newest event is that they left their limits."""
+    """Causes whose newest event is LEFT_LIMITS."""
     last = (
         select(func.max(Drift.id))
         .where(Drift.event.is_not(None))

@@ -1,6 +1,6 @@
-"""How the ledger spells what identifies a patient: as it came, or as keyed pseudonyms.
+"""How the ledger stores what identifies a patient: as received, or as keyed pseudonyms.
 
-One database keeps one way, for its first row decides: a patient must not be two because a setting was changed.
+Each database keeps the mode of its first row, so that a changed setting cannot turn one patient into two.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from schema.database import Database
 from schema.vocabulary import IdentifierMode
 from worker.errors import IdentifiersDiffer
 from worker.imaging.instance import Instance
-from worker.ledger.arrivals import Incoming, in_utf8, spelled
+from worker.ledger.arrivals import Incoming, in_utf8, stored_path
 from worker.ledger.pseudonyms import KEY_FILE, digest, load_key, pseudonym
 from worker.ledger.revision import require_head
 from worker.ledger.transactions import reading, retried, writing
@@ -30,35 +30,36 @@ STARTED = text("SELECT 1 FROM arrival LIMIT 1")
 
 
 @dataclass(frozen=True)
-class Spelling:
-    """Without a key everything is spelled as it came."""
+class IdentifierPolicy:
+    """How identifiers are stored: with a key as pseudonyms, without one as received."""
 
     key: bytes | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Spelling":
-        """The spelling that the settings ask for. Raises StorageUnavailable when its key cannot be had."""
+    def of(cls, settings: Settings) -> "IdentifierPolicy":
+        """The policy of the settings. Raises StorageUnavailable when its key cannot be read."""
         return cls(load_key(open_store(settings)) if settings.identifiers is IdentifierMode.PSEUDONYMS else None)
 
     def word(self, element: str, value: str | None) -> str | None:
-        """The value of an element; two elements of one value have two pseudonyms."""
+        """The value of an element as stored; the same value in two elements gives two pseudonyms."""
         return value if self.key is None or not value else pseudonym(self.key, element, value)
 
     def path(self, path: str) -> str:
-        """A file's path. Each name in it by itself, so that folders are still told and a file is found by its name."""
+        """A file's path as stored. Each name in it gets its own pseudonym, so that folders stay distinct and a file is
+        found by its name."""
         if self.key is None:
-            return spelled(path)
+            return stored_path(path)
         folder, slash, name = in_utf8(path).rpartition("/")
-        return spelled(_hidden_folder(self.key, folder) + slash + _hidden(self.key, name))
+        return stored_path(_hidden_folder(self.key, folder) + slash + _hidden(self.key, name))
 
     def name(self, element: str | None, typed: str) -> str:
-        """What a person typed, as it stands in rows if it is a value of this element, or a path."""
+        """What a person typed, as it would be stored if it is a value of this element, or a path."""
         if element is None:
             return typed
         return self.path(typed) if element == "path" else self.word(element, typed) or typed
 
     def header(self, header: Instance) -> Instance:
-        """A header as the ledger gets it. UIDs, dates and age stay: they find a study back, or the model needs them."""
+        """A header for the ledger. UIDs, dates and age are kept: they identify a study, or the model needs them."""
         if self.key is None:
             return header
         return replace(
@@ -69,29 +70,29 @@ class Spelling:
         )
 
     def file(self, file: Incoming) -> Incoming:
-        """A file that was seen, as the ledger gets it."""
+        """A file that was seen, for the ledger."""
         return file if self.key is None else replace(file, path=self.path(file.path))
 
 
-PLAIN = Spelling()
+PLAIN = IdentifierPolicy()
 
 
 def _hidden(key: bytes, name: str) -> str:
     return pseudonym(key, "path", name) if name else ""
 
 
-@lru_cache(maxsize=1024)  # files of one folder come in a row, by the hundred thousand
+@lru_cache(maxsize=1024)  # a folder may hold a hundred thousand files, which come one after another
 def _hidden_folder(key: bytes, folder: str) -> str:
     return "/".join(_hidden(key, name) for name in folder.split("/"))
 
 
-def agree(database: Database, settings: Settings, now: datetime) -> None:
-    """Hold program and setting against this database: its migration, then the way it keeps identifiers.
+def check_database(database: Database, settings: Settings, now: datetime) -> None:
+    """Check this database against program and settings: its migration, then how it stores identifiers.
 
-    One without rows takes the setting's way. Raises SchemaOutdated, IdentifiersDiffer.
+    A database without rows takes the mode of the settings. Raises SchemaOutdated, IdentifiersDiffer.
     """
     require_head(database)
-    wanted, check = settings.identifiers, _check(Spelling.of(settings))
+    wanted, check = settings.identifiers, _check(IdentifierPolicy.of(settings))
     with reading(database) as connection:
         row = connection.execute(select(models.Identifiers.kept_as, models.Identifiers.key_check)).one_or_none()
         is_started = connection.execute(STARTED).first() is not None
@@ -102,18 +103,17 @@ def agree(database: Database, settings: Settings, now: datetime) -> None:
         _note(database, wanted, check, now)
     elif kept is not wanted:
         raise IdentifiersDiffer(
-            f"this database keeps identifiers {WORDS[kept]}, SCREENING_IDENTIFIERS says {wanted}: rows that are there"
-            " are not rewritten, and new ones would not be recognised beside them. Set it back, or begin with an empty"
-            " database"
+            f"this database keeps identifiers {WORDS[kept]}, SCREENING_IDENTIFIERS says {wanted}: existing rows are not"
+            " rewritten, and new rows would not match them. Set it back, or begin with an empty database"
         )
     else:
         raise IdentifiersDiffer(
-            "is not the key of this database's pseudonyms: bring that one back from the backup of the store, or set"
-            " SCREENING_STORE to the store that it lies in"
+            "is not the key of this database's pseudonyms: restore that key from the backup of the store, or set"
+            " SCREENING_STORE to the store that contains it"
         ).about(f"{open_store(settings).name}/{KEY_FILE}")
 
 
-@retried  # two processes may be the first
+@retried  # two processes may do this at the same time
 def _note(database: Database, wanted: IdentifierMode, check: str | None, now: datetime) -> None:
     with writing(database) as session:
         row = session.get(models.Identifiers, ONLY) or models.Identifiers(id=ONLY)
@@ -121,5 +121,5 @@ def _note(database: Database, wanted: IdentifierMode, check: str | None, now: da
         session.add(row)
 
 
-def _check(spelling: Spelling) -> str | None:
-    return None if spelling.key is None else digest(spelling.key, "key_check").hex()
+def _check(policy: IdentifierPolicy) -> str | None:
+    return None if policy.key is None else digest(policy.key, "key_check").hex()

@@ -1,4 +1,4 @@
-"""Which study a person means: a Study Instance UID or the end of one, an accession number, or a file's name."""
+"""Finds the study that a person names: by Study Instance UID or the end of one, accession number, or file name."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from sqlalchemy import text
 
 from schema.suffix_indexes import FILE_NAME, UID_END, UID_END_LENGTH
 from worker.errors import UnknownStudy
-from worker.ledger.identifiers import PLAIN, Spelling
+from worker.ledger.identifiers import PLAIN, IdentifierPolicy
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-#: Fewer characters than these are no end of a UID.
+#: The end of a UID must have at least this many characters.
 SHORTEST_END = 4
 
 _ENDS_SO = "SUBSTR(study_uid, LENGTH(study_uid) - :length + 1) = :name"
 
-#: Tried in this order; the first that finds anything decides. What the worklist prints is among them, and so is what
-#: stands on a request form, also where the database keeps a pseudonym of it: of the element named here. All but the
-#: last, which reads every study, walk an index.
+#: Queries tried in this order; the first that finds anything decides. They cover what the worklist prints and what a
+#: request form shows. If the database stores pseudonyms, the typed name is also tried as the pseudonym of the element
+#: named here. All but the last, which reads every study, use an index.
 WAYS = (
     (None, "SELECT study_uid FROM study WHERE study_uid = :name"),
     ("accession_number", "SELECT study_uid FROM study WHERE accession_number = :name"),
@@ -35,21 +35,21 @@ WAYS = (
 )
 
 
-def resolve(session: Session | Connection, name: str, spelling: Spelling = PLAIN) -> str:
-    """The Study Instance UID of the one study that `name` means; raises UnknownStudy for none and for several."""
+def resolve(session: Session | Connection, name: str, policy: IdentifierPolicy = PLAIN) -> str:
+    """The Study Instance UID of the study that `name` means; raises UnknownStudy for none and for several."""
     wanted = name.strip().lstrip("…")
     for element, way in WAYS:
-        for spelled in dict.fromkeys((wanted, spelling.name(element, wanted))):
-            found = session.execute(text(f"{way} LIMIT 2"), spoken(way, spelled)).all()
+        for stored_name in dict.fromkeys((wanted, policy.name(element, wanted))):
+            found = session.execute(text(f"{way} LIMIT 2"), spoken(way, stored_name)).all()
             if len(found) == 1:
                 return str(found[0].study_uid)
             if found:
-                raise UnknownStudy("several studies bear this: give the whole Study Instance UID").about(name)
+                raise UnknownStudy("several studies match this: give the whole Study Instance UID").about(name)
     raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
 
 
 def spoken(way: str, name: str) -> dict[str, str | int]:
-    """The parameters of one of WAYS, for a name."""
+    """The parameters of one of the queries in WAYS, for a name."""
     values: dict[str, str | int] = {
         "name": name,
         "slashed": f"/{name}",

@@ -1,4 +1,4 @@
-"""Where a study stands: its state, and its place on the worklist. Called on every change of a row."""
+"""A study's state and its place on the worklist. Called on every change of a row."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,34 +15,35 @@ BAND_OF_VERDICT = {
     Verdict.INELIGIBLE: Band.INELIGIBLE,
 }
 
-#: Seven digits of probability in the sort key: finer differences than 1e-7 fall to the older study.
+#: Seven digits of probability in the sort key; if two differ by less than 1e-7, the older study comes first.
 PROBABILITY_STEPS = 9_999_999
 
-#: When a study out of an archive is overdue: ten thousand of them would stand above what was flagged today.
+#: When a study of an archive is overdue: never, because ten thousand of them would come before today's flagged studies.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def move(study: Study, state: StudyState) -> None:
-    """Set a study's state; raises ValueError for a step that TRANSITIONS does not have."""
+    """Set a study's state; raises ValueError for a step that is not in TRANSITIONS."""
     if state not in TRANSITIONS[study.state]:
         raise ValueError(f"a study cannot go from {study.state} to {state}")
     study.state = state
 
 
-def give_priority(study: Study, priority: Priority) -> None:
-    """Set a study's priority. One that is raised while queued is offered afresh: its message lies behind others."""
+def set_priority(study: Study, priority: Priority) -> None:
+    """Set a study's priority. If it rises while the study is queued, the study is offered again, because its message
+    waits behind others."""
     if outranks(priority, study.priority) and study.state is StudyState.QUEUED:
         study.offered_at = None
     study.priority = priority
 
 
 def overdue_at(priority: Priority, settings: Settings, now: datetime) -> datetime:
-    """When a study that comes now is overdue if nobody has read it."""
+    """When a study received now becomes overdue if nobody reads it."""
     return NEVER if priority is Priority.NIGHTLY else now + timedelta(hours=settings.overdue_after_h)
 
 
 def outranks(one: Priority, other: Priority) -> bool:
-    """Whether studies of the one priority are screened before those of the other."""
+    """Whether studies of priority `one` are screened before those of `other`."""
     ranks = list(Priority)
     return ranks.index(one) < ranks.index(other)
 
@@ -55,7 +56,10 @@ def current_screening(session: Session, study: Study) -> Screening | None:
 
 
 def place(study: Study, screening: Screening | None, now: datetime) -> None:
-    """Set `band`, `sort_key` and `reason` of a study from its rows, as of `now` (DESIGN §4.10)."""
+    """Set `band`, `sort_key` and `reason` of a study from its rows, as of `now`.
+
+    STAT comes first, then overdue studies; for all others the state and the verdict decide.
+    """
     own, own_reason = _own_band(study, screening, now)
     if study.priority is Priority.STAT:
         study.band, study.reason = Band.STAT, Reason.STAT
@@ -68,18 +72,18 @@ def place(study: Study, screening: Screening | None, now: datetime) -> None:
 
 
 def sort_key(own: Band, probability: float | None, received_at: datetime) -> str:
-    """Twenty-one digits that sort by the band a study would have by itself, falling probability, and age.
+    """Twenty-one digits that sort by the band without STAT and overdue, then by falling probability, then by age.
 
-    Among STAT and overdue studies too, what failed or could not be screened then stands above the negatives.
+    Among STAT and overdue studies too, failed and unscreenable ones therefore come before the negatives.
     """
     improbability = round((1.0 - (probability or 0.0)) * PROBABILITY_STEPS)
     return f"{own}{improbability:07d}{int(received_at.timestamp() * 1000):013d}"
 
 
 def _own_band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:
-    """Band and reason but for a person's STAT and the clock."""
+    """Band and reason without STAT priority and without the clock."""
     flagged = screening is not None and screening.verdict is Verdict.FLAGGED
-    if study.state is StudyState.FAILED:  # a flag from before keeps its place
+    if study.state is StudyState.FAILED:  # a study flagged before keeps its place
         exhausted = study.failure_code == Reason.ATTEMPTS_EXHAUSTED
         reason = Reason.ATTEMPTS_EXHAUSTED if exhausted else Reason.UNEXPECTED_ERROR
         return Band.FLAGGED if flagged else Band.ATTENTION, reason
@@ -91,7 +95,7 @@ def _own_band(study: Study, screening: Screening | None, now: datetime) -> tuple
     if study.state is not StudyState.SCREENED:
         if study.result_due_at <= now:
             return Band.ATTENTION, Reason.RESULT_LATE
-        if screening is not None:  # the old verdict keeps its place until the new look is done
+        if screening is not None:  # the old verdict keeps its place until the new one is there
             return BAND_OF_VERDICT[screening.verdict], study.asked_because
         return Band.WAITING, Reason.AWAITING_RESULT
     assert screening is not None, "a SCREENED study has a screening"

@@ -1,4 +1,4 @@
-"""Offers studies to the broker: what has settled, and what its message seems to have been lost of."""
+"""Offers studies to the broker: those that have settled, and those whose message seems to be lost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,29 +7,26 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, String, and_, case, cast, or_, select, update
 
 from schema import models
-from schema.database import Database
+from schema.database import Database, in_lists
 from schema.vocabulary import Priority, Reason, StudyState
 from worker.ledger.ordering import move
 from worker.ledger.transactions import writing
 from worker.settings import Settings
 
-#: How many UIDs one IN list holds.
-CHUNK = 500
-
-#: A queued study is not offered again within this time, even when the broker is empty: its message may be on its way.
+#: A queued study is not offered again within this time, even when the broker is empty: its message may be in transit.
 SETTLE_OFFER_S = 5.0
 
 #: Longest wait before an interrupted study is tried again.
 LONGEST_COUNTDOWN_S = 300
 
-#: Clocks of two machines may differ by this much. A moment that lies further ahead than anything is ever planned was
-#: written before a clock was set back.
+#: Clocks of two machines may differ by this much. A moment further in the future than any planned one was written
+#: before a clock was set back.
 CLOCKS_DIFFER_S = 300.0
 
-#: Queues in the order they are emptied: the priorities of the studies they carry.
+#: Queues in the order in which workers empty them, named after the priority of their studies.
 QUEUES = (Priority.STAT, Priority.ROUTINE, Priority.NIGHTLY)
 
-#: The queue that carries a study, in SQL: what is only looked at again waits like an archive, unless it is STAT.
+#: The queue of a study, in SQL: a rescreened study waits like an archive, unless it is STAT.
 queue_of_study = case(
     (models.Study.priority == Priority.STAT, str(Priority.STAT)),
     (models.Study.asked_because == Reason.RESCREENED, str(Priority.NIGHTLY)),
@@ -49,12 +46,12 @@ class Offer:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What the broker holds."""
+    """The messages in the broker."""
 
-    #: Of each queue with waiting messages: when the studies of the one next to be taken were offered (None: unknown).
+    #: For each queue with waiting messages: when the studies of its next message were offered (None: unknown).
     next_offered: Mapping[Priority, datetime | None] = field(default_factory=dict)
     taken: frozenset[str] = frozenset()  #: studies of messages that were taken within the last lease
-    unacknowledged: int = 0  #: messages taken at any time, by the living or the dead
+    unacknowledged: int = 0  #: messages taken at any time, by running and by dead workers
 
     @property
     def is_empty(self) -> bool:
@@ -63,29 +60,29 @@ class Backlog:
 
 
 def settle(database: Database, study_uids: Sequence[str], now: datetime) -> None:
-    """Let these studies be offered now: their sender says that no more images come."""
+    """Let these studies be offered now, because their sender said that no more images will come."""
     with writing(database) as session:
-        for start in range(0, len(study_uids), CHUNK):
+        for uids in in_lists(study_uids):
             session.execute(
                 update(models.Study)
-                .where(models.Study.study_uid.in_(study_uids[start : start + CHUNK]))
+                .where(models.Study.study_uid.in_(uids))
                 .where(models.Study.state == StudyState.RECEIVED, models.Study.settles_at > now)
                 .values(settles_at=now)
             )
 
 
 def offer(database: Database, now: datetime, limit: int = 1000) -> list[Offer]:
-    """Turn settled RECEIVED studies into QUEUED ones and return them to be enqueued: by queue, band and age."""
+    """Move settled RECEIVED studies to QUEUED and return them, ordered by queue, band and age, for the broker."""
     settled = or_(models.Study.settles_at <= now, models.Study.asked_at > now + timedelta(seconds=CLOCKS_DIFFER_S))
     return _offered(database, and_(models.Study.state == StudyState.RECEIVED, settled), now, limit)
 
 
 def reoffer(database: Database, settings: Settings, now: datetime, backlog: Backlog, limit: int = 1000) -> list[Offer]:
-    """QUEUED studies whose message seems lost (DESIGN §4.3).
+    """QUEUED studies whose message seems to be lost, to be offered again.
 
-    Where nothing waits in a study's queue and nobody has just taken its message, the message is lost. Behind a backlog
-    a study is offered again after `reoffer_after_s`, but only if the messages that wait there were offered after it:
-    they are taken in order, so that a healthy backlog is never offered twice, however long it takes.
+    If no message waits in a study's queue and no worker has just taken one with the study, its message is lost. If
+    messages do wait, the study is offered again after `reoffer_after_s`, but only if the next message was offered after
+    the study: messages are taken in order, so a long but healthy backlog is never offered twice.
     """
     lost = [_unsent(now)]
     for queue in QUEUES:
@@ -98,7 +95,7 @@ def reoffer(database: Database, settings: Settings, now: datetime, backlog: Back
 
 
 def postpone(database: Database, study_uids: Sequence[str], until: datetime) -> None:
-    """Let these QUEUED studies wait for their message, which comes again at `until`, before they count as lost."""
+    """Let these QUEUED studies wait for their message, which comes again at `until`; until then it is not lost."""
     with writing(database) as session:
         session.execute(
             update(models.Study)
@@ -108,7 +105,7 @@ def postpone(database: Database, study_uids: Sequence[str], until: datetime) -> 
 
 
 def _unsent(now: datetime) -> ColumnElement[bool]:
-    """Never sent, given up by whoever took it, or offered at a moment that is still to come by any clock."""
+    """Never sent, given back by its worker, or offered at a moment that is in the future for every clock."""
     planned = now + timedelta(seconds=LONGEST_COUNTDOWN_S + CLOCKS_DIFFER_S)
     return or_(models.Study.offered_at.is_(None), models.Study.offered_at > planned)
 

@@ -1,6 +1,6 @@
-"""Which model serves: decisions are appended, never edited, and the standing follows from them in their order.
+"""Which model serves: decisions are appended, never edited, and the registry's state follows from them in order.
 
-The first decision is made by the program itself: it takes up the setting's model while nobody has promoted one.
+The program itself makes the first decision: it installs the setting's model while nobody has promoted one.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,33 +36,33 @@ class Decision:
 
 @dataclass(frozen=True)
 class RegistryState:
-    """What the decisions add up to."""
+    """The state that follows from all decisions."""
 
-    served: tuple[str, ...] = ()  #: the active model, then those it followed, the latest first; none is retired
+    served: tuple[str, ...] = ()  #: the active model, then its predecessors, the latest first; none of them is retired
     shadow: str | None = None
     retired: frozenset[str] = frozenset()
     is_chosen: bool = False  #: a person has promoted; the setting no longer decides
-    refusals: tuple[Decision, ...] = ()  #: by workers that could not prove a model, and still cannot
+    refusals: tuple[Decision, ...] = ()  #: by workers that could not verify a model, and still cannot
 
     @property
     def active(self) -> str | None:
-        """The model whose verdicts people are shown."""
+        """The model whose verdicts people see."""
         return self.served[0] if self.served else None
 
     def is_refused(self, digest: str, by: str) -> bool:
-        """Whether this worker could not prove the model when it last tried."""
+        """Whether this worker could not verify the model when it last tried."""
         return any((refusal.digest, refusal.decided_by) == (digest, by) for refusal in self.refusals)
 
 
-#: A person's decision about a model: what workers said of it before no longer counts.
+#: Decisions of people about a model; earlier refusals by workers then no longer count.
 RENEWING = (ModelAction.INSTALLED, ModelAction.PROMOTED, ModelAction.ROLLED_BACK, ModelAction.SHADOWED)
 
-#: Raises PromotionRefused when a decision must not be made as things stand.
+#: Raises PromotionRefused when a decision is not allowed in this state.
 Rule = Callable[[RegistryState], None]
 
 
-def stand(decisions: Iterable[Decision]) -> RegistryState:
-    """Fold the decisions, in their order, into what stands."""
+def fold_decisions(decisions: Iterable[Decision]) -> RegistryState:
+    """The state that follows from these decisions, in their order."""
     served: list[str] = []
     shadow: str | None = None
     retired: set[str] = set()
@@ -94,7 +94,7 @@ def stand(decisions: Iterable[Decision]) -> RegistryState:
 
 
 def newest(database: Database) -> int:
-    """Number of the newest decision, 0 when there is none: a worker asks for it before every message."""
+    """Number of the newest decision, 0 when there is none. A worker reads it before every message."""
     with reading(database) as connection:
         return int(connection.execute(text("SELECT COALESCE(MAX(id), 0) FROM promotion")).scalar_one())
 
@@ -111,11 +111,11 @@ def history(database: Database) -> list[Decision]:
 
 
 def registry_state(database: Database) -> RegistryState:
-    """What stands now."""
-    return stand(history(database))
+    """The state now."""
+    return fold_decisions(history(database))
 
 
-@retried  # of two decisions at one moment, the second is judged anew
+@retried  # of two decisions at the same time, the second is checked again
 def decide(
     database: Database,
     action: ModelAction,
@@ -127,7 +127,7 @@ def decide(
     comparison_digest: str | None = None,
     reason: str | None = None,
 ) -> RegistryState:
-    """Append a decision about a model when `rule` lets it pass; returns what stood before. Raises what `rule` does."""
+    """Append a decision about a model if `rule` allows it; returns the state before. Raises what `rule` raises."""
     with writing(database) as session:
         before = _registry_state(session)
         rule(before)
@@ -140,7 +140,7 @@ def decide(
 
 @retried
 def rollback(database: Database, by: str, reason: str | None, now: datetime) -> str:
-    """Bring back the model that served before the active one; returns its digest. Raises PromotionRefused."""
+    """Make the model before the active one serve again; returns its digest. Raises PromotionRefused."""
     with writing(database) as session:
         served = _registry_state(session).served
         if len(served) < 2:
@@ -151,7 +151,7 @@ def rollback(database: Database, by: str, reason: str | None, now: datetime) -> 
 
 @retried
 def retire(database: Database, digest: str, by: str, reason: str | None, now: datetime) -> None:
-    """Let a model neither serve nor shadow again. Raises PromotionRefused for the active one."""
+    """Retire a model: it never serves or shadows again. Raises PromotionRefused for the active one."""
     with writing(database) as session:
         before = _registry_state(session)
         if before.active == digest:
@@ -162,8 +162,8 @@ def retire(database: Database, digest: str, by: str, reason: str | None, now: da
 
 
 @retried
-def tell(database: Database, digest: str, by: str, refusal: str | None, now: datetime) -> None:
-    """A worker says that it cannot prove a model, and why, or (None) that it can after all. Said once."""
+def report_proof(database: Database, digest: str, by: str, refusal: str | None, now: datetime) -> None:
+    """Record that a worker cannot verify a model, and why; or (None) that it now can. Each is recorded once."""
     with writing(database) as session:
         if _registry_state(session).is_refused(digest, by) == (refusal is None):
             action = ModelAction.ACCEPTED if refusal is None else ModelAction.REFUSED
@@ -172,7 +172,7 @@ def tell(database: Database, digest: str, by: str, refusal: str | None, now: dat
 
 def _registry_state(session: Session) -> RegistryState:
     rows = session.execute(select(Promotion, ModelVersion).join(ModelVersion).order_by(Promotion.id)).all()
-    return stand(
+    return fold_decisions(
         Decision(
             p.id, p.digest, m.name, m.threshold, p.action, p.comparison_digest, p.reason, p.decided_by, p.decided_at
         )

@@ -1,4 +1,4 @@
-"""Makes room in the store: by age, down to a quota, and of files that no row claims. Never of an unread study."""
+"""Frees space in the store: by age, down to a quota, and from files that no row uses. Never removes an unread study."""
 
 import math
 import time
@@ -12,19 +12,19 @@ from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, Store
 from worker.store.capacity import Capacity
 
-#: A file that no row claims is left this long: its row may still be on its way.
+#: A file that no row uses is kept this long, because its row may not be written yet.
 ORPHAN_AGE = timedelta(days=1)
 
-#: In whose name the watcher makes room.
+#: The name under which the watcher prunes in the audit.
 SETTING = "setting SCREENING_STORE_QUOTA_MIB"
 
-#: Shares of the quota: the watcher makes room from the one on, down to the other, so that intake need not stop.
+#: Shares of the quota: the watcher prunes from NEAR on, down to AIM, so that intake need not stop.
 NEAR, AIM = 0.95, 0.9
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was let go."""
+    """What was pruned."""
 
     studies: int
     quarantined: int
@@ -34,31 +34,31 @@ class Pruned:
 
     @property
     def sentence(self) -> str:
-        """In a line."""
+        """A summary in one line."""
         return (
-            f"{self.studies} read studies and {self.quarantined} quarantined files let go: {self.files} files,"
+            f"{self.studies} read studies and {self.quarantined} quarantined files pruned: {self.files} files,"
             f" {self.freed_bytes / 2**20:,.1f} MiB; {self.kept_bytes / 2**20:,.1f} MiB kept"
         )
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What a look at every file came to."""
+    """The result of checking every file of the store."""
 
     files: int
     freed_bytes: int
     kept_bytes: int
-    going_bytes: int  #: of those kept: no row claims them, and they go once they are old enough
+    going_bytes: int  #: of those kept: used by no row, to be removed when they are old enough
 
 
 def prune(
     database: Database, store: Store, now: datetime, older_than: timedelta, quota_bytes: int | None = None
 ) -> Pruned:
-    """Let go of what was read, or quarantined, longer ago than `older_than`; then, while the store holds more than
-    `quota_bytes`, of what was read the longest ago.
+    """Prune what was read, or quarantined, longer ago than `older_than`; then, while the store holds more than
+    `quota_bytes`, what was read the longest ago.
 
-    The rows first, then the files: if it is interrupted, files are left that no row claims, and the next run takes
-    them. Raises StorageUnavailable, DatabaseUnavailable.
+    Changes the rows first, then removes the files: after an interruption, files remain that no row uses, and the next
+    run removes them. Raises StorageUnavailable, DatabaseUnavailable.
     """
     studies = retention.release(database, [p.study_id for p in retention.prunable(database, now - older_than)])
     quarantined = retention.release_quarantined(database, now - older_than)
@@ -67,7 +67,7 @@ def prune(
 
 
 def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float) -> Pruned:
-    """Let go of what no row claims, and while the store holds more than `quota_bytes`, of what was read the longest
+    """Remove files that no row uses, and while the store holds more than `quota_bytes`, prune what was read the longest
     ago. Raises StorageUnavailable, DatabaseUnavailable.
     """
     swept = _remove_unclaimed(database, store, now)
@@ -87,7 +87,7 @@ def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float
 def keep_quota(
     settings: Settings, database: Database, store: Store, capacity: Capacity, now: datetime
 ) -> Pruned | None:
-    """Make room when the store nears its quota, now and then; None when nothing had to be done.
+    """Prune when the store comes near its quota, not too often; None when nothing had to be done.
 
     Raises StorageUnavailable, DatabaseUnavailable.
     """
@@ -103,7 +103,7 @@ def keep_quota(
 
 
 def _remove_unclaimed(database: Database, store: Store, now: datetime) -> Swept:
-    """Remove old files that no row claims."""
+    """Remove old files that no row uses."""
     latest = (now - ORPHAN_AGE).timestamp()
     files = freed = kept = going = 0
     for kind, digests in zip((OBJECTS, OVERLAYS), retention.claimed(database), strict=True):

@@ -1,4 +1,4 @@
-"""Books files in: each arrival in exactly one state, each new image on its study."""
+"""Registers files: each arrival gets exactly one state, each new image is added to its study."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,8 +10,8 @@ from schema.database import Database
 from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
-from worker.ledger.arrivals import Booked, Incoming, Receipt, Twin, spelled
-from worker.ledger.ordering import current_screening, give_priority, move, outranks, overdue_at, place
+from worker.ledger.arrivals import AcceptedCopy, Incoming, Receipt, Registration, stored_path
+from worker.ledger.ordering import current_screening, move, outranks, overdue_at, place, set_priority
 from worker.ledger.transactions import reading, retried, writing
 from worker.settings import Settings
 
@@ -22,15 +22,15 @@ _UNREAD = and_(
     Arrival.mtime_ns == bindparam("mtime_ns"),
 )
 
-#: The row of a path that waits, or was quarantined unread and lies there unchanged. Put together once, which takes
-#: longer than to run it.
+#: The row of a path that waits, or was quarantined unread and is unchanged. Built once, because building the query
+#: takes longer than running it.
 _ARRIVAL = (
     select(Arrival).where(Arrival.path == bindparam("path"), or_(Arrival.state == FileState.WAITING, _UNREAD)).limit(1)
 )
 
 
 def wait(database: Database, files: list[Incoming], now: datetime) -> None:
-    """Book files that have not settled yet; one WAITING row a path, its `changed_at` moved on when it still grows."""
+    """Register files that have not settled yet: one WAITING row per path; `changed_at` is updated while it grows."""
     if not files:
         return
     with writing(database) as session:
@@ -40,8 +40,8 @@ def wait(database: Database, files: list[Incoming], now: datetime) -> None:
                 arrival.size_bytes, arrival.mtime_ns, arrival.changed_at = file.size_bytes, file.mtime_ns, now
 
 
-def vanish(database: Database, still_there: Callable[[str], bool], under: str) -> list[str]:
-    """Book WAITING files below the folder `under` that are no longer there as VANISHED; returns their paths."""
+def record_vanished(database: Database, still_there: Callable[[str], bool], under: str) -> list[str]:
+    """Register WAITING files below the folder `under` that no longer exist as VANISHED; returns their paths."""
     with writing(database) as session:
         waiting = session.scalars(
             select(Arrival).where(Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True))
@@ -52,30 +52,33 @@ def vanish(database: Database, still_there: Callable[[str], bool], under: str) -
         return [arrival.path for arrival in gone]
 
 
-def vanish_one(database: Database, file: Incoming, now: datetime) -> Booked:
-    """Book a file that was gone before it could be read."""
+def record_vanished_file(database: Database, file: Incoming, now: datetime) -> Registration:
+    """Register a file that was gone before it could be read."""
     with writing(database) as session:
         arrival = _arrival(session, file, now)
         _close(arrival, FileState.VANISHED, None, "gone before it could be read", None, None)
-        return Booked(FileState.VANISHED, None, "gone before it could be read")
+        return Registration(FileState.VANISHED, None, "gone before it could be read")
 
 
-def twins(database: Database, header: Header, digest: str) -> list[Twin]:
-    """What was accepted before under this SOP Instance UID with other bytes."""
+def accepted_copies(database: Database, header: Header, digest: str) -> list[AcceptedCopy]:
+    """The files that were accepted before under this SOP Instance UID with other bytes."""
     with reading(database) as connection:
         rows = connection.execute(
             select(Instance.digest, Instance.left_at, Instance.unreadable).where(
                 Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest
             )
         )
-        return [Twin(row.digest, row.left_at, row.unreadable is not None) for row in rows]
+        return [AcceptedCopy(row.digest, row.left_at, row.unreadable is not None) for row in rows]
 
 
 @retried
-def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Booked:
-    """Book a file whose header could be read: on its study, as a duplicate, as a conflict, or broken."""
+def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Registration:
+    """Register a file with a readable header: as a new image of its study, a duplicate, a conflict, or damaged."""
     header = receipt.header
-    with writing(database) as session, session.no_autoflush:  # nothing asked below is new: all is written at the end
+    with (
+        writing(database) as session,
+        session.no_autoflush,
+    ):  # no query below needs the new rows: all are written at the end
         arrival = _arrival(session, receipt.file, now)
         arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
         study = session.scalars(
@@ -86,16 +89,16 @@ def register(database: Database, receipt: Receipt, settings: Settings, now: date
         whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
         if original is not None:
             _close_again(arrival, receipt, study, original)
-        elif receipt.unreadable and whole is not None:  # the image is there already; a broken copy takes nothing away
+        elif receipt.unreadable and whole is not None:  # the image is there already; a damaged copy changes nothing
             _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
         else:
             _add_image(session, arrival, study, siblings, receipt, settings, now)
-        if outranks(receipt.file.priority, study.priority):  # what comes raises a study; nothing here lowers one
+        if outranks(receipt.file.priority, study.priority):  # a new file may raise a study's priority, never lower it
             if study.priority is Priority.NIGHTLY:
                 study.overdue_at = overdue_at(receipt.file.priority, settings, now)
-            give_priority(study, receipt.file.priority)
+            set_priority(study, receipt.file.priority)
         place(study, current_screening(session, study), now)
-        return Booked(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
+        return Registration(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
 
 
 CONFLICT_MESSAGES = {
@@ -107,18 +110,18 @@ CONFLICT_MESSAGES = {
 @retried
 def quarantine(
     database: Database, file: Incoming, code: str, message: str, digest: str | None, now: datetime, *, in_store: bool
-) -> Booked:
-    """Book a file that can never be read and names no study."""
+) -> Registration:
+    """Register a file that can never be read and names no study."""
     with writing(database) as session:
         arrival = _arrival(session, file, now)
         arrival.digest, arrival.in_store = digest, in_store
         _close(arrival, FileState.QUARANTINED, code, message, None, None)
-        return Booked(FileState.QUARANTINED, None, message, in_store)
+        return Registration(FileState.QUARANTINED, None, message, in_store)
 
 
 def _arrival(session: Session, file: Incoming, now: datetime) -> Arrival:
     """The row that waits for this file; else a new one."""
-    path = spelled(file.path)
+    path = stored_path(file.path)
     lies_there = {"path": path, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns}
     arrival = session.scalars(_ARRIVAL, lies_there).one_or_none()
     if arrival is None:
@@ -137,9 +140,9 @@ def _arrival(session: Session, file: Incoming, now: datetime) -> Arrival:
 
 
 def _siblings(session: Session, header: Header) -> list[Instance]:
-    """Every instance that bears this SOP Instance UID, in whatever study."""
+    """Every instance with this SOP Instance UID, in any study."""
     same = select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid)
-    return list(session.scalars(same.options(joinedload(Instance.series))))  # not one query for each of a thousand
+    return list(session.scalars(same.options(joinedload(Instance.series))))  # one query instead of up to a thousand
 
 
 def _original(study: Study, siblings: list[Instance], receipt: Receipt) -> Instance | None:
@@ -153,7 +156,7 @@ def _close_again(arrival: Arrival, receipt: Receipt, study: Study, original: Ins
         _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, original)
         return
     if original.digest == receipt.digest and original.left_at is not None:
-        original.left_at = receipt.left_at  # the older path may be gone, and this one is there
+        original.left_at = receipt.left_at  # the older path may be gone, and this one exists
     same = "bytes were" if original.digest == receipt.digest else "pixels, in other bytes, were"
     _close(arrival, FileState.DUPLICATE, "duplicate", f"the same {same} accepted before", study, original)
 
@@ -175,9 +178,9 @@ def _add_image(
     instance = _new_instance(session, study, receipt, now)
     for sibling in siblings:
         if sibling.unreadable and not receipt.unreadable and sibling.series.study_id == study.id:
-            sibling.superseded = True  # it came broken, and now whole
+            sibling.superseded = True  # it arrived damaged before, and is whole now
     study.conflict = conflict or study.conflict
-    _ask(study, settings, now, receipt.is_settled)
+    _request_screening(study, settings, now, receipt.is_settled)
     if receipt.unreadable:
         _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, instance)
     elif conflict:
@@ -207,7 +210,7 @@ def _new_study(session: Session, header: Header, priority: Priority, settings: S
         study_date=header.study_date,
         study_time=header.study_time,
         state=StudyState.RECEIVED,
-        revision=0,  # _ask makes it 1, and `place` gives it its place
+        revision=0,  # _request_screening sets it to 1, and `place` sets the place on the worklist
         priority=priority,
         received_at=now,
         asked_at=now,
@@ -224,7 +227,7 @@ def _new_study(session: Session, header: Header, priority: Priority, settings: S
 def _new_instance(session: Session, study: Study, receipt: Receipt, now: datetime) -> Instance:
     header = receipt.header
     series = None
-    if study.id is not None:  # one that is new has none
+    if study.id is not None:  # a new study has none
         known = select(Series).where(Series.study_id == study.id, Series.series_uid == header.series_uid)
         series = session.scalars(known).one_or_none()
     if series is None:
@@ -263,7 +266,7 @@ def _new_instance(session: Session, study: Study, receipt: Receipt, now: datetim
 
 
 def _conflict(study: Study, siblings: list[Instance], receipt: Receipt) -> Reason | None:
-    """Two patients under one study, or other pixels under one SOP Instance UID; broken files have none to differ."""
+    """Two patients under one study, or other pixels under one SOP Instance UID. Damaged files have none to compare."""
     if _is_other_patient(study, receipt.header):
         return Reason.TWO_PATIENTS
     same = {receipt.digest, receipt.same_pixels_as}
@@ -273,7 +276,7 @@ def _conflict(study: Study, siblings: list[Instance], receipt: Receipt) -> Reaso
 
 
 def _is_other_patient(study: Study, header: Header) -> bool:
-    """Whether study and header name two patients; an absent name is no other one."""
+    """Whether study and header name two patients; an absent patient ID does not differ."""
     named = (
         (study.patient_id, header.patient_id),
         (study.issuer_of_patient_id, header.issuer_of_patient_id),
@@ -281,11 +284,11 @@ def _is_other_patient(study: Study, header: Header) -> bool:
     return any(theirs and ours and theirs != ours for theirs, ours in named)
 
 
-def _ask(study: Study, settings: Settings, now: datetime, settled: bool) -> None:
-    """A new image: have the study screened, again if it was already."""
-    study.read_at = None  # whoever read the study has not seen this image
+def _request_screening(study: Study, settings: Settings, now: datetime, settled: bool) -> None:
+    """After a new image: have the study screened, again if it was already."""
+    study.read_at = None  # the reader has not seen this image
     if study.state is StudyState.QUEUED:
-        return  # whoever claims it will find the image there
+        return  # the worker that claims it will find the image
     if study.revision == 0 or study.state is not StudyState.RECEIVED:
         study.revision += 1
         if study.state is not StudyState.RECEIVED:

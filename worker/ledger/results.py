@@ -1,4 +1,4 @@
-"""The rows of a result: which model gave it, and what it says of each image."""
+"""The rows of a result: which model gave it, and the finding for each image."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from worker.screening.rules import ImageOutcome
 
 @dataclass(frozen=True)
 class Received:
-    """One received object of a claimed study: where its bytes are, and what was known at intake."""
+    """One received object of a claimed study: where its bytes are, and what intake knew."""
 
     instance_id: int
     digest: str
@@ -25,7 +25,7 @@ class Received:
 
 @dataclass(frozen=True)
 class ModelUse:
-    """Which model judged, on what."""
+    """The model that judged, and its provider."""
 
     digest: str
     card: ModelCard
@@ -33,7 +33,7 @@ class ModelUse:
 
 
 def add_model(session: Session, model: ModelUse, now: datetime) -> None:
-    """Note a model when it is registered or gives its first result here."""
+    """Add a model's row when it is registered or gives its first result here."""
     reference = model.card.reference
     session.add(
         models.ModelVersion(

@@ -1,4 +1,5 @@
-"""Lets go of bytes: of studies that were read long ago, and of files that can never be read. Rows and verdicts stay."""
+"""Decides which bytes the store need not keep: of studies read long ago, and of files that can never be read. Rows and
+verdicts stay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +8,12 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from schema.database import Database
+from schema.database import Database, in_lists
 from schema.models import Arrival, Finding, Instance, Screening, Series, Study
 from schema.vocabulary import FileState, StudyState
 from worker.ledger.transactions import reading, writing
 
-#: How many ids one IN list holds.
-CHUNK = 500
-
-#: States in which nobody works on a study. One that failed is kept on the list until it is read, as every other.
+#: States in which no worker uses a study's bytes. A failed study stays on the worklist until it is read, like others.
 ENDED = (StudyState.SCREENED, StudyState.FAILED)
 
 
@@ -28,7 +26,7 @@ class Prunable:
 
 
 def prunable(database: Database, read_before: datetime) -> list[Prunable]:
-    """Studies that were read before this moment and have ended, the longest read first."""
+    """Studies that were read before this moment and have ended; the one read the longest ago comes first."""
     with reading(database) as connection:
         rows = connection.execute(
             select(Study.id, func.sum(Arrival.size_bytes))
@@ -41,11 +39,12 @@ def prunable(database: Database, read_before: datetime) -> list[Prunable]:
 
 
 def release(database: Database, study_ids: Sequence[int]) -> int:
-    """Let the bytes of these studies go, in chunks, but for those that became unread meanwhile; returns how many."""
+    """Mark the bytes of these studies as not kept, in chunks, except studies that became unread again; returns how many
+    studies."""
     released = 0
-    for start in range(0, len(study_ids), CHUNK):
+    for some_ids in in_lists(study_ids):
         with writing(database) as session:
-            chosen = select(Study.id).where(Study.id.in_(study_ids[start : start + CHUNK]), _has_ended())
+            chosen = select(Study.id).where(Study.id.in_(some_ids), _has_ended())
             ids = session.scalars(chosen.with_for_update()).all()
             session.execute(update(Arrival).where(Arrival.study_id.in_(ids)).values(in_store=False))
             screenings = select(Screening.id).where(Screening.study_id.in_(ids))
@@ -55,17 +54,17 @@ def release(database: Database, study_ids: Sequence[int]) -> int:
 
 
 def release_quarantined(database: Database, seen_before: datetime) -> int:
-    """Let the bytes of quarantined files go that name no study and came before this moment; returns how many."""
+    """Mark the bytes of quarantined files without a study, seen before this moment, as not kept; returns how many."""
     with writing(database) as session:
         which = (Arrival.state == FileState.QUARANTINED) & Arrival.study_id.is_(None) & Arrival.in_store
         found = session.scalars(select(Arrival.id).where(which, Arrival.seen_at < seen_before)).all()
-        for start in range(0, len(found), CHUNK):
-            session.execute(update(Arrival).where(Arrival.id.in_(found[start : start + CHUNK])).values(in_store=False))
+        for ids in in_lists(found):
+            session.execute(update(Arrival).where(Arrival.id.in_(ids)).values(in_store=False))
         return len(found)
 
 
 def claimed(database: Database) -> tuple[set[str], set[str]]:
-    """Digests of the objects and of the overlays that rows say are in the store."""
+    """Digests of the objects and of the overlays that, by the rows, are in the store."""
     with reading(database) as connection:
         objects = connection.execute(select(Arrival.digest).where(Arrival.in_store.is_(True)).distinct())
         overlays = connection.execute(select(Finding.overlay_digest).distinct())
@@ -73,7 +72,7 @@ def claimed(database: Database) -> tuple[set[str], set[str]]:
 
 
 def is_pruned(session: Session, study_id: int) -> bool:
-    """Whether an image of a study is nowhere any more: it cannot be screened again."""
+    """Whether the bytes of at least one image of a study are gone, so that it cannot be screened again."""
     kept = exists().where(Arrival.digest == Instance.digest, Arrival.in_store.is_(True))
     gone = (
         select(Instance.id)

@@ -1,22 +1,23 @@
-"""Whether a database is at the migration that this program was written for."""
+"""Whether a database is at the migration that this program needs."""
 
 from sqlalchemy.exc import DBAPIError
 
 from schema.database import HEAD, Database
 from worker.errors import SchemaOutdated
-from worker.ledger.transactions import told
+from worker.ledger.transactions import translated
 
 
 def revision(database: Database) -> str | None:
-    """The migration the database is at; raises DatabaseUnavailable."""
+    """The migration of the database; raises DatabaseUnavailable."""
     try:
         return database.revision()
     except DBAPIError as error:
-        raise told(error) from error
+        raise translated(error) from error
 
 
 def require_head(database: Database) -> str:
-    """The migration, which is this program's. Raises SchemaOutdated with the remedy, DatabaseUnavailable."""
+    """The migration of the database, if it is this program's. Raises SchemaOutdated with the remedy,
+    DatabaseUnavailable."""
     found = revision(database)
     refuse_newer(found)
     if found != HEAD:

@@ -1,4 +1,4 @@
-"""One transaction with the database, its faults told in our words."""
+"""One transaction with the database; its errors become this program's own."""
 
 from __future__ import annotations
 
@@ -19,44 +19,28 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Two writers may insert the same new row at once; the loser sees it at the second try.
+#: Two writers may insert the same new row at the same time; the one that fails sees the row at its second try.
 TRIES = 3
 
-#: What SQLite says of a table or column that is not there; PostgreSQL has an error of its own for it.
+#: SQLite's messages for a missing table or column; PostgreSQL has its own error for it.
 MISSING = ("no such table", "no such column", "has no column")
 
-#: Faults of a statement, not of the database: to try them again would wait for ever.
+#: Errors of a statement, not of the database: trying again would never succeed.
 BUGS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 
 
 @contextmanager
 def writing(database: Database) -> Iterator[Session]:
-    """A writing transaction; raises DatabaseUnavailable when the database is away, SchemaOutdated when tables lack."""
-    try:
-        with database.writing() as session:
-            yield session
-    except BUGS as error:
-        outdated = missing(error)
-        if outdated is None:
-            raise
-        raise outdated from error
-    except DBAPIError as error:
-        raise told(error) from error
+    """A writing transaction. Raises DatabaseUnavailable, and SchemaOutdated when a table or column is missing."""
+    with _translating(), database.writing() as session:
+        yield session
 
 
 @contextmanager
 def reading(database: Database) -> Iterator[Connection]:
     """A reading transaction; raises as `writing` does."""
-    try:
-        with database.reading() as connection:
-            yield connection
-    except BUGS as error:
-        outdated = missing(error)
-        if outdated is None:
-            raise
-        raise outdated from error
-    except DBAPIError as error:
-        raise told(error) from error
+    with _translating(), database.reading() as connection:
+        yield connection
 
 
 def retried(function: Callable[P, R]) -> Callable[P, R]:
@@ -74,19 +58,33 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
     return again
 
 
-def told(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:
-    """An outage in our words; the statement and its parameters (patients!) stay out of the message."""
+def translated(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:
+    """A database error as this program's own. The message leaves out the statement and its parameters, which may
+    identify patients."""
     return missing(error) or DatabaseUnavailable(_cause(error))
 
 
 def missing(error: DBAPIError) -> SchemaOutdated | None:
-    """The error as a schema that is behind the program, if it is that."""
+    """The error as SchemaOutdated, if a table or column is missing; else None."""
     cause = _cause(error)
     # a database or role that is missing is an OperationalError, and no upgrade makes one
     lacks_table = isinstance(error, ProgrammingError) and "does not exist" in cause
     if lacks_table or any(phrase in cause for phrase in MISSING):
         return SchemaOutdated(f"{cause}: run `worker db upgrade`")
     return None
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except BUGS as error:
+        outdated = missing(error)
+        if outdated is None:
+            raise
+        raise outdated from error
+    except DBAPIError as error:
+        raise translated(error) from error
 
 
 def _cause(error: DBAPIError) -> str:

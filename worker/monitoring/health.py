@@ -63,7 +63,7 @@ def _found(settings: Settings, looks: dict[str, Look]) -> list[Finding]:
 
 
 def _database(settings: Settings) -> str:
-    if _is_new(settings):
+    if settings.lacks_database:
         make_home(settings)
         return "SQLite, made at the first `worker screen`"
     database = unopened(settings)
@@ -132,7 +132,7 @@ def _disk(settings: Settings) -> str:
 
 def _waiting(settings: Settings) -> Finding:
     """The alarm that sounds whatever the cause: a worker may live, be connected, and consume nothing (celery#8030)."""
-    if _is_new(settings):
+    if settings.lacks_database:
         return Finding("waiting", True, "no study yet", 0.0)
     database = unopened(settings)
     try:
@@ -146,8 +146,3 @@ def _waiting(settings: Settings) -> Finding:
         return Finding("waiting", True, found, waited_s)
     remedy = f"longer than SCREENING_ALARM_AFTER_S ({settings.alarm_after_s:,.0f}): see that watcher and workers run"
     return Finding("waiting", False, f"{found}, {remedy}, and what their logs say", waited_s)
-
-
-def _is_new(settings: Settings) -> bool:
-    """Whether the embedded database was never made."""
-    return not settings.database and not (settings.home / "screening.sqlite").exists()

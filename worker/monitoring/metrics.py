@@ -116,7 +116,7 @@ class Metrics(Collector):
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)
-        return [*found, *_models(decisions, promotions.stand(decisions))]
+        return [*found, *_models(decisions, promotions.fold_decisions(decisions))]
 
     def _of_broker(self) -> list[Metric]:
         held = self.broker()

@@ -1,5 +1,5 @@
-"""Which model is in force, and who decided so.
+"""Which model is in force, and who decided it.
 
 Knows promotions and comparisons. Does not know how a model was made.
-Begin with `registry`, then `loader` (what a worker process holds open).
+Begin with `registry`, then `loader` (the models that a worker process keeps open).
 """

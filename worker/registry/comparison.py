@@ -1,6 +1,6 @@
-"""What `trainer compare` found between two models on the same images: the file `comparison.json`.
+"""The comparison of two models on the same images by `trainer compare`: the file `comparison.json`.
 
-Knows no pixels, no database, and measures nothing itself; what a model may lose by it: margins.py.
+Knows no pixels and no database, and measures nothing itself. How much a model may lose is in `margins`.
 """
 
 import json
@@ -12,15 +12,15 @@ from typing import Any
 from worker.errors import PromotionRefused
 from worker.inference.card import Estimate
 
-#: Version of the file's layout; others are refused.
+#: Version of the file's layout; other versions are refused.
 FORMAT_VERSION = 1
 
-#: A share rounded in JSON may be off by this much.
+#: Largest rounding error of a share in JSON.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedModel:
     """One of the two models, at its own card's threshold."""
 
     digest: str
@@ -45,12 +45,12 @@ class Flips:
     """Images of one class that the two models judge differently."""
 
     lost: int  #: the old model was right, the new one is wrong
-    won: int  #: the other way round
+    won: int  #: the new model is right, the old one was wrong
 
 
 @dataclass(frozen=True)
 class Flip:
-    """One such image."""
+    """One image that the two models judge differently."""
 
     path: str
     label: int  #: 1: pneumonia
@@ -64,10 +64,10 @@ class Flip:
 class Comparison:
     """Two models on the same images."""
 
-    old: Contender
-    new: Contender
+    old: ComparedModel
+    new: ComparedModel
     provider: str
-    data_digest: str  #: of the samples that both models could be given
+    data_digest: str  #: of the samples that both models can read
     n: int
     positives: int
     patients: int
@@ -95,7 +95,7 @@ class Comparison:
             raise ValueError(f"its layout is {version}, this program reads {FORMAT_VERSION}")
         for side in ("old", "new"):
             measured = {name: Estimate(**plain[side][name]) for name in ("auc", "sensitivity", "specificity")}
-            plain[side] = Contender(**plain[side] | measured)
+            plain[side] = ComparedModel(**plain[side] | measured)
         for name in ("auc", "sensitivity", "specificity"):
             plain[name] = Change(**plain[name])
         for name in ("positive_flips", "negative_flips"):
@@ -105,15 +105,15 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Brought:
-    """A comparison as somebody brought it, byte for byte."""
+class ComparisonFile:
+    """A comparison and the bytes of its file."""
 
     comparison: Comparison
     content: bytes
 
 
-def read_comparison(path: Path) -> Brought:
-    """The comparison in a file; raises PromotionRefused when it is none or is unsound."""
+def read_comparison(path: Path) -> ComparisonFile:
+    """The comparison in a file; raises PromotionRefused when it is invalid or inconsistent."""
     try:
         content = path.read_bytes()
         comparison = Comparison.from_json(json.loads(content))
@@ -121,14 +121,14 @@ def read_comparison(path: Path) -> Brought:
     except OSError as error:
         raise PromotionRefused(f"cannot be read ({error.strerror})").about(str(path)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PromotionRefused(f"is no comparison.json of `trainer compare` ({error!r}): make it anew").about(
+        raise PromotionRefused(f"is no comparison.json of `trainer compare` ({error!r}): make it again").about(
             str(path)
         ) from error
-    return Brought(comparison, content)
+    return ComparisonFile(comparison, content)
 
 
 def _require_sound(comparison: Comparison) -> None:
-    """Raise ValueError for what no measurement gives, such as a difference that its own flips contradict."""
+    """Raise ValueError for an inconsistent comparison, such as a difference that its own flips contradict."""
     positives, negatives = comparison.positives, comparison.n - comparison.positives
     if positives < 1 or negatives < 1:
         raise ValueError("both classes are needed")
@@ -144,4 +144,4 @@ def _require_sound(comparison: Comparison) -> None:
         (comparison.specificity, comparison.negative_flips, negatives),
     ):
         if abs(change.value - (flips.won - flips.lost) / count) > ROUNDING:
-            raise ValueError("a difference is not what its flips make")
+            raise ValueError("a difference does not match its flips")

@@ -1,6 +1,6 @@
-"""The models that a worker process holds open: the active one, and its shadow. They change between messages.
+"""The models that a worker process keeps open: the active one, and its shadow. They change between messages.
 
-A model that cannot be opened or proved here is refused: the one before goes on serving, and the ledger is told.
+A model that cannot be opened or verified is refused: the one before keeps serving, and the refusal is recorded.
 """
 
 import contextlib
@@ -23,36 +23,38 @@ from worker.store import Store
 
 log = logging.getLogger(__name__)
 
-#: A refused model is tried again after this time: a file may have been restored, a driver repaired.
+#: A refused model is tried again after this time, because its file may have been restored or the driver repaired.
 RETRY_S = 60.0
 
 
 @dataclass(frozen=True)
 class InForce:
-    """The models of one message."""
+    """The models to use for one message."""
 
     active: Model
     shadow: Model | None = None
 
 
 class ModelLoader:
-    """Opens what the ledger says is in force, and keeps it until the ledger says otherwise."""
+    """Opens the models that are in force by the ledger, and keeps them until the ledger names others."""
 
     def __init__(self, settings: Settings, database: Database, store: Store, clock: Callable[[], datetime]) -> None:
         self.settings, self.database, self.store, self.clock = settings, database, store, clock
         self.name = f"worker@{socket.gethostname()}"
         self.held: InForce | None = None
-        self.seen = 0  #: the newest decision that `held` follows
+        self.seen = 0  #: the newest decision that `held` includes
         self.retry_at: float | None = None  #: on the monotonic clock; None: nothing was refused
         self.refusals: list[ScreeningError] = []  #: at the last change, the active model's first
 
     def in_force(self) -> InForce:
-        """The models to serve with now: one cheap question, unless there is something new.
+        """The models to serve with now: one fast query, unless there is a new decision.
 
-        Raises DatabaseUnavailable, StorageUnavailable; why the active model was refused, when none before it can be
+        Raises DatabaseUnavailable, StorageUnavailable; and the error of the active model, when no earlier model can be
         opened either.
         """
-        if self.held is None:  # once in a process: two workers with different settings must not take turns
+        if (
+            self.held is None
+        ):  # once per process: two workers with different settings must not replace each other's model again and again
             Registry(self.settings, self.database, self.store).install(self.clock())
         newest = promotions.newest(self.database)
         is_due = self.retry_at is not None and time.monotonic() >= self.retry_at
@@ -62,12 +64,12 @@ class ModelLoader:
         return self.held
 
     def _change(self, registry_state: RegistryState) -> InForce:
-        """Open what stands; what is open already is kept."""
+        """Open the models of this state; a model that is open already is kept."""
         self.retry_at, self.refusals = None, []
         active = next(
             (model for digest in registry_state.served if (model := self._open(digest, registry_state))), None
         )
-        if active is None:  # nothing ever served here that still does: the active one's own fault is what to mend
+        if active is None:  # no model can serve: the error of the active one must be repaired
             raise self.refusals[0]
         shadow = None if registry_state.shadow is None else self._open(registry_state.shadow, registry_state)
         if self.held is None or self.held.active.digest != active.digest:
@@ -77,7 +79,7 @@ class ModelLoader:
         return InForce(active, shadow)
 
     def _open(self, digest: str, registry_state: RegistryState) -> Model | None:
-        """The model of a digest, proved; None when it is refused here."""
+        """The model of a digest, verified; None when it is refused here."""
         for model in (self.held.active, self.held.shadow) if self.held else ():
             if model is not None and model.digest == digest:
                 return model
@@ -95,5 +97,5 @@ class ModelLoader:
         return shared_model(opened, self.settings.studies_at_once)
 
     def _tell(self, digest: str, refusal: str | None) -> None:
-        with contextlib.suppress(DatabaseUnavailable):  # it is in the log; the ledger hears of it at the next try
-            promotions.tell(self.database, digest, self.name, refusal, self.clock())
+        with contextlib.suppress(DatabaseUnavailable):  # it is in the log; the next try records it
+            promotions.report_proof(self.database, digest, self.name, refusal, self.clock())

@@ -1,6 +1,6 @@
-"""The counter where persons decide which model serves: promote, roll back, shadow, retire, and what stands.
+"""Which model serves, as people decide it: promote, roll back, shadow, retire, list.
 
-A model file is proved by its goldens and kept in the store before any decision about it is written.
+A model file is verified with its goldens and kept in the store before any decision about it is written.
 """
 
 import contextlib
@@ -19,38 +19,38 @@ from worker.ledger.comparisons import Presented
 from worker.ledger.connect import unopened
 from worker.ledger.promotions import Decision, RegistryState
 from worker.ledger.results import ModelUse
-from worker.registry.comparison import Brought, read_comparison
+from worker.registry.comparison import ComparisonFile, read_comparison
 from worker.registry.margins import judge, missed_more
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS, Store, open_store
 
-#: In whose name the program takes up the model that the settings name.
+#: The name under which the program installs the model that the settings name.
 SETTING = "setting SCREENING_MODEL"
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """What a person takes upon himself against the comparison."""
+    """What a person accepts in spite of the comparison."""
 
-    force: bool = False  #: whatever it says, or without one; needs a reason
+    force: bool = False  #: promote in spite of any comparison, or without one; needs a reason
     lower_sensitivity: bool = False  #: more pneumonias stay unflagged, in exchange for something else
     reason: str = ""
 
 
-#: The comparison decides alone.
+#: No waiver: the comparison decides.
 NONE = Waiver()
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Ledger, store and settings, as far as models go."""
+    """The decisions about models, with the ledger, store and settings that they need."""
 
     settings: Settings
     database: Database
     store: Store
 
     def install(self, now: datetime) -> None:
-        """Take up the model that the settings name, while nobody has promoted one. Raises ModelRefused."""
+        """Install the model that the settings name, while nobody has promoted one. Raises ModelRefused."""
         before = promotions.registry_state(self.database)
         file = self.settings.model
         if before.is_chosen or (file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == before.active):
@@ -66,14 +66,14 @@ class Registry:
             promotions.decide(self.database, ModelAction.INSTALLED, _use(opened), SETTING, now, rule)
 
     def promote(self, file: Path, comparison: Path | None, by: str, now: datetime, waiver: Waiver = NONE) -> str:
-        """Make the model in `file` the active one; returns what was held for it.
+        """Make the model in `file` the active one; returns the result of its comparison.
 
-        The comparison must be between the active model and this one and keep every margin, unless `waiver` says
-        otherwise. It is kept in any case. Goldens are replayed always: no worker would serve the model without.
+        The comparison must be between the active model and this one and keep every margin, unless `waiver` allows
+        less. It is always stored. Goldens are always replayed, because every worker does so before it serves.
         Raises PromotionRefused, ModelRefused.
         """
         if waiver.force and not waiver.reason.strip():
-            raise PromotionRefused("--force needs a --reason, which is kept")
+            raise PromotionRefused("--force needs a --reason, which is recorded")
         self.install(now)
         new = hashlib.sha256(file.read_bytes()).hexdigest()
         brought = None if comparison is None else read_comparison(comparison)
@@ -98,8 +98,8 @@ class Registry:
         )
         return kept
 
-    def _present(self, brought: Brought, faults: list[str], by: str, now: datetime) -> str:
-        """Keep a comparison and what it says; returns its digest."""
+    def _present(self, brought: ComparisonFile, faults: list[str], by: str, now: datetime) -> str:
+        """Store a comparison and its result; returns its digest."""
         found, digest = brought.comparison, self.store.put(COMPARISONS, brought.content)
         says = "; ".join(faults) or judge(found).says
         comparisons.keep(
@@ -126,7 +126,7 @@ class Registry:
         return opened.digest
 
     def rollback(self, by: str, reason: str | None, now: datetime) -> str:
-        """Bring back the model that served before; its file is proved first. Returns its digest."""
+        """Make the model that served before the active one; its file is verified first. Returns its digest."""
         registry_state = promotions.registry_state(self.database)
         if len(registry_state.served) > 1:
             replay_goldens(stored_model(self.store, registry_state.served[1], "cpu"))
@@ -143,9 +143,9 @@ class Registry:
         return found[0]
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every model known here, the active one first, what was decided about it and how it compared."""
+        """Every known model, the active one first, with the decisions about it and its comparisons."""
         decisions = promotions.history(self.database)
-        registry_state = promotions.stand(decisions)
+        registry_state = promotions.fold_decisions(decisions)
         rows: dict[str, dict[str, Any]] = {}
         for decision in decisions:
             row = rows.setdefault(decision.digest, _row(decision.digest, decision.name, registry_state))
@@ -160,13 +160,13 @@ class Registry:
 
     def _keep(self, file: Path, opened: OnnxModel) -> None:
         if self.store.put(MODELS, file.read_bytes()) != opened.digest:
-            raise PromotionRefused("changed while it was looked at: try again").about(str(file))
+            raise PromotionRefused("changed while it was being read: try again").about(str(file))
 
 
 def stored_model(store: Store, digest: str, provider: str) -> OnnxModel:
-    """The model that the store keeps under a digest.
+    """The model in the store with this digest.
 
-    Raises StorageUnavailable when the store is away; ModelRefused, also when the model's own file is gone or damaged.
+    Raises StorageUnavailable when the store is unavailable; ModelRefused, also when the file is gone or damaged.
     """
     try:
         content = store.get(MODELS, digest)
@@ -178,10 +178,10 @@ def stored_model(store: Store, digest: str, provider: str) -> OnnxModel:
 
 
 def open_in_force(settings: Settings, provider: str) -> tuple[OnnxModel, str, RegistryState]:
-    """The active model, where its file lies, and what stands; changes nothing. Before the first run: the setting's
-    model. Raises ModelRefused, ProviderUnavailable, StorageUnavailable.
+    """(active model, path of its file, registry state); changes nothing. Before the first run: the setting's model.
+    Raises ModelRefused, ProviderUnavailable, StorageUnavailable.
     """
-    if not settings.database and not (settings.home / "screening.sqlite").is_file():
+    if settings.lacks_database:
         return open_model(settings.model, provider), str(settings.model), RegistryState()
     database = unopened(settings)
     try:
@@ -198,8 +198,8 @@ def open_in_force(settings: Settings, provider: str) -> tuple[OnnxModel, str, Re
     )
 
 
-def _faults(brought: Brought | None, new: str, registry_state: RegistryState, waiver: Waiver) -> list[str]:
-    """What speaks against a promotion, unless it is forced."""
+def _faults(brought: ComparisonFile | None, new: str, registry_state: RegistryState, waiver: Waiver) -> list[str]:
+    """The reasons against a promotion, unless it is forced."""
     faults = ["it was retired"] if new in registry_state.retired else []
     if brought is None:
         return [*faults, "no --comparison was given"]
@@ -216,7 +216,7 @@ def _faults(brought: Brought | None, new: str, registry_state: RegistryState, wa
     return [*faults, judgement.says]
 
 
-def _held(brought: Brought | None, waiver: Waiver) -> str:
+def _held(brought: ComparisonFile | None, waiver: Waiver) -> str:
     """What a promotion is kept with."""
     if waiver.force or brought is None:
         return f"forced: {waiver.reason.strip()}"
@@ -228,7 +228,7 @@ def _held(brought: Brought | None, waiver: Waiver) -> str:
 
 
 def _prove(file: Path) -> OnnxModel:
-    """The model in a file, after its goldens; on the CPU, which every machine has. Raises ModelRefused."""
+    """The model in a file, verified with its goldens on the CPU, which every machine has. Raises ModelRefused."""
     opened = open_model(file, provider="cpu")
     replay_goldens(opened)
     return opened

@@ -18,7 +18,7 @@ from worker.intake.folder_scan import files_in, incoming
 from worker.intake.ingest import Intake, Order
 from worker.intake.watcher import Watcher, sweep
 from worker.ledger import claims, outbox
-from worker.ledger.arrivals import Booked
+from worker.ledger.arrivals import Registration
 from worker.ledger.connect import now, open_database
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
@@ -180,7 +180,7 @@ def watch(serving: Serving, inbox: Path) -> None:
 
 def _take_in(
     serving: Serving, paths: Sequence[Path], unlisted: list[str], progress: Callable[[str, int, int], None]
-) -> Iterator[Booked]:
+) -> Iterator[Registration]:
     """Book every file below the paths; a file that is given by name is taken whatever it is called."""
     found = []
     for path in paths:

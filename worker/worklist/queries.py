@@ -1,4 +1,4 @@
-"""What people see, read straight from the views. Never writes, and loads nothing heavier than SQLAlchemy's core."""
+"""What people see, read directly from the views. Never writes, and imports no more than SQLAlchemy's core."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,14 +9,15 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Row, TextualSelect, bindparam, text
 from sqlalchemy.types import TypeEngine
 
-from schema.database import Database
+from schema.database import Database, in_lists
 from schema.types import UtcDateTime
+from schema.vocabulary import UNDERWAY
 from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
 from worker.store import OVERLAYS, Store
 
-#: How many ids one IN list holds; SQLite and PostgreSQL bear far more.
-CHUNK = 500
+#: A study that still waits for a result, as a condition in SQL.
+_UNDERWAY = "state IN ({})".format(", ".join(f"'{state}'" for state in UNDERWAY))
 
 #: Columns of a study that are moments.
 STUDY_MOMENTS = (
@@ -38,7 +39,7 @@ class WorklistEntry:
     verdict: str | None
     probability: float | None
     threshold: float | None
-    reason: str  #: why it stands where it stands
+    reason: str  #: why it has this place
     verdict_reason: str | None
     verdict_detail: str | None
     conflict: str | None
@@ -72,7 +73,7 @@ class QuarantinedFile:
         return _plain(asdict(self))
 
 
-#: Those of its fields that the view has.
+#: The fields of WorklistEntry that the view has.
 _IN_VIEW = tuple(name for name in WorklistEntry.__dataclass_fields__ if name not in ("place", "sources", "heatmap"))
 
 
@@ -94,25 +95,24 @@ def count(database: Database) -> int:
 
 
 def is_stale(database: Database, now: datetime) -> bool:
-    """Whether the time of an unread study has come and no sweep has moved it yet."""
+    """Whether an unread study is due to move to another band and no sweep has moved it yet."""
     statement = text(
-        # two questions, each with an index of its own; `+` keeps a planner from walking the whole list by its band
+        # two queries, each with its own index; `+` stops the planner from reading the whole list by its band
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM study WHERE read_at IS NULL AND overdue_at <= :now AND +band > 2)"
         " OR EXISTS (SELECT 1 FROM study WHERE read_at IS NULL AND result_due_at <= :now AND +band >= 5"
-        " AND state IN ('received', 'queued', 'screening'))"
+        f" AND {_UNDERWAY})"
     ).bindparams(bindparam("now", type_=UtcDateTime()))
     with reading(database) as connection:
         return connection.execute(statement, {"now": now}).first() is not None
 
 
 def longest_wait_s(database: Database, now: datetime) -> float:
-    """How long the oldest study without a result has waited for it, archives left out; 0 when none waits.
+    """How long the oldest study without a result has waited, without archives; 0 when none waits.
 
-    A worker that lives and consumes nothing shows here and nowhere else.
+    Only this number shows a worker that runs but takes no messages.
     """
     statement = _with_moments(
-        "SELECT MIN(asked_at) AS asked_at FROM study"
-        " WHERE state IN ('received', 'queued', 'screening')"
+        f"SELECT MIN(asked_at) AS asked_at FROM study WHERE {_UNDERWAY}"
         " AND priority != 'nightly' AND asked_because != 'rescreened'",
         "asked_at",
     )
@@ -136,7 +136,7 @@ def quarantine(database: Database) -> list[QuarantinedFile]:
 
 
 def show(database: Database, store: Store, study: str) -> dict[str, Any]:
-    """Everything kept of the one study that a person means; raises UnknownStudy."""
+    """All data of the study that a person names; raises UnknownStudy."""
     with reading(database) as connection:
         statement = _with_moments("SELECT * FROM study WHERE study_uid = :uid", *STUDY_MOMENTS)
         row = connection.execute(statement, {"uid": resolve(connection, study)}).one()
@@ -179,7 +179,7 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
 
 def pending(database: Database) -> list[str]:
     """The studies that have no result for their newest images yet."""
-    statement = text("SELECT study_uid FROM study WHERE state IN ('received', 'queued', 'screening') ORDER BY id")
+    statement = text(f"SELECT study_uid FROM study WHERE {_UNDERWAY} ORDER BY id")
     with reading(database) as connection:
         return [str(uid) for uid in connection.execute(statement).scalars()]
 
@@ -187,8 +187,7 @@ def pending(database: Database) -> list[str]:
 def nightly_underway(database: Database) -> int:
     """How many studies of archives and re-screenings have no result yet."""
     statement = text(
-        "SELECT COUNT(*) FROM study WHERE state IN ('received', 'queued', 'screening')"
-        " AND (priority = 'nightly' OR asked_because = 'rescreened')"
+        f"SELECT COUNT(*) FROM study WHERE {_UNDERWAY} AND (priority = 'nightly' OR asked_because = 'rescreened')"
     )
     with reading(database) as connection:
         return int(connection.execute(statement).scalar_one())
@@ -225,14 +224,14 @@ def _counted(database: Database, sql: str, study_uids: Sequence[str]) -> dict[st
     counted: dict[str, int] = defaultdict(int)
     statement = text(sql).bindparams(bindparam("uids", expanding=True))
     with reading(database) as connection:
-        for start in range(0, len(study_uids), CHUNK):
-            for what, n in connection.execute(statement, {"uids": list(study_uids[start : start + CHUNK])}):
+        for uids in in_lists(study_uids):
+            for what, n in connection.execute(statement, {"uids": list(uids)}):
                 counted[what] += n
     return dict(counted)
 
 
 def _with_moments(statement: str, *moments: str) -> TextualSelect:
-    """SQL whose named columns come back as aware datetimes, and notes as lists; SQLite itself knows only their text."""
+    """SQL whose named columns are returned as aware datetimes, and notes as lists; SQLite itself stores only text."""
     types: dict[str, TypeEngine[Any]] = {name: UtcDateTime() for name in moments}
     if "notes" in statement:
         types["notes"] = JSON()
@@ -254,8 +253,8 @@ def _sources(connection: Connection, study_ids: Sequence[int]) -> dict[int, list
         bindparam("ids", expanding=True)
     )
     sources: dict[int, dict[str, None]] = defaultdict(dict)
-    for start in range(0, len(study_ids), CHUNK):
-        for study_id, path in connection.execute(statement, {"ids": list(study_ids[start : start + CHUNK])}):
+    for ids in in_lists(study_ids):
+        for study_id, path in connection.execute(statement, {"ids": list(ids)}):
             sources[study_id][path] = None
     return defaultdict(list, {study_id: list(paths) for study_id, paths in sources.items()})
 
