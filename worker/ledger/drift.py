@@ -93,7 +93,7 @@ def newest(connection: Connection) -> list[tuple[Cause, float, Stability]]:
 
 
 def _event(status: Stability, is_open: bool) -> DriftEvent | None:
-    """LEFT_LIMITS beyond the outer limit, RETURNED only when steady again; between the two limits nothing is reported."""
+    """LEFT_LIMITS beyond the outer limit, RETURNED only when steady again; None between the two limits."""
     if status is Stability.LEFT_LIMITS and not is_open:
         return DriftEvent.LEFT_LIMITS
     return DriftEvent.RETURNED if status is Stability.STEADY and is_open else None
