@@ -270,6 +270,19 @@ class Review(Base):
     reviewed_at: Mapped[datetime]
 
 
+class Withdrawal(Base):
+    """A review taken back: it and the study's earlier ones no longer count. Appended, never edited."""
+
+    __tablename__ = "withdrawal"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    review_id: Mapped[int] = mapped_column(RowId, unique=True)  #: the study's newest then; `review` refuses any change
+    withdrawn_by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    withdrawn_at: Mapped[datetime]
+
+
 class Prioritisation(Base):
     """Who gave a study which priority, and when. Appended, never edited."""
 

@@ -153,6 +153,7 @@ class AuditAction(StrEnum):
     SHOWN = "shown"  #: looked at a study
     LISTED = "listed"  #: looked at the worklist, or at the files that could not be read
     REQUEUED = "requeued"
+    RETURNED = "returned"  #: brought a study that was read back to the list
     PRUNED = "pruned"
     LABELS_EXPORTED = "labels_exported"
     DEIDENTIFIED = "deidentified"  #: exported a copy of a study without identifiers

@@ -33,7 +33,9 @@
         ├── SchemaOutdated          schema_outdated
         ├── IdentifiersDiffer       identifiers_differ
         ├── UnknownStudy            unknown_study
-        └── NotRequeueable          not_requeueable
+        ├── NotRequeueable          not_requeueable
+        ├── AlreadyRead             already_read
+        └── NothingToWithdraw       nothing_to_withdraw
 
 Anything outside this tree is a bug. Each error has a stable `code`; its `subject` (a UID, a path) is attached once, at
 the boundary that knows it, by `about`.
@@ -268,6 +270,18 @@ class NotRequeueable(Misconfigured):
     """The study is on its way already."""
 
     code = "not_requeueable"
+
+
+class AlreadyRead(Misconfigured):
+    """The study was read, so what is asked for it would be seen by nobody."""
+
+    code = "already_read"
+
+
+class NothingToWithdraw(Misconfigured):
+    """The study has no review, or its newest one is withdrawn already."""
+
+    code = "nothing_to_withdraw"
 
 
 def place_of(error: BaseException) -> str:

@@ -55,6 +55,13 @@ class AuditReads(StrEnum):
     LISTS = "lists"  #: these, and at the worklist and the files that could not be read
 
 
+class UncertainReview(StrEnum):
+    """What becomes of a study whose reader was uncertain."""
+
+    STAYS = "stays"  #: on the list, marked, until somebody is sure
+    LEAVES = "leaves"  #: as with any other verdict
+
+
 class RasterStudy(StrEnum):
     """What makes PNG and JPEG files one study."""
 
@@ -139,6 +146,9 @@ class Settings:
     alarm_after_s: float = setting(1800.0, "`worker check` fails when a study waits longer for its result", positive)
     overdue_after_h: float = setting(24.0, "unread after it, a study is overdue", positive)
 
+    uncertain_review: UncertainReview = setting(
+        UncertainReview.STAYS, "a study read as uncertain: stays on the list, marked, or leaves it"
+    )
     reduced_decode: ReducedDecode = setting(
         ReducedDecode.ON, "on: compressed images are decoded no finer than the model needs, if its card allows it; off"
     )

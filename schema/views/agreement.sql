@@ -1,4 +1,5 @@
--- How often readers agreed with the flag, by model: each study's newest review, against the screening its reader saw.
+-- How often readers agreed with the flag, by model: each study's newest review, unless it was withdrawn, against the
+-- screening its reader saw.
 -- Uncertain readings and studies without a flag or a clear negative are counted, but neither as agreement nor against it.
 CREATE VIEW agreement AS
 SELECT
@@ -21,4 +22,5 @@ SELECT
 FROM review
 JOIN screening ON screening.id = review.screening_id
 WHERE review.id = (SELECT MAX(newer.id) FROM review AS newer WHERE newer.study_id = review.study_id)
+    AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id)
 GROUP BY screening.model_digest

@@ -17,6 +17,10 @@ SELECT prioritisation.given_at, prioritisation.given_by, NULL, 'prioritised', st
     prioritisation.priority, NULL
 FROM prioritisation JOIN study ON study.id = prioritisation.study_id
 UNION ALL
+SELECT withdrawal.withdrawn_at, withdrawal.withdrawn_by, NULL, 'review_withdrawn', study.study_uid, review.outcome,
+    withdrawal.reason
+FROM withdrawal JOIN study ON study.id = withdrawal.study_id JOIN review ON review.id = withdrawal.review_id
+UNION ALL
 SELECT promotion.decided_at, promotion.decided_by, NULL, 'model_' || promotion.action, NULL,
     promotion.digest, promotion.reason
 FROM promotion

@@ -1,5 +1,6 @@
 -- What to read next: every unread study, in the one order there is. Bands from the top: 1 stat, 2 overdue, 3 flagged,
 -- 4 needs attention, 5 waiting, 6 not flagged, 7 ineligible. The ledger keeps band and sort_key; nothing is computed here.
+-- `review_...`: the newest verdict of a study that is on the list all the same (uncertain, withdrawn, or new images since).
 CREATE VIEW worklist AS
 SELECT
     study.band,
@@ -7,6 +8,12 @@ SELECT
     study.study_uid,
     study.accession_number,
     study.patient_id,
+    study.study_date,
+    (
+        SELECT MAX(instance.age_years)
+        FROM series JOIN instance ON instance.series_id = series.id
+        WHERE series.study_id = study.id
+    ) AS age_years,
     study.state,
     screening.verdict,
     screening.probability,
@@ -23,6 +30,21 @@ SELECT
     finding.overlay_digest,
     screening.model_digest,
     screening.provider,
+    (
+        SELECT review.outcome
+        FROM review
+        WHERE review.id = (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)
+    ) AS review_outcome,
+    (
+        SELECT review.reader
+        FROM review
+        WHERE review.id = (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)
+    ) AS review_reader,
+    (
+        SELECT withdrawal.reason
+        FROM withdrawal
+        WHERE withdrawal.review_id = (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)
+    ) AS review_withdrawn,
     study.id AS study_id
 FROM study
 LEFT JOIN screening ON screening.id = study.current_screening_id

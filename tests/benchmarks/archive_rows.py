@@ -30,10 +30,12 @@ _ROWS = (
     " '2026-01-01', 1, 1 FROM n",
     "INSERT INTO finding (id, screening_id, ordinal, instance_id, probability, overlay_digest, notes) "
     + _NUMBERS + "SELECT i, i, 0, i, 0.25, 'o' || i, '[]' FROM n",
+    "INSERT INTO review (id, study_id, screening_id, outcome, reader, reviewed_at) "
+    + _NUMBERS + "SELECT i, i, i, 'no_pneumonia', 'R', '{now}' FROM n WHERE i <= {count} - {unread}",
 )  # fmt: skip
 
 #: Whose ids PostgreSQL counts by itself, and has to go on from the last of ours.
-_COUNTED = ("study", "series", "instance", "arrival", "screening", "finding")
+_COUNTED = ("study", "series", "instance", "arrival", "screening", "finding", "review")
 
 
 def fill(database: Database, count: int, unread: int) -> None:

@@ -29,9 +29,10 @@ from worker.worklist import queries
 STUDIES, UNREAD = 5000, 300
 
 #: How a plan says that it reads a whole table, and that it sorts what an index could have given in order.
+#: Models and withdrawals are few.
 SCAN = {
     SQLITE: re.compile(r"SCAN (?!CONSTANT ROW|study USING INDEX ix_study_unread)|ix_study_unread \(band"),
-    POSTGRESQL: re.compile(r"Seq Scan on (?!model_version)"),
+    POSTGRESQL: re.compile(r"Seq Scan on (?!model_version|withdrawal)"),
 }
 SORT = {SQLITE: "TEMP B-TREE", POSTGRESQL: "Sort"}
 

@@ -18,7 +18,7 @@ from worker.ledger import audit, comparisons, decisions, promotions
 from worker.ledger.comparisons import Presented
 
 SECURITY = (Path(__file__).parents[2] / "deploy" / "SECURITY.md").read_text(encoding="utf-8")
-APPEND_ONLY = ("audit", "review", "prioritisation", "promotion", "presented_comparison")
+APPEND_ONLY = ("audit", "review", "prioritisation", "promotion", "presented_comparison", "withdrawal")
 
 
 def ask(desk: Desk, *words: str, **settings: str) -> str:
@@ -49,6 +49,7 @@ def filled(desk: Desk) -> None:
     decisions.prioritise(desk.database, STUDY, Priority.STAT, "Ben", desk.clock.forward(60))
     decisions.requeue(desk.database, STUDY, desk.settings, desk.clock.forward(60), "Cleo")
     decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock.forward(60))
+    decisions.withdraw(desk.database, STUDY, "Dr Dee", "wrong study", desk.clock.forward(60))
 
 
 def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Desk) -> None:
@@ -57,6 +58,7 @@ def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Desk) -> None:
         ("Ben", "prioritised", STUDY, "stat"),
         ("Cleo", "requeued", STUDY, None),
         ("Dr Dee", "reviewed", STUDY, "pneumonia"),
+        ("Dr Dee", "review_withdrawn", STUDY, "pneumonia"),
     ]
     of_models = [
         ("Ann", "model_installed", None, desk.model.digest),
@@ -88,6 +90,7 @@ def test_a_look_is_noted_before_it_is_had_as_far_as_the_setting_asks(desk: Desk)
 def test_prunings_and_exports_are_noted(desk: Desk, tmp_path: Path) -> None:
     filled(desk)
     ask(desk, "prune", "--older-than", "400", "--by", "Fay")
+    decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock.forward(60))
     out = str(tmp_path / "out")
     ask(desk, "export-labels", out, "--by", "Gus")
     own = [row for row in told(desk) if row[0] in ("Fay", "Gus")]

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +12,17 @@ from sqlalchemy import text
 from schema.models import Study
 from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, ReviewOutcome, StudyState
 from tests.desk import STUDY, Desk, image
-from worker.errors import UnknownStudy
-from worker.ledger import claims, decisions
+from worker.cli.tables import explained
+from worker.errors import AlreadyRead, NothingToWithdraw, UnknownStudy
+from worker.export.labels import export
+from worker.imaging.limits import DEFAULT
+from worker.ledger import audit, claims, decisions
 from worker.ledger.ordering import move, sort_key
+from worker.settings import UncertainReview
 from worker.worklist.queries import count, entries, is_stale, show
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
 HIP: dict[str, Any] = {"body_part": "HIP"}
 
 
@@ -160,6 +167,80 @@ def test_a_read_study_leaves_the_list_and_the_review_is_kept(desk: Desk) -> None
     assert [(r["outcome"], r["reader"]) for r in kept["reviews"]] == [("uncertain", "Dr A"), ("pneumonia", "Dr B")]
 
 
+def test_a_review_that_contradicts_an_earlier_one_says_so(desk: Desk) -> None:
+    desk.receive()
+    desk.screen(STUDY, 0.9)
+
+    def read(outcome: ReviewOutcome, reader: str) -> str | None:
+        done = decisions.review(desk.database, STUDY, outcome, reader, None, desk.clock.forward(60))
+        return None if done.contradicted is None else str(done.contradicted)
+
+    assert read(ReviewOutcome.PNEUMONIA, "Dr A") is None
+    assert read(ReviewOutcome.PNEUMONIA, "Dr B") is None
+    assert read(ReviewOutcome.NO_PNEUMONIA, "Dr C") == "pneumonia, by Dr B, 2026-03-02 08:02 UTC"
+    decisions.withdraw(desk.database, STUDY, "Dr C", "the wrong patient", desk.clock())
+    assert read(ReviewOutcome.PNEUMONIA, "Dr C") is None, "a withdrawn verdict contradicts nothing"
+
+
+def test_a_withdrawn_review_returns_the_study_to_its_place_and_counts_no_more(desk: Desk, tmp_path: Path) -> None:
+    for name, probability in (("a", 0.9), ("b", 0.8)):
+        desk.receive(name, content=name)
+        desk.screen(name, probability)
+    decisions.review(desk.database, "a", ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock.forward(60))
+    decisions.review(desk.database, "a", ReviewOutcome.NO_PNEUMONIA, "Dr B", None, desk.clock.forward(60))
+    assert [e.study_uid for e in desk.worklist()] == ["b"]
+    verdict = decisions.withdraw(desk.database, "a", "Dr B", "the wrong patient", desk.clock.forward(60))
+    assert str(verdict) == "no pneumonia, by Dr B, 2026-03-02 08:02 UTC"
+    assert [e.study_uid for e in desk.worklist()] == ["a", "b"]
+    entry = desk.entry("a")
+    assert explained(entry) == "at or above threshold, verdict of Dr B withdrawn (the wrong patient)"
+    kept = show(desk.database, desk.store, "a")["reviews"]
+    assert [(r["outcome"], r["withdrawn_by"], r["withdrawn_because"]) for r in kept] == [
+        ("pneumonia", None, None), ("no_pneumonia", "Dr B", "the wrong patient"),
+    ]  # fmt: skip
+    with desk.database.reading() as connection:
+        assert connection.execute(text("SELECT * FROM agreement")).all() == []
+    labels = export(desk.database, desk.store, tmp_path / "labels", EVER, DEFAULT)
+    assert (labels.images, labels.left_out) == (0, {"review withdrawn": 1})
+    told = [(e.who, e.deed, e.detail) for e in audit.trail(desk.database, EVER, "a")]
+    assert ("Dr B", "review_withdrawn", "the wrong patient") in told
+    with pytest.raises(NothingToWithdraw):
+        decisions.withdraw(desk.database, "a", "Dr B", "again", desk.clock())
+    with pytest.raises(NothingToWithdraw):
+        decisions.withdraw(desk.database, "b", "Dr B", "never read", desk.clock())
+    decisions.review(desk.database, "a", ReviewOutcome.PNEUMONIA, "Dr B", None, desk.clock())
+    assert [e.study_uid for e in desk.worklist()] == ["b"]
+
+
+def test_an_uncertain_study_stays_on_the_list_and_is_marked_unless_the_setting_says_otherwise(desk: Desk) -> None:
+    desk.receive()
+    desk.screen(STUDY, 0.9)
+    uncertain = ReviewOutcome.UNCERTAIN
+    done = decisions.review(desk.database, STUDY, uncertain, "Dr A", None, desk.clock())
+    assert not done.leaves_the_list
+    assert explained(desk.entry()) == "at or above threshold, read as uncertain by Dr A"
+    decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr B", None, desk.clock())
+    assert desk.worklist() == []
+    decisions.review(desk.database, STUDY, uncertain, "Dr C", None, desk.clock())
+    assert desk.entry().review_reader == "Dr C", "a doubt brings it back"
+    decisions.review(desk.database, STUDY, uncertain, "Dr A", None, desk.clock(), UncertainReview.LEAVES)
+    assert desk.worklist() == []
+
+
+def test_stat_for_a_study_that_was_read_says_so_and_brings_it_back_when_asked(desk: Desk) -> None:
+    desk.receive()
+    desk.screen(STUDY, 0.1)
+    decisions.review(desk.database, STUDY, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
+    with pytest.raises(AlreadyRead, match=r"read \(no pneumonia, by Dr A, 2026-03-02 08:00 UTC\).*--bring-back"):
+        decisions.prioritise(desk.database, STUDY, Priority.STAT, "Ben", desk.clock())
+    assert (desk.worklist(), desk.count("prioritisation")) == ([], 0)
+    decisions.prioritise(desk.database, STUDY, Priority.STAT, "Ben", desk.clock(), brings_back=True)
+    assert desk.entry().band == Band.STAT
+    assert explained(desk.entry()) == "stat, below threshold, read as no pneumonia by Dr A"
+    told = [(e.who, e.deed) for e in audit.trail(desk.database, EVER, STUDY)]
+    assert ("Ben", "returned") in told
+
+
 def test_a_priority_is_audited_and_can_be_taken_back_by_a_person(desk: Desk) -> None:
     desk.receive()
     decisions.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
@@ -184,7 +265,7 @@ def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(de
     desk.receive("b", content="b", accession_number="N")
     desk.receive("c", content="c", accession_number="a")  # a hostile number: another study's UID
     assert show(desk.database, desk.store, "a")["accession_number"] == "N"
-    decisions.review(desk.database, "a", ReviewOutcome.UNCERTAIN, "Dr A", None, desk.clock())
+    decisions.review(desk.database, "a", ReviewOutcome.PNEUMONIA, "Dr A", None, desk.clock())
     assert [e.study_uid for e in desk.worklist()] == ["b", "c"]
     for find in (
         lambda: show(desk.database, desk.store, "N"),

@@ -20,7 +20,8 @@ def assert_is_tame(printed: str) -> None:
 
 def test_the_worklist(capsys: pytest.CaptureFixture[str]) -> None:
     entry = WorklistEntry(
-        place=1, band=7, study_uid="1.2.3", accession_number=NASTY, patient_id=NASTY, state="screened",
+        place=1, band=7, study_uid="1.2.3", accession_number=NASTY, patient_id=NASTY, study_date=NASTY,
+        age_years=3.0, review_outcome="uncertain", review_reader=NASTY, review_withdrawn=NASTY, state="screened",
         verdict="ineligible", probability=None, threshold=0.5, reason="other_body_part",
         verdict_reason="other_body_part", verdict_detail=NASTY, conflict=None, failure_code=None, priority="routine",
         sources=[f"/inbox/{NASTY}"], heatmap=None, received_at=NOW, screened_at=NOW, model_digest=None,

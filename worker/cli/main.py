@@ -14,7 +14,7 @@ from worker.cli.installation import check, db, reconcile, settings
 from worker.cli.metrics import metrics
 from worker.cli.model import model
 from worker.cli.prune import prune
-from worker.cli.review import prioritise, requeue, review
+from worker.cli.review import prioritise, requeue, review, withdraw
 from worker.cli.screen import screen
 from worker.cli.watch import run, watch
 from worker.cli.worklist import quarantine, show, worklist
@@ -22,8 +22,8 @@ from worker.errors import Interrupted, Misconfigured, ScreeningError
 
 #: Every verb, in the order of a first day.
 VERBS = (
-    screen, watch, run, batch, worklist, show, quarantine, review, prioritise, requeue, model, drift, check, reconcile,
-    settings, db, metrics, audit, prune, export_labels, export_deidentified,
+    screen, watch, run, batch, worklist, show, quarantine, review, withdraw, prioritise, requeue, model, drift, check,
+    reconcile, settings, db, metrics, audit, prune, export_labels, export_deidentified,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The verbs by which people decide on a study: review, prioritise, requeue."""
+"""The verbs by which people decide on a study: review, withdraw, prioritise, requeue."""
 
 import click
 
@@ -23,15 +23,17 @@ def requeue(study: str, by: str) -> None:
 @click.command()
 @study
 @click.argument("priority", type=click.Choice([str(p) for p in (Priority.STAT, Priority.ROUTINE)]))
+@click.option("--bring-back", is_flag=True, help="Return a study that was read to the list.")
 @by
-def prioritise(study: str, priority: str, by: str) -> None:
-    """Give a study a priority in a person's name."""
+def prioritise(study: str, priority: str, bring_back: bool, by: str) -> None:
+    """Give a study a priority in a person's name. One that was read becomes STAT only if it is brought back."""
     from worker.ledger import decisions
     from worker.ledger.connect import now
 
     database = options.ledger()[0]
-    decisions.prioritise(database, options.study_uid(database, study), Priority(priority), by, now())
-    click.echo(f"{study} is {priority}")
+    uid = options.study_uid(database, study)
+    decisions.prioritise(database, uid, Priority(priority), by, now(), brings_back=bring_back)
+    click.echo(f"{study} is {priority}{', and on the list again' if bring_back else ''}")
 
 
 @click.command()
@@ -44,6 +46,24 @@ def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
     from worker.ledger import decisions
     from worker.ledger.connect import now
 
+    settings, database = options.settings(), options.ledger()[0]
+    uid, outcome = options.study_uid(database, study), ReviewOutcome(verdict)
+    done = decisions.review(database, uid, outcome, reader, comment, now(), settings.uncertain_review)
+    stays = "" if done.leaves_the_list else "; it stays on the list (setting uncertain_review)"
+    click.echo(f"{study}: {verdict}, read by {reader}{stays}")
+    if done.contradicted:
+        click.echo(f"this CONTRADICTS an earlier verdict ({done.contradicted}); both are kept, the newer one counts")
+
+
+@click.command()
+@study
+@click.option("--reason", required=True, metavar="TEXT", callback=options.named, help="Why; kept for the audit.")
+@by
+def withdraw(study: str, reason: str, by: str) -> None:
+    """Take a study's verdict back, a mistaken one for example: the study returns to the list. All rows are kept."""
+    from worker.ledger import decisions
+    from worker.ledger.connect import now
+
     database = options.ledger()[0]
-    decisions.review(database, options.study_uid(database, study), ReviewOutcome(verdict), reader, comment, now())
-    click.echo(f"{study}: {verdict}, read by {reader}")
+    verdict = decisions.withdraw(database, options.study_uid(database, study), by, reason, now())
+    click.echo(f"{study}: the verdict ({verdict}) is withdrawn, and the study is on the list again")

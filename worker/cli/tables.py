@@ -93,7 +93,17 @@ def explained(entry: WorklistEntry) -> str:
         parts.append(entry.verdict_detail)
     if entry.conflict and entry.conflict not in parts:
         parts.append(f"conflict {entry.conflict}")
-    return ", ".join(part.replace("_", " ") for part in parts)
+    words = [part.replace("_", " ") for part in parts]
+    return ", ".join([*words, *filter(None, [marked(entry)])])
+
+
+def marked(entry: WorklistEntry) -> str:
+    """What a reader has said of a study that is on the list all the same."""
+    if entry.review_outcome is None:
+        return ""
+    if entry.review_withdrawn is not None:
+        return f"verdict of {entry.review_reader} withdrawn ({entry.review_withdrawn})"
+    return f"read as {entry.review_outcome.replace('_', ' ')} by {entry.review_reader}"
 
 
 def print_quarantine(files: Sequence[QuarantinedFile]) -> None:

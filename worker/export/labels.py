@@ -35,7 +35,8 @@ COLUMNS = ("path", "label", "patient", "view", "age", "study_uid", "source_sha25
 #: The newest review of each study, with every image that the screening its reader saw could judge.
 REVIEWED = """
     SELECT review.outcome, study.study_uid, study.patient_id, study.issuer_of_patient_id, study.conflict,
-           screening.verdict, instance.digest, instance.left_at, instance.view, instance.age_years
+           screening.verdict, instance.digest, instance.left_at, instance.view, instance.age_years,
+           EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id) AS is_withdrawn
     FROM review
     JOIN study ON study.id = review.study_id
     LEFT JOIN screening ON screening.id = review.screening_id
@@ -63,7 +64,7 @@ class Exported:
 def export(database: Database, store: Store, out: Path, since: datetime, limits: Limits, by: str = "") -> Exported:
     """Write the images of every study reviewed since then below `out`, and `index.csv` at the end.
 
-    Uncertain reviews, studies of two patients and reviews of studies without a judged image are left out and counted.
+    Uncertain and withdrawn reviews, studies of two patients and those without a judged image are left out and counted.
     Raises BadData when `out` holds something, StorageUnavailable when it or the store cannot be used.
     """
     key = load_key(store)
@@ -93,6 +94,8 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
 
 def _fault(row: Row[Any]) -> str | None:
     """Why this row gives no label, or None."""
+    if row.is_withdrawn:
+        return "review withdrawn"
     if row.outcome == ReviewOutcome.UNCERTAIN:
         return "read as uncertain"
     if row.conflict == Reason.TWO_PATIENTS:

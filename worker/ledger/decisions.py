@@ -1,28 +1,61 @@
-"""Records what people decide: reviews, priorities, requeues. The program never edits or removes a decision."""
+"""Records what people decide: reviews, withdrawals, priorities, requeues. The program never edits one."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from schema.database import Database
-from schema.models import Prioritisation, Review, Study
+from schema.models import Prioritisation, Review, Study, Withdrawal
 from schema.vocabulary import AuditAction, Priority, Reason, ReviewOutcome, StudyState
-from worker.errors import NotRequeueable
+from worker.errors import AlreadyRead, NothingToWithdraw, NotRequeueable
 from worker.ledger import audit
 from worker.ledger.lookup import resolve
 from worker.ledger.ordering import current_screening, move, place, set_priority
 from worker.ledger.retention import is_pruned
 from worker.ledger.transactions import writing
-from worker.settings import Settings
+from worker.settings import Settings, UncertainReview
+
+
+@dataclass(frozen=True)
+class GivenVerdict:
+    """A reader's verdict that stands: the newest one, not withdrawn."""
+
+    outcome: ReviewOutcome
+    reader: str
+    reviewed_at: datetime
+
+    def __str__(self) -> str:
+        """In words, for a message."""
+        return f"{self.outcome.replace('_', ' ')}, by {self.reader}, {self.reviewed_at:%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What a review did."""
+
+    leaves_the_list: bool
+    contradicted: GivenVerdict | None  #: the verdict that stood before, if it was another one
 
 
 def review(
-    database: Database, study: str, outcome: ReviewOutcome, reader: str, comment: str | None, now: datetime
-) -> None:
-    """Append a reader's verdict and remove the study from the worklist."""
+    database: Database,
+    study: str,
+    outcome: ReviewOutcome,
+    reader: str,
+    comment: str | None,
+    now: datetime,
+    uncertain: UncertainReview = UncertainReview.STAYS,
+) -> Reviewed:
+    """Append a reader's verdict and remove the study from the worklist.
+
+    An uncertain one leaves it there, or brings it back, unless `uncertain` says otherwise.
+    """
     with writing(database) as session:
         row = _study(session, study)
+        before = _standing(session, row)
+        leaves = outcome is not ReviewOutcome.UNCERTAIN or uncertain is UncertainReview.LEAVES
         session.add(
             Review(
                 study_id=row.id,
@@ -33,13 +66,45 @@ def review(
                 reviewed_at=now,
             )
         )
-        row.read_at = now
+        row.read_at = now if leaves else None
+        if not leaves:
+            place(row, current_screening(session, row), now)
+        return Reviewed(leaves, None if before is None or before.outcome is outcome else before)
 
 
-def prioritise(database: Database, study: str, priority: Priority, by: str, now: datetime) -> None:
-    """Set a study's priority, with the name of the person who decided."""
+def withdraw(database: Database, study: str, by: str, reason: str, now: datetime) -> GivenVerdict:
+    """Take a study's verdict back and return the study to the list; returns the verdict. Earlier ones end with it.
+
+    Raises NothingToWithdraw.
+    """
     with writing(database) as session:
         row = _study(session, study)
+        newest = _newest_review(session, row)
+        if newest is None:
+            raise NothingToWithdraw("nobody has reviewed it, or its review is withdrawn already").about(row.study_uid)
+        session.add(Withdrawal(study_id=row.id, review_id=newest.id, withdrawn_by=by, reason=reason, withdrawn_at=now))
+        _return_to_list(session, row, now)
+        return GivenVerdict(newest.outcome, newest.reader, newest.reviewed_at)
+
+
+def prioritise(
+    database: Database, study: str, priority: Priority, by: str, now: datetime, *, brings_back: bool = False
+) -> None:
+    """Set a study's priority in a person's name; `brings_back` returns one that was read to the list.
+
+    Raises AlreadyRead for STAT on a study that was read, else: nobody would see it.
+    """
+    with writing(database) as session:
+        row = _study(session, study)
+        if row.read_at is not None and brings_back:
+            session.add(audit.row(AuditAction.RETURNED, by, now, row.study_uid))
+            _return_to_list(session, row, now)
+        elif row.read_at is not None and priority is Priority.STAT:
+            verdict = _standing(session, row)
+            read = f"it was read ({verdict})" if verdict else "it was read"
+            raise AlreadyRead(f"{read} and is not on the list: --bring-back returns it, as {priority}").about(
+                row.study_uid
+            )
         set_priority(row, priority)
         session.add(Prioritisation(study_id=row.id, priority=priority, given_by=by, given_at=now))
         place(row, current_screening(session, row), now)
@@ -70,6 +135,26 @@ def rescreen(database: Database, study_uid: str, settings: Settings, now: dateti
             return False
         _request_screening_again(session, row, Reason.RESCREENED, settings, now)
         return True
+
+
+def _return_to_list(session: Session, row: Study, now: datetime) -> None:
+    row.read_at = None
+    place(row, current_screening(session, row), now)
+
+
+def _newest_review(session: Session, row: Study) -> Review | None:
+    """The study's newest review, unless it is withdrawn."""
+    last = select(func.max(Review.id)).where(Review.study_id == row.id).scalar_subquery()
+    newest = session.scalars(select(Review).where(Review.id == last)).one_or_none()
+    if newest is None:
+        return None
+    withdrawn = session.scalars(select(Withdrawal.id).where(Withdrawal.review_id == newest.id)).first()
+    return newest if withdrawn is None else None
+
+
+def _standing(session: Session, row: Study) -> GivenVerdict | None:
+    newest = _newest_review(session, row)
+    return None if newest is None else GivenVerdict(newest.outcome, newest.reader, newest.reviewed_at)
 
 
 def _request_screening_again(session: Session, row: Study, why: Reason, settings: Settings, now: datetime) -> None:

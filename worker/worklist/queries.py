@@ -35,6 +35,8 @@ class WorklistEntry:
     study_uid: str
     accession_number: str | None
     patient_id: str | None
+    study_date: str | None  #: YYYYMMDD
+    age_years: float | None
     state: str
     verdict: str | None
     probability: float | None
@@ -50,6 +52,9 @@ class WorklistEntry:
     received_at: datetime
     screened_at: datetime | None
     model_digest: str | None
+    review_outcome: str | None  #: of a study that is on the list though somebody has read it
+    review_reader: str | None
+    review_withdrawn: str | None  #: why that verdict was taken back
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; moments as ISO 8601 in UTC."""
@@ -168,8 +173,11 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
                 "SELECT path, state, code, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id", "seen_at"
             ),
             "reviews": of_study(
-                "SELECT outcome, reader, comment, reviewed_at FROM review WHERE study_id = :id ORDER BY id",
+                "SELECT outcome, reader, comment, reviewed_at, withdrawn_by, withdrawal.reason AS withdrawn_because,"
+                " withdrawn_at FROM review LEFT JOIN withdrawal ON withdrawal.review_id = review.id"
+                " WHERE review.study_id = :id ORDER BY review.id",
                 "reviewed_at",
+                "withdrawn_at",
             ),
             "priorities": of_study(
                 "SELECT priority, given_by, given_at FROM prioritisation WHERE study_id = :id ORDER BY id", "given_at"
