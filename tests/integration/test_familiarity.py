@@ -11,8 +11,14 @@ from tests.brightness import write_image, write_model
 from tests.desk import Desk
 from trainer.cli.main import app
 from trainer.data.manifest import read_samples
-from trainer.evaluation.non_radiographs import STRANGERS, strangers
-from trainer.evaluation.out_of_distribution import CHANGES, HELD_OUT, LATERALS, unfamiliar, unfamiliar_file
+from trainer.evaluation.non_radiographs import KINDS, generate
+from trainer.evaluation.out_of_distribution import (
+    CHANGES,
+    HELD_OUT,
+    LATERALS,
+    measure_familiarity,
+    measure_familiarity_of_file,
+)
 from trainer.progress import silent
 from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
@@ -79,8 +85,8 @@ def foreign(tmp_path: Path) -> Path:
 def test_each_kind_is_counted_with_its_interval(held_out: Path, foreign: Path, tmp_path: Path) -> None:
     path = write_model(tmp_path / "model.onnx", familiarity_limit=0.6)
     samples = read_samples(held_out)
-    found = unfamiliar_file(path, "cpu", held_out, samples, foreign, silent, 4)
-    assert set(found.kinds) == {HELD_OUT, *CHANGES, *STRANGERS, "hip"}
+    found = measure_familiarity_of_file(path, "cpu", held_out, samples, foreign, silent, 4)
+    assert set(found.kinds) == {HELD_OUT, *CHANGES, *KINDS, "hip"}
     assert (found.kinds[HELD_OUT].count_outside, found.kinds[HELD_OUT].outside.n) == (0, 12)
     inverted = found.kinds["held-out, inverted"]
     assert (inverted.count_outside, inverted.wanted) == (12, ""), "no promise is made of a changed chest"
@@ -95,7 +101,7 @@ def test_each_kind_is_counted_with_its_interval(held_out: Path, foreign: Path, t
 def test_laterals_at_hand_are_measured_and_not_excused(held_out: Path, foreign: Path, tmp_path: Path) -> None:
     (foreign / "hip").rename(foreign / "laterals")
     path = write_model(tmp_path / "model.onnx", familiarity_limit=0.6)
-    found = unfamiliar_file(path, "cpu", held_out, read_samples(held_out), foreign, silent, 1)
+    found = measure_familiarity_of_file(path, "cpu", held_out, read_samples(held_out), foreign, silent, 1)
     assert found.kinds["laterals"].outside.n == 2
     assert found.remarks == []
 
@@ -113,11 +119,11 @@ def test_the_verb_prints_table_and_json(held_out: Path, tmp_path: Path) -> None:
 def test_without_a_limit_or_images_there_is_nothing_to_report(held_out: Path, tmp_path: Path) -> None:
     model = open_model(write_model(tmp_path / "model.onnx"), "cpu")
     with pytest.raises(ModelRefused, match="no familiarity limit"):
-        unfamiliar(model, held_out, read_samples(held_out), None, silent)
+        measure_familiarity(model, held_out, read_samples(held_out), None, silent)
     limited = open_model(write_model(tmp_path / "limited.onnx", familiarity_limit=0.6), "cpu")
     broken = [sample for sample in read_samples(held_out) if sample.path.endswith("IM-0099-1.png")]
     with pytest.raises(BadData, match="no image that can be read"):
-        unfamiliar(limited, held_out, broken, None, silent)
+        measure_familiarity(limited, held_out, broken, None, silent)
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +139,9 @@ def lie_outside(model: OnnxModel, pictures: list[np.ndarray]) -> list[bool]:
     return [prediction.is_unfamiliar(model.card.familiarity_limit) for prediction in model.predict(grids)]
 
 
-@pytest.mark.parametrize("kind", STRANGERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_shipped_model_keeps_generated_strangers_out(shipped: OnnxModel, kind: str) -> None:
-    assert all(lie_outside(shipped, list(strangers(kind, 8, seed=7))))
+    assert all(lie_outside(shipped, list(generate(kind, 8, seed=7))))
 
 
 def test_the_shipped_model_keeps_a_hand_out(shipped: OnnxModel) -> None:

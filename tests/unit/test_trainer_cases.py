@@ -35,11 +35,11 @@ MIXED = [
 
 def test_missed_come_first_and_the_worst_of_them_at_the_top() -> None:
     assert [c.sample.path for c in errors(MIXED)] == ["bad miss", "slight miss", "bad alarm"]
-    assert [c.says for c in errors(MIXED)] == ["missed pneumonia", "missed pneumonia", "false alarm"]
+    assert [c.outcome for c in errors(MIXED)] == ["missed pneumonia", "missed pneumonia", "false alarm"]
 
 
 def test_where_few_are_wrong_the_nearly_wrong_are_shown_and_called_so() -> None:
-    shown = [(c.sample.path, c.says) for c in to_picture(MIXED)]
+    shown = [(c.sample.path, c.outcome) for c in to_picture(MIXED)]
     assert shown[2] == ("hardly found", "nearly missed")
     assert shown[3:] == [
         ("bad alarm", "false alarm"),

@@ -10,9 +10,8 @@ from trainer.statistics.operating_point import (
     at_sensitivity,
     at_youden,
     calibrate,
-    correct_prior,
     read_rule,
-    rule_said,
+    rule_in_words,
 )
 from worker.errors import BadSetting
 
@@ -74,12 +73,6 @@ def test_scores_against_the_labels_are_refused() -> None:
 def test_extreme_logits_neither_overflow_nor_lose_their_order() -> None:
     p = apply_calibration(np.array([-2000.0, 0.0, 2000.0]), Calibration(1.0, 0.0))
     assert p.tolist() == [0.0, 0.5, 1.0]
-
-
-def test_prior_correction_is_bayes() -> None:
-    # odds 1 under 50 % become 1:9 under 10 %
-    assert correct_prior(np.array([0.5]), trained=0.5, actual=0.1)[0] == pytest.approx(0.1)
-    assert correct_prior(np.array([0.37]), trained=0.3, actual=0.3)[0] == pytest.approx(0.37)
 
 
 #: Five negatives and five positives, one of each on the wrong side.
@@ -150,9 +143,9 @@ def test_a_chosen_threshold_can_be_quoted_in_four_decimals(rule: str) -> None:
 
 @pytest.mark.parametrize("text", ["sensitivity=0.985", "specificity=0.9", "youden", "fixed=0.2978", "cost=10"])
 def test_a_rule_is_known_again_by_the_words_on_a_card(text: str) -> None:
-    assert rule_said(str(read_rule(text))) == read_rule(text)
+    assert rule_in_words(str(read_rule(text))) == read_rule(text)
 
 
 def test_words_of_no_rule_are_refused() -> None:
-    with pytest.raises(BadSetting, match="no threshold rule is told as 'by eye'"):
-        rule_said("by eye")
+    with pytest.raises(BadSetting, match="unknown words for a threshold rule 'by eye'"):
+        rule_in_words("by eye")

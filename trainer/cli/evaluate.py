@@ -17,7 +17,11 @@ from trainer.cli.options import (
 @click.command()
 @click.argument("model", type=FILE)
 @labelled_images
-@click.option("--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="For PPV and NPV there.")
+@click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="For PPV and NPV.",
+)
 @as_json
 def evaluate(
     model: Path,
@@ -29,7 +33,7 @@ def evaluate(
     prevalence: float | None,
     as_json: bool,
 ) -> None:
-    """Measure a model file on labelled images, through the same eyes as the worker."""
+    """Measure a model file on labelled images, with the worker's imaging."""
     from trainer.cli.tables import show_evaluation
     from trainer.evaluation.evaluate import evaluate_file
     from trainer.progress import silent
@@ -46,7 +50,7 @@ def evaluate(
 @click.argument("old", type=FILE)
 @click.argument("new", type=FILE)
 @labelled_images
-@click.option("--out", type=FILE, required=True, help="Folder for comparison.json and pictures of what changed.")
+@click.option("--out", type=FILE, required=True, help="Folder for comparison.json and pictures of changed results.")
 @as_json
 def compare(
     old: Path,
@@ -59,7 +63,7 @@ def compare(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Compare two model files on the same images: what `worker model promote` asks for."""
+    """Compare two model files on the same images: `worker model promote` reads the result."""
     from trainer.evaluation.compare import compare_files, rows_of
     from trainer.progress import silent
     from worker.registry.margins import judge
@@ -74,7 +78,7 @@ def compare(
         table.add_row(*row)
     Console().print(table)
     pictures = sum(flip.picture is not None for flip in found.flips)
-    click.echo(f"{judge(found).says}\nwritten to {out}: comparison.json and {pictures} pictures of images that changed")
+    click.echo(f"{judge(found).says}\nwritten to {out}: comparison.json and {pictures} pictures of changed results")
 
 
 @click.command()

@@ -15,8 +15,14 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.command()
 @click.argument("model", type=FILE)
 @labelled_images
-@click.option("--strangers", type=FOLDER, help="Folder with one folder for each kind of other pictures: hip, hand, ...")
-@click.option("--count", default=100, show_default=True, type=click.IntRange(min=1), help="Generated, of each kind.")
+@click.option("--strangers", type=FOLDER, help="Folder with a folder for each kind of other pictures: hip, hand, ...")
+@click.option(
+    "--count",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Pictures of each kind.",
+)
 @as_json
 def familiarity(
     model: Path,
@@ -29,15 +35,15 @@ def familiarity(
     count: int,
     as_json: bool,
 ) -> None:
-    """Ask what a model's familiarity limit keeps out: held-out images, changed ones, generated and given strangers."""
-    from trainer.cli.tables import show_unfamiliar
-    from trainer.evaluation.out_of_distribution import unfamiliar_file
+    """Measure which images are outside the familiarity limit: held-out, changed, generated and other pictures."""
+    from trainer.cli.tables import show_familiarity
+    from trainer.evaluation.out_of_distribution import measure_familiarity_of_file
     from trainer.progress import reporting
 
     samples = samples_of(data, index, split_manifest, split)
     with reporting(out=sys.stderr) as report:
-        found = unfamiliar_file(model, provider, data, samples, strangers, report, count)
+        found = measure_familiarity_of_file(model, provider, data, samples, strangers, report, count)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:
-        show_unfamiliar(found)
+        show_familiarity(found)

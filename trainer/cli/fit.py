@@ -1,4 +1,4 @@
-"""The verbs about recipes: fit, recipes."""
+"""The verbs `trainer fit` and `trainer recipes`."""
 
 import json
 from dataclasses import replace
@@ -23,23 +23,23 @@ from worker.inference.card import Population
 @click.command()
 @data
 @click.option("--recipe", required=True, help="See `trainer recipes`.")
-@click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model. It resumes there.")
+@click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model.")
 @index
-@click.option("--backbone", help="In place of the recipe's own: mobilenetv2, where the recipe allows it.")
-@click.option("--weights", type=FILE, help="Weights of the backbone; `random`: none. Default: Keras's, downloaded.")
+@click.option("--backbone", help="Instead of the recipe's own: mobilenetv2, if the recipe allows it.")
+@click.option("--weights", type=FILE, help="Weights of the backbone, or `random`. Default: Keras's, downloaded.")
 @click.option("--from", "previous", type=FILE, help="Run folder whose weights this fit starts from.")
-@click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
-@click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
-@click.option("--epochs", metavar="N[,N...]", help="Of all phases together, or of each phase.")
+@click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
+@click.option("--seed", default=0, help="Seed of split, order, augmentation and initial weights.")
+@click.option("--epochs", metavar="N[,N...]", help="Epochs of all phases together, or of each phase.")
 @threshold_rule
-@click.option("--limit", type=click.IntRange(min=2), help="Use about so many images only.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use about this number of images.")
 @click.option("--folds", type=click.IntRange(min=2), help="Train one model for each fold; out-of-fold predictions.")
-@click.option("--resplit", is_flag=True, help="Deal anew, whatever splits folders or the index state.")
+@click.option("--resplit", is_flag=True, help="Make a new split, also where folders or the index state one.")
 @patient_each
-@click.option("--attribution", default="", help="Of the images that travel in the model as goldens.")
-@click.option("--population", default="not stated", show_default=True, help="Whose images these are, for the card.")
+@click.option("--attribution", default="", help="Source of the images that the model contains as goldens.")
+@click.option("--population", default="not stated", show_default=True, help="Population of the images, for the card.")
 @click.option("--ages", nargs=2, type=int, metavar="MIN MAX", help="Completed years; others get no negative verdict.")
-@click.option("--no-report", is_flag=True, help="Leave report.html and report.json out.")
+@click.option("--no-report", is_flag=True, help="Write no report.html and report.json.")
 def fit(
     data: Path,
     recipe: str,
@@ -68,7 +68,7 @@ def fit(
     from trainer.statistics.operating_point import read_rule
     from trainer.training.warm_start import read_previous
 
-    chosen = recipe_named(recipe)  # before Keras takes its ten seconds to load
+    chosen = recipe_named(recipe)  # before Keras, which takes ten seconds to load
     if backbone:
         chosen = chosen.on(backbone)
     if epochs:
@@ -101,16 +101,16 @@ def fit(
         command=command_line(click.get_current_context()),
     )
     out.mkdir(parents=True, exist_ok=True)
-    with reporting(out / "log.jsonl") as tell:
+    with reporting(out / "log.jsonl") as report_event:
         if folds:
-            run_folds(options, folds, tell)
+            run_folds(options, folds, report_event)
         else:
-            run(options, tell)
+            run(options, report_event)
             for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
-                tell({"event": "warning", "text": warning})
+                report_event({"event": "warning", "text": warning})
         made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]
         for folder in made if not no_report else ():
-            write_report(folder, data, tell, recipe=chosen)
+            write_report(folder, data, report_event, recipe=chosen)
 
 
 @click.command()

@@ -34,10 +34,10 @@ def half(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Make a model again in float16, for GPUs: a file of its own, measured anew on the provider that will serve it.
+    """Convert a model to float16, for GPUs: a new file, measured on the provider that will run it.
 
-    Give the images and the split that the model was made from: its threshold is chosen anew on the validation images,
-    and the card quotes the test images.
+    Give the images and the split of the model: its threshold is chosen again on the validation images, and the card
+    states the results on the test images.
     """
     from trainer.data.manifest import read_manifest
     from trainer.export.float16 import convert
@@ -54,7 +54,7 @@ def half(
 
 
 def _show(made: "Conversion", out: Path) -> None:
-    """How far the answers moved, by split, and what the new file is."""
+    """The differences of the predictions by split, and the new file."""
     from trainer.evaluation.agreement import Differences
 
     table = Table("", *made.moved, title=f"{made.model} against its original, {made.provider}")

@@ -10,13 +10,13 @@ from trainer.cli.labelled import labelled_images, samples_of
 from trainer.cli.options import FILE, as_json
 from trainer.statistics.deletion import REFERENCES
 
-REFERENCE_HELP = "Take pixels from the most similar normal image that the model does not flag, or a blurred copy."
+REFERENCE_HELP = "Take pixels from the most similar normal image that the model does not flag, or from a blurred copy."
 
 
 @click.command()
 @click.argument("model", type=FILE)
 @labelled_images
-@click.option("--limit", type=click.IntRange(min=1), help="Of the positive images, draw so many.")
+@click.option("--limit", type=click.IntRange(min=1), help="Draw this number of the positive images.")
 @click.option(
     "--reference", type=click.Choice(list(REFERENCES)), default="normal", show_default=True, help=REFERENCE_HELP
 )
@@ -32,7 +32,7 @@ def heat(
     reference: str,
     as_json: bool,
 ) -> None:
-    """Ask whether heat maps point at what the model looked at: deletion and insertion on positive images."""
+    """Measure whether heat maps show the pixels that decide: deletion and insertion on positive images."""
     from trainer.cli.tables import show_heat
     from trainer.evaluation.heatmap_faithfulness import heat_file
     from trainer.progress import reporting

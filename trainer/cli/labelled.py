@@ -1,4 +1,4 @@
-"""Which images a verb measures a model on: the options that say so, and the samples that they name."""
+"""The options that name labelled images to measure a model on, and the samples that they give."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:
             data,
             index,
             click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split."),
-            click.option("--split", default="test", show_default=True, help="Which part of the split manifest."),
+            click.option("--split", default="test", show_default=True, help="Split of the split manifest."),
             provider,
         )
     ):
@@ -32,7 +32,7 @@ def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def samples_of(data: Path, index: Path | None, split_manifest: Path | None, split: str) -> "tuple[Sample, ...]":
-    """Those of one part of a split manifest, else all below the folder; raises BadData when there are none."""
+    """The samples of one split of a manifest, or else all below the folder; raises BadData when there are none."""
     from trainer.data.manifest import read_manifest, read_samples
 
     samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)

@@ -1,4 +1,4 @@
-"""The verb that trains the lung-field net."""
+"""The verb `trainer lungs`."""
 
 import json
 import sys
@@ -14,9 +14,9 @@ from trainer.cli.options import FILE, as_json, data, index, quieten_tensorflow
 @click.option("--masks", type=FILE, required=True, help="Folder with one PNG for each image: same path, lungs white.")
 @click.option("--out", type=FILE, required=True, help="The weights, a .weights.h5 file.")
 @index
-@click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
+@click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
 @click.option("--epochs", default=6, show_default=True, type=click.IntRange(min=1))
-@click.option("--seed", default=0, help="Of split, order, augmentation, first weights.")
+@click.option("--seed", default=0, help="Seed of split, order, augmentation and initial weights.")
 @as_json
 def lungs(
     data: Path,
@@ -28,7 +28,7 @@ def lungs(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Train the net that outlines the lungs, from masks that people drew; measured on patients it never saw."""
+    """Train the lung-field net from masks that people drew; measured on patients who were not in the training."""
     quieten_tensorflow()
     from trainer.progress import reporting
     from trainer.run.lungs import train_lungs

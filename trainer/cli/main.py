@@ -1,4 +1,4 @@
-"""The program `trainer`: its verbs, one function each. Keras and TensorFlow are loaded by the verbs that need them."""
+"""The program `trainer` with its verbs. Only the verbs that need Keras and TensorFlow load them."""
 
 import sys
 
@@ -18,13 +18,13 @@ from trainer.cli.report import report
 from trainer.cli.styles import styles
 from worker.errors import ScreeningError
 
-#: Every verb, in the order of a model's life.
+#: Every verb, in the order of use.
 VERBS = (audit, styles, recipes, lungs, fit, report, evaluate, shift, heat, familiarity, reference, half, compare)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def app() -> None:
-    """Makes and measures the models that `worker` screens with."""
+    """Train and measure the models that `worker` screens with."""
 
 
 for verb in VERBS:
@@ -34,7 +34,7 @@ for verb in VERBS:
 def main() -> None:
     """Run the program; our own errors become one line and exit 1."""
     try:
-        app(standalone_mode=False)  # else click ends an interrupted run with 1, as if it had been refused
+        app(standalone_mode=False)  # otherwise click ends an interrupted run with 1, the code of refused data
     except click.ClickException as error:
         error.show()
         sys.exit(Exit.USAGE)

@@ -1,4 +1,4 @@
-"""What verbs of the program share: options, the command line that repeats one, and TensorFlow kept quiet."""
+"""Shared by the verbs: options, the command line of a run, and the log level of TensorFlow."""
 
 import os
 import shlex
@@ -12,23 +12,23 @@ FILE = click.Path(path_type=Path)
 
 data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
 index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
-patient_each = click.option("--each-file-a-patient", is_flag=True, help="Where no patient is known.")
+patient_each = click.option("--each-file-a-patient", is_flag=True, help="For files without a patient.")
 threshold_rule = click.option(
     "--threshold-rule",
     metavar="NAME[=NUMBER]",
-    help="sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, in place of the one there is.",
+    help="sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, instead of the default.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def command_line(context: click.Context) -> str:
-    """The words that run the verb of `context` again in a shell; options left at their default are left out."""
+    """The shell command that runs the verb of `context` again, without options at their default."""
     words = list(_words(context.command_path.split(" "), context))
     return shlex.join(words)
 
 
 def quieten_tensorflow() -> None:
-    """Its greetings would stand among the JSON lines; what a person set stays."""
+    """Suppress TensorFlow's start messages between JSON lines, unless the environment sets the level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

@@ -12,7 +12,7 @@ from trainer.cli.options import FILE
 @click.command()
 @click.argument("model", type=FILE)
 @labelled_images
-@click.option("--unlabelled", is_flag=True, help="Every image below DATA; nobody says who is sick.")
+@click.option("--unlabelled", is_flag=True, help="Use every image below DATA, without labels.")
 @click.option("--out", type=FILE, required=True, help="The completed model file; may be MODEL itself.")
 def reference(
     model: Path,
@@ -24,9 +24,9 @@ def reference(
     unlabelled: bool,
     out: Path,
 ) -> None:
-    """Measure the reference that drift is held against, and write the same model with it on its card.
+    """Measure the reference for drift, and write the model with this reference on its card.
 
-    Give images that the model was not trained on: its validation images, or usual ones of the hospital where it serves.
+    Give images that the model was not trained on: its validation images, or usual images of the hospital that uses it.
     """
     from trainer.export import reference as room
     from trainer.progress import reporting

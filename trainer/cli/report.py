@@ -1,4 +1,4 @@
-"""The verb `trainer report`: a finished run as a page that a person looks at."""
+"""The verb `trainer report`."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from trainer.report import PREVALENCE
 
 @click.command()
 @click.argument("run", type=FILE)
-@click.option("--data", type=FILE, required=True, help="Folder that the run was fitted on.")
-@click.option("--split", default="test", show_default=True, help="Which part of the run's own split.csv.")
+@click.option("--data", type=FILE, required=True, help="Folder of the run's images.")
+@click.option("--split", default="test", show_default=True, help="Split of the run's split.csv.")
 @click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=PREVALENCE,
     show_default=True,
-    help="For PPV and NPV there.",
+    help="Prevalence for PPV and NPV.",
 )
-@click.option("--out", type=FILE, help="Folder for report.html and report.json. Default: the run's own.")
+@click.option("--out", type=FILE, help="Folder for report.html and report.json. Default: the run folder.")
 def report(run: Path, data: Path, split: str, provider: str, prevalence: float, out: Path | None) -> None:
-    """Write report.html and report.json: curves, calibration, the worst errors as pictures, what the audit found."""
+    """Write report.html and report.json: curves, calibration, pictures of the worst errors, results of the audit."""
     quieten_tensorflow()
     from trainer.progress import silent
     from trainer.report.page import write_report

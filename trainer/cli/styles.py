@@ -1,4 +1,4 @@
-"""The verb `trainer styles`: what acquisition style tells of the label, and a split that holds odd styles out."""
+"""The verb `trainer styles`."""
 
 from pathlib import Path
 
@@ -10,14 +10,20 @@ from trainer.cli.options import FILE, index
 @click.command()
 @click.argument("data", type=FILE)
 @index
-@click.option("--leave-out", type=FILE, multiple=True, help="Keep the patients of this folder or CSV out.")
-@click.option("--seed", default=0, help="Of the split that the other images are dealt by.")
-@click.option("--share", default=1.0, show_default=True, type=click.FloatRange(0, 1), help="Of the odd ones, held out.")
-@click.option("--out", type=FILE, help="Write the split here: give it to `trainer fit` as --index.")
+@click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
+@click.option("--seed", default=0, help="Seed of the split of the other images.")
+@click.option(
+    "--share",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Of these, held out.",
+)
+@click.option("--out", type=FILE, help="Write the split to this file, for `trainer fit --index`.")
 def styles(
     data: Path, index: Path | None, leave_out: tuple[Path, ...], seed: int, share: float, out: Path | None
 ) -> None:
-    """Tell how well style alone predicts the label; hold out, whole, the images that have the other class's style."""
+    """Measure how well style alone predicts the label; hold out the images that have the other class's style."""
     from trainer.cli.tables import show_styles
     from trainer.data.manifest import read_left_out, read_samples, write_manifest
     from trainer.data.split import split

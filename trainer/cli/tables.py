@@ -1,4 +1,4 @@
-"""What `trainer` prints for a person: tables on standard output, warnings and faults on standard error."""
+"""The tables that `trainer` prints on standard output; warnings and faults go to standard error."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from trainer.data.audit import Audit
 from trainer.data.style import Styles
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.heatmap_faithfulness import HeatTest
-from trainer.evaluation.out_of_distribution import Unfamiliar
+from trainer.evaluation.out_of_distribution import FamiliarityTest
 from trainer.evaluation.shift import Shift
 from trainer.recipes.recipe import Recipe
 from worker.inference.card import Estimate
 
 
 def show_evaluation(report: Evaluation) -> None:
-    """The metrics, then one table of each attribute that the data name."""
+    """The metrics, then one table for each attribute that the data name."""
     table = Table("", "value", "95 % interval", "n", title=f"{report.model} on {report.n} images, {report.provider}")
     rows = report.metrics | {f"sensitivity {k}": v for k, v in report.sensitivity_by_subtype.items()}
     for name, e in rows.items():
@@ -30,11 +30,11 @@ def show_evaluation(report: Evaluation) -> None:
         for name, measured in groups.items():
             table.add_row(name, *(_with_interval(measured[column]) for column in columns))
         Console().print(table)
-    _tell(report.unreadable)
+    _print_unreadable(report.unreadable)
 
 
 def show_shift(found: Shift) -> None:
-    """One row for each group of copies, and the worst by name."""
+    """One row for each group of copies, and the names of the worst groups."""
     title = f"{found.model} on {found.n} images and their copies, threshold {found.threshold:g}, {found.provider}"
     table = Table("images", "AUC", "lost", "sensitivity", "specificity", title=title)
     for name, measured in found.groups.items():
@@ -48,11 +48,11 @@ def show_shift(found: Shift) -> None:
         )
     Console().print(table)
     click.echo(f"worst AUC: {found.worst}; worst at the threshold: {found.worst_at_threshold}")
-    _tell(found.unreadable)
+    _print_unreadable(found.unreadable)
 
 
 def show_styles(found: Styles) -> None:
-    """How well style alone tells the label, and how many images of each subtype have the other class's."""
+    """How well style alone predicts the label, and how many images of each subtype have the other class's style."""
     auc = found.separation
     click.echo(f"style alone separates the classes with AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}], n={auc.n}")
     table = Table("subtype", "usual style", "the other class's style")
@@ -62,7 +62,7 @@ def show_styles(found: Styles) -> None:
 
 
 def show_heat(found: HeatTest) -> None:
-    """One table for each group of images: the area under each curve, and how the model's map differs from the rest."""
+    """One table for each group of images: the area under each curve, and the differences from the baseline maps."""
     for name, scores in found.groups.items():
         title = f"{found.model}: {found.heat_method} on {scores.n} {name}, pixels from a {found.reference} image"
         table = Table("", "area", "95 % interval", title=title)
@@ -78,8 +78,8 @@ def show_heat(found: HeatTest) -> None:
     click.echo("deletion: less is better; insertion: more is better")
 
 
-def show_unfamiliar(found: Unfamiliar) -> None:
-    """One row for each kind, and in words what is not as wanted and what was not measured."""
+def show_familiarity(found: FamiliarityTest) -> None:
+    """One row for each kind, then the kinds on the wrong side of the limit and those that were not measured."""
     title = f"{found.model}: beyond the familiarity limit {found.limit:g}, {found.provider}"
     table = Table("images", "n", "outside", "share", "wanted", "nearest / limit", title=title)
     for name, kind in found.kinds.items():
@@ -91,16 +91,16 @@ def show_unfamiliar(found: Unfamiliar) -> None:
         click.echo(f"the limit keeps {kept.value:.4f} ({kept.low:.4f}-{kept.high:.4f}) of {kept.n} validation images")
     for remark in found.remarks:
         click.echo(remark)
-    _tell(found.unreadable)
+    _print_unreadable(found.unreadable)
 
 
 def show_audit(findings: Audit) -> None:
-    """Images by split, and what a person should look at."""
+    """Images by split, probes and warnings."""
     table = Table("split", "images by subtype", title=f"{findings.images} images, {findings.groups} groups")
     for name, counts in findings.by_split.items():
         table.add_row(name, ", ".join(f"{subtype} {count}" for subtype, count in counts.items()))
     Console().print(table)
-    probes = Table("what should say nothing of the label", "AUC", "95 % interval", "n")
+    probes = Table("numbers that should not predict the label", "AUC", "95 % interval", "n")
     for name, auc in findings.shortcuts.items():
         probes.add_row(name, f"{auc.value:.3f}", f"{auc.low:.3f} to {auc.high:.3f}", str(auc.n))
     Console().print(probes)
@@ -126,14 +126,14 @@ def recipe_rows(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
 
 
 def show_recipes(recipes: Sequence[Recipe]) -> None:
-    """One row each."""
+    """One row for each recipe."""
     table = Table("recipe", "input", "epochs", "what it is", "published")
     for r in recipes:
         table.add_row(r.name, f"{r.preprocessing.size} px", str(r.epochs), r.summary, r.published)
     Console().print(table)
 
 
-def _tell(unreadable: Sequence[dict[str, str]]) -> None:
+def _print_unreadable(unreadable: Sequence[dict[str, str]]) -> None:
     for fault in unreadable:
         click.echo(f"unreadable: {fault['path']}: {fault['code']}: {fault['message']}", err=True)
 

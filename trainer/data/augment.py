@@ -16,7 +16,7 @@ Image = NDArray[np.uint8]
 
 OPERATORS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
-#: Of the lung field a random window keeps so much, or is drawn anew, so many times.
+#: Least share of the lung field that a random window keeps, and how often a window is drawn until it does.
 FIELD_KEPT, WINDOWS_TRIED = 0.25, 20
 
 
@@ -35,7 +35,7 @@ class Augmentation:
     flip_share: float = 0.0
     is_border_repeated: bool = False  #: fill from outside with the values of the border; else with air
     area_min: float = 1.0  #: smallest share of the image that a random window keeps, in place of `crop_max`
-    surroundings_share: float = 0.0  #: takes all but the lungs from another image; needs a lung field
+    surroundings_share: float = 0.0  #: all but the lungs comes from another image; needs a lung field
     gamma_share: float = 0.0
     contrast_share: float = 0.0
     blur_share: float = 0.0
@@ -56,9 +56,9 @@ def augment(image: Image, other: Image, how: Augmentation, rng: np.random.Genera
 def augment_with_field(
     image: Image, field: Image, other: Image, surroundings: Image, how: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """As `augment`, with the lung field [H, W] (0 to 255) moved along: [H, W, 2], first the view, then its field.
+    """As `augment`, with the lung field [H, W] (0 to 255) framed the same way: [H, W, 2], the view and its field.
 
-    In `surroundings_share` of the views all that is not lung comes from the image `surroundings`.
+    In `surroundings_share` of the views everything but the lungs comes from the image `surroundings`.
     """
     image = _restyle(image, other, how, rng)
     if rng.random() < how.surroundings_share:
@@ -71,8 +71,8 @@ def augment_with_field(
 def swap_surroundings(image: Image, field: Image, surroundings: Image, rng: np.random.Generator) -> Image:
     """Keep the lungs of `image` with a margin of 1 to 5 % of the side, take the rest from `surroundings`.
 
-    Each side gets a gamma of its own, so that neither brightness nor its difference tells the label. An image without
-    a field stays as it is.
+    Lungs and surroundings get different gammas, so that neither brightness nor its difference predicts the label. An
+    image without a field is returned unchanged.
     """
     side = len(image)
     width = 2 * int(side * rng.uniform(0.01, 0.05)) + 1
@@ -128,7 +128,7 @@ def resample(image: Image, size: int, there: int, back: int) -> Image:
 
 
 def _restyle(image: Image, other: Image, how: Augmentation, rng: np.random.Generator) -> Image:
-    """The image in the style of `other`, by amplitudes or by grey values, or as it is."""
+    """The image in the style of `other`, by Fourier amplitudes or by histogram, or unchanged."""
     style = rng.random()
     if style < how.fourier_share:
         return mix_amplitude(image, other, how.fourier_band, rng.uniform(0.3, 1.0))
@@ -138,7 +138,7 @@ def _restyle(image: Image, other: Image, how: Augmentation, rng: np.random.Gener
 
 
 def _degrade(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
-    """Exposure, optics, stickers and storage, each in its share of the images."""
+    """Change exposure, optics, labels and storage, each in its share of the images."""
     for share, change in _CHANGES:
         if rng.random() < getattr(how, share):
             image = change(image, rng)
@@ -169,10 +169,10 @@ def _reframe(
 
 
 def _window(field: Image | None, how: Augmentation, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """What is cut off at the left, top, right and bottom, as fractions of the sides.
+    """The cuts at the left, top, right and bottom, as fractions of the sides.
 
-    With `area_min` a random window (Szegedy 2015) of aspect ratio 3:4 to 4:3, drawn anew while it keeps less than
-    FIELD_KEPT of the lung field: there an image says nothing of its label.
+    With `area_min` a random window (Szegedy 2015) of aspect ratio 3:4 to 4:3, drawn again while it keeps less than
+    FIELD_KEPT of the lung field, because such a view does not show the label.
     """
     if how.area_min >= 1:
         left, top, right, bottom = rng.uniform(0, how.crop_max, 4)

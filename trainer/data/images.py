@@ -1,6 +1,7 @@
 """Read labelled files one after the other, with the worker's imaging. A file that cannot be read is listed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,3 +37,10 @@ def read_images(
         else:
             yield LoadedImage(sample, content, pixels)
         report({"event": "reading", "done": i + 1, "total": len(samples)})
+
+
+def in_batches(images: Iterable[LoadedImage], size: int) -> Iterator[list[LoadedImage]]:
+    """The images in lists of `size`; the last list may be shorter."""
+    rest = iter(images)
+    while batch := list(islice(rest, size)):
+        yield batch

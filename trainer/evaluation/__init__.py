@@ -1,5 +1,5 @@
-"""How a model file does on labelled images, measured as it will serve.
+"""How good a model file is on labelled images, measured with the code of the worker.
 
-Runs the exported file through the code of the worker. Trains nothing.
+Trains nothing.
 Begin with `evaluate`, then `compare` and `shift`.
 """

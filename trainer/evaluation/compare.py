@@ -1,6 +1,6 @@
-"""An old and a new model file on the same images, measured as they will serve: by the worker's own imaging and model.
+"""Compare an old and a new model file on the same images, with the worker's imaging and model code.
 
-The out folder holds comparison.json, which `worker model promote` reads, and pictures of images judged differently.
+The output folder gets comparison.json, which `worker model promote` reads, and pictures of images with another result.
 """
 
 import json
@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
 from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.paired import ROUNDS, SEED, Difference, auc_difference, rate_difference
-from worker.errors import BadData, Rejected
+from worker.errors import BadData
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
 from worker.inference import overlay
@@ -27,7 +28,7 @@ from worker.inference.model import BATCH_SIZES, Model, open_model
 from worker.inference.prediction import Prediction
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flip, Flips
 
-#: At most so many flips get a picture, those that were lost first.
+#: Largest number of flips with a picture; the lost ones come first.
 PICTURES = 12
 
 METHOD = (
@@ -38,7 +39,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Scored:
-    """The images that could be read, and both models' probabilities [2, N], the old model's first."""
+    """The images that could be read, and the probabilities [2, N] of both models, the old one first."""
 
     samples: tuple[Sample, ...]
     probabilities: NDArray[np.float64]
@@ -48,9 +49,10 @@ class Scored:
 def compare_files(
     old: Path, new: Path, provider: str, root: Path, samples: Sequence[Sample], out: Path, report: Report
 ) -> Comparison:
-    """Compare two model files on the samples under `root` and write the out folder; returns what comparison.json says.
+    """Compare two model files on the samples under `root` and write the output folder; returns the comparison.
 
-    Raises BadData when the two are one file, when the samples chose a threshold of either, or lack a class.
+    Raises BadData when both files are the same model, when a threshold was chosen on these samples, or when they lack
+    a class.
     """
     models = tuple(open_model(path, provider, threads=os.cpu_count() or 1) for path in (old, new))
     _require_fair(models, samples, old, new)
@@ -65,26 +67,16 @@ def compare_files(
 
 
 def score(models: Sequence[Model], root: Path, samples: Sequence[Sample], report: Report) -> Scored:
-    """Decode each image once, bring it to each model's own grid, and predict. Unreadable files are listed."""
+    """Decode each image once and let each model predict from its own grid. Unreadable files are listed."""
     read: list[Sample] = []
-    unreadable: list[str] = []
+    unreadable: list[dict[str, str]] = []
     found: list[list[float]] = [[] for _ in models]
-    grids: list[list[NDArray[np.uint8]]] = [[] for _ in models]
-    for done, sample in enumerate(samples, start=1):
-        try:
-            pixels = read_display((root / sample.path).read_bytes()).pixels
-        except Rejected:
-            unreadable.append(sample.path)
-        else:
-            read.append(sample)
-            for model, waiting in zip(models, grids, strict=True):
-                waiting.append(apply(pixels, model.card.preprocessing)[0])
-        if grids[0] and (len(grids[0]) == BATCH_SIZES[-1] or done == len(samples)):
-            for model, waiting, answers in zip(models, grids, found, strict=True):
-                answers += [prediction.probability for prediction in model.predict(np.stack(waiting))]
-                waiting.clear()
-        report({"event": "reading", "done": done, "total": len(samples)})
-    return Scored(tuple(read), np.array(found, np.float64), tuple(unreadable))
+    for batch in in_batches(read_images(root, samples, unreadable, report), BATCH_SIZES[-1]):
+        read += [loaded.sample for loaded in batch]
+        for model, probabilities in zip(models, found, strict=True):
+            grids = np.stack([apply(loaded.pixels, model.card.preprocessing)[0] for loaded in batch])
+            probabilities += [prediction.probability for prediction in model.predict(grids)]
+    return Scored(tuple(read), np.array(found, np.float64), tuple(fault["path"] for fault in unreadable))
 
 
 def compare(models: Sequence[Model], scored: Scored) -> Comparison:
@@ -124,7 +116,7 @@ def compare(models: Sequence[Model], scored: Scored) -> Comparison:
 
 
 def flips_of(models: Sequence[Model], scored: Scored) -> list[Flip]:
-    """Every image that the models judge differently: lost before won, positives before negatives, then the largest."""
+    """Every image with different flags: lost before won, positives before negatives, largest difference first."""
     labels = np.array([sample.label for sample in scored.samples], np.int64)
     right = _right(models, scored, labels)
     flips = [
@@ -142,7 +134,7 @@ def flips_of(models: Sequence[Model], scored: Scored) -> list[Flip]:
 
 
 def draw_flips(models: Sequence[Model], flips: Sequence[Flip], root: Path, out: Path) -> tuple[Flip, ...]:
-    """Draw the first PICTURES flips, the old model's heat on the left, the new one's on the right."""
+    """Draw the first PICTURES flips, with the heat map of the old model on the left and of the new one on the right."""
     drawn = []
     for number, flip in enumerate(flips, start=1):
         picture = None
@@ -177,17 +169,17 @@ def _overlay(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _require_fair(models: Sequence[Model], samples: Sequence[Sample], old: Path, new: Path) -> None:
-    """Refuse what cannot tell the models apart honestly. Whether training saw the images, a card cannot say."""
+    """Refuse images that do not allow a fair comparison. A card does not say which images trained the model."""
     if models[0].digest == models[1].digest:
         raise BadData("is the same model as the old one").about(str(new))
     chosen_on = {model.card.operating_point.data_digest: path for model, path in zip(models, (old, new), strict=True)}
     path = chosen_on.get(digest(samples))
     if path is not None:
-        raise BadData("its threshold was chosen on these very images: give images that neither model has seen").about(
+        raise BadData("its threshold was chosen on these images: give images that neither model has seen").about(
             str(path)
         )
     if any(sample.split == "train" for sample in samples):
-        raise BadData("these images trained a model: give its test split, or others that neither model has seen")
+        raise BadData("these images trained a model: give its test split, or other images that neither model has seen")
 
 
 def _right(models: Sequence[Model], scored: Scored, labels: metrics.Labels) -> list[NDArray[np.bool_]]:

@@ -1,24 +1,25 @@
-"""How good a model file is on labelled images, measured as it will serve: by the worker's own imaging and model."""
+"""How good a model file is on labelled images, measured with the worker's imaging and model code."""
 
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
 from trainer.progress import Report
 from trainer.statistics import metrics
-from worker.errors import BadData, Rejected
+from worker.errors import BadData
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
 from worker.inference.card import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.plain_values import without_nan
 
-#: Upper bounds in years, and the bands below them.
+#: Upper bounds in years, and the names of the bands below them.
 AGE_BANDS = (
     (1, "under 1"),
     (6, "1 to 5"),
@@ -29,7 +30,7 @@ AGE_BANDS = (
     (math.inf, "80 and over"),
 )
 
-#: What a report is broken down by, where the data name it.
+#: Attributes for which a report has subgroups, where the data name them.
 SUBGROUPS: dict[str, Callable[[Sample], str]] = {
     "view": lambda sample: sample.view,
     "age band": lambda sample: age_band(sample.age_years),
@@ -41,7 +42,7 @@ SUBGROUPS: dict[str, Callable[[Sample], str]] = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's report on one set of images. NaN: the data cannot give this number."""
+    """A model's report on one set of images. NaN: the data do not give this number."""
 
     model: str
     model_digest: str
@@ -65,10 +66,10 @@ class Evaluation:
 def evaluate(
     model: Model, root: Path, samples: Sequence[Sample], report: Report, prevalence: float | None = None
 ) -> Evaluation:
-    """Send every sample under `root` through decode, preprocess and model, and measure at the card's threshold.
+    """Decode, preprocess and predict every sample under `root`, and measure at the card's threshold.
 
-    `prevalence`: also give the predictive values where so many are sick. A file that cannot be read is listed, not
-    fatal; raises BadData when none can.
+    `prevalence`: also give the predictive values at this share of sick patients. A file that cannot be read is listed;
+    raises BadData when none can be read.
     """
     read, scores, unreadable = score(model, root, samples, report)
     if not read:
@@ -80,20 +81,13 @@ def score(
     model: Model, root: Path, samples: Sequence[Sample], report: Report
 ) -> tuple[list[Sample], metrics.Scores, list[dict[str, str]]]:
     """(samples that could be read; their probability and familiarity [N, 2]; path, code and message of the others)."""
-    grids, read, unreadable = [], [], []
+    read: list[Sample] = []
+    unreadable: list[dict[str, str]] = []
     scores: list[tuple[float, float]] = []
-    for i, sample in enumerate(samples):
-        try:
-            display = read_display((root / sample.path).read_bytes())
-        except Rejected as error:
-            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
-        else:
-            grids.append(apply(display.pixels, model.card.preprocessing)[0])
-            read.append(sample)
-        if grids and (len(grids) == BATCH_SIZES[-1] or i + 1 == len(samples)):
-            scores += [(p.probability, p.familiarity) for p in model.predict(np.stack(grids))]
-            grids.clear()
-        report({"event": "reading", "done": i + 1, "total": len(samples)})
+    for batch in in_batches(read_images(root, samples, unreadable, report), BATCH_SIZES[-1]):
+        grids = np.stack([apply(loaded.pixels, model.card.preprocessing)[0] for loaded in batch])
+        scores += [(p.probability, p.familiarity) for p in model.predict(grids)]
+        read += [loaded.sample for loaded in batch]
     return read, np.array(scores, np.float64).reshape(-1, 2), unreadable
 
 
@@ -128,7 +122,7 @@ def measure(
 
 
 def familiar(distances: metrics.Scores, limit: float) -> Estimate:
-    """The share of images within a familiarity limit; what is no number is not."""
+    """The share of images within a familiarity limit; NaN counts as outside."""
     return Estimate(*metrics.proportion(int((distances <= limit).sum()), len(distances)))
 
 
@@ -139,7 +133,7 @@ def evaluation_of(
     unreadable: list[dict[str, str]],
     prevalence: float | None,
 ) -> Evaluation:
-    """The report on what `score` gave."""
+    """The report on the results of `score`."""
     labels = np.array([sample.label for sample in read], np.int64)
     probabilities, threshold = scores[:, 0], model.card.operating_point.threshold
     measured = measure(labels, probabilities, threshold, prevalence)
@@ -167,19 +161,8 @@ def evaluation_of(
     )
 
 
-def without_nan(value: Any) -> Any:
-    """Plain values of dataclasses, dictionaries and lists, for JSON; NaN becomes None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, dict):
-        return {key: without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
 def age_band(age_years: float | None) -> str:
-    """The band of AGE_BANDS that an age in years lies in; empty when it is unknown."""
+    """The band of AGE_BANDS that contains an age in years; empty when the age is unknown."""
     if age_years is None:
         return ""
     return next(name for upper, name in AGE_BANDS if age_years < upper)

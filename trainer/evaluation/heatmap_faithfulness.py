@@ -1,8 +1,8 @@
-"""How well a model file's heat maps tell what it looked at: deletion and insertion against maps that know nothing.
+"""Whether heat maps show the pixels that decide the probability: deletion and insertion tests against baseline maps.
 
-The map is held against a random one of the same grid and against a hill in the image's centre. The usual references,
-a blurred, grey or black image, say nothing where a model takes a lack of detail for disease: its probability then
-never falls. So the pixels come, by default, from the most similar normal image that the model does not flag.
+The baselines are a random map on the same grid and a map that is highest in the centre. The usual references (a
+blurred, grey or black image) do not work for a model that takes a lack of detail for disease, because its probability
+never falls. So by default the pixels come from the most similar normal image that the model does not flag.
 """
 
 import os
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.images import read_images
 from trainer.data.manifest import Sample, digest
-from trainer.evaluation.evaluate import without_nan
 from trainer.progress import Report
 from trainer.statistics.deletion import (
     REFERENCES,
@@ -30,19 +30,19 @@ from trainer.statistics.deletion import (
     ranks,
 )
 from trainer.statistics.paired import mean_difference
-from worker.errors import BadData, Rejected
+from worker.errors import BadData
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
 from worker.inference.card import Estimate
 from worker.inference.model import Model, open_model
+from worker.inference.plain_values import without_nan
 
-#: Less is better in a deletion, more in an insertion.
-GAMES = ("deletion", "insertion")
+#: A smaller area is better for deletion, a larger one for insertion.
+TESTS = ("deletion", "insertion")
 MAPS = ("model", "random", "centre")
 
 
 class Trial(NamedTuple):
-    """One positive image, both games with each of the three maps."""
+    """Both tests of one positive image, with each of the three maps."""
 
     probability: float
     reference_probability: float
@@ -59,7 +59,7 @@ class Scores:
     without_heat: int  #: images whose map is empty: ties then decide, as in the random map
     probability: float
     reference_probability: float
-    blurred_probability: float  #: near 1: to blur an image hides nothing from this model
+    blurred_probability: float  #: near 1: a blurred copy is still flagged
     areas: dict[str, dict[str, Estimate]]  #: game -> map -> area under the curve
     differences: dict[str, dict[str, Estimate]]  #: game -> "model - random", "model - centre"
     curves: dict[str, dict[str, list[float]]]  #: game -> map -> mean probability at each step
@@ -67,7 +67,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class HeatTest:
-    """What the deletion game says of one model on some positive images."""
+    """The result of both tests for one model on some positive images."""
 
     model: str
     model_digest: str
@@ -76,10 +76,10 @@ class HeatTest:
     data_digest: str
     threshold: float
     reference: str
-    normals: int  #: that the references were chosen from
+    normals: int  #: number of images that the references were chosen from
     seed: int
     steps: int
-    groups: dict[str, Scores]  #: "positives", and of these "true positives": what the model flags
+    groups: dict[str, Scores]  #: "positives", and those that the model flags: "true positives"
     unreadable: list[dict[str, str]]
 
     def to_json(self) -> dict[str, Any]:
@@ -97,42 +97,42 @@ def heat(
     limit: int | None = None,
     seed: int = 0,
 ) -> HeatTest:
-    """Play both games on the positive samples, or on `limit` of them that `seed` draws; it draws the random maps too.
+    """Run both tests on the positive samples, or on `limit` of them; `seed` draws them and the random maps.
 
-    `reference` is one of REFERENCES. A file that cannot be read is listed, not fatal. Raises BadData when no positive
-    image is left, or no normal one to take pixels from.
+    `reference` is one of REFERENCES. A file that cannot be read is listed. Raises BadData when no positive
+    image is left, or no normal image as reference.
     """
     positives = _drawn([sample for sample in samples if sample.label == 1], limit, seed)
     normals = [sample for sample in samples if sample.label == 0] if reference == "normal" else []
     grids, unreadable = grids_of(model, root, (*positives, *normals), report)
-    played = [sample for sample in positives if sample.path in grids]
-    if not played:
+    tested = [sample for sample in positives if sample.path in grids]
+    if not tested:
         raise BadData("holds no readable image with pneumonia").about(str(root))
     quiet = not_flagged(model, [grids[sample.path] for sample in normals if sample.path in grids])
     if reference == "normal" and not quiet:
-        raise BadData("holds no normal image that the model leaves unflagged: choose --reference blurred").about(
-            str(root)
-        )
+        raise BadData("holds no normal image that the model does not flag: choose --reference blurred").about(str(root))
     trials = []
-    for number, sample in enumerate(played):
+    for number, sample in enumerate(tested):
         image = grids[sample.path]
-        trials.append(play(model, image, REFERENCES[reference](image, quiet), np.random.default_rng((seed, number))))
-        report({"event": "reading", "done": number + 1, "total": len(played)})
+        trials.append(
+            run_trial(model, image, REFERENCES[reference](image, quiet), np.random.default_rng((seed, number)))
+        )
+        report({"event": "reading", "done": number + 1, "total": len(tested)})
     threshold = model.card.operating_point.threshold
     flagged = np.array([trial.probability >= threshold for trial in trials])
-    groups = {"positives": np.ones(len(played), bool), "true positives": flagged}
+    groups = {"positives": np.ones(len(tested), bool), "true positives": flagged}
     return HeatTest(
         model=model.card.name,
         model_digest=model.digest,
         heat_method=model.card.heat_method,
         provider=model.provider,
-        data_digest=digest(played),
+        data_digest=digest(tested),
         threshold=threshold,
         reference=reference,
         normals=len(quiet),
         seed=seed,
         steps=STEPS,
-        groups={name: _scores(trials, played, inside) for name, inside in groups.items() if inside.any()},
+        groups={name: _scores(trials, tested, inside) for name, inside in groups.items() if inside.any()},
         unreadable=unreadable,
     )
 
@@ -150,12 +150,12 @@ def heat_file(
     return heat(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, report, reference, limit)
 
 
-def play(model: Model, image: Image, reference: Image, rng: np.random.Generator) -> Trial:
-    """Both games on one image [size, size], against `reference`."""
+def run_trial(model: Model, image: Image, reference: Image, rng: np.random.Generator) -> Trial:
+    """Both tests on one image [size, size] with the pixels of `reference`."""
     seen, other, soft = model.predict(_batch([image, reference, blurred(image, ())]))
     noise = random_heat(seen.heatmap.shape, rng)
     maps: tuple[Heat, ...] = (seen.heatmap, noise, centre_heat(seen.heatmap.shape))
-    curves = np.empty((len(GAMES), len(MAPS), STEPS + 1))
+    curves = np.empty((len(TESTS), len(MAPS), STEPS + 1))
     for column, each in enumerate(maps):
         places = ranks(each, noise, len(image))
         for row, (start, end) in enumerate(((image, reference), (reference, image))):
@@ -169,21 +169,17 @@ def play(model: Model, image: Image, reference: Image, rng: np.random.Generator)
 def grids_of(
     model: Model, root: Path, samples: Sequence[Sample], report: Report
 ) -> tuple[dict[str, Image], list[dict[str, str]]]:
-    """Path -> the image on the model's grid; and what cannot be read."""
-    grids, unreadable = {}, []
-    for done, sample in enumerate(samples, start=1):
-        try:
-            pixels = read_display((root / sample.path).read_bytes()).pixels
-        except Rejected as error:
-            unreadable.append({"path": sample.path, "code": error.code, "message": error.message})
-        else:
-            grids[sample.path] = apply(pixels, model.card.preprocessing)[0][:, :, 0]
-        report({"event": "reading", "done": done, "total": len(samples)})
+    """Path -> the image on the model's grid; and path, code and message of the files that cannot be read."""
+    unreadable: list[dict[str, str]] = []
+    grids: dict[str, Image] = {
+        loaded.sample.path: apply(loaded.pixels, model.card.preprocessing)[0][:, :, 0]
+        for loaded in read_images(root, samples, unreadable, report)
+    }
     return grids, unreadable
 
 
 def not_flagged(model: Model, images: Sequence[Image]) -> list[Image]:
-    """Those of the images that `model` scores below its threshold."""
+    """The images whose probability is below the threshold of `model`."""
     if not images:
         return []
     threshold = model.card.operating_point.threshold
@@ -197,11 +193,11 @@ def _scores(trials: Sequence[Trial], samples: Sequence[Sample], inside: NDArray[
     curves = np.stack([trial.curves for trial in chosen])
     areas = area(curves)
 
-    def estimate(values: NDArray[np.float64], less: NDArray[np.float64]) -> Estimate:
-        return Estimate(*mean_difference(less, values, patients[inside]), n=len(chosen))
+    def estimate(values: NDArray[np.float64], subtracted: NDArray[np.float64]) -> Estimate:
+        return Estimate(*mean_difference(subtracted, values, patients[inside]), n=len(chosen))
 
     nothing = np.zeros(len(chosen))
-    named = list(enumerate(GAMES))
+    named = list(enumerate(TESTS))
     own, others = MAPS[0], list(enumerate(MAPS))[1:]
     return Scores(
         n=len(chosen),
@@ -210,16 +206,16 @@ def _scores(trials: Sequence[Trial], samples: Sequence[Sample], inside: NDArray[
         reference_probability=float(np.mean([trial.reference_probability for trial in chosen])),
         blurred_probability=float(np.mean([trial.blurred_probability for trial in chosen])),
         areas={
-            game: {name: estimate(areas[:, row, column], nothing) for column, name in enumerate(MAPS)}
-            for row, game in named
+            test: {name: estimate(areas[:, row, column], nothing) for column, name in enumerate(MAPS)}
+            for row, test in named
         },
         differences={
-            game: {f"{own} - {name}": estimate(areas[:, row, 0], areas[:, row, column]) for column, name in others}
-            for row, game in named
+            test: {f"{own} - {name}": estimate(areas[:, row, 0], areas[:, row, column]) for column, name in others}
+            for row, test in named
         },
         curves={
-            game: {name: curves[:, row, column].mean(axis=0).round(5).tolist() for column, name in enumerate(MAPS)}
-            for row, game in named
+            test: {name: curves[:, row, column].mean(axis=0).round(5).tolist() for column, name in enumerate(MAPS)}
+            for row, test in named
         },
     )
 

@@ -1,7 +1,8 @@
-"""Pictures that are no chest radiographs, made in code: what a familiarity limit should keep out. Pure and seeded.
+"""Generated pictures that are no chest radiographs, which a familiarity limit should refuse. Pure and seeded.
 
-No photographs come with the program. `photograph_like` are dead leaves (Lee, Mumford & Huang 2001), which share the
-edges, occlusions and power spectrum of photographs; `clouds` are the hardest noise, as smooth as a radiograph.
+The program contains no photographs. `photograph_like` draws the dead leaves model (Lee, Mumford & Huang 2001), which
+has the edges, occlusions and power spectrum of photographs; `clouds` is the most difficult noise, as smooth as a
+radiograph.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-#: Side of the pictures, px; the preprocessing brings them to the model's grid.
+#: Side of the pictures in px; the preprocessing resizes them to the model's grid.
 SIDE = 320
 
 WORDS = ("PATIENT", "HISTORY", "COUGH", "FEVER", "CHEST PA", "FINDINGS", "NONE", "IMPRESSION", "NORMAL", "FOLLOW UP")
 
 
 def blank(rng: np.random.Generator) -> Image:
-    """One grey from black to white, or a gradient between two of them, with at most three levels of noise."""
+    """One grey from black to white, or a gradient between two of them, with noise of at most three grey levels."""
     first, second = rng.uniform(0, 255, 2)
     y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1)
     angle = rng.uniform(0, 2 * np.pi)
@@ -99,8 +100,8 @@ def text_page(rng: np.random.Generator) -> Image:
     return page
 
 
-#: Kind -> picture. Each must fall outside.
-STRANGERS: dict[str, Callable[[np.random.Generator], Image]] = {
+#: Kind -> function that draws one picture. All must be outside the limit.
+KINDS: dict[str, Callable[[np.random.Generator], Image]] = {
     "blank": blank,
     "white noise": white_noise,
     "clouds": clouds,
@@ -110,10 +111,10 @@ STRANGERS: dict[str, Callable[[np.random.Generator], Image]] = {
 }
 
 
-def strangers(kind: str, count: int, seed: int = 0) -> Iterator[Image]:
-    """So many pictures of a kind of STRANGERS; the same for the same seed."""
+def generate(kind: str, count: int, seed: int = 0) -> Iterator[Image]:
+    """`count` pictures of one of KINDS; the same for the same seed."""
     for i in range(count):
-        yield STRANGERS[kind](np.random.default_rng((seed, list(STRANGERS).index(kind), i)))
+        yield KINDS[kind](np.random.default_rng((seed, list(KINDS).index(kind), i)))
 
 
 def _stretched(values: NDArray[np.floating]) -> Image:

@@ -1,6 +1,6 @@
-"""How many images of each kind a model file's familiarity limit leaves outside: held-out ones, changed ones, strangers.
+"""How many images of each kind are outside a model's familiarity limit: held-out, changed, other pictures.
 
-Measured as it will serve, by `worker.imaging` and `worker.inference.model`.
+Measured with the worker's imaging and model code.
 """
 
 import os
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
-from trainer.evaluation.evaluate import without_nan
-from trainer.evaluation.non_radiographs import STRANGERS, Image, strangers
-from trainer.progress import Report
+from trainer.evaluation.non_radiographs import KINDS, Image, generate
+from trainer.progress import Report, silent
 from trainer.statistics import metrics
-from worker.errors import BadData, ModelRefused, Rejected
+from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
 from worker.inference.card import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.plain_values import without_nan
 
-#: Generated pictures of each kind.
+#: Number of generated pictures of each kind.
 COUNT = 100
 
 HELD_OUT = "held-out images"
@@ -36,14 +36,14 @@ LATERALS = (
 
 
 class Wanted(StrEnum):
-    """Where images of a kind belong."""
+    """Which side of the limit images of a kind should be on."""
 
     INSIDE = "inside"
     OUTSIDE = "outside"
-    EITHER = ""  #: reported, for nothing is promised of them
+    EITHER = ""  #: reported only; both sides are acceptable
 
 
-#: A held-out chest, badly shown. Style does not change, so some of them look familiar.
+#: Held-out images in a wrong presentation. The style does not change, so some of them stay within the limit.
 CHANGES: dict[str, Callable[[Image], Image]] = {
     "held-out, inverted": lambda image: np.asarray(255 - image, np.uint8),
     "held-out, turned by 90 degrees": lambda image: np.rot90(image).copy(),
@@ -60,12 +60,12 @@ class Kind:
     wanted: str  #: of Wanted
     outside: Estimate
     count_outside: int
-    nearest: float  #: smallest familiarity over the limit; above 1 all lie outside
+    nearest: float  #: smallest familiarity divided by the limit; above 1 all are outside
     median: float
 
 
 @dataclass(frozen=True)
-class Unfamiliar:
+class FamiliarityTest:
     """A model's report on every kind."""
 
     model: str
@@ -73,13 +73,13 @@ class Unfamiliar:
     provider: str
     data_digest: str  #: of the held-out images
     limit: float
-    kept_on_validation: Estimate | None  #: what the card says of the images that the limit was taken from
+    kept_on_validation: Estimate | None  #: from the card: the images that the limit was chosen on
     kinds: dict[str, Kind]
     unreadable: list[dict[str, str]]
 
     @property
     def remarks(self) -> list[str]:
-        """What the numbers do not say."""
+        """Kinds that were not measured."""
         return [] if any("lateral" in name.lower() for name in self.kinds) else [LATERALS]
 
     def to_json(self) -> dict[str, Any]:
@@ -88,26 +88,27 @@ class Unfamiliar:
         return plain
 
 
-def unfamiliar(
+def measure_familiarity(
     model: Model, root: Path, samples: Sequence[Sample], foreign: Path | None, report: Report, count: int = COUNT
-) -> Unfamiliar:
-    """Measure the held-out `samples` under `root`, their CHANGES, `count` pictures of each kind of STRANGERS.
+) -> FamiliarityTest:
+    """Measure the held-out `samples` under `root`, their CHANGES, `count` pictures of each of KINDS.
 
-    And the files of each subfolder of `foreign`, a kind each. A file that cannot be read is listed, not fatal. Raises
-    ModelRefused when the card has no limit, BadData when no held-out image can be read.
+    Each subfolder of `foreign` is one more kind. A file that cannot be read is listed. Raises ModelRefused when the
+    card has no limit, BadData when no held-out image can be read.
     """
     limit = model.card.familiarity_limit
     if limit is None:
-        raise ModelRefused("the card has no familiarity limit, so nothing is kept out: export it again")
+        raise ModelRefused("the card has no familiarity limit, so no image is refused: export the model again")
     read, kinds, unreadable = _held_out(model, root, samples, limit, report)
-    for name in STRANGERS:
-        kinds[name] = _kind(Wanted.OUTSIDE, _distances(model, strangers(name, count)), limit)
+    for name in KINDS:
+        kinds[name] = _kind(Wanted.OUTSIDE, _distances(model, generate(name, count)), limit)
     for folder in sorted(path for path in foreign.iterdir() if path.is_dir()) if foreign else ():
-        pictures, faults = _read((path for path in sorted(folder.rglob("*")) if path.is_file()), folder.parent)
-        unreadable += faults
+        files = (path.relative_to(folder.parent) for path in sorted(folder.rglob("*")) if path.is_file())
+        others = [Sample(path.as_posix(), 0, "", "", "") for path in files]
+        pictures = [loaded.pixels for loaded in read_images(folder.parent, others, unreadable, silent)]
         if pictures:
-            kinds[folder.name] = _kind(Wanted.OUTSIDE, _distances(model, pictures.values()), limit)
-    return Unfamiliar(
+            kinds[folder.name] = _kind(Wanted.OUTSIDE, _distances(model, pictures), limit)
+    return FamiliarityTest(
         model=model.card.name,
         model_digest=model.digest,
         provider=model.provider,
@@ -119,7 +120,7 @@ def unfamiliar(
     )
 
 
-def unfamiliar_file(
+def measure_familiarity_of_file(
     path: Path,
     provider: str,
     root: Path,
@@ -127,43 +128,30 @@ def unfamiliar_file(
     foreign: Path | None,
     report: Report,
     count: int = COUNT,
-) -> Unfamiliar:
+) -> FamiliarityTest:
     """`unfamiliar` of the model file at `path` on all cores; raises what `open_model` raises."""
-    return unfamiliar(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, foreign, report, count)
+    return measure_familiarity(
+        open_model(path, provider, threads=os.cpu_count() or 1), root, samples, foreign, report, count
+    )
 
 
 def _held_out(
     model: Model, root: Path, samples: Sequence[Sample], limit: float, report: Report
 ) -> tuple[list[Sample], dict[str, Kind], list[dict[str, str]]]:
-    """(samples that could be read; the kinds made of them; what is wrong with the others)."""
+    """(samples that could be read; the kinds made of them; path, code and message of the other files)."""
     changes: dict[str, Callable[[Image], Image]] = {HELD_OUT: lambda image: image, **CHANGES}
     found: dict[str, list[float]] = {name: [] for name in changes}
-    read, unreadable = [], []
-    for start in range(0, len(samples), BATCH_SIZES[-1]):
-        batch = samples[start : start + BATCH_SIZES[-1]]
-        pictures, faults = _read((root / sample.path for sample in batch), root)
-        read += [sample for sample in batch if sample.path in pictures]
-        unreadable += faults
+    read: list[Sample] = []
+    unreadable: list[dict[str, str]] = []
+    for batch in in_batches(read_images(root, samples, unreadable, report), BATCH_SIZES[-1]):
+        read += [loaded.sample for loaded in batch]
         for name, change in changes.items():
-            found[name] += _distances(model, map(change, pictures.values()))
-        report({"event": "reading", "done": start + len(batch), "total": len(samples)})
+            found[name] += _distances(model, (change(loaded.pixels) for loaded in batch))
     if not read:
         raise BadData("holds no image that can be read").about(str(root))
     wanted = {HELD_OUT: Wanted.INSIDE}
     kinds = {name: _kind(wanted.get(name, Wanted.EITHER), values, limit) for name, values in found.items()}
     return read, kinds, unreadable
-
-
-def _read(paths: Iterable[Path], root: Path) -> tuple[dict[str, Image], list[dict[str, str]]]:
-    """Path below `root` -> display values; and path, code and message of what cannot be read."""
-    pictures, unreadable = {}, []
-    for path in paths:
-        name = path.relative_to(root).as_posix()
-        try:
-            pictures[name] = read_display(path.read_bytes()).pixels
-        except Rejected as error:
-            unreadable.append({"path": name, "code": error.code, "message": error.message})
-    return pictures, unreadable
 
 
 def _distances(model: Model, pictures: Iterable[Image]) -> list[float]:
@@ -173,13 +161,13 @@ def _distances(model: Model, pictures: Iterable[Image]) -> list[float]:
 
 def _kind(wanted: Wanted, distances: Sequence[float], limit: float) -> Kind:
     values: NDArray[np.float64] = np.array(distances, np.float64)
-    outside = int((~(values <= limit)).sum())  # what is no number is outside too
+    outside = int((~(values <= limit)).sum())  # NaN counts as outside
     estimate = Estimate(*metrics.proportion(outside, len(values)))
     return Kind(str(wanted), estimate, outside, float(values.min()) / limit, float(np.median(values)) / limit)
 
 
 def _window(image: Image, start: float) -> Image:
-    """Half of each side, beginning at the fraction `start` of it."""
+    """Half of each side, from the fraction `start` of it."""
     height, width = image.shape
     top, left = int(height * start), int(width * start)
     return np.ascontiguousarray(image[top : top + height // 2, left : left + width // 2])

@@ -1,7 +1,7 @@
-"""How a model file holds when the same patients' images come from elsewhere: the yardstick of the lab.
+"""How a model file performs when images of the same patients come from another hospital, archive or viewer.
 
-In-distribution validation is blind to a network that reads style. Each held-out image is sent through the model as it
-is, and as another hospital, archive or viewer would have made it; the worst group is what a model is chosen by.
+Validation on the same hospital's images cannot show that a network relies on style. So each held-out image is measured
+as it is and in changed copies, in groups. Models are chosen by their worst group.
 """
 
 import os
@@ -18,7 +18,6 @@ from trainer.data.augment import change_gamma, match_histogram, mix_amplitude, r
 from trainer.data.images import read_images
 from trainer.data.manifest import Sample, digest
 from trainer.data.synthetic_dicom import as_monochrome1
-from trainer.evaluation.evaluate import without_nan
 from trainer.progress import Report
 from trainer.statistics import metrics
 from worker.errors import BadData
@@ -26,12 +25,13 @@ from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
 from worker.inference.card import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.plain_values import without_nan
 
 Image = NDArray[np.uint8]
 
 PLAIN = "as they are"
 
-#: Of the Fourier spectrum mixed, and how strongly, as in the fit's own validation copies.
+#: Mixed band of the Fourier spectrum and its strength, as in the validation copies of a fit.
 FOURIER_BAND, FOURIER_STRENGTH = 0.1, 0.7
 
 _OPERATORS = {
@@ -54,7 +54,7 @@ def _gamma(gamma: float) -> Callable[[Image, Image], Image]:
     return lambda image, _: change_gamma(image, gamma)
 
 
-#: Group -> what it does to display values [H, W], given those of an image of the other class in the same shape.
+#: Group -> change of display values [H, W], given those of an image of the other class in the same shape.
 GROUPS: dict[str, Callable[[Image, Image], Image]] = {
     PLAIN: lambda image, _: image,
     "restyled": lambda image, other: mix_amplitude(image, other, FOURIER_BAND, FOURIER_STRENGTH),
@@ -87,14 +87,14 @@ class Shift:
 
     @property
     def worst_at_threshold(self) -> str:
-        """The group with the lowest sum of sensitivity and specificity: where the card's threshold misleads most."""
+        """The group with the lowest sum of sensitivity and specificity: where the card's threshold fits worst."""
         return min(
             self.groups,
             key=lambda name: self.groups[name]["sensitivity"].value + self.groups[name]["specificity"].value,
         )
 
     def auc_loss(self, group: str) -> float:
-        """How far the group's AUC lies below that of the images as they are."""
+        """The AUC of the unchanged images minus that of the group."""
         return self.groups[PLAIN]["auc"].value - self.groups[group]["auc"].value
 
     def to_json(self) -> dict[str, Any]:
@@ -106,9 +106,9 @@ class Shift:
 
 
 def shift(model: Model, root: Path, samples: Sequence[Sample], report: Report, seed: int = 0) -> Shift:
-    """Measure `model` on every group of GROUPS. A file that cannot be read is listed, not fatal.
+    """Measure `model` on every group of GROUPS. A file that cannot be read is listed.
 
-    `seed` decides which image of the other class each one borrows its style from. Raises BadData when a class is
+    `seed` decides which image of the other class gives its style to each image. Raises BadData when a class is
     missing among the files that can be read.
     """
     styles, unreadable = _styles(root, samples, model.card.preprocessing.size, report)
@@ -117,11 +117,11 @@ def shift(model: Model, root: Path, samples: Sequence[Sample], report: Report, s
     if len(np.unique(labels)) < 2:
         raise BadData("a shift needs readable images of both classes").about(str(root))
     rng = np.random.default_rng(seed)
-    lenders = [read[int(rng.choice(np.flatnonzero(labels != label)))].path for label in labels]
+    style_sources = [read[int(rng.choice(np.flatnonzero(labels != label)))].path for label in labels]
     scores: dict[str, list[float]] = {name: [] for name in GROUPS}
     for start in range(0, len(read), BATCH_SIZES[-1]):
         batch = slice(start, start + BATCH_SIZES[-1])
-        for name, grids in _grids(model, root, read[batch], [styles[path] for path in lenders[batch]]):
+        for name, grids in _grids(model, root, read[batch], [styles[path] for path in style_sources[batch]]):
             scores[name] += [prediction.probability for prediction in model.predict(grids)]
         report({"event": "reading", "done": min(start + BATCH_SIZES[-1], len(read)), "total": len(read)})
     threshold = model.card.operating_point.threshold
@@ -146,7 +146,7 @@ def shift_file(path: Path, provider: str, root: Path, samples: Sequence[Sample],
 def _styles(
     root: Path, samples: Sequence[Sample], size: int, report: Report
 ) -> tuple[dict[str, Image], list[dict[str, str]]]:
-    """Path -> the image small, to lend its style; and what cannot be read."""
+    """Path -> a small copy for its style; and path, code and message of the files that cannot be read."""
     unreadable: list[dict[str, str]] = []
     styles = {
         loaded.sample.path: np.asarray(cv2.resize(loaded.pixels, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
@@ -158,7 +158,7 @@ def _styles(
 def _grids(
     model: Model, root: Path, samples: Sequence[Sample], others: Sequence[Image]
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Each group's name and the batch [N, size, size, 1] that the model gets."""
+    """The name of each group and its batch [N, size, size, 1] for the model."""
     images = [read_display((root / sample.path).read_bytes()).pixels for sample in samples]
     shaped = [
         np.asarray(cv2.resize(other, image.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -22,16 +22,17 @@ from trainer.evaluation.agreement import (
     predict_split,
     require_near,
 )
-from trainer.evaluation.evaluate import evaluation_of, without_nan
+from trainer.evaluation.evaluate import evaluation_of
 from trainer.export.card import measure_fields, metrics_on_test_split, versions, write
 from trainer.export.float16_graph import halve
 from trainer.progress import Report
-from trainer.statistics.operating_point import ThresholdRule, rule_said
+from trainer.statistics.operating_point import ThresholdRule, rule_in_words
 from worker.errors import BadSetting
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
 from worker.inference.card import Estimate, Golden, ModelCard
 from worker.inference.model import PROVIDERS, OnnxModel, open_model, replay_goldens
+from worker.inference.plain_values import without_nan
 
 SUFFIX = "_fp16"
 PRECISION = "float16 from the first convolution to the last, else float32"
@@ -85,7 +86,7 @@ def convert(
     if out.resolve() == path.resolve():
         raise BadSetting("a model in float16 is another model: give --out another name than the original's")
     original = _open(path, provider)
-    rule = rule or rule_said(original.card.operating_point.rule)
+    rule = rule or rule_in_words(original.card.operating_point.rule)
     splits = {
         split: load_split(root, manifest.of(split), original.card.preprocessing, report)
         for split in ("validation", "test")

@@ -98,12 +98,12 @@ def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str,
     probability = np.array([p.probability for p in predictions])
     heat = np.stack([p.heatmap for p in predictions])
     familiarity = np.array([p.familiarity for p in predictions])
-    unfamiliar = np.abs(familiarity - wanted["familiarity"]) / np.maximum(wanted["familiarity"], 1)
+    measure_familiarity = np.abs(familiarity - wanted["familiarity"]) / np.maximum(wanted["familiarity"], 1)
     differences = {
         "probability_difference": float(np.abs(probability - wanted["probability"]).max()),
         "heat_difference": float(np.abs(heat - wanted["heatmap"]).max()),
         "tape_difference": float(np.abs(heat - tape_heat(served, grids)).max()),
-        "familiarity_difference": float(unfamiliar.max()),
+        "familiarity_difference": float(measure_familiarity.max()),
     }
     for name, value in differences.items():
         if not value < AGREEMENT:

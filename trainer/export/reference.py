@@ -1,13 +1,12 @@
 """The reference of a model: inputs and predictions on images it was not trained on; and adding it to a model file."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.images import LoadedImage, read_images
+from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import IMAGE_SUFFIXES, Sample, digest
 from trainer.progress import Report
 from worker.errors import BadData, ModelRefused
@@ -33,7 +32,7 @@ def measure(
     """
     read: list[Sample] = []
     rows: list[Values] = []
-    for part in _batches(read_images(root, samples, unreadable, report)):
+    for part in in_batches(read_images(root, samples, unreadable, report), BATCH_SIZES[-1]):
         grids = np.stack([apply(loaded.pixels, model.card.preprocessing)[0] for loaded in part])
         predictions = model.predict(grids)
         scores = np.array([[p.probability, p.familiarity] for p in predictions], np.float64)
@@ -90,9 +89,3 @@ def complete(path: Path, reference: Reference, out: Path) -> OnnxModel:
     finally:
         part.unlink(missing_ok=True)
     return model
-
-
-def _batches(loaded_images: Iterator[LoadedImage]) -> Iterator[list[LoadedImage]]:
-    """Batches of the largest size that a model takes."""
-    while part := list(islice(loaded_images, BATCH_SIZES[-1])):
-        yield part

@@ -1,16 +1,16 @@
-"""EfficientNet-Lite0 (Tan & Le 2019; the Lite variants of 2020 leave out swish and squeeze-and-excitation), in Keras.
+"""EfficientNet-Lite0 (Tan & Le 2019; the Lite variants of 2020 have no swish and no squeeze-and-excitation), in Keras.
 
 `keras.applications` does not have it. Layers are named as in the published weights file, which loads by name.
 """
 
 from typing import Any, NamedTuple
 
-#: Of a batch normalisation's variance, as the weights were trained.
+#: Epsilon of batch normalisation, as in the training of the weights.
 EPSILON = 1e-3
 
 
 class Stage(NamedTuple):
-    """Some inverted residual blocks of one kind; only the first has the stride."""
+    """Inverted residual blocks of one kind; only the first has the stride."""
 
     blocks: int
     kernel: int
@@ -36,7 +36,7 @@ SIXTEENTH = "b10_add"
 
 
 def efficientnet_lite0(input_shape: tuple[int | None, int | None, int]) -> Any:
-    """The convolutions, without top: from [N, h, w, 3], scaled to (x - 127) / 128, to [N, h / 32, w / 32, 1280]."""
+    """The convolutions, without head: from [N, h, w, 3], scaled to (x - 127) / 128, to [N, h / 32, w / 32, 1280]."""
     from keras import Input, Model
 
     image = Input(input_shape)
@@ -50,17 +50,17 @@ def efficientnet_lite0(input_shape: tuple[int | None, int | None, int]) -> Any:
 
 
 def _block(values: Any, name: str, stage: Stage, stride: int) -> Any:
-    """An inverted residual block (Sandler 2018): expand, depthwise convolution, project, add what came in."""
+    """An inverted residual block (Sandler 2018): expand, depthwise convolution, project, add the input."""
     from keras import layers
 
-    came_in, channels = values, values.shape[-1]
+    block_input, channels = values, values.shape[-1]
     if stage.expansion != 1:
         values = _convolution(values, f"{name}_exp", channels * stage.expansion, 1)
     depthwise = layers.DepthwiseConv2D(stage.kernel, stride, padding="same", use_bias=False, name=f"{name}_dw")
     values = _normalised(depthwise(values), f"{name}_dw")
     values = _convolution(values, f"{name}_proj", stage.channels, 1, is_linear=True)
     if stride == 1 and channels == stage.channels:
-        values = layers.Add(name=f"{name}_add")([values, came_in])
+        values = layers.Add(name=f"{name}_add")([values, block_input])
     return values
 
 

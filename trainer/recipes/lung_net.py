@@ -1,7 +1,7 @@
 """The lung-field net: a U-Net (Ronneberger 2015) of 1 MB that outlines both lungs, at half the image's resolution.
 
-People's masks teach it once (`trainer lungs`); after that only its output is used, by one rule for every image: the
-masks themselves tell the label (a mask drawn around a pneumonia is larger).
+It is trained once on drawn masks (`trainer lungs`). After that only its output is used, in the same way for every
+image, because drawn masks predict the label (a mask drawn around a pneumonia is larger).
 """
 
 from pathlib import Path
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Side of the images it takes and of the field it gives, in pixels.
+#: Side of the input images and of the field, in pixels.
 IMAGE_PX, FIELD_PX = 224, 112
 
 #: Channels of the map at each halving of the resolution, from FIELD_PX down.
 WIDTHS = (8, 16, 32, 48, 64)
 
-#: Of a grey value's deviation within one image, so that a blank one stays finite.
+#: Added to the standard deviation of an image, so that a blank image stays finite.
 EPSILON = 1.0
 
-#: Made by the command in trainer/README.md; every recipe that looks at lungs takes these.
+#: Made by the command in trainer/README.md; every recipe that uses a lung field loads these.
 WEIGHTS = Path(__file__).parent / "lung_net.weights.h5"
 
 BATCH = 32
@@ -42,7 +42,7 @@ def lung_net() -> Any:
 
 
 def read_lung_net() -> Any:
-    """The net with WEIGHTS, which nothing trains further."""
+    """The net with WEIGHTS, not trainable."""
     net = lung_net()
     net.load_weights(WEIGHTS)
     net.trainable = False
@@ -50,7 +50,7 @@ def read_lung_net() -> Any:
 
 
 def lung_fields(net: Any, grids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What the net says of grids [N, 224, 224]: the probability of lung [N, 224, 224], 0 to 255."""
+    """The probability of lung [N, 224, 224], 0 to 255, for grids [N, 224, 224]."""
     found = np.empty(grids.shape, np.uint8)
     for start in range(0, len(grids), BATCH):
         logits = net.predict_on_batch(np.asarray(grids[start : start + BATCH], np.float32)[..., None])[..., 0]
@@ -60,7 +60,7 @@ def lung_fields(net: Any, grids: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _standardised(values: Any) -> Any:
-    """Each image less its own mean, over its own deviation: exposure says nothing of where the lungs are."""
+    """Each image minus its mean, divided by its standard deviation, so that exposure has no influence."""
     from keras import ops
 
     centred = values - ops.mean(values, axis=(1, 2, 3), keepdims=True)

@@ -17,11 +17,11 @@ from worker.inference.overlay import blend
 LONG_SIDE_PX = 360
 JPEG_QUALITY = 85
 
-#: Of the saliency over all images of a report; what lies above is shown as 1. One scale, so that they compare.
+#: Percentile of the saliency over all images of a report; larger values are shown as 1. All images have one scale.
 SALIENCY_PERCENTILE = 99.5
 
-#: From grids [size, size] of the model's preprocessing to saliency [size, size].
-Ask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+#: From a grid [size, size] of the model's preprocessing to its saliency [size, size].
+SaliencyMap = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class Views(NamedTuple):
@@ -32,40 +32,40 @@ class Views(NamedTuple):
     saliency: bytes
 
 
-class _Seen(NamedTuple):
+class _Layers(NamedTuple):
     grey: NDArray[np.uint8]
     placement: Placement
     heat: NDArray[np.float32]
     saliency: NDArray[np.float32] | None
 
 
-def draw(cases: Sequence[Case], root: Path, model: Model, ask: Ask | None) -> list[Views]:
-    """The views of images that the model could read, in the original's aspect; heat comes from the model file."""
-    seen = [_look(root / case.sample.path, model, ask) for case in cases]
-    maps = [each.saliency for each in seen if each.saliency is not None]
+def draw(cases: Sequence[Case], root: Path, model: Model, saliency_map: SaliencyMap | None) -> list[Views]:
+    """The views of the images in their original aspect ratio; the heat map comes from the model file."""
+    layers = [_layers_of(root / case.sample.path, model, saliency_map) for case in cases]
+    maps = [each.saliency for each in layers if each.saliency is not None]
     scale = max(float(np.percentile(np.concatenate(maps), SALIENCY_PERCENTILE)), 1e-12) if maps else 1.0
-    return [_views(each, scale) for each in seen]
+    return [_views(each, scale) for each in layers]
 
 
-def _look(path: Path, model: Model, ask: Ask | None) -> _Seen:
+def _layers_of(path: Path, model: Model, saliency_map: SaliencyMap | None) -> _Layers:
     pixels = read_display(path.read_bytes()).pixels
     grid, placement = apply(pixels, model.card.preprocessing)
     heat = model.predict(grid[None])[0].heatmap
-    return _Seen(_shrunk(pixels), placement, heat, ask(grid[..., 0]) if ask else None)
+    return _Layers(_resized(pixels), placement, heat, saliency_map(grid[..., 0]) if saliency_map else None)
 
 
-def _views(seen: _Seen, scale: float) -> Views:
-    height, width = seen.grey.shape
-    heat = seen.placement.to_original(seen.heat, width, height)
+def _views(layers: _Layers, scale: float) -> Views:
+    height, width = layers.grey.shape
+    heat = layers.placement.to_original(layers.heat, width, height)
     saliency = b""
-    if seen.saliency is not None:
-        level = seen.placement.to_original(np.asarray(seen.saliency / scale, np.float32), width, height)
-        saliency = _jpeg(blend(seen.grey, level))
-    return Views(_jpeg(seen.grey), _jpeg(blend(seen.grey, heat)), saliency)
+    if layers.saliency is not None:
+        level = layers.placement.to_original(np.asarray(layers.saliency / scale, np.float32), width, height)
+        saliency = _jpeg(blend(layers.grey, level))
+    return Views(_jpeg(layers.grey), _jpeg(blend(layers.grey, heat)), saliency)
 
 
-def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """At most LONG_SIDE_PX long; smaller ones are enlarged, so that all stand alike."""
+def _resized(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with LONG_SIDE_PX as its longest side, enlarged if it is smaller."""
     height, width = pixels.shape
     scale = LONG_SIDE_PX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

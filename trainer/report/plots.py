@@ -1,6 +1,6 @@
-"""The curves of a report as SVG, drawn from the plain data of `trainer.report.summary`: the same data, the same bytes.
+"""The curves of a report as SVG, from the plain data of `trainer.report.summary`. The same data give the same bytes.
 
-No word from a file is drawn but the names of measures in the log, and those only where they are plain.
+Of the text in files, only names of measures in the log are drawn, and only if they match PLAIN_NAME.
 """
 
 import io
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
-Account = dict[str, Any]
+Summary = dict[str, Any]
 
 NORMAL, SICK, INK, PALE = "#4a7ba6", "#c05621", "#22313f", "#a9b4be"
 
@@ -35,30 +35,30 @@ STYLE: Any = {
     "svg.fonttype": "path",
 }
 
-#: Names of measures that are drawn.
+#: Pattern of the names of measures that are drawn.
 PLAIN_NAME = re.compile(r"auc_[a-z0-9_.]{1,30}")
 
 
-def draw(account: Account) -> dict[str, bytes]:
-    """SVG by name of plot; those that the data cannot give are left out."""
+def draw(summary: Summary) -> dict[str, bytes]:
+    """Name of plot -> SVG, without the plots for which the data are missing."""
     drawn = {}
     with rc_context(STYLE):
         for name, (width, draws) in _PLOTS.items():
             figure = Figure(figsize=(width, 3.1), layout="constrained")
-            if draws(account, figure):
+            if draws(summary, figure):
                 content = io.BytesIO()
                 figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
                 drawn[name] = content.getvalue()
     return drawn
 
 
-def _roc(account: Account, figure: Figure) -> bool:
-    """Whole, and its upper left corner as far as the operating point of the card, where that is near."""
-    points = account["curves"]["roc"]
+def _roc(summary: Summary, figure: Figure) -> bool:
+    """The whole curve, and its upper left corner up to the operating point of the card, where that is near."""
+    points = summary["curves"]["roc"]
     if points is None:
         return False
     fpr, tpr = [0.0, *points["false_positive_rate"]], [0.0, *points["sensitivity"]]
-    measured = account["evaluation"]["metrics"]
+    measured = summary["evaluation"]["metrics"]
     at = 1 - measured["specificity"]["value"], measured["sensitivity"]["value"]
     whole, corner = figure.subplots(1, 2)
     for axes in (whole, corner):
@@ -73,11 +73,11 @@ def _roc(account: Account, figure: Figure) -> bool:
     return True
 
 
-def _precision_recall(account: Account, figure: Figure) -> bool:
-    points = account["curves"]["precision_recall"]
+def _precision_recall(summary: Summary, figure: Figure) -> bool:
+    points = summary["curves"]["precision_recall"]
     if points is None:
         return False
-    evaluation = account["evaluation"]
+    evaluation = summary["evaluation"]
     axes = figure.subplots()
     axes.axhline(evaluation["positives"] / evaluation["n"], color=PALE, linewidth=0.8, linestyle=":")
     axes.plot(points["recall"], points["precision"], color=INK, linewidth=1.4)
@@ -89,9 +89,9 @@ def _precision_recall(account: Account, figure: Figure) -> bool:
     return True
 
 
-def _calibration(account: Account, figure: Figure) -> bool:
-    """Observed share with interval over mean probability; how many cases stand behind each, below."""
-    bins = account["curves"]["reliability"]
+def _calibration(summary: Summary, figure: Figure) -> bool:
+    """Observed share with its interval over the mean probability; below, the number of cases of each bin."""
+    bins = summary["curves"]["reliability"]
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, linestyle=":")
     means, shares = [b["mean_probability"] for b in bins], [b["share"]["value"] for b in bins]
@@ -106,9 +106,9 @@ def _calibration(account: Account, figure: Figure) -> bool:
     return True
 
 
-def _histogram(account: Account, figure: Figure) -> bool:
-    """Probabilities by class, with the threshold; counts on a log scale, or the errors could not be seen."""
-    drawn, threshold = account["curves"]["histogram"], account["evaluation"]["threshold"]
+def _histogram(summary: Summary, figure: Figure) -> bool:
+    """Probabilities by class, with the threshold; counts on a log scale, so that a few errors can be seen."""
+    drawn, threshold = summary["curves"]["histogram"], summary["evaluation"]["threshold"]
     edges = drawn["edges"]
     rows = figure.subplots(2, 1, sharex=True)
     for axes, name, colour in zip(rows, ("normal", "pneumonia"), (NORMAL, SICK), strict=True):
@@ -121,9 +121,9 @@ def _histogram(account: Account, figure: Figure) -> bool:
     return True
 
 
-def _learning(account: Account, figure: Figure) -> bool:
-    """Losses on the left; on the right the AUC of each copy of the validation images, the worst drawn strong."""
-    epochs = account["learning"]
+def _learning(summary: Summary, figure: Figure) -> bool:
+    """Losses on the left; on the right the AUC of each copy of the validation images, the worst one highlighted."""
+    epochs = summary["learning"]
     if not epochs:
         return False
     left, right = figure.subplots(1, 2)
@@ -146,7 +146,7 @@ def _learning(account: Account, figure: Figure) -> bool:
 
 def _count_up(axes: Axes, most: int) -> None:
     """A log scale for counts up to `most`, ticks as plain numbers."""
-    axes.set_ylim(0.7, 1.6 * max(most, 10))  # first: where all counts are zero, the scale finds no limits of its own
+    axes.set_ylim(0.7, 1.6 * max(most, 10))  # before the scale: with all counts zero it finds no limits
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(FixedLocator([1, 10, 100, 1000, 10000]))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
@@ -159,8 +159,8 @@ def _line(axes: Axes, epochs: list[dict[str, Any]], name: str, **style: Any) -> 
         axes.plot(*zip(*known, strict=True), **style)
 
 
-#: Name -> width in inches and what draws it; the latter answers whether the data gave it.
-_PLOTS: dict[str, tuple[float, Callable[[Account, Figure], bool]]] = {
+#: Name -> width in inches and the function that draws it and returns whether the data were there.
+_PLOTS: dict[str, tuple[float, Callable[[Summary, Figure], bool]]] = {
     "roc": (6.2, _roc),
     "precision_recall": (3.4, _precision_recall),
     "calibration": (3.4, _calibration),

@@ -1,7 +1,7 @@
-"""Which pixels the logit answers to, in the network as it was trained: SmoothGrad (Smilkov 2017).
+"""Which pixels change the logit of the trained network: SmoothGrad (Smilkov 2017).
 
-It names no gradient tape, so it runs on every backend of Keras: one step of plain gradient descent at rate 1 moves an
-offset that is added to the pixels by exactly the gradient of the loss, and Keras takes such steps on each of them.
+It uses no gradient tape, so it runs on every backend of Keras. A trainable offset is added to the pixels; one step of
+plain gradient descent at rate 1 changes the offset by exactly the gradient of the loss.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from trainer.recipes.recipe import Network
 #: Noisy copies of an image whose gradients are averaged, and their noise as a share of the image's range of grey.
 COPIES = 16
 NOISE = 0.1
-#: Standard deviation, as a share of the side, of the blur that makes single pixels a picture.
+#: Standard deviation of the final blur, as a share of the side.
 BLUR = 0.01
 
 METHOD = (
@@ -26,11 +26,11 @@ METHOD = (
 
 
 class Saliency:
-    """A network made ready to be asked; its layers are frozen from then on."""
+    """The saliency of a network, whose layers it freezes."""
 
     def __init__(self, network: Network) -> None:
         shape = network.model.inputs[0].shape[1:]
-        # the network's own input is uint8, through which no gradient comes: the same layers on a float one
+        # the input of the network is uint8, which has no gradient: the same layers get a float input
         same = keras.models.clone_model(
             network.model, input_tensors=keras.Input(shape, dtype="float32"), clone_function=lambda layer: layer
         )
@@ -44,7 +44,7 @@ class Saliency:
         """d logit / d pixel [size, size], the mean over the grids [N, size, size], grey values from 0 to 255."""
         self._offset.value.assign(np.zeros((*grids.shape[1:], 1), np.float32))
         self._stepper.train_on_batch(grids[..., None], np.zeros((len(grids), 1), np.float32))
-        # copied first: Keras' variables do not speak numpy 2's protocol yet, and warn
+        # copied first: Keras' variables do not support the array protocol of numpy 2 yet, and warn
         return np.array(keras.ops.convert_to_numpy(keras.ops.copy(self._offset.value)))[..., 0]
 
     def of(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -56,7 +56,7 @@ class Saliency:
 
 
 class _Offset(keras.layers.Layer):  # type: ignore[misc]
-    """The logits of a network that sees its input plus `value`, the only thing here that can be trained."""
+    """The logits of a network for its input plus `value`, the only trainable variable."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()

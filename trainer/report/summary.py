@@ -1,4 +1,4 @@
-"""What a report says, as plain data: report.json. The page shows these numbers and no others."""
+"""The contents of a report as plain data: report.json. The page shows only these numbers."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.manifest import Sample
-from trainer.evaluation.evaluate import Evaluation, evaluation_of, score, without_nan
+from trainer.evaluation.evaluate import Evaluation, evaluation_of, score
 from trainer.progress import Report
 from trainer.report.cases import Case, errors
 from trainer.run.folder import RunFolder
@@ -17,30 +17,33 @@ from trainer.statistics import metrics
 from worker.errors import BadData
 from worker.inference.card import CARD_KEY, Estimate, ModelCard
 from worker.inference.model import Model
+from worker.inference.plain_values import without_nan
 
 LAYOUT = 1
 RESEARCH_USE = "Research use only. This is not a medical device."
 
-#: Of the histogram of probabilities.
+#: Number of bins of the histogram of probabilities.
 HISTOGRAM_BINS = 25
 
-#: What it means to measure on another split than the test split.
+#: Split -> warning, for splits other than the test split.
 NOT_HELD_OUT = {
-    "train": "measured on the images that trained the model: these numbers say nothing of others",
-    "validation": "measured on the images that chose epoch, threshold and calibration: these numbers look too good",
+    "train": "measured on the images that trained the model: these numbers do not hold for other images",
+    "validation": "measured on the images that chose epoch, threshold and calibration: these numbers are too good",
 }
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The images of one split as a model judged them."""
+class Evaluated:
+    """The images of one split with the predictions of a model."""
 
     evaluation: Evaluation
     cases: tuple[Case, ...]
 
 
-def judge(model: Model, run: RunFolder, data: Path, split: str, prevalence: float, report: Report) -> Judged:
-    """Send one split of the run through its model, as `trainer evaluate` does. Raises BadData when it is not there."""
+def evaluate_split(
+    model: Model, run: RunFolder, data: Path, split: str, prevalence: float, report: Report
+) -> Evaluated:
+    """Measure the model on one split of the run, as `trainer evaluate`. Raises BadData when images are missing."""
     samples = run.manifest.of(split)
     if not samples:
         raise BadData(f"has no split {split!r}").about(str(run.path))
@@ -53,18 +56,18 @@ def judge(model: Model, run: RunFolder, data: Path, split: str, prevalence: floa
     evaluation = evaluation_of(model, read, scores, unreadable, prevalence)
     threshold = model.card.operating_point.threshold
     cases = [Case(s, float(p), threshold, float(f)) for s, (p, f) in zip(read, scores, strict=True)]
-    return Judged(evaluation, tuple(cases))
+    return Evaluated(evaluation, tuple(cases))
 
 
-def account(
-    run: RunFolder, card: ModelCard, judged: Judged, split: str, prevalence: float, pictured: Sequence[Case]
+def summarize(
+    run: RunFolder, card: ModelCard, evaluated: Evaluated, split: str, prevalence: float, pictured: Sequence[Case]
 ) -> dict[str, Any]:
-    """Everything that the report tells but its pictures, as plain values; what the data cannot give is None."""
-    cases = judged.cases
+    """All contents of the report except the pictures, as plain values; numbers that are not defined are None."""
+    cases = evaluated.cases
     labels = np.array([case.sample.label for case in cases], np.int64)
     probabilities = np.array([case.probability for case in cases], np.float64)
     flagged = np.array([case.is_flagged for case in cases], np.float64)
-    told: dict[str, Any] = without_nan(
+    summary: dict[str, Any] = without_nan(
         {
             "layout": LAYOUT,
             "research_use": RESEARCH_USE,
@@ -72,8 +75,8 @@ def account(
             "split": split,
             "prevalence": prevalence,
             "patients": len({case.sample.patient for case in cases}),
-            "warnings": _warnings(run, card, judged, split),
-            "evaluation": asdict(judged.evaluation),
+            "warnings": _warnings(run, card, evaluated, split),
+            "evaluation": asdict(evaluated.evaluation),
             "confusion": metrics.confusion(labels, flagged, 0.5)._asdict(),
             "average_precision": asdict(Estimate(*metrics.average_precision(labels, probabilities))),
             "curves": curves(labels, probabilities),
@@ -86,11 +89,11 @@ def account(
             "split_manifest": {"seed": run.manifest.seed, "digest": run.manifest.digest},
         }
     )
-    return told
+    return summary
 
 
 def curves(labels: metrics.Labels, probabilities: metrics.Scores) -> dict[str, Any]:
-    """The points that the plots are drawn from; ROC and precision-recall need both classes."""
+    """The points of the plots; ROC and precision-recall need both classes."""
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     drawn: dict[str, Any] = {
         "roc": None,
@@ -115,11 +118,11 @@ def curves(labels: metrics.Labels, probabilities: metrics.Scores) -> dict[str, A
 
 
 def row_of(case: Case) -> dict[str, Any]:
-    """One image and what became of it; no patient is named."""
+    """One image and its outcome, without the patient."""
     sample: Sample = case.sample
     return {
         "path": sample.path,
-        "says": case.says,
+        "says": case.outcome,
         "label": sample.label,
         "subtype": sample.subtype,
         "view": sample.view,
@@ -132,11 +135,11 @@ def row_of(case: Case) -> dict[str, Any]:
     }
 
 
-def _warnings(run: RunFolder, card: ModelCard, judged: Judged, split: str) -> list[str]:
-    """What a person should know before believing a number: of the report itself, then of the run."""
+def _warnings(run: RunFolder, card: ModelCard, evaluated: Evaluated, split: str) -> list[str]:
+    """Warnings that limit the numbers: those of the report, then those of the run."""
     found = [NOT_HELD_OUT[split]] if split in NOT_HELD_OUT else []
     if card.data_digest != run.manifest.digest:
-        found.append("the model file was made on another split than the one that lies beside it")
-    if unreadable := judged.evaluation.unreadable:
-        found.append(f"{len(unreadable)} images of this split cannot be read and are in no number")
+        found.append("the model file was made on another split than the split.csv in this folder")
+    if unreadable := evaluated.evaluation.unreadable:
+        found.append(f"{len(unreadable)} images of this split cannot be read and are not counted")
     return found + run.warnings

@@ -1,6 +1,6 @@
-"""What lies in the folder of a run, read for a report: split, record, log, audit, model. Changes nothing.
+"""Read the folder of a run for a report: split, record, log, audit, model. Changes nothing.
 
-Older runs lack some of it; what is absent is empty, and the report says so.
+Older runs lack some files; the fields of those are empty, and the report says so.
 """
 
 import json
@@ -20,36 +20,36 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The remains of one run."""
+    """The contents of the folder of one run."""
 
     path: Path
     manifest: Manifest
     model: Path
     record: Record | None
     audit: dict[str, Any]
-    epochs: list[Event]  #: the last course of training, in order
-    warnings: list[str]  #: of the audit, and what else the run was warned of since
+    epochs: list[Event]  #: of the training that led to the model, in order
+    warnings: list[str]  #: of the audit and of the run since then
 
 
 def read_run(folder: Path) -> RunFolder:
-    """Read the folder of a finished run; raises BadData naming what it lacks."""
+    """Read the folder of a finished run; raises BadData naming what is missing."""
     split = folder / SPLIT
     if (folder / OUT_OF_FOLD).is_file():
         raise BadData("is a run over folds: give one of the folders in it, such as fold-1").about(str(folder))
     if not split.is_file():
-        raise BadData(f"is no folder of a run: {SPLIT} is missing").about(str(folder))
+        raise BadData(f"is not the folder of a run: {SPLIT} is missing").about(str(folder))
     record = read_record(folder)
     audit = _read_audit(folder / "audit.json")
     events = _read_log(folder / "log.jsonl")
-    told = [str(warning) for warning in audit.get("warnings", [])]
+    audit_warnings = [str(warning) for warning in audit.get("warnings", [])]
     return RunFolder(
         path=folder,
         manifest=read_manifest(split),
         model=_find_model(folder, record),
         record=record,
         audit=audit,
-        epochs=_course(events),
-        warnings=list(dict.fromkeys(told + _warnings(events))),
+        epochs=_last_training(events),
+        warnings=list(dict.fromkeys(audit_warnings + _warnings(events))),
     )
 
 
@@ -57,7 +57,7 @@ def _find_model(folder: Path, record: Record | None) -> Path:
     """The model that the record names, else the only one."""
     found = [folder / record.model_file] if record else sorted(folder.glob("*.onnx"))
     if len(found) != 1:
-        raise BadData(f"holds {len(found)} model files where a run leaves one").about(str(folder))
+        raise BadData(f"holds {len(found)} model files instead of one").about(str(folder))
     if not found[0].is_file():
         raise BadData("is missing: start the same fit again").about(str(found[0]))
     return found[0]
@@ -69,12 +69,12 @@ def _read_audit(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BadData(f"is no audit ({error}): `trainer audit` tells it anew").about(str(path)) from error
+        raise BadData(f"is not an audit ({error}): run `trainer audit --json` again").about(str(path)) from error
     return found if isinstance(found, dict) else {}
 
 
 def _read_log(path: Path) -> list[Event]:
-    """The events of a log; a line that a power cut tore is passed over."""
+    """The events of a log, without incomplete lines, as a power cut leaves them."""
     events = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
@@ -86,24 +86,24 @@ def _read_log(path: Path) -> list[Event]:
     return events
 
 
-def _course(events: list[Event]) -> list[Event]:
-    """The epochs that led to the model: one that begins again replaces itself and all after it. Numbers are finite."""
-    course: list[Event] = []
+def _last_training(events: list[Event]) -> list[Event]:
+    """The epochs that led to the model, without NaN. An epoch that runs again replaces itself and all after it."""
+    epochs: list[Event] = []
     for event in events:
         number = event.get("epoch")
         if event["event"] != "epoch" or not isinstance(number, int):
             continue
-        course = [earlier for earlier in course if earlier["epoch"] < number]
-        course.append({name: value for name, value in event.items() if name != "event" and not _is_unsound(value)})
-    return course
+        epochs = [earlier for earlier in epochs if earlier["epoch"] < number]
+        epochs.append({name: value for name, value in event.items() if name != "event" and not _is_not_finite(value)})
+    return epochs
 
 
-def _is_unsound(value: Any) -> bool:
+def _is_not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
 def _warnings(events: list[Event]) -> list[str]:
-    """Those told since the last audit began, which are of the last course."""
+    """The warnings since the last audit, which belong to the training that led to the model."""
     audits = [i for i, event in enumerate(events) if event["event"] == "audit"]
     since = events[audits[-1] :] if audits else events
     return [str(event.get("text", "")) for event in since if event["event"] == "warning"]

@@ -18,13 +18,13 @@ from trainer.training.fit_lungs import Outlined, dice, fit_lungs
 from worker.errors import BadData, BadSetting
 from worker.imaging.preprocess import Preprocessing, apply
 
-#: As the recipes that look at lungs see an image.
+#: Preprocessing of the recipes that use a lung field.
 GRID = Preprocessing(size=IMAGE_PX)
 
 
 @dataclass(frozen=True)
 class LungsReport:
-    """How well the net's fields overlap with the drawn ones, on the test split."""
+    """The overlap of the net's fields with the drawn ones on the test split."""
 
     digest: str  #: of the weights file
     trained_on: int  #: images
@@ -47,13 +47,13 @@ def train_lungs(
     out: Path,
     report: Report,
 ) -> LungsReport:
-    """Train on the training patients of the split that `trainer fit` deals with this seed, measure on its test ones.
+    """Train on the training patients of the split of `trainer fit` with this seed, measure on the test patients.
 
-    An image without a mask is passed over. Raises BadSetting where `out` is no .weights.h5 file, BadData where no mask
+    An image without a mask is left out. Raises BadSetting where `out` is not a .weights.h5 file, BadData where no mask
     belongs to an image.
     """
     if not out.name.endswith(".weights.h5"):
-        raise BadSetting("Keras keeps weights in files named *.weights.h5: give --out such a name").about(str(out))
+        raise BadSetting("Keras writes weights to files named *.weights.h5: give --out such a name").about(str(out))
     manifest = split(read_samples(data, index), seed, [s for path in left_out for s in read_left_out(path)])
     train = _outlined(data, masks, manifest.of("train"), report)[0]
     net = fit_lungs(train, epochs, seed, report)
@@ -79,10 +79,10 @@ def train_lungs(
 
 
 def _outlined(data: Path, masks: Path, samples: Sequence[Sample], report: Report) -> tuple[Outlined, list[Sample]]:
-    """The samples that have a mask, with it."""
+    """The samples that have a mask, with their masks."""
     having = [sample for sample in samples if _mask_of(masks, sample).is_file()]
     if not having:
-        raise BadData("holds no mask of these images: a mask is a PNG at its image's path").about(str(masks))
+        raise BadData("holds no mask of these images: a mask is a PNG with the path of its image").about(str(masks))
     grids, fields, read = [], [], []
     for image in read_images(data, having, [], report):
         mask = cv2.imread(str(_mask_of(masks, image.sample)), cv2.IMREAD_GRAYSCALE)

@@ -1,4 +1,4 @@
-"""What each image was given by the one model of a k-fold run that had not seen its patient."""
+"""The out-of-fold predictions of a k-fold run: for each image, by the model that was not trained on its patient."""
 
 import csv
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ COLUMNS = ("path", "label", "subtype", "patient", "group", "fold", "probability"
 def predictions_of(
     path: Path, fold: int, root: Path, samples: Sequence[Sample], report: Report
 ) -> list[tuple[Any, ...]]:
-    """Rows of COLUMNS for the samples of one fold, judged by its own model at its own threshold."""
+    """Rows of COLUMNS for the samples of one fold, by the model of the fold at its threshold."""
     model = open_model(path)
     threshold = model.card.operating_point.threshold
     read, scores, _ = score(model, root, samples, report)
@@ -32,7 +32,7 @@ def predictions_of(
 
 
 def write_predictions(rows: Sequence[tuple[Any, ...]], path: Path) -> None:
-    """As CSV, in the order of paths."""
+    """Write CSV in the order of paths."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -40,7 +40,7 @@ def write_predictions(rows: Sequence[tuple[Any, ...]], path: Path) -> None:
 
 
 def summary(rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-    """AUC over all images, and the rates with each image judged at its own model's threshold."""
+    """AUC over all images; sensitivity and specificity with each image at the threshold of its model."""
     table = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
     labels = np.array([row["label"] for row in table], np.int64)
     flagged = np.array([row["is_flagged"] for row in table], np.float64)

@@ -1,4 +1,4 @@
-"""The network of a finished run, built again from recipe and checkpoint, and held against its model file."""
+"""Rebuild the network of a finished run from recipe and checkpoint, and compare it with the model file."""
 
 import keras
 import numpy as np
@@ -14,34 +14,34 @@ from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
 from worker.inference.model import Model
 
-#: Largest |difference| of its probabilities from the model file's; another epoch's weights differ by far more.
+#: Limit of the |difference| of probabilities from the model file; the weights of another epoch differ much more.
 AGREEMENT = 1e-3
 
 
 def rebuild(run: RunFolder, model: Model, recipe: Recipe | None = None) -> Network:
-    """The network with the weights of its best epoch; `recipe` where the registry does not know the run's.
+    """The network with the weights of its best epoch; `recipe` if it is not a registered one.
 
-    Raises BadSetting where there is no checkpoint, or where it gives other probabilities than the model file.
+    Raises BadSetting where there is no checkpoint, or where its probabilities differ from those of the model file.
     """
     earlier = read_previous(run.path)
     recipe = recipe or _recipe_of(run, model)
     network = recipe.build(Start(model.card.preprocessing.size, recipe.backbone, RANDOM))
     earlier.load_into(network.model)
     if not _difference(network, model) < AGREEMENT:
-        raise BadSetting("its weights are not those of the model file").about(str(earlier.path))
+        raise BadSetting("its weights differ from those of the model file").about(str(earlier.path))
     return network
 
 
 def _recipe_of(run: RunFolder, model: Model) -> Recipe:
-    """By the card's name, on the backbone that the record, or else the card's title, tells."""
+    """The recipe with the card's name, on the backbone in the record or else in the card's title."""
     recipe = recipe_named(model.card.name)
-    told = [run.record.recipe.get("backbone")] if run.record else model.card.recipe.replace(",", " ").split()
-    other = next((name for name in recipe.other_backbones if name in told), None)
+    named = [run.record.recipe.get("backbone")] if run.record else model.card.recipe.replace(",", " ").split()
+    other = next((name for name in recipe.other_backbones if name in named), None)
     return recipe.on(other) if other else recipe
 
 
 def _difference(network: Network, model: Model) -> float:
-    """Largest |difference| of the network's probabilities from the model file's, on the card's goldens."""
+    """Largest |difference| between the probabilities of network and model file, on the card's goldens."""
     card = model.card
     grids = np.stack([apply(read_display(golden.content).pixels, card.preprocessing)[0] for golden in card.goldens])
     logits = keras.ops.convert_to_numpy(network.model(grids, training=False))[:, 0]

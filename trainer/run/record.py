@@ -1,4 +1,4 @@
-"""run.json: what a run was asked for and which model came of it. Knows no Keras, and changes nothing else."""
+"""run.json: the options of a run and the model that it made. Knows no Keras."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ RECORD = "run.json"
 
 @dataclass(frozen=True)
 class Record:
-    """One finished run, as plain values. Digests are SHA-256; empty: there is none."""
+    """One finished run, as plain values. Digests are SHA-256; an empty one: there is no such file."""
 
-    command: str  #: words of a shell that start it again; empty where it was not started from one
+    command: str  #: shell command that starts it again; empty where the run was not started from a shell
     recipe: dict[str, Any]
     seed: int
-    weights_digest: str  #: of the file that was given for the backbone
+    weights_digest: str  #: of the weights file for the backbone
     split_digest: str  #: of data and split together
     checkpoint_digest: str
-    origin: dict[str, Any]  #: what the card says of the images; decides no epoch
+    origin: dict[str, Any]  #: the card's description of the images; does not influence the training
     model_file: str
     model_digest: str
     backend: str  #: of Keras
@@ -39,7 +39,7 @@ def write_record(record: Record, folder: Path) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in the run folder, or None where an older run left none; raises BadData when it cannot be read."""
+    """The record in the run folder, or None where an older run wrote none; raises BadData when it cannot be read."""
     path = folder / RECORD
     if not path.is_file():
         return None
@@ -47,21 +47,21 @@ def read_record(folder: Path) -> Record | None:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return Record(**{field.name: stored[field.name] for field in fields(Record)})
     except (ValueError, TypeError, KeyError) as error:
-        raise BadData(f"is no record of a run ({error!r}): remove it, and start the same fit again").about(
+        raise BadData(f"is not the record of a run ({error!r}): remove it, and start the same fit again").about(
             str(path)
         ) from error
 
 
 def is_made(folder: Path, model: Path, origin: Origin) -> bool:
-    """Whether `model` is the file that came of the checkpoint as it lies in the folder, with this origin on its card.
+    """Whether `model` was exported from the checkpoint that is in the folder, with this origin on its card.
 
-    An interrupted run then has nothing left to train or export.
+    Then nothing is left to train or export.
     """
     record = read_record(folder)
     if record is None or record.origin != asdict(origin) or not model.is_file():
         return False
-    lies = (digest_of(folder / CHECKPOINT), model.name, digest_of(model))
-    return lies == (record.checkpoint_digest, record.model_file, record.model_digest)
+    present = (digest_of(folder / CHECKPOINT), model.name, digest_of(model))
+    return present == (record.checkpoint_digest, record.model_file, record.model_digest)
 
 
 def digest_of(path: Path) -> str:

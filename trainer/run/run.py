@@ -1,4 +1,4 @@
-"""One run of `trainer fit`, from a folder of images to a model file: what happens in which order, and where it lies.
+"""One run of `trainer fit`, from a folder of images to a model file: the order of the steps.
 
 The run folder holds split.csv, audit.json, cache/, checkpoint.npz, log.jsonl and, at the end, the model and run.json; a
 run over folds holds one such folder for each, and out_of_fold.csv.
@@ -22,7 +22,15 @@ from trainer.recipes.backbone import RANDOM
 from trainer.recipes.recipe import Recipe, Start
 from trainer.run.out_of_fold import OUT_OF_FOLD, predictions_of, summary, write_predictions
 from trainer.run.record import Record, digest_of, is_made, write_record
-from trainer.training import batches as data
+from trainer.training.batches import (
+    Loaded,
+    TrainingBatches,
+    labels_of,
+    load_grids,
+    monitored_copies,
+    propensity_of,
+    seed_everything,
+)
 from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.training.fit import fit
 from trainer.training.warm_start import CHECKPOINT
@@ -31,7 +39,7 @@ from worker.errors import BadSetting
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a person asked for."""
+    """The options of `trainer fit`."""
 
     data: Path
     recipe: Recipe
@@ -43,12 +51,12 @@ class FitOptions:
     limit: int | None = None
     origin: Origin = Origin()
     is_patient_each: bool = False
-    keeps_stated: bool = True  #: splits that folders or the index state
-    command: str = ""  #: that asked for it, for the record
+    keeps_stated: bool = True  #: keep the splits that folders or the index state
+    command: str = ""  #: the command line, for the record
 
 
 def run(options: FitOptions, report: Report) -> Path:
-    """Split, audit, train, export; returns the model file. Started again, it goes on where it stopped."""
+    """Split, audit, train, export; returns the model file. An interrupted run continues after its last epoch."""
     samples, left_out = read_data(options)
     return run_split(options, split(samples, options.seed, left_out, options.keeps_stated), report)
 
@@ -68,12 +76,12 @@ def run_folds(options: FitOptions, count: int, report: Report) -> Path:
 
 
 def fold_folder(out: Path, fold: int) -> Path:
-    """Where the run of one fold lies, counted from 1."""
+    """The folder of the run of one fold, counted from 1."""
     return out / f"fold-{fold}"
 
 
 def read_data(options: FitOptions) -> tuple[tuple[Sample, ...], list[Sample]]:
-    """The samples of the order, and those whose patients stay out."""
+    """The samples of a run, and the samples whose patients are left out."""
     samples = read_samples(options.data, options.index, options.is_patient_each)
     if options.limit is not None:
         samples = limit(samples, options.limit, options.seed)
@@ -84,9 +92,7 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     """Audit, train and export on a manifest."""
     options.out.mkdir(parents=True, exist_ok=True)
     loaded = {
-        name: data.load_grids(
-            options.data, manifest.of(name), options.recipe.preprocessing, options.out / "cache", report
-        )
+        name: load_grids(options.data, manifest.of(name), options.recipe.preprocessing, options.out / "cache", report)
         for name in ("train", "validation")
     }
     faults = [fault for part in loaded.values() for fault in part.unreadable]
@@ -116,7 +122,7 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
 def _train(
     options: FitOptions,
     manifest: Manifest,
-    loaded: dict[str, data.Loaded],
+    loaded: dict[str, Loaded],
     fingerprint: str,
     checkpoint: Checkpoint | None,
     model: Path,
@@ -125,15 +131,15 @@ def _train(
     """Train and export to `model`; returns its digest."""
     recipe, seed = options.recipe, options.seed
     train, validation = loaded["train"].grids, loaded["validation"].grids
-    train_labels, labels = (data.labels_of(loaded[name].samples) for name in ("train", "validation"))
-    data.seed_everything(seed)
+    train_labels, labels = (labels_of(loaded[name].samples) for name in ("train", "validation"))
+    seed_everything(seed)
     network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, options.weights))
-    copies, monitored = data.monitored_copies(recipe, validation, labels, seed)
-    propensity = data.propensity_of(recipe, loaded["train"])
+    copies, monitored = monitored_copies(recipe, validation, labels, seed)
+    propensity = propensity_of(recipe, loaded["train"])
     path = options.out / CHECKPOINT
 
-    def batches(epoch: int) -> data.TrainingBatches:
-        return data.TrainingBatches(train, train_labels, recipe, seed, epoch, propensity)
+    def batches(epoch: int) -> TrainingBatches:
+        return TrainingBatches(train, train_labels, recipe, seed, epoch, propensity)
 
     fit(
         recipe,
@@ -146,7 +152,7 @@ def _train(
         lambda latest: write_checkpoint(latest, path),
         report,
     )
-    seen = batches(recipe.epochs)  # of an epoch that no phase has
+    seen = batches(recipe.epochs)  # augmented views of an epoch after the last one
     served = complete(network, train, (seen[step][0] for step in range(len(seen))), validation, labels)
     return export(recipe, served, manifest, options.data, validation, model, options.origin, report).digest
 
@@ -168,7 +174,7 @@ def _record(options: FitOptions, manifest: Manifest, model: str, digest: str) ->
 
 
 def _fingerprint(options: FitOptions, manifest: Manifest) -> str:
-    """Of everything that decides what the next epoch does."""
+    """Digest of everything that influences the next epoch."""
     weights = options.weights
     plain = {name: value for name, value in vars(options.recipe).items() if name != "build"}
     hasher = hashlib.sha256(f"{plain} {options.seed} {manifest.digest} {weights == RANDOM}".encode())

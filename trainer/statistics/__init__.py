@@ -1,4 +1,4 @@
-"""How good scores are, and where they become decisions. Pure: numpy only.
+"""How good scores are, and at which threshold they become decisions. Pure: numpy only.
 
 Knows numbers and labels. Does not know images, models or files.
 Begin with `metrics`, then `operating_point`.

@@ -1,7 +1,7 @@
 """How good scores are: discrimination, operating characteristics and calibration, each with a 95 % interval.
 
 numpy only. `labels` are 0 and 1, `scores` any real numbers, `probabilities` lie in [0, 1]; all are one-dimensional and
-of one length. A metric that the data cannot give (an empty class) is NaN with NaN bounds.
+of one length. A metric that is not defined on the data (an empty class) is NaN with NaN bounds.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ BOOTSTRAP_ROUNDS = 1000
 
 
 class Measured(NamedTuple):
-    """A value, its 95 % interval, and the number of cases it was measured on."""
+    """A value, its 95 % interval, and the number of cases."""
 
     value: float
     low: float
@@ -78,7 +78,7 @@ def roc_curve(labels: Labels, scores: Scores) -> tuple[Scores, Scores, Scores]:
 
 
 def precision_recall_curve(labels: Labels, scores: Scores) -> tuple[Scores, Scores, Scores]:
-    """(recall, precision, thresholds), thresholds falling through the distinct scores; recall is NaN without sick."""
+    """(recall, precision, thresholds), falling through the distinct scores; recall is NaN without positives."""
     thresholds = np.unique(scores)[::-1]
     flagged = _at_least(scores, thresholds)
     sick = _at_least(scores[labels == 1], thresholds)
@@ -128,10 +128,10 @@ def rates(counts: Confusion) -> dict[str, Measured]:
 
 
 def predictive_values(counts: Confusion, prevalence: float) -> dict[str, Measured]:
-    """PPV and NPV where a share `prevalence` (0 to 1, exclusive) is sick, whatever share of these cases is.
+    """PPV and NPV at a `prevalence` (0 to 1, exclusive), independent of the share of positives in these cases.
 
-    Bayes' rule on sensitivity and specificity; intervals on the logit scale (Mercaldo, Lau, Zhou 2007), a count of
-    none or all taken as one half from its end.
+    Bayes' rule on sensitivity and specificity; intervals on the logit scale (Mercaldo, Lau, Zhou 2007), with a count
+    of none or all moved by one half.
     """
     tp, fn, tn, fp = counts
     if not tp + fn or not tn + fp:
@@ -207,12 +207,12 @@ def _bin_of(probabilities: Scores, bins: int) -> NDArray[np.int64]:
 
 
 def _at_least(scores: Scores, thresholds: Scores) -> NDArray[np.int64]:
-    """For each threshold, how many scores reach it."""
+    """For each threshold, the number of scores equal to it or above."""
     return np.asarray(len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left"), np.int64)
 
 
 def _inside(count: int, n: int) -> float:
-    """The share, kept half a case away from 0 and 1."""
+    """The share, at least half a case away from 0 and 1."""
     return min(max(count, 0.5), n - 0.5) / n
 
 
@@ -236,7 +236,7 @@ def _wilson_bounds(share: float, n: int) -> tuple[float, float]:
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
     low, high = max(0.0, float(centre - half)), min(1.0, float(centre + half))
-    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)  # exact where rounding would miss the bound
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)  # exact, without rounding
 
 
 def _sigmoid(x: float) -> float:

@@ -1,4 +1,4 @@
-"""Where scores become decisions: the calibration of logits, and the threshold by a named rule. numpy only.
+"""The calibration of logits, and the threshold chosen by a named rule. numpy only.
 
 `labels` are 0 and 1, `logits` any real numbers, `probabilities` lie in [0, 1]; all one-dimensional, of one length.
 """
@@ -15,17 +15,17 @@ from worker.errors import BadSetting
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
-#: Steps of Newton's method; the loss is convex in two unknowns, and ten are plenty.
+#: Largest number of steps of Newton's method; the loss is convex in two unknowns, and ten are enough.
 NEWTON_STEPS = 50
-#: Keeps a separable validation split from asking for an infinite slope.
+#: Ridge penalty, so that a separable validation split has a finite slope.
 RIDGE = 1e-3
 
-#: The threshold is rounded down to so many decimals, so that the card and a person can quote it.
+#: The threshold is rounded down to this number of decimals, so that a person can quote it exactly.
 THRESHOLD_DECIMALS = 4
 
 
 class Calibration(NamedTuple):
-    """probability = sigmoid(logit / temperature + bias); the bias takes out the prior of balanced batches."""
+    """probability = sigmoid(logit / temperature + bias); the bias removes the prior of balanced batches."""
 
     temperature: float
     bias: float
@@ -34,8 +34,8 @@ class Calibration(NamedTuple):
 def calibrate(labels: Labels, logits: Scores) -> Calibration:
     """Temperature and bias that minimise the negative log likelihood (Platt 1999; Guo 2017 for the temperature).
 
-    The labels must come at the prevalence that the probabilities shall mean. Raises ValueError when a class is absent
-    or when the scores run against the labels.
+    The probabilities hold at the prevalence of these labels. Raises ValueError when a class is missing, or when
+    higher logits do not mean more positives.
     """
     if len(np.unique(labels)) < 2:
         raise ValueError("calibration needs both classes")
@@ -59,7 +59,7 @@ def calibrate(labels: Labels, logits: Scores) -> Calibration:
             break
     slope, bias = (float(value) for value in line)
     if slope <= 0:
-        raise ValueError("the scores run against the labels: this network has learnt nothing")
+        raise ValueError("higher scores do not mean more positives: this network has learnt nothing")
     return Calibration(1 / slope, bias)
 
 
@@ -67,15 +67,6 @@ def apply_calibration(logits: Scores, calibration: Calibration) -> Scores:
     """Calibrated probabilities of logits."""
     scaled = np.asarray(logits, np.float64) / calibration.temperature + calibration.bias
     return np.asarray(0.5 * (1 + np.tanh(scaled / 2)), np.float64)
-
-
-def correct_prior(probabilities: Scores, trained: float, actual: float) -> Scores:
-    """Probabilities under a share `actual` of positives, from a model trained under a share `trained` (Saerens 2002).
-
-    Both shares lie strictly between 0 and 1.
-    """
-    odds = probabilities / np.clip(1 - probabilities, 1e-12, None) * (actual / (1 - actual)) * ((1 - trained) / trained)
-    return np.asarray(odds / (1 + odds), np.float64)
 
 
 class ThresholdRule(NamedTuple):
@@ -93,7 +84,7 @@ class ThresholdRule(NamedTuple):
         return rule.choose(labels, probabilities, self.value if self.value is not None else rule.default)
 
 
-#: A pneumonia must not be missed: the threshold is bought with specificity.
+#: A missed pneumonia is worse than a false alarm, so the rule fixes the sensitivity.
 DEFAULT_RULE = ThresholdRule("sensitivity", 0.985)
 
 
@@ -115,16 +106,16 @@ def read_rule(text: str) -> ThresholdRule:
     return ThresholdRule(name, value)
 
 
-def rule_said(words: str) -> ThresholdRule:
-    """The rule that a card tells in these words; raises BadSetting when none of RULES does."""
+def rule_in_words(words: str) -> ThresholdRule:
+    """The rule in the words of a card; raises BadSetting when they are of none of RULES."""
     for name, rule in RULES.items():
         before, _, after = rule.words.partition("{}")
         number = words.removeprefix(before).removesuffix(after)
-        with suppress(ValueError):  # not its words, so what is left is no number
+        with suppress(ValueError):  # other words: the rest is not a number
             said = ThresholdRule(name, float(number) if rule.takes_number else None)
             if str(said) == words:
                 return said
-    raise BadSetting(f"no threshold rule is told as {words!r}: name one of {', '.join(RULES)}")
+    raise BadSetting(f"unknown words for a threshold rule {words!r}: name one of {', '.join(RULES)}")
 
 
 def at_sensitivity(labels: Labels, probabilities: Scores, target: float) -> float:
@@ -149,14 +140,14 @@ def at_specificity(labels: Labels, probabilities: Scores, target: float) -> floa
         raise ValueError("a threshold by specificity needs negatives")
     spared = int(np.ceil(target * len(negatives) - 1e-9))
     step = 10.0**THRESHOLD_DECIMALS
-    # strictly above the last negative that must be spared
+    # strictly above the last negative that must not be flagged
     return float((np.floor(negatives[spared - 1] * step) + 1) / step)
 
 
 def at_youden(labels: Labels, probabilities: Scores) -> float:
     """The threshold with the largest sensitivity + specificity - 1 (Youden 1950); the highest of equals.
 
-    Rounded down to THRESHOLD_DECIMALS, as all that are chosen.
+    Rounded down to THRESHOLD_DECIMALS.
     """
     candidates, sensitivity, specificity = _operating_curve(labels, probabilities)
     return _quotable(candidates[int(np.argmax(sensitivity + specificity))])
@@ -165,7 +156,7 @@ def at_youden(labels: Labels, probabilities: Scores) -> float:
 def at_cost(labels: Labels, probabilities: Scores, ratio: float) -> float:
     """The threshold of least cost where a missed pneumonia costs `ratio` false alarms; the highest of equals.
 
-    At the prevalence of `labels`; may be above every probability, when flagging costs more than it saves.
+    At the prevalence of `labels`; may be above every probability, when flags cost more than they save.
     """
     candidates, sensitivity, specificity = _operating_curve(labels, probabilities)
     n_positive = int((labels == 1).sum())
@@ -176,7 +167,7 @@ def at_cost(labels: Labels, probabilities: Scores, ratio: float) -> float:
 
 
 def _quotable(threshold: float) -> float:
-    """Rounded down to THRESHOLD_DECIMALS; what was flagged still is."""
+    """Rounded down to THRESHOLD_DECIMALS, so every flagged image stays flagged."""
     step = 10.0**THRESHOLD_DECIMALS
     return min(float(threshold), float(np.floor(threshold * step + 1e-9) / step))
 

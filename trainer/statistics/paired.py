@@ -1,4 +1,4 @@
-"""Two models on the same cases: how much they differ and how sure that is. numpy only.
+"""The difference of two models on the same cases, with its 95 % interval. numpy only.
 
 `labels` are 0 and 1, `scores` any real numbers; all are one-dimensional and of one length. Differences: new minus old.
 """
@@ -48,8 +48,8 @@ def auc_difference(labels: Labels, old: Scores, new: Scores) -> tuple[Difference
 def rate_difference(old: NDArray[np.bool_], new: NDArray[np.bool_], groups: NDArray[np.int64]) -> Difference:
     """The difference of two shares over the same cases, with the interval of `mean_difference`.
 
-    `old` and `new` say for each case whether the model was right. Without a single case that differs the interval has
-    no width: it then says nothing of how rare such cases are.
+    `old` and `new` say for each case whether the model was right. If no case differs the interval
+    has no width, and does not bound how rare such cases are.
     """
     return mean_difference(old.astype(np.float64), new.astype(np.float64), groups)
 
@@ -57,7 +57,7 @@ def rate_difference(old: NDArray[np.bool_], new: NDArray[np.bool_], groups: NDAr
 def mean_difference(old: Scores, new: Scores, groups: NDArray[np.int64]) -> Difference:
     """The difference of two means over the same cases, with a percentile interval of the paired bootstrap.
 
-    Cases of one group (a patient) are drawn together, and a draw takes both values of a case.
+    Cases of one group (a patient) are drawn together, each with both of its values.
     """
     names, member = np.unique(groups, return_inverse=True)
     change = np.bincount(member, weights=new - old, minlength=len(names))

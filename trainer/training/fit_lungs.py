@@ -1,4 +1,4 @@
-"""Train the lung-field net on outlines that people drew, and measure it on patients that it never saw."""
+"""Train the lung-field net on outlines that people drew, and measure it on patients who were not in the training."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from trainer.recipes.lung_net import FIELD_PX, lung_fields, lung_net
 
 BATCH, LEARNING_RATE = 16, 3e-3
 
-#: Milder windows than a classifier's: where no outline is left there is nothing to learn.
+#: Larger windows than for a classifier, so that enough of the outline is left.
 VIEWS = Augmentation(
     fourier_share=0.3,
     histogram_share=0.3,
@@ -43,7 +43,7 @@ class Outlined(NamedTuple):
 
 
 class OutlineBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """One epoch of augmented views with their fields, every batch with a generator of its own."""
+    """One epoch of augmented views with their fields, every batch with its own generator."""
 
     def __init__(self, outlined: Outlined, seed: int, epoch: int) -> None:
         super().__init__(workers=2, use_multiprocessing=False, max_queue_size=8)
@@ -80,7 +80,7 @@ def fit_lungs(outlined: Outlined, epochs: int, seed: int, report: Report) -> Any
 
 
 def dice(net: Any, outlined: Outlined) -> NDArray[np.float64]:
-    """Overlap of the net's field with the drawn one, of each image [N]: 2 |A and B| / (|A| + |B|)."""
+    """Overlap of the net's field with the drawn one for each image [N]: 2 |A and B| / (|A| + |B|)."""
     found = lung_fields(net, outlined.grids) > 127
     drawn = outlined.fields > 127
     both = (found & drawn).sum(axis=(1, 2))
@@ -88,7 +88,7 @@ def dice(net: Any, outlined: Outlined) -> NDArray[np.float64]:
 
 
 def outline_loss(drawn: Any, logits: Any) -> Any:
-    """Cross-entropy of the cells plus 1 - Dice of the field, each image by itself: [N]."""
+    """Cross-entropy of the cells plus 1 - Dice of the field, for each image: [N]."""
     found = ops.sigmoid(logits)
     entropy = ops.mean(ops.softplus(logits) - drawn * logits, axis=(1, 2, 3))
     overlap = 2 * ops.sum(found * drawn, axis=(1, 2, 3)) + 1
@@ -96,6 +96,6 @@ def outline_loss(drawn: Any, logits: Any) -> Any:
 
 
 def _half(field: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A field of IMAGE_PX as shares of FIELD_PX's cells."""
+    """A field of IMAGE_PX as the share of lung in each cell of FIELD_PX."""
     smaller = cv2.resize(field, (FIELD_PX, FIELD_PX), interpolation=cv2.INTER_AREA)
     return np.asarray(smaller / 255, np.float32)
