@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.cli.labelled import labelled_images, samples_of
-from trainer.evaluation.heatmap_faithfulness import GAMES, MAPS, grids_of, not_flagged
+from trainer.evaluation.heatmap_faithfulness import MAPS, TESTS, grids_of, not_flagged
 from trainer.progress import silent
 from trainer.statistics.deletion import STEPS, between, closest, random_heat, ranks
 from worker.imaging.preprocess import Placement
@@ -35,7 +35,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def chart(
-    game: str, curves: Mapping[str, Sequence[float]], areas: Mapping[str, Mapping[str, float]], n: int
+    test: str, curves: Mapping[str, Sequence[float]], areas: Mapping[str, Mapping[str, float]], n: int
 ) -> Picture:
     """One game's mean curves, probability from 0 to 1 over the share of pixels that changed."""
     width, height = 3 * CELL + 2 * GAP, CELL
@@ -119,7 +119,7 @@ def main(
     normals = [sample for sample in samples if sample.label == 0]
     grids, _ = grids_of(opened, data, (*chosen, *normals), silent)
     quiet = not_flagged(opened, [grids[sample.path] for sample in normals if sample.path in grids])
-    charts = [chart(game, found["curves"][game], found["areas"][game], found["n"]) for game in GAMES]
+    charts = [chart(test, found["curves"][test], found["areas"][test], found["n"]) for test in TESTS]
     wide = np.hstack([charts[0], np.full((len(charts[0]), GAP, 3), FLOOR, np.uint8), charts[1]])
     rows = [example(opened, grids[sample.path], quiet) for sample in chosen if sample.path in grids]
     cv2.imwrite(str(out), np.vstack([wide, *rows]))
