@@ -37,10 +37,10 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def chart(
     test: str, curves: Mapping[str, Sequence[float]], areas: Mapping[str, Mapping[str, float]], n: int
 ) -> Picture:
-    """One game's mean curves, probability from 0 to 1 over the share of pixels that changed."""
+    """Mean curves of one test: probability from 0 to 1 over the share of pixels that changed."""
     width, height = 3 * CELL + 2 * GAP, CELL
     canvas = np.full((height + 2 * CAPTION_PX, width, 3), FLOOR, np.uint8)
-    write(canvas, f"{game}: mean probability of {n} true positives, over the share of pixels changed", 8, 17)
+    write(canvas, f"{test}: mean probability of {n} true positives, over the share of pixels changed", 8, 17)
     left, top, right, bottom = 40, CAPTION_PX + 6, width - 12, CAPTION_PX + height - 6
     for part in range(5):
         y = round(bottom + (top - bottom) * part / 4)
