@@ -15,10 +15,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError, ResponseError
 
 from schema.vocabulary import Priority
-from worker import settings as settings_module
 from worker.errors import BrokerUnavailable
 from worker.ledger.outbox import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
-from worker.runtime import logs
+from worker.runtime import configuration, logs
 from worker.schedule import beat
 
 #: The task that screens, by name, so that whoever enqueues need not load the eyes.
@@ -47,7 +46,7 @@ CHILD_START_S = 120.0
 #: How long a broker may keep silent. A host that swallows packets would hang the sweep, or a worker, for good.
 BROKER_SILENCE_S = 15
 
-settings = settings_module.load()
+settings = configuration.load()
 
 app = Celery("chest-screening", broker=settings.broker_url, include=["worker.tasks"])
 app.conf.update(

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of the program, as one tree.
 
     ScreeningError
     ├── Rejected        this input will never work; its row says why
@@ -45,13 +45,13 @@ from typing import ClassVar, Self
 
 
 class ScreeningError(Exception):
-    """Root of the tree. `code` is stable and stored; the message names the fault and the remedy."""
+    """Root of the tree. `code` is stable and stored in rows; the message names the fault and the remedy."""
 
     code: ClassVar[str] = "screening_error"
     subject: str | None = None
 
     def about(self, subject: str) -> Self:
-        """Attach what the error is about, unless a closer boundary has done so; returns self for `raise`."""
+        """Attach what the error is about, unless an inner boundary has done so; returns self for `raise`."""
         if self.subject is None:
             self.subject = subject
         return self
@@ -62,14 +62,14 @@ class ScreeningError(Exception):
 
     @property
     def message(self) -> str:
-        """The message without its subject: safe to log, for subjects may be file names people chose."""
+        """The message without its subject. It is safe to log; a subject may be a file name with a patient's name."""
         return super().__str__()
 
 
 class Rejected(ScreeningError):
-    """This input will never work, however often it is tried.
+    """This input will never work, even if it is tried again.
 
-    `instance` holds the header's Instance when the header named a study all the same: the study can then show it.
+    `instance` holds the header's Instance if the header names a study, so that the study can show the error.
     """
 
     code = "rejected"
@@ -83,7 +83,7 @@ class NotAFile(Rejected):
 
 
 class Unreadable(Rejected):
-    """The file is there and cannot be opened or read."""
+    """The file exists and cannot be opened or read."""
 
     code = "unreadable_file"
 
@@ -95,7 +95,7 @@ class SourceChanged(Rejected):
 
 
 class StoredFileLost(Rejected):
-    """The store is there, and this object in it is gone or damaged: no outage that ends by itself."""
+    """The store is available, and this object in it is gone or damaged. This does not end by itself."""
 
     code = "stored_file_lost"
 
@@ -107,7 +107,7 @@ class NotAnImage(Rejected):
 
 
 class Truncated(Rejected):
-    """The file ends before its content does. `instance` holds the header's Instance when it names a study."""
+    """The file ends too early. `instance` holds the header's Instance if the header names a study."""
 
     code = "truncated"
 
@@ -123,13 +123,13 @@ class MissingElement(Rejected):
 
 
 class UnsupportedSyntax(Rejected):
-    """The transfer syntax is not in the table of `worker.imaging.dicom`."""
+    """The transfer syntax is not in the table of `worker.imaging.transfer_syntaxes`."""
 
     code = "unsupported_transfer_syntax"
 
 
 class UnsupportedPixels(Rejected):
-    """The pixels are of a kind that is no single-frame radiograph (multi-frame, float, ...)."""
+    """The pixels are not those of a single-frame radiograph (multi-frame, float, ...)."""
 
     code = "unsupported_pixels"
 
@@ -147,13 +147,13 @@ class Undecodable(Rejected):
 
 
 class DecoderCrashed(Rejected):
-    """The decoder child died of this image, and a fresh one died of it again."""
+    """The decoder child crashed on this image, and so did a new one."""
 
     code = "decoder_crashed"
 
 
 class DecoderTimedOut(Rejected):
-    """The decoder child did not come to an end with this image and was stopped."""
+    """The decoder child did not finish this image in time and was stopped."""
 
     code = "decoder_timed_out"
 
@@ -165,7 +165,7 @@ class DecoderOutOfMemory(Rejected):
 
 
 class Interrupted(ScreeningError):
-    """The input is not at fault; the same work is tried again, and its attempt is given back."""
+    """The input is not at fault; the work is tried again, and this attempt does not count."""
 
     code = "interrupted"
 
@@ -189,7 +189,7 @@ class BrokerUnavailable(Interrupted):
 
 
 class DecoderUnavailable(Interrupted):
-    """The decoder child cannot be started at all: no image is at fault."""
+    """The decoder child cannot be started; no image is at fault."""
 
     code = "decoder_unavailable"
 
@@ -231,13 +231,13 @@ class ProviderUnavailable(Misconfigured):
 
 
 class PromotionRefused(Misconfigured):
-    """A decision about a model must not be made: no sound comparison, a broken margin, or nothing to go back to."""
+    """A decision about a model is not allowed: no valid comparison, a broken margin, or no earlier model."""
 
     code = "promotion_refused"
 
 
 class NoHome(Misconfigured):
-    """There is no state folder here, or none can be made."""
+    """The state folder does not exist, or cannot be made."""
 
     code = "no_home"
 
@@ -255,7 +255,7 @@ class SchemaOutdated(Misconfigured):
 
 
 class IdentifiersDiffer(Misconfigured):
-    """The database keeps identifiers another way, or with another key, than the settings say."""
+    """The database stores identifiers in another mode, or with another key, than the settings say."""
 
     code = "identifiers_differ"
 
@@ -267,7 +267,7 @@ class UnknownStudy(Misconfigured):
 
 
 class NotRequeueable(Misconfigured):
-    """The study is on its way already."""
+    """The study already waits for a result, or its images were pruned."""
 
     code = "not_requeueable"
 
@@ -285,7 +285,7 @@ class NothingToWithdraw(Misconfigured):
 
 
 def place_of(error: BaseException) -> str:
-    """Kind of an error and where it was raised, without its words: they may quote a header, and so a patient."""
+    """Kind of an error and where it was raised, without its message, which may quote a header and name a patient."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 
 from tests.benchmarks.machine import machine, tell
-from worker import settings as settings_module
+from worker.runtime import configuration
 
 RESULT = Path(__file__).parent / "results" / "heat_share.json"
 
@@ -82,7 +82,7 @@ def measured(model: Path) -> dict[str, Any]:
 @click.option("--write", is_flag=True, help="Keep the result in tests/benchmarks/results/heat_share.json.")
 def main(write: bool) -> None:
     """Measure, print."""
-    tell(measured(settings_module.load().model), RESULT if write else None)
+    tell(measured(configuration.load().model), RESULT if write else None)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from tests.benchmarks.service import Run, Service, running
 from tests.benchmarks.stages import Costs, measure_stages, roofline
 from tests.benchmarks.studies import write_studies
 from tests.benchmarks.ways import keras_s, plain_s
-from worker import settings as settings_module
 from worker.inference.model import open_model
+from worker.runtime import configuration
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
 
@@ -185,7 +185,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
 def main(studies: int, compressed: int, rounds: int, is_warmed: bool, write: bool, as_json: bool) -> None:
     """Measure, compare, print."""
-    model = settings_module.load().model
+    model = configuration.load().model
     with tempfile.TemporaryDirectory(prefix="screening-bench-") as name:
         watch = Watch()
         values = measured(Path(name), model, studies, compressed, rounds, is_warmed=is_warmed)

@@ -22,7 +22,7 @@ from worker.app import HARD_TIME_LIMIT_S
 from worker.cli.main import app
 from worker.ledger.outbox import QUEUES
 from worker.runtime.children import DRAIN_S
-from worker.settings import names
+from worker.runtime.configuration import names
 from worker.worklist import queries as worklist
 
 FOLDER = Path("deploy/kubernetes")

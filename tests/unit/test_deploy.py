@@ -15,7 +15,7 @@ import yaml
 
 from deploy import contact_sheet
 from worker.cli.main import app
-from worker.settings import names
+from worker.runtime.configuration import names
 
 COMPOSE, DOCKERFILE = Path("docker/compose.yaml"), Path("docker/worker.Dockerfile")
 TRAINER_DOCKERFILE = Path("docker/trainer.Dockerfile")

@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 import pytest
 
-from worker.settings import LONGEST_SOCKET_PATH, Settings, names
+from worker.runtime.configuration import names
+from worker.settings import LONGEST_SOCKET_PATH, Settings
 
 
 def ask(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -146,3 +147,11 @@ def test_the_page_of_settings_lists_every_one_with_its_default_and_meaning() -> 
         default = depends_on_the_machine.get(field.name, f"`{field.default}`" if field.default != "" else "")
         wanted.append(f"| `SCREENING_{field.name.upper()}` | {default} | {field.metadata['meaning']} |")
     assert rows == wanted
+
+
+def test_a_password_in_a_wrong_url_is_not_printed(tmp_path: Path) -> None:
+    done = ask(tmp_path, BROKER="http://me:s3cret@queue", STORE="s3://me:s3cret@bucket/x", LEASE_S="0")
+    assert done.returncode == 1
+    assert "s3cret" not in done.stdout + done.stderr
+    for name in ("SCREENING_BROKER", "SCREENING_STORE", "SCREENING_LEASE_S"):
+        assert name in done.stderr

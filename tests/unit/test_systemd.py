@@ -11,8 +11,8 @@ import pytest
 from worker.batch import run
 from worker.cli.main import app
 from worker.runtime import children
+from worker.runtime.configuration import names
 from worker.schedule.window import Window
-from worker.settings import names
 
 SERVICES = {name: Path(f"deploy/{name}.service") for name in ("worker", "batch", "metrics")}
 

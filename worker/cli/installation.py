@@ -53,9 +53,9 @@ def check(as_json: bool) -> None:
 @as_json
 def settings(as_json: bool) -> None:
     """Print every setting in force and where its value came from."""
-    from worker import settings as room
+    from worker.runtime import configuration
 
-    rows = room.load_with_origins()
+    rows = configuration.load_with_origins()
     if as_json:
         options.print_json([{"name": n, "value": str(v), "origin": o, "meaning": m} for n, v, o, m in rows])
         return
@@ -64,7 +64,10 @@ def settings(as_json: bool) -> None:
     print_table(
         "Settings",
         ("environment", "value", "from", "meaning"),
-        ((f"{room.ENV_PREFIX}{name.upper()}", value, origin, meaning) for name, value, origin, meaning in rows),
+        (
+            (f"{configuration.ENV_PREFIX}{name.upper()}", value, origin, meaning)
+            for name, value, origin, meaning in rows
+        ),
     )
 
 

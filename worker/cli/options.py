@@ -65,9 +65,9 @@ def existing(_context: click.Context, _parameter: click.Parameter, values: tuple
 
 def settings() -> Any:
     """The settings in force."""
-    from worker import settings as room
+    from worker.runtime import configuration
 
-    return room.load()
+    return configuration.load()
 
 
 def ledger() -> tuple[Any, Any]:

@@ -1,5 +1,5 @@
 """The processes and folders of one installation on one machine.
 
-Knows locks, sockets, child processes and logs. Does not know studies.
-Begin with `home` (the state folder), then `children` and `redis_server`.
+Knows settings, locks, sockets, child processes and logs. Does not know studies.
+Begin with `configuration` (the settings in force) and `home` (the state folder), then `children` and `redis_server`.
 """
