@@ -1,6 +1,6 @@
 """Writes SIZING.md from what the benchmarks measured:  python -m deploy.sizing
 
-A test holds the page equal to the measurements, so a benchmark that is taken anew brings its page along.
+A test compares the page with the measurements, so a new measurement needs a new page.
 """
 
 import json
@@ -98,8 +98,8 @@ def opening() -> Iterator[str]:
     yield "Made by `python -m deploy.sizing` from `tests/benchmarks/results/`; do not edit. Research use only."
     yield ""
     machine = read("throughput")["machine"]
-    yield f"Times were measured on {machine['cores']} cores ({machine['cpu']}), without a GPU (`make bench`); what"
-    yield "Redis, PostgreSQL and the store bear, with `python -m tests.benchmarks.footprint`. Measure on yours."
+    yield f"Times were measured on {machine['cores']} cores ({machine['cpu']}), without a GPU (`make bench`); the load on"
+    yield "Redis, PostgreSQL and the store with `python -m tests.benchmarks.footprint`. Measure on your machines."
     yield ""
 
 
@@ -120,18 +120,18 @@ def plan(costs: Costs) -> Iterator[str]:
 
 #: What no table says. Nothing here was run at these rates.
 PLAN = """
-- **1 a second** is one machine: `worker run`, or compose. SQLite and the embedded Redis serve.
-- **10 a second** is one house over a few machines: PostgreSQL, Redis, a store that all mount, an inbox for each
-  watcher, queue workers by KEDA or by hand. What fills first is the network and the disks, not the cores.
-- **1,000 a second** is not one house. PostgreSQL that commits so often, and a file system that takes so many bytes
-  twice, were not tried; and nobody reads one list of it. Build houses of ten a second, one a site, each with its
-  database, store and worklist: they share nothing but the model file.
+- **1 a second** needs one machine: `worker run`, or compose. SQLite and the embedded Redis are enough.
+- **10 a second** needs one installation on a few machines: PostgreSQL, Redis, a store that all mount, an inbox for
+  each watcher, queue workers by KEDA or by hand. The network and the disks are full before the cores are.
+- **1,000 a second** is too much for one installation. PostgreSQL with so many commits, and a file system that takes so
+  many bytes twice, were not tried; and nobody can read one list of that length. Build installations of ten a second,
+  one for each site, each with its database, store and worklist: they share nothing but the model file.
 - **GPUs**: with the shipped model the network is the smaller part of a study, so GPUs free few cores; their speed was
-  not measured ([README.md](README.md#a-gpu) says how). They pay for recipes with larger networks. `worker check`
-  tells the provider that is bound.
-- **Memory**: 1.5 GiB a worker process, and what each of its decoder children may take while it decodes
+  not measured ([README.md](README.md#a-gpu) says how). They help recipes with larger networks. `worker check` says
+  which provider is bound.
+- **Memory**: 1.5 GiB for each worker process, and what each of its decoder children may take while it decodes
   (`SCREENING_DECODER_MEMORY_MIB`, 4 GiB). It has `SCREENING_STUDIES_AT_ONCE` of them, one by default.
-- **PostgreSQL** holds each verdict's heat map and every arrival; bytes of images lie in the store alone.
+- **PostgreSQL** has each verdict's heat map and every arrival; the bytes of images are in the store alone.
   `worker prune` bounds the store; rows stay.
 - **Not measured**: any of these rates, a GPU, PostgreSQL beside other load, network file systems."""
 
