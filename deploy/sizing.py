@@ -98,8 +98,8 @@ def opening() -> Iterator[str]:
     yield "Made by `python -m deploy.sizing` from `tests/benchmarks/results/`; do not edit. Research use only."
     yield ""
     machine = read("throughput")["machine"]
-    yield f"Times were measured on {machine['cores']} cores ({machine['cpu']}), without a GPU (`make bench`); the load on"
-    yield "Redis, PostgreSQL and the store with `python -m tests.benchmarks.footprint`. Measure on your machines."
+    yield f"Times were measured on {machine['cores']} cores ({machine['cpu']}), without a GPU (`make bench`); the"
+    yield "load on Redis, PostgreSQL and the store with `python -m tests.benchmarks.footprint`. Measure on yours."
     yield ""
 
 
