@@ -35,6 +35,8 @@ from worker.errors import BadSetting, PromotionRefused
 from worker.imaging.preprocess import Preprocessing
 from worker.inference.model import open_model
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # it trains; a shared machine does that slowly
+
 SIZE = 32
 FIRST, READ, HELD_OUT, LATER = 60, 200, 200, 4
 
@@ -150,8 +152,6 @@ def old_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_refresh_loop(old_run: Path, tmp_path: Path) -> None:
     old = old_run / "toy.onnx"
     house = House(tmp_path / "home", {**QUICK, "SCREENING_MODEL": str(old), "SCREENING_PROCESSES": "1"})

@@ -38,6 +38,8 @@ from trainer.training.batches import TrainingBatches, labels_of, load_grids
 from worker.errors import BadData, BadSetting, ModelRefused
 from worker.inference.model import open_model, replay_goldens
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # it trains; a shared machine does that slowly
+
 
 class PowerCut(Exception):
     """Ends a run in the middle, as a kill does: nothing of ours catches it."""

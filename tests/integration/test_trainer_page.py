@@ -29,7 +29,7 @@ from worker.inference.model import open_model
 #: Events of a run that makes something, or finds it made.
 MAKING = ("epoch", "resumed", "exported", "kept")
 
-pytestmark = pytest.mark.timeout(900)  # a shared machine trains slowly
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # it trains; a shared machine does that slowly
 
 HOSTILE = '"><img src=x onerror=alert(1)>{{ 7*7 }} & $x$.png'
 

@@ -37,6 +37,8 @@ from trainer.training.fit import choose_trained, fit
 from worker.errors import BadSetting
 from worker.inference.model import open_model, replay_goldens
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # it trains; ResNet50's graph takes long on a busy machine
+
 SIZE = 32
 
 #: The three that may stand on another backbone stand on both.
@@ -125,7 +127,6 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
     return manifest, grids["validation"], events
 
 
-@pytest.mark.timeout(900)  # ResNet50's graph takes long on a busy machine
 @pytest.mark.parametrize("recipe", DOORS, ids=lambda recipe: recipe.name)
 def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_path: Path) -> None:
     recipe = toy(recipe)
@@ -293,8 +294,6 @@ for recipe in SMALLEST:
 """
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_every_recipe_takes_its_steps_on_jax(images: Path) -> None:
     environment = os.environ | {"KERAS_BACKEND": "jax"}
