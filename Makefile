@@ -38,8 +38,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m deploy.commands --check
-	$(BIN)/python -m tests.benchmarks.table --check
+	$(BIN)/python -m tests.checks
 
 bench: $(VENV)/dev.stamp
 	set -e; for each in $(BENCHES); do $(BIN)/python -m tests.benchmarks.$$each $(if $(WRITE),--write); done

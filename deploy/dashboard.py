@@ -1,6 +1,6 @@
 """Writes the Grafana dashboard from a table of panels:  python -m deploy.dashboard
 
-A test holds the file equal to the table, and every metric in it against the program's own output.
+`make check` compares the file; a test holds every metric in it against the program's own output.
 """
 
 import json

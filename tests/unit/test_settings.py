@@ -138,17 +138,6 @@ def test_where_no_paths_are_kept_no_file_can_be_left_in_the_inbox(tmp_path: Path
     assert (done.returncode, "take copy or move" in done.stderr) == (1, True)
 
 
-def test_the_page_of_settings_lists_every_one_with_its_default_and_meaning() -> None:
-    depends_on_the_machine = {"model": "the one that ships", "processes": "one a core"}
-    page = Path("deploy/SETTINGS.md").read_text(encoding="utf-8").splitlines()
-    rows = [line for line in page if line.startswith("| `SCREENING_")]
-    wanted = []
-    for field in attrs.fields(Settings):
-        default = depends_on_the_machine.get(field.name, f"`{field.default}`" if field.default != "" else "")
-        wanted.append(f"| `SCREENING_{field.name.upper()}` | {default} | {field.metadata['meaning']} |")
-    assert rows == wanted
-
-
 def test_a_password_in_a_wrong_url_is_not_printed(tmp_path: Path) -> None:
     done = ask(tmp_path, BROKER="http://me:s3cret@queue", STORE="s3://me:s3cret@bucket/x", LEASE_S="0")
     assert done.returncode == 1

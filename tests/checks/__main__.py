@@ -1,0 +1,85 @@
+"""Compares files that programs write, and drawings of code, with what they are made from:  python -m tests.checks
+
+It prints each difference with its remedy and exits with 1 when there is one. `make check` runs it. Such things have no
+behaviour: a test of them would be one of form.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from os.path import relpath
+from pathlib import Path
+from pkgutil import walk_packages
+
+import attrs
+
+import worker
+from deploy import commands, dashboard, sizing
+from tests.benchmarks import table
+from worker import errors
+from worker.settings import Settings
+
+SETTINGS_PAGE = Path("deploy/SETTINGS.md")
+
+#: Defaults that depend on the machine, in words.
+MACHINE_DEFAULTS = {"model": "the one that ships", "processes": "one a core"}
+
+#: A file, what a program would write there, and the command that writes it.
+WRITTEN: tuple[tuple[Path, Callable[[], str], str], ...] = (
+    (commands.PAGE, commands.page, "deploy.commands"),
+    (dashboard.FILE, dashboard.written, "deploy.dashboard"),
+    (sizing.PAGE, sizing.page, "deploy.sizing"),
+    (table.PAGE, lambda: table.with_table(table.PAGE.read_text(encoding="utf-8")), "tests.benchmarks.table --write"),
+)
+
+#: The leaves of the drawing in `worker/errors.py`: a name and a code, perhaps with a remark in parentheses.
+LEAF = re.compile(r"[├└]── (\w+) +([a-z_]+)(?: +\(.*)?$", re.MULTILINE)
+
+#: Inner nodes of that tree, drawn without a code.
+INNER = {errors.Rejected, errors.Interrupted, errors.Misconfigured}
+
+
+def unwritten() -> Iterator[str]:
+    """Files that are not what their program writes."""
+    for file, content, module in WRITTEN:
+        if file.read_text(encoding="utf-8") != content():
+            yield f"{relpath(file)} is not what it is made from: run `python -m {module}` and commit it"
+
+
+def undrawn_errors() -> Iterator[str]:
+    """Errors, wherever they are defined, that the drawing lacks or gives another code, and drawn ones that are gone."""
+    for module in walk_packages(worker.__path__, "worker."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    drawn = dict(LEAF.findall(errors.__doc__ or ""))
+    there = {kind.__name__: kind.code for kind in below(errors.ScreeningError) if kind not in INNER}
+    for name in sorted(name for name in drawn.keys() | there.keys() if drawn.get(name) != there.get(name)):
+        yield f"worker/errors.py draws {name} with the code {drawn.get(name)}, the class has {there.get(name)}"
+
+
+def below(root: type[errors.ScreeningError]) -> Iterator[type[errors.ScreeningError]]:
+    """Every class that is derived from `root`."""
+    for kind in root.__subclasses__():
+        yield kind
+        yield from below(kind)
+
+
+def unlisted_settings() -> Iterator[str]:
+    """Settings whose row of the page is missing or says something else, and rows of settings that are gone."""
+    rows = [line for line in SETTINGS_PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `SCREENING_")]
+    wanted = [row_of(field) for field in attrs.fields(Settings)]
+    yield from (f"{SETTINGS_PAGE} lacks the row: {row}" for row in wanted if row not in rows)
+    yield from (f"{SETTINGS_PAGE} has a row that no setting gives: {row}" for row in rows if row not in wanted)
+    if sorted(rows) == sorted(wanted) and rows != wanted:
+        yield f"{SETTINGS_PAGE} lists the settings in another order than worker/settings.py"
+
+
+def row_of(field: "attrs.Attribute[object]") -> str:
+    """A setting's row: variable, default, meaning."""
+    default = MACHINE_DEFAULTS.get(field.name, f"`{field.default}`" if field.default != "" else "")
+    return f"| `SCREENING_{field.name.upper()}` | {default} | {field.metadata['meaning']} |"
+
+
+if __name__ == "__main__":
+    sys.exit("\n".join([*unwritten(), *undrawn_errors(), *unlisted_settings()]) or 0)
