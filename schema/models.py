@@ -1,4 +1,6 @@
-"""The tables. A column that is a DICOM element bears the snake_case of its keyword; enums are stored by value."""
+"""The tables of studies, their files and their results. A column for a DICOM element is named by its keyword in
+snake_case; enums are stored by value. The tables of the installation's operation are in `operations`.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -10,27 +12,22 @@ from schema.columns import Base as Base
 from schema.columns import Digest, RowId, Uid
 from schema.suffix_indexes import FILE_NAME, UID_END
 from schema.vocabulary import (
-    AuditAction,
     Band,
-    DriftEvent,
     FileState,
-    IdentifierMode,
-    ModelAction,
     Priority,
     Reason,
     ReviewOutcome,
-    Stability,
     StudyState,
     Verdict,
 )
 
-#: What the worklist lists; an index over all studies would be fifty times as large, and PostgreSQL would not follow it.
-#: No index begins with `read_at` itself: SQLite would prefer that one, and sort.
+#: The studies on the worklist. An index over all studies would be fifty times as large, and PostgreSQL would not use it.
+#: No index begins with `read_at` itself, because SQLite would prefer that one, and then sort.
 UNREAD = text("read_at IS NULL")
 
 
 class Study(Base):
-    """One study: what it is, where it stands, and its place on the worklist."""
+    """One study: its identifiers, its state, and its place on the worklist."""
 
     __tablename__ = "study"
 
@@ -43,7 +40,7 @@ class Study(Base):
     study_time: Mapped[str | None] = mapped_column(String(16))
 
     state: Mapped[StudyState]
-    revision: Mapped[int]  #: counts up whenever the study must be looked at afresh
+    revision: Mapped[int]  #: increases whenever the study must be screened again
     priority: Mapped[Priority]
     conflict: Mapped[Reason | None]
     failure_code: Mapped[str | None] = mapped_column(String(64))
@@ -52,20 +49,22 @@ class Study(Base):
     received_at: Mapped[datetime]
     asked_at: Mapped[datetime]  #: when it last had reason to be screened: arrival, new image, requeue
     asked_because: Mapped[Reason]  #: NEW_IMAGES or REQUEUED
-    settles_at: Mapped[datetime]  #: when it may be offered, unless another image comes
+    settles_at: Mapped[datetime]  #: when it may be offered, if no other image comes
     offered_at: Mapped[datetime | None]
     claim: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]
     attempts: Mapped[int]  #: claims without an outcome
     screened_at: Mapped[datetime | None]
     read_at: Mapped[datetime | None]  #: None: unread, so on the worklist
-    current_screening_id: Mapped[int | None] = mapped_column(RowId)  #: no foreign key: screening has one to here
+    current_screening_id: Mapped[int | None] = mapped_column(
+        RowId
+    )  #: no foreign key, because screening has one to this table
 
     band: Mapped[Band]
-    sort_key: Mapped[str] = mapped_column(String(32))  #: digits only, so that it sorts alike under every collation
-    reason: Mapped[Reason]  #: why it stands in this band
-    overdue_at: Mapped[datetime]  #: unread beyond this moment, it rises to band 2
-    result_due_at: Mapped[datetime]  #: without a result beyond this moment, it rises to band 4
+    sort_key: Mapped[str] = mapped_column(String(32))  #: digits only, so that every collation sorts it alike
+    reason: Mapped[Reason]  #: why it is in this band
+    overdue_at: Mapped[datetime]  #: if unread after this moment, it moves to band 2
+    result_due_at: Mapped[datetime]  #: if without a result after this moment, it moves to band 4
 
     series: Mapped[list["Series"]] = relationship(back_populates="study")
 
@@ -106,9 +105,11 @@ class Instance(Base):
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
     sop_instance_uid: Mapped[str] = mapped_column(Uid, index=True)
     digest: Mapped[str] = mapped_column(Digest, index=True)  #: of the file's bytes: its name in the store
-    crc: Mapped[int | None] = mapped_column(BigInteger)  #: CRC-32 of the file: proves it at every reading
+    crc: Mapped[int | None] = mapped_column(BigInteger)  #: CRC-32 of the file, checked at every read
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    left_at: Mapped[str | None] = mapped_column(Text)  #: inbox_mode=leave: where the file still lies, not in the store
+    left_at: Mapped[str | None] = mapped_column(
+        Text
+    )  #: with inbox_mode=leave: path of the file, which is not in the store
     container: Mapped[str] = mapped_column(String(16))
     sop_class_uid: Mapped[str | None] = mapped_column(Uid)
     transfer_syntax_uid: Mapped[str | None] = mapped_column(Uid)
@@ -119,8 +120,8 @@ class Instance(Base):
     age_years: Mapped[float | None]
     rows: Mapped[int]
     columns: Mapped[int]
-    unreadable: Mapped[str | None] = mapped_column(String(64))  #: error code when it arrived broken
-    superseded: Mapped[bool]  #: arrived broken, and whole since; no longer looked at
+    unreadable: Mapped[str | None] = mapped_column(String(64))  #: error code if it arrived damaged
+    superseded: Mapped[bool]  #: arrived damaged, and whole later; no longer screened
     notes: Mapped[list[str]]
     received_at: Mapped[datetime]
 
@@ -130,7 +131,7 @@ class Instance(Base):
 
 
 class Arrival(Base):
-    """One file that was seen, and where it ended. `path` is as dropped."""
+    """One file that was seen, and its state. `path` is where it was first."""
 
     __tablename__ = "arrival"
 
@@ -156,7 +157,7 @@ class Arrival(Base):
 
 
 class ModelVersion(Base):
-    """A model that was registered or has given results here, by the digest of its file."""
+    """A model that was registered or has given results, by the digest of its file."""
 
     __tablename__ = "model_version"
 
@@ -168,39 +169,8 @@ class ModelVersion(Base):
     first_used_at: Mapped[datetime]
 
 
-class Promotion(Base):
-    """What was done with a model, by whom and why. Appended, never edited; the rows tell which model serves."""
-
-    __tablename__ = "promotion"
-
-    #: Counted up by the ledger, so that of two decisions at one moment the second sees the first.
-    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
-    digest: Mapped[str] = mapped_column(ForeignKey("model_version.digest"))
-    action: Mapped[ModelAction]
-    comparison_digest: Mapped[str | None] = mapped_column(Digest)  #: of the comparison.json that was held against it
-    reason: Mapped[str | None] = mapped_column(Text)
-    decided_by: Mapped[str] = mapped_column(Text)
-    decided_at: Mapped[datetime]
-
-
-class PresentedComparison(Base):
-    """A comparison that somebody gave to `promote`, whether it let the model pass or not. Appended, never edited."""
-
-    __tablename__ = "presented_comparison"
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    comparison_digest: Mapped[str] = mapped_column(Digest)  #: of the comparison.json in the store
-    model_digest: Mapped[str] = mapped_column(Digest, index=True)  #: the new model; it may have no row of its own
-    model_name: Mapped[str] = mapped_column(Text)
-    against_digest: Mapped[str] = mapped_column(Digest)  #: the old model
-    is_accepted: Mapped[bool]
-    says: Mapped[str] = mapped_column(Text)  #: what was held against the margins, or why it was refused
-    presented_by: Mapped[str] = mapped_column(Text)
-    presented_at: Mapped[datetime]
-
-
 class Screening(Base):
-    """The judgement of one model over one revision of a study; never changed afterwards."""
+    """The verdict of one model on one revision of a study; never changed afterwards."""
 
     __tablename__ = "screening"
 
@@ -219,12 +189,14 @@ class Screening(Base):
     screened_on: Mapped[str] = mapped_column(String(10), index=True)  #: date in UTC, YYYY-MM-DD
     waited_s: Mapped[float]  #: from the study's last reason to screen it (arrival, new image, requeue) to this result
     worked_s: Mapped[float]  #: from claim to result
-    read_s: Mapped[float | None]  #: of these, fetching and parsing; a shadow's row lacks it, and the next
+    read_s: Mapped[float | None]  #: of these, fetching and parsing; None for a shadow, as is `decode_s`
     decode_s: Mapped[float | None]  #: decoding to display values
     predict_s: Mapped[float | None]  #: resizing and inference
     draw_s: Mapped[float | None]  #: drawing overlays and storing them
-    batch_size: Mapped[int | None]  #: images in the largest batch that the model was given
-    shadow_of: Mapped[str | None] = mapped_column(Digest)  #: scored beside this active model; None: it placed the study
+    batch_size: Mapped[int | None]  #: images in the largest batch given to the model
+    shadow_of: Mapped[str | None] = mapped_column(
+        Digest
+    )  #: scored beside this active model; None: this model was active
 
     findings: Mapped[list["Finding"]] = relationship(order_by="Finding.ordinal", back_populates="screening")
 
@@ -232,7 +204,7 @@ class Screening(Base):
 
 
 class Finding(Base):
-    """What a screening says of one instance."""
+    """The result of a screening for one instance."""
 
     __tablename__ = "finding"
 
@@ -293,72 +265,3 @@ class Prioritisation(Base):
     priority: Mapped[Priority]
     given_by: Mapped[str] = mapped_column(Text)
     given_at: Mapped[datetime]
-
-
-class Drift(Base):
-    """How one measure of one scanner's images stood on one evaluation. Appended, never edited."""
-
-    __tablename__ = "drift"
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    evaluation: Mapped[int]  #: counted up by the ledger, so that of two at one moment the second sees the first
-    judged_at: Mapped[datetime]
-    model_digest: Mapped[str] = mapped_column(ForeignKey("model_version.digest"))
-    manufacturer: Mapped[str] = mapped_column(String(32))
-    station: Mapped[str] = mapped_column(String(32))  #: Station Name, else Device Serial Number
-    view: Mapped[str] = mapped_column(String(32))
-    measure: Mapped[str] = mapped_column(String(32))
-    images: Mapped[int]
-    value: Mapped[float]  #: PSI beyond what chance gives; of `flag_rate` the rate of the last night
-    low: Mapped[float | None]  #: limits of `value`
-    high: Mapped[float]
-    status: Mapped[Stability]
-    event: Mapped[DriftEvent | None]  #: None: as it was before
-
-    __table_args__ = (
-        UniqueConstraint(
-            "evaluation", "model_digest", "manufacturer", "station", "view", "measure", name="uq_drift_evaluation"
-        ),  # its name by our convention would be longer than PostgreSQL takes
-        Index("ix_drift_judged", "judged_at"),
-    )
-
-
-class BatchRun(Base):
-    """One run of `worker batch`. Without an end it is under way, or was killed."""
-
-    __tablename__ = "batch_run"
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    began_at: Mapped[datetime]
-    due_at: Mapped[datetime]  #: the end of its window
-    ended_at: Mapped[datetime | None]
-    studies: Mapped[int | None]  #: that it took
-    without_result: Mapped[int | None]  #: of them
-    remaining: Mapped[int | None]  #: files or studies left for the next run
-    fault: Mapped[str | None] = mapped_column(String(64))  #: code of what ended it early
-
-
-class Audit(Base):
-    """Who did what, as far as no other table tells. Appended; triggers refuse any change."""
-
-    __tablename__ = "audit"
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    happened_at: Mapped[datetime] = mapped_column(index=True)
-    who: Mapped[str] = mapped_column(Text)  #: as given, else the account
-    account: Mapped[str] = mapped_column(Text)  #: of the operating system
-    deed: Mapped[AuditAction]
-    study_uid: Mapped[str | None] = mapped_column(Uid, index=True)
-    subject: Mapped[str | None] = mapped_column(Text)  #: what it was done with, where that is no study
-    detail: Mapped[str | None] = mapped_column(Text)
-
-
-class Identifiers(Base):
-    """How this database keeps what identifies a patient; one row, written with the first use."""
-
-    __tablename__ = "identifiers"
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
-    kept_as: Mapped[IdentifierMode]
-    key_check: Mapped[str | None] = mapped_column(Digest)  #: tells the key of the pseudonyms from any other
-    since: Mapped[datetime]

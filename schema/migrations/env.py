@@ -1,20 +1,21 @@
-"""Alembic's door: which metadata to compare with, and a connection opened as the house opens it."""
+"""Alembic's environment: the metadata to compare with, and a connection with the options of `schema.database`."""
 
 from alembic import context
 from sqlalchemy import Connection, inspect, text
 
+import schema.operations  # noqa: F401  (registers its tables, and those of `models`)
+from schema.columns import Base
 from schema.database import HEAD, open_engine
-from schema.models import Base
 
 
 def is_ours(_object: object, name: str | None, kind: str, _reflected: bool, _compare_to: object) -> bool:
-    """Leave other people's tables in a shared database alone."""
+    """Ignore tables of other programs in a shared database."""
     return kind != "table" or name in Base.metadata.tables
 
 
 def stop_writers(connection: Connection) -> None:
-    """On PostgreSQL, take all tables at once, in the order in which rows are written: lock after lock, taken as
-    migrations come to them, would cross those of a worker that goes on, after minutes of work for nothing."""
+    """On PostgreSQL, lock all tables at once, in the order in which workers write rows. If each migration took its locks
+    one by one, a running worker could cause a deadlock after minutes of work."""
     there = set(inspect(connection).get_table_names())
     tables = [table.name for table in Base.metadata.sorted_tables if table.name in there]
     if connection.dialect.name == "postgresql" and tables and context.get_context().get_current_revision() != HEAD:

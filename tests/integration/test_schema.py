@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from schema import models
+from schema import models, operations
 from schema.database import HEAD, Database, view_statements
 from schema.migrate import alembic_config, upgrade
 from schema.vocabulary import FileState, Priority, Reason, StudyState
@@ -31,12 +31,12 @@ def definitions(engine: sa.Engine) -> dict[str, str]:
 def test_the_migrations_make_the_models(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, models.Base.metadata) == []
+        assert compare_metadata(context, operations.Base.metadata) == []
 
 
 def test_the_migrations_make_the_views(database: Database, empty_url: str) -> None:
     fresh = sa.create_engine(empty_url)
-    models.Base.metadata.create_all(fresh)
+    operations.Base.metadata.create_all(fresh)
     with fresh.begin() as connection:
         for statement in view_statements().values():
             connection.execute(sa.text(statement))

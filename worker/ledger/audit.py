@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, text
 
 from schema.database import Database
-from schema.models import Audit
+from schema.operations import Audit
 from schema.types import UtcDateTime
 from schema.vocabulary import AuditAction
 from worker.ledger.transactions import reading, writing

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from schema.database import Database
-from schema.models import BatchRun
+from schema.operations import BatchRun
 from schema.vocabulary import Reason
 from worker.errors import DatabaseUnavailable, ScreeningError
 from worker.ledger.connect import now

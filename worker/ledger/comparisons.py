@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from schema.database import Database
-from schema.models import PresentedComparison
+from schema.operations import PresentedComparison
 from worker.ledger.transactions import reading, writing
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
 from schema.database import Database
-from schema.models import Drift
+from schema.operations import Drift
 from schema.types import UtcDateTime
 from schema.vocabulary import DriftEvent, Stability
 from worker.ledger.transactions import reading, retried, writing

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from sqlalchemy import select, text
 
-from schema import models
+from schema import operations
 from schema.database import Database
 from schema.vocabulary import IdentifierMode
 from worker.errors import IdentifiersDiffer
@@ -94,7 +94,7 @@ def check_database(database: Database, settings: Settings, now: datetime) -> Non
     require_head(database)
     wanted, check = settings.identifiers, _check(IdentifierPolicy.of(settings))
     with reading(database) as connection:
-        row = connection.execute(select(models.Identifiers.kept_as, models.Identifiers.key_check)).one_or_none()
+        row = connection.execute(select(operations.Identifiers.kept_as, operations.Identifiers.key_check)).one_or_none()
         is_started = connection.execute(STARTED).first() is not None
     kept, kept_check = (IdentifierMode.PLAIN, None) if row is None else row
     if (kept, kept_check) == (wanted, check):
@@ -116,7 +116,7 @@ def check_database(database: Database, settings: Settings, now: datetime) -> Non
 @retried  # two processes may do this at the same time
 def _note(database: Database, wanted: IdentifierMode, check: str | None, now: datetime) -> None:
     with writing(database) as session:
-        row = session.get(models.Identifiers, ONLY) or models.Identifiers(id=ONLY)
+        row = session.get(operations.Identifiers, ONLY) or operations.Identifiers(id=ONLY)
         row.kept_as, row.key_check, row.since = wanted, check, now
         session.add(row)
 

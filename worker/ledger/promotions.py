@@ -11,7 +11,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from schema.database import Database
-from schema.models import ModelVersion, Promotion
+from schema.models import ModelVersion
+from schema.operations import Promotion
 from schema.types import UtcDateTime
 from schema.vocabulary import ModelAction
 from worker.errors import PromotionRefused

@@ -1,0 +1,120 @@
+"""The tables of the installation's operation: decisions about models, drift, batch runs, audit, identifiers.
+
+What belongs to a study is in `models`.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from schema.columns import Base as Base
+from schema.columns import Digest, RowId, Uid
+from schema.models import ModelVersion
+from schema.vocabulary import (
+    AuditAction,
+    DriftEvent,
+    IdentifierMode,
+    ModelAction,
+    Stability,
+)
+
+
+class Promotion(Base):
+    """What was done with a model, by whom and why. Appended, never edited; the rows determine which model serves."""
+
+    __tablename__ = "promotion"
+
+    #: Numbered by the ledger, so that of two decisions at the same time the second sees the first.
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(ForeignKey(ModelVersion.digest))
+    action: Mapped[ModelAction]
+    comparison_digest: Mapped[str | None] = mapped_column(Digest)  #: of the comparison.json that was used
+    reason: Mapped[str | None] = mapped_column(Text)
+    decided_by: Mapped[str] = mapped_column(Text)
+    decided_at: Mapped[datetime]
+
+
+class PresentedComparison(Base):
+    """A comparison that somebody gave to `promote`, whether it let the model pass or not. Appended, never edited."""
+
+    __tablename__ = "presented_comparison"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    comparison_digest: Mapped[str] = mapped_column(Digest)  #: of the comparison.json in the store
+    model_digest: Mapped[str] = mapped_column(Digest, index=True)  #: the new model; it may have no row of its own
+    model_name: Mapped[str] = mapped_column(Text)
+    against_digest: Mapped[str] = mapped_column(Digest)  #: the old model
+    is_accepted: Mapped[bool]
+    says: Mapped[str] = mapped_column(Text)  #: what was held against the margins, or why it was refused
+    presented_by: Mapped[str] = mapped_column(Text)
+    presented_at: Mapped[datetime]
+
+
+class Drift(Base):
+    """One measure of one scanner's images at one evaluation. Appended, never edited."""
+
+    __tablename__ = "drift"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    evaluation: Mapped[int]  #: numbered by the ledger, so that of two at the same time the second sees the first
+    judged_at: Mapped[datetime]
+    model_digest: Mapped[str] = mapped_column(ForeignKey(ModelVersion.digest))
+    manufacturer: Mapped[str] = mapped_column(String(32))
+    station: Mapped[str] = mapped_column(String(32))  #: Station Name, else Device Serial Number
+    view: Mapped[str] = mapped_column(String(32))
+    measure: Mapped[str] = mapped_column(String(32))
+    images: Mapped[int]
+    value: Mapped[float]  #: PSI beyond chance; for `flag_rate`, the rate of the last night
+    low: Mapped[float | None]  #: limits of `value`
+    high: Mapped[float]
+    status: Mapped[Stability]
+    event: Mapped[DriftEvent | None]  #: None: as it was before
+
+    __table_args__ = (
+        UniqueConstraint(
+            "evaluation", "model_digest", "manufacturer", "station", "view", "measure", name="uq_drift_evaluation"
+        ),  # the name by the convention would be too long for PostgreSQL
+        Index("ix_drift_judged", "judged_at"),
+    )
+
+
+class BatchRun(Base):
+    """One run of `worker batch`. Without an end, it is still running or was killed."""
+
+    __tablename__ = "batch_run"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    began_at: Mapped[datetime]
+    due_at: Mapped[datetime]  #: the end of its window
+    ended_at: Mapped[datetime | None]
+    studies: Mapped[int | None]  #: number of studies that it took
+    without_result: Mapped[int | None]  #: of these, without a result
+    remaining: Mapped[int | None]  #: files or studies left for the next run
+    fault: Mapped[str | None] = mapped_column(String(64))  #: code of the error that ended it early
+
+
+class Audit(Base):
+    """Who did what, if no other table records it. Appended; triggers refuse any change."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    happened_at: Mapped[datetime] = mapped_column(index=True)
+    who: Mapped[str] = mapped_column(Text)  #: the given name, else the account
+    account: Mapped[str] = mapped_column(Text)  #: of the operating system
+    deed: Mapped[AuditAction]
+    study_uid: Mapped[str | None] = mapped_column(Uid, index=True)
+    subject: Mapped[str | None] = mapped_column(Text)  #: the object of the action, if it is not a study
+    detail: Mapped[str | None] = mapped_column(Text)
+
+
+class Identifiers(Base):
+    """How this database stores what identifies a patient; one row, written at the first use."""
+
+    __tablename__ = "identifiers"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False)
+    kept_as: Mapped[IdentifierMode]
+    key_check: Mapped[str | None] = mapped_column(Digest)  #: identifies the key of the pseudonyms
+    since: Mapped[datetime]
