@@ -21,7 +21,7 @@ from schema.vocabulary import (
     Verdict,
 )
 
-#: The studies on the worklist. An index over all studies would be fifty times as large, and PostgreSQL would not use it.
+#: The studies on the worklist. An index over all studies would be fifty times as large, and PostgreSQL would ignore it.
 #: No index begins with `read_at` itself, because SQLite would prefer that one, and then sort.
 UNREAD = text("read_at IS NULL")
 

@@ -14,8 +14,8 @@ def is_ours(_object: object, name: str | None, kind: str, _reflected: bool, _com
 
 
 def stop_writers(connection: Connection) -> None:
-    """On PostgreSQL, lock all tables at once, in the order in which workers write rows. If each migration took its locks
-    one by one, a running worker could cause a deadlock after minutes of work."""
+    """On PostgreSQL, lock all tables at once, in the order in which workers write rows. If each migration took its own
+    locks, a running worker could cause a deadlock after minutes of work."""
     there = set(inspect(connection).get_table_names())
     tables = [table.name for table in Base.metadata.sorted_tables if table.name in there]
     if connection.dialect.name == "postgresql" and tables and context.get_context().get_current_revision() != HEAD:
