@@ -106,4 +106,4 @@ def test_images_that_chose_a_threshold_are_refused(images: Path, models: tuple[P
     chosen = write_model(tmp_path / "chosen.onnx", 1.1, chosen_on=digest(read_samples(images)))
     answer = run(models[0], chosen, "--data", images, "--out", tmp_path / "out")
     assert isinstance(answer.exception, BadData)
-    assert "chosen on these very images" in str(answer.exception)
+    assert "chosen on these images" in str(answer.exception)

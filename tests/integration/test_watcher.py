@@ -20,7 +20,7 @@ from tests.acceptance.house import wait_until
 from tests.desk import Desk, without_privileges
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
-from worker.intake.folder_scan import FULL_LOOK_S, Inbox, Listing, files_in, incoming, remove_if_unchanged
+from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, files_in, incoming, remove_if_unchanged
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher, sweep
 from worker.ledger import decisions
@@ -205,7 +205,7 @@ def test_files_that_stay_are_taken_once(yard: Yard, mode: InboxMode) -> None:
     yard.scan()
     assert yard.scan(10) == {"accepted": 1, "duplicate": 1}, "another file of this name"
     path.touch()
-    yard.scan(FULL_LOOK_S)
+    yard.scan(FULL_SCAN_S)
     assert yard.scan(10) == {"accepted": 1, "duplicate": 2}, "written to where it lies"
 
 
@@ -356,9 +356,9 @@ def test_an_inbox_that_cannot_be_listed_is_an_outage_and_nothing_vanishes(yard: 
 class Bound(Inbox):
     """An inbox looked at by somebody whom permissions bind."""
 
-    def look(self) -> Listing:
+    def scan(self) -> Listing:
         with without_privileges():
-            return super().look()
+            return super().scan()
 
 
 def test_what_lies_in_a_folder_that_cannot_be_listed_for_once_has_not_vanished(desk: Desk) -> None:
@@ -466,17 +466,17 @@ def test_what_is_done_in_an_unchanged_folder_is_not_asked_again(tmp_path: Path) 
     now_s = 0.0
     inbox = Inbox(tmp_path, is_done=lambda path: path.endswith("done"), steady_s=lambda: now_s)
 
-    def look() -> tuple[list[str], int]:
-        listing = inbox.look()
+    def scan() -> tuple[list[str], int]:
+        listing = inbox.scan()
         return [Path(file.path).name for file in listing.files], len(listing.paths)
 
-    assert look() == (["done", "new", "done"], 3), "the first look is a full one"
+    assert scan() == (["done", "new", "done"], 3), "the first look is a full one"
     now_s = 10.0
-    assert look() == (["new"], 3)
+    assert scan() == (["new"], 3)
     now_s = 20.0
-    assert look() == (["new"], 3)
+    assert scan() == (["new"], 3)
     (tmp_path / "stat" / "newer").write_bytes(b"")
     (tmp_path / "new").unlink()
-    assert look() == (["newer"], 3)
-    now_s = FULL_LOOK_S
-    assert look() == (["done", "done", "newer"], 3)
+    assert scan() == (["newer"], 3)
+    now_s = FULL_SCAN_S
+    assert scan() == (["done", "done", "newer"], 3)

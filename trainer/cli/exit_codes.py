@@ -17,5 +17,5 @@ MEANINGS: dict[IntEnum, str] = {
     Exit.OK: "all is well",
     Exit.REFUSED: "data, a setting or a model is refused, and the message says what to do",
     Exit.USAGE: "the command line is wrong",
-    Exit.INTERRUPTED: "interrupted; the same command goes on where it was",
+    Exit.INTERRUPTED: "interrupted; the same command continues",
 }

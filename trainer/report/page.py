@@ -88,7 +88,10 @@ def saliency_of(run: RunFolder, model: Model, recipe: Recipe | None) -> tuple[Sa
 def render(summary: dict[str, Any], views: Sequence[Views]) -> str:
     """The page with the contents of report.json; all text is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("trainer"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("trainer.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     plots = {name: _inline("image/svg+xml", content) for name, content in draw_plots(summary).items()}
     pictures = [{name: _inline("image/jpeg", view) for name, view in each._asdict().items()} for each in views]

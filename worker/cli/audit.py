@@ -11,10 +11,10 @@ from worker.cli.options import as_json
 
 @click.command()
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="This day (UTC) and later.")
-@click.option("--study", metavar="STUDY", callback=options.as_spelled, help="What was done with one study.")
+@click.option("--study", metavar="STUDY", callback=options.as_spelled, help="Entries about one study.")
 @as_json
 def audit(since: datetime | None, study: str | None, as_json: bool) -> None:
-    """Print who did what: looks, verdicts, priorities, requeues, exports, prunings, decisions about models."""
+    """Print who did what: views, verdicts, priorities, requeues, exports, prunings, decisions about models."""
     from worker.ledger import audit as audits
 
     database, _ = options.ledger()
@@ -27,6 +27,6 @@ def audit(since: datetime | None, study: str | None, as_json: bool) -> None:
 
     print_table(
         "Audit",
-        ("when (UTC)", "who", "account", "deed", "study", "subject", "detail"),
+        ("when (UTC)", "who", "account", "action", "study", "subject", "detail"),
         ((f"{e.happened_at:%Y-%m-%d %H:%M:%S}", *list(asdict(e).values())[1:]) for e in entries),
     )

@@ -15,7 +15,7 @@ from worker.cli import options
 
 
 class Hours(click.ParamType[Any]):
-    """A window such as 22:00-06:00."""
+    """A window of local time such as 22:00-06:00."""
 
     name = "hours"
 
@@ -26,11 +26,11 @@ class Hours(click.ParamType[Any]):
         try:
             return Window.parse(value)
         except ValueError as error:
-            return self.fail(f"{value!r} is no window such as 22:00-06:00 ({error})", param, ctx)
+            return self.fail(f"{value!r} is not a window such as 22:00-06:00 ({error})", param, ctx)
 
 
 class Rate(click.ParamType[float]):
-    """A number a second, such as 5/s."""
+    """A number per second, such as 5/s."""
 
     name = "rate"
 
@@ -40,21 +40,23 @@ class Rate(click.ParamType[float]):
             rate = float(str(value).removesuffix("/s"))
         except ValueError:
             rate = 0.0
-        return rate if rate > 0 else self.fail(f"{value!r} is no rate such as 5/s", param, ctx)
+        return rate if rate > 0 else self.fail(f"{value!r} is not a rate such as 5/s", param, ctx)
 
 
 @click.command()
 @click.argument(
     "folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.option("--rescreen", is_flag=True, help="In place of DIR: stored studies whose verdict is of another model.")
+@click.option("--rescreen", is_flag=True, help="Instead of DIR: studies screened by another model.")
 @click.option(
     "--since", type=click.DateTime(["%Y-%m-%d"]), help="With --rescreen: received on this day (UTC) or later."
 )
-@click.option("--verdict", type=click.Choice([str(v) for v in Verdict]), help="With --rescreen: only of this verdict.")
-@click.option("--between", type=Hours(), metavar="22:00-06:00", help="Take new work in these hours only, local time.")
-@click.option("--rate", type=Rate(), metavar="N/s", help="Take at most so many files or studies a second.")
-@click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Folder of the morning report.")
+@click.option(
+    "--verdict", type=click.Choice([str(v) for v in Verdict]), help="With --rescreen: studies with this verdict."
+)
+@click.option("--between", type=Hours(), metavar="22:00-06:00", help="Start new work only in these hours, local time.")
+@click.option("--rate", type=Rate(), metavar="N/s", help="Start at most so many files or studies per second.")
+@click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
 def batch(
     folder: Path | None,
     rescreen: bool,
@@ -64,14 +66,14 @@ def batch(
     rate: float | None,
     report: Path | None,
 ) -> None:
-    """Screen an archive where it lies, or stored studies with the active model, when nothing else waits.
+    """Screen an archive in place, or stored studies with the active model, when no other study waits.
 
-    Ends at the window's end or on SIGTERM; the same command goes on where it was. Exit 2: a study has no result.
+    Ends at the window's end or on SIGTERM; the same command continues. Exit 2: a study has no result.
     """
     if (folder is None) is not rescreen or (not rescreen and (since or verdict)):
-        raise click.UsageError("name a DIR, or give --rescreen (with --since and --verdict if you like)")
+        raise click.UsageError("give a DIR, or --rescreen (optionally with --since and --verdict)")
     from worker.app import backlog, enqueue
-    from worker.batch import report as reports
+    from worker.batch.report import BatchReport, judge_drift, read_rows, write
     from worker.batch.run import Batch, archive, stored
     from worker.cli.progress import bars
     from worker.ledger import batch_runs
@@ -86,7 +88,7 @@ def batch(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settled = home.hold_home(settings, "batch", with_worker=settings.is_embedded)
-    with settled as house, service.serving(house) as serving, bars() as progress:
+    with settled as installation, service.serving(installation) as serving, bars() as progress:
         database, window = serving.intake.database, between or ALL_DAY
         with batch_runs.recorded(database, window.closes_at(now().astimezone())) as account:
             if folder is None:
@@ -94,18 +96,18 @@ def batch(
             else:
                 source = archive(serving, folder.absolute())
             batch_run = Batch(serving, source, enqueue, backlog, stop, window, rate, progress).run()
-            rows = reports.read_rows(database, batch_run.study_uids)
-            found = reports.BatchReport(batch_run.began_at, batch_run.ended_at, batch_run.files, rows, batch_run.left)
+            rows = read_rows(database, batch_run.study_uids)
+            found = BatchReport(batch_run.began_at, batch_run.ended_at, batch_run.files, rows, batch_run.left)
             account.studies, account.remaining = len(rows), batch_run.left
             account.without_result = len(rows) - found.screened
-        drifts, unjudged = reports.judge_drift(database, batch_run.ended_at)
+        drifts, unjudged = judge_drift(database, batch_run.ended_at)
         found = replace(found, drifts=drifts, unjudged=unjudged)
         spelled = serving.intake.identifiers.path
-    written = reports.write(found, report or settings.home / "reports")
+    written = write(found, report or settings.home / "reports")
     if unjudged:
         click.echo(f"worker: drift could not be judged: {unjudged}", err=True)
     for folder_path in batch_run.unlisted:
-        shown = folder_path if sys.stderr.isatty() else spelled(folder_path)  # a log keeps it
-        click.echo(f"worker: {shown}: this folder cannot be listed; its files were not seen", err=True)
+        shown = folder_path if sys.stderr.isatty() else spelled(folder_path)  # a log must not contain the name
+        click.echo(f"worker: {shown}: this folder cannot be listed; its files were not taken in", err=True)
     click.echo("\n".join([found.sentence, *map(str, written)]))
     sys.exit(0 if found.is_complete and not batch_run.unlisted else 2)

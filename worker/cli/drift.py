@@ -12,9 +12,9 @@ from worker.cli.options import as_json
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="All images of this day (UTC) and later.")
 @as_json
 def drift(since: datetime | None, as_json: bool) -> None:
-    """Hold what each scanner sent, and what the model said of it, against the reference on the model's card.
+    """Compare the images of each scanner, and their predictions, with the reference on the model's card.
 
-    Without --since: the newest 500 images of the last 28 days, as the nightly evaluation does. Only looks.
+    Without --since: the newest 500 images of the last 28 days, as in the nightly evaluation. Stores nothing.
     """
     from worker.ledger.connect import now
     from worker.monitoring.drift import evaluate as room

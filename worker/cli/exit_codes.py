@@ -21,5 +21,5 @@ MEANINGS: dict[IntEnum, str] = {
     Exit.INCOMPLETE: "a study failed or still waits, or a service (database, broker, store) is away",
     Exit.QUARANTINED: "with `--strict`: a file could not be read",
     Exit.USAGE: "the command line is wrong",
-    Exit.INTERRUPTED: "interrupted; what was taken in is kept, and the same command goes on where it was",
+    Exit.INTERRUPTED: "interrupted; what was taken in is kept, and the same command continues",
 }

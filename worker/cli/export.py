@@ -1,4 +1,4 @@
-"""The verbs that take data out of the house: export-labels, export-deidentified. Neither takes a name along."""
+"""The verbs that export data without names: export-labels, export-deidentified."""
 
 from collections import Counter
 from datetime import datetime
@@ -17,11 +17,11 @@ folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Reviews of this day (UTC) and later.")
 @options.asked_by
 def export_labels(out: Path, since: datetime | None, by: str) -> None:
-    """Write readers' verdicts and the images they saw as a data set for `trainer fit`, without names."""
+    """Write readers' verdicts and their images as a data set for `trainer fit`, without names."""
     from worker.export import labels
 
     exported = labels.export(*options.ledger(), out, options.start_of(since), _limits(), by)
-    _tell(f"{exported.images} images of {exported.studies} studies", out, exported.left_out)
+    _print_exported(f"{exported.images} images of {exported.studies} studies", out, exported.left_out)
 
 
 @click.command("export-deidentified")
@@ -29,23 +29,23 @@ def export_labels(out: Path, since: datetime | None, by: str) -> None:
 @click.option("--out", required=True, metavar="DIR", type=folder, help="A new folder.")
 @options.asked_by
 def export_deidentified(studies: tuple[str, ...], out: Path, by: str) -> None:
-    """Write studies as DICOM objects that name nobody (PS3.15 Annex E, Basic Profile).
+    """Write studies as de-identified DICOM objects (PS3.15 Annex E, Basic Profile).
 
-    Pixels stay as they are: look at each picture before it leaves, for names may be burned into it. Exit 1: no image
-    could be written.
+    Pixels are not changed: check each picture before you pass it on, because names may be burned into it. Exit 1: no
+    image could be written.
     """
     from worker.export import studies as deidentification
 
     database, store = options.ledger()
     uids = [options.study_uid(database, options.spelled(study)) for study in studies]
     exported = deidentification.export(database, store, uids, out, _limits(), by)
-    _tell(f"{exported.objects} objects of {len(exported.studies)} studies", out, exported.left_out)
-    click.echo("look at each picture before it leaves: what is burned into the pixels is still there", err=True)
+    _print_exported(f"{exported.objects} objects of {len(exported.studies)} studies", out, exported.left_out)
+    click.echo("check each picture before you pass it on: text that is burned into the pixels is still there", err=True)
     if not exported.objects:
         raise SystemExit(1)
 
 
-def _tell(what: str, out: Path, left_out: Counter[str]) -> None:
+def _print_exported(what: str, out: Path, left_out: Counter[str]) -> None:
     why = "; ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
     click.echo(f"{what} in {out}; left out: {why or 'none'}")
 

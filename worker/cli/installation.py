@@ -17,7 +17,7 @@ def db() -> None:
 @click.command()
 @as_json
 def reconcile(as_json: bool) -> None:
-    """Prove that every file and every study is accounted for; exit 1 when one is not."""
+    """Check that every file and every study is accounted for; exit 1 when one is not."""
     from worker.monitoring import reconciliation
 
     database, store = options.ledger()
@@ -34,9 +34,9 @@ def reconcile(as_json: bool) -> None:
 @click.command()
 @as_json
 def check(as_json: bool) -> None:
-    """Look at database, broker, model, provider, decoder, store, disk and the longest wait: one line each.
+    """Check database, broker, model, provider, decoder, store, disk and the longest wait: one line each.
 
-    Exit 1, with the remedy, when something is not well.
+    Exit 1, with the remedy, when a check fails.
     """
     from worker.monitoring import health
 
@@ -52,7 +52,7 @@ def check(as_json: bool) -> None:
 @click.command()
 @as_json
 def settings(as_json: bool) -> None:
-    """Print every setting in force and where its value came from."""
+    """Print every setting, its value and where the value comes from."""
     from worker.runtime import configuration
 
     rows = configuration.load_with_origins()

@@ -1,4 +1,4 @@
-"""The program `worker`: its verbs, one function each. What a verb needs is loaded when it runs."""
+"""The program `worker` with its verbs. A verb loads what it needs when it runs."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from worker.cli.watch import run, watch
 from worker.cli.worklist import quarantine, show, worklist
 from worker.errors import Interrupted, Misconfigured, ScreeningError
 
-#: Every verb, in the order of a first day.
+#: Every verb, in the order of use.
 VERBS = (
     screen, watch, run, batch, worklist, show, quarantine, review, withdraw, prioritise, requeue, model, drift, check,
     reconcile, settings, db, metrics, audit, prune, export_labels, export_deidentified,
@@ -41,22 +41,22 @@ for verb in VERBS:
 
 
 def main() -> None:
-    """Run the program; faults that the house knows become one line and an exit code."""
-    os.umask(0o077)  # database and logs hold patients
+    """Run the program; our own errors become one line and an exit code."""
+    os.umask(0o077)  # database and logs may contain data of patients
     try:
         app(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(Exit.USAGE)
     except Misconfigured as error:
-        _complain(error, Exit.NOT_WELL)
+        _fail(error, Exit.NOT_WELL)
     except Interrupted as error:
-        _complain(error, Exit.INCOMPLETE)
+        _fail(error, Exit.INCOMPLETE)
     except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted: what was taken in is kept; the same command goes on where it was\n")
+        sys.stderr.write("interrupted: what was taken in is kept; the same command continues\n")
         sys.exit(Exit.INTERRUPTED)
 
 
-def _complain(error: ScreeningError, code: Exit) -> None:
+def _fail(error: ScreeningError, code: Exit) -> None:
     sys.stderr.write(f"worker: {error} [{error.code}]\n")
     sys.exit(code)

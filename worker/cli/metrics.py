@@ -13,8 +13,8 @@ from worker.cli import options
 def metrics(once: bool) -> None:
     """Answer Prometheus (/metrics) and probes (/healthz, /readyz) over HTTP, until interrupted.
 
-    Numbers come from database and broker, so one such process is enough for an installation of any size. It asks
-    nobody for a password and listens on this machine alone, unless SCREENING_METRICS_HOST says otherwise.
+    The numbers come from database and broker, so one such process is enough for an installation of any size. It needs
+    no password and listens on this machine only, unless SCREENING_METRICS_HOST names another address.
     """
     from prometheus_client import generate_latest
 

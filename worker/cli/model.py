@@ -12,12 +12,12 @@ from worker.cli.options import as_json, by
 file = click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 reason = click.option("--reason", default="", metavar="TEXT", help="Why; kept for the audit.")
 
-CHANGES = "running workers change over at their next message"
+CHANGES = "running workers use it from their next message on"
 
 
 @click.group()
 def model() -> None:
-    """The model that screens."""
+    """The models of this installation."""
 
 
 @model.command()
@@ -47,13 +47,13 @@ def show(as_json: bool) -> None:
         values["familiarity_limit"] = NO_LIMIT
     if card.reference is None:
         values["reference"] = NO_REFERENCE
-    print_table("Model", ("promise", "value"), sorted(values.items()))
+    print_table("Model", ("field", "value"), sorted(values.items()))
 
 
 @model.command("list")
 @as_json
 def list_models(as_json: bool) -> None:
-    """Print every model known here and what was decided about it, the active one first."""
+    """Print every model of this installation and the decisions about it, the active one first."""
     rows = _registry().listed()
     if as_json:
         options.print_json(rows)
@@ -66,14 +66,14 @@ def list_models(as_json: bool) -> None:
 @model.command()
 @file
 @click.option("--comparison", type=click.Path(path_type=Path), help="comparison.json of `trainer compare`.")
-@click.option("--force", is_flag=True, help="Against the comparison, or without one; needs --reason.")
-@click.option("--accept-lower-sensitivity", is_flag=True, help="More pneumonias stay unflagged; says how many.")
+@click.option("--force", is_flag=True, help="Promote against or without a comparison; needs --reason.")
+@click.option("--accept-lower-sensitivity", is_flag=True, help="Promote although more pneumonias are missed.")
 @reason
 @by
 def promote(
     file: Path, comparison: Path | None, force: bool, accept_lower_sensitivity: bool, reason: str, by: str
 ) -> None:
-    """Make the model in FILE the active one, when a comparison with the active model lets it."""
+    """Make the model in FILE the active one, if the comparison with the active model allows it."""
     from worker.ledger.connect import now
     from worker.registry.registry import Waiver
 
@@ -86,7 +86,7 @@ def promote(
 @reason
 @by
 def rollback(reason: str, by: str) -> None:
-    """Bring back the model that served before the active one."""
+    """Make the previously active model the active one again."""
     from worker.ledger.connect import now
 
     digest = _registry().rollback(by, reason or None, now())
@@ -97,7 +97,7 @@ def rollback(reason: str, by: str) -> None:
 @file
 @by
 def shadow(file: Path, by: str) -> None:
-    """Let the model in FILE score beside the active one; people are shown the active one's verdicts only."""
+    """Let the model in FILE score too, as the shadow; people see only the verdicts of the active model."""
     from worker.ledger.connect import now
 
     digest = _registry().shadow(file, by, now())
@@ -109,7 +109,7 @@ def shadow(file: Path, by: str) -> None:
 @reason
 @by
 def retire(digest: str, reason: str, by: str) -> None:
-    """Let a model neither serve nor shadow again. DIGEST may be its first digits."""
+    """Retire a model: it can be neither active nor shadow again. DIGEST may be its first digits."""
     from worker.ledger.connect import now
 
     found = _registry().retire(digest, by, reason or None, now())

@@ -1,4 +1,4 @@
-"""What verbs of the program share: the --json option, and the settings, ledger and store in force."""
+"""Shared by the verbs: options, and the settings, ledger and store of the installation."""
 
 import os
 from datetime import UTC, datetime
@@ -7,24 +7,24 @@ from typing import Any
 
 import click
 
-#: Before anything was received or done.
+#: Earlier than everything in a ledger.
 EARLIEST = datetime(2000, 1, 1)
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
-def worded(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse bytes that are no UTF-8, as a terminal of another character set sends: no database takes them."""
+def require_utf8(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse bytes that are not UTF-8, as a terminal with another character set sends: no database stores them."""
     if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
-        raise click.BadParameter("it is not UTF-8: set the terminal to UTF-8")
+        raise click.BadParameter("not UTF-8: set the terminal to UTF-8")
     return value
 
 
-def named(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Refuse an empty name: what is kept for the audit must name somebody."""
+def require_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse an empty name: entries of the audit need one."""
     if not value.strip():
         raise click.BadParameter("a name is needed")
-    worded(context, parameter, value)
+    require_utf8(context, parameter, value)
     return value
 
 
@@ -34,20 +34,24 @@ def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str 
 
 
 def spelled(name: str) -> str:
-    """A word of the command line in UTF-8: it may be the name of a file, and file names are any bytes."""
+    """An argument in UTF-8: it may be the name of a file, which may have any bytes."""
     from worker.ledger.arrivals import in_utf8
 
     return in_utf8(name)
 
 
 def start_of(day: datetime | None) -> datetime:
-    """When a day begins (UTC); without a day, EARLIEST."""
+    """The start of a day (UTC); without a day, EARLIEST."""
     return (day or EARLIEST).replace(tzinfo=UTC)
 
 
-by = click.option("--by", required=True, metavar="NAME", callback=named, help="Who decides; kept for the audit.")
+by = click.option("--by", required=True, metavar="NAME", callback=require_name, help="Who decides, for the audit.")
 asked_by = click.option(
-    "--by", default="", metavar="NAME", callback=worded, help="Who asks; kept for the audit. Default: the account."
+    "--by",
+    default="",
+    metavar="NAME",
+    callback=require_utf8,
+    help="Who asks, for the audit. Default: the account.",
 )
 
 
@@ -56,7 +60,7 @@ inbox = click.argument("inbox", metavar="INBOX", type=click.Path(exists=True, fi
 
 
 def existing(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:
-    """The paths, each there. An empty one (an unset variable) would mean the whole current folder."""
+    """The paths, which must exist. An empty one (an unset variable) would mean the whole current folder."""
     for value in values:
         if not value or not os.path.lexists(value):
             raise click.BadParameter(f"no such file or folder: {value!r}")
@@ -64,14 +68,14 @@ def existing(_context: click.Context, _parameter: click.Parameter, values: tuple
 
 
 def settings() -> Any:
-    """The settings in force."""
+    """The settings of the installation."""
     from worker.runtime import configuration
 
     return configuration.load()
 
 
 def ledger() -> tuple[Any, Any]:
-    """The database and the store in force; the database is closed when the verb ends."""
+    """The database and the store of the installation; the database is closed when the verb ends."""
     from worker.ledger.connect import open_existing
     from worker.store import open_store
 
@@ -91,8 +95,8 @@ def study_uid(database: Any, study: str) -> str:
         return resolve(connection, study, IdentifierPolicy.of(settings()))
 
 
-def looked(database: Any, by: str, study_uid: str | None = None) -> None:
-    """Note a look at a study, or at a list, before it is had, where the settings ask for it."""
+def record_view(database: Any, by: str, study_uid: str | None = None) -> None:
+    """Record a view of a study or of a list before it is shown, if the settings ask for it."""
     from schema.vocabulary import AuditAction
     from worker.ledger import audit
     from worker.ledger.connect import now

@@ -1,4 +1,4 @@
-"""Progress on a terminal: one bar a stage, on standard error, so that output can be piped."""
+"""Progress on a terminal: one bar for each stage, on standard error, so that output can be piped."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -6,7 +6,7 @@ import click
 
 from worker.cli import options
 
-#: A year: what a hospital may want to look at again, it does within one.
+#: Days after reading until a study is pruned: a year, for questions about it.
 DEFAULT_DAYS = 365
 
 
@@ -17,19 +17,19 @@ DEFAULT_DAYS = 365
     show_default=True,
     metavar="DAYS",
     type=click.IntRange(min=1),
-    help="Read, or quarantined, so many days ago.",
+    help="Prune what was read, or quarantined, so many days ago.",
 )
 @click.option(
     "--quota",
     type=click.IntRange(min=1),
     metavar="MIB",
-    help="Then the longest read, until so much is left. [default: SCREENING_STORE_QUOTA_MIB]",
+    help="Then prune the longest read, until so much is left. [default: SCREENING_STORE_QUOTA_MIB]",
 )
 @options.asked_by
 def prune(older_than: int, quota: int | None, by: str) -> None:
-    """Remove received objects and overlays of studies that were read long ago. Never of an unread study.
+    """Remove received objects and overlays of studies that were read long ago, never of an unread study.
 
-    Rows stay: verdicts, reviews and counts. What was removed cannot be screened again or exported as labels.
+    Verdicts, reviews and counts stay. What was removed cannot be screened again or exported as labels.
     Exit 1: the store is still above the quota.
     """
     from schema.vocabulary import AuditAction

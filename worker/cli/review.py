@@ -1,4 +1,4 @@
-"""The verbs by which people decide on a study: review, withdraw, prioritise, requeue."""
+"""The verbs for decisions on a study: review, withdraw, prioritise, requeue."""
 
 import click
 
@@ -11,7 +11,7 @@ from worker.cli.options import asked_by, by, study
 @study
 @asked_by
 def requeue(study: str, by: str) -> None:
-    """Have a failed or screened study screened afresh."""
+    """Screen a failed or screened study again."""
     from worker.ledger import decisions
     from worker.ledger.connect import now
 
@@ -26,7 +26,7 @@ def requeue(study: str, by: str) -> None:
 @click.option("--bring-back", is_flag=True, help="Return a study that was read to the list.")
 @by
 def prioritise(study: str, priority: str, bring_back: bool, by: str) -> None:
-    """Give a study a priority in a person's name. One that was read becomes STAT only if it is brought back."""
+    """Set the priority of a study. A study that was read becomes STAT only with --bring-back."""
     from worker.ledger import decisions
     from worker.ledger.connect import now
 
@@ -39,10 +39,10 @@ def prioritise(study: str, priority: str, bring_back: bool, by: str) -> None:
 @click.command()
 @study
 @click.option("--verdict", required=True, type=click.Choice([str(o) for o in ReviewOutcome]), help="What was found.")
-@click.option("--reader", required=True, metavar="NAME", callback=options.named, help="Who read it.")
-@click.option("--comment", callback=options.worded, help="In the reader's words.")
+@click.option("--reader", required=True, metavar="NAME", callback=options.require_name, help="Who read it.")
+@click.option("--comment", callback=options.require_utf8, help="The reader's comment.")
 def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
-    """Keep a reader's verdict and take the study off the list. Reviews are never edited; the newest one counts."""
+    """Store a reader's verdict and take the study off the list. Reviews are never edited; the newest one counts."""
     from worker.ledger import decisions
     from worker.ledger.connect import now
 
@@ -57,10 +57,10 @@ def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
 
 @click.command()
 @study
-@click.option("--reason", required=True, metavar="TEXT", callback=options.named, help="Why; kept for the audit.")
+@click.option("--reason", required=True, metavar="TEXT", callback=options.require_name, help="Why, for the audit.")
 @by
 def withdraw(study: str, reason: str, by: str) -> None:
-    """Take a study's verdict back, a mistaken one for example: the study returns to the list. All rows are kept."""
+    """Withdraw the verdict of a study, for example a mistake: the study returns to the list. All rows are kept."""
     from worker.ledger import decisions
     from worker.ledger.connect import now
 

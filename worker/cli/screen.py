@@ -14,8 +14,8 @@ from worker.cli.options import as_json, existing
 if TYPE_CHECKING:
     from worker.runtime.home import Home
 
-#: How many rows a terminal gets after `worker screen`.
-SCREENFUL = 40
+#: Rows of the worklist that `worker screen` prints.
+ROWS_PRINTED = 40
 
 
 @click.command()
@@ -25,26 +25,26 @@ SCREENFUL = 40
 def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     """Take in files and folders, screen them through the queue, wait, and print the worklist.
 
-    The files stay as they are. Exit 0: every study has a verdict. Exit 2: a study failed or still waits.
+    The files are not changed. Exit 0: every study has a verdict. Exit 2: a study failed or still waits.
     """
     from worker.runtime import home
 
-    with home.hold_home(options.settings(), "screen", with_worker=True) as house:
-        _screen(house, paths, strict, as_json)
+    with home.hold_home(options.settings(), "screen", with_worker=True) as installation:
+        _screen(installation, paths, strict, as_json)
 
 
-def _screen(house: "Home", paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+def _screen(installation: "Home", paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     from worker.cli.progress import bars
     from worker.service import service
     from worker.worklist import queries
 
-    with service.serving(house) as serving:
+    with service.serving(installation) as serving:
         with bars() as progress:
             batch = service.screen(serving, list(paths), progress)
-        options.looked(serving.intake.database, by="")
-        entries = queries.entries(serving.intake.database, serving.intake.store, None if as_json else SCREENFUL)
+        options.record_view(serving.intake.database, by="")
+        entries = queries.entries(serving.intake.database, serving.intake.store, None if as_json else ROWS_PRINTED)
         unread = queries.count(serving.intake.database)
-        if as_json:  # before the house closes, which takes seconds
+        if as_json:  # before the services stop, which takes seconds
             options.print_json([entry.to_json() for entry in entries])
         else:
             from worker.cli.tables import console, print_batch, print_worklist
@@ -54,7 +54,7 @@ def _screen(house: "Home", paths: tuple[Path, ...], strict: bool, as_json: bool)
             print_batch(batch)
         sys.stdout.flush()
     for folder in batch.unlisted:
-        sys.stderr.write(f"worker: {folder}: this folder cannot be listed; its files were not seen\n")
+        sys.stderr.write(f"worker: {folder}: this folder cannot be listed; its files were not taken in\n")
     if not batch.is_complete:
         sys.exit(Exit.INCOMPLETE)
     if strict and batch.files.get(FileState.QUARANTINED):

@@ -1,4 +1,4 @@
-"""How things look on a terminal: tables and marks. JSON is printed plainly, for programs."""
+"""Print tables on a terminal, and JSON for programs."""
 
 import json
 import sys
@@ -27,10 +27,10 @@ COLOURS = {
     Band.INELIGIBLE: "dim",
 }
 
-#: Width of what is piped to a file or a program.
+#: Width of output to a file or a program.
 PIPED_WIDTH = 132
 
-#: Names of files and patients are hostile input: never markup.
+#: Without markup, because names of files and patients are untrusted input.
 console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 #: Below this width the worklist leaves out accession number and study UID.
@@ -50,7 +50,7 @@ COLUMNS = (
 
 
 def plain(text: object) -> str:
-    """Text for a terminal: what is no printable character (escapes, line breaks, turned writing) shown as its code."""
+    """Text for a terminal: characters that are not printable (escapes, line breaks, right-to-left marks) as codes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
@@ -85,7 +85,7 @@ def print_worklist(entries: Sequence[WorklistEntry], unread: int) -> None:
 
 
 def explained(entry: WorklistEntry) -> str:
-    """Why the study stands where it stands, in words."""
+    """Why the study has its place, in words."""
     parts = [entry.reason]
     if entry.verdict_reason and entry.verdict_reason != entry.reason:
         parts.append(entry.verdict_reason)
@@ -126,7 +126,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def print_models(rows: Iterable[dict[str, Any]]) -> None:
-    """Each model, and under it in their order what was decided about it and the comparisons it was presented with."""
+    """Each model, and under it the decisions about it and its comparisons, by time."""
     for row in rows:
         threshold = "" if row["threshold"] is None else f", flags from {row['threshold']:.4f} on"
         console.print(plain(f"{row['standing']}: {row['name']} ({row['digest'][:12]}){threshold}"), style="bold")
@@ -140,7 +140,7 @@ def print_models(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def shortened(uid: str) -> str:
-    """A UID short enough for a column: its end, where UIDs differ."""
+    """The end of a UID, where UIDs differ, for a column."""
     return uid if len(uid) <= 13 else f"…{uid[-12:]}"
 
 
@@ -158,23 +158,23 @@ def _since(moment: datetime) -> str:
 
 
 def print_batch(batch: "Batch") -> None:
-    """What became of the files and studies of one `worker screen`."""
+    """The files and studies of one `worker screen`, by outcome."""
     files = ", ".join(f"{n} {state}" for state, n in sorted(batch.files.items()))
     verdicts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(batch.verdicts.items()))
     console.print(f"these files: {files or 'none'}")
     console.print(f"their studies: {verdicts or 'none'}")
     if batch.resumed:
-        console.print(f"and {batch.resumed} studies that an earlier command had left waiting")
+        console.print(f"and {batch.resumed} studies of an earlier command that were still waiting")
     if batch.files.get(FileState.QUARANTINED):
-        console.print("`worker quarantine` says which files could not be read, and why")
+        console.print("`worker quarantine` lists the files that could not be read, and why")
 
 
-#: Of a study's row, what helps nobody who reads it.
+#: Columns that are not shown to people.
 INTERNAL = frozenset({"id", "sort_key", "claim", "current_screening_id", "study_id", "screening_id"})
 
 
 def print_study(kept: dict[str, Any]) -> None:
-    """Everything kept of one study, one fact a line, so that paths and UIDs can be copied whole."""
+    """All data of one study, one value per line, so that paths and UIDs can be copied."""
     lists = ("images", "screenings", "files", "reviews", "priorities")
     print_facts("Study", {name: value for name, value in kept.items() if name not in lists})
     for name in lists:
@@ -183,13 +183,15 @@ def print_study(kept: dict[str, Any]) -> None:
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
-    """A title, and under it a line for each fact that is known."""
+    """A title, and under it a line for each known value."""
     console.print(title, style="bold", soft_wrap=True)
     for name, value in facts.items():
         if name in INTERNAL or value is None or value in ([], ""):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        lines = text.splitlines() if name == "failure_detail" else [text]  # a traceback; elsewhere a break is a trick
+        lines = (
+            text.splitlines() if name == "failure_detail" else [text]
+        )  # a traceback; elsewhere a line break is not trusted
         shown = "\n".join(map(plain, lines))
         console.print(f"  {name.replace('_', ' '):24} {shown}", soft_wrap=True)
 

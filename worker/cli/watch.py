@@ -1,4 +1,4 @@
-"""The verbs `worker watch` and `worker run`: they serve a folder until they are stopped."""
+"""The verbs `worker watch` and `worker run`, which run until they are stopped."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def watch(inbox: Path) -> None:
 @click.command()
 @inbox
 def run(inbox: Path) -> None:
-    """Watch a folder and screen what arrives, until interrupted; SIGTERM finishes what is in work."""
+    """Watch a folder and screen what arrives, until interrupted; SIGTERM finishes the studies in work."""
     _serve("run", inbox, with_worker=True)
 
 
@@ -27,9 +27,9 @@ def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
 
     in_force = options.settings()
     logs.configure(in_force.log_level)
-    with home.hold_home(in_force, role, with_worker=with_worker) as house:
+    with home.hold_home(in_force, role, with_worker=with_worker) as installation:
         from worker.service import service
 
-        with service.serving(house) as serving:
+        with service.serving(installation) as serving:
             click.echo(f"watching {inbox.absolute()}, state in {in_force.home}; Ctrl-C or SIGTERM stops", err=True)
             service.watch(serving, inbox.absolute())

@@ -1,4 +1,4 @@
-"""The verbs that print what the ledger holds: worklist, show, quarantine."""
+"""The verbs that print from the ledger: worklist, show, quarantine."""
 
 import click
 
@@ -13,21 +13,21 @@ from worker.cli.options import as_json, asked_by, study
 def worklist(limit: int, by: str, as_json: bool) -> None:
     """Print the unread studies, the first to read on top."""
     from worker.ledger.connect import now
-    from worker.worklist import queries as room
+    from worker.worklist import queries
 
     database, store = options.ledger()
-    options.looked(database, by)
-    if room.is_stale(database, now()):  # no sweep may be running
+    options.record_view(database, by)
+    if queries.is_stale(database, now()):  # no sweep may be running
         from worker.ledger.claims import advance
 
         advance(database, now())
-    entries = room.entries(database, store, limit)
+    entries = queries.entries(database, store, limit)
     if as_json:
         options.print_json([entry.to_json() for entry in entries])
         return
     from worker.cli.tables import print_worklist
 
-    print_worklist(entries, room.count(database))
+    print_worklist(entries, queries.count(database))
 
 
 @click.command()
@@ -35,13 +35,13 @@ def worklist(limit: int, by: str, as_json: bool) -> None:
 @asked_by
 @as_json
 def show(study: str, by: str, as_json: bool) -> None:
-    """Print everything kept of one study."""
-    from worker.worklist import queries as room
+    """Print all data of one study."""
+    from worker.worklist import queries
 
     database, store = options.ledger()
     uid = options.study_uid(database, study)
-    options.looked(database, by, uid)
-    kept = room.show(database, store, uid)
+    options.record_view(database, by, uid)
+    kept = queries.show(database, store, uid)
     if as_json:
         options.print_json(kept)
         return
@@ -54,12 +54,12 @@ def show(study: str, by: str, as_json: bool) -> None:
 @asked_by
 @as_json
 def quarantine(by: str, as_json: bool) -> None:
-    """Print the files that could not be read, and why. Their bytes are kept in the store."""
-    from worker.worklist import queries as room
+    """Print the files that could not be read, and why. The store keeps their bytes."""
+    from worker.worklist import queries
 
     database, _ = options.ledger()
-    options.looked(database, by)
-    files = room.quarantine(database)
+    options.record_view(database, by)
+    files = queries.quarantine(database)
     if as_json:
         options.print_json([file.to_json() for file in files])
         return

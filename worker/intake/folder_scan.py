@@ -1,7 +1,7 @@
-"""What lies in a folder: every file that may be a study, as it lies there now. Decides nothing, and takes nothing.
+"""List every file in a folder that may be a study, with its present size and time. Reads and moves no file.
 
-`Inbox` remembers what it saw, for a folder may hold hundreds of thousands of files, on a share where each question
-takes a millisecond: a folder that has not changed is not listed again, and a file that is done is not asked again.
+`Inbox` remembers earlier listings, because a folder may hold hundreds of thousands of files, on a share where each
+system call takes a millisecond: an unchanged folder is not listed again, and a file that is done is not checked again.
 """
 
 import logging
@@ -18,45 +18,45 @@ from worker.ledger.arrivals import Incoming
 
 log = logging.getLogger(__name__)
 
-#: Files under these names are still being written, or are none of ours.
+#: Files with these endings are still being written, or are not for us.
 UNFINISHED_ENDINGS = (".partial", ".part", ".tmp", ".crdownload", ".filepart")
 
-#: After this time everything is looked at anew: a done file may have been overwritten where it lies.
-FULL_LOOK_S = 600.0
+#: After this time every file is checked again, because a done file may have been overwritten in place.
+FULL_SCAN_S = 600.0
 
-#: A listing counts for later when the folder had not changed for so long: shares keep the time of a change to 2 s.
+#: A listing is kept when the folder had been unchanged for this time: shares store the time of a change to 2 s.
 SURE_AFTER_S = 5.0
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder held when it was last listed."""
+    """The content of a folder when it was last listed."""
 
     mtime_ns: int
     since_s: float  #: unchanged since, on the steady clock
     listed_s: float
-    below: list[str]  #: paths of its folders
+    below: list[str]  #: paths of its subfolders
     files: dict[str, tuple[bool, int]]  #: by path: whether it is a link, and its inode
-    changed: frozenset[str]  #: paths that were not there before, or as another inode
+    changed: frozenset[str]  #: paths that are new or have another inode
 
     @property
     def is_sure(self) -> bool:
-        """Whether the listing holds as long as the folder's time of change does."""
+        """Whether the listing is valid as long as the folder's time of change stays the same."""
         return self.listed_s - self.since_s >= SURE_AFTER_S
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One look at an inbox."""
+    """One listing of an inbox."""
 
-    files: list[Incoming]  #: in order of path, as they lie there now; without those that are done, but at a full look
+    files: list[Incoming]  #: in order of path, with present size and time; done files only in a full listing
     paths: list[str]  #: of every file
-    is_changed: bool  #: whether a folder was listed anew: if not, nothing has gone
-    unlisted: list[str]  #: folders that are there and could not be listed: nothing in them is known to be gone
+    is_changed: bool  #: whether a folder was listed again; if not, no file is gone
+    unlisted: list[str]  #: existing folders that could not be listed; their files may still be there
 
 
 class Inbox:
-    """One folder and all below it, looked at again and again. `is_done` says which paths need no look at their file."""
+    """One folder and all folders below it, listed repeatedly. A path for which `is_done` is true is not checked."""
 
     def __init__(
         self,
@@ -70,21 +70,21 @@ class Inbox:
         self._known: dict[str, Folder] = {}
         self._next_full_s = 0.0
 
-    def look(self) -> Listing:
-        """Everything there; hidden and unfinished names are passed over.
+    def scan(self) -> Listing:
+        """All files, without hidden and unfinished names.
 
-        A link to a folder is not followed, for it may lead anywhere, but given: intake refuses it, and people see that.
-        `unlisted` is told of subfolders that cannot be listed. Raises StorageUnavailable when the folder itself cannot
-        be: then nothing in it is known to be gone.
+        A link to a folder is not followed, because it may lead anywhere, but it is in the listing: intake refuses it,
+        so people see it. `unlisted` is called for subfolders that cannot be listed. Raises StorageUnavailable when the
+        folder itself cannot be listed; its files may still be there.
         """
         now_s = self.steady_s()
         if is_full := now_s >= self._next_full_s:
-            self._known.clear()  # whatever lies there is then new
+            self._known.clear()  # so every file counts as new
         files, paths, seen, unlisted = list[Incoming](), list[str](), dict[str, Folder](), list[str]()
         for folder, is_stat in self._folders(now_s, seen, unlisted):
             for path, (is_link, _) in folder.files.items():
                 if path in folder.changed or not self.is_done(path):
-                    file = _as_it_lies(path, is_link, Priority.STAT if is_stat else Priority.ROUTINE)
+                    file = _present(path, is_link, Priority.STAT if is_stat else Priority.ROUTINE)
                     if file is None:
                         continue
                     files.append(file)
@@ -92,13 +92,13 @@ class Inbox:
         is_changed = seen.keys() != self._known.keys() or any(f.listed_s == now_s for f in seen.values())
         self._known = seen
         if is_full:
-            self._next_full_s = self.steady_s() + FULL_LOOK_S
+            self._next_full_s = self.steady_s() + FULL_SCAN_S
         return Listing(files, paths, is_changed, unlisted)
 
     def _folders(self, now_s: float, seen: dict[str, Folder], unlisted: list[str]) -> Iterator[tuple[Folder, bool]]:
-        """Every folder, each before those below it, and whether its studies are STAT."""
+        """Every folder, each before its subfolders, and whether its studies are STAT."""
         to_list = [(str(self.folder), False)]
-        while to_list:  # folders may lie deeper than functions may call themselves
+        while to_list:  # a loop, because folders may be nested deeper than the recursion limit
             here, is_stat = to_list.pop()
             try:
                 folder = seen[here] = self._listed(here, now_s)
@@ -138,22 +138,22 @@ NEVER_LISTED = Folder(-1, 0.0, 0.0, [], {}, frozenset())
 
 
 def log_unlisted(error: OSError) -> None:
-    """Say that a subfolder could not be listed, without its name, which a person may have chosen."""
+    """Log that a subfolder could not be listed, without its name, which may contain a patient's."""
     log.warning("folder_not_listed", extra={"reason": error.strerror})
 
 
 def files_in(folder: Path, unlisted: Callable[[OSError], None] = log_unlisted) -> list[Incoming]:
-    """Every file below a folder that may be a study, looked at once. Raises as `Inbox.look`."""
-    return Inbox(folder, unlisted=unlisted).look().files
+    """Every file below a folder that may be a study, listed once. Raises as `Inbox.scan`."""
+    return Inbox(folder, unlisted=unlisted).scan().files
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a path below the inbox is passed over."""
+    """Whether a path below the inbox is skipped."""
     return any(part.startswith(".") for part in path.parts)
 
 
 def incoming(path: Path, priority: Priority = Priority.ROUTINE) -> Incoming | None:
-    """A file as it lies there now (a link to nothing or to a folder: the link itself), or None when it is gone."""
+    """A file with its present size and time (of the link, if that leads to nothing or a folder); None if it is gone."""
     try:
         status = path.stat() if path.exists() and not path.is_dir() else path.lstat()
     except OSError:
@@ -161,8 +161,8 @@ def incoming(path: Path, priority: Priority = Priority.ROUTINE) -> Incoming | No
     return Incoming(str(path), status.st_size, modified_ns(status), priority)
 
 
-def _as_it_lies(path: str, is_link: bool, priority: Priority) -> Incoming | None:
-    """`incoming` with one question to the file system, for what is no link."""
+def _present(path: str, is_link: bool, priority: Priority) -> Incoming | None:
+    """`incoming` with a single system call, for files that are not links."""
     if is_link:
         return incoming(Path(path), priority)
     try:
@@ -173,15 +173,15 @@ def _as_it_lies(path: str, is_link: bool, priority: Priority) -> Incoming | None
 
 
 def has_changed(file: Incoming) -> bool:
-    """Whether the file lies there with another size or time than it was seen with."""
+    """Whether the file has another size or time than when it was listed."""
     now = incoming(Path(file.path))
     return now is not None and (now.size_bytes, now.mtime_ns) != (file.size_bytes, file.mtime_ns)
 
 
 def remove_if_unchanged(file: Incoming) -> bool:
-    """Take a booked file out of the inbox, unless it was written to since: then it comes again as another arrival.
+    """Remove a recorded file from the inbox, unless it was written since: then it comes again as another arrival.
 
-    False when it lies there still; an inbox that lets nothing be removed is said and lived with.
+    False when it is still there; a file that cannot be removed is logged.
     """
     path = Path(file.path)
     if has_changed(file):

@@ -15,7 +15,7 @@ from schema.vocabulary import FileState, StudyState
 from worker.decoding.decoder import Decoder
 from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
 from worker.intake.folder_scan import files_in, incoming
-from worker.intake.ingest import Intake, Order
+from worker.intake.ingest import Intake, IntakeRequest
 from worker.intake.watcher import Watcher, sweep
 from worker.ledger import claims, outbox
 from worker.ledger.arrivals import Registration
@@ -194,8 +194,8 @@ def _take_in(
             found.append((file, absolute.parent))
     hasty = attrs.evolve(serving.settings, study_quiet_s=BATCH_QUIET_S)
     intake = replace(serving.intake, settings=hasty)
-    orders = (Order(file, inbox, is_final=True, is_settled=False) for file, inbox in found)
+    requests = (IntakeRequest(file, inbox, is_final=True, is_settled=False) for file, inbox in found)
     progress("taking in", 0, len(found))
-    for done, (_, booked) in enumerate(intake.take_in_all(orders, now), start=1):
+    for done, (_, booked) in enumerate(intake.take_in_all(requests, now), start=1):
         yield booked
         progress("taking in", done, len(found))
