@@ -49,6 +49,13 @@ def test_every_link_leads_to_a_file_and_a_section(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    rooms = "worker|trainer|schema|tests|deploy|docker"
+    named = re.findall(rf"`((?:{rooms})/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def commands(page: Path) -> list[str]:
     """Every call of our programs in the code blocks of a page, continued lines joined."""
     whole = page.read_text(encoding="utf-8")
