@@ -8,6 +8,7 @@
     │   ├── StoredFileLost          stored_file_lost
     │   ├── NotAnImage              not_an_image
     │   ├── Truncated               truncated               (carries the Instance when the header names one)
+    │   ├── NoPixelData             no_pixel_data           (carries the Instance)
     │   ├── MissingElement          missing_element
     │   ├── UnsupportedSyntax       unsupported_transfer_syntax
     │   ├── UnsupportedPixels       unsupported_pixels
@@ -110,6 +111,16 @@ class Truncated(Rejected):
     """The file ends too early. `instance` holds the header's Instance if the header names a study."""
 
     code = "truncated"
+
+    def __init__(self, message: str, instance: object | None = None) -> None:
+        super().__init__(message)
+        self.instance = instance
+
+
+class NoPixelData(Rejected):
+    """A complete object that holds no pixels: a header without its image, or a document."""
+
+    code = "no_pixel_data"
 
     def __init__(self, message: str, instance: object | None = None) -> None:
         super().__init__(message)

@@ -29,7 +29,7 @@ CT: dict[str, Any] = {"modality": "CT"}
     ("test", "element", "value", "answer"),
     [
         *(("radiograph", "modality", value, YES) for value in ("CR", "DX", "RG", "dx")),
-        *(("radiograph", "modality", value, NO) for value in ("CT", "MG", "MR", "US", "OT", "SR")),
+        *(("radiograph", "modality", value, NO) for value in ("CT", "MG", "MR", "US", "SR")),
         ("radiograph", "modality", None, UNKNOWN),
         *(("chest", "body_part", value, YES) for value in ("CHEST", "Thorax", "CHESTABDOMEN", "LUNG", "RIB", "TSPINE")),
         *(("chest", "body_part", value, NO) for value in ("HIP", "HAND", "SKULL", "ABDOMEN", "BREAST")),

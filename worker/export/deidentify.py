@@ -22,7 +22,8 @@ from worker.imaging.header import lenient_pydicom
 from worker.imaging.part10 import EXPLICIT_LITTLE
 from worker.imaging.pixel_data import MONOCHROME
 from worker.ledger.pseudonyms import digest
-from worker.screening.rules import RADIOGRAPH_MODALITIES, Answer, eligible, view_position
+from worker.screening import modalities
+from worker.screening.rules import Answer, eligible, view_position
 
 #: Elements that must be there and may be empty (type 2), and that the profile empties (PS3.15 table E.1-1, Z).
 EMPTIED = (
@@ -100,7 +101,7 @@ def _identify(dataset: Dataset, opened: OpenObject, key: bytes, patient: str) ->
 def _describe(dataset: Dataset, opened: OpenObject) -> None:
     instance, header, answers = opened.instance, opened.header, eligible(opened.instance)
     modality = (instance.modality or "").upper()
-    dataset.Modality = modality if modality in RADIOGRAPH_MODALITIES else ""
+    dataset.Modality = modality if modality in modalities.RADIOGRAPHS else ""
     if answers.chest is Answer.YES:
         dataset.BodyPartExamined = "CHEST"
     position = view_position(instance.view)

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from worker.errors import MissingElement, NotAnImage, TooLarge, Truncated
+from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
 from worker.imaging.display import Display, StoredValues, display_values, full_range
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
@@ -86,15 +86,19 @@ def open_object(data: bytes, limits: Limits) -> OpenObject:
 def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, ImagePixel]:
     """The checks of the header pass; the most useful error comes first."""
     pixel = read_image_pixel(header)
-    ends_early = _end(part10, pixel, header)
+    ends_early = _end(part10, pixel)
     try:
         instance = _instance(part10, header, pixel)
     except (MissingElement, NotAnImage) as error:
+        if ends_early is None and part10.pixel_tag is None and _names_image_class(header, Header(part10.meta)):
+            ends_early = "the file ends before its pixel data begin"
         if ends_early is None or part10.is_forced:
             raise
         raise Truncated(ends_early) from error
     if ends_early is not None:
         raise Truncated(ends_early, instance)
+    if part10.pixel_tag is None and instance.is_image:
+        raise NoPixelData(_NO_PIXELS, instance)
     try:
         limits.admit(pixel.rows, pixel.columns, pixel.samples, pixel.frames, pixel.bits_allocated)
     except TooLarge as error:
@@ -103,7 +107,7 @@ def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, Im
     return instance, pixel
 
 
-def _end(part10: Part10, pixel: ImagePixel, header: Header) -> str | None:
+def _end(part10: Part10, pixel: ImagePixel) -> str | None:
     """A text that says where the object ends too early; None when it is complete."""
     if part10.missing_bytes:
         needed = pixel.frame_bytes * pixel.frames
@@ -112,20 +116,20 @@ def _end(part10: Part10, pixel: ImagePixel, header: Header) -> str | None:
         return None  # all pixels are present; only padding is missing
     if part10.ends_early is not None:
         return part10.ends_early
-    if part10.pixel_tag is not None:
-        return None
-    if not len(part10.dataset):
-        return "the file ends before its data set begins"
-    is_image = _is_image_class(header, "SOPClassUID") or _is_image_class(Header(part10.meta), "MediaStorageSOPClassUID")
-    if is_image or pixel.rows or header.has("BitsAllocated"):
-        return "the file ends before its pixel data begin"
-    return None
+    return None if len(part10.dataset) or part10.pixel_tag is not None else "the file ends before its data set begins"
 
 
-def _is_image_class(header: Header, keyword: str) -> bool:
-    """Whether the SOP Class is that of an image (PS3.4 B.5), which must contain pixel data."""
-    uid = header.value(keyword)
-    return uid is not None and "Image Storage" in str(getattr(uid, "name", ""))
+#: The remedies for an object that ends with a whole element and holds no pixels: nothing shows that it was cut.
+_NO_PIXELS = (
+    "the object ends with a whole element and holds no Pixel Data (7FE0,0010): have its sender or archive send the"
+    " image itself, not its header alone or a reference to it"
+)
+
+
+def _names_image_class(header: Header, meta: Header) -> bool:
+    """Whether the SOP Class is that of an image (PS3.4 B.5), which must contain pixel data, or bits are allocated."""
+    named = (header.value("SOPClassUID"), meta.value("MediaStorageSOPClassUID"))
+    return header.has("BitsAllocated") or any("Image Storage" in str(getattr(uid, "name", "")) for uid in named)
 
 
 def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
@@ -141,9 +145,10 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
         named = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": sop_instance}
         missing = ", ".join(name for name, value in named.items() if value is None)
         raise MissingElement(f"{missing} absent, empty or malformed: correct the object at its sender")
-    modality = header.text("Modality")
+    modality = header.words("Modality")
     if part10.pixel_tag is None and modality is None and not pixel.rows:
         raise NotAnImage("a DICOM object with neither pixel data nor Modality")
+    region, view_code = header.code_meanings("AnatomicRegionSequence"), header.code_meanings("ViewCodeSequence")
     study_date = _date(header, "StudyDate")
     age = _age_years(header, study_date)
     return Instance(
@@ -156,8 +161,10 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
         sop_class_uid=sop_class,
         transfer_syntax_uid=part10.transfer_syntax_uid,
         modality=modality,
-        body_part=header.text("BodyPartExamined") or header.code_meaning("AnatomicRegionSequence"),
-        view=header.text("ViewPosition") or header.code_meaning("ViewCodeSequence"),
+        body_part=header.words("BodyPartExamined") or region,
+        anatomic_region=region,
+        view=header.words("ViewPosition") or view_code,
+        view_code=view_code,
         photometric_interpretation=header.text("PhotometricInterpretation"),
         presentation_intent_type=header.text("PresentationIntentType"),
         number_of_frames=pixel.frames,
@@ -170,6 +177,7 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
         manufacturer=header.text("Manufacturer"),
         station_name=header.text("StationName"),
         device_serial_number=header.text("DeviceSerialNumber"),
+        is_image=part10.pixel_tag is not None or bool(pixel.rows) or _names_image_class(header, meta),
         is_compressed=part10.pixel_tag is not None and holds_codestream(part10, pixel),
         notes=tuple(header.notes),
     )

@@ -14,13 +14,21 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from pydicom import config
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.valuerep import TEXT_VR_DELIMS
+
+from worker.imaging.instance import VALUES_APART
 
 #: PS3.5 6.2: the longest text values that are kept (LO, UI) have 64 characters.
 MAX_TEXT = 64
+
+#: Longest text of several values that is kept, and how many items of a code sequence are read.
+MAX_WORDS, MAX_ITEMS = 256, 8
 
 #: Longest value that is parsed. The longest useful value is a sequence of a few look-up tables of 128 KiB; ten
 #: megabytes of `1\\` would become five million numbers.
@@ -173,10 +181,43 @@ class Header:
             item.notes = self.notes
         return found
 
-    def code_meaning(self, keyword: str) -> str | None:
-        """Code Meaning of a code sequence's first item (PS3.3 8.3)."""
-        items = self.items(keyword)
-        return items[0].text("CodeMeaning") if items else None
+    def words(self, keyword: str) -> str | None:
+        """All values as one text, joined as DICOM joins them, in whatever character set they were written.
+
+        Stations write `胸部` into elements of VR CS, which may hold ASCII alone (PS3.5 6.2).
+        """
+        if keyword not in self.dataset:
+            return None
+        element: Any = self.dataset.get_item(keyword)
+        raw = element.value
+        if not isinstance(element, RawDataElement) or not isinstance(raw, bytes) or raw.isascii():
+            value = self.value(keyword)
+            values = value if isinstance(value, MultiValue | list) else [value]
+            if value is None or isinstance(value, bytes | Sequence):
+                return self.text(keyword)
+            raw_text = VALUES_APART.join(map(str, values))
+        else:
+            raw_text = self._decoded(raw[:MAX_VALUE_BYTES])
+        whole = raw_text.strip(" \0")
+        clean = "".join(c for c in whole if c.isprintable())[:MAX_WORDS]
+        if clean != whole:
+            self.malformed(_snake(keyword))
+        return clean.strip(" " + VALUES_APART) or None
+
+    def _decoded(self, raw: bytes) -> str:
+        """Bytes in the data set's Specific Character Set (PS3.5 6.1); without one UTF-8, else Latin alphabet 1."""
+        named = self.text("SpecificCharacterSet")
+        try:
+            if named is not None:
+                return decode_bytes(raw, convert_encodings(named), TEXT_VR_DELIMS)
+            return raw.decode()
+        except (*MALFORMED, UnicodeError):
+            return raw.decode("latin-1")
+
+    def code_meanings(self, keyword: str) -> str | None:
+        """Code Meaning of each item of a code sequence (PS3.3 8.3), joined as values are."""
+        meanings = (item.text("CodeMeaning") for item in self.items(keyword)[:MAX_ITEMS])
+        return VALUES_APART.join(meaning for meaning in meanings if meaning) or None
 
 
 def _snake(keyword: str) -> str:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+#: Separates the values of modality, body part and view where a header has several (PS3.5 6.2).
+VALUES_APART = "\\"
+
 
 class Container(StrEnum):
     """How the pixels are wrapped."""
@@ -27,8 +30,10 @@ class Instance:
     sop_class_uid: str | None = None
     transfer_syntax_uid: str | None = None
     modality: str | None = None
-    body_part: str | None = None
-    view: str | None = None  #: ViewPosition, or the code meaning of ViewCodeSequence
+    body_part: str | None = None  #: BodyPartExamined, or the code meanings of AnatomicRegionSequence
+    anatomic_region: str | None = None  #: the code meanings of AnatomicRegionSequence
+    view: str | None = None  #: ViewPosition, or the code meanings of ViewCodeSequence
+    view_code: str | None = None  #: the code meanings of ViewCodeSequence
     photometric_interpretation: str | None = None
     presentation_intent_type: str | None = None
     number_of_frames: int = 1
@@ -41,6 +46,7 @@ class Instance:
     manufacturer: str | None = None
     station_name: str | None = None
     device_serial_number: str | None = None
+    is_image: bool = True  #: False: it holds no pixels, and its SOP Class is that of a report, a state, a document
     is_compressed: bool = False  #: the pixels need a codec, which is compiled code that a damaged file may crash
     notes: tuple[str, ...] = field(default=())
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import encaps
 
-from worker.errors import MissingElement, Undecodable, UnsupportedPixels
+from worker.errors import MissingElement, NoPixelData, Undecodable, UnsupportedPixels
 from worker.imaging.codestream import Codestream, read_codestream
 from worker.imaging.display import StoredValues
 from worker.imaging.header import Header
@@ -78,7 +78,7 @@ def read_image_pixel(header: Header) -> ImagePixel:
 def check_showable(part10: Part10, pixel: ImagePixel) -> None:
     """Raise Rejected, with the reason, unless these are the pixels of a single-frame radiograph."""
     if part10.pixel_tag is None:
-        raise UnsupportedPixels("the object holds no pixel data: it is not an image")
+        raise NoPixelData("the object is a document, not an image: send the images of its study")
     if part10.pixel_tag in FLOAT_PIXEL_DATA:
         raise UnsupportedPixels("float pixel data: radiographs have integer pixels")
     check_accepted(part10.transfer_syntax_uid)

@@ -6,28 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schema.vocabulary import Reason, Verdict
-from worker.imaging.instance import Container, Instance
+from worker.imaging.instance import VALUES_APART, Container, Instance
 from worker.imaging.statistics import InputStatistics
 from worker.inference.card import ModelCard
 from worker.inference.lung_field import implausible
 from worker.inference.prediction import Prediction
+from worker.screening import body_parts, modalities, phrases, views
 
-#: Projection radiography. RG is film scanned to DICOM. Modality decides, not the SOP Class: secondary captures of
-#: radiographs are common (PS3.3 C.7.3.1.1.1).
-RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
-
-#: Body Part Examined values (PS3.16 Annex L, plus what stations write) that mean or include the chest.
-CHEST_WORDS = ("CHEST", "THORAX", "LUNG", "RIB", "STERNUM", "TSPINE", "T SPINE", "HEART", "MEDIASTINUM", "WHOLEBODY")
-
-#: Beginnings of frontal views, as headers write them -> View Position (PS3.3 C.8.11.5.1.1).
-VIEW_POSITIONS = {"AP": "AP", "ANTERO": "AP", "PA": "PA", "POSTERO": "PA"}
-
-#: View Position values and code meanings that are frontal, and that are not.
-FRONTAL_VIEWS = frozenset({"AP", "PA", "ANTERO-POSTERIOR", "POSTERO-ANTERIOR", "ANTEROPOSTERIOR", "POSTEROANTERIOR"})
-OTHER_VIEWS = (
-    "LL", "RL", "LATERAL", "LLD", "RLD", "OBLIQUE", "RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "LAT", "LEFT LATERAL",
-    "RIGHT LATERAL", "LEFT-LATERAL", "RIGHT-LATERAL", "MLO", "CC", "ML", "LM", "XCCL", "AXIAL",
-)  # fmt: skip
+#: First words of frontal views, as headers write them -> View Position (PS3.3 C.8.11.5.1.1).
+VIEW_POSITIONS = {
+    **dict.fromkeys(("ap", "antero", "anteroposterior"), "AP"),
+    **dict.fromkeys(("pa", "postero", "posteroanterior"), "PA"),
+}
 
 
 class Answer(StrEnum):
@@ -177,35 +167,42 @@ def _missing_lungs(outcome: ImageOutcome, card: ModelCard) -> str:
 def _is_radiograph(instance: Instance) -> Answer:
     if instance.container is Container.RASTER:
         return Answer.YES
-    if instance.modality is None:
-        return Answer.UNKNOWN
-    return Answer.YES if instance.modality.upper() in RADIOGRAPH_MODALITIES else Answer.NO
+    if not instance.is_image:
+        return Answer.NO
+    named = {value.strip().upper() for value in _values(instance.modality)}
+    if named & modalities.RADIOGRAPHS:
+        return Answer.YES
+    return Answer.NO if named and named <= modalities.OTHERS else Answer.UNKNOWN
 
 
 def _is_chest(instance: Instance) -> Answer:
-    if instance.body_part is None:
-        return Answer.UNKNOWN
-    body_part = instance.body_part.upper()
-    return Answer.YES if any(word in body_part for word in CHEST_WORDS) else Answer.NO
+    named = _values(instance.body_part, instance.anatomic_region)
+    if any(map(body_parts.names_chest, named)):
+        return Answer.YES  # one part among several, as in `ABDOMEN\CHEST`
+    return Answer.NO if any(map(body_parts.names_another_part, named)) else Answer.UNKNOWN
 
 
 def _is_frontal(instance: Instance) -> Answer:
-    if instance.view is None:
-        return Answer.UNKNOWN
-    view = instance.view.upper()
-    if view in FRONTAL_VIEWS or view.startswith(("ANTERO-POST", "POSTERO-ANT", "FRONTAL")):
-        return Answer.YES
-    return Answer.NO if view in OTHER_VIEWS or "LATERAL" in view or "OBLIQUE" in view else Answer.UNKNOWN
+    named = _values(instance.view, instance.view_code)
+    is_frontal = any(map(views.names_frontal, named))
+    if any(map(views.names_another_view, named)):
+        return Answer.UNKNOWN if is_frontal else Answer.NO
+    return Answer.YES if is_frontal else Answer.UNKNOWN
 
 
-def view_position(view: str | None) -> str | None:
-    """AP or PA for the view of a header that begins like one of them; None for any other."""
-    words = (view or "").upper()
-    return next((position for start, position in VIEW_POSITIONS.items() if words.startswith(start)), None)
+#: Presentation Intent Type (PS3.3 C.8.11.1.1); any other value is unknown.
+_INTENTS = {"FOR PRESENTATION": Answer.YES, "FOR PROCESSING": Answer.NO}
 
 
 def _is_for_presentation(instance: Instance) -> Answer:
-    intent = instance.presentation_intent_type
-    if intent is None:
-        return Answer.UNKNOWN
-    return Answer.NO if intent.upper() == "FOR PROCESSING" else Answer.YES
+    return _INTENTS.get((instance.presentation_intent_type or "").strip().upper(), Answer.UNKNOWN)
+
+
+def view_position(view: str | None) -> str | None:
+    """AP or PA, for the view of a header whose first word is one of them; None for any other."""
+    return VIEW_POSITIONS.get(next(iter(phrases.words(view or "")), ""))
+
+
+def _values(*elements: str | None) -> list[str]:
+    """The values of elements that may have several."""
+    return [value for element in elements for value in (element or "").split(VALUES_APART) if value.strip()]
