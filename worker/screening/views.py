@@ -68,11 +68,8 @@ _JOINTS = re.compile(
 
 
 def names_frontal(text: str) -> bool:
-    """A frontal view is among those that the text names, and no words remain that may change it to another."""
-    if "?" in text:
-        return False
-    found = [set(kinds(part, _KINDS)) for part in _JOINTS.split(text)]
-    return any(_FRONTAL in part and not part & {_ANOTHER, _OBLIQUE, UNKNOWN} for part in found)
+    """Among the views that the text names one is frontal, or begins as one and goes on with a site's own words."""
+    return "?" not in text and any(_is_frontal(kinds(part, _KINDS)) for part in _JOINTS.split(text))
 
 
 def names_another_view(text: str) -> bool:
@@ -81,3 +78,9 @@ def names_another_view(text: str) -> bool:
     if UNKNOWN in found or names_frontal(text):
         return False
     return _OBLIQUE in found or (_ANOTHER in found and _FRONTAL not in found)
+
+
+def _is_frontal(found: list[str]) -> bool:
+    if _ANOTHER in found or _OBLIQUE in found:
+        return False
+    return found[:1] == [_FRONTAL] or (_FRONTAL in found and UNKNOWN not in found)
