@@ -1,6 +1,6 @@
 """Writes SIZING.md from what the benchmarks measured:  python -m deploy.sizing
 
-A test compares the page with the measurements, so a new measurement needs a new page.
+`make check` compares the page with the measurements, so a new measurement needs a new page.
 """
 
 import json
