@@ -1,4 +1,4 @@
-"""The Celery application and the delivery policy, each constant with its reason. Dials nothing at import."""
+"""The Celery application and the delivery policy, each constant with its reason. Opens no connection at import."""
 
 import json
 from base64 import b64decode
@@ -20,30 +20,30 @@ from worker.ledger.outbox import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
 from worker.runtime import configuration, logs
 from worker.schedule import beat
 
-#: The task that screens, by name, so that whoever enqueues need not load the eyes.
+#: Name of the screening task. To enqueue by name does not import the imaging code.
 SCREEN_STUDIES = "worker.tasks.screen_studies"
 
 #: Header of a message: when its studies were offered. Messages of a queue are taken in this order.
 OFFERED_AT = "offered_at"
 
-#: A message is killed after this time. One study takes a tenth of a second; a minute each is a hung decoder.
+#: The child process of a message is killed after this time. One study takes a tenth of a second.
 HARD_TIME_LIMIT_S = 600
 
-#: Redis hands a message out again when it was not acknowledged in this time, running or not (celery#5306, kombu#337).
+#: Redis delivers a message again that is not acknowledged in this time, running or not (celery#5306, kombu#337).
 VISIBILITY_TIMEOUT_S = 3600
 assert VISIBILITY_TIMEOUT_S > HARD_TIME_LIMIT_S + LONGEST_COUNTDOWN_S, "a running study would be delivered twice"
 
-#: What a message may hold: a STAT study behind it waits no longer than this, where there is a core for each study that
-#: is screened at the time.
+#: Expected work of one message: a STAT study behind it waits no longer than this, if there is a core for each study
+#: that is screened at the same time.
 MESSAGE_WORK_S = 0.5
 #: Expected work for one study: read, decode, infer, overlay, write (measured by `make bench`).
 STUDY_WORK_S = 0.1
 
-#: How long a child of the pool may take to open the models. Celery's 4 s are too few for a busy machine: it kills the
-#: child, starts the next, and none ever serves.
+#: Time for a child of the pool to open the models. Celery's 4 s are too short on a busy machine: Celery would kill
+#: every child before it is ready.
 CHILD_START_S = 120.0
 
-#: How long a broker may keep silent. A host that swallows packets would hang the sweep, or a worker, for good.
+#: Time-out for the broker's answers. Without it, lost packets would block the sweep or a worker for ever.
 BROKER_SILENCE_S = 15
 
 settings = configuration.load()
@@ -51,10 +51,10 @@ settings = configuration.load()
 app = Celery("chest-screening", broker=settings.broker_url, include=["worker.tasks"])
 app.conf.update(
     task_serializer="json",
-    accept_content=["json"],  # pickle would run what a message says
+    accept_content=["json"],  # pickle would execute code from a message
     task_ignore_result=True,  # the database holds the results
-    task_acks_late=True,  # a message lives until its studies are recorded
-    task_reject_on_worker_lost=True,  # else a killed child's message is acknowledged (celery#1628)
+    task_acks_late=True,  # a message stays until its studies are recorded
+    task_reject_on_worker_lost=True,  # otherwise the message of a killed child is acknowledged (celery#1628)
     worker_proc_alive_timeout=CHILD_START_S,
     worker_prefetch_multiplier=1,  # a prefetched message waits behind a running one
     task_time_limit=HARD_TIME_LIMIT_S,
@@ -69,36 +69,37 @@ app.conf.update(
         "socket_timeout": BROKER_SILENCE_S,
         "socket_keepalive": True,
     },
-    worker_cancel_long_running_tasks_on_connection_loss=False,  # their claims hold; the ledger drops what comes twice
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # their claims stay valid; second results are dropped
     beat_schedule=beat.schedule(settings),
-    worker_enable_remote_control=False,  # nothing here uses it, and it is a door
+    worker_enable_remote_control=False,  # not used, and a way in for attackers
 )
 
 
 @setup_logging.connect
 def configure_logs(**_: object) -> None:
-    """Give Celery's logs the house's form, in place of its own."""
+    """Use the log format of the installation for Celery too."""
     logs.configure(settings.log_level)
 
 
 def messages(offers: Sequence[Offer], message_size: int, studies_at_once: int = 1) -> Iterator[list[Offer]]:
     """Divide offers into messages: STAT ones alone and first, others together up to `MESSAGE_WORK_S` of work.
 
-    A worker that takes several studies at once does so many times as much in that time. What a worker died of may be
-    among its studies: they go alone, behind the others of their queue, so that none dies of another twice.
+    A worker that screens several studies at once does so many times as much work in that time. Studies of a worker that
+    died are suspect: each gets a message of its own, behind the others of its queue, because one of them may kill the
+    next worker too.
     """
     bulk = max(1, min(message_size, studies_at_once * int(MESSAGE_WORK_S / STUDY_WORK_S)))
     for queue in QUEUES:
-        ours = [offer for offer in offers if offer.queue is queue]
-        sound = [offer for offer in ours if not offer.is_suspect]
+        own = [offer for offer in offers if offer.queue is queue]
+        others = [offer for offer in own if not offer.is_suspect]
         size = 1 if queue is Priority.STAT else bulk
-        for start in range(0, len(sound), size):
-            yield sound[start : start + size]
-        yield from ([offer] for offer in ours if offer.is_suspect)
+        for start in range(0, len(others), size):
+            yield others[start : start + size]
+        yield from ([offer] for offer in own if offer.is_suspect)
 
 
 def enqueue(offers: Sequence[Offer]) -> None:
-    """Publish offers; raises BrokerUnavailable. What is not published is offered again by the sweep."""
+    """Publish offers; raises BrokerUnavailable. The sweep offers again what is not published."""
     try:
         for message in messages(offers, settings.message_size, settings.studies_at_once):
             app.send_task(
@@ -113,12 +114,12 @@ def enqueue(offers: Sequence[Offer]) -> None:
 
 
 def backlog() -> Backlog:
-    """What the broker holds; raises BrokerUnavailable."""
+    """The messages that the broker holds; raises BrokerUnavailable."""
     now = datetime.now(UTC)
     try:
         with app.connection_for_read() as connection:
             client = connection.default_channel.client
-            # what waits first: a message that is taken between the questions is then counted twice, and not missed
+            # waiting messages first: one that is taken between the two reads is then counted twice, and not missed
             waiting = {queue: client.lindex(str(queue), -1) for queue in QUEUES}
             tags = client.zrangebyscore("unacked_index", now.timestamp() - settings.lease_s, "+inf")
             taken = client.hmget("unacked", tags) if tags else []
@@ -134,7 +135,7 @@ def backlog() -> Backlog:
 
 @dataclass(frozen=True)
 class Depths:
-    """How much the broker holds, and who asks it for more."""
+    """Numbers of messages in the broker, and of queue workers."""
 
     waiting: dict[str, int]  #: messages by queue
     unacknowledged: int
@@ -142,7 +143,7 @@ class Depths:
 
 
 def depths() -> Depths:
-    """How much the broker holds; raises BrokerUnavailable."""
+    """The numbers of messages; raises BrokerUnavailable."""
     try:
         with app.connection_for_read() as connection:
             client = connection.default_channel.client
@@ -153,15 +154,15 @@ def depths() -> Depths:
 
 
 def _consumers(client: Any) -> int | None:
-    """Connections that wait for a message as kombu does; a worker whose hands are full is not among them."""
+    """Connections that wait for a message as kombu does; busy workers are not among them."""
     try:
         return [peer.get("cmd") for peer in client.client_list()].count("brpop")
-    except ResponseError:  # a broker that others share may keep its list to itself
+    except ResponseError:  # a shared broker may not allow the list of clients
         return None
 
 
 def offered_at(message: bytes) -> datetime | None:
-    """When the studies of a message as Redis holds it were offered; None when it does not say."""
+    """When the studies of a message as Redis holds it were offered; None when the header is missing."""
     with suppress(KeyError, TypeError, ValueError):
         moment = datetime.fromisoformat(json.loads(message)["headers"][OFFERED_AT])
         return moment if moment.tzinfo else None
@@ -169,7 +170,7 @@ def offered_at(message: bytes) -> datetime | None:
 
 
 def study_uids(taken: bytes) -> list[str]:
-    """The studies of a message as Redis holds it until it is acknowledged; none when it does not say."""
+    """The studies of a message as Redis holds it until it is acknowledged; empty when it cannot be read."""
     with suppress(KeyError, TypeError, ValueError, IndexError):
         (uids,), *_ = json.loads(b64decode(json.loads(taken)[0]["body"]))
         return [str(uid) for uid in uids]

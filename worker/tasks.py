@@ -1,4 +1,4 @@
-"""The Celery tasks, `screen_studies` and the bell of the night, and the rack of models in each worker process."""
+"""The Celery tasks `screen_studies` and `start_batch`, and the models of each worker process."""
 
 import logging
 import sys
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 app.steps["consumer"].add(Stall)
 
-#: Time between two tries to tell a database that is away of a claim given back.
+#: Time between two tries to give back a claim while the database is not available.
 DATABASE_RETRY_S = 1.0
 
 assert DECODE_BUDGET_S + 2 * DECODER_DEADLINE_S < HARD_TIME_LIMIT_S, "a study of hanging images would be killed"
@@ -49,15 +49,15 @@ REFUSED = 3
 
 
 class StudyFailed(Exception):
-    """A bug ended studies of this message; each study keeps its own, with the whole traceback."""
+    """Studies of this message failed by a bug; each study's row has the error, with the whole traceback."""
 
 
 @app.task(name=SCREEN_STUDIES, bind=True, max_retries=None)
 def screen_studies(self: Task, study_uids: list[str]) -> None:
-    """Claim, screen and record each study by itself. A message may come twice: what is done is left alone.
+    """Claim, screen and record each study separately. A message may come twice: finished studies are skipped.
 
-    A message that comes again after its worker died is taken apart, and what that worker held is offered alone: a file
-    which kills workers strands only its own study. Each study that was screened beside it has lost one attempt.
+    When a message comes again because its worker died, each of its studies gets a message of its own, so that a file
+    which kills workers affects only its own study. The other studies of the message have lost one attempt.
     """
     if len(study_uids) > 1 and self.request.delivery_info.get("redelivered"):
         for study_uid in study_uids:
@@ -68,9 +68,9 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     again_at = now() + timedelta(seconds=wait_s)
     try:
         screener = open_screener()
-    except ScreeningError as error:  # nothing is claimed yet: the message waits until a model can be served
+    except ScreeningError as error:  # no study is claimed yet: the message waits until a model can be opened
         log.warning("models_unknown", extra={"code": error.code})
-        with suppress(DatabaseUnavailable):  # then nobody can offer them again meanwhile
+        with suppress(DatabaseUnavailable):  # then no sweep can offer them again either
             outbox.postpone(model_loader().database, study_uids, again_at)
         raise self.retry(args=[study_uids], countdown=wait_s) from error
     ends = screen_each(screener, study_uids, again_at, thread_pool())
@@ -81,27 +81,26 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     if interrupted:
         raise self.retry(args=[interrupted], countdown=wait_s)
     if bugs:
-        raise StudyFailed(", ".join(map(place_of, bugs)))  # without the bug itself, which Celery would log in full
+        raise StudyFailed(", ".join(map(place_of, bugs)))  # without the error itself, which Celery would log in full
 
 
 @app.task(name=beat.START_BATCH)
 def start_batch() -> None:
-    """Start the batch of the night here. A message that comes again finds it under way."""
+    """Start the nightly batch on this machine; a second message finds it running."""
     beat.start(settings)
 
 
 def countdown_s(retries: int) -> int:
-    """How long an interrupted message waits: twice as long each time, up to a bound."""
+    """Seconds that an interrupted message waits: twice as long each time, up to a limit."""
     return int(min(LONGEST_COUNTDOWN_S, 2**retries))
 
 
 def screen_each(
     screener: StudyScreener, study_uids: Sequence[str], again_at: datetime, thread_pool: Executor | None
 ) -> list[Exception | None]:
-    """How each study ended, in their order: None, a bug, or what interrupted it. `hands` take several at a time.
+    """The end of each study, in their order: None, a bug, or Interrupted. `thread_pool` screens several at a time.
 
-    Raises what keeps a study from any end, as an outdated database does: studies that are under way end first, those
-    not begun are left.
+    Raises errors that end no study, such as an outdated database: running studies end first, the others are not begun.
     """
     end = partial(_end_of, screener, again_at)
     if thread_pool is None:
@@ -113,7 +112,7 @@ def screen_each(
         for study in begun:
             study.cancel()
     wait(begun)
-    return [study.result() for study in begun]  # the first that failed stands before all that were cancelled
+    return [study.result() for study in begun]  # the first that failed comes before all that were cancelled
 
 
 def _end_of(screener: StudyScreener, again_at: datetime, study_uid: str) -> Exception | None:
@@ -132,7 +131,7 @@ def screen_study(screener: StudyScreener, study_uid: str, again_at: datetime) ->
     """
     held = claims.claim(screener.database, study_uid, screener.settings, screener.clock())
     if held is None:
-        log.info("study_left_alone", extra={"study_uid": study_uid})  # a message that came twice
+        log.info("study_left_alone", extra={"study_uid": study_uid})  # the message came twice
         return None
     log.info("study_claimed", extra={"study_uid": study_uid})
     try:
@@ -142,7 +141,7 @@ def screen_study(screener: StudyScreener, study_uid: str, again_at: datetime) ->
         raise
     except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
-        is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # a bug's own words may quote a header
+        is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # the text of an error may quote a header
         detail = traceback.format_exc(limit=20) if is_plain else place_of(error)
         claims.fail(screener.database, held, code, detail, screener.clock())
         return error
@@ -151,9 +150,7 @@ def screen_study(screener: StudyScreener, study_uid: str, again_at: datetime) ->
 
 
 def give_back(screener: StudyScreener, held: Claim, again_at: datetime) -> None:
-    """Give back a claim with its attempt. A database that is away is waited for as long as the lease holds: after that
-    the claim has died. Raises DatabaseUnavailable.
-    """
+    """Give back a claim with its attempt. Tries as long as the lease lasts; raises DatabaseUnavailable after that."""
     deadline = time.monotonic() + screener.settings.lease_s
     while True:
         try:
@@ -167,8 +164,8 @@ def give_back(screener: StudyScreener, held: Claim, again_at: datetime) -> None:
 
 @cache
 def model_loader() -> ModelLoader:
-    """The models of this process, opened at the first need: a CUDA session does not survive a fork."""
-    connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # a study's own, and its heartbeat's
+    """The models of this process, opened at first use, because a CUDA session does not survive a fork."""
+    connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # one for each study, and one for its heartbeat
     return ModelLoader(settings, Database(settings.database_url, connections), open_store(settings), now)
 
 
@@ -180,16 +177,16 @@ def decoder() -> Decoders:
 
 @cache
 def thread_pool() -> Executor | None:
-    """The threads that screen a message's studies; None: its own does, one study after the other.
+    """The threads that screen a message's studies; None: the main thread, one study after the other.
 
-    They live as long as the process: the kernel ends a decoder child with the thread that started it.
+    They live as long as the process, because the kernel ends a decoder child with the thread that started it.
     """
     at_once = settings.studies_at_once
     return None if at_once == 1 else ThreadPoolExecutor(at_once, thread_name_prefix="study")
 
 
 def open_screener() -> StudyScreener:
-    """A workbench with the models in force now. Raises what `Rack.in_force` raises."""
+    """A screener with the models in force. Raises as `ModelLoader.in_force`."""
     models = model_loader().in_force()
     return StudyScreener(
         settings, model_loader().database, model_loader().store, models.active, shadow=models.shadow, decoder=decoder()
@@ -198,9 +195,9 @@ def open_screener() -> StudyScreener:
 
 @worker_process_init.connect
 def start_process(**_: Any) -> None:
-    """Open the models before the first message comes, and die when the worker does."""
+    """Open the models before the first message; end when the parent process ends."""
     die_with_parent()
-    cv2.setNumThreads(1)  # processes are the parallelism; OpenCV's threads would fight over the same cores
+    cv2.setNumThreads(1)  # the processes run in parallel already
     decoder().start()
     _open_models()
 
@@ -218,8 +215,8 @@ def refuse_to_serve_unproven(**_: Any) -> None:
 
 def _try_models() -> None:
     try:
-        decoder().start()  # it loads its libraries while the models are opened
-        with suppress(Interrupted):  # a database that is away is waited for
+        decoder().start()  # its libraries load while the models are opened
+        with suppress(Interrupted):  # messages wait until the database is back
             wait_until_made(model_loader().database, settings)
             check_database(model_loader().database, settings, now())
         _open_models()
@@ -232,5 +229,5 @@ def _try_models() -> None:
 def _open_models() -> None:
     try:
         open_screener()
-    except Interrupted as error:  # without the ledger nothing can be claimed either: messages wait until it is back
+    except Interrupted as error:  # without the ledger no study can be claimed: messages wait until it is back
         log.warning("models_unknown", extra={"code": error.code})

@@ -1,4 +1,4 @@
-"""A batch takes what fits into its window, sees it to the end, goes on where it was, and leaves a report."""
+"""A batch takes what fits into its window, finishes it, continues with the same command, and writes a report."""
 
 import csv
 import hashlib

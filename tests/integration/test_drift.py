@@ -128,17 +128,17 @@ def test_once_a_night_is_enough_whoever_comes_first(
             return int(connection.exec_driver_sql("SELECT COUNT(DISTINCT evaluation) FROM drift").scalar_one())
 
     drift_schedule = DriftSchedule(two_rooms, clock)
-    drift_schedule.look()
-    drift_schedule.look()
-    DriftSchedule(two_rooms, clock).look()
+    drift_schedule.run_if_due()
+    drift_schedule.run_if_due()
+    DriftSchedule(two_rooms, clock).run_if_due()
     clock.forward(hours=19)
-    DriftSchedule(two_rooms, clock).look()
+    DriftSchedule(two_rooms, clock).run_if_due()
     assert evaluations() == 1
     clock.forward(hours=2)
-    DriftSchedule(two_rooms, clock).look()
+    DriftSchedule(two_rooms, clock).run_if_due()
     assert evaluations() == 2
     caplog.clear()
-    DriftSchedule(Database("postgresql+psycopg://nobody@127.0.0.1:1/none"), clock).look()
+    DriftSchedule(Database("postgresql+psycopg://nobody@127.0.0.1:1/none"), clock).run_if_due()
     assert [record.message for record in caplog.records] == ["drift_not_judged"]
     assert caplog.records[0].levelno == logging.ERROR
 

@@ -53,5 +53,5 @@ def test_a_screen_that_hands_its_work_over_does_not_wait_for_a_dead_house(desk: 
     house = serving(desk, host=home.Holder(host.pid, "run"))
     house.check()
     host.communicate()
-    with pytest.raises(Interrupted, match="goes on where it was"):
+    with pytest.raises(Interrupted, match="the same command continues"):
         house.check()

@@ -1,7 +1,7 @@
-"""A batch on the queue of the night: an archive walked in place, or stored studies judged by the active model.
+"""A batch on the nightly queue: an archive read in place, or stored studies screened by the active model.
 
-It takes new work while its window is open and few studies wait, so that its end and every other queue are near. What
-it has done stands in the ledger: the same command goes on where it was.
+It takes new work only while its window is open and few studies wait, so it ends soon after the window, and the other
+queues are not delayed. Its results are in the ledger, so the same command continues.
 """
 
 import logging
@@ -31,31 +31,31 @@ from worker.worklist import queries
 
 log = logging.getLogger(__name__)
 
-#: How many studies may be under way: a few seconds of work for ten workers, and no more is left at the window's end.
-MOST_UNDERWAY = 200
+#: Largest number of studies under way: a few seconds of work for ten workers, also at the window's end.
+UNDERWAY_MAX = 200
 
-#: How long a run that is stopped may take to finish what is under way.
+#: Time for a stopped run to finish the studies under way.
 STOP_S = 60.0
 
-#: Time between two tries while the database or a disk is away.
+#: Time between two tries while the database or a disk is not available.
 OUTAGE_S = 5.0
 
-#: Time between two looks at the clock while the window is closed.
-LOOK_S = 30.0
+#: Time between two checks of the clock while the window is closed.
+CLOCK_S = 30.0
 
 
 @dataclass(frozen=True)
 class Source:
-    """Pieces of work, and how one is taken; `take` returns the study it belongs to, if there is one."""
+    """Pieces of work, and the function that takes one; `take` returns its study, if there is one."""
 
     pieces: Sequence[Any]
     take: Callable[[Any], "Taken"]
-    unlisted: tuple[str, ...] = ()  #: folders whose files could not be seen
+    unlisted: tuple[str, ...] = ()  #: folders that could not be listed
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of one piece."""
+    """The outcome of one piece."""
 
     state: FileState | None = None  #: of a file
     study_uid: str | None = None
@@ -63,7 +63,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class BatchRun:
-    """What one run of a batch did."""
+    """The outcome of one run of a batch."""
 
     began_at: datetime
     ended_at: datetime
@@ -74,9 +74,9 @@ class BatchRun:
 
 
 def archive(serving: Serving, folder: Path) -> Source:
-    """The files below a folder that were not taken in as they lie there now. They are read in place, and stay.
+    """The files below a folder that were not taken in with their present size and time. They are read in place.
 
-    Where the database keeps no paths they are copied into the store: they could not be found again.
+    If the database stores no paths, they are copied into the store, because they could not be found again.
     """
     mode = InboxMode.LEAVE if serving.settings.identifiers is IdentifierMode.PLAIN else InboxMode.COPY
     settings = attrs.evolve(serving.settings, inbox_mode=mode, study_quiet_s=BATCH_QUIET_S)
@@ -97,7 +97,7 @@ def archive(serving: Serving, folder: Path) -> Source:
 
 
 def stored(serving: Serving, since: datetime, verdict: str | None) -> Source:
-    """The studies whose verdict is of another model than the active one."""
+    """The studies with a verdict of another model than the active one."""
     database = serving.intake.database
     Registry(serving.settings, database, serving.intake.store).install(now())
     active = promotions.registry_state(database).active
@@ -113,7 +113,7 @@ def stored(serving: Serving, since: datetime, verdict: str | None) -> Source:
 
 @dataclass
 class Batch:
-    """One run. `stop` ends it as the window's end does: nothing new is taken, what is under way is finished."""
+    """One run. `stop` ends it like the window's end: no new work is taken, studies under way are finished."""
 
     serving: Serving
     source: Source
@@ -121,15 +121,15 @@ class Batch:
     backlog: Callable[[], Backlog]
     stop: threading.Event
     window: Window = ALL_DAY
-    per_s: float | None = None  #: most pieces taken a second
+    per_s: float | None = None  #: largest number of pieces taken per second
     progress: Callable[[str, int, int], None] = lambda *_: None
     clock: Callable[[], datetime] = now
     _next_sweep: float = 0.0
 
     def run(self) -> BatchRun:
-        """Wait for the window, take what fits into it, and see what was taken to its end."""
+        """Wait for the window, take pieces while it is open, and wait until their studies have ended."""
         while not self.stop.is_set() and (wait_s := self.window.opens_in_s(self._local())) > 0:
-            self.stop.wait(min(wait_s, LOOK_S))
+            self.stop.wait(min(wait_s, CLOCK_S))
         began_at, total = self.clock(), len(self.source.pieces)
         files: dict[FileState, int] = {}
         own: dict[str, None] = {}
@@ -155,12 +155,12 @@ class Batch:
         return self.clock().astimezone()
 
     def _has_room(self) -> bool:
-        """Wait until few studies are under way; False when nothing more shall be taken."""
+        """Wait until few studies are under way; False when the window is closed or the run is stopped."""
         while self.window.is_open(self._local()) and not self.stop.is_set():
             self.serving.check()
             try:
                 self._sweep()
-                if queries.nightly_underway(self.serving.intake.database) < MOST_UNDERWAY:
+                if queries.nightly_underway(self.serving.intake.database) < UNDERWAY_MAX:
                     return True
             except Interrupted as error:
                 log.error("outage", extra={"code": error.code, "reason": error.message})
@@ -168,7 +168,7 @@ class Batch:
         return False
 
     def _take(self, piece: Any) -> Taken | None:
-        """Take a piece, outlasting an outage; None when the run is stopped or its window closes meanwhile."""
+        """Take a piece, and try again during an outage; None when the run is stopped or its window closes."""
         while not self.stop.is_set() and self.window.is_open(self._local()):
             try:
                 return self.source.take(piece)
@@ -178,7 +178,7 @@ class Batch:
         return None
 
     def _finish(self, study_uids: list[str]) -> None:
-        """Have what was taken screened to its end; once the run is stopped, for `STOP_S` at most."""
+        """Wait until the studies have ended; at most `STOP_S` after the run was stopped."""
         database = self.serving.intake.database
         if not study_uids:
             return
@@ -199,7 +199,7 @@ class Batch:
             time.sleep(SWEEP_S)
 
     def _sweep(self) -> None:
-        """Sweep, if the last time is long enough ago."""
+        """Sweep, if SWEEP_S have passed since the last time."""
         if time.monotonic() < self._next_sweep:
             return
         self._next_sweep = time.monotonic() + SWEEP_S

@@ -1,6 +1,6 @@
-"""The batch of every night, by Celery beat: a message when the window opens; whoever takes it starts `worker batch`.
+"""The nightly batch by Celery beat: when the window opens, a message is sent, and its worker starts `worker batch`.
 
-The batch is a process of its own, for it lasts for hours and a message is killed after minutes. One a machine.
+The batch is a separate process, because it lasts for hours and a message is killed after minutes. One per machine.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: The task, by name: whoever schedules it need not load what starts it.
+#: Name of the task. To schedule by name does not import the code that starts the batch.
 START_BATCH = "worker.tasks.start_batch"
 
 #: The schedule file of Celery beat names the class below by its module, and an earlier release had it in this one.
@@ -29,7 +29,7 @@ sys.modules.setdefault("worker.nightly", sys.modules[__name__])
 
 
 class LocalCrontab(crontab):  # type: ignore[misc]  # Celery has no types
-    """By the clock on the wall, as the window goes by it; Celery's own goes by UTC. Beat pickles it by name."""
+    """A crontab in local time, like the window; Celery's own uses UTC. Beat pickles it by name."""
 
     @property
     def tz(self) -> tzinfo:
@@ -39,13 +39,15 @@ class LocalCrontab(crontab):  # type: ignore[misc]  # Celery has no types
 
 
 def words_of(settings: Settings) -> list[str]:
-    """The words of SCREENING_NIGHTLY; raises BadSetting when `worker batch` would not take them."""
+    """The arguments in SCREENING_NIGHTLY; raises BadSetting when `worker batch` would not accept them."""
     try:
         words = shlex.split(settings.nightly)
     except ValueError as error:
-        raise BadSetting(f"SCREENING_NIGHTLY cannot be read ({error}): write it as after `worker batch`") from error
+        raise BadSetting(
+            f"SCREENING_NIGHTLY cannot be read ({error}): write the arguments of `worker batch`"
+        ) from error
     if words and "--between" not in words:
-        raise BadSetting("SCREENING_NIGHTLY names no hours: add `--between 22:00-06:00`, so that a night has its end")
+        raise BadSetting("SCREENING_NIGHTLY has no hours: add `--between 22:00-06:00`, so that the batch has an end")
     return words
 
 
@@ -58,14 +60,14 @@ def schedule(settings: Settings) -> dict[str, dict[str, object]]:
     entry: dict[str, object] = {
         "task": START_BATCH,
         "schedule": LocalCrontab(minute=str(window.begins.minute), hour=str(window.begins.hour)),
-        # a message that nobody took while the window was open is for a night that has gone
+        # no worker took the message while the window was open: its night is over
         "options": {"queue": str(Priority.NIGHTLY), "expires": window.length_s},
     }
     return {"nightly batch": entry}
 
 
 def window_of(words: Sequence[str]) -> Window:
-    """The window that these words name; raises BadSetting."""
+    """The window in these arguments; raises BadSetting."""
     hours = next(iter(words[words.index("--between") + 1 :]), "")
     try:
         return Window.parse(hours)
@@ -74,7 +76,7 @@ def window_of(words: Sequence[str]) -> Window:
 
 
 def start(settings: Settings) -> bool:
-    """Start `worker batch` as SCREENING_NIGHTLY says, and leave it; False when one that we started is still at work."""
+    """Start `worker batch` with the arguments in SCREENING_NIGHTLY; False when an earlier one is still running."""
     folder = settings.home / "logs"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (settings.home / "nightly.lock").open("a") as lock, (folder / "nightly.log").open("ab") as output:
@@ -88,7 +90,7 @@ def start(settings: Settings) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=[lock.fileno()],  # the lock is held as long as the batch lives
+            pass_fds=[lock.fileno()],  # the lock is held as long as the batch runs
             start_new_session=True,
         )
     log.info("batch_started")

@@ -1,5 +1,5 @@
 """The watcher and the queue workers of one installation, run together.
 
-Knows in which order things start and stop. Does not know how a file is read or a study screened.
+Knows in which order the parts start and stop. Does not know how a file is read or a study screened.
 Begin with `service`.
 """

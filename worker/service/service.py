@@ -1,4 +1,4 @@
-"""The running house: opens the ledger, starts what the embedded default needs, screens a batch, watches."""
+"""The running installation: opens the ledger, starts the embedded broker, screens a batch, watches a folder."""
 
 import signal
 import subprocess
@@ -27,17 +27,17 @@ from worker.settings import Settings
 from worker.store import open_store
 from worker.worklist import queries
 
-#: Time between two looks at the ledger while a batch is screened.
+#: Time between two queries of the ledger while a batch is screened.
 POLL_S = 0.2
 
-#: When no study has ended for so long, the store is tried: an outage would be waited out without a word.
+#: When no study has ended for this time, the store is tested, so that an outage is reported.
 STALLED_S = 20.0
 
 #: Time between two sweeps while a batch is screened.
 SWEEP_S = 1.0
 
-#: Within a batch a study is screened after this time without another image, while later files are still taken in. An
-#: image that comes later than that reopens it: work done twice, and nothing wrong.
+#: Within a batch a study is screened after this time without another image, while later files are still taken in. A
+#: later image reopens the study, which is then screened again.
 BATCH_QUIET_S = 2.0
 
 ENDED = (StudyState.SCREENED, StudyState.FAILED)
@@ -45,40 +45,41 @@ ENDED = (StudyState.SCREENED, StudyState.FAILED)
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of the files and studies of one `worker screen`."""
+    """The files and studies of one `worker screen`, by outcome."""
 
     files: dict[FileState, int]
     study_uids: list[str]
-    resumed: int  #: studies of earlier batches that had still waited
+    resumed: int  #: studies of earlier batches that were still waiting
     states: dict[str, int]
     verdicts: dict[str, int]
-    unlisted: list[str]  #: folders whose files could not be seen
+    unlisted: list[str]  #: folders that could not be listed
 
     @property
     def is_complete(self) -> bool:
-        """Whether every file was seen and every study has its verdict."""
+        """Whether every folder was listed and every study has its verdict."""
         return set(self.states) <= {StudyState.SCREENED} and not self.unlisted
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A house at work: its counter, and the queue worker if it is ours."""
+    """A running installation: its intake, and the queue worker if this process started it."""
 
     settings: Settings
     intake: Intake
     worker: "subprocess.Popen[bytes] | None"
     broker: PrivateBroker | None = None
-    host: home.Holder | None = None  #: the `worker run` that we hand our work to
+    host: home.Holder | None = None  #: the `worker run` that screens for this process
 
     def check(self) -> None:
-        """Start our Redis again when it has died.
+        """Start the private Redis again when it has ended.
 
-        Raises Misconfigured when our queue worker has died, with the end of its log; Interrupted when our host has.
+        Raises Misconfigured, with the end of its log, when the queue worker of this process has ended; Interrupted when
+        the host has.
         """
         if self.host is not None and not self.host.is_alive:
             raise Interrupted(
                 f"`worker {self.host.role}` (process {self.host.pid}), which screened for us, has ended:"
-                " what was taken in is kept; the same command goes on where it was"
+                " what was taken in is kept; the same command continues"
             )
         if self.broker is not None:
             self.broker.revive()
@@ -89,36 +90,36 @@ class Serving:
 
 
 @contextmanager
-def serving(house: home.Home) -> Iterator[Serving]:
-    """The house at work: its ledger, private Redis and intake, as far as they are needed; stopped at the end."""
-    settings = house.settings
+def serving(installation: home.Home) -> Iterator[Serving]:
+    """Start ledger, private Redis and intake, as far as they are needed, and stop them at the end."""
+    settings = installation.settings
     with ExitStack() as stack:
         database = open_database(settings)
         decoder = stack.enter_context(closing(Decoder.of(settings)))
         intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
         broker = None
-        if settings.is_embedded and house.host is None:
+        if settings.is_embedded and installation.host is None:
             claims.recover(database, settings, now())
             broker = stack.enter_context(private_broker(settings))
-        stack.callback(house.worker_stack.close)  # before its broker
-        house.gate.open()
-        yield Serving(settings, intake, house.worker, broker, house.host)
+        stack.callback(installation.worker_stack.close)  # before its broker
+        installation.gate.open()
+        yield Serving(settings, intake, installation.worker, broker, installation.host)
 
 
 def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Batch:
-    """Take in these files and folders as complete, have their studies screened, and wait for every one of them.
+    """Take in these files and folders as complete, have their studies screened, and wait for all of them.
 
-    Where the queue is ours alone, studies that an earlier batch left waiting are waited for as well.
+    With a private queue, waiting studies of an earlier batch are included.
 
-    `progress(stage, done, total)` is called as it goes. Raises StorageUnavailable when nothing goes on because the
-    store cannot be written.
+    `progress(stage, done, total)` is called repeatedly. Raises StorageUnavailable when no study ends because the store
+    cannot be written.
     """
     from worker.app import backlog, enqueue
 
     next_sweep = 0.0
 
-    def sweep_at_times() -> None:
+    def sweep_if_due() -> None:
         nonlocal next_sweep
         if time.monotonic() >= next_sweep:
             with suppress(BrokerUnavailable):  # offered again by the next sweep
@@ -130,14 +131,14 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     booked = []
     for one in _take_in(serving, paths, unlisted, progress):
         booked.append(one)
-        sweep_at_times()
+        sweep_if_due()
     files = {state: sum(b.state is state for b in booked) for state in {b.state for b in booked}}
     own = dict.fromkeys(b.study_uid for b in booked if b.study_uid)
     study_uids = list(dict.fromkeys([*own, *resumed]))
     outbox.settle(database, study_uids, now())
     next_sweep, before, since = 0.0, 0, time.monotonic()
     while True:
-        sweep_at_times()
+        sweep_if_due()
         states = queries.states(database, study_uids)
         ended = sum(states.get(state, 0) for state in ENDED)
         progress("screening", ended, len(study_uids))
@@ -154,9 +155,9 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
 
 
 def watch(serving: Serving, inbox: Path) -> None:
-    """Watch an inbox until SIGTERM or SIGINT; what is in work then is finished before the house closes.
+    """Watch an inbox until SIGTERM or SIGINT; studies in work are finished before the services stop.
 
-    Once a night drift is judged.
+    Drift is evaluated once a night.
     """
     from worker.app import backlog, enqueue
 
@@ -170,7 +171,7 @@ def watch(serving: Serving, inbox: Path) -> None:
     try:
         while not stop.wait(1.0):
             serving.check()
-            drift_schedule.look()
+            drift_schedule.run_if_due()
             if not thread.is_alive():
                 raise Misconfigured("the watcher ended by itself: see the log above")
     finally:
@@ -181,7 +182,7 @@ def watch(serving: Serving, inbox: Path) -> None:
 def _take_in(
     serving: Serving, paths: Sequence[Path], unlisted: list[str], progress: Callable[[str, int, int], None]
 ) -> Iterator[Registration]:
-    """Book every file below the paths; a file that is given by name is taken whatever it is called."""
+    """Take in every file below the paths. A file that is a path itself is taken in whatever its name is."""
     found = []
     for path in paths:
         absolute = path.absolute()
@@ -192,8 +193,8 @@ def _take_in(
             if file is None:
                 raise Misconfigured("no such file or folder: nothing was taken in").about(str(path))
             found.append((file, absolute.parent))
-    hasty = attrs.evolve(serving.settings, study_quiet_s=BATCH_QUIET_S)
-    intake = replace(serving.intake, settings=hasty)
+    settings = attrs.evolve(serving.settings, study_quiet_s=BATCH_QUIET_S)
+    intake = replace(serving.intake, settings=settings)
     requests = (IntakeRequest(file, inbox, is_final=True, is_settled=False) for file, inbox in found)
     progress("taking in", 0, len(found))
     for done, (_, booked) in enumerate(intake.take_in_all(requests, now), start=1):

@@ -214,7 +214,7 @@ class DriftSchedule:
     clock: Callable[[], datetime]
     _next_look: float = 0.0
 
-    def look(self) -> None:
+    def run_if_due(self) -> None:
         """Judge, if it is time. An outage is logged, and tried again later."""
         if time.monotonic() < self._next_look:
             return
