@@ -36,7 +36,7 @@ class Promotion(Base):
 
 
 class PresentedComparison(Base):
-    """A comparison that somebody gave to `promote`, whether it let the model pass or not. Appended, never edited."""
+    """A comparison that was given to `promote`, whether the model was promoted or not. Appended, never edited."""
 
     __tablename__ = "presented_comparison"
 
@@ -46,7 +46,7 @@ class PresentedComparison(Base):
     model_name: Mapped[str] = mapped_column(Text)
     against_digest: Mapped[str] = mapped_column(Digest)  #: the old model
     is_accepted: Mapped[bool]
-    says: Mapped[str] = mapped_column(Text)  #: what was held against the margins, or why it was refused
+    says: Mapped[str] = mapped_column(Text)  #: the numbers compared with the margins, or why it was refused
     presented_by: Mapped[str] = mapped_column(Text)
     presented_at: Mapped[datetime]
 

@@ -148,7 +148,7 @@ class DriftEvent(StrEnum):
 
 
 class AuditAction(StrEnum):
-    """What somebody did. Reviews, priorities and decisions about models are not here, because they have own tables."""
+    """What somebody did. Reviews, priorities and decisions about models are not here; they have their own tables."""
 
     SHOWN = "shown"  #: looked at a study
     LISTED = "listed"  #: looked at the worklist, or at the files that could not be read

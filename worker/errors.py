@@ -284,7 +284,7 @@ class NotRequeueable(Misconfigured):
 
 
 class AlreadyRead(Misconfigured):
-    """The study was read, so what is asked for it would be seen by nobody."""
+    """The study was read, so nobody would see the effect of the action."""
 
     code = "already_read"
 

@@ -1,4 +1,4 @@
--- The two sums of the promise: every file seen, and every study, in exactly one state. `worker reconcile` adds them up.
+-- Number of files seen and of studies in each state; each is in exactly one. `worker reconcile` checks the sums.
 CREATE VIEW reconciliation AS
 SELECT 'file' AS kind, state, COUNT(*) AS n FROM arrival GROUP BY state
 UNION ALL

@@ -1,4 +1,4 @@
--- who did what, whichever table keeps it: looks, exports and requeues (audit), verdicts, priorities, decisions about models
+-- who did what, from all tables: reads, exports and requeues (audit), verdicts, priorities, decisions about models
 CREATE VIEW trail AS
 SELECT
     audit.happened_at,

@@ -66,7 +66,7 @@ def test_the_table_says_what_is_held_against_the_margin(
 ) -> None:
     answer = run(*models, "--data", images, "--out", tmp_path / "out")
     assert "6 positives and 6 negatives are too few to judge a model" in answer.stdout
-    assert "the point difference is held against each margin" in answer.stdout
+    assert "the point difference is compared with each margin" in answer.stdout
     assert "sensitivity +0.3333" in answer.stdout
     back = run(*reversed(models), "--data", images, "--out", tmp_path / "back")
     assert "BREAKS its margin" in back.stdout

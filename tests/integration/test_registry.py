@@ -119,7 +119,7 @@ def test_a_comparison_that_keeps_the_margin_promotes_and_is_kept(
 ) -> None:
     comparison = compared(settings.model, second)
     said = registry.promote(second, comparison, "Dr A", clock())
-    assert "on 400 positives and 100 negatives, the interval's lower bound is held against each margin" in said
+    assert "on 400 positives and 100 negatives, the interval's lower bound is compared with each margin" in said
     assert "sensitivity +0.0000 [+0.0000, +0.0000] holds its margin of -0.01" in said
     active, before = registry.listed()
     assert (active["name"], active["standing"], before["standing"]) == ("second", "active", "served before")
@@ -133,7 +133,7 @@ def test_a_comparison_that_keeps_the_margin_promotes_and_is_kept(
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"lost": 5}, r"lower bound is held against each margin: .*sensitivity -0.0125 .* BREAKS its margin of -0.01"),
+        ({"lost": 5}, r"lower bound is compared with each margin: .*sensitivity -0.0125 .* BREAKS its margin of -0.01"),
         (
             {"lost": 2, "positives": 100},
             r"point difference .* needs 381 positives: .*sensitivity -0.02.* BREAKS",
@@ -208,7 +208,7 @@ def test_with_few_positives_the_point_difference_is_held(
     registry: Registry, settings: Settings, second: Path, compared: Callable[..., Path], clock: Clock
 ) -> None:
     said = registry.promote(second, compared(settings.model, second, lost=1, positives=100), "Dr A", clock())
-    assert "the point difference is held against each margin, for the lower bound needs 381 positives" in said
+    assert "the point difference is compared with each margin, because the lower bound needs 381 positives" in said
 
 
 def test_the_comparison_must_be_about_these_two_models(

@@ -104,7 +104,7 @@ def test_each_measure_has_its_margin_held_against_the_bound_where_there_are_enou
         judgement = judge(compared(positives, **changed))
         assert judgement.holds is holds
         assert judgement.broken == (() if holds else (measure,))
-        assert f", {held} is held against each margin" in judgement.says
+        assert f", {held} is compared with each margin" in judgement.says
         outcome = "holds" if holds else "BREAKS"
         assert f"{measure} {change.value:+.4f}" in judgement.says
         assert judgement.says.count(f"{outcome} its margin of -{margin:g}") > 0

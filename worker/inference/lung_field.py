@@ -1,6 +1,6 @@
-"""Whether a radiograph shows a lung field: traits of what a model's lung net found, and a card's limits for them. Pure.
+"""Whether a radiograph shows a lung field: traits of the output of a model's lung net, and a card's limits for them.
 
-Without lungs in the picture a low probability says nothing, so such an image gives no negative.
+Pure. A low probability means nothing on a picture without lungs, so such an image gives no negative.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: A cell belongs to the field from this probability on.
+#: A cell with at least this probability belongs to the lung field.
 INSIDE = 0.5
 
 #: Runs of cells in a row that are shorter than this share of the width are specks, not a lung.
@@ -20,17 +20,17 @@ Lungs = NDArray[np.float32]  #: [h, w], the probability of lung in each cell
 
 @dataclass(frozen=True)
 class FieldTraits:
-    """What a lung field looks like, in fractions; all 0 where there is none."""
+    """Measures of a lung field, as fractions; all 0 when there is none."""
 
     area: float  #: of the image
-    paired: float  #: of the rows that hold field, those that hold two lungs or more side by side
-    edge: float  #: of the cells along the image's border, those that are field: lungs cut off
+    paired: float  #: of the rows with lung field: those with at least two lungs side by side
+    edge: float  #: of the cells along the image's border: those in the lung field, which means cut-off lungs
     certainty: float  #: mean probability inside the field
 
 
 @dataclass(frozen=True)
 class FieldLimits:
-    """For each of FieldTraits the smallest and the largest value that the card takes for a lung field."""
+    """For each of FieldTraits, the smallest and the largest value of an acceptable lung field."""
 
     area: tuple[float, float]
     paired: tuple[float, float]
@@ -39,12 +39,12 @@ class FieldLimits:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "FieldLimits":
-        """Inverse of `dataclasses.asdict` after a way through JSON; raises ValueError or TypeError on other content."""
+        """Inverse of `dataclasses.asdict`, from JSON; raises ValueError or TypeError on other content."""
         return cls(**{name: (float(low), float(high)) for name, (low, high) in values.items()})
 
 
 def traits_of(lungs: Lungs) -> FieldTraits:
-    """The traits of one image's lung field [h, w]; a cell that is no number is outside."""
+    """The traits of one image's lung field [h, w]; NaN counts as outside."""
     inside = lungs >= INSIDE
     if not inside.any():
         return FieldTraits(0.0, 0.0, 0.0, 0.0)
@@ -55,7 +55,7 @@ def traits_of(lungs: Lungs) -> FieldTraits:
 
 
 def implausible(lungs: Lungs, limits: FieldLimits) -> str:
-    """What speaks against a lung field in this image, in words; empty when nothing does."""
+    """A text with the reason why this image has no acceptable lung field; empty when it has one."""
     for name, value in asdict(traits_of(lungs)).items():
         low, high = getattr(limits, name)
         if not low <= value <= high:
@@ -64,7 +64,7 @@ def implausible(lungs: Lungs, limits: FieldLimits) -> str:
 
 
 def _lungs_side_by_side(row: NDArray[np.bool_]) -> int:
-    """Runs of field in one row, specks left out."""
+    """Number of runs of lung field in one row, without specks."""
     edges = np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))
     lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
     return int((lengths >= max(1, SPECK * len(row))).sum())

@@ -1,4 +1,4 @@
-"""The comparisons that were given to `promote`: each is kept, whether it let the model pass or not."""
+"""The comparisons that were given to `promote`: each is stored, whether the model was promoted or not."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,7 +31,7 @@ def keep(database: Database, presented: Presented) -> None:
 
 
 def every_one(database: Database) -> list[Presented]:
-    """All that were ever presented, the oldest first."""
+    """All comparisons, the oldest first."""
     table = PresentedComparison.__table__
     columns = [table.c[name] for name in Presented.__dataclass_fields__]
     with reading(database) as connection:

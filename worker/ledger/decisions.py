@@ -20,23 +20,23 @@ from worker.settings import Settings, UncertainReview
 
 @dataclass(frozen=True)
 class GivenVerdict:
-    """A reader's verdict that stands: the newest one, not withdrawn."""
+    """A reader's verdict in force: the newest one, not withdrawn."""
 
     outcome: ReviewOutcome
     reader: str
     reviewed_at: datetime
 
     def __str__(self) -> str:
-        """In words, for a message."""
+        """A text for messages."""
         return f"{self.outcome.replace('_', ' ')}, by {self.reader}, {self.reviewed_at:%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a review did."""
+    """The effect of a review."""
 
     leaves_the_list: bool
-    contradicted: GivenVerdict | None  #: the verdict that stood before, if it was another one
+    contradicted: GivenVerdict | None  #: the verdict in force before, if it differs
 
 
 def review(
@@ -50,7 +50,7 @@ def review(
 ) -> Reviewed:
     """Append a reader's verdict and remove the study from the worklist.
 
-    An uncertain one leaves it there, or brings it back, unless `uncertain` says otherwise.
+    An uncertain verdict keeps or returns the study to the worklist, unless `uncertain` says otherwise.
     """
     with writing(database) as session:
         row = _study(session, study)
@@ -73,7 +73,8 @@ def review(
 
 
 def withdraw(database: Database, study: str, by: str, reason: str, now: datetime) -> GivenVerdict:
-    """Take a study's verdict back and return the study to the list; returns the verdict. Earlier ones end with it.
+    """Withdraw a study's verdict and return the study to the worklist; returns that verdict. Earlier verdicts of the
+    study are then no longer in force.
 
     Raises NothingToWithdraw.
     """
@@ -90,9 +91,10 @@ def withdraw(database: Database, study: str, by: str, reason: str, now: datetime
 def prioritise(
     database: Database, study: str, priority: Priority, by: str, now: datetime, *, brings_back: bool = False
 ) -> None:
-    """Set a study's priority in a person's name; `brings_back` returns one that was read to the list.
+    """Set a study's priority, with the name of the person who decided. `brings_back` returns a study that was read to
+    the worklist.
 
-    Raises AlreadyRead for STAT on a study that was read, else: nobody would see it.
+    Without it, STAT on a study that was read raises AlreadyRead, because nobody would see it.
     """
     with writing(database) as session:
         row = _study(session, study)

@@ -1,6 +1,6 @@
-"""How much worse a new model may be, measure by measure, and whether a comparison shows that it is not.
+"""Non-inferiority: how much worse a new model may be in each measure, and whether a comparison stays within that.
 
-Non-inferiority. Pure: knows the comparison, no file and no database.
+Pure: knows the comparison, no file and no database.
 """
 
 import math
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 
 from worker.registry.comparison import ROUNDING, Change, Comparison
 
-#: By how much the new model may lie below the old one. An AUC or a sensitivity lost is a pneumonia lost; a specificity
-#: lost costs a reader's time.
+#: How much lower the new model may be than the old one. A lower AUC or sensitivity means missed pneumonias; a lower
+#: specificity costs readers' time.
 MARGINS = {"auc": 0.01, "sensitivity": 0.01, "specificity": 0.05}
 
-#: Of each class. Below it, a point difference is decided by single images.
+#: Fewest images of each class. With fewer, single images would decide the point difference.
 FEWEST_IMAGES = 100
 
-#: With this many positives or more, the lower bound is held against the margin; with fewer, the point difference: they
-#: could not show it even if no single positive were lost. Without any discordant pair, Tango's interval (1998) for a
-#: paired difference of shares reaches down to -z²/(n + z²); at z = 1.96 and n = 381 that is -0.00998.
+#: With this many positives or more, the lower bound is compared with the margin; with fewer, the point difference,
+#: because their lower bound would break the margin even if no positive were lost. Without any discordant pair, Tango's
+#: interval (1998) for a paired difference of shares reaches down to -z²/(n + z²); at z = 1.96 and n = 381: -0.00998.
 ENOUGH_POSITIVES = 381
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a comparison says of the new model."""
+    """The result of a comparison for the new model."""
 
-    lacks: str  #: images that are missing for a judgement; empty: none
+    lacks: str  #: a text when there are too few images for a judgement; else empty
     broken: tuple[str, ...]  #: the measures whose margin is broken
-    says: str  #: each measure, what was held against its margin, and whether that holds
+    says: str  #: a text with each measure, the number compared with its margin, and whether it holds
 
     @property
     def holds(self) -> bool:
@@ -36,12 +36,12 @@ class Judgement:
 
     @property
     def lowers_only_sensitivity(self) -> bool:
-        """Whether the trade of sensitivity is all that speaks against it."""
+        """Whether the lower sensitivity is the only reason against it."""
         return not self.lacks and self.broken == ("sensitivity",)
 
 
 def judge(comparison: Comparison) -> Judgement:
-    """Hold each change against its margin: its interval's lower bound, or with few positives the point difference."""
+    """Compare each change with its margin: its interval's lower bound, or with few positives the point difference."""
     positives, negatives = comparison.positives, comparison.n - comparison.positives
     uses_bound = positives >= ENOUGH_POSITIVES
     broken, parts = [], []
@@ -55,16 +55,16 @@ def judge(comparison: Comparison) -> Judgement:
             f" {'holds' if holds else 'BREAKS'} its margin of -{margin:g}"
         )
     held = "the interval's lower bound" if uses_bound else "the point difference"
-    because = "" if uses_bound else f", for the lower bound needs {ENOUGH_POSITIVES} positives"
+    because = "" if uses_bound else f", because the lower bound needs {ENOUGH_POSITIVES} positives"
     counted = f"{positives} positives and {negatives} negatives"
     too_few = min(positives, negatives) < FEWEST_IMAGES
     lacks = f"{counted} are too few to judge a model: at least {FEWEST_IMAGES} of each are needed" if too_few else ""
-    says = f"on {counted}, {held} is held against each margin{because}: {'; '.join(parts)}"
+    says = f"on {counted}, {held} is compared with each margin{because}: {'; '.join(parts)}"
     return Judgement(lacks, tuple(broken), f"{lacks}; {says}" if lacks else says)
 
 
 def missed_more(comparison: Comparison) -> str:
-    """What a lower sensitivity means for patients: of 1,000 pneumonias, how many more stay unflagged."""
+    """A text on what a lower sensitivity means for patients: how many more of 1,000 pneumonias are not flagged."""
     more, at_most = (
         max(0, math.ceil(-1000 * change - ROUNDING * 1000))
         for change in (comparison.sensitivity.value, comparison.sensitivity.low)

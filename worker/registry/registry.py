@@ -247,7 +247,7 @@ def _state_of(digest: str, registry_state: RegistryState) -> str:
 
 
 def _row(digest: str, name: str, registry_state: RegistryState) -> dict[str, Any]:
-    """A model of which nothing is told yet; one that was only ever refused has no threshold here."""
+    """A model's row without decisions; a model that was only refused has no threshold here."""
     standing = _state_of(digest, registry_state)
     return {
         "digest": digest, "name": name, "threshold": None, "standing": standing, "decisions": [], "comparisons": [],

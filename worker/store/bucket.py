@@ -77,7 +77,7 @@ class BucketStore:
                 yield Stored(file["name"], digest, file["size"], _modified_at(file))
 
     def remove(self, stored: Stored, latest: float) -> bool:
-        """Remove an object, unless somebody put it again after the moment `latest`; raises StorageUnavailable."""
+        """Remove an object, unless it was put again after the moment `latest`; raises StorageUnavailable."""
         with self._translated_errors():
             found = self._find(stored.place)
             if found is not None and _modified_at(found) > latest:

@@ -52,7 +52,7 @@ class WorklistEntry:
     received_at: datetime
     screened_at: datetime | None
     model_digest: str | None
-    review_outcome: str | None  #: of a study that is on the list though somebody has read it
+    review_outcome: str | None  #: of a study that is on the list although it was read
     review_reader: str | None
     review_withdrawn: str | None  #: why that verdict was taken back
 

@@ -1,4 +1,4 @@
-"""The house as first built: all tables and views."""
+"""The first schema: all tables and views."""
 
 import sqlalchemy as sa
 from alembic import op

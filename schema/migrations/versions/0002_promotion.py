@@ -1,4 +1,4 @@
-"""Which model serves: the table `promotion`, results of shadow models, and views that tell them apart."""
+"""Which model serves: the table `promotion`, results of shadow models, and views that separate them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add what is missing; nothing that an older worker writes is touched."""
+    """Add what is missing; what an older worker writes is not affected."""
     op.create_table(
         "promotion",
         sa.Column("id", ROW_ID, autoincrement=False, nullable=False),

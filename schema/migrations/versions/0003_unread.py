@@ -1,4 +1,4 @@
-"""The worklist's order as an index over the unread studies alone; PostgreSQL sorted them all for each look."""
+"""The worklist's order as an index over only the unread studies; without it PostgreSQL sorted them at each read."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What is needed to see drift: three numbers of each screened image, and a table of judgements."""
+"""For drift: three numbers of each screened image, and a table of judgements."""
 
 import sqlalchemy as sa
 from alembic import op

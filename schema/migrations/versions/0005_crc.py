@@ -1,4 +1,4 @@
-"""The CRC-32 of each received object: a stored file is proved at every reading, in a thirtieth of a digest's time."""
+"""The CRC-32 of each received object: a stored file is verified at every read, in a thirtieth of a digest's time."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,5 +10,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; objects of an older worker have none, and are proved by their digest."""
+    """Add the column; objects of an older worker have none, and are verified by their digest."""
     op.add_column("instance", sa.Column("crc", sa.BigInteger(), nullable=True))

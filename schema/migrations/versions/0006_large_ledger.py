@@ -1,5 +1,5 @@
-"""What is asked of a large ledger walks an index: a study by the name of a file or by the end of its UID, which read
-every row; and the unread ones in order, which SQLite found by the index of the overdue ones and sorted at each look.
+"""Indexes for a large ledger: to find a study by the name of a file or by the end of its UID, which read
+every row; and the unread ones in order, which SQLite found by the index of the overdue ones and sorted at each read.
 """
 
 import sqlalchemy as sa

@@ -22,7 +22,7 @@ POSTGRESQL_FUNCTION = """
 
 
 def upgrade() -> None:
-    """Add what is missing; an older worker goes on, and its results lack the times of their stages."""
+    """Add what is missing; an older worker can continue, and its results lack the times of their stages."""
     op.create_table(
         "identifiers",
         sa.Column("id", ROW_ID, autoincrement=False, nullable=False),
@@ -82,7 +82,7 @@ FROM promotion""")
 
 
 def _refuse_on_sqlite(table: str) -> None:
-    """SQLite takes one deed a trigger; INSERT OR REPLACE removes a row without asking the one for DELETE."""
+    """SQLite allows one action per trigger; INSERT OR REPLACE removes a row without running the trigger for DELETE."""
     refusal = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refusal}")
     op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refusal}")

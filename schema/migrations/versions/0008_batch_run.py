@@ -1,4 +1,4 @@
-"""A row for each run of `worker batch`, so that a night that failed or never ended is seen by more than its log."""
+"""A row for each run of `worker batch`, so that a failed or unfinished run is visible outside its log too."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the table; an older program leaves no row, and its nights are not seen."""
+    """Add the table; an older program writes no row, and its runs are not visible."""
     op.create_table(
         "batch_run",
         sa.Column("id", ROW_ID, nullable=False),
@@ -28,5 +28,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take it away."""
+    """Remove the table."""
     op.drop_table("batch_run")

@@ -119,7 +119,7 @@ ORDER BY study.band, study.sort_key, study.id"""
 
 
 def upgrade() -> None:
-    """Add the table and show it in the views; an older program counts a withdrawn review as one that stands."""
+    """Add the table and show it in the views; an older program counts a withdrawn review as valid."""
     op.create_table(
         TABLE,
         sa.Column("id", ROW_ID, nullable=False),
