@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.database import Database
+from schema.vocabulary import Reason
 from tests.benchmarks.table import RESULTS
 from trainer.cli.main import app as trainer
 from worker.cli.main import app as worker
@@ -117,6 +118,13 @@ def test_the_external_numbers_are_those_of_the_model_that_ships(page: Path) -> N
     assert f"{found['positives']} " in row
     assert f"{normal} normal | {' | '.join(cells)} |" in row
     assert f"({found['threshold']})" in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_readers_find_every_reason_in_words(reason: Reason) -> None:
+    page = (ROOT / "deploy" / "READING.md").read_text(encoding="utf-8")
+    told = {words.strip() for row in re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE) for words in row.split(",")}
+    assert reason.replace("_", " ") in told
 
 
 def test_what_is_said_of_unfamiliar_adults_was_measured_on_the_model_that_ships() -> None:
