@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,11 +39,15 @@ MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30
 numbers = itertools.count(1)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep temporary files in memory where that is possible and nobody chose another place for them by TMPDIR."""
     if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
         return
-    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # child processes and pytest-xdist's inherit it
+    folder = Path(tempfile.mkdtemp(prefix="t", dir=MEMORY))
+    folder.chmod(0o711)  # PostgreSQL's user and those of tests pass through
+    config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # child processes and pytest-xdist's inherit it
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)  # `tmp_path`, of which pytest keeps what failed until later runs
 
 
 @pytest.fixture(scope="session")

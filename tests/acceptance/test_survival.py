@@ -76,7 +76,7 @@ def test_nothing_outlives_its_owner(tmp_path: Path) -> None:
     wait_until(lambda: len(processes_of(house)) >= 4, 60)  # ourselves, Redis, Celery and its children
     running.kill()
     running.wait()
-    wait_until(lambda: not processes_of(house), 20)
+    wait_until(lambda: not processes_of(house), 60)
 
 
 def test_run_screens_what_is_dropped_refuses_a_twin_takes_work_and_drains(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_our_redis_is_started_again_when_it_was_killed(desk: Desk, broker: Priva
             return bool(client.info("server")["process_id"] != first)
         return False
 
-    wait_until(is_back, 10)
+    wait_until(is_back, 60)
     client.close()
 
 

@@ -4,7 +4,6 @@ import itertools
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -388,17 +387,21 @@ def test_an_inbox_that_holds_the_state_folder_is_refused(yard: Yard) -> None:
 
 
 def run_for(yard: Yard, until: Callable[[], object]) -> None:
-    """Run the watcher as a thread until `until()` or five seconds have passed."""
+    """Run the watcher as a thread until `until()`."""
     stop = threading.Event()
     thread = threading.Thread(target=yard.watcher.run, args=[stop])
     thread.start()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and not until():
+
+    def later() -> bool:
         yard.desk.clock.forward(10)
-        time.sleep(0.02)
-    stop.set()
-    (yard.inbox / "wake").touch()
-    thread.join()
+        return bool(until())
+
+    try:
+        wait_until(later, 60)
+    finally:
+        stop.set()
+        (yard.inbox / "wake").touch()
+        thread.join()
 
 
 def test_the_queue_is_served_while_intake_is_stopped(yard: Yard) -> None:
