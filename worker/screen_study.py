@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schema.database import Database
 from worker.decoding.decoder import Decoder
-from worker.decoding.pool import Decoders
+from worker.decoding.pool import DecoderPool
 from worker.errors import DatabaseUnavailable, DecoderTimedOut, Rejected, ScreeningError
 from worker.imaging.display import is_blank
 from worker.imaging.instance import Container, Instance
@@ -73,7 +73,7 @@ class StudyScreener:
     model: Model
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     shadow: Model | None = None
-    decoder: Decoder | Decoders = field(default_factory=Decoder)
+    decoder: Decoder | DecoderPool = field(default_factory=Decoder)
     decode_budget_s: float = DECODE_BUDGET_S
 
     def screen(self, held: Claim) -> bool:

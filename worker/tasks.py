@@ -19,7 +19,7 @@ from celery.signals import celeryd_init, worker_process_init
 from schema.database import CONNECTIONS, Database
 from schema.vocabulary import IdentifierMode, Reason
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
-from worker.decoding.pool import Decoders
+from worker.decoding.pool import DecoderPool
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
 from worker.ledger import claims, outbox
 from worker.ledger.claims import Claim
@@ -170,9 +170,9 @@ def model_loader() -> ModelLoader:
 
 
 @cache
-def decoder() -> Decoders:
+def decoder() -> DecoderPool:
     """The decoders of this process."""
-    return Decoders.of(settings)
+    return DecoderPool.of(settings)
 
 
 @cache

@@ -18,7 +18,7 @@ from tests.desk import STUDY, Desk
 from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.app import messages
 from worker.decoding.decoder import Decoder
-from worker.decoding.pool import Decoders
+from worker.decoding.pool import DecoderPool
 from worker.errors import DeviceUnavailable
 from worker.inference.batching import BatchingModel
 from worker.inference.model import Model, OnnxModel, open_model
@@ -62,8 +62,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
 
 
 @pytest.fixture(scope="module")
-def decoders() -> Iterator[Decoders]:
-    with closing(Decoders([Decoder(memory_mib=2048, program=frail_decoder.PROGRAM) for _ in range(2)])) as decoders:
+def decoders() -> Iterator[DecoderPool]:
+    with closing(DecoderPool([Decoder(memory_mib=2048, program=frail_decoder.PROGRAM) for _ in range(2)])) as decoders:
         yield decoders
 
 
@@ -93,12 +93,12 @@ def offered(desk: Desk, inbox: Path, greys: list[int], crash: int | None = None)
     return outbox.offer(desk.database, desk.clock())
 
 
-def bench_of(desk: Desk, model: Model, decoders: Decoders) -> StudyScreener:
+def bench_of(desk: Desk, model: Model, decoders: DecoderPool) -> StudyScreener:
     return StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoders)
 
 
 def test_each_study_of_a_message_ends_in_its_own_way(
-    desk: Desk, model: OnnxModel, decoders: Decoders, thread_pool: ThreadPoolExecutor, tmp_path: Path
+    desk: Desk, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [120, 130, LOST, 140, ODD, 150, 200, 160], crash=6)
     moody = Moody(model)
@@ -119,7 +119,7 @@ def test_each_study_of_a_message_ends_in_its_own_way(
 
 
 def test_studies_that_share_a_model_keep_their_own_answers(
-    desk: Desk, model: OnnxModel, decoders: Decoders, thread_pool: ThreadPoolExecutor, tmp_path: Path
+    desk: Desk, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     greys = [60 + 20 * number for number in range(STUDIES)]
     offered(desk, tmp_path / "inbox", greys)
@@ -132,7 +132,7 @@ def test_studies_that_share_a_model_keep_their_own_answers(
 
 
 def test_what_is_no_end_of_a_study_is_raised_when_nothing_is_under_way(
-    desk: Desk, model: OnnxModel, decoders: Decoders, thread_pool: ThreadPoolExecutor, tmp_path: Path
+    desk: Desk, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [100] * STUDIES)
     once = threading.Lock()

@@ -11,7 +11,7 @@ import pytest
 from tests import frail_decoder
 from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.decoding.decoder import Decoder
-from worker.decoding.pool import Decoders
+from worker.decoding.pool import DecoderPool
 from worker.errors import DecoderCrashed, DecoderUnavailable
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import open_image, read_display, stored_digest
@@ -21,8 +21,8 @@ GOOD = dicom_file(picture(bits=8), JPEG_LS)
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Decoders]:
-    with closing(Decoders([Decoder(memory_mib=2048, program=frail_decoder.PROGRAM) for _ in range(2)])) as pair:
+def pair() -> Iterator[DecoderPool]:
+    with closing(DecoderPool([Decoder(memory_mib=2048, program=frail_decoder.PROGRAM) for _ in range(2)])) as pair:
         pair.prove()
         yield pair
 
@@ -31,7 +31,7 @@ def asking_for(words: str) -> bytes:
     return dicom_file(picture(bits=8), JPEG_LS, ImageComments=f"CODEC-{words} ")
 
 
-def test_two_images_are_decoded_at_the_same_time(pair: Decoders, tmp_path: Path) -> None:
+def test_two_images_are_decoded_at_the_same_time(pair: DecoderPool, tmp_path: Path) -> None:
     image = open_image(asking_for(f"MEET {tmp_path}"))
     with ThreadPoolExecutor(2) as pool:
         shown = list(pool.map(pair.read_display, [image, image]))
@@ -39,7 +39,7 @@ def test_two_images_are_decoded_at_the_same_time(pair: Decoders, tmp_path: Path)
     assert all(np.array_equal(each.pixels, read_display(GOOD).pixels) for each in shown)
 
 
-def test_a_crash_takes_one_image_and_every_child_serves_on(pair: Decoders, tmp_path: Path) -> None:
+def test_a_crash_takes_one_image_and_every_child_serves_on(pair: DecoderPool, tmp_path: Path) -> None:
     images = [open_image(asking_for("CRASH")) if number == 2 else open_image(GOOD) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(pair.read_display, image) for image in images]
@@ -49,17 +49,17 @@ def test_a_crash_takes_one_image_and_every_child_serves_on(pair: Decoders, tmp_p
     test_two_images_are_decoded_at_the_same_time(pair, tmp_path)
 
 
-def test_a_digest_is_that_of_one_child(pair: Decoders) -> None:
+def test_a_digest_is_that_of_one_child(pair: DecoderPool) -> None:
     assert pair.stored_digest(GOOD, DEFAULT) == stored_digest(GOOD)
 
 
 def test_one_child_that_does_not_come_up_is_told() -> None:
-    with closing(Decoders([Decoder(program=("/bin/false",))])) as decoders, pytest.raises(DecoderUnavailable):
+    with closing(DecoderPool([Decoder(program=("/bin/false",))])) as decoders, pytest.raises(DecoderUnavailable):
         decoders.prove()
 
 
 def test_there_are_as_many_as_studies_are_screened_at_a_time(tmp_path: Path) -> None:
-    decoders = Decoders.of(Settings(home=tmp_path, studies_at_once=3, decoder_deadline_s=7.0))
+    decoders = DecoderPool.of(Settings(home=tmp_path, studies_at_once=3, decoder_deadline_s=7.0))
     with decoders._one() as first, decoders._one() as second, decoders._one() as third:
         assert len({first, second, third}) == 3
         assert {each.deadline_s for each in (first, second, third)} == {7.0}

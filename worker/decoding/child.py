@@ -26,7 +26,7 @@ HEAD = struct.Struct(">IQ")
 MAX_WORDS = 2**20
 
 
-class Wanted(StrEnum):
+class RequestKind(StrEnum):
     """The kind of a request."""
 
     DISPLAY = "display"  #: notes and shape, followed by display values
@@ -112,7 +112,7 @@ def real_readers() -> Mapping[str, Reader]:
     def digest(content: bytes, limits: Limits, _: MinimumSize | None) -> tuple[dict[str, Any], Any]:
         return {"digest": stored_digest(content, limits)}, b""
 
-    return {Wanted.DISPLAY: display, Wanted.STORED_DIGEST: digest}
+    return {RequestKind.DISPLAY: display, RequestKind.STORED_DIGEST: digest}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.decoding.child import Wanted, read_words, write_message
+from worker.decoding.child import RequestKind, read_words, write_message
 from worker.errors import (
     DecoderCrashed,
     DecoderOutOfMemory,
@@ -96,17 +96,17 @@ class Decoder:
         if not header.is_compressed:
             return image.display()
         most = (max(0, header.rows), max(0, header.columns))
-        answer, pixels = self._ask(Wanted.DISPLAY, image.content, image.limits, most, minimum)
+        answer, pixels = self._ask(RequestKind.DISPLAY, image.content, image.limits, most, minimum)
         return Display(pixels, tuple(map(str, answer["notes"])))
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
         """SHA-256 over the stored values. Raises what `read_display` raises."""
         if not reading.read_instance(content, limits).is_compressed:
             return reading.stored_digest(content, limits)
-        return str(self._ask(Wanted.STORED_DIGEST, content, limits, (0, 0))[0]["digest"])
+        return str(self._ask(RequestKind.STORED_DIGEST, content, limits, (0, 0))[0]["digest"])
 
     def _ask(
-        self, wanted: Wanted, content: bytes, limits: Limits, most: Shape, minimum: MinimumSize | None = None
+        self, wanted: RequestKind, content: bytes, limits: Limits, most: Shape, minimum: MinimumSize | None = None
     ) -> Answer:
         """The answer's JSON and its picture, which may be at most of the shape `most`."""
         words = {

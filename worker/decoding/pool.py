@@ -13,7 +13,7 @@ from worker.imaging.resolution import MinimumSize
 from worker.settings import Settings
 
 
-class Decoders:
+class DecoderPool:
     """A `Decoder` for as many threads as there are children; further threads wait until a child is free.
 
     Deadline and memory limit apply to each child.

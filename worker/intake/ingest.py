@@ -13,7 +13,7 @@ from pathlib import Path
 from schema.database import Database
 from schema.vocabulary import FileState
 from worker.decoding.decoder import Decoder
-from worker.decoding.pool import Decoders
+from worker.decoding.pool import DecoderPool
 from worker.errors import NotAFile, Rejected, TooLarge, Truncated, Unreadable
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
@@ -73,7 +73,7 @@ class Intake:
     settings: Settings
     database: Database
     store: Store
-    decoder: Decoder | Decoders = field(default_factory=Decoder, repr=False)
+    decoder: Decoder | DecoderPool = field(default_factory=Decoder, repr=False)
     capacity: Capacity = field(default_factory=Capacity, repr=False)
     known_pixels: dict[str, str] = field(
         default_factory=dict, repr=False

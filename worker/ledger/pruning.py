@@ -42,7 +42,7 @@ class Pruned:
 
 
 @dataclass(frozen=True)
-class Swept:
+class Removal:
     """The result of checking every file of the store."""
 
     files: int
@@ -70,18 +70,18 @@ def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float
     """Remove files that no row uses, and while the store holds more than `quota_bytes`, prune what was read the longest
     ago. Raises StorageUnavailable, DatabaseUnavailable.
     """
-    swept = _remove_unclaimed(database, store, now)
-    excess, chosen = swept.kept_bytes - swept.going_bytes - quota_bytes, []
+    removal = _remove_unclaimed(database, store, now)
+    excess, chosen = removal.kept_bytes - removal.going_bytes - quota_bytes, []
     for candidate in retention.prunable(database, now) if excess > 0 else ():
         if excess <= 0:
             break
         chosen.append(candidate.study_id)
         excess -= candidate.size_bytes
     if not chosen:
-        return Pruned(0, 0, swept.files, swept.freed_bytes, swept.kept_bytes)
+        return Pruned(0, 0, removal.files, removal.freed_bytes, removal.kept_bytes)
     studies = retention.release(database, chosen)
     again = _remove_unclaimed(database, store, now)
-    return Pruned(studies, 0, swept.files + again.files, swept.freed_bytes + again.freed_bytes, again.kept_bytes)
+    return Pruned(studies, 0, removal.files + again.files, removal.freed_bytes + again.freed_bytes, again.kept_bytes)
 
 
 def keep_quota(
@@ -102,7 +102,7 @@ def keep_quota(
     return pruned
 
 
-def _remove_unclaimed(database: Database, store: Store, now: datetime) -> Swept:
+def _remove_unclaimed(database: Database, store: Store, now: datetime) -> Removal:
     """Remove old files that no row uses."""
     latest = (now - ORPHAN_AGE).timestamp()
     files = freed = kept = going = 0
@@ -114,4 +114,4 @@ def _remove_unclaimed(database: Database, store: Store, now: datetime) -> Swept:
                 kept, going = kept + stored.size_bytes, going + stored.size_bytes
             else:
                 files, freed = files + 1, freed + stored.size_bytes
-    return Swept(files, freed, kept, going)
+    return Removal(files, freed, kept, going)
