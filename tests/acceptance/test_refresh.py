@@ -248,7 +248,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused(old_run: Path) -> None:
     other = read_previous(old_run).start_of(replace(RECIPE, build=with_more_filters))
-    with pytest.raises(BadSetting, match="of another network"):
+    with pytest.raises(BadSetting, match="belong to another network"):
         other.build(Start(SIZE))
 
 

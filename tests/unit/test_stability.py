@@ -99,7 +99,7 @@ def test_a_reference_whose_counts_do_not_add_up_is_refused(change: dict[str, obj
 
 
 @pytest.mark.parametrize(
-    ("change", "why"), [({"flagged": [1]}, "each of its classes"), ({"familiarity": None}, "lacks familiarity")]
+    ("change", "why"), [({"flagged": [1]}, "some of its classes"), ({"familiarity": None}, "lacks familiarity")]
 )
 def test_a_reference_that_could_not_be_compared_with_is_refused(change: dict[str, Any], why: str) -> None:
     made = reference_of(np.random.default_rng(1)).to_json()
