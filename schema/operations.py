@@ -94,6 +94,18 @@ class BatchRun(Base):
     fault: Mapped[str | None] = mapped_column(String(64))  #: code of the error that ended it early
 
 
+class DeviceFailure(Base):
+    """The inference device of a worker failed, and its process ended. At most one row a minute for each worker."""
+
+    __tablename__ = "device_failure"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    failed_at: Mapped[datetime] = mapped_column(index=True)
+    worker: Mapped[str] = mapped_column(Text)  #: worker@host
+    code: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+
+
 class Audit(Base):
     """Who did what, if no other table records it. Appended; triggers refuse any change."""
 

@@ -206,7 +206,7 @@ class DecoderUnavailable(Interrupted):
 
 
 class DeviceUnavailable(Interrupted):
-    """The inference device failed while it ran (out of memory, lost)."""
+    """The inference device failed: out of memory, or lost. No model is refused for it."""
 
     code = "device_unavailable"
 

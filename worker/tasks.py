@@ -19,9 +19,22 @@ from celery.signals import celeryd_init, worker_process_init
 from schema.database import CONNECTIONS, Database
 from schema.vocabulary import IdentifierMode, Reason
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
+<<<<<<< HEAD
 from worker.decoding.pool import DecoderPool
 from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
 from worker.ledger import claims, outbox
+=======
+from worker.decoding.pool import DecoderPool
+from worker.errors import (
+    DatabaseUnavailable,
+    DeviceUnavailable,
+    Interrupted,
+    ProviderUnavailable,
+    ScreeningError,
+    place_of,
+)
+from worker.ledger import claims, device_failures, outbox
+>>>>>>> c498209 (A worker process whose device failed ends; the failure is counted, refuses no model and makes no earlier one serve)
 from worker.ledger.claims import Claim
 from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
@@ -29,6 +42,7 @@ from worker.ledger.outbox import LONGEST_COUNTDOWN_S
 from worker.registry.loader import ModelLoader
 from worker.runtime.gate import Gate
 from worker.runtime.parent_death import die_with_parent
+from worker.runtime.process_end import ProcessEnd
 from worker.runtime.reconnect import Stall
 from worker.schedule import beat
 from worker.screen_study import DECODE_BUDGET_S, StudyScreener
@@ -67,10 +81,17 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     wait_s = countdown_s(self.request.retries)
     again_at = now() + timedelta(seconds=wait_s)
     try:
+        if process_end.is_near:
+            raise DeviceUnavailable("this process ends: its device failed")
         screener = open_screener()
     except ScreeningError as error:  # no study is claimed yet: the message waits until a model can be opened
         log.warning("models_unknown", extra={"code": error.code})
+<<<<<<< HEAD
         with suppress(DatabaseUnavailable):  # then no sweep can offer them again either
+=======
+        end_if_device_failed(error)
+        with suppress(DatabaseUnavailable):  # then no sweep can offer them again either
+>>>>>>> c498209 (A worker process whose device failed ends; the failure is counted, refuses no model and makes no earlier one serve)
             outbox.postpone(model_loader().database, study_uids, again_at)
         raise self.retry(args=[study_uids], countdown=wait_s) from error
     ends = screen_each(screener, study_uids, again_at, thread_pool())
@@ -78,6 +99,8 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
     bugs = [end for end in ends if end is not None and not isinstance(end, Interrupted)]
     if bugs:
         log.error("studies_failed", extra={"count": len(bugs)})
+    for failed in ends:
+        end_if_device_failed(failed)
     if interrupted:
         raise self.retry(args=[interrupted], countdown=wait_s)
     if bugs:
@@ -88,6 +111,20 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
 def start_batch() -> None:
     """Start the nightly batch on this machine; a second message finds it running."""
     beat.start(settings)
+
+
+#: Set when the device of this process has failed.
+process_end = ProcessEnd()
+
+
+def end_if_device_failed(error: Exception | None) -> None:
+    """Record the failure of a device, and end this process once its message is answered: see ProcessEnd."""
+    if not isinstance(error, DeviceUnavailable | ProviderUnavailable) or process_end.is_near:
+        return
+    process_end.begin()
+    log.error("device_failed", extra={"code": error.code, "why": error.message})
+    with suppress(DatabaseUnavailable):  # then the log alone has it
+        device_failures.record(model_loader().database, model_loader().name, error, now())
 
 
 def countdown_s(retries: int) -> int:
@@ -199,7 +236,10 @@ def start_process(**_: Any) -> None:
     die_with_parent()
     cv2.setNumThreads(1)  # the processes run in parallel already
     decoder().start()
-    _open_models()
+    try:
+        _open_models()
+    except (DeviceUnavailable, ProviderUnavailable) as error:  # the device served the trial: the next message tries
+        log.error("device_failed", extra={"code": error.code, "why": error.message})
 
 
 @celeryd_init.connect
@@ -229,5 +269,11 @@ def _try_models() -> None:
 def _open_models() -> None:
     try:
         open_screener()
+<<<<<<< HEAD
     except Interrupted as error:  # without the ledger no study can be claimed: messages wait until it is back
+=======
+    except DeviceUnavailable:  # as a worker that starts without its GPU
+        raise
+    except Interrupted as error:  # without the ledger nothing can be claimed either: messages wait until it is back
+>>>>>>> c498209 (A worker process whose device failed ends; the failure is counted, refuses no model and makes no earlier one serve)
         log.warning("models_unknown", extra={"code": error.code})

@@ -18,9 +18,10 @@ from sqlalchemy import text
 from schema.database import Database
 from schema.migrate import alembic_config, upgrade
 from tests.brightness import write_image, write_model
+from tests.dead_device import PoisonedSession
 from tests.desk import Clock, Desk
 from worker.cli.tables import print_models
-from worker.errors import ModelRefused, PromotionRefused, StorageUnavailable
+from worker.errors import DeviceUnavailable, ModelRefused, PromotionRefused, ProviderUnavailable, StorageUnavailable
 from worker.inference.card import Estimate
 from worker.inference.model import OnnxModel, open_model
 from worker.inference.prediction import Prediction
@@ -30,10 +31,10 @@ from worker.ledger import audit, outbox, promotions
 from worker.monitoring.health import Finding, check
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flips
 from worker.registry.loader import ModelLoader
-from worker.registry.registry import SETTING, Registry, Waiver
+from worker.registry.registry import SETTING, Registry, Waiver, stored_model
 from worker.screen_study import StudyScreener
 from worker.settings import Settings
-from worker.store import COMPARISONS, MODELS
+from worker.store import COMPARISONS, MODELS, Store
 from worker.store.folder import FolderStore
 from worker.tasks import screen_study
 
@@ -306,6 +307,35 @@ def test_the_checkup_names_who_refused_the_active_model(
     assert not look().is_well, "that another worker accepts it mends nothing on ward 3"
     promotions.report_proof(registry.database, digest_of(second), "worker@ward-3", None, clock())
     assert look().is_well
+
+
+def test_a_device_that_fails_while_a_model_is_opened_refuses_none_and_no_earlier_one_serves(
+    registry: Registry, model_loader: ModelLoader, second: Path, clock: Clock
+) -> None:
+    first = model_loader.in_force()
+    registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
+
+    def on_a_dead_device(store: Store, digest: str, provider: str) -> OnnxModel:
+        opened = stored_model(store, digest, provider)
+        return replace(opened, session=PoisonedSession(opened.session, lambda: True))
+
+    def unbound(*_: object) -> OnnxModel:
+        raise ProviderUnavailable("asked for CUDA, bound the CPU")
+
+    for opener, fault in ((on_a_dead_device, DeviceUnavailable), (unbound, ProviderUnavailable)):
+        for loader in (model_loader, ModelLoader(*given(model_loader), opener=opener)):
+            loader.opener = opener
+            for _ in range(2):
+                with pytest.raises(fault):
+                    loader.in_force()
+    assert promotions.registry_state(registry.database).refusals == ()
+    model_loader.opener = stored_model
+    assert model_loader.in_force().active.digest == digest_of(second) != first.active.digest
+
+
+def given(loader: ModelLoader) -> tuple[Settings, Database, Any, Clock]:
+    """What a loader was made of, for another one: a process that starts now."""
+    return loader.settings, loader.database, loader.store, loader.clock  # type: ignore[return-value]
 
 
 def test_a_store_that_is_away_is_waited_for_and_no_fault_of_the_model(

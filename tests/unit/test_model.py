@@ -236,6 +236,12 @@ def test_a_device_that_fails_while_it_runs_is_an_outage_not_a_verdict(tmp_path: 
         model.predict(images(6))
 
 
+def test_a_batch_that_fails_is_never_run_again_on_another_device(tmp_path: Path) -> None:
+    """ONNX Runtime would fall back to the CPU, and the result would bear the name of the device that failed."""
+    model = open_model(write(tmp_path / "m.onnx", graph(), card()), "cpu")
+    assert model.session._enable_fallback is False
+
+
 def test_an_unknown_provider_is_refused_with_the_choice(tmp_path: Path) -> None:
     path = write(tmp_path / "m.onnx", graph(), card())
     with pytest.raises(ProviderUnavailable, match="auto, cpu, cuda"):

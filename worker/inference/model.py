@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ INPUTS = {"image": ("tensor(uint8)", 4)}
 OUTPUTS = {"probability": ("tensor(float)", 1), "heatmap": ("tensor(float)", 3), "familiarity": ("tensor(float)", 1)}
 #: The output of a model whose card has limits for the lung field.
 LUNGS_OUTPUT = {"lungs": ("tensor(float)", 3)}
+
+#: By default ONNX Runtime runs a batch again on the CPU when the device fails, and says so on standard output only.
+NO_FALLBACK = 0
+
+#: What ONNX Runtime says of a device that fails while a model is loaded.
+_DEVICE_FAULT = re.compile(r"(CUDA|CUDNN|CUBLAS|CUFFT)\w* (failure|error)|cudaSetDevice|BFCArena", re.IGNORECASE)
 
 #: ONNX Runtime's severities: by default, warnings and worse go to standard error; with `SILENT`, nothing does.
 _WARNING, _FATAL = 2, 4
@@ -107,7 +114,8 @@ def open_model(path: Path, provider: str = "auto", threads: int = 1) -> OnnxMode
     """Open the model file on `provider`: "cpu", "cuda", or "auto" (CUDA if a device really binds, else CPU).
 
     `threads` is how many cores one prediction may use. Raises ModelRefused when the file is no ONNX model, has no card
-    or breaks the tensor contract; ProviderUnavailable when another provider was bound than the one asked for.
+    or breaks the tensor contract; ProviderUnavailable when another provider was bound than the one asked for;
+    DeviceUnavailable when the device itself fails.
     """
     return open_content(_read(path), str(path), provider, threads)
 
@@ -168,7 +176,7 @@ def _bind(content: bytes, name: str, provider: str, threads: int) -> Any:
     if provider == "auto":
         if _has_cuda_device():
             # a driver too old for this ONNX Runtime raises; a faulty model is refused on the CPU too
-            with contextlib.suppress(ModelRefused):
+            with contextlib.suppress(ModelRefused, DeviceUnavailable):
                 session = _session(content, name, PROVIDERS["cuda"], threads)
                 if session.get_providers()[0] == PROVIDERS["cuda"]:
                     return session
@@ -201,8 +209,10 @@ def _session(content: bytes, name: str, provider: str, threads: int) -> Any:
             if provider == PROVIDERS["cuda"]:
                 onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
             chosen = [(provider, PROVIDER_OPTIONS.get(provider, {}))]
-            return onnxruntime.InferenceSession(content, options, providers=chosen)
-    except refusals as error:
+            return onnxruntime.InferenceSession(content, options, providers=chosen, enable_fallback=NO_FALLBACK)
+    except (*refusals, state.RuntimeException, state.EPFail, RuntimeError) as error:
+        if provider != PROVIDERS["cpu"] and (_DEVICE_FAULT.search(str(error)) or not isinstance(error, refusals)):
+            raise DeviceUnavailable(f"{provider} cannot be used ({error})") from error
         raise ModelRefused(f"ONNX Runtime cannot load it ({error})").about(name) from error
     finally:
         onnxruntime.set_default_logger_severity(_WARNING)

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 
-from worker.errors import BrokerUnavailable, ModelRefused, ScreeningError
+from worker.errors import BrokerUnavailable, DeviceUnavailable, ModelRefused, ScreeningError
+from worker.ledger import device_failures
 from worker.ledger.connect import now, unopened
 from worker.ledger.revision import require_head
 from worker.runtime.redis_server import redis_server
@@ -13,6 +15,9 @@ from worker.settings import Settings
 from worker.store import open_store
 from worker.store.capacity import capacity_of
 from worker.worklist.queries import longest_wait_s
+
+#: For so long after a device has failed, the check-up reports it.
+DEVICE_IS_SUSPECT = timedelta(minutes=15)
 
 #: Looks at one thing and says what it found; raises ScreeningError when that is not well.
 Look = Callable[[Settings], str]
@@ -109,7 +114,19 @@ def _model(settings: Settings) -> str:
 def _provider(settings: Settings) -> str:
     from worker.registry.registry import open_in_force
 
-    return open_in_force(settings, str(settings.provider))[0].provider
+    bound = open_in_force(settings, str(settings.provider))[0].provider
+    if not settings.lacks_database:
+        database = unopened(settings)
+        try:
+            failure = device_failures.latest(database, now() - DEVICE_IS_SUSPECT)
+        finally:
+            database.close()
+        if failure is not None:
+            raise DeviceUnavailable(
+                f"the device of {failure.worker} failed at {failure.failed_at:%Y-%m-%d %H:%M} UTC ({failure.message}):"
+                " look at its driver (`nvidia-smi`), or set SCREENING_PROVIDER=cpu and restart the worker"
+            )
+    return bound
 
 
 def _decoder(settings: Settings) -> str:

@@ -25,7 +25,7 @@ from schema.database import Database
 from schema.vocabulary import Band, FileState, Stability, StudyState
 from worker.app import Depths, depths
 from worker.errors import ScreeningError
-from worker.ledger import batch_runs, drift, promotions
+from worker.ledger import batch_runs, device_failures, drift, promotions
 from worker.ledger.connect import now, open_existing
 from worker.ledger.promotions import Decision, RegistryState
 from worker.ledger.transactions import reading
@@ -113,6 +113,7 @@ class Metrics(Collector):
         with reading(self._database) as connection:
             found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
             found += [*self._stages(connection, moment), *self._drift(connection), *_batch(connection)]
+            found += _devices(connection)
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)
@@ -215,6 +216,12 @@ def _batch(connection: Connection) -> Iterator[Metric]:
     yield _gauge("batch_ended_timestamp_seconds", "When it ended; 0: it has not", ended)
     failed = run.fault is not None or bool(run.without_result)
     yield _gauge("batch_failed", "1: it ended early by a fault, or left studies without a result", float(failed))
+
+
+def _devices(connection: Connection) -> Iterator[Metric]:
+    # without labels: it is there, as 0, before the first failure, so that an increase from none is seen
+    counted = device_failures.count(connection)
+    yield CounterMetricFamily("screening_device_failures", "Failures of inference devices", value=counted)
 
 
 def syntax_name(uid: str | None) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schema.database import Database
-from worker.errors import DatabaseUnavailable, DeviceUnavailable, Misconfigured, ScreeningError
+from worker.errors import DatabaseUnavailable, ModelRefused, ScreeningError
 from worker.inference.batching import shared_model
-from worker.inference.model import Model, replay_goldens
+from worker.inference.model import Model, OnnxModel, replay_goldens
 from worker.ledger import promotions
 from worker.ledger.promotions import RegistryState
 from worker.registry.registry import Registry, stored_model
@@ -38,8 +38,16 @@ class InForce:
 class ModelLoader:
     """Opens the models that are in force by the ledger, and keeps them until the ledger names others."""
 
-    def __init__(self, settings: Settings, database: Database, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        store: Store,
+        clock: Callable[[], datetime],
+        opener: Callable[[Store, str, str], OnnxModel] = stored_model,
+    ) -> None:
         self.settings, self.database, self.store, self.clock = settings, database, store, clock
+        self.opener = opener  #: (store, digest, provider) -> model
         self.name = f"worker@{socket.gethostname()}"
         self.held: InForce | None = None
         self.seen = 0  #: the newest decision that `held` includes
@@ -79,14 +87,18 @@ class ModelLoader:
         return InForce(active, shadow)
 
     def _open(self, digest: str, registry_state: RegistryState) -> Model | None:
-        """The model of a digest, verified; None when it is refused here."""
+        """The model of a digest, verified; None when it is refused here.
+
+        Raises DeviceUnavailable and ProviderUnavailable: a device that is away is no fault of the model, and the model
+        before it would need the same device.
+        """
         for model in (self.held.active, self.held.shadow) if self.held else ():
             if model is not None and model.digest == digest:
                 return model
         try:
-            opened = stored_model(self.store, digest, str(self.settings.provider))
+            opened = self.opener(self.store, digest, str(self.settings.provider))
             replay_goldens(opened)
-        except (Misconfigured, DeviceUnavailable) as error:
+        except ModelRefused as error:
             log.error("model_refused", extra={"digest": digest, "code": error.code, "why": str(error)})
             self.retry_at = time.monotonic() + RETRY_S
             self.refusals.append(error)
