@@ -19,11 +19,6 @@ from celery.signals import celeryd_init, worker_process_init
 from schema.database import CONNECTIONS, Database
 from schema.vocabulary import IdentifierMode, Reason
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
-<<<<<<< HEAD
-from worker.decoding.pool import DecoderPool
-from worker.errors import DatabaseUnavailable, Interrupted, ScreeningError, place_of
-from worker.ledger import claims, outbox
-=======
 from worker.decoding.pool import DecoderPool
 from worker.errors import (
     DatabaseUnavailable,
@@ -34,7 +29,6 @@ from worker.errors import (
     place_of,
 )
 from worker.ledger import claims, device_failures, outbox
->>>>>>> c498209 (A worker process whose device failed ends; the failure is counted, refuses no model and makes no earlier one serve)
 from worker.ledger.claims import Claim
 from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
@@ -86,12 +80,8 @@ def screen_studies(self: Task, study_uids: list[str]) -> None:
         screener = open_screener()
     except ScreeningError as error:  # no study is claimed yet: the message waits until a model can be opened
         log.warning("models_unknown", extra={"code": error.code})
-<<<<<<< HEAD
-        with suppress(DatabaseUnavailable):  # then no sweep can offer them again either
-=======
         end_if_device_failed(error)
         with suppress(DatabaseUnavailable):  # then no sweep can offer them again either
->>>>>>> c498209 (A worker process whose device failed ends; the failure is counted, refuses no model and makes no earlier one serve)
             outbox.postpone(model_loader().database, study_uids, again_at)
         raise self.retry(args=[study_uids], countdown=wait_s) from error
     ends = screen_each(screener, study_uids, again_at, thread_pool())
@@ -121,10 +111,10 @@ def end_if_device_failed(error: Exception | None) -> None:
     """Record the failure of a device, and end this process once its message is answered: see ProcessEnd."""
     if not isinstance(error, DeviceUnavailable | ProviderUnavailable) or process_end.is_near:
         return
-    process_end.begin()
     log.error("device_failed", extra={"code": error.code, "why": error.message})
     with suppress(DatabaseUnavailable):  # then the log alone has it
         device_failures.record(model_loader().database, model_loader().name, error, now())
+    process_end.begin()
 
 
 def countdown_s(retries: int) -> int:
@@ -269,11 +259,7 @@ def _try_models() -> None:
 def _open_models() -> None:
     try:
         open_screener()
-<<<<<<< HEAD
-    except Interrupted as error:  # without the ledger no study can be claimed: messages wait until it is back
-=======
     except DeviceUnavailable:  # as a worker that starts without its GPU
         raise
-    except Interrupted as error:  # without the ledger nothing can be claimed either: messages wait until it is back
->>>>>>> c498209 (A worker process whose device failed ends; the failure is counted, refuses no model and makes no earlier one serve)
+    except Interrupted as error:  # without the ledger no study can be claimed: messages wait until it is back
         log.warning("models_unknown", extra={"code": error.code})
