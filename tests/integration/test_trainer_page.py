@@ -202,7 +202,7 @@ def test_names_are_words_and_never_markup(hostile: tuple[Path, Path]) -> None:
 
 def test_an_old_run_is_shown_for_what_it_left(hostile: tuple[Path, Path]) -> None:
     told, words = told_in(hostile[0]), page_in(hostile[0]).words
-    assert "no checkpoint.npz lies" in told["saliency"]["left_out"]
+    assert "has no checkpoint.npz" in told["saliency"]["left_out"]
     assert told["saliency"]["left_out"] in words
     assert (told["record"], told["audit"]) == (None, {})
     assert "has no run.json" in words

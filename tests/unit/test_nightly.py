@@ -60,7 +60,7 @@ def test_the_schedule_file_of_an_earlier_release_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("words", "fault"),
-    [("/archive", "--between"), ("/archive --between", "no window"), ("/archive --between late", "no window"),
+    [("/archive", "--between"), ("/archive --between", "not a window"), ("/archive --between late", "not a window"),
      ("'/archive --between 22:00-06:00", "cannot be read")],
 )  # fmt: skip
 def test_what_no_night_could_follow_is_refused(words: str, fault: str) -> None:

@@ -1,14 +1,14 @@
-"""The report that a batch leaves for the morning: a CSV row a study and a scanner, and an HTML page with the sums."""
+"""Write the report of a batch: a CSV of its studies, a CSV of drift, and an HTML page with the counts."""
 
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jinja2
 from sqlalchemy import bindparam, text
 
 from schema.database import Database, in_lists
@@ -17,7 +17,7 @@ from worker.errors import ScreeningError
 from worker.ledger.transactions import reading
 from worker.monitoring.drift import evaluate
 from worker.monitoring.drift.evaluate import Drift
-from worker.monitoring.drift.table import PLAIN_COLUMNS, plain_rows, section
+from worker.monitoring.drift.table import PLAIN_COLUMNS, drift_table, plain_rows
 
 ROWS = """
     SELECT study.study_uid, study.accession_number, study.state, study.failure_code,
@@ -27,24 +27,6 @@ ROWS = """
     FROM study
     LEFT JOIN screening ON screening.id = study.current_screening_id AND screening.revision = study.revision
     WHERE study.study_uid IN :uids
-"""
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Batch of {night}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b2733 }}
-table {{ border-collapse: collapse; margin: 0 0 2rem }}
-th, td {{ text-align: left; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #d5dbe1 }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
-td.watch {{ background: #fff3cd }} td.left_limits {{ background: #f8d7da; font-weight: 600; white-space: nowrap }}
-.wide {{ font-size: .85rem; overflow-x: auto }} .wide th, .wide td {{ padding-right: .7rem; vertical-align: top }}
-h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem }} .note {{ color: #5a6875 }}
-</style>
-<h1>Batch of {night}</h1>
-<p>{sentence}</p>
-{tables}
-<p class="note">Research use only; not a medical device. Every study is in {csv}.</p>
-</html>
 """
 
 
@@ -67,15 +49,15 @@ class Row:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What the night gave."""
+    """The results of a batch."""
 
     began_at: datetime
     ended_at: datetime
     files: dict[FileState, int]
     rows: list[Row]
-    left: int  #: files or studies for the next night
+    left: int  #: files or studies left for the next batch
     drifts: Sequence[Drift] = ()
-    unjudged: str = ""  #: why there are none
+    unjudged: str = ""  #: why drift could not be evaluated
 
     @property
     def screened(self) -> int:
@@ -84,17 +66,17 @@ class BatchReport:
 
     @property
     def per_hour(self) -> float:
-        """Studies screened an hour."""
+        """Studies screened per hour."""
         return self.screened / max(1.0, (self.ended_at - self.began_at).total_seconds()) * 3600
 
     @property
     def is_complete(self) -> bool:
-        """Whether every study that was taken has its result."""
+        """Whether every study of the batch has its result."""
         return self.screened == len(self.rows)
 
     @property
     def sentence(self) -> str:
-        """The night in a line."""
+        """The results in one sentence."""
         flagged = sum(row.verdict == Verdict.FLAGGED for row in self.rows)
         failed = sum(row.state == StudyState.FAILED for row in self.rows)
         return (
@@ -104,7 +86,7 @@ class BatchReport:
 
 
 def read_rows(database: Database, study_uids: Sequence[str]) -> list[Row]:
-    """What the ledger holds of these studies now, flagged ones first, the likeliest on top."""
+    """The rows of these studies in the ledger, flagged ones first, by falling probability."""
     statement = text(ROWS).bindparams(bindparam("uids", expanding=True))
     found = []
     with reading(database) as connection:
@@ -114,7 +96,7 @@ def read_rows(database: Database, study_uids: Sequence[str]) -> list[Row]:
 
 
 def judge_drift(database: Database, now: datetime) -> tuple[Sequence[Drift], str]:
-    """What is judged of every scanner and view; or nothing, and why: the night has its report all the same."""
+    """The drift of every scanner and view; or none, and the reason, so that the report is written anyway."""
     try:
         return evaluate.judge(database, now), ""
     except ScreeningError as error:
@@ -122,22 +104,14 @@ def judge_drift(database: Database, now: datetime) -> tuple[Sequence[Drift], str
 
 
 def write(batch_report: BatchReport, folder: Path) -> tuple[Path, Path, Path]:
-    """Write the files into `folder`, named by the moment the batch began: HTML, CSV of the studies, CSV of drift."""
+    """Write the files into `folder`, named by the time when the batch began: HTML, CSV of studies, CSV of drift."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = f"batch_{batch_report.began_at.astimezone():%Y-%m-%d_%H%M%S}"
-    page, table, evaluate = (folder / f"{name}{ending}" for ending in (".html", ".csv", "_drift.csv"))
+    page, table, drift = (folder / f"{name}{ending}" for ending in (".html", ".csv", "_drift.csv"))
     _write_csv(table, [field.name for field in fields(Row)], [list(vars(row).values()) for row in batch_report.rows])
-    _write_csv(evaluate, PLAIN_COLUMNS, list(plain_rows(batch_report.drifts)))
-    page.write_text(
-        PAGE.format(
-            night=f"{batch_report.began_at.astimezone():%Y-%m-%d %H:%M}",
-            sentence=escape(batch_report.sentence),
-            tables="\n".join(_tables(batch_report)),
-            csv=escape(table.name),
-        ),
-        encoding="utf-8",
-    )
-    return page, table, evaluate
+    _write_csv(drift, PLAIN_COLUMNS, list(plain_rows(batch_report.drifts)))
+    page.write_text(_page(batch_report, table.name), encoding="utf-8")
+    return page, table, drift
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -147,7 +121,32 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]
         writer.writerows([_harmless(value) for value in row] for row in rows)
 
 
-def _tables(batch_report: BatchReport) -> Iterator[str]:
+class CountTable(NamedTuple):
+    """A table of the page; whole numbers are aligned to the right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[str | int]]
+
+
+def _page(batch_report: BatchReport, csv_name: str) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("worker.batch"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    *tables, flagged = _tables(batch_report)
+    return environment.get_template("report.html.j2").render(
+        began=f"{batch_report.began_at.astimezone():%Y-%m-%d %H:%M}",
+        sentence=batch_report.sentence,
+        tables=tables,
+        flagged=flagged,
+        drift=drift_table(batch_report.drifts),
+        unjudged=batch_report.unjudged,
+        csv=csv_name,
+    )
+
+
+def _tables(batch_report: BatchReport) -> Iterator[CountTable]:
+    """The tables of the page in their order; drift comes before the last one."""
     verdicts = Counter(row.verdict or row.state for row in batch_report.rows)
     yield _table("Studies by verdict, those without one by state", ("outcome", "studies"), verdicts.most_common())
     for title, verdict in (("Unscreenable", Verdict.UNSCREENABLE), ("Ineligible", Verdict.INELIGIBLE)):
@@ -156,7 +155,6 @@ def _tables(batch_report: BatchReport) -> Iterator[str]:
     failures = Counter(row.failure_code for row in batch_report.rows if row.state == StudyState.FAILED)
     yield _table("Failed, by code", ("code", "studies"), failures.most_common())
     yield _table("Files", ("state", "files"), sorted(batch_report.files.items()))
-    yield section(batch_report.drifts, batch_report.unjudged)
     flagged = [
         (row.study_uid, row.accession_number, f"{row.probability:.3f}", f"{row.threshold:.3f}")
         for row in batch_report.rows
@@ -165,20 +163,16 @@ def _tables(batch_report: BatchReport) -> Iterator[str]:
     yield _table("Flagged", ("study", "accession number", "probability", "threshold"), flagged)
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    if not rows:
-        return f"<h2>{escape(title)}</h2>\n<p>None.</p>"
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "\n".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
-    return f"<h2>{escape(title)}</h2>\n<table><tr>{head}</tr>\n{body}\n</table>"
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> CountTable:
+    return CountTable(title, columns, [[_cell(value) for value in row] for row in rows])
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> str | int:
     if isinstance(value, int):
-        return f'<td class="number">{value:,}</td>'
-    return f"<td>{escape('' if value is None else str(value).replace('_', ' '))}</td>"
+        return value
+    return "" if value is None else str(value).replace("_", " ")
 
 
 def _harmless(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: UIDs, names and paths are whatever a file said."""
+    """A cell that no spreadsheet reads as a formula, because UIDs, names and paths are untrusted input."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,6 +1,6 @@
-"""Drift: what scanners sent and what the model said of it, held against the reference on the model's card.
+"""Drift: the images of scanners and their predictions, compared with the reference on the model's card.
 
-By scanner, view and model, on the newest images. Once a night it is judged and kept, and what left its limits is told.
+By scanner, view and model, on the newest images. It is evaluated and stored once a night, and changes are logged.
 """
 
 import json
@@ -19,8 +19,9 @@ from schema.database import Database
 from schema.types import UtcDateTime
 from schema.vocabulary import Stability
 from worker.errors import ScreeningError
+from worker.inference.plain_values import without_nan
 from worker.inference.reference import MEASURES, Reference
-from worker.ledger import drift as nights
+from worker.ledger import drift as ledger
 from worker.ledger.drift import Cause, Change, Judgement
 from worker.ledger.transactions import reading
 from worker.monitoring.aggregates import cleaned
@@ -30,8 +31,8 @@ from worker.screening.rules import view_position
 
 log = logging.getLogger(__name__)
 
-#: How far back images are looked for, and the number of the newest ones that are compared: a busy scanner shows its
-#: last days, a quiet one its last weeks. The control chart counts every image.
+#: Age of the oldest images, and the number of the newest ones that are compared: the last days of a busy scanner, the
+#: last weeks of a quiet one. The control chart counts every image.
 LOOK_BACK = timedelta(days=28)
 NEWEST_IMAGES = 500
 
@@ -60,29 +61,29 @@ OBSERVED = f"""
 
 
 class Source(NamedTuple):
-    """Whose images are compared with each other."""
+    """The images that are compared together: one model, scanner and view."""
 
     model_digest: str
     manufacturer: str
     station: str  #: Station Name, else Device Serial Number
-    view: str  #: AP, PA, other, or none where the header names none
+    view: str  #: AP, PA, other, or none without a view in the header
 
 
 @dataclass
 class Observed:
     """The images of one source, the newest first."""
 
-    rows: list[Sequence[float | None]] = field(default_factory=list)  #: values of MEASURES; of the newest images
+    rows: list[Sequence[float | None]] = field(default_factory=list)  #: values of MEASURES for the newest images
     nights: dict[int, list[int]] = field(default_factory=dict)  #: nights ago -> flagged, images
 
     @property
     def images(self) -> int:
-        """All of them, not only those that are compared."""
+        """The number of all images, not only the compared ones."""
         return sum(n for _, n in self.nights.values())
 
     @property
     def flagged(self) -> int:
-        """How many of all."""
+        """The number of flagged images."""
         return sum(flagged for flagged, _ in self.nights.values())
 
 
@@ -91,26 +92,26 @@ class Drift:
     """How the images of one source compare with their model's reference."""
 
     source: Source
-    model: str  #: its name
+    model: str  #: name of the model
     images: int
-    compared: int  #: of them, the newest
+    compared: int  #: number of newest images that are compared
     flag_rate: float  #: of all images
     reference_flag_rate: float | None
     mixture: dict[str, float]  #: class of the reference -> the share that explains the probabilities best
     shifts: dict[str, Shift]  #: by measure
-    means: dict[str, tuple[float, float]]  #: by measure: seen, and expected of this mixture
+    means: dict[str, tuple[float, float]]  #: by measure: observed, and expected for this mixture
     night: Chart
 
     @property
     def status(self) -> Stability:
-        """The worst of its measures. Without a reference nothing is steady, but the flag rate may still speak."""
+        """The worst status of its measures. Without a reference only the flag rate can be worse than `no_reference`."""
         if not self.shifts and self.night.status.rank <= Stability.STEADY.rank:
             return Stability.NO_REFERENCE
         return statistics.worst([self.night.status, *(shift.status for shift in self.shifts.values())])
 
     @property
     def judgements(self) -> Iterator[Judgement]:
-        """What could be judged."""
+        """The measures that could be judged."""
         for measure, shift in self.shifts.items():
             if shift.status is not Stability.TOO_FEW:
                 cause = Cause(*self.source, measure)
@@ -121,7 +122,7 @@ class Drift:
             yield Judgement(cause, self.images, night.rate, night.low, night.high, night.status)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; what is unknown is null."""
+        """Plain values; unknown ones are null."""
         shifts = {
             name: {"mean": self.means[name][0], "expected_mean": self.means[name][1]} | vars(shift)
             for name, shift in self.shifts.items()
@@ -132,7 +133,7 @@ class Drift:
             "psi": shifts,
             FLAG_RATE: {"all": self.flag_rate, "reference": self.reference_flag_rate, "last_night": vars(self.night)},
         }
-        found: dict[str, Any] = _without_nan(plain)
+        found: dict[str, Any] = without_nan(plain)
         return found
 
 
@@ -149,24 +150,24 @@ def read(database: Database, now: datetime, since: datetime | None = None) -> li
             statement.execution_options(yield_per=1000), {"day": f"{start:%Y-%m-%d}", "since": start}
         )
         observed = _gather(rows, now, most)
-        # after the results, which may be of a model that came meanwhile
+        # after the results, which may be of a new model
         models = {row.digest: row for row in connection.execute(text("SELECT digest, name, card FROM model_version"))}
     found = []
-    for source, seen in observed.items():
+    for source, images in observed.items():
         model = models[source.model_digest]
         card = json.loads(model.card) if isinstance(model.card, str) else model.card
         stored = card.get("reference")
-        found.append(compare(source, model.name, seen, Reference.from_json(stored) if stored else None))
+        found.append(compare(source, model.name, images, Reference.from_json(stored) if stored else None))
     return sorted(found, key=lambda drift: (-drift.status.rank, -drift.images, drift.source))
 
 
-def compare(source: Source, model: str, seen: Observed, reference: Reference | None) -> Drift:
-    """Hold one source's images against the reference of their model."""
+def compare(source: Source, model: str, images: Observed, reference: Reference | None) -> Drift:
+    """Compare the images of one source with the reference of their model."""
     mixture: dict[str, float] = {}
     shifts: dict[str, Shift] = {}
     means: dict[str, tuple[float, float]] = {}
     if reference is not None:
-        values = np.array([[math.nan if v is None else v for v in row] for row in seen.rows], np.float64)
+        values = np.array([[math.nan if v is None else v for v in row] for row in images.rows], np.float64)
         known = {name: values[~np.isnan(values[:, i]), i] for i, name in enumerate(MEASURES)}
         scores = reference.histograms[MEASURES[0]]
         weights = statistics.mixture(scores.count(known[MEASURES[0]]), scores)
@@ -176,51 +177,51 @@ def compare(source: Source, model: str, seen: Observed, reference: Reference | N
             expected = statistics.expected_of(histogram, weights)
             shifts[name] = statistics.compare(histogram.count(known[name]), expected)
             means[name] = float(known[name].mean()) if len(known[name]) else math.nan, expected.mean
-    flagged, n = seen.nights.get(0, (0, 0))
+    flagged, n = images.nights.get(0, (0, 0))
     return Drift(
         source=source,
         model=model,
-        images=seen.images,
-        compared=len(seen.rows),
-        flag_rate=seen.flagged / seen.images,
+        images=images.images,
+        compared=len(images.rows),
+        flag_rate=images.flagged / images.images,
         reference_flag_rate=None if reference is None else reference.flag_rate,
         mixture=mixture,
         shifts=shifts,
         means=means,
-        night=statistics.chart(flagged, n, seen.flagged - flagged, seen.images - n),
+        night=statistics.chart(flagged, n, images.flagged - flagged, images.images - n),
     )
 
 
 def view_of(view: str | None) -> str:
-    """AP, PA, none or other: the view of a screened image, under which drift is judged."""
+    """AP, PA, none or other: the view of an image, as in `Source`."""
     if (view or "none").upper().startswith("NONE"):
         return "none"
     return view_position(view) or "other"
 
 
 def judge(database: Database, now: datetime) -> list[Drift]:
-    """Read, keep what was judged, and log what changed."""
+    """Evaluate drift, store the judgements, and log changes of status."""
     found = read(database, now)
-    for change in nights.record(database, [judged for drift in found for judged in drift.judgements], now):
-        _tell(change)
+    for change in ledger.record(database, [judged for drift in found for judged in drift.judgements], now):
+        _log_change(change)
     return found
 
 
 @dataclass
 class DriftSchedule:
-    """Sees to it that a house which runs for long is judged once a night, by whichever of its processes comes first."""
+    """Evaluates drift once a night, in one of the processes of an installation."""
 
     database: Database
     clock: Callable[[], datetime]
-    _next_look: float = 0.0
+    _next_try: float = 0.0
 
     def run_if_due(self) -> None:
-        """Judge, if it is time. An outage is logged, and tried again later."""
-        if time.monotonic() < self._next_look:
+        """Evaluate, if it is due. An outage is logged, and the evaluation tried again later."""
+        if time.monotonic() < self._next_try:
             return
-        self._next_look = time.monotonic() + RETRY_S
+        self._next_try = time.monotonic() + RETRY_S
         try:
-            last = nights.last_judged_at(self.database)
+            last = ledger.last_judged_at(self.database)
             if last is None or not timedelta(0) <= self.clock() - last < DUE_AFTER:
                 judge(self.database, self.clock())
         except ScreeningError as error:
@@ -231,24 +232,18 @@ def _gather(rows: Iterable[Any], now: datetime, most: int | None) -> dict[Source
     observed: dict[Source, Observed] = {}
     for model, manufacturer, station, view, screened_at, threshold, *values in rows:
         source = Source(model, cleaned(manufacturer), cleaned(station), view_of(view))
-        seen = observed.setdefault(source, Observed())
-        if most is None or len(seen.rows) < most:
-            seen.rows.append(values)
-        night = seen.nights.setdefault(max(0, (now - screened_at) // NIGHT), [0, 0])
+        images = observed.setdefault(source, Observed())
+        if most is None or len(images.rows) < most:
+            images.rows.append(values)
+        night = images.nights.setdefault(max(0, (now - screened_at) // NIGHT), [0, 0])
         night[0] += values[0] >= threshold
         night[1] += 1
     return observed
 
 
-def _tell(change: Change) -> None:
-    """Without the scanner's words, which a person may have chosen: the row and `worker drift` name it."""
+def _log_change(change: Change) -> None:
+    """Log a change without the names of the scanner, which may contain a person's; `worker drift` shows them."""
     judged, cause = change.judgement, change.judgement.cause
     about: dict[str, Any] = {"model_digest": cause.model_digest, "view": cause.view, "measure": cause.measure}
     about |= {"value": judged.value, "low": judged.low, "high": judged.high, "images": judged.images}
     log.warning(f"drift_{change.event}", extra=about)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,9 +1,8 @@
-"""Drift as people see it: the row of a table, on a terminal and in the morning report; and a plain row a measure."""
+"""Drift for people: the rows of a table, on a terminal and in the batch report; and a plain row for each measure."""
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any, NamedTuple
 
 from schema.vocabulary import Stability
@@ -22,27 +21,41 @@ SHORT = {
 
 COLUMNS = ("scanner", "view", "status", "images", "flagged", *SHORT.values(), "limits of flagged", "model")
 
-#: How many of them go onto a terminal.
+#: Number of columns on a terminal.
 NARROW = 10
 
-#: Of the plain rows.
+#: Columns of the plain rows.
 PLAIN_COLUMNS = (*Cause._fields, "images", "value", "low", "high", "status")
 
-#: What stands behind a number that is more than chance gives.
+#: Mark behind a number that is larger than chance explains.
 MARKS = {Stability.WATCH: " ?", Stability.LEFT_LIMITS: " !"}
 
 NOTE = (
-    "Score to border are PSI between the newest images and the reference on the model's card, less what chance gives"
-    " for so many images. Above 0.10 (?) it is to be watched, above 0.25 (!) it has left its limits; where images are"
-    " few, these limits are higher. The last night's flag rate is held against the nights before."
+    "Score to border are PSI between the newest images and the reference on the model's card, minus the PSI that chance"
+    " gives for this number of images. Above 0.10 (?) watch it, above 0.25 (!) it has left its limits; for few images"
+    " these limits are higher. The flag rate of the last night is compared with the nights before."
 )
 
 
 class Cell(NamedTuple):
-    """What one field says; its status where it was judged."""
+    """The text of one field, and its status if it was judged."""
 
     text: str
     status: Stability | None = None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the field is highlighted."""
+        return self.status in MARKS
+
+
+class DriftTable(NamedTuple):
+    """The table of a page."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Cell]]
+    note: str
+    others: str  #: number of sources that could not be judged, by reason; empty: none
 
 
 def cells(drift: Drift) -> list[Cell]:
@@ -68,28 +81,15 @@ def plain_rows(drifts: Sequence[Drift]) -> Iterator[list[Any]]:
         yield [*judged.cause, judged.images, judged.value, judged.low, judged.high, judged.status]
 
 
-def section(drifts: Sequence[Drift], unjudged: str = "") -> str:
-    """As a part of an HTML page: a row for each source that could be judged; the others are counted.
-
-    `unjudged`: why there are none.
-    """
+def drift_table(drifts: Sequence[Drift]) -> DriftTable:
+    """A row for each source that could be judged; the others are counted."""
     judged = [drift for drift in drifts if drift.status.rank > Stability.TOO_FEW.rank]
-    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
-    rows = "\n".join("<tr>" + "".join(map(_data, cells(drift))) + "</tr>" for drift in judged)
-    table = f'<div class="wide"><table><tr>{head}</tr>\n{rows}\n</table></div>\n<p class="note">{escape(NOTE)}</p>'
     others = Counter(str(drift.status).replace("_", " ") for drift in drifts if drift not in judged)
     counted = "; ".join(f"{n} with {why}" for why, n in sorted(others.items()))
-    left_out = f'\n<p class="note">Scanners and views not judged: {counted}.</p>' if others else ""
-    none = f"<p>None could be judged{f': {escape(unjudged)}' if unjudged else '.'}</p>"
-    return f"<h2>Drift, by scanner and view</h2>\n{table if judged else none}{left_out}"
+    return DriftTable(COLUMNS, [cells(drift) for drift in judged], NOTE, counted)
 
 
 def _psi(shift: Shift | None) -> Cell:
     if shift is None or shift.status is Stability.TOO_FEW:
         return Cell("")
     return Cell(f"{shift.excess:.2f}{MARKS.get(shift.status, '')}", shift.status)
-
-
-def _data(cell: Cell) -> str:
-    kind = f' class="{cell.status}"' if cell.status in MARKS else ""
-    return f"<td{kind}>{escape(cell.text)}</td>"
