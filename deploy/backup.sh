@@ -1,5 +1,5 @@
 #!/bin/sh
-# Backs up a house while it runs: the database first, then the store (an object without a row is harmless, a row without
+# Backs up an installation while it runs: the database first, then the store (an object without a row is harmless, a row without
 # its object is not).    backup.sh FOLDER
 # Reads SCREENING_HOME, SCREENING_DATABASE and SCREENING_STORE as the program does. Needs pg_dump for PostgreSQL, python3
 # for SQLite. FOLDER then holds patients: keep it as the store is kept.

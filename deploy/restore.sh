@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings a backup back into an empty house.    restore.sh FOLDER
+# Brings a backup back into an empty installation.    restore.sh FOLDER
 # Stop watcher and workers first. It refuses to overwrite a database that is there. Afterwards: `worker db upgrade` (by
 # URL), `worker reconcile`, `worker check`, and start.
 set -eu

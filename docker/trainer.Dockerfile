@@ -7,7 +7,7 @@ FROM python:3.12-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
 WORKDIR /src
 RUN python -m venv /opt/screening
-# this lock also pins the tools of the tests: one set of versions for the lab, the one that was tested
+# this lock also pins the tools of the tests: training uses the versions that were tested
 COPY requirements-dev.lock ./
 RUN /opt/screening/bin/pip install --require-hashes -r requirements-dev.lock
 COPY pyproject.toml README.md LICENSE ./
