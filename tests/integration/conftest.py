@@ -1,10 +1,19 @@
-"""One toy run for all tests of the trainer. Keras is loaded by the tests that ask for it."""
+"""An inbox, and one toy run for all tests of the trainer. Keras is loaded by the tests that ask for it."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from tests.desk import Desk
+from tests.yard import Yard
+
+
+@pytest.fixture
+def yard(desk: Desk, tmp_path: Path) -> Yard:
+    """An inbox, its watcher, and the messages that were published."""
+    return Yard(desk, tmp_path / "inbox")
 
 
 @pytest.fixture(scope="session")

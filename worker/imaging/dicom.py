@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
 from worker.imaging.display import Display, StoredValues, display_values, full_range
+from worker.imaging.empty_tail import LOWER_PART_EMPTY, ends_in_zeros, has_stalled
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
-from worker.imaging.part10 import Part10, open_part10
+from worker.imaging.part10 import MOST_PADDING, Part10, open_part10
 from worker.imaging.pixel_data import (
     ImagePixel,
     check_showable,
@@ -104,7 +105,20 @@ def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, Im
     except TooLarge as error:
         error.instance = instance
         raise
+    if _has_stalled(part10, pixel, header):
+        instance = instance.with_notes((LOWER_PART_EMPTY,))
     return instance, pixel
+
+
+def _has_stalled(part10: Part10, pixel: ImagePixel, header: Header) -> bool:
+    """Whether uncompressed pixels end as those of a stalled copy do."""
+    if pixel.bits_allocated not in (8, 16, 32) or not pixel.frame_bytes or holds_codestream(part10, pixel):
+        return False
+    rows = pixel.rows * (pixel.samples if pixel.is_planar else 1)
+    frame = part10.pixel_data[: pixel.frame_bytes]
+    lowest, highest = (header.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    is_padded = lowest is not None and min(lowest, highest or lowest) <= 0 <= max(lowest, highest or lowest)
+    return has_stalled(frame, rows, pixel.bits_allocated // 8, is_padded_with_zero=is_padded)
 
 
 def _end(part10: Part10, pixel: ImagePixel) -> str | None:
@@ -116,7 +130,18 @@ def _end(part10: Part10, pixel: ImagePixel) -> str | None:
         return None  # all pixels are present; only padding is missing
     if part10.ends_early is not None:
         return part10.ends_early
-    return None if len(part10.dataset) or part10.pixel_tag is not None else "the file ends before its data set begins"
+    if part10.pixel_tag is not None:
+        return _stalled_codestream(part10, pixel)
+    return None if len(part10.dataset) else "the file ends before its data set begins"
+
+
+def _stalled_codestream(part10: Part10, pixel: ImagePixel) -> str | None:
+    """A text that says that zeros stand in place of the end of a codestream (FFD9); None when they do not."""
+    if not holds_codestream(part10, pixel) or not ends_in_zeros(part10.pixel_data):
+        return None
+    held = bytes(part10.pixel_data).rstrip(b"\0")
+    is_padding = len(part10.pixel_data) - len(held) <= MOST_PADDING or held.endswith(b"\xff\xd9")
+    return None if is_padding else "zeros stand where its codestream should go on: its copy stalled, or goes on"
 
 
 #: The remedies for an object that ends with a whole element and holds no pixels: nothing shows that it was cut.

@@ -42,6 +42,9 @@ _MAX_DEPTH = 16
 #: half a kilobyte once parsed, and a deflated file of four megabytes can hold millions.
 MAX_ELEMENTS = 100_000
 
+#: So many zeros at the end of a file are padding; more stand where a copy has not brought its bytes yet.
+MOST_PADDING = 1024
+
 
 @dataclass(frozen=True)
 class Element:
@@ -172,7 +175,10 @@ def _elements(walk: _Walk, at: int, is_implicit: bool) -> Iterator[tuple[Element
     seen_pixels = False
     while at < len(walk.data):
         rest = walk.data[at : at + 8]
-        if len(rest) < 8 and (seen_pixels or not any(rest)):
+        is_short = len(walk.data) - at <= MOST_PADDING
+        if (len(rest) < 8 and seen_pixels) or (
+            (seen_pixels or is_short) and not any(walk.data[at : at + MOST_PADDING])
+        ):
             return  # padding
         element = _element(walk, at, is_implicit)
         at = _value_end(walk, element, is_implicit)
@@ -186,6 +192,8 @@ def _element(walk: _Walk, at: int, is_implicit: bool) -> Element:
     if at + 8 > len(data):
         raise Truncated("the file ends inside an element's tag")
     group, number = unpack_from(endian + "HH", data, at)
+    if group == number == 0 and data.count(0, at) == len(data) - at > MOST_PADDING:
+        raise Truncated(f"from byte {at:,} on the file holds zeros: it is still being copied, or its copy stalled")
     vr = data[at + 4 : at + 6]
     # a few writers fall back to implicit VR inside explicit data sets; delimiters never have a VR
     if is_implicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
@@ -211,6 +219,8 @@ def _value_end(walk: _Walk, element: Element, is_implicit: bool, depth: int = 0)
         item = _element(walk, at, True)
         if item.tag == _SEQUENCE_END:
             return item.start
+        if item.tag == 0 and not any(walk.data[item.start :]):
+            raise Truncated(f"element {element.tag:08X} ends in zeros: it is still being copied, or its copy stalled")
         if item.tag != _ITEM:
             raise MissingElement(f"element {element.tag:08X} holds something that is no item: the header is malformed")
         items += 1

@@ -4,6 +4,7 @@
 system call takes a millisecond: an unchanged folder is not listed again, and a file that is done is not checked again.
 """
 
+import hashlib
 import logging
 import os
 import time
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from schema.vocabulary import Priority
 from worker.errors import StorageUnavailable
-from worker.intake.ingest import STAT_FOLDER, modified_ns
-from worker.ledger.arrivals import Incoming
+from worker.intake.ingest import STAT_FOLDER, modified_ns, open_at_once
+from worker.intake.write_lease import is_written
+from worker.ledger.arrivals import AsRead, Incoming
 
 log = logging.getLogger(__name__)
 
@@ -172,22 +174,41 @@ def _present(path: str, is_link: bool, priority: Priority) -> Incoming | None:
     return Incoming(path, status.st_size, modified_ns(status), priority)
 
 
-def has_changed(file: Incoming) -> bool:
-    """Whether the file has another size or time than when it was listed."""
+def has_changed(file: Incoming, as_read: AsRead | None = None) -> bool:
+    """Whether the file has another size or time than when it was listed, or other bytes than those that were read.
+
+    A file that a process has open for writing counts as changed.
+    """
     now = incoming(Path(file.path))
-    return now is not None and (now.size_bytes, now.mtime_ns) != (file.size_bytes, file.mtime_ns)
+    if now is None:
+        return False
+    if (now.size_bytes, now.mtime_ns) != (file.size_bytes, file.mtime_ns):
+        return True
+    return as_read is not None and not _is_as_read(file.path, as_read)
 
 
-def remove_if_unchanged(file: Incoming) -> bool:
-    """Remove a recorded file from the inbox, unless it was written since: then it comes again as another arrival.
+def _is_as_read(path: str, as_read: AsRead) -> bool:
+    """Whether no process writes to the file, and it has the bytes that were read: if its ctime changed, by digest."""
+    try:
+        with open(path, "rb", opener=open_at_once) as source:
+            if is_written(source.fileno()):
+                return False
+            if os.fstat(source.fileno()).st_ctime_ns == as_read.ctime_ns:
+                return True
+            return hashlib.file_digest(source, "sha256").hexdigest() == as_read.digest
+    except OSError:
+        return True  # gone or unreadable: there is nothing new to be read
+
+
+def remove_if_unchanged(file: Incoming, as_read: AsRead | None = None) -> bool:
+    """Remove a recorded file from the inbox, unless `has_changed`: then it comes again as another arrival.
 
     False when it is still there; a file that cannot be removed is logged.
     """
-    path = Path(file.path)
-    if has_changed(file):
+    if has_changed(file, as_read):
         return False
     try:
-        path.unlink(missing_ok=True)
+        Path(file.path).unlink(missing_ok=True)
     except OSError as error:
         log.error("file_not_removed", extra={"reason": error.strerror})
         return False

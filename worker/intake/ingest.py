@@ -15,12 +15,13 @@ from schema.vocabulary import FileState
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
 from worker.errors import NotAFile, Rejected, TooLarge, Truncated, Unreadable
+from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance
 from worker.ledger import register as ledger
-from worker.ledger.arrivals import AcceptedCopy, Incoming, Receipt, Registration, stored_path
+from worker.ledger.arrivals import AcceptedCopy, AsRead, Incoming, Receipt, Registration, stored_path
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store, sums_of
@@ -63,6 +64,8 @@ class ReadFile:
     crc: int | None = None
     left_at: str | None = None  #: path of the file, when it stays there and the store has no copy
     refusal: Rejected | None = None
+    ctime_ns: int = 0  #: when the file last changed, before it was read
+    was_missing: bool = False  #: in the store, or stored there with other bytes
     is_gone: bool = False
 
 
@@ -121,6 +124,7 @@ class Intake:
         """Read a file, and store it if it can be accepted or if it is final. Does not write the ledger; thread-safe."""
         file, path = request.file, Path(request.file.path)
         try:
+            ctime_ns = _changed_ns(path)
             content = self._read(path, file)
         except FileNotFoundError:
             return ReadFile(request, is_gone=True)
@@ -130,33 +134,52 @@ class Intake:
         try:
             header = read_instance(content, self._limits)
         except Rejected as error:
-            left_at = self._store(file, content, digest, now) if request.is_final else None
-            return ReadFile(request, digest, left_at=left_at, refusal=error)
+            left_at, was_missing = self._store(file, content, digest, now) if request.is_final else (None, False)
+            return ReadFile(request, digest, None, crc, left_at, error, ctime_ns, was_missing)
+        if LOWER_PART_EMPTY in header.notes and not request.is_final:
+            stalled = Truncated("the lower part of its picture is zeros: it is still being copied, or its copy stalled")
+            return ReadFile(request, digest, refusal=stalled)
         is_loose = path.parent in (request.inbox, request.inbox / STAT_FOLDER)  # the files may be of several patients
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, self.identifiers.path(str(path.parent))))
-        return ReadFile(request, digest, header, crc, self._store(file, content, digest, now))
+        left_at, was_missing = self._store(file, content, digest, now)
+        return ReadFile(request, digest, header, crc, left_at, None, ctime_ns, was_missing)
 
     def book(self, read: ReadFile, now: datetime) -> Registration:
         """Record a file that was read."""
+        booked = self._book(read, now)
+        return replace(booked, as_read=AsRead(read.digest, read.ctime_ns)) if read.digest else booked
+
+    def _book(self, read: ReadFile, now: datetime) -> Registration:
         file = self.identifiers.file(read.request.file)
         if read.is_gone:
             return ledger.record_vanished_file(self.database, file, now)
         if read.refusal is not None:
             return self._refuse(read, read.refusal, now)
         assert read.header is not None
-        copy = self._same_pixels(read.header, read.digest, read.left_at)
+        copies = [c for c in ledger.accepted_copies(self.database, read.header, read.digest) if not c.is_unreadable]
+        own = AcceptedCopy(read.digest, read.left_at, False, LOWER_PART_EMPTY in read.header.notes)
+        is_known = any(self._continues(copy, own) for copy in copies)
         receipt = Receipt(
-            file,
-            self.identifiers.header(read.header),
-            read.digest,
-            crc=read.crc,
-            same_pixels_as=copy,
-            left_at=read.left_at,
-            is_settled=read.request.is_settled,
-        )
+            file, self.identifiers.header(read.header), read.digest, crc=read.crc,
+            same_pixels_as=self._same_pixels(copies, read.digest, read.left_at),
+            completes=frozenset(copy.digest for copy in copies if self._continues(own, copy)),
+            unreadable=Truncated.code if is_known else None,
+            message="its lower part is empty, and the whole image was received before" if is_known else "",
+            left_at=read.left_at, is_settled=read.request.is_settled, was_missing=read.was_missing,
+        )  # fmt: skip
         return ledger.register(self.database, receipt, self.settings, now)
+
+    def _continues(self, whole: AcceptedCopy, stalled: AcceptedCopy) -> bool:
+        """Whether one file has what the other has before its zeros, and is not stalled itself."""
+        if whole.is_stalled or not stalled.is_stalled:
+            return False
+        try:
+            held, begun = (fetch(self.store, copy.digest, copy.left_at) for copy in (whole, stalled))
+        except Rejected:
+            return False
+        return len(held) == len(begun) and held.startswith(begun.rstrip(b"\0"))
 
     @property
     def _limits(self) -> Limits:
@@ -169,7 +192,7 @@ class Intake:
                 raise NotAFile("not a regular file (a pipe, a device, a link to a folder): drop plain files")
             if file.size_bytes > self._limits.max_pixel_bytes + FILE_SLACK_BYTES:
                 raise TooLarge(f"{file.size_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to take it in")
-            with open(path, "rb", opener=_open_at_once) as source:
+            with open(path, "rb", opener=open_at_once) as source:
                 content = source.read(file.size_bytes + 1) or b""  # a growing file is not read to its end
                 after = os.fstat(source.fileno())
         except FileNotFoundError:
@@ -182,14 +205,18 @@ class Intake:
             raise Truncated("the file changed while it was read: it is still being written")
         return content
 
-    def _store(self, file: Incoming, content: bytes, digest: str, now: datetime) -> str | None:
-        """Store the bytes and return None; in mode `leave` return their path, if the database can store the name."""
-        if self.settings.inbox_mode is InboxMode.LEAVE and stored_path(file.path) == file.path:
-            return file.path
+    def _store(self, file: Incoming, content: bytes, digest: str, now: datetime) -> tuple[str | None, bool]:
+        """Store the bytes: (None, whether the store had none or others under this digest).
+
+        In mode `leave`: (their path, False), if the database can store the name and the store does not hold them.
+        """
+        is_left = self.settings.inbox_mode is InboxMode.LEAVE and stored_path(file.path) == file.path
+        if is_left and not self.store.has(OBJECTS, digest):
+            return file.path, False
         self.capacity.require(self.settings, self.store, now)
-        self.store.put(OBJECTS, content, digest)
-        self.capacity.add(len(content))
-        return None
+        kept = self.store.keep(OBJECTS, content, digest)
+        self.capacity.add(0 if kept.is_proved else len(content))
+        return None, not kept.is_proved
 
     def _refuse(self, read: ReadFile, error: Rejected, now: datetime) -> Registration:
         """Wait for the rest of the file, or quarantine it, for its study when the header names one."""
@@ -201,23 +228,32 @@ class Intake:
         if isinstance(header, Instance) and digest:
             header = self.identifiers.header(header)
             receipt = Receipt(
-                file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True
-            )
+                file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True,
+                was_missing=read.was_missing,
+            )  # fmt: skip
             return ledger.register(self.database, receipt, self.settings, now)
         return ledger.quarantine(
             self.database, file, error.code, error.message, digest or None, now, in_store=left_at is None
         )
 
-    def _same_pixels(self, header: Instance, digest: str, left_at: str | None) -> str | None:
+    def _same_pixels(self, copies: list[AcceptedCopy], digest: str, left_at: str | None) -> str | None:
         """The digest of a file accepted under this UID with other bytes and the same pixels, or None."""
-        copies = [t for t in ledger.accepted_copies(self.database, header, digest) if not t.is_unreadable]
         if not copies:
             return None
         try:
             pixels = self._pixels_of(digest, left_at)
         except Rejected:
             return None  # not decodable, so it counts as other pixels
-        return next((copy.digest for copy in copies if self._pixels_of_copy(copy) == pixels), None)
+        same = (copy for copy in copies if self._pixels_of_copy(copy) == pixels)
+        return next((copy.digest for copy in same if self._is_held(copy)), None)
+
+    def _is_held(self, copy: AcceptedCopy) -> bool:
+        """Whether the bytes of a copy still exist: its pixels may be known from an earlier decode."""
+        try:
+            fetch(self.store, copy.digest, copy.left_at)
+        except Rejected:
+            return False
+        return True
 
     def _pixels_of_copy(self, copy: AcceptedCopy) -> str | None:
         try:
@@ -239,6 +275,16 @@ def modified_ns(status: os.stat_result) -> int:
     return max(-LATEST_NS, min(status.st_mtime_ns, LATEST_NS))
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _changed_ns(path: Path) -> int:
+    """When anything of a file last changed; raises Unreadable, FileNotFoundError unless it is a link."""
+    try:
+        return path.stat().st_ctime_ns
+    except FileNotFoundError:
+        return path.lstat().st_ctime_ns
+    except OSError as error:
+        raise Unreadable(f"the file cannot be read ({error.strerror}): check its permissions") from error
+
+
+def open_at_once(path: str, flags: int) -> int:
     """Open without waiting for a writer: the path may have become a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -5,6 +5,7 @@ It also sweeps: expired leases, lost messages, and studies whose position in the
 
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ from schema.vocabulary import FileState, Priority
 from worker.errors import BadSetting, Interrupted
 from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.ingest import Intake, IntakeRequest
+from worker.intake.write_lease import is_open_for_writing
 from worker.ledger import claims, outbox, pruning
 from worker.ledger import register as ledger
 from worker.ledger.arrivals import Incoming, Registration
@@ -55,6 +57,8 @@ class Watched:
     size_bytes: int
     mtime_ns: int
     since_s: float  #: unchanged since, on the steady clock
+    open_since_s: float | None = None  #: a process has had it open for writing since then
+    closed_since_s: float = -math.inf  #: no process has had it open for writing since then
 
 
 @dataclass
@@ -152,10 +156,12 @@ class Watcher:
             if self.booked.get(self._spelled(file.path)) == (file.size_bytes, file.mtime_ns):
                 continue
             quiet_s = self._quiet_s(file, now_s)
-            if quiet_s < settings.file_quiet_s or (file.size_bytes == 0 and quiet_s < settings.truncated_after_s):
+            needed_s = settings.file_quiet_s if file.size_bytes else settings.truncated_after_s
+            if quiet_s < max(needed_s, settings.file_quiet_s) or self._is_held(file, now_s):
                 unsettled.append(file)
             else:
-                is_final = quiet_s >= settings.truncated_after_s
+                closed_s = now_s - self.waiting[file.path].closed_since_s
+                is_final = min(quiet_s, closed_s) >= settings.truncated_after_s
                 settled.append(IntakeRequest(file, self.folder, is_final=is_final, is_settled=False))
         new = [self.intake.identifiers.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
         ledger.wait(self.intake.database, new, now)
@@ -200,6 +206,19 @@ class Watcher:
             seen = self.waiting[file.path] = Watched(file.size_bytes, file.mtime_ns, now_s)
         return now_s - seen.since_s
 
+    def _is_held(self, file: Incoming, now_s: float) -> bool:
+        """Whether a process has the file open for writing; a file that is open for long is logged once."""
+        seen, longest_s = self.waiting[file.path], self.intake.settings.truncated_after_s
+        if not is_open_for_writing(file.path):
+            seen.open_since_s = None
+            return False
+        before_s = seen.closed_since_s
+        seen.open_since_s = now_s if seen.open_since_s is None else seen.open_since_s
+        seen.closed_since_s = now_s
+        if before_s - seen.open_since_s < longest_s <= now_s - seen.open_since_s:
+            log.warning("file_held_open", extra={"held_s": now_s - seen.open_since_s})
+        return True
+
     def _take_in(self, requests: list[IntakeRequest]) -> bool:
         """Take files in until the time is over, and offer settled studies; False when files are left."""
         end_s = self.steady_s() + max(TAKE_IN_S, min(self.listing_s, LONGEST_PAUSE_S))
@@ -224,7 +243,8 @@ class Watcher:
         if booked.state is FileState.VANISHED:  # if it comes back unchanged, it must be taken in
             return
         is_ours = self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store
-        if not (is_ours and remove_if_unchanged(file)) and not has_changed(file):
+        is_removed = is_ours and remove_if_unchanged(file, booked.as_read)
+        if not is_removed and not has_changed(file, booked.as_read):
             self.booked[self._spelled(file.path)] = (file.size_bytes, file.mtime_ns)
 
 

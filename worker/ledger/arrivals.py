@@ -28,6 +28,7 @@ class AcceptedCopy:
     digest: str
     left_at: str | None
     is_unreadable: bool
+    is_stalled: bool = False  #: the lower part of its picture is empty
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,20 @@ class Receipt:
     digest: str
     crc: int | None = None  #: CRC-32 of the file
     same_pixels_as: str | None = None  #: digest of an accepted copy with the same stored values
+    completes: frozenset[str] = frozenset()  #: digests of accepted copies that hold its beginning, and then zeros
     unreadable: str | None = None  #: error code of a damaged file; its study will show it
     message: str = ""
     left_at: str | None = None  #: path where the file stays, because the store holds no copy
+    was_missing: bool = False  #: the store held nothing, or other bytes, under this digest, and now holds the file
     is_settled: bool = False  #: no quiet period, because the sender said that no more files will come
+
+
+@dataclass(frozen=True)
+class AsRead:
+    """What proves that a file still holds the bytes that were read."""
+
+    digest: str
+    ctime_ns: int  #: no program can set it back, as it can the time of modification
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Registration:
     study_uid: str | None
     message: str
     is_in_store: bool = False
+    as_read: AsRead | None = None  #: None: the file was not read
 
 
 def in_utf8(name: str) -> str:

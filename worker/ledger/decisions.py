@@ -1,7 +1,7 @@
 """Records what people decide: reviews, withdrawals, priorities, requeues. The program never edits one."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -12,7 +12,7 @@ from schema.vocabulary import AuditAction, Priority, Reason, ReviewOutcome, Stud
 from worker.errors import AlreadyRead, NothingToWithdraw, NotRequeueable
 from worker.ledger import audit
 from worker.ledger.lookup import resolve
-from worker.ledger.ordering import current_screening, move, place, set_priority
+from worker.ledger.ordering import current_screening, place, request_screening_again, set_priority
 from worker.ledger.retention import is_pruned
 from worker.ledger.transactions import writing
 from worker.settings import Settings, UncertainReview
@@ -123,7 +123,7 @@ def requeue(database: Database, study: str, settings: Settings, now: datetime, b
             raise NotRequeueable(f"the study is {row.state} already; wait for its result").about(row.study_uid)
         if is_pruned(session, row.id):
             raise NotRequeueable("its images were pruned from the store: send them again").about(row.study_uid)
-        _request_screening_again(session, row, Reason.REQUEUED, settings, now)
+        request_screening_again(session, row, Reason.REQUEUED, settings, now)
         session.add(audit.row(AuditAction.REQUEUED, by, now, row.study_uid))
         return row.study_uid
 
@@ -135,7 +135,7 @@ def rescreen(database: Database, study_uid: str, settings: Settings, now: dateti
         row = session.scalars(select(Study).where(Study.study_uid == study_uid).with_for_update()).one()
         if row.state is not StudyState.SCREENED or is_pruned(session, row.id):
             return False
-        _request_screening_again(session, row, Reason.RESCREENED, settings, now)
+        request_screening_again(session, row, Reason.RESCREENED, settings, now)
         return True
 
 
@@ -157,16 +157,6 @@ def _newest_review(session: Session, row: Study) -> Review | None:
 def _standing(session: Session, row: Study) -> GivenVerdict | None:
     newest = _newest_review(session, row)
     return None if newest is None else GivenVerdict(newest.outcome, newest.reader, newest.reviewed_at)
-
-
-def _request_screening_again(session: Session, row: Study, why: Reason, settings: Settings, now: datetime) -> None:
-    move(row, StudyState.RECEIVED)
-    row.revision, row.attempts = row.revision + 1, 0
-    row.failure_code = row.failure_detail = None
-    row.asked_at = row.settles_at = now
-    row.asked_because = why
-    row.result_due_at = now + timedelta(seconds=settings.result_due_s)
-    place(row, current_screening(session, row), now)
 
 
 def _study(session: Session, study: str) -> Study:

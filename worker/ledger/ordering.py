@@ -29,6 +29,17 @@ def move(study: Study, state: StudyState) -> None:
     study.state = state
 
 
+def request_screening_again(session: Session, study: Study, why: Reason, settings: Settings, now: datetime) -> None:
+    """Have a study screened again that has a result, has failed, or is being screened; a claim on it ends."""
+    move(study, StudyState.RECEIVED)
+    study.revision, study.attempts = study.revision + 1, 0
+    study.claim = study.lease_until = study.failure_code = study.failure_detail = None
+    study.asked_at = study.settles_at = now
+    study.asked_because = why
+    study.result_due_at = now + timedelta(seconds=settings.result_due_s)
+    place(study, current_screening(session, study), now)
+
+
 def set_priority(study: Study, priority: Priority) -> None:
     """Set a study's priority. If it rises while the study is queued, the study is offered again, because its message
     waits behind others."""

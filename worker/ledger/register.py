@@ -1,74 +1,36 @@
 """Registers files: each arrival gets exactly one state, each new image is added to its study."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from schema.database import Database
 from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
+from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance as Header
-from worker.ledger.arrivals import AcceptedCopy, Incoming, Receipt, Registration, stored_path
+from worker.ledger.arrivals import AcceptedCopy, Receipt, Registration
+from worker.ledger.files import arrival_of, close
+from worker.ledger.files import quarantine as quarantine
+from worker.ledger.files import record_vanished as record_vanished
+from worker.ledger.files import record_vanished_file as record_vanished_file
+from worker.ledger.files import wait as wait
 from worker.ledger.ordering import current_screening, move, outranks, overdue_at, place, set_priority
+from worker.ledger.restored import RESTORED, screen_again
 from worker.ledger.transactions import reading, retried, writing
 from worker.settings import Settings
-
-_UNREAD = and_(
-    Arrival.state == FileState.QUARANTINED,
-    Arrival.digest.is_(None),
-    Arrival.size_bytes == bindparam("size_bytes"),
-    Arrival.mtime_ns == bindparam("mtime_ns"),
-)
-
-#: The row of a path that waits, or was quarantined unread and is unchanged. Built once, because building the query
-#: takes longer than running it.
-_ARRIVAL = (
-    select(Arrival).where(Arrival.path == bindparam("path"), or_(Arrival.state == FileState.WAITING, _UNREAD)).limit(1)
-)
-
-
-def wait(database: Database, files: list[Incoming], now: datetime) -> None:
-    """Register files that have not settled yet: one WAITING row per path; `changed_at` is updated while it grows."""
-    if not files:
-        return
-    with writing(database) as session:
-        for file in files:
-            arrival = _arrival(session, file, now)
-            if (arrival.size_bytes, arrival.mtime_ns) != (file.size_bytes, file.mtime_ns):
-                arrival.size_bytes, arrival.mtime_ns, arrival.changed_at = file.size_bytes, file.mtime_ns, now
-
-
-def record_vanished(database: Database, still_there: Callable[[str], bool], under: str) -> list[str]:
-    """Register WAITING files below the folder `under` that no longer exist as VANISHED; returns their paths."""
-    with writing(database) as session:
-        waiting = session.scalars(
-            select(Arrival).where(Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True))
-        )
-        gone = [arrival for arrival in waiting if not still_there(arrival.path)]
-        for arrival in gone:
-            arrival.state, arrival.message = FileState.VANISHED, "gone before it had settled"
-        return [arrival.path for arrival in gone]
-
-
-def record_vanished_file(database: Database, file: Incoming, now: datetime) -> Registration:
-    """Register a file that was gone before it could be read."""
-    with writing(database) as session:
-        arrival = _arrival(session, file, now)
-        _close(arrival, FileState.VANISHED, None, "gone before it could be read", None, None)
-        return Registration(FileState.VANISHED, None, "gone before it could be read")
 
 
 def accepted_copies(database: Database, header: Header, digest: str) -> list[AcceptedCopy]:
     """The files that were accepted before under this SOP Instance UID with other bytes."""
     with reading(database) as connection:
         rows = connection.execute(
-            select(Instance.digest, Instance.left_at, Instance.unreadable).where(
+            select(Instance.digest, Instance.left_at, Instance.unreadable, Instance.notes).where(
                 Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest
             )
         )
-        return [AcceptedCopy(row.digest, row.left_at, row.unreadable is not None) for row in rows]
+        return [AcceptedCopy(r.digest, r.left_at, r.unreadable is not None, LOWER_PART_EMPTY in r.notes) for r in rows]
 
 
 @retried
@@ -79,7 +41,7 @@ def register(database: Database, receipt: Receipt, settings: Settings, now: date
         writing(database) as session,
         session.no_autoflush,
     ):  # no query below needs the new rows: all are written at the end
-        arrival = _arrival(session, receipt.file, now)
+        arrival = arrival_of(session, receipt.file, now)
         arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
         study = session.scalars(
             select(Study).where(Study.study_uid == header.study_uid).with_for_update()
@@ -89,8 +51,10 @@ def register(database: Database, receipt: Receipt, settings: Settings, now: date
         whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
         if original is not None:
             _close_again(arrival, receipt, study, original)
+            if receipt.was_missing and screen_again(session, receipt.digest, settings, now):
+                arrival.message = f"{arrival.message}{RESTORED}"
         elif receipt.unreadable and whole is not None:  # the image is there already; a damaged copy changes nothing
-            _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
+            close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
         else:
             _add_image(session, arrival, study, siblings, receipt, settings, now)
         if outranks(receipt.file.priority, study.priority):  # a new file may raise a study's priority, never lower it
@@ -107,38 +71,6 @@ CONFLICT_MESSAGES = {
 }
 
 
-@retried
-def quarantine(
-    database: Database, file: Incoming, code: str, message: str, digest: str | None, now: datetime, *, in_store: bool
-) -> Registration:
-    """Register a file that can never be read and names no study."""
-    with writing(database) as session:
-        arrival = _arrival(session, file, now)
-        arrival.digest, arrival.in_store = digest, in_store
-        _close(arrival, FileState.QUARANTINED, code, message, None, None)
-        return Registration(FileState.QUARANTINED, None, message, in_store)
-
-
-def _arrival(session: Session, file: Incoming, now: datetime) -> Arrival:
-    """The row that waits for this file; else a new one."""
-    path = stored_path(file.path)
-    lies_there = {"path": path, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns}
-    arrival = session.scalars(_ARRIVAL, lies_there).one_or_none()
-    if arrival is None:
-        arrival = Arrival(
-            path=path,
-            size_bytes=file.size_bytes,
-            mtime_ns=file.mtime_ns,
-            state=FileState.WAITING,
-            in_store=False,
-            priority=file.priority,
-            seen_at=now,
-            changed_at=now,
-        )
-        session.add(arrival)
-    return arrival
-
-
 def _siblings(session: Session, header: Header) -> list[Instance]:
     """Every instance with this SOP Instance UID, in any study."""
     same = select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid)
@@ -153,12 +85,12 @@ def _original(study: Study, siblings: list[Instance], receipt: Receipt) -> Insta
 
 def _close_again(arrival: Arrival, receipt: Receipt, study: Study, original: Instance) -> None:
     if receipt.unreadable:
-        _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, original)
+        close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, original)
         return
     if original.digest == receipt.digest and original.left_at is not None:
         original.left_at = receipt.left_at  # the older path may be gone, and this one exists
     same = "bytes were" if original.digest == receipt.digest else "pixels, in other bytes, were"
-    _close(arrival, FileState.DUPLICATE, "duplicate", f"the same {same} accepted before", study, original)
+    close(arrival, FileState.DUPLICATE, "duplicate", f"the same {same} accepted before", study, original)
 
 
 def _add_image(
@@ -177,28 +109,17 @@ def _add_image(
     study.accession_number = study.accession_number or header.accession_number
     instance = _new_instance(session, study, receipt, now)
     for sibling in siblings:
-        if sibling.unreadable and not receipt.unreadable and sibling.series.study_id == study.id:
-            sibling.superseded = True  # it arrived damaged before, and is whole now
+        was_damaged = sibling.unreadable is not None or sibling.digest in receipt.completes
+        if was_damaged and not receipt.unreadable and sibling.series.study_id == study.id:
+            sibling.superseded = True  # it is whole now
     study.conflict = conflict or study.conflict
     _request_screening(study, settings, now, receipt.is_settled)
     if receipt.unreadable:
-        _close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, instance)
+        close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, instance)
     elif conflict:
-        _close(arrival, FileState.CONFLICT, str(conflict), CONFLICT_MESSAGES[conflict], study, instance)
+        close(arrival, FileState.CONFLICT, str(conflict), CONFLICT_MESSAGES[conflict], study, instance)
     else:
-        _close(arrival, FileState.ACCEPTED, None, "; ".join(receipt.header.notes) or None, study, instance)
-
-
-def _close(
-    arrival: Arrival,
-    state: FileState,
-    code: str | None,
-    message: str | None,
-    study: Study | None,
-    instance: Instance | None,
-) -> None:
-    arrival.state, arrival.code, arrival.message = state, code, message
-    arrival.study, arrival.instance = study, instance
+        close(arrival, FileState.ACCEPTED, None, "; ".join(receipt.header.notes) or None, study, instance)
 
 
 def _new_study(session: Session, header: Header, priority: Priority, settings: Settings, now: datetime) -> Study:
@@ -269,7 +190,7 @@ def _conflict(study: Study, siblings: list[Instance], receipt: Receipt) -> Reaso
     """Two patients under one study, or other pixels under one SOP Instance UID. Damaged files have none to compare."""
     if _is_other_patient(study, receipt.header):
         return Reason.TWO_PATIENTS
-    same = {receipt.digest, receipt.same_pixels_as}
+    same = {receipt.digest, receipt.same_pixels_as, *receipt.completes}
     if receipt.unreadable is None and any(s.unreadable is None and s.digest not in same for s in siblings):
         return Reason.OTHER_PIXELS
     return None

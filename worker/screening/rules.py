@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schema.vocabulary import Reason, Verdict
+from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import VALUES_APART, Container, Instance
 from worker.imaging.statistics import InputStatistics
 from worker.inference.card import ModelCard
@@ -104,8 +105,8 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     """The verdict on a study, from the outcomes of its images. `outcomes` holds at least one.
 
     In this order: an image at or above the threshold flags the study, whatever happened to the others; a study without
-    a chest radiograph is ineligible; an image that is not frontal, cannot be read, is blank, lies outside the model's
-    population, shows no lung field or is unfamiliar makes it unscreenable; otherwise it is not flagged.
+    a chest radiograph is ineligible; an image that is not frontal, cannot be read, is blank or half empty, lies outside
+    the model's population, shows no lung field or is unfamiliar makes it unscreenable; otherwise it is not flagged.
     """
     scored = [(o.prediction.probability, i) for i, o in enumerate(outcomes) if o.prediction and not o.is_unanswered]
     probability, deciding = max(scored, default=(None, None))
@@ -131,6 +132,8 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     for index, outcome in admitted:
         if outcome.unreadable is not None:
             return judged(Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE, outcome.unreadable, index)
+        if LOWER_PART_EMPTY in outcome.instance.notes:
+            return judged(Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE, LOWER_PART_EMPTY, index)
         if outcome.is_blank:
             return judged(Verdict.UNSCREENABLE, Reason.BLANK_IMAGE, "", index)
         if outcome.is_unanswered:

@@ -9,7 +9,18 @@ from functools import cache
 
 from worker.errors import BadSetting
 from worker.settings import Settings
-from worker.store.contract import COMPARISONS, MODELS, OBJECTS, OVERLAYS, Store, Stored, crc_of, is_intact, sums_of
+from worker.store.contract import (
+    COMPARISONS,
+    MODELS,
+    OBJECTS,
+    OVERLAYS,
+    Kept,
+    Store,
+    Stored,
+    crc_of,
+    is_intact,
+    sums_of,
+)
 from worker.store.folder import FolderStore
 
 __all__ = [
@@ -17,6 +28,7 @@ __all__ = [
     "MODELS",
     "OBJECTS",
     "OVERLAYS",
+    "Kept",
     "Store",
     "Stored",
     "crc_of",

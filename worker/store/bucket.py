@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from worker.errors import BadSetting, StorageUnavailable, StoredFileLost
-from worker.store.contract import ENDINGS, RESTORE, Stored, is_intact
+from worker.store.contract import ENDINGS, RESTORE, Kept, Stored, is_intact
 
 #: An object that is put again is marked as needed when it is older: nothing prunes what is so young.
 FRESH_S = 3600.0
@@ -40,20 +40,26 @@ class BucketStore:
         return f"s3://{self._key(kind, digest)}"
 
     def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
-        """Keep `content` and return its digest: one request, after which the object is whole or absent.
+        """`keep`, for those who only want the digest."""
+        return self.keep(kind, content, digest).digest
 
+    def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:
+        """Keep `content`: one request, after which the object is whole or absent.
+
+        An object that exists is read, compared byte for byte, and replaced if it differs.
         `digest`: of the content, where it is known already. Raises StorageUnavailable.
         """
         digest = digest or hashlib.sha256(content).hexdigest()
         key = self._key(kind, digest)
         with self._translated_errors():
             found = self._find(key)
-            if found is None or found["size"] != len(content):
+            if found is None or found["size"] != len(content) or self._read(key) != content:
                 self._s3.pipe_file(key, content, chunksize=ONE_REQUEST_BYTES)
-            elif time.time() - _modified_at(found) > self.fresh_s:
+                return Kept(digest, is_proved=False)
+            if time.time() - _modified_at(found) > self.fresh_s:
                 # a new date keeps `remove` from removing it: S3 copies the object onto itself, and nothing is sent
                 self._s3.cp_file(key, key, MetadataDirective="REPLACE")
-        return digest
+        return Kept(digest, is_proved=True)
 
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
         """The content of a digest, verified by its CRC-32 if known. Raises StorageUnavailable, StoredFileLost."""

@@ -23,6 +23,14 @@ class Stored:
     modified_at: float  #: in seconds since 1970
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Content that the store holds now."""
+
+    digest: str
+    is_proved: bool  #: it was there already, byte for byte
+
+
 class Store(Protocol):
     """Content under its digest: complete or absent. Putting it again changes nothing."""
 
@@ -33,11 +41,14 @@ class Store(Protocol):
     def place(self, kind: str, digest: str) -> str:
         """The path or URL of the content of this digest."""
 
-    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
-        """Keep `content` and return its digest; content that exists already is not written again.
+    def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:
+        """Keep `content`. What lies under its digest already is compared byte for byte, and replaced if it differs.
 
         `digest`: of the content, if known already. Raises StorageUnavailable when the store is full or unavailable.
         """
+
+    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
+        """`keep`, for those who only want the digest."""
 
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
         """The content of a digest, verified by its CRC-32 if known, which is thirty times as fast as by the digest.

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worker.errors import StorageUnavailable, StoredFileLost
-from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Stored, is_intact
+from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Kept, Stored, is_intact
+
+#: A file is compared in pieces of this size: another copy of an image would double what intake holds in memory.
+PIECE_BYTES = 2**20
 
 
 class FolderStore:
@@ -28,17 +31,22 @@ class FolderStore:
         return str(self.path(kind, digest))
 
     def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
-        """Keep `content` and return its digest. Written to a temporary file, fsynced and renamed: complete or absent.
+        """`keep`, for those who only want the digest."""
+        return self.keep(kind, content, digest).digest
 
+    def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:
+        """Keep `content`: written to a temporary file, fsynced and renamed, so it is complete or absent.
+
+        A file that exists is compared byte for byte, and replaced if it differs or cannot be read.
         `digest`: of the content, if known already. Raises StorageUnavailable when the disk is full or unavailable.
         """
         digest = digest or hashlib.sha256(content).hexdigest()
         target = self.path(kind, digest)
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
-            if target.exists() and target.stat().st_size == len(content):
+            if _holds(target, content):
                 os.utime(target)  # a new date keeps `remove` from removing it
-                return digest
+                return Kept(digest, is_proved=True)
             for folder in (self.folder, self.folder / kind, target.parent):
                 _make(folder)
             _write(draft, content)
@@ -48,7 +56,7 @@ class FolderStore:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
-        return digest
+        return Kept(digest, is_proved=False)
 
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
         """The content of a digest, verified by its CRC-32 if known.
@@ -125,6 +133,22 @@ class FolderStore:
             return shutil.disk_usage(self.folder).free / 2**20
         except OSError as error:
             raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether the file holds just this content. One that a bad disk no longer gives does not."""
+    expected, at = memoryview(content), 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size != len(content):
+                return False
+            while piece := file.read(PIECE_BYTES):
+                if piece != expected[at : at + len(piece)]:
+                    return False
+                at += len(piece)
+    except OSError:
+        return False
+    return at == len(content)
 
 
 def _make(folder: Path) -> None:

@@ -1,0 +1,56 @@
+"""Whether a process holds a file open for writing, as far as the system says so: it then refuses a read lease
+(fcntl(2), F_SETLEASE). It says so of our own files, of all where we have CAP_LEASE, and not on shares.
+"""
+
+import fcntl
+import os
+import signal
+import stat
+from errno import EAGAIN
+from functools import lru_cache
+from pathlib import Path
+
+#: File systems that refuse a lease for reasons of their own: without a delegation from the server, for instance.
+SHARES = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "lustre", "gfs", "ocfs")
+
+#: A lease that is broken while we hold it sends this signal, which by default is ignored; that of the system kills.
+BREAK_SIGNAL = signal.SIGURG
+
+
+def is_open_for_writing(path: str) -> bool:
+    """Whether somebody has the file open for writing, or mapped so. False also where the system does not say."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False  # who reads it tells why it cannot be read
+    try:
+        return is_written(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_written(descriptor: int) -> bool:
+    """`is_open_for_writing` of a file that is open for reading."""
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, BREAK_SIGNAL)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == EAGAIN and not _is_share(os.fstat(descriptor).st_dev)
+    return False
+
+
+@lru_cache(maxsize=64)
+def _is_share(device: int) -> bool:
+    """Whether a device is a file system of another machine (proc(5), mountinfo)."""
+    name = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    kinds = (line.partition(" - ")[2].split(" ")[0] for line in lines if line.split(" ")[2] == name)
+    return any(kind.startswith(SHARES) for kind in kinds)

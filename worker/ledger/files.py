@@ -1,0 +1,102 @@
+"""The rows of files: waiting, vanished, or in the state in which they ended."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy.orm import Session
+
+from schema.database import Database
+from schema.models import Arrival, Instance, Study
+from schema.vocabulary import FileState
+from worker.ledger.arrivals import Incoming, Registration, stored_path
+from worker.ledger.transactions import retried, writing
+
+_UNREAD = and_(
+    Arrival.state == FileState.QUARANTINED,
+    Arrival.digest.is_(None),
+    Arrival.size_bytes == bindparam("size_bytes"),
+    Arrival.mtime_ns == bindparam("mtime_ns"),
+)
+
+#: The row of a path that waits, or was quarantined unread and is unchanged. Built once, because building the query
+#: takes longer than running it.
+_ARRIVAL = (
+    select(Arrival).where(Arrival.path == bindparam("path"), or_(Arrival.state == FileState.WAITING, _UNREAD)).limit(1)
+)
+
+
+def wait(database: Database, files: list[Incoming], now: datetime) -> None:
+    """Register files that have not settled yet: one WAITING row per path; `changed_at` is updated while it grows."""
+    if not files:
+        return
+    with writing(database) as session:
+        for file in files:
+            arrival = arrival_of(session, file, now)
+            if (arrival.size_bytes, arrival.mtime_ns) != (file.size_bytes, file.mtime_ns):
+                arrival.size_bytes, arrival.mtime_ns, arrival.changed_at = file.size_bytes, file.mtime_ns, now
+
+
+def record_vanished(database: Database, still_there: Callable[[str], bool], under: str) -> list[str]:
+    """Register WAITING files below the folder `under` that no longer exist as VANISHED; returns their paths."""
+    with writing(database) as session:
+        waiting = session.scalars(
+            select(Arrival).where(Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True))
+        )
+        gone = [arrival for arrival in waiting if not still_there(arrival.path)]
+        for arrival in gone:
+            arrival.state, arrival.message = FileState.VANISHED, "gone before it had settled"
+        return [arrival.path for arrival in gone]
+
+
+def record_vanished_file(database: Database, file: Incoming, now: datetime) -> Registration:
+    """Register a file that was gone before it could be read."""
+    with writing(database) as session:
+        arrival = arrival_of(session, file, now)
+        close(arrival, FileState.VANISHED, None, "gone before it could be read", None, None)
+        return Registration(FileState.VANISHED, None, "gone before it could be read")
+
+
+@retried
+def quarantine(
+    database: Database, file: Incoming, code: str, message: str, digest: str | None, now: datetime, *, in_store: bool
+) -> Registration:
+    """Register a file that can never be read and names no study."""
+    with writing(database) as session:
+        arrival = arrival_of(session, file, now)
+        arrival.digest, arrival.in_store = digest, in_store
+        close(arrival, FileState.QUARANTINED, code, message, None, None)
+        return Registration(FileState.QUARANTINED, None, message, in_store)
+
+
+def arrival_of(session: Session, file: Incoming, now: datetime) -> Arrival:
+    """The row that waits for this file; else a new one."""
+    path = stored_path(file.path)
+    lies_there = {"path": path, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns}
+    arrival = session.scalars(_ARRIVAL, lies_there).one_or_none()
+    if arrival is None:
+        arrival = Arrival(
+            path=path,
+            size_bytes=file.size_bytes,
+            mtime_ns=file.mtime_ns,
+            state=FileState.WAITING,
+            in_store=False,
+            priority=file.priority,
+            seen_at=now,
+            changed_at=now,
+        )
+        session.add(arrival)
+    return arrival
+
+
+def close(
+    arrival: Arrival,
+    state: FileState,
+    code: str | None,
+    message: str | None,
+    study: Study | None,
+    instance: Instance | None,
+) -> None:
+    """Write the state in which a file ended."""
+    arrival.state, arrival.code, arrival.message = state, code, message
+    arrival.study, arrival.instance = study, instance
