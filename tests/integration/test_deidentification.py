@@ -18,7 +18,7 @@ from tests.integration.test_labels import EVER, SAMPLES, take_in
 from tests.phantoms import SERIES_UID, SOP_INSTANCE_UID, STUDY_UID, dicom_file, lut_item, picture, rescale, window
 from worker.errors import BadData
 from worker.export import labels
-from worker.export.deidentify import EMPTIED, fault, nameless
+from worker.export.deidentify import EMPTIED, deidentify, fault
 from worker.export.studies import Exported, export
 from worker.imaging.dicom import open_object
 from worker.imaging.header import lenient_pydicom
@@ -147,7 +147,7 @@ def phantoms() -> Iterator[Any]:
 def test_the_picture_stays_the_same(pixels: Any, elements: dict[str, Any]) -> None:
     content = dicom_file(pixels, bits=12, **elements)
     opened = open_object(content, DEFAULT)
-    _, left = nameless(opened, KEY, "p")
+    _, left = deidentify(opened, KEY, "p")
     assert np.array_equal(read_display(left).pixels, read_display(content).pixels)
     assert np.array_equal(dcmread(BytesIO(left)).pixel_array, opened.stored_values()), "also for other readers"
 
@@ -161,7 +161,7 @@ def test_every_sample_leaves_with_its_picture_or_stays(name: str) -> None:
     stays = {"olga_hand.dcm": "other_body_part", "paul_lateral.dcm": "not_frontal"}.get(name)
     assert fault(opened) == stays
     if stays is None:
-        _, left = nameless(opened, KEY, "p")
+        _, left = deidentify(opened, KEY, "p")
         assert np.array_equal(read_display(left).pixels, read_display(content).pixels)
 
 

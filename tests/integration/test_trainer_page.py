@@ -206,7 +206,7 @@ def test_an_old_run_is_shown_for_what_it_left(hostile: tuple[Path, Path]) -> Non
     assert told["saliency"]["left_out"] in words
     assert (told["record"], told["audit"]) == (None, {})
     assert "has no run.json" in words
-    assert told["warnings"] == ["the model file was made on another split than the one that lies beside it", HOSTILE]
+    assert told["warnings"] == ["the model file was made on another split than the split.csv in this folder", HOSTILE]
     assert [alt for p in page_in(hostile[0]).all("img") if "Saliency" in (alt := str(p["alt"]))] == []
 
 

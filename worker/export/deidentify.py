@@ -1,8 +1,8 @@
-"""One radiograph -> a new DICOM object that names nobody: nothing is taken out, only what is listed here is put in.
+"""De-identify one radiograph: write a new DICOM object with the elements listed here, and no others.
 
-Follows the Basic Application Level Confidentiality Profile (PS3.15 E.2) and goes beyond it: of the old header no text
-is copied, only numbers that were parsed and words of the lists here. Pixels are stored values, written anew: a
-codestream's comments, hidden upper bits, overlays and private elements have no way into it.
+Follows the Basic Application Level Confidentiality Profile (PS3.15 E.2) and goes beyond it: no text of the old header
+is copied, only parsed numbers and words of the lists here. The pixels are stored values, encoded again, so comments of
+a codestream, hidden upper bits, overlays and private elements are not copied.
 """
 
 from io import BytesIO
@@ -25,17 +25,17 @@ from worker.ledger.pseudonyms import digest
 from worker.screening import modalities
 from worker.screening.rules import Answer, eligible, view_position
 
-#: Elements that must be there and may be empty (type 2), and that the profile empties (PS3.15 table E.1-1, Z).
+#: Elements that are required and may be empty (type 2), and that the profile empties (PS3.15 table E.1-1, Z).
 EMPTIED = (
     *("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
     *("ReferringPhysicianName", "Manufacturer", "SeriesNumber", "InstanceNumber", "PatientOrientation", "Laterality"),
 )
 
-#: Numbers that help a reader and tell of nobody: (row, column), in mm.
+#: Numbers that help a reader and identify nobody: (row, column), in mm.
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 
 
-#: Transfer syntaxes that lose, or may lose, what was seen; the picture keeps that history (PS3.3 C.7.6.1.1.5).
+#: Transfer syntaxes with lossy compression, or possibly lossy, which must stay recorded (PS3.3 C.7.6.1.1.5).
 LOSSY = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51, 81, 91, 203))
 
 METHOD = "chest-screening: listed elements only, pixels written anew"
@@ -45,7 +45,7 @@ PROFILE = ("113100", "DCM", "Basic Application Confidentiality Profile")
 
 
 def fault(opened: OpenObject) -> str | None:
-    """Why this object must stay, or None."""
+    """Why this object must not be exported, or None."""
     header = opened.header
     exclusion = eligible(opened.instance).exclusion
     if exclusion is not None:
@@ -59,16 +59,16 @@ def fault(opened: OpenObject) -> str | None:
 
 
 def uid(key: bytes, original: str) -> UID:
-    """A UID in another's place: the same one, the same; without the key, nothing (PS3.5 B.2, a UUID of version 8)."""
+    """The replacement for a UID, always the same for one key and UID (PS3.5 B.2, a UUID of version 8)."""
     number = int.from_bytes(digest(key, "uid", original)[:16], "big")
     number = number & ~(0xF << 76) | (0x8 << 76)
     return UID(f"2.25.{number & ~(0x3 << 62) | (0x2 << 62)}")
 
 
-def nameless(opened: OpenObject, key: bytes, patient: str) -> tuple[UID, bytes]:
-    """The new object's SOP Instance UID and file, `patient` its Patient ID. `fault` must have found none.
+def deidentify(opened: OpenObject, key: bytes, patient: str) -> tuple[UID, bytes]:
+    """SOP Instance UID and file of the new object, with `patient` as Patient ID. `fault` must have returned None.
 
-    Raises what decoding raises.
+    Raises the errors of decoding.
     """
     dataset = Dataset()
     _identify(dataset, opened, key, patient)
@@ -121,7 +121,7 @@ def _describe(dataset: Dataset, opened: OpenObject) -> None:
 
 
 def _picture(dataset: Dataset, opened: OpenObject) -> None:
-    """Pixels, and all that the display of them needs."""
+    """Pixels, and all elements for their display."""
     stored, pixel = opened.stored(), opened.pixel
     with lenient_pydicom():
         shown = read_grayscale(opened.header)

@@ -1,7 +1,7 @@
-"""Readers' verdicts as a labelled data set for `trainer fit`: an index and the images that the readers saw, nameless.
+"""Readers' verdicts as a labelled data set for `trainer fit`: an index and the images, without names.
 
-Images leave as PNG of their display values, so that no header goes with them; what is burned into the pixels stays
-there. Patients leave as keyed pseudonyms; the key lies in the store, so that all machines of a house give the same.
+Images are exported as PNG of their display values, without a header; text that is burned into the pixels stays.
+Patients are exported as keyed pseudonyms; the key is in the store, so all machines of an installation use the same.
 """
 
 import csv
@@ -32,7 +32,7 @@ INDEX = "index.csv"
 IMAGES = "images"
 COLUMNS = ("path", "label", "patient", "view", "age", "study_uid", "source_sha256", "review")
 
-#: The newest review of each study, with every image that the screening its reader saw could judge.
+#: The newest review of each study, with every image that has a probability in the screening which the reader saw.
 REVIEWED = """
     SELECT review.outcome, study.study_uid, study.patient_id, study.issuer_of_patient_id, study.conflict,
            screening.verdict, instance.digest, instance.left_at, instance.view, instance.age_years,
@@ -47,14 +47,14 @@ REVIEWED = """
     ORDER BY review.id, instance.id
 """
 
-#: Verdict of the screening and verdict of the reader -> what the reader did to it.
+#: Pairs of verdicts, of the screening and of the reader, in which the reader confirms the screening.
 CONFIRMED = {(Verdict.FLAGGED, ReviewOutcome.PNEUMONIA), (Verdict.NOT_FLAGGED, ReviewOutcome.NO_PNEUMONIA)}
 CLEAR = (Verdict.FLAGGED, Verdict.NOT_FLAGGED)
 
 
 @dataclass
 class Exported:
-    """How many images went out, of how many studies, and why others did not."""
+    """Numbers of exported images and studies, and of those left out, by reason."""
 
     images: int = 0
     studies: int = 0
@@ -65,7 +65,7 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
     """Write the images of every study reviewed since then below `out`, and `index.csv` at the end.
 
     Uncertain and withdrawn reviews, studies of two patients and those without a judged image are left out and counted.
-    Raises BadData when `out` holds something, StorageUnavailable when it or the store cannot be used.
+    Raises BadData when `out` is not empty, StorageUnavailable when it or the store cannot be used.
     """
     key = load_key(store)
     with reading(database) as connection:
@@ -93,7 +93,7 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
 
 
 def _fault(row: Row[Any]) -> str | None:
-    """Why this row gives no label, or None."""
+    """Why this row has no label, or None."""
     if row.is_withdrawn:
         return "review withdrawn"
     if row.outcome == ReviewOutcome.UNCERTAIN:
@@ -106,7 +106,7 @@ def _fault(row: Row[Any]) -> str | None:
 def _write(
     row: Row[Any], store: Store, out: Path, key: bytes, limits: Limits, rows: list[dict[str, Any]]
 ) -> str | None:
-    """Write one image and its line; returns why it could not be."""
+    """Write one image and its line; returns the reason if it is left out."""
     try:
         pixels = read_display(fetch(store, row.digest, row.left_at), limits).pixels
     except Rejected as error:

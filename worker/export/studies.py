@@ -1,6 +1,6 @@
-"""Studies as DICOM objects that name nobody, for those outside the house. `nameless` makes each; here they are chosen.
+"""Export studies as de-identified DICOM objects. This module chooses the objects, `deidentify` writes each.
 
-What is burned into the pixels goes with them: each picture must be looked at before it leaves.
+Text that is burned into the pixels stays: a person must check each picture before it is passed on.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from sqlalchemy import Row, bindparam, text
 from schema.database import Database
 from schema.vocabulary import AuditAction, Reason
 from worker.errors import BadData, Rejected, StorageUnavailable
-from worker.export.deidentify import fault, nameless
+from worker.export.deidentify import deidentify, fault
 from worker.imaging.dicom import open_object
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import looks_like_dicom
@@ -37,7 +37,7 @@ IMAGES_OF = text("""
 
 @dataclass
 class Exported:
-    """How many objects went out, of how many studies, and why others did not."""
+    """Numbers of exported objects and studies, and of objects left out, by reason."""
 
     objects: int = 0
     studies: set[str] = field(default_factory=set)
@@ -49,8 +49,8 @@ def export(
 ) -> Exported:
     """Write the radiographs of these studies into the new folder `out`, each named by its new UID.
 
-    A patient's pseudonym is that of `export-labels`, so that the two fit together.
-    Raises BadData when `out` holds something, StorageUnavailable when it or the store cannot be used.
+    A patient has the same pseudonym as in `export-labels`, so that both exports can be combined.
+    Raises BadData when `out` is not empty, StorageUnavailable when it or the store cannot be used.
     """
     key = load_key(store)
     with reading(database) as connection:
@@ -76,7 +76,7 @@ def export(
 
 
 def _write(row: Row[Any], store: Store, out: Path, key: bytes, limits: Limits) -> str | None:
-    """Write one object; returns why it stays."""
+    """Write one object; returns the reason if it is left out."""
     if row.conflict == Reason.TWO_PATIENTS:
         return "two patients in one study"
     try:
@@ -88,10 +88,10 @@ def _write(row: Row[Any], store: Store, out: Path, key: bytes, limits: Limits) -
         if why is not None:
             return why
         patient = patient_pseudonym(key, row.issuer_of_patient_id, row.patient_id, row.study_uid)
-        new_uid, file = nameless(opened, key, patient)
+        new_uid, file = deidentify(opened, key, patient)
     except Rejected as error:
         return error.code
-    # two objects of one UID are a conflict, and both leave
+    # two objects of one UID are a conflict, and both are exported
     target = out / f"{new_uid}.dcm"
     if target.exists():
         target = out / f"{new_uid}-{pseudonym(key, 'object', row.digest)}.dcm"

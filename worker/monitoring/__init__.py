@@ -1,4 +1,4 @@
-"""Is the installation well, and is the model still given what it was made for?
+"""Health and metrics of the installation, and drift of the model's inputs.
 
 Reads the ledger, the broker and the store; repairs nothing.
 Begin with `health` (`worker check`), then `metrics` and `drift`.

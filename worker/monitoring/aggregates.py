@@ -1,6 +1,7 @@
-"""What the ledger adds up to, for the metrics. Results are never edited, so days that are over are added up only once.
+"""Sums over the ledger for the metrics. Results are never edited, so past days are summed only once.
 
-A label never holds what names a person: of a header's words only manufacturer and station get here, cut and counted.
+Labels contain no names of persons: of the header's text only manufacturer and station are used, shortened and limited
+in number.
 """
 
 import re
@@ -14,20 +15,20 @@ from sqlalchemy import Connection, bindparam, text
 from schema.types import UtcDateTime
 from worker.screening.timings import Stage
 
-#: Upper bounds of the histograms. A probability is one of twenty; waiting and work are in seconds.
+#: Upper bounds of the histograms. Probabilities have twenty bins; waiting and work are in seconds.
 PROBABILITIES = tuple(step / 20 for step in range(1, 21))
 WAITED_S = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0)
 STAGE_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0)
 WORKED_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
-#: A day is over for good when no transaction that began in it can still be open, whatever the time zone.
+#: After this number of days no transaction of a day can still be open, in any time zone.
 OPEN_DAYS = 2
 
-#: Longest label made of a header's words (a Station Name holds 16 characters, PS3.5 6.2).
+#: Longest label from a header (a Station Name holds 16 characters, PS3.5 6.2).
 LABEL_CHARACTERS = 32
 
-#: Rows of one group of results: their number, then number, sum and cumulative buckets of each histogram.
+#: One row for each group of results: their number, then number, sum and cumulative buckets of each histogram.
 RESULTS = f"""
     SELECT screening.model_digest, screening.provider,
         CASE WHEN screening.shadow_of IS NULL THEN 'active' ELSE 'shadow' END AS role, screening.verdict,
@@ -42,7 +43,7 @@ RESULTS = f"""
     GROUP BY {", ".join(map(str, range(1, 7)))} ORDER BY MIN(screening.id)
 """
 
-#: Rows of one provider and role: each stage's histogram, and that of batches.
+#: One row for each provider and role: the histogram of each stage, and that of batches.
 STAGES = """
     SELECT screening.provider, CASE WHEN screening.shadow_of IS NULL THEN 'active' ELSE 'shadow' END AS role,
         {histograms}
@@ -82,7 +83,7 @@ LAST_RESULT = text("SELECT screened_at FROM screening ORDER BY id DESC LIMIT 1")
 
 @dataclass
 class Distribution:
-    """Observations of one kind: how many, their sum, and how many were at or below each bound."""
+    """Observations of one kind: their number, their sum, and the number at or below each bound."""
 
     count: float
     total: float
@@ -91,10 +92,10 @@ class Distribution:
 
 @dataclass
 class DayByDay:
-    """Sums of an append-only table by a key. What a day that is over added is kept."""
+    """Sums of an append-only table by a key. The sums of past days are kept in memory."""
 
     sql: str
-    #: Labels and numbers of a row; rows whose labels are equal are added up.
+    #: Splits a row into labels and numbers; rows with equal labels are summed.
     divide: Callable[[Any], tuple[Hashable, Sequence[float]]]
     kept: dict[Hashable, list[float]] = field(default_factory=dict)
     kept_until: str = ""
@@ -102,7 +103,7 @@ class DayByDay:
     def read(self, connection: Connection, now: datetime) -> dict[Any, list[float]]:
         """The sums up to now."""
         until = f"{now - timedelta(days=OPEN_DAYS):%Y-%m-%d}"
-        if until < self.kept_until:  # the clock had been ahead: what was kept may lack results
+        if until < self.kept_until:  # the clock was ahead before: kept sums may lack results
             self.kept, self.kept_until = {}, ""
         if until > self.kept_until:
             self._add(self.kept, connection, self.kept_until, until)
@@ -119,14 +120,14 @@ class DayByDay:
 
 
 class Scanners:
-    """Gives each scanner (manufacturer and station) labels of its own, the first `most` of them; the rest are other."""
+    """Labels for scanners (manufacturer and station): the first `most` get their own, the others are `other`."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.known: set[tuple[str, str]] = set()
 
     def labels(self, manufacturer: str | None, station_name: str | None) -> tuple[str, str]:
-        """The labels of a scanner, in characters that no header can do harm with."""
+        """The labels of a scanner, in safe characters."""
         pair = (cleaned(manufacturer), cleaned(station_name))
         if pair not in self.known and len(self.known) >= self.most:
             return "other", "other"
@@ -158,7 +159,7 @@ def stages() -> DayByDay:
 
 
 def distributions(numbers: Sequence[float], histograms: Sequence[Sequence[float]]) -> Iterator[Distribution]:
-    """Sums taken apart again, given the bounds of each histogram among them."""
+    """The distributions in a row of sums, given the bounds of each histogram."""
     start = 0
     for bounds in histograms:
         end = start + 2 + len(bounds)
@@ -173,5 +174,5 @@ def _histogram(column: str, bounds: Sequence[float]) -> str:
 
 
 def cleaned(words: str | None) -> str:
-    """A header's words as a label: only characters that can do no harm, cut; `none` where there are none."""
+    """Text of a header as a label: safe characters only, shortened; `none` if empty."""
     return re.sub(r"[^A-Za-z0-9 ._+-]", "_", (words or "").strip())[:LABEL_CHARACTERS] or "none"

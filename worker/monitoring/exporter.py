@@ -1,6 +1,6 @@
-"""Answers GET for metrics and health over HTTP: `/metrics`, `/healthz`, `/readyz`. Knows no other path and no password.
+"""Serve metrics and health over HTTP: GET `/metrics`, `/healthz`, `/readyz`. No other paths and no password.
 
-Health is that of the work: a house whose processes all live and whose studies wait is not well.
+Health is measured by the work: an installation with running processes and waiting studies is not healthy.
 """
 
 import json
@@ -21,18 +21,18 @@ from worker.monitoring.metrics import Metrics
 from worker.settings import Settings
 from worker.store.capacity import capacity_of
 
-#: A client that does not finish its request is hung up on, so that it holds no thread for ever.
+#: The connection of a client that does not finish its request is closed, so that it does not block a thread.
 REQUEST_DEADLINE_S = 30
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """A thread for each request, so that a slow reading of metrics delays no health check."""
+    """One thread for each request, so that slow metrics do not delay a health check."""
 
     daemon_threads = True
 
 
 class Handler(WSGIRequestHandler):
-    """Writes no line for each request: it is asked every few seconds."""
+    """Without a log line for each request, because there is one every few seconds."""
 
     timeout = REQUEST_DEADLINE_S
 
@@ -42,7 +42,7 @@ class Handler(WSGIRequestHandler):
 
 @dataclass
 class Health:
-    """What a check found, at most as old as the metrics may be: probes of many monitors cost one look."""
+    """The result of a check, repeated after the metrics interval, so that many probes cost one check."""
 
     settings: Settings
     check: Callable[[Settings], list[Finding]]
@@ -51,7 +51,7 @@ class Health:
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self) -> tuple[HTTPStatus, bytes]:
-        """200 when all is well, else 503, and the findings as JSON."""
+        """200 when all checks pass, else 503, and the findings as JSON."""
         with self.one_at_a_time:
             moment = time.monotonic()
             if self.found_at is None or moment - self.found_at >= self.settings.metrics_interval_s:
@@ -63,14 +63,14 @@ class Health:
 
 
 def registry(settings: Settings) -> CollectorRegistry:
-    """A registry that holds the metrics of the house and nothing else."""
+    """A registry with the metrics of the installation only."""
     ours = CollectorRegistry(auto_describe=False)
     ours.register(Metrics(settings))
     return ours
 
 
 def open_server(settings: Settings) -> WSGIServer:
-    """A server that listens and does not answer yet; raises Misconfigured when the address is not to be had."""
+    """A listening server that is not serving yet; raises Misconfigured when the address is not available."""
     capacity_of(settings).waits_for_measure = False  # a store may take longer to list than a probe waits
     metrics = make_wsgi_app(registry(settings))
     health = {"/healthz": Health(settings, check_work), "/readyz": Health(settings, check_readiness)}

@@ -1,4 +1,4 @@
-"""Looks at everything the worker depends on, each by itself, and names the remedy of what is not well."""
+"""Check everything that the worker depends on, one by one; each failure names the remedy."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -16,26 +16,26 @@ from worker.store import open_store
 from worker.store.capacity import capacity_of
 from worker.worklist.queries import longest_wait_s
 
-#: For so long after a device has failed, the check-up reports it.
+#: A failure of a device is reported for this time.
 DEVICE_IS_SUSPECT = timedelta(minutes=15)
 
-#: Looks at one thing and says what it found; raises ScreeningError when that is not well.
-Look = Callable[[Settings], str]
+#: Checks one thing and returns a message; raises ScreeningError when the check fails.
+Check = Callable[[Settings], str]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the check-up."""
+    """The result of one check."""
 
     what: str
     is_well: bool
     message: str
-    value_s: float | None = None  #: what was measured, in seconds
+    value_s: float | None = None  #: measured value in seconds
 
 
 def check(settings: Settings) -> list[Finding]:
-    """One finding each for database, broker, model, provider, decoder, store, free disk and the longest wait."""
-    looks: dict[str, Look] = {
+    """One finding for each of database, broker, model, provider, decoder, store, free disk and the longest wait."""
+    checks: dict[str, Check] = {
         "database": _database,
         "broker": _broker,
         "model": _model,
@@ -44,24 +44,24 @@ def check(settings: Settings) -> list[Finding]:
         "store": _store,
         "disk": _disk,
     }
-    return [*_found(settings, looks), _waiting(settings)]
+    return [*_found(settings, checks), _waiting(settings)]
 
 
 def check_readiness(settings: Settings) -> list[Finding]:
-    """Whether a study that came now could be taken in and queued; cheap enough to be asked every few seconds."""
+    """Whether a new study could be taken in and queued; cheap enough for a check every few seconds."""
     return _found(settings, {"database": _database, "broker": _broker, "disk": _disk})
 
 
 def check_work(settings: Settings) -> list[Finding]:
-    """Whether studies get their results, whatever else lives or answers."""
+    """Whether studies get their results in time."""
     return [_waiting(settings)]
 
 
-def _found(settings: Settings, looks: dict[str, Look]) -> list[Finding]:
+def _found(settings: Settings, checks: dict[str, Check]) -> list[Finding]:
     findings = []
-    for what, look in looks.items():
+    for what, check_one in checks.items():
         try:
-            findings.append(Finding(what, True, look(settings)))
+            findings.append(Finding(what, True, check_one(settings)))
         except ScreeningError as error:
             findings.append(Finding(what, False, f"{error} [{error.code}]"))
     return findings
@@ -148,7 +148,7 @@ def _disk(settings: Settings) -> str:
 
 
 def _waiting(settings: Settings) -> Finding:
-    """The alarm that sounds whatever the cause: a worker may live, be connected, and consume nothing (celery#8030)."""
+    """The alarm for every cause: a worker may run, be connected, and consume nothing (celery#8030)."""
     if settings.lacks_database:
         return Finding("waiting", True, "no study yet", 0.0)
     database = unopened(settings)

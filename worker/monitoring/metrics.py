@@ -1,6 +1,6 @@
-"""The metrics, read from the database and the broker: what is true there is true whatever processes came and went.
+"""The metrics, read from the database and the broker.
 
-So nothing is counted in worker processes, and a restart of any of them changes no number.
+Nothing is counted in worker processes, so a restart of any of them changes no number.
 """
 
 import logging
@@ -54,7 +54,7 @@ SCANNER = ["manufacturer", "station"]
 
 
 class Metrics(Collector):
-    """Every metric of the house, at most `metrics_interval_s` old."""
+    """Every metric of the installation, at most `metrics_interval_s` old."""
 
     def __init__(
         self, settings: Settings, clock: Callable[[], datetime] = now, broker: Callable[[], Depths] = depths
@@ -71,11 +71,11 @@ class Metrics(Collector):
         self._one_at_a_time = threading.Lock()
 
     def describe(self) -> list[Metric]:
-        """Nothing: a registry would read the database only to learn the names."""
+        """Nothing, because a registry would read the database for the names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics; several that ask at once are answered by one reading."""
+        """The metrics; simultaneous requests share one reading."""
         with self._one_at_a_time:
             moment = time.monotonic()
             if self._read_at is None or moment - self._read_at >= self.settings.metrics_interval_s:
@@ -189,7 +189,7 @@ class Metrics(Collector):
         states = GaugeMetricFamily(
             "screening_drift_status", "0: steady, 1: watch, 2: it left its limits", labels=labels
         )
-        worst: dict[tuple[str, ...], tuple[int, float]] = {}  # scanners beyond the bound share their labels
+        worst: dict[tuple[str, ...], tuple[int, float]] = {}  # scanners beyond the limit share their labels
         for cause, value, status in drift.newest(connection):
             scanner = self.scanners.labels(cause.manufacturer, cause.station)
             key: tuple[str, ...] = (cause.model_digest[:12], *scanner, cause.view, cause.measure)
@@ -206,7 +206,7 @@ class Metrics(Collector):
 
 
 def _batch(connection: Connection) -> Iterator[Metric]:
-    """The newest run of `worker batch`; nothing where there never was one."""
+    """The newest run of `worker batch`; nothing if there was none."""
     run = batch_runs.newest(connection)
     if run is None:
         return
@@ -225,7 +225,7 @@ def _devices(connection: Connection) -> Iterator[Metric]:
 
 
 def syntax_name(uid: str | None) -> str:
-    """The keyword of a transfer syntax of the Standard; a header's own words become `other`."""
+    """The keyword of a transfer syntax of the Standard; `other` for unknown UIDs."""
     return UID(uid, validation_mode=IGNORE).keyword or "other" if uid else "none"
 
 

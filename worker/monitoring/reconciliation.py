@@ -1,4 +1,4 @@
-"""Proves the two sums of the promise, and that what the rows say is there is there."""
+"""Check that every file and every study is in exactly one state, and that the rows agree with the store."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from schema.vocabulary import FileState, StudyState
 from worker.ledger.transactions import reading
 from worker.store import OBJECTS, Store
 
-#: What must never be found, as SQL that counts it.
+#: Faults that must not occur -> SQL that counts them.
 FAULTS = {
     "files booked on a study that is not there": """
         SELECT COUNT(*) FROM arrival WHERE state IN ('accepted', 'conflict', 'duplicate')
@@ -37,7 +37,7 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Account:
-    """The sums, and what was found wrong (nothing, when the promise holds)."""
+    """The sums, and the number of each fault."""
 
     files: dict[str, int]
     files_seen: int
@@ -62,7 +62,7 @@ class Account:
 
 
 def reconcile(database: Database, store: Store) -> Account:
-    """Add up both sums and look for what must never be. Raises DatabaseUnavailable, StorageUnavailable."""
+    """Sum files and studies, and count the faults. Raises DatabaseUnavailable, StorageUnavailable."""
     with reading(database) as connection:
         sums: dict[str, dict[str, int]] = {"file": {}, "study": {}}
         for kind, state, n in connection.execute(text("SELECT kind, state, n FROM reconciliation")):
@@ -72,7 +72,7 @@ def reconcile(database: Database, store: Store) -> Account:
         faults = {name: int(connection.execute(text(sql)).scalar_one()) for name, sql in FAULTS.items()}
         kept = connection.execute(text("SELECT DISTINCT digest FROM arrival WHERE in_store AND digest IS NOT NULL"))
         missing = {digest for (digest,) in kept}
-    for stored in store.files(OBJECTS):  # one listing: a question for each would take hours of an object store
+    for stored in store.files(OBJECTS):  # one listing: a request for each object would take hours in an object store
         missing.discard(stored.digest)
     faults["files booked whose bytes are not in the store"] = len(missing)
     return Account(sums["file"], seen, sums["study"], known, faults)

@@ -1,9 +1,9 @@
-"""The numbers of drift, pure: a population stability index that knows what chance alone gives, and a control chart.
+"""The statistics of drift, pure: a population stability index corrected for chance, and a control chart.
 
 PSI between n observed and m reference images over k bins is, when nothing has changed, about (1/n + 1/m) times a
 chi-squared variable with k - 1 degrees of freedom (Yurdakul & Naranjo 2020). The usual limits of 0.10 and 0.25 are
-therefore held against what lies above its mean, and no limit is lower than what chance exceeds once in a hundred, or in
-a thousand, comparisons.
+therefore compared with PSI minus this mean, and no limit is lower than the value that chance exceeds once in a hundred
+or in a thousand comparisons.
 """
 
 import math
@@ -16,10 +16,10 @@ import numpy as np
 from schema.vocabulary import Stability
 from worker.inference.reference import Counts, Histogram, Values
 
-#: Above what chance gives, by long custom: a slight change, and a shift (Siddiqi 2006).
+#: Usual limits above chance: a slight change, and a shift (Siddiqi 2006).
 WATCH_PSI, SHIFT_PSI = 0.10, 0.25
 
-#: How often chance alone may give a warning, and leave the limits.
+#: Probability that chance alone gives a warning, and that it exceeds the limit.
 WATCH_CHANCE, SHIFT_CHANCE = 0.01, 0.001
 
 #: Below this number of images PSI is not judged: with ten bins and 400 reference images chance exceeds
@@ -35,7 +35,7 @@ WATCH_TAIL, LIMIT_TAIL = 0.02275, 0.00135
 #: Images of one night, and of the nights before it, that a control chart needs.
 MIN_NIGHT, MIN_BEFORE = 20, 100
 
-#: A smaller change of the flag rate leaves no limits: nights differ by more than chance (weekends, clinics).
+#: A smaller change of the flag rate is within the limits: nights differ by more than chance (weekends, clinics).
 SMALLEST_STEP = 0.05
 
 #: Steps of expectation maximisation; two known classes settle in a few dozen.
@@ -44,7 +44,7 @@ EM_STEPS = 200
 
 @dataclass(frozen=True)
 class Expected:
-    """What the reference lets expect: the shares of the bins, as sure as so many images make them."""
+    """Expected shares of the bins, and the number of reference images that they come from."""
 
     shares: Values
     images: float
@@ -53,16 +53,16 @@ class Expected:
 
 @dataclass(frozen=True)
 class Shift:
-    """One comparison of a distribution."""
+    """The comparison of one distribution with the reference."""
 
-    excess: float  #: PSI less its mean under chance; can be negative
+    excess: float  #: PSI minus its mean under chance; can be negative
     limit: float  #: of `excess`
     status: Stability
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One night's flag rate and the limits that the nights before give it."""
+    """The flag rate of one night, and its limits from the nights before."""
 
     rate: float
     centre: float
@@ -78,7 +78,7 @@ def psi(observed: Counts, expected: Values) -> float:
 
 
 def chance_psi(bins: int, observed: float, reference: float, tail: float | None = None) -> float:
-    """PSI where nothing has changed: its mean, or what it exceeds with the probability `tail`."""
+    """PSI without a change: its mean, or the value that it exceeds with the probability `tail`."""
     freedom = bins - 1
     chi_squared = float(freedom)
     if tail is not None:  # Wilson & Hilferty 1931; within one per cent here
@@ -90,7 +90,7 @@ def chance_psi(bins: int, observed: float, reference: float, tail: float | None 
 def mixture(observed: Counts, histogram: Histogram) -> Values:
     """The shares of the reference's classes [c] that explain the observed counts best (maximum likelihood).
 
-    A class without reference images gets none.
+    A class without reference images has share 0.
     """
     counts = np.array(histogram.counts)
     classes = np.stack([_shares(row) for row in counts])
@@ -102,7 +102,7 @@ def mixture(observed: Counts, histogram: Histogram) -> Values:
 
 
 def expected_of(histogram: Histogram, weights: Values) -> Expected:
-    """The reference at this mixture of its classes."""
+    """The reference with this mixture of its classes."""
     counts = np.array(histogram.counts)
     shares = weights @ np.stack([_shares(row) for row in counts])
     variance = float(np.sum(weights**2 / np.maximum(counts.sum(axis=1), 1)))
@@ -110,7 +110,7 @@ def expected_of(histogram: Histogram, weights: Values) -> Expected:
 
 
 def compare(observed: Counts, expected: Expected) -> Shift:
-    """Hold the counts of one measure against what is expected."""
+    """Compare the counts of one measure with the expected ones."""
     n, bins = int(observed.sum()), len(observed)
     if n < MIN_IMAGES:
         return Shift(math.nan, math.nan, Stability.TOO_FEW)
@@ -125,10 +125,10 @@ def compare(observed: Counts, expected: Expected) -> Shift:
 
 
 def chart(flagged: int, n: int, flagged_before: int, n_before: int) -> Chart:
-    """Hold one night's flag rate against the nights before it (a p-chart).
+    """Compare the flag rate of one night with the nights before it (a p-chart).
 
-    The limits are exact, for a binomial count whose rate is known no better than the earlier nights tell it: quantiles
-    of the beta-binomial distribution after Jeffreys' prior.
+    The limits include the uncertainty of the earlier rate: quantiles of the beta-binomial distribution with Jeffreys'
+    prior.
     """
     if n < MIN_NIGHT or n_before < MIN_BEFORE:
         rate, centre = (f / m if m else math.nan for f, m in ((flagged, n), (flagged_before, n_before)))
@@ -146,12 +146,12 @@ def chart(flagged: int, n: int, flagged_before: int, n_before: int) -> Chart:
 
 
 def worst(statuses: Sequence[Stability]) -> Stability:
-    """The one that needs a person soonest."""
+    """The most urgent status."""
     return max(statuses, key=lambda status: status.rank)
 
 
 def _predicted(n: int, flagged_before: int, n_before: int) -> Values:
-    """Probability of 0 to n flagged images [n + 1], after so many before."""
+    """Probability of 0 to n flagged images [n + 1], given the counts before."""
     a, b = flagged_before + 0.5, n_before - flagged_before + 0.5
     log_beta = [
         math.lgamma(x + a) + math.lgamma(n - x + b) - math.lgamma(x + 1) - math.lgamma(n - x + 1) for x in range(n + 1)
