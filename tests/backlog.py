@@ -1,4 +1,4 @@
-"""Thousands of studies as rows alone, for tests of the queue: they have no images."""
+"""Thousands of studies as rows without images, for tests of the queue."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A model small enough to understand: probability is mean brightness times a gain. A real ONNX file with a card."""
+"""A model that is easy to understand: probability is mean brightness times a gain. A real ONNX file with a card."""
 
 from dataclasses import replace
 from pathlib import Path

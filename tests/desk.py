@@ -1,4 +1,4 @@
-"""The ledger's counter as tests use it: studies come in, are offered, claimed and judged, without files or pixels."""
+"""A ledger for tests: studies are received, offered, claimed and recorded, without files or pixels."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ STUDY = "1.2.826.0.1.3680043.10.7"
 
 @dataclass
 class Clock:
-    """A clock that the test moves by hand."""
+    """A clock that the test sets."""
 
     now: datetime = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
@@ -83,7 +83,7 @@ def image(study_uid: str = STUDY, sop_instance_uid: str = f"{STUDY}.1.1", **elem
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """As somebody whom permissions bind; root they do not."""
+    """Run without the privileges of root, so that file permissions apply."""
     if os.geteuid() != 0:
         yield
         return
@@ -95,13 +95,13 @@ def without_privileges() -> Iterator[None]:
 
 
 def digest(content: str) -> str:
-    """The digest of a file that holds these words."""
+    """The digest of a file with this content."""
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass
 class Desk:
-    """A ledger, and the hands that work at it."""
+    """A ledger with settings, store, clock and a model, and the steps of a study."""
 
     database: Database
     settings: Settings
@@ -115,7 +115,7 @@ class Desk:
         path: str | None = None, priority: Priority = Priority.ROUTINE, same_pixels_as: str | None = None,
         unreadable: str | None = None, is_settled: bool = True, **elements: Any,
     ) -> Registration:  # fmt: skip
-        """Register a file; its bytes are named by `content` and kept in no store."""
+        """Register a file with the digest of `content`; no store has its bytes."""
         header = image(study_uid, sop_instance_uid or f"{study_uid}.1.1"[:64], **elements)
         file = Incoming(path or f"/inbox/{content}.dcm", len(content), 1, priority)
         receipt = Receipt(
@@ -126,18 +126,18 @@ class Desk:
         return register.register(self.database, receipt, self.settings, self.clock())
 
     def offer(self) -> list[str]:
-        """Offer what has settled; returns the UIDs."""
+        """Offer the settled studies; returns the UIDs."""
         return [offer.study_uid for offer in outbox.offer(self.database, self.clock())]
 
     def claim(self, study_uid: str = STUDY) -> Claim:
-        """Offer and claim a study that can be had."""
+        """Offer and claim a study, which must be available."""
         self.offer()
         held = claims.claim(self.database, study_uid, self.settings, self.clock())
-        assert held is not None, f"{study_uid} is not to be had"
+        assert held is not None, f"{study_uid} cannot be claimed"
         return held
 
     def record(self, held: Claim, *probabilities: float, headers: Sequence[Instance] = ()) -> bool:
-        """Judge a claimed study: one probability for each of its images (the last repeats), and record it."""
+        """Record a claimed study with one probability for each of its images (the last one repeats)."""
         outcomes = []
         for i, received in enumerate(held.received):
             header = headers[i] if i < len(headers) else image(held.study_uid)
@@ -155,23 +155,23 @@ class Desk:
         )
 
     def screen(self, study_uid: str = STUDY, *probabilities: float, headers: Sequence[Instance] = ()) -> Claim:
-        """Offer, claim and record a study; returns the claim that did it."""
+        """Offer, claim and record a study; returns the claim."""
         held = self.claim(study_uid)
         assert self.record(held, *(probabilities or (0.1,)), headers=headers)
         return held
 
     def study(self, study_uid: str = STUDY) -> Any:
-        """The row of a study, as SQL gives it."""
+        """The row of a study."""
         with self.database.reading() as connection:
             return connection.execute(text("SELECT * FROM study WHERE study_uid = :uid"), {"uid": study_uid}).one()
 
     def count(self, table: str) -> int:
-        """How many rows a table holds."""
+        """The number of rows of a table."""
         with self.database.reading() as connection:
             return int(connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one())
 
     def worklist(self) -> list[WorklistEntry]:
-        """What people see."""
+        """The entries of the worklist."""
         return entries(self.database, self.store)
 
     def entry(self, study_uid: str = STUDY) -> WorklistEntry:

@@ -1,4 +1,4 @@
-"""An S3 server of our own for tests: moto, served over HTTP. It keeps its buckets while it is stopped."""
+"""An S3 server for tests: moto, served over HTTP. It keeps its buckets while it is stopped."""
 
 from functools import cached_property
 from typing import Any

@@ -1,4 +1,4 @@
-"""Many screened images as rows alone, for tests of drift: they have no pixels."""
+"""Many screened images as rows without pixels, for tests of drift."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A network, a recipe and an order small enough to be trained by a test in seconds."""
+"""A network, a recipe and fit options so small that a test trains them in seconds."""
 
 import os
 from dataclasses import replace

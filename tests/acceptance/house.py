@@ -1,4 +1,4 @@
-"""The program as its users run it: a real process, a state folder of its own, the shipped model."""
+"""The program as its users run it: a real process, its own state folder, the shipped model."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.runtime.children import child
 
-#: Settings of a watcher that need not be waited for.
+#: Settings of a watcher with short waiting times.
 QUICK = {"SCREENING_FILE_QUIET_S": "0.5", "SCREENING_STUDY_QUIET_S": "0.5", "SCREENING_SCAN_INTERVAL_S": "0.2"}
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
@@ -43,7 +43,7 @@ class House:
         return [sys.executable, "-m", "worker", *map(str, words)]
 
     def environment(self) -> dict[str, str]:
-        """Our own environment without anybody's settings, but for the state folder."""
+        """The environment without SCREENING_* variables except those of this installation."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
         return {**plain, "SCREENING_HOME": str(self.home), **self.settings}
 
@@ -52,7 +52,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     """Return as soon as `condition` holds; fail when it does not within `seconds`."""
     deadline = monotonic() + seconds
     while not condition():
-        assert monotonic() < deadline, "waited in vain"
+        assert monotonic() < deadline, "the condition did not become true in time"
         sleep(0.02)
 
 
@@ -76,6 +76,6 @@ def celery(processes: int = 1) -> list[str]:
 
 
 def events(log: Path) -> list[dict[str, Any]]:
-    """The events of a log, the unfinished last line left out."""
+    """The events of a log, without an incomplete last line."""
     lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
     return [json.loads(line) for line in lines if line.startswith("{")]

@@ -1,4 +1,4 @@
-"""The broker under a running house: a STAT study overtakes a backlog, and a broker that dies is come back to."""
+"""The broker of a running installation: a STAT study overtakes a backlog, and workers reconnect after it died."""
 
 import os
 import shutil

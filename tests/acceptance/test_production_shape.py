@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL by URL, a watcher and a Celery worker as separate processes: the same house, taken apart."""
+"""Redis and PostgreSQL by URL, with watcher and Celery worker as separate processes."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""A department makes its next model: screen, read, export, fit, compare, promote, screen again; one worker runs on."""
+"""A department makes its next model: screen, read, export, fit, compare, promote, screen again, with one worker."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The same picture in whatever wrapping has the same probability; other pixels under one UID are a visible conflict."""
+"""The same picture in every format has the same probability; other pixels under one UID are a visible conflict."""
 
 from pathlib import Path
 

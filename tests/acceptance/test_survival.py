@@ -1,4 +1,4 @@
-"""Everything is killed in the middle, and the same command goes on to the end."""
+"""Every process is killed during work, and the same command finishes it."""
 
 import os
 import signal

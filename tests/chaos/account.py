@@ -1,4 +1,4 @@
-"""The account of a chaos run: what was lost, doubled or failed, what was done again, and how long each fault took."""
+"""The account of a chaos run: what was lost, doubled or failed, what was repeated, and the duration of each fault."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

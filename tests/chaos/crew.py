@@ -1,4 +1,4 @@
-"""Keeps the processes of a chaos run going, as systemd would, and follows what they log."""
+"""Restarts the processes of a chaos run, as systemd would, and reads their logs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The studies of a chaos run: small, valid, each with its own UID; and between them files that are none."""
+"""The studies of a chaos run: small and valid, each with its own UID; and between them files that are not studies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

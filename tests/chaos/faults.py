@@ -1,4 +1,4 @@
-"""The faults of a chaos run: which, when (seeded), and how each is done and undone."""
+"""The faults of a chaos run: which, when (seeded), and how each is made and ended."""
 
 import random
 import threading

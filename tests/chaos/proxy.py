@@ -1,4 +1,4 @@
-"""A TCP proxy between the workers and their broker: it can be cut like a cable, or swallow what it should pass on."""
+"""A TCP proxy between the workers and their broker, which can cut the connection or drop all data."""
 
 import socket
 import threading

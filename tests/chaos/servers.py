@@ -1,4 +1,4 @@
-"""What a chaos run breaks and mends: Redis, PostgreSQL, the disk of the store, the clock."""
+"""The servers of a chaos run: Redis, PostgreSQL, the disk of the store, the clock."""
 
 import ctypes
 import importlib.util

@@ -1,4 +1,4 @@
-"""The CUDA provider: bound where it was asked for, or refused; the same answers as on the CPU."""
+"""The CUDA provider: used when it is requested, or refused; the same predictions as on the CPU."""
 
 import ctypes
 import json

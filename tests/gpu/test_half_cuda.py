@@ -1,4 +1,4 @@
-"""A model in float16 where float16 is really computed."""
+"""A model in float16 on a device that computes in float16."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Several studies of a message at a time: each ends once and in its own way, whatever becomes of its neighbours."""
+"""Several studies of a message at a time: each ends once, independently of the others."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The audit: what it keeps of whom, that no row of it can be changed, and how old rows go the documented way."""
+"""The audit: which actions it records, that no row can be changed, and how old rows are removed as documented."""
 
 import json
 import re

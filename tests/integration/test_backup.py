@@ -1,4 +1,4 @@
-"""A house that is lost comes back from its backup as it was: every study and every file."""
+"""A lost installation is restored from its backup: every study and every file."""
 
 import os
 import shutil

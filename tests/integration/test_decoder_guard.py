@@ -1,4 +1,4 @@
-"""Files that kill, hang or bloat their decoder: one study says so, and nothing else suffers."""
+"""Files that crash, hang or exhaust their decoder affect only their own study."""
 
 import weakref
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What leaves de-identified names nobody, whatever the object held, and shows the same picture."""
+"""A de-identified object contains no name, whatever the original held, and shows the same picture."""
 
 from collections.abc import Iterator
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Scanners are held against the card's reference, each by itself; what leaves its limits is told once."""
+"""The images of each scanner are compared with the card's reference; a change of status is logged once."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""A model's familiarity limit gates: in the worker's verdicts, and as `trainer familiarity` reports it."""
+"""The familiarity limit of a model: in the worker's verdicts, and in `trainer familiarity`."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files made to hurt, at the counter: each ends in one state, the sums hold, and the next file is taken as ever."""
+"""Hostile files at intake: each ends in one state, the sums are right, and the next file is taken in as usual."""
 
 import hashlib
 import os

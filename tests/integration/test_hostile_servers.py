@@ -1,4 +1,4 @@
-"""The servers beside us die: our Redis comes back by itself, and nobody waits for a house that is gone."""
+"""Servers that die: the private Redis is started again, and no command waits for an ended `worker run`."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""One file at the counter: whatever lies there ends in one state, its bytes are safe, and nothing else suffers."""
+"""One file at intake: it ends in one state, its bytes are safe, and other files are not affected."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Readers' verdicts leave as labels: the newest of each study, the images they saw, and nobody's name."""
+"""Export of readers' verdicts as labels: the newest of each study, its images, and no names."""
 
 import csv
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Every file is booked in exactly one state, and its study shows what came of it."""
+"""Every file is registered in exactly one state, and its study shows the result."""
 
 import threading
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The metrics say what database and broker hold, name no patient, and do not grow with what headers say."""
+"""The metrics report what database and broker hold, name no patient, and are limited in number."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Alert rules and dashboard speak of metrics that the program gives, and only of those."""
+"""Alert rules and dashboard use metrics that the program has, and no others."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Pruning removes what was read long ago and nothing else; files and rows still match afterwards."""
+"""Pruning removes data of studies that were read long ago and nothing else; files and rows agree afterwards."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""With `identifiers=pseudonyms` no row names a patient, and everything that is told by a name still works."""
+"""With `identifiers=pseudonyms` no row names a patient, and every look-up by name still works."""
 
 from contextlib import closing
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Persons decide which model serves; workers follow between messages, and nothing is ever overwritten."""
+"""People decide which model is active; workers follow between messages, and nothing is overwritten."""
 
 import json
 import re

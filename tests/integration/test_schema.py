@@ -1,4 +1,4 @@
-"""The migrations make what the models and the views say, on both databases, and keep what was put in."""
+"""The migrations make the tables of the models and the views, on both databases, and keep the data."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

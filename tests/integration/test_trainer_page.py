@@ -1,4 +1,4 @@
-"""The report of a toy run: the numbers of `trainer evaluate`, pictures, one file, and nothing that a name can break."""
+"""The report of a toy run: the numbers of `trainer evaluate`, pictures, one file, and safe against hostile names."""
 
 import json
 import re

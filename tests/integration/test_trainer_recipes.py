@@ -1,4 +1,4 @@
-"""Every recipe at toy size: its phases train what they say, and it leaves through the same door with a heat map."""
+"""Every recipe at toy size: each phase trains the right layers, and the model is exported with a heat map."""
 
 import importlib.util
 import os

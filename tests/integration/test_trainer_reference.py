@@ -1,4 +1,4 @@
-"""`trainer reference` completes a model file: the same scores, and a card that drift can be told by."""
+"""`trainer reference` completes a model file: the same scores, and a reference for drift on the card."""
 
 import json
 from pathlib import Path

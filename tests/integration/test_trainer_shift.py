@@ -1,4 +1,4 @@
-"""The yardstick tells a model that reads anatomy from one that reads style, and names where it breaks."""
+"""`trainer shift` separates a model that reads anatomy from one that reads style, and names its worst group."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The inbox, scan by scan, with a clock moved by hand: nothing is taken too early, lost, or taken twice."""
+"""The inbox, scan by scan, with a controlled clock: no file is taken too early, lost, or taken twice."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""What people read: the worklist's fields, the quarantine, the counting views, and the two sums."""
+"""What people read: the fields of the worklist, the quarantine, the views that count, and the two sums."""
 
 import json
 import shutil

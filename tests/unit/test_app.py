@@ -1,4 +1,4 @@
-"""How offers become messages, and the promises of the delivery policy."""
+"""How offers become messages, and the limits of the delivery policy."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Threads that share a model: each gets its own answers, and what waits is asked as one batch."""
+"""Threads that share a model: each gets its own predictions, and waiting images are predicted as one batch."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A store in a bucket keeps what one in a folder keeps, and says what is wrong with the object store. Against moto."""
+"""A store in a bucket works like one in a folder, and reports faults of the object store. Against moto."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Compressed pixels are decoded in a child: the same pixels as here, and whatever happens there, we live on."""
+"""Compressed pixels are decoded in a child process: with the same result, and a crash of the child is survived."""
 
 import os
 import signal

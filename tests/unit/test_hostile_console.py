@@ -1,4 +1,4 @@
-"""Words that senders chose reach the terminal as words: no escape sequence, no line break, no turned writing."""
+"""Text from senders is printed as text: no escape sequence, no line break, no right-to-left marks."""
 
 from datetime import UTC, datetime
 from pathlib import Path

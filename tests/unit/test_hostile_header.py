@@ -1,4 +1,4 @@
-"""Headers made to hurt: whatever an element holds, the answer is an Instance or a Rejected, and soon."""
+"""Hostile headers: whatever an element holds, the result is an Instance or a Rejected, and quickly."""
 
 import itertools
 import struct

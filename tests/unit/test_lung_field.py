@@ -1,4 +1,4 @@
-"""What counts as a lung field in what a lung net found."""
+"""Which output of a lung net counts as a lung field."""
 
 import numpy as np
 import pytest

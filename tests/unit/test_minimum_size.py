@@ -1,4 +1,4 @@
-"""How much of a picture is decoded follows from the cards, and what leaves a doubt is decoded in full."""
+"""The resolution that is decoded follows from the cards, and doubtful images are decoded in full."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A model file is opened, proved and used, or refused with the reason."""
+"""A model file is opened, checked with its goldens and used, or refused with the reason."""
 
 import hashlib
 from dataclasses import replace

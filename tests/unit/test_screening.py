@@ -1,4 +1,4 @@
-"""Which images may be screened, and what a study's predictions add up to."""
+"""Which images may be screened, and how the predictions of a study give its verdict."""
 
 from dataclasses import replace
 from typing import Any

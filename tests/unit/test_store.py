@@ -1,4 +1,4 @@
-"""What is kept in the store is whole or absent, and nobody else may read it."""
+"""A file in the store is complete or absent, and other users cannot read it."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What the audit must find: copies under other bytes, and classes that the container gives away."""
+"""The audit finds copies with other bytes, and file properties that predict the class."""
 
 import math
 from pathlib import Path

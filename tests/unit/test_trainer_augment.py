@@ -1,4 +1,4 @@
-"""Training views: same shape, seeded, and the style really moves."""
+"""Training views: same shape, seeded, and the style changes."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which images a report shows, what a run folder tells, and the words that repeat a command."""
+"""Which images a report shows, what is read from a run folder, and the command line that repeats a run."""
 
 import json
 import subprocess

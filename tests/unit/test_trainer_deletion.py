@@ -1,4 +1,4 @@
-"""The deletion game's parts: who goes first, what lies between two images, how much a curve holds."""
+"""The parts of the deletion test: order of the pixels, images in between, area under a curve."""
 
 import numpy as np
 import pytest

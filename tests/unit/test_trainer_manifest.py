@@ -1,4 +1,4 @@
-"""Patients stay whole, the seed decides, and a fault in the data is named."""
+"""Patients stay in one split, the seed decides, and a fault in the data is named."""
 
 import csv
 import shutil

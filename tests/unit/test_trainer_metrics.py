@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand or published."""
+"""Metrics against numbers calculated by hand or published."""
 
 import math
 

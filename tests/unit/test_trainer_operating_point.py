@@ -1,4 +1,4 @@
-"""Thresholds by rule, and probabilities that mean what they say."""
+"""Thresholds by rule, and calibrated probabilities."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""News of a run: a person sees bars and words, a pipe gets JSON lines."""
+"""Progress of a run: bars and lines on a terminal, JSON lines into a pipe."""
 
 import io
 import json

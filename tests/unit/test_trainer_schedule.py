@@ -1,4 +1,4 @@
-"""Which epoch comes next, from the scores alone: patience, plateaus, phases, shorter orders."""
+"""Which epoch comes next, from the scores alone: patience, plateaus, phases, fewer epochs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Style is told from numbers that hold no anatomy; images that have the other class's style are found and held out."""
+"""Style is measured by numbers without anatomy; images with the style of the other class are found and held out."""
 
 from dataclasses import replace
 from pathlib import Path

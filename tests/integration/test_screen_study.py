@@ -1,4 +1,4 @@
-"""A claimed study is screened by the shipped model, whatever has become of its files meanwhile."""
+"""A claimed study is screened by the shipped model, whatever has happened to its files."""
 
 from pathlib import Path
 

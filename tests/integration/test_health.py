@@ -1,4 +1,4 @@
-"""The alarm that sounds whatever broke: a study waits too long for its result."""
+"""The alarm for every cause: a study waits too long for its result."""
 
 import attrs
 import pytest

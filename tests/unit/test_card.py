@@ -1,4 +1,4 @@
-"""A card comes back as it was written, or is refused with what is wrong."""
+"""A card is read as it was written, or refused with the fault."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Words on the command line that are no UTF-8: understood where they name a file, refused where they would be kept."""
+"""Arguments that are not UTF-8: accepted as names of files, refused where they would be stored."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A map that points at what the model reads beats chance and centre; one that points elsewhere does not."""
+"""A map of the pixels that the model reads is better than random and centre maps; another map is not."""
 
 import json
 import shutil

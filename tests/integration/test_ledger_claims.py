@@ -1,4 +1,4 @@
-"""A study moves to its verdict once, whoever dies, comes twice or comes late."""
+"""A study gets its verdict once, although workers die, and messages come twice or late."""
 
 import threading
 from collections.abc import Callable

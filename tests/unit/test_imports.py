@@ -1,4 +1,4 @@
-"""The walls of the house: our names are ours alone, and a reader of the worklist loads nothing heavy."""
+"""Our package names do not collide, and reading the worklist imports no large library."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Drift's numbers: PSI against one worked by hand, what chance gives, the mixture of classes, the control chart."""
+"""The statistics of drift: PSI by hand, chance, the mixture of classes, the control chart."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every study stands in the right band for the right reason, and rises when its time has come."""
+"""Every study is in the right band for the right reason, and moves up when it is overdue."""
 
 import itertools
 import json

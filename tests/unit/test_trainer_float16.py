@@ -1,4 +1,4 @@
-"""A model in float16: which part of its graph is, what its card says, and when it is refused."""
+"""A model in float16: which part of its graph, what is on its card, and when it is refused."""
 
 import hashlib
 import json

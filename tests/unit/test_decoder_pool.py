@@ -1,4 +1,4 @@
-"""Several decoder children: as many images at a time, and a child that is lost takes one image with it."""
+"""Several decoder children decode images in parallel, and a lost child loses one image."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""A queue worker that was started beside its watcher waits for the embedded database, and for no other."""
+"""A queue worker that starts before its watcher waits for the embedded database, and for no other."""
 
 import threading
 from contextlib import closing
