@@ -37,6 +37,7 @@ CHESTS = sorted(
 )
 
 
+@pytest.mark.parametrize("kind", ["sqlite"])
 @pytest.mark.parametrize(
     ("grey", "verdict", "band"), [(60, "not_flagged", 6), (110, "unscreenable", 4), (220, "flagged", 3)]
 )

@@ -17,6 +17,8 @@ from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.worklist.queries import quarantine
 
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # what differs here lies before the database
+
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Path:

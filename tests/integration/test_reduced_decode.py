@@ -22,6 +22,8 @@ from worker.intake.ingest import Intake
 from worker.screen_study import StudyScreener
 from worker.settings import ReducedDecode as Setting
 
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # what differs here lies before the database
+
 ROWS, COLUMNS = 1500, 60
 MEASURED = ReducedDecode(("jpeg_2000",), 0.3, 0.7, 0.05, 200, "2" * 64)
 

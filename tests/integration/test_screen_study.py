@@ -20,6 +20,8 @@ from worker.screen_study import StudyScreener
 from worker.settings import DEFAULT_MODEL, InboxMode
 from worker.store import OBJECTS
 
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # what differs here lies before the database
+
 INBOX = Path(__file__).parents[1] / "data" / "inbox"
 
 
