@@ -147,3 +147,12 @@ def test_the_compression_shortcut_of_native_kermany_files_shows_in_the_samples()
     native = [probe(path.read_bytes(), chest(0)) for path in sorted(INBOX.glob("*_native.jpeg"))]
     assert len(native) == 2
     assert max(row["JPEG quality"] for row in native) > min(row["JPEG quality"] for row in native)
+
+
+def test_a_file_that_is_gone_is_listed_and_the_others_are_audited(tmp_path: Path) -> None:
+    (tmp_path / "here.jpeg").write_bytes(encoded(chest(0), 90))
+    samples = [Sample("gone.jpeg", 1, "", "a", ""), Sample("here.jpeg", 0, "", "b", "")]
+    findings = audit(Manifest(tuple(samples), 0), tmp_path)
+    assert findings.unreadable == [
+        {"path": "gone.jpeg", "code": "unreadable_file", "message": "No such file or directory"}
+    ]
