@@ -26,7 +26,6 @@ from worker.errors import (
     Interrupted,
     ProviderUnavailable,
     ScreeningError,
-    place_of,
 )
 from worker.ledger import claims, device_failures, outbox
 from worker.ledger.claims import Claim
@@ -34,6 +33,7 @@ from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
 from worker.ledger.outbox import LONGEST_COUNTDOWN_S
 from worker.registry.loader import ModelLoader
+from worker.runtime.error_place import place_of
 from worker.runtime.gate import Gate
 from worker.runtime.parent_death import die_with_parent
 from worker.runtime.process_end import ProcessEnd

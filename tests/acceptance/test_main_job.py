@@ -131,7 +131,7 @@ def test_requeue_screens_afresh_with_whatever_is_screened_next(house: House) -> 
     name = "emma_rle.dcm"
     house.run("requeue", name)
     assert entry_of(house.json("worklist"), name)["reason"] == "requeued"
-    assert "1 studies that an earlier command had left waiting" in house.run("screen", SAMPLES / "ida_8_bit.png")
+    assert "1 studies of an earlier command that were still waiting" in house.run("screen", SAMPLES / "ida_8_bit.png")
     kept = house.json("show", name)
     assert [s["revision"] for s in kept["screenings"]] == [2, 1]
     assert kept["state"] == "screened"

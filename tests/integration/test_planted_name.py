@@ -20,13 +20,14 @@ from tests.brightness import write_model
 from tests.desk import Desk
 from tests.phantoms import JPEG_LS, SOP_INSTANCE_UID, STUDY_UID, declare_syntax, dicom_file, picture
 from worker.decoding.decoder import Decoder
-from worker.errors import StorageUnavailable, place_of
+from worker.errors import StorageUnavailable
 from worker.inference.card import ModelCard
 from worker.inference.model import Model, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
 from worker.ledger.outbox import Backlog
+from worker.runtime.error_place import place_of
 from worker.screen_study import StudyScreener
 from worker.settings import InboxMode
 from worker.store import OBJECTS

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import IO, Any
 
-from worker.errors import DecoderOutOfMemory, Rejected, place_of
+from worker.errors import DecoderOutOfMemory, Rejected
 from worker.imaging.limits import Limits
 from worker.imaging.resolution import MinimumSize
+from worker.runtime.error_place import place_of
 from worker.runtime.parent_death import die_with_parent
 
 #: Head of a message: length of its JSON, and length of the bytes that follow, its payload.

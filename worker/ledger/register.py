@@ -37,10 +37,7 @@ def accepted_copies(database: Database, header: Header, digest: str) -> list[Acc
 def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Registration:
     """Register a file with a readable header: as a new image of its study, a duplicate, a conflict, or damaged."""
     header = receipt.header
-    with (
-        writing(database) as session,
-        session.no_autoflush,
-    ):  # no query below needs the new rows: all are written at the end
+    with writing(database) as session, session.no_autoflush:  # no query below needs the new rows
         arrival = arrival_of(session, receipt.file, now)
         arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
         study = session.scalars(
