@@ -138,6 +138,7 @@ def old_worker(empty_url: str) -> Iterator[OldWorker]:
     worker.engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_database_of_the_first_release_is_upgraded_under_a_running_worker(
     empty_url: str, old_worker: OldWorker, settings: Settings, clock: Clock
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_database_of_the_first_release_is_upgraded_under_a_running_worker(
     database.close()
 
 
+@pytest.mark.slow
 def test_several_busy_workers_do_not_keep_a_database_from_its_upgrade(
     empty_url: str, old_worker: OldWorker, settings: Settings
 ) -> None:
