@@ -25,7 +25,7 @@ BENCHES := throughput endurance two_cores cold heat_share decoders profile_run f
 .PHONY: screen test test-all check bench chaos fuzz images lock clean
 
 screen: $(VENV)/worker.stamp
-	$(BIN)/worker screen "$(INBOX)"
+	SCREENING_SETTINGS="$${SCREENING_SETTINGS:-$(or $(wildcard screening.toml),none)}" $(BIN)/worker screen "$(INBOX)"
 
 test: $(VENV)/dev.stamp
 	$(PYTEST) -m "not slow" $(TESTS)

@@ -1,16 +1,24 @@
 #!/bin/sh
 # Backs up an installation while it runs: the database first, then the store (an object without a row is harmless, a row without
 # its object is not).    backup.sh FOLDER
-# Reads SCREENING_HOME, SCREENING_DATABASE and SCREENING_STORE as the program does. Needs pg_dump for PostgreSQL, python3
-# for SQLite. FOLDER then holds patients: keep it as the store is kept.
+# Asks the program which state folder, database and store are in force, so that it backs up what the service uses; WORKER
+# names the program where it is neither beside this script nor on the PATH. Needs pg_dump for PostgreSQL, python3 for
+# SQLite. FOLDER then holds patients: keep it as the store is kept.
 set -eu
 umask 077
 target=${1:?where to: backup.sh FOLDER}
-home=${SCREENING_HOME:-.screening}
-store=${SCREENING_STORE:-$home/store}
+here=$(cd "$(dirname "$0")/.." && pwd)
+for program in "${WORKER:-}" "$here/venv/bin/worker" "$here/.venv/bin/worker" "$(command -v worker || true)"; do
+    [ -x "$program" ] && break
+done
+[ -x "$program" ] || { echo "backup: the program worker is not found: name it in WORKER" >&2; exit 1; }
+places=$("$program" settings --shell)
+home='' database='' store=''
+eval "$places"
+echo "state folder $home, $([ -n "$database" ] && echo "a database by URL" || echo SQLite), store $store"
 mkdir -p "$target"
-if [ -n "${SCREENING_DATABASE:-}" ]; then
-    pg_dump --format=custom --file="$target/database.partial" --dbname="$SCREENING_DATABASE"
+if [ -n "$database" ]; then
+    pg_dump --format=custom --file="$target/database.partial" --dbname="$database"
 else
     # SQLite's own backup: whole and consistent beside a writer, which a copy of the file is not
     rm -f "$target/database.partial"

@@ -25,11 +25,15 @@ from schema.migrate import upgrade
 from tests.desk import Clock, Desk
 from worker.errors import ScreeningError
 from worker.runtime.redis_server import private_broker
+from worker.runtime.settings_file import NO_FILE
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 
 if TYPE_CHECKING:
     from tests.object_store import ObjectStore
+
+#: No settings of a service that may be installed on this machine.
+os.environ["SCREENING_SETTINGS"] = NO_FILE
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 

@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from worker.runtime.children import child
+from worker.runtime.settings_file import NO_FILE
 
 #: Settings of a watcher with short waiting times.
 QUICK = {"SCREENING_FILE_QUIET_S": "0.5", "SCREENING_STUDY_QUIET_S": "0.5", "SCREENING_SCAN_INTERVAL_S": "0.2"}
@@ -45,7 +46,7 @@ class House:
     def environment(self) -> dict[str, str]:
         """The environment without SCREENING_* variables except those of this installation."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
-        return {**plain, "SCREENING_HOME": str(self.home), **self.settings}
+        return {**plain, "SCREENING_HOME": str(self.home), "SCREENING_SETTINGS": NO_FILE, **self.settings}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:

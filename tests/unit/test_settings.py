@@ -10,16 +10,34 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.desk import without_privileges
+from worker.errors import BadSetting
+from worker.runtime import settings_file
 from worker.runtime.configuration import names
 from worker.settings import LONGEST_SOCKET_PATH, Settings
+
+#: `worker`, on a machine whose service has its settings in the file that is named first.
+PROGRAM = """
+import sys
+from pathlib import Path
+from worker.runtime import settings_file
+settings_file.SYSTEM_FILE = Path(sys.argv.pop(1))
+from worker.cli.main import main
+main()
+"""
 
 
 def ask(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run `worker settings` in `folder` with these SCREENING_ variables and no others."""
+    return call(folder, folder / "etc" / "worker.env", "settings", *arguments, **environment)
+
+
+def call(folder: Path, service: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `worker` in `folder` where the service's settings lie in `service`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
     clean |= {f"SCREENING_{name}": value for name, value in environment.items()}
     clean["PYTHONPATH"] = str(Path(__file__).parents[2])
-    command = [sys.executable, "-m", "worker", "settings", *arguments]
+    command = [sys.executable, "-c", PROGRAM, str(service), *words]
     return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False)
 
 
@@ -27,6 +45,98 @@ def in_force(folder: Path, **environment: str) -> dict[str, Any]:
     done = ask(folder, "--json", **environment)
     assert done.returncode == 0, done.stderr
     return {row["name"]: row for row in json.loads(done.stdout)}
+
+
+SERVICE = """# the service's
+SCREENING_HOME="{home}"
+SCREENING_LEASE_S=77
+; a comment
+SCREENING_NIGHTLY="/srv/archive \\
+--between 22:00-06:00"
+AWS_ENDPOINT_URL=http://store
+"""
+
+
+def test_who_asks_beside_a_service_sees_the_settings_of_the_service(tmp_path: Path) -> None:
+    service = tmp_path / "etc" / "worker.env"
+    service.parent.mkdir()
+    service.write_text(SERVICE.format(home=tmp_path / "state"))
+
+    def found(**environment: str) -> dict[str, tuple[str, str]]:
+        done = ask(tmp_path, "--json", **environment)
+        assert done.returncode == 0, done.stderr
+        return {row["name"]: (row["value"], row["origin"]) for row in json.loads(done.stdout)}
+
+    in_place = found()
+    assert in_place["home"] == (str(tmp_path / "state"), str(service))
+    assert in_place["lease_s"] == ("77.0", str(service))
+    assert in_place["nightly"][0] == "/srv/archive --between 22:00-06:00"
+    assert found(LEASE_S="99")["lease_s"] == ("99.0", "SCREENING_LEASE_S"), "the environment goes first"
+    assert found(SETTINGS="none")["lease_s"] == ("30.0", "default")
+    (tmp_path / "screening.toml").write_text("[screening]\nlease_s = 50\n")
+    assert found()["lease_s"] == ("50.0", "screening.toml"), "a file of one's own goes before the service's"
+    assert found()["home"][0] == str(tmp_path / ".screening"), "one file counts, never two"
+    assert found(SETTINGS=str(service))["lease_s"] == ("77.0", str(service))
+
+
+def test_a_service_whose_file_names_no_state_folder_has_the_one_of_its_unit(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "worker.env").write_text("SCREENING_PROVIDER=cpu\n")
+    assert in_force(tmp_path)["home"]["value"] == "/var/lib/chest-screening"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("SCREENING_HOMME=x\n", ["SCREENING_HOMME", "did you mean SCREENING_HOME?"]),
+        ("SCREENING_LEASE_S=soon\n", ["SCREENING_LEASE_S", "soon"]),
+        ("SCREENING_HOME='x\n", ["worker.env", "No closing quotation"]),
+        ("home: x\n", ["worker.env", "no line NAME=value"]),
+    ],
+)
+def test_faults_of_the_services_file_are_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "worker.env").write_text(text)
+    done = ask(tmp_path)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1), done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_settings_of_a_service_that_may_not_be_read_are_never_passed_over(tmp_path: Path) -> None:
+    service = tmp_path / "etc" / "worker.env"
+    service.parent.mkdir()
+    service.write_text("SCREENING_PROVIDER=cpu\n")
+    service.parent.chmod(0o700)
+    with without_privileges(), pytest.MonkeyPatch.context() as patched:
+        patched.delenv("SCREENING_SETTINGS")
+        patched.setattr(settings_file, "SYSTEM_FILE", service)
+        if os.access(service.parent, os.X_OK, effective_ids=True):
+            pytest.skip("this account may read everything")
+        with pytest.raises(BadSetting, match="sudo -u screening"):
+            settings_file.read()
+
+
+def test_screen_and_check_say_first_what_they_work_on_and_no_password(tmp_path: Path) -> None:
+    service = tmp_path / "etc" / "worker.env"
+    service.parent.mkdir()
+    service.write_text(f"SCREENING_HOME={tmp_path / 'state'}\nSCREENING_BROKER=redis://:s3cret@localhost:1/0\n")
+    done = call(tmp_path, service, "check", MIN_FREE_MIB="1")
+    assert done.stdout.splitlines()[:3] == [
+        f"settings  {service}; environment: SCREENING_MIN_FREE_MIB",
+        f"database  SQLite, {tmp_path / 'state' / 'screening.sqlite'}",
+        "broker    redis://:***@localhost:1/0",
+    ]
+    assert "s3cret" not in done.stdout + done.stderr
+    assert json.loads(call(tmp_path, service, "check", "--json").stdout)[0]["what"] == "database"
+
+
+def test_the_places_for_a_shell_are_quoted(tmp_path: Path) -> None:
+    done = ask(tmp_path, "--shell", HOME=str(tmp_path / "a b'c"), DATABASE="postgresql://me:s3cret@db/x")
+    script = f'{done.stdout}\nprintf "%s\\n" "$home" "$database" "$store"'
+    read = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    home = str(tmp_path / "a b'c")
+    assert read == [home, "postgresql://me:s3cret@db/x", f"{home}/store"]
 
 
 def test_defaults_are_told_as_such(tmp_path: Path) -> None:

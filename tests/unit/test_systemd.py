@@ -12,6 +12,7 @@ from worker.batch import run
 from worker.cli.main import app
 from worker.runtime import children
 from worker.runtime.configuration import names
+from worker.runtime.settings_file import NAMED_BY, SYSTEM_FILE
 from worker.schedule.window import Window
 
 SERVICES = {name: Path(f"deploy/{name}.service") for name in ("worker", "batch", "metrics")}
@@ -35,7 +36,9 @@ def test_a_unit_starts_a_verb_with_settings_that_the_program_knows(unit: Path) -
     assert verb in app.commands
     named = set(re.findall(r"\bSCREENING_[A-Z_]*[A-Z]\b(?!_\*)", unit.read_text(encoding="utf-8")))
     assert named, "the unit sets nothing: then it is not the unit that is meant"
-    assert named <= set(names())
+    assert named <= {*names(), NAMED_BY}
+    assert values_of(unit, "Environment") == [f"{NAMED_BY}={SYSTEM_FILE}"], "it reads what a person who asks reads"
+    assert values_of(unit, "EnvironmentFile") == []
 
 
 def test_systemd_waits_longer_than_the_worker_drains_and_signals_it_alone() -> None:

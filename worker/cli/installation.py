@@ -40,6 +40,8 @@ def check(as_json: bool) -> None:
     """
     from worker.monitoring import health
 
+    if not as_json:
+        options.print_in_use()
     results = health.check(options.settings())
     if as_json:
         options.print_json([vars(result) for result in results])
@@ -50,11 +52,15 @@ def check(as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--shell", is_flag=True, help="Print home, database and store as shell variables, passwords too.")
 @as_json
-def settings(as_json: bool) -> None:
+def settings(shell: bool, as_json: bool) -> None:
     """Print every setting, its value and where the value comes from."""
     from worker.runtime import configuration
 
+    if shell:
+        click.echo(configuration.places_for_a_shell())
+        return
     rows = configuration.load_with_origins()
     if as_json:
         options.print_json([{"name": n, "value": str(v), "origin": o, "meaning": m} for n, v, o, m in rows])

@@ -74,6 +74,14 @@ def settings() -> Any:
     return configuration.load()
 
 
+def print_in_use() -> None:
+    """Say which settings file, database and broker this verb uses."""
+    from worker.runtime import configuration
+
+    for what, which in configuration.in_use():
+        click.echo(f"{what:9} {which}")
+
+
 def ledger() -> tuple[Any, Any]:
     """The database and the store of the installation; the database is closed when the verb ends."""
     from worker.ledger.connect import open_existing

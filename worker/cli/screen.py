@@ -29,6 +29,8 @@ def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     """
     from worker.runtime import home
 
+    if not as_json:
+        options.print_in_use()
     with home.hold_home(options.settings(), "screen", with_worker=True) as installation:
         _screen(installation, paths, strict, as_json)
 

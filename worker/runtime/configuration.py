@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-import tomllib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from typed_settings.converters import PathConverter, TSConverter
 
 from worker import settings as choices
 from worker.errors import BadSetting
+from worker.runtime import settings_file
+from worker.runtime.settings_file import NAMED_BY, SettingsFile
 from worker.settings import Settings
 
 ENV_PREFIX = "SCREENING_"
 
 #: Variables that are not settings: the place of the TOML file, and a switch of the test suite.
-OTHER_NAMES = frozenset({"SCREENING_SETTINGS", "SCREENING_SHARED"})
+OTHER_NAMES = frozenset({NAMED_BY, "SCREENING_SHARED"})
 
 #: The library's messages: for one value (setting, reason; the value may hold a password), and for all together.
 _ONE_VALUE = re.compile(
@@ -56,6 +58,28 @@ def load_with_origins() -> list[tuple[str, Any, str, str]]:
     ]
 
 
+def in_use() -> list[tuple[str, str]]:
+    """What a verb works on, as (what, which): settings file, database and broker, without any password."""
+    settings, _ = _load()
+    given = sorted(variable for variable in names() if variable in os.environ)
+    path = settings_file.find()
+    file = "no file" if path is None else str(path.absolute())
+    embedded = f"private Redis in {settings.home}"
+    database = f"SQLite, {settings.home / 'screening.sqlite'}"
+    return [
+        ("settings", f"{file}; environment: {', '.join(given)}" if given else file),
+        ("database", str(_shown(settings.database)) if settings.database else database),
+        ("broker", str(_shown(settings.broker)) if settings.broker else embedded),
+    ]
+
+
+def places_for_a_shell() -> str:
+    """Where the data lie, as assignments for backup.sh and restore.sh: the database with its password."""
+    settings = load()
+    places = {"home": settings.home, "database": settings.database, "store": settings.store or settings.store_folder}
+    return "\n".join(f"{name}={shlex.quote(str(place))}" for name, place in places.items())
+
+
 def names() -> list[str]:
     """The environment variables that are settings."""
     return [ENV_PREFIX + field.name.upper() for field in attrs.fields(Settings)]
@@ -63,15 +87,19 @@ def names() -> list[str]:
 
 def _load() -> tuple[Settings, dict[str, str]]:
     unknown = sorted(n for n in os.environ if n.startswith(ENV_PREFIX) and n not in {*names(), *OTHER_NAMES})
+    found = settings_file.read()
+    _export(found)
+    unknown += sorted(n for n in found.variables if n.startswith(ENV_PREFIX) and n not in names())
     faults = [_no_such(name) for name in unknown]
-    file = os.environ.get("SCREENING_SETTINGS")
-    if file and not Path(file).is_file():
-        raise BadSetting(f"SCREENING_SETTINGS names {file}, and there is no such file")
-    loaders: list[ts.Loader] = [
-        ts.FileLoader({"*.toml": ts.TomlFormat("screening")}, [file or Path("screening.toml")]),
-        ts.EnvLoader(ENV_PREFIX),
-    ]
-    from_file = _settings_in(Path(file or "screening.toml"))
+    from_file = found.table or {
+        name.removeprefix(ENV_PREFIX).lower(): value for name, value in found.variables.items() if name in names()
+    }
+    file: ts.Loader = (
+        ts.FileLoader({"*.toml": ts.TomlFormat("screening")}, [found.path or ""])
+        if found.is_toml
+        else ts.loaders.DictLoader(from_file)
+    )
+    loaders: list[ts.Loader] = [file, ts.EnvLoader(ENV_PREFIX)]
     converter = TSConverter()
     converter.scalar_converters[Path] = NamedPath()
     try:
@@ -87,18 +115,15 @@ def _load() -> tuple[Settings, dict[str, str]]:
         if ENV_PREFIX + field.name.upper() in os.environ:
             origins[field.name] = ENV_PREFIX + field.name.upper()
         elif field.name in from_file:
-            origins[field.name] = str(file or "screening.toml")
+            origins[field.name] = str(found.path)
     return settings, origins
 
 
-def _settings_in(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("screening", {})
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise BadSetting(f"{path} cannot be read ({error}): correct it there") from error
-    return {name.replace("-", "_"): value for name, value in table.items()} if isinstance(table, dict) else {}
+def _export(found: SettingsFile) -> None:
+    """What an environment file says that is no setting is for libraries, as AWS_... is: they read the environment."""
+    for name, value in found.variables.items():
+        if not name.startswith(ENV_PREFIX):
+            os.environ.setdefault(name, value)
 
 
 def _fault(error: Exception) -> str:
@@ -114,4 +139,7 @@ def _no_such(name: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", value) if isinstance(value, str) else value
+    """The value, without the password of a URL: between user and host, or among its parameters."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", value))
