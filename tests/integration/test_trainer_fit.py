@@ -317,7 +317,7 @@ def test_the_program_answers_a_wrong_name_in_one_line() -> None:
     command = [sys.executable, "-m", "trainer", "fit", "--data", "none", "--recipe", "nothing", "--out", "none"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert "mobilenetv2_house" in ended.stderr
+    assert "efficientnet_lite0_lungs" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not Path("none").exists()
 
@@ -328,8 +328,8 @@ def test_recipes_are_listed_without_keras() -> None:
         [sys.executable, "-c", script + "sys.exit('keras' in sys.modules)"], capture_output=True, text=True, check=True
     )
     rows = json.loads(ended.stdout)
-    assert rows[0]["name"] == "mobilenetv2_house"
-    assert len(rows) == 7
+    assert rows[0]["name"] == "efficientnet_lite0_lungs"
+    assert len(rows) == 8
     assert next(row for row in rows if row["name"] == "resnet50_youden")["threshold_rule"].startswith("largest Youden")
 
 

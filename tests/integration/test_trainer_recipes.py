@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 
 from trainer.data.manifest import Origin, read_samples
 from trainer.data.split import split
-from trainer.export.attribution import raw_heat
+from trainer.export.attribution import METHODS
 from trainer.export.familiarity import measure
 from trainer.export.graph import export
-from trainer.export.serving_graph import Served, complete, logit_of, pooled, predict
+from trainer.export.serving_graph import Served, complete, findings, logit_of, pooled, predict
 from trainer.progress import Event, silent
 from trainer.recipes import RECIPES, recipe_named
 from trainer.recipes.backbone import RANDOM
 from trainer.recipes.recipe import Network, Phase, Recipe, Start
-from trainer.run.run import FitOptions, run
+from trainer.run.run import FitOptions, batches_of, run
 from trainer.statistics.operating_point import Calibration
-from trainer.training.batches import TrainingBatches, labels_of, load_grids, monitored_copies, propensity_of
+from trainer.training.batches import TrainingBatches, labels_of, load_grids, monitored_copies
 from trainer.training.fit import choose_trained, fit
 from worker.errors import BadSetting
 from worker.inference.model import open_model, replay_goldens
@@ -62,8 +62,8 @@ def toy(recipe: Recipe) -> Recipe:
 def build(recipe: Recipe) -> Network:
     keras.utils.set_random_seed(1)
     network = recipe.build(Start(SIZE, recipe.backbone, RANDOM))
-    if recipe.backbone == "mobilenetv2":  # its random weights damp the signal by 1e-12
-        for layer in network.frozen:
+    if recipe.backbone in ("mobilenetv2", "efficientnet_lite0"):  # their random weights damp the signal by 1e-12
+        for layer in (layer for layer in network.backbone.layers if layer in network.frozen):
             layer.gamma.assign(layer.gamma * 3.0)
     return network
 
@@ -110,13 +110,13 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
     grids = {name: part.grids for name, part in loaded.items()}
     labels = {name: labels_of(manifest.of(name)) for name in grids}
     copies, watched = monitored_copies(recipe, grids["validation"], labels["validation"], 0)
-    propensity = propensity_of(recipe, loaded["train"])
+    batches = batches_of(recipe, network, loaded["train"], 0)
     events: list[Event] = []
     with eagerly():
         fit(
             recipe,
             network,
-            lambda epoch: TrainingBatches(grids["train"], labels["train"], recipe, 0, epoch, propensity),
+            batches,
             copies,
             watched,
             "toy",
@@ -140,19 +140,20 @@ def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_p
         assert changed == set(network.head)
     steps = [event for event in events if event["event"] == "batch"]
     assert len(steps) >= 2 * len(recipe.phases) - recipe.undersampled
-    features = network.trunk.predict_on_batch(validation[..., None])
-    if not raw(network, features).any():  # untrained, all evidence may speak against: turn it round
+    if not raw(network, validation).any():  # untrained, all evidence may speak against: turn it round
         network.head[-1].kernel.assign(-network.head[-1].kernel)
-    heat_scale = float(raw(network, features).max())
+    heat_scale = float(raw(network, validation).max())
     assert heat_scale > 1e-5
     halfway = keras.ops.convert_to_numpy(pooled(network.maps(validation[..., None])[0]))
     served = Served(network, Calibration(1.3, 0.4), heat_scale, measure(halfway))
     said: list[Event] = []
     model = export(recipe, served, manifest, images, validation, tmp_path / "toy.onnx", Origin(), said.append)
-    for name in ("probability", "heat", "tape", "familiarity"):  # of the opened file from Keras, and from a tape's heat
+    own = "tape" if network.local is None else "lungs"  # a tape's heat; local evidence is its own witness
+    for name in ("probability", "heat", "familiarity", own):  # of the opened file from Keras
         assert said[-1][f"{name}_difference"] < 1e-4
     assert model.card.recipe == recipe.title
-    assert model.card.heat_method == ("HiResCAM" if network.pooling == "flatten" else "Grad-CAM")
+    assert model.card.heat_method == METHODS[network.pooling]
+    assert (model.card.field_limits is None) is (network.local is None)
     assert model.card.operating_point.rule == str(recipe.threshold)
     assert model.card.metrics["validation_familiar"].value == 1.0, "so few images are all within the limit"
     assert network.stages is not None
@@ -167,9 +168,9 @@ def differ(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return bool((one != other).any())
 
 
-def raw(network: Network, features: NDArray[np.float32]) -> NDArray[np.float32]:
+def raw(network: Network, grids: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Heat before its scale."""
-    heat: NDArray[np.float32] = keras.ops.convert_to_numpy(raw_heat(features, network.head, network.pooling))
+    heat: NDArray[np.float32] = keras.ops.convert_to_numpy(findings(network, grids[..., None]).heat)
     return heat
 
 
@@ -193,8 +194,13 @@ def test_a_phase_trains_what_it_says_and_nothing_else(recipe: Recipe) -> None:
 
 
 def layers_of(network: Network) -> list[Any]:
-    own = [layer for layer in network.model.layers if layer is not network.backbone]
-    return own + (list(network.backbone.layers) if network.backbone else [])
+    """Of the whole network, none of them a network itself."""
+
+    def inside(model: Any) -> Iterator[Any]:
+        for layer in model.layers:
+            yield from inside(layer) if isinstance(layer, keras.Model) else (layer,)
+
+    return list(dict.fromkeys(inside(network.model)))
 
 
 def test_vgg21m_has_as_many_parameters_as_published() -> None:

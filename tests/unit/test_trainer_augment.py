@@ -16,7 +16,7 @@ from trainer.data.augment import (
     recompress,
     resample,
 )
-from trainer.data.sampling import balanced_batches, class_weights, shuffled_batches, undersample
+from trainer.data.sampling import balanced_batches, class_weights, guest_batches, shuffled_batches, undersample
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from worker.errors import BadData
 
@@ -107,6 +107,18 @@ def test_batches_are_balanced_and_no_image_repeats_before_its_class_is_through()
     assert (labels[batches].sum(axis=1) == 4).all()
     drawn = batches[labels[batches] == 0]
     assert len(np.unique(drawn[:20])) == 20
+
+
+def test_guests_take_their_share_of_each_class_and_hosts_the_rest() -> None:
+    labels = np.array([0] * 40 + [1] * 120 + [0] * 6 + [1] * 3)
+    is_guest = np.arange(len(labels)) >= 160
+    batches = guest_batches(labels, is_guest, (0.25, 0.125), 16, np.random.default_rng(0))
+    assert batches.shape == (10, 16)
+    assert (labels[batches].sum(axis=1) == 8).all()
+    for label, count in ((0, 2), (1, 1)):
+        assert ((labels[batches] == label) & is_guest[batches]).sum(axis=1).tolist() == [count] * 10
+    with pytest.raises(BadData, match="smaller sources hold no training image of class 1"):
+        guest_batches(labels[:-3], is_guest[:-3], (0.25, 0.125), 16, np.random.default_rng(0))
 
 
 def test_an_empty_class_cannot_be_balanced() -> None:

@@ -11,12 +11,15 @@ from pydicom import dcmread
 
 from trainer.data.manifest import (
     LEFT_OUT,
+    TRAIN_ONLY,
     Manifest,
     Sample,
     patient_of,
     read_left_out,
     read_manifest,
     read_samples,
+    read_together,
+    root_of,
     write_manifest,
 )
 from trainer.data.split import folds, limit, split, without
@@ -247,6 +250,36 @@ def test_stated_splits_are_kept_and_a_missing_one_is_dealt_from_training() -> No
     assert {s.path for s in manifest.of("validation")} <= {s.path for s in before if s.split == "train"}
     anew = split(before, 0, keeps_stated=False)
     assert anew == split(samples(120), 0)
+
+
+def test_images_for_training_only_are_never_measured_on() -> None:
+    adults = [replace(s, path=f"adults/{s.path}", patient=f"adult-{s.patient}", source_sha256=f"adult {s.path}",
+                      split=TRAIN_ONLY) for s in samples(30)]  # fmt: skip
+    for keeps_stated in (True, False):
+        manifest = split([*samples(), *adults], 0, keeps_stated=keeps_stated)
+        assert {s.split for s in manifest.samples if s.path.startswith("adults/")} == {"train"}
+        assert {s.split for s in manifest.samples if not s.path.startswith("adults/")} == {
+            "train",
+            "validation",
+            "test",
+        }
+    with pytest.raises(BadData, match="train_only"):
+        folds([*samples(), *adults], 3, 0)
+
+
+def test_two_folders_are_read_as_one_data_set(tmp_path: Path) -> None:
+    for folder in ("children", "adults/images"):
+        for label in ("NORMAL", "PNEUMONIA"):
+            (tmp_path / folder / label).mkdir(parents=True)
+            (tmp_path / folder / label / "1.png").write_bytes(folder.encode() + label.encode())
+    index = tmp_path / "adults.csv"
+    index.write_text("path,label,patient,split,source\nimages/NORMAL/1.png,normal,a,train_only,NIH\n")
+    parts = [(tmp_path / "adults", index), (tmp_path / "children", None)]
+    read = read_together(parts, is_patient_each=True)
+    assert [s.path for s in read] == ["adults/images/NORMAL/1.png", "children/NORMAL/1.png", "children/PNEUMONIA/1.png"]
+    assert [(s.source, s.split) for s in read] == [("NIH", TRAIN_ONLY), ("", ""), ("", "")]
+    assert root_of([folder for folder, _ in parts]) == tmp_path.resolve()
+    assert all((root_of([tmp_path / "adults", tmp_path / "children"]) / s.path).is_file() for s in read)
 
 
 def test_view_age_and_source_survive_the_manifest_and_count_in_its_digest(tmp_path: Path) -> None:

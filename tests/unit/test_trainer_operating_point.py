@@ -5,6 +5,7 @@ import pytest
 
 from trainer.statistics.metrics import calibration_error
 from trainer.statistics.operating_point import (
+    AND_ELSEWHERE,
     Calibration,
     apply_calibration,
     at_sensitivity,
@@ -149,3 +150,15 @@ def test_a_rule_is_known_again_by_the_words_on_a_card(text: str) -> None:
 def test_words_of_no_rule_are_refused() -> None:
     with pytest.raises(BadSetting, match="unknown words for a threshold rule 'by eye'"):
         rule_in_words("by eye")
+
+
+def test_a_calibration_for_another_prevalence_shifts_the_odds_alone() -> None:
+    logits = np.linspace(-4, 4, 9)
+    before = Calibration(1.7, 0.3)
+    before_odds, odds = (p / (1 - p) for p in (apply_calibration(logits, c) for c in (before, before.at(0.5, 0.8))))
+    np.testing.assert_allclose(odds, before_odds / 4)  # 0.8 are odds of four to one
+
+
+def test_a_rule_that_also_held_elsewhere_is_read_back() -> None:
+    rule = read_rule("sensitivity=0.98")
+    assert rule_in_words(str(rule) + AND_ELSEWHERE) == rule

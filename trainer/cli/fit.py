@@ -1,8 +1,11 @@
 """The verbs `trainer fit` and `trainer recipes`."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -10,8 +13,6 @@ from trainer.cli.options import (
     FILE,
     as_json,
     command_line,
-    data,
-    index,
     patient_each,
     quieten_tensorflow,
     threshold_rule,
@@ -21,10 +22,12 @@ from worker.inference.card import Population
 
 
 @click.command()
-@data
+@click.option("--data", type=FILE, required=True, multiple=True, help="Folder with the images; may be repeated.")
 @click.option("--recipe", required=True, help="See `trainer recipes`.")
 @click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model.")
-@index
+@click.option("--index", type=FILE, multiple=True, help="CSV with path, label, patient; the n-th of the n-th --data.")
+@click.option("--elsewhere", type=FILE, help="Images of another place, on which the threshold must hold too.")
+@click.option("--elsewhere-index", type=FILE, help="CSV with path, label, patient: which of those to take.")
 @click.option("--backbone", help="Instead of the recipe's own: mobilenetv2, if the recipe allows it.")
 @click.option("--weights", type=FILE, help="Weights of the backbone, or `random`. Default: Keras's, downloaded.")
 @click.option("--from", "previous", type=FILE, help="Run folder whose weights this fit starts from.")
@@ -41,10 +44,12 @@ from worker.inference.card import Population
 @click.option("--ages", nargs=2, type=int, metavar="MIN MAX", help="Completed years; others get no negative verdict.")
 @click.option("--no-report", is_flag=True, help="Write no report.html and report.json.")
 def fit(
-    data: Path,
+    data: tuple[Path, ...],
     recipe: str,
     out: Path,
-    index: Path | None,
+    index: tuple[Path, ...],
+    elsewhere: Path | None,
+    elsewhere_index: Path | None,
     backbone: str | None,
     weights: Path | None,
     previous: Path | None,
@@ -86,11 +91,14 @@ def fit(
     from trainer.report.page import write_report
     from trainer.run.run import FitOptions, fold_folder, run, run_folds
 
+    (first, first_index), *more = zip_longest(data, index) if len(index) <= len(data) else _too_many(index)
     options = FitOptions(
-        data=data,
+        data=first,
         recipe=chosen,
         out=out,
-        index=index,
+        index=first_index,
+        more=tuple(more),
+        elsewhere=(elsewhere, elsewhere_index) if elsewhere else None,
         weights=weights,
         left_out=leave_out,
         seed=seed,
@@ -110,7 +118,7 @@ def fit(
                 report_event({"event": "warning", "text": warning})
         made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]
         for folder in made if not no_report else ():
-            write_report(folder, data, report_event, recipe=chosen)
+            write_report(folder, options.root, report_event, recipe=chosen)
 
 
 @click.command()
@@ -124,6 +132,10 @@ def recipes(as_json: bool) -> None:
         click.echo(json.dumps(recipe_rows(RECIPES), indent=1))
     else:
         show_recipes(RECIPES)
+
+
+def _too_many(index: Sequence[Path]) -> NoReturn:
+    raise BadSetting(f"{len(index)} times --index: give one for each --data at most, in the same order")
 
 
 def _numbers(text: str) -> list[int]:

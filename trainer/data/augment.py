@@ -36,6 +36,7 @@ class Augmentation:
     is_border_repeated: bool = False  #: fill from outside with the values of the border; else with air
     area_min: float = 1.0  #: smallest share of the image that a random window keeps, in place of `crop_max`
     surroundings_share: float = 0.0  #: all but the lungs comes from another image; needs a lung field
+    halves_share: float = 0.0  #: one lung comes from a normal image, so that half has no pneumonia; needs a lung field
     gamma_share: float = 0.0
     contrast_share: float = 0.0
     blur_share: float = 0.0
@@ -49,85 +50,11 @@ class Augmentation:
 
 def augment(image: Image, other: Image, how: Augmentation, rng: np.random.Generator) -> Image:
     """One training view of `image`, styled after `other` (same shape); the same generator state gives the same view."""
-    image = _restyle(image, other, how, rng)
-    return _degrade(_reframe(image, None, how, rng), how, rng)
+    image = restyle(image, other, how, rng)
+    return degrade(reframe(image, None, how, rng), how, rng)
 
 
-def augment_with_field(
-    image: Image, field: Image, other: Image, surroundings: Image, how: Augmentation, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """As `augment`, with the lung field [H, W] (0 to 255) framed the same way: [H, W, 2], the view and its field.
-
-    In `surroundings_share` of the views everything but the lungs comes from the image `surroundings`.
-    """
-    image = _restyle(image, other, how, rng)
-    if rng.random() < how.surroundings_share:
-        image = swap_surroundings(image, field, surroundings, rng)
-    framed = _reframe(np.dstack([image, field]), field, how, rng)
-    view = _degrade(np.ascontiguousarray(framed[:, :, 0]), how, rng)
-    return np.dstack([view, framed[:, :, 1]])
-
-
-def swap_surroundings(image: Image, field: Image, surroundings: Image, rng: np.random.Generator) -> Image:
-    """Keep the lungs of `image` with a margin of 1 to 5 % of the side, take the rest from `surroundings`.
-
-    Lungs and surroundings get different gammas, so that neither brightness nor its difference predicts the label. An
-    image without a field is returned unchanged.
-    """
-    side = len(image)
-    width = 2 * int(side * rng.uniform(0.01, 0.05)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    lungs = cv2.dilate((field > 127).astype(np.float32), kernel)
-    if not lungs.any():
-        return image
-    lungs = cv2.GaussianBlur(lungs, (0, 0), side * rng.uniform(0.01, 0.025))
-    inside, outside = (change_gamma(part, float(rng.uniform(0.7, 1.4))) for part in (image, surroundings))
-    return _to_uint8(inside * lungs + outside * (1 - lungs))
-
-
-def mix_amplitude(image: Image, other: Image, band: float, strength: float) -> Image:
-    """Give `image` the low-frequency Fourier amplitude of `other`, keeping its phase (Yang & Soatto 2020, FDA).
-
-    `strength` 0 leaves the image, 1 replaces the amplitude within `band` of the side around zero frequency.
-    """
-    height, width = image.shape
-    rows, columns = int(height * band), int(width * band)
-    mine = np.fft.rfft2(image.astype(np.float32))
-    theirs = np.abs(np.fft.rfft2(other.astype(np.float32)))
-    for window in (np.s_[: rows + 1, : columns + 1], np.s_[height - rows :, : columns + 1]):
-        amplitude = np.abs(mine[window])
-        mixed = (1 - strength) * amplitude + strength * theirs[window]
-        mine[window] *= mixed / np.maximum(amplitude, 1e-6)
-    return _to_uint8(np.fft.irfft2(mine, s=image.shape))
-
-
-def match_histogram(image: Image, other: Image) -> Image:
-    """Map the grey values of `image` so that their distribution becomes that of `other`."""
-    mine = np.cumsum(np.bincount(image.ravel(), minlength=256)) / image.size
-    theirs = np.cumsum(np.bincount(other.ravel(), minlength=256)) / other.size
-    table = _to_uint8(np.interp(mine, theirs, np.arange(256)))
-    return table[image]
-
-
-def change_gamma(image: Image, gamma: float) -> Image:
-    """Raise the display values, taken as [0, 1], to the power `gamma`."""
-    return _to_uint8(255 * (np.arange(256) / 255) ** gamma)[image]
-
-
-def recompress(image: Image, quality: int) -> Image:
-    """Compress as JPEG at `quality` (1 to 100) and decompress."""
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
-
-
-def resample(image: Image, size: int, there: int, back: int) -> Image:
-    """Resize to `size` px square with the OpenCV operator `there`, then to the old size with `back`."""
-    height, width = image.shape
-    small = cv2.resize(image, (size, size), interpolation=there)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=back), np.uint8)
-
-
-def _restyle(image: Image, other: Image, how: Augmentation, rng: np.random.Generator) -> Image:
+def restyle(image: Image, other: Image, how: Augmentation, rng: np.random.Generator) -> Image:
     """The image in the style of `other`, by Fourier amplitudes or by histogram, or unchanged."""
     style = rng.random()
     if style < how.fourier_share:
@@ -137,7 +64,7 @@ def _restyle(image: Image, other: Image, how: Augmentation, rng: np.random.Gener
     return image
 
 
-def _degrade(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
+def degrade(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
     """Change exposure, optics, labels and storage, each in its share of the images."""
     for share, change in _CHANGES:
         if rng.random() < getattr(how, share):
@@ -145,10 +72,10 @@ def _degrade(image: Image, how: Augmentation, rng: np.random.Generator) -> Image
     return image
 
 
-def _reframe(
+def reframe(
     layers: NDArray[np.uint8], field: Image | None, how: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Crop, rotate, scale, shear, shift and flip in one warp of [H, W] or [H, W, 2]."""
+    """Crop, rotate, scale, shear, shift and flip in one warp of [H, W] or [H, W, n]."""
     height, width = layers.shape[:2]
     left, top, right, bottom = _window(field, how, rng)
     angle = np.deg2rad(rng.uniform(-how.rotation_max_deg, how.rotation_max_deg))
@@ -166,6 +93,48 @@ def _reframe(
     border = cv2.BORDER_REPLICATE if how.is_border_repeated else cv2.BORDER_CONSTANT
     warped = cv2.warpAffine(layers, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(warped, np.uint8)
+
+
+def mix_amplitude(image: Image, other: Image, band: float, strength: float) -> Image:
+    """Give `image` the low-frequency Fourier amplitude of `other`, keeping its phase (Yang & Soatto 2020, FDA).
+
+    `strength` 0 leaves the image, 1 replaces the amplitude within `band` of the side around zero frequency.
+    """
+    height, width = image.shape
+    rows, columns = int(height * band), int(width * band)
+    mine = np.fft.rfft2(image.astype(np.float32))
+    theirs = np.abs(np.fft.rfft2(other.astype(np.float32)))
+    for window in (np.s_[: rows + 1, : columns + 1], np.s_[height - rows :, : columns + 1]):
+        amplitude = np.abs(mine[window])
+        mixed = (1 - strength) * amplitude + strength * theirs[window]
+        mine[window] *= mixed / np.maximum(amplitude, 1e-6)
+    return to_uint8(np.fft.irfft2(mine, s=image.shape))
+
+
+def match_histogram(image: Image, other: Image) -> Image:
+    """Map the grey values of `image` so that their distribution becomes that of `other`."""
+    mine = np.cumsum(np.bincount(image.ravel(), minlength=256)) / image.size
+    theirs = np.cumsum(np.bincount(other.ravel(), minlength=256)) / other.size
+    table = to_uint8(np.interp(mine, theirs, np.arange(256)))
+    return table[image]
+
+
+def change_gamma(image: Image, gamma: float) -> Image:
+    """Raise the display values, taken as [0, 1], to the power `gamma`."""
+    return to_uint8(255 * (np.arange(256) / 255) ** gamma)[image]
+
+
+def recompress(image: Image, quality: int) -> Image:
+    """Through JPEG at `quality` (1 to 100) and back."""
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def resample(image: Image, size: int, there: int, back: int) -> Image:
+    """To `size` px square with the OpenCV operator `there`, and to the old size with `back`."""
+    height, width = image.shape
+    small = cv2.resize(image, (size, size), interpolation=there)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=back), np.uint8)
 
 
 def _window(field: Image | None, how: Augmentation, rng: np.random.Generator) -> tuple[float, float, float, float]:
@@ -200,7 +169,7 @@ def _gamma(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _contrast(image: Image, rng: np.random.Generator) -> Image:
-    return _to_uint8(image * rng.uniform(0.7, 1.3) + rng.uniform(-25, 25))
+    return to_uint8(image * rng.uniform(0.7, 1.3) + rng.uniform(-25, 25))
 
 
 def _blur(image: Image, rng: np.random.Generator) -> Image:
@@ -214,7 +183,7 @@ def _sharpen(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _noise(image: Image, rng: np.random.Generator) -> Image:
-    return _to_uint8(image + rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 8))
+    return to_uint8(image + rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 8))
 
 
 def _resample(image: Image, rng: np.random.Generator) -> Image:
@@ -257,7 +226,7 @@ def _near_border(width: int, height: int, rng: np.random.Generator) -> tuple[int
     return int(x * width), int(y * height)
 
 
-def _to_uint8(values: NDArray[np.floating]) -> Image:
+def to_uint8(values: NDArray[np.floating]) -> Image:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 

@@ -5,10 +5,11 @@ Decodes no pixels. `trainer.data.split` assigns patients to splits.
 
 import csv
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.errors import BadData, Rejected
@@ -32,6 +33,8 @@ SPLITS = {
     "testing": "test",
 }
 LEFT_OUT = "left_out"
+#: What an index says of images that are trained on and never measured on, such as those of another population.
+TRAIN_ONLY = "train_only"
 UNREADABLE = "unreadable"
 
 COLUMNS = ("path", "label", "subtype", "patient", "group", "source_sha256", "split")
@@ -119,6 +122,22 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
         named = f" that {index} names" if index else ""
         raise BadData(f"holds no image{named} ({', '.join(sorted(IMAGE_SUFFIXES))})").about(str(data))
     return tuple(_sample(path, data, row or {}, is_patient_each) for path, row in pairs)
+
+
+def read_together(parts: Sequence[tuple[Path, Path | None]], is_patient_each: bool = False) -> tuple[Sample, ...]:
+    """The samples of several folders, each with its index, as one data set; their paths start from `root_of` them."""
+    root = root_of([folder for folder, _ in parts])
+    samples: list[Sample] = []
+    for folder, index in parts:
+        below = folder.resolve().relative_to(root)
+        for sample in read_samples(folder, index, is_patient_each):
+            samples.append(replace(sample, path=(below / sample.path).as_posix()))
+    return tuple(sorted(samples, key=lambda s: s.path))
+
+
+def root_of(folders: Sequence[Path]) -> Path:
+    """The folder above all of these."""
+    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
 
 
 def read_left_out(path: Path) -> tuple[Sample, ...]:
@@ -229,8 +248,10 @@ def _header(path: Path) -> dict[str, str]:
 
 def _stated_split(row: dict[str, str], folders: Sequence[str], path: Path) -> str:
     if stated := row.get("split", "").strip():
+        if stated.lower() == TRAIN_ONLY:
+            return TRAIN_ONLY
         if stated.lower() not in (*SPLITS, LEFT_OUT):
-            raise BadData(f"unknown split {stated!r}: use train, validation or test").about(str(path))
+            raise BadData(f"unknown split {stated!r}: use train, train_only, validation or test").about(str(path))
         return SPLITS.get(stated.lower(), LEFT_OUT)
     return next((SPLITS[name.lower()] for name in folders if name.lower() in SPLITS), "")
 

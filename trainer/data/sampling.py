@@ -34,6 +34,28 @@ def balanced_batches(labels: NDArray[np.int64], batch_size: int, rng: np.random.
     return np.hstack(columns).astype(np.int64)
 
 
+def guest_batches(
+    labels: NDArray[np.int64],
+    is_guest: NDArray[np.bool_],
+    shares: tuple[float, float],
+    batch_size: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """As `balanced_batches` of those that are no guests [N], with guests in a share of each class's half of a batch.
+
+    `shares` are of the normal half and of the pneumonia half. Raises BadData when a class, or its guests, are empty.
+    """
+    hosts, guests = np.flatnonzero(~is_guest), np.flatnonzero(is_guest)
+    batches = hosts[balanced_batches(labels[hosts], batch_size, rng)]
+    half = batch_size // 2
+    for label, share, first in ((0, shares[0], 0), (1, shares[1], half)):
+        members, count = guests[labels[guests] == label], round(half * share)
+        if not len(members):
+            raise BadData(f"the smaller sources hold no training image of class {label}: both classes are needed")
+        batches[:, first : first + count] = rng.choice(members, (len(batches), count))
+    return batches
+
+
 def shuffled_batches(labels: NDArray[np.int64], batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices [steps, batch_size] of one epoch: every image at most once, the classes as they come."""
     batch_size = min(batch_size, len(labels))

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from trainer.data.manifest import LABELS, LEFT_OUT, PERSON, UNREADABLE, Manifest, Sample
+from trainer.data.manifest import LABELS, LEFT_OUT, PERSON, TRAIN_ONLY, UNREADABLE, Manifest, Sample
 from worker.errors import BadData
 
 #: Share of the images that each split gets.
@@ -29,14 +29,15 @@ def split(samples: Sequence[Sample], seed: int, left_out: Iterable[Sample] = (),
     """Assign the samples to train, validation and test (SHARES), by class and subtype, in whole groups.
 
     Splits that folders or a CSV state are kept unless `keeps_stated` is False; a split that they lack is taken from
-    their training images. Every group that shares a patient, a person or a source with `left_out` goes to the split of
-    that name. Raises BadData when a split would lack a class.
+    their training images, never from those for training only. Every group that shares a patient, a person or a source
+    with `left_out` goes to the split of that name. Raises BadData when a split would lack a class.
     """
     if not keeps_stated:
-        samples = [replace(sample, split="") for sample in samples]
+        samples = [replace(s, split="") if s.split != TRAIN_ONLY else s for s in samples]
     members, assigned = _grouped(samples, tuple(left_out))
     kept = {name: [s for inside in members.values() for s in inside if s.split == name] for name in SHARES}
-    assigned += [s for inside in members.values() for s in inside if s.split not in ("", "train")]
+    assigned += [s for inside in members.values() for s in inside if s.split not in ("", "train", TRAIN_ONLY)]
+    assigned += [replace(s, split="train") for inside in members.values() for s in inside if s.split == TRAIN_ONLY]
     free = {group: [s for s in inside if s.split in ("", "train")] for group, inside in members.items()}
     missing = [name for name in ("test", "validation") if not kept[name]]
     for groups in _strata(free, seed):
@@ -49,8 +50,10 @@ def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[S
     """`count` manifests whose test splits together hold every sample once; by class and subtype, in whole groups.
 
     Each manifest's validation split gets its share of the rest. `left_out` is left out of all. Raises BadData when a
-    split would lack a class.
+    split would lack a class, or when images are for training only.
     """
+    if any(sample.split == TRAIN_ONLY for sample in samples):
+        raise BadData(f"images whose split is {TRAIN_ONLY} are never tested on: leave them out of a fit over folds")
     members, outside = _grouped([replace(sample, split="") for sample in samples], tuple(left_out))
     strata = _strata(members, seed)
     held: list[list[Sequence[Sample]]] = [[] for _ in range(count)]

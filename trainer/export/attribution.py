@@ -10,7 +10,15 @@ from typing import Any
 from keras import ops
 
 #: Pooling between feature map and head -> name of the method.
-METHODS = {"average": "Grad-CAM", "flatten": "HiResCAM"}
+METHODS = {"average": "Grad-CAM", "flatten": "HiResCAM", "lung field": "evidence in the lung field"}
+
+
+def local_heat(evidence: Any, field: Any) -> Any:
+    """Heat [N, h, w] of local evidence [N, h, w, 1] (logits) and the lung field on its cells, [N, h, w, 1] in [0, 1].
+
+    The probability of each cell, weighted as the cell counts for the image: nothing outside the lungs.
+    """
+    return ops.sigmoid(evidence[..., 0]) * field[..., 0]
 
 
 def raw_heat(features: Any, head: Sequence[Any], pooling: str) -> Any:

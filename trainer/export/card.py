@@ -13,9 +13,32 @@ from trainer.evaluation.evaluate import Evaluation, familiar, measure
 from trainer.export.familiarity import limit_of
 from trainer.export.reference import measured
 from trainer.statistics import metrics
-from trainer.statistics.operating_point import ThresholdRule
+from trainer.statistics.operating_point import AND_ELSEWHERE, ThresholdRule
 from worker.inference.card import Estimate, ModelCard, OperatingPoint
 from worker.inference.reference import Reference, make_reference
+
+#: Prefix of what a card tells of the images of elsewhere that helped choose the threshold.
+ELSEWHERE = "elsewhere"
+
+
+class Elsewhere(NamedTuple):
+    """Images of another place than the training's, which help choose the threshold and never train."""
+
+    samples: Sequence[Sample]
+    grids: NDArray[np.uint8]  #: [N, size, size]
+
+
+class Answered(NamedTuple):
+    """Samples and a model's probabilities for them."""
+
+    samples: Sequence[Sample]
+    probabilities: metrics.Scores
+    distances: metrics.Scores  #: familiarity
+
+    @property
+    def labels(self) -> metrics.Labels:
+        """Their labels [N]."""
+        return np.array([sample.label for sample in self.samples], np.int64)
 
 
 class MeasuredFields(NamedTuple):
@@ -33,25 +56,35 @@ def measure_fields(
     probabilities: metrics.Scores,
     distances: metrics.Scores,
     grids: Iterable[NDArray[np.uint8]],
+    elsewhere: Answered | None = None,
 ) -> MeasuredFields:
     """Measure the fields on the validation images; `rule` chooses the threshold, `distances` are the familiarity [N].
 
-    Raises ValueError where the rule lacks a class, ModelRefused when a distance is not finite.
+    With images of `elsewhere` the threshold keeps the rule on both: it is the lower of the two. Raises ValueError where
+    the rule lacks a class, ModelRefused when a distance is not finite.
     """
     labels = np.array([sample.label for sample in samples], np.int64)
-    threshold = rule.choose(labels, probabilities)
+    threshold, words = rule.choose(labels, probabilities), str(rule)
     limit = limit_of(distances)
+    further: dict[str, Estimate] = {}
+    if elsewhere is not None:
+        threshold = min(threshold, rule.choose(elsewhere.labels, elsewhere.probabilities))
+        words += AND_ELSEWHERE
+        further = measure(elsewhere.labels, elsewhere.probabilities, threshold)
+        further["familiar"] = familiar(elsewhere.distances, limit)
     quality = measure(labels, probabilities, threshold) | {"familiar": familiar(distances, limit)}
     rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
     point = OperatingPoint(
         threshold,
-        str(rule),
+        words,
         Estimate(*rates["sensitivity"]),
         Estimate(*rates["specificity"]),
         digest(samples),
     )
     reference = make_reference(measured(probabilities, distances, grids), list(labels), threshold, point.data_digest)
-    return MeasuredFields(point, limit, {f"validation_{name}": value for name, value in quality.items()}, reference)
+    measures = {f"validation_{name}": value for name, value in quality.items()}
+    measures |= {f"{ELSEWHERE}_{name}": value for name, value in further.items()}
+    return MeasuredFields(point, limit, measures, reference)
 
 
 def metrics_on_test_split(tested: Evaluation) -> dict[str, Estimate]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from trainer.data.manifest import Manifest, Origin
 from trainer.evaluation.evaluate import evaluate
 from trainer.export.attribution import METHODS
-from trainer.export.card import measure_fields, metrics_on_test_split, versions, write
+from trainer.export.card import Answered, Elsewhere, measure_fields, metrics_on_test_split, versions, write
+from trainer.export.field_limits import limits_of
 from trainer.export.goldens import choose_goldens
 from trainer.export.serving_graph import Served, logit_of, predict
 from trainer.progress import Report
@@ -43,11 +44,12 @@ def export(
     path: Path,
     origin: Origin,
     report: Report,
+    elsewhere: Elsewhere | None = None,
 ) -> Model:
     """Write the model file `path`, whole or not at all, and return the opened model.
 
-    `validation` are the grids of the manifest's validation split. The card states what `evaluate` gives for the test
-    split. Raises
+    `validation` are the grids of the manifest's validation split, `elsewhere` those of another place, which help choose
+    the threshold. The card states what `evaluate` gives for the test split. Raises
     ModelRefused, leaving no file behind, when the reopened file differs from Keras or fails its goldens; BadSetting
     when Keras runs on another backend than TensorFlow.
     """
@@ -56,7 +58,7 @@ def export(
     part = path.with_name(path.name + ".part")
     try:
         proto = to_onnx(served, recipe.preprocessing.size)
-        card = _card(recipe, served, manifest, root, validation, origin)
+        card = _card(recipe, served, manifest, root, validation, origin, elsewhere)
         write(proto, card, part)
         tested = evaluate(open_model(part, "cpu"), root, manifest.of("test"), report)
         write(proto, replace(card, metrics=card.metrics | metrics_on_test_split(tested)), part)
@@ -90,8 +92,9 @@ def to_onnx(served: Callable[[Any], dict[str, Any]], size: int) -> Any:
 def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str, float]:
     """Largest |difference| of the opened file from Keras, and of its heat from a gradient tape's Grad-CAM.
 
-    The difference of familiarity is relative above 1, because familiarity has no upper limit. Raises ModelRefused
-    when a difference is AGREEMENT or more, or not a number.
+    Local evidence is not compared with a tape: its heat is the map from which the probability is pooled. The difference
+    of familiarity is relative above 1, because familiarity has no upper limit. Raises ModelRefused when a difference
+    is AGREEMENT or more, or not a number.
     """
     predictions = model.predict(np.asarray(grids)[..., None])
     wanted = predict(served, grids)
@@ -102,9 +105,13 @@ def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str,
     differences = {
         "probability_difference": float(np.abs(probability - wanted["probability"]).max()),
         "heat_difference": float(np.abs(heat - wanted["heatmap"]).max()),
-        "tape_difference": float(np.abs(heat - tape_heat(served, grids)).max()),
         "familiarity_difference": float(measure_familiarity.max()),
     }
+    if served.network.local is None:
+        differences["tape_difference"] = float(np.abs(heat - tape_heat(served, grids)).max())
+    if "lungs" in wanted:
+        lungs = np.stack([p.lungs for p in predictions if p.lungs is not None])
+        differences["lungs_difference"] = float(np.abs(lungs - wanted["lungs"]).max())
     for name, value in differences.items():
         if not value < AGREEMENT:
             raise ModelRefused(f"the exported graph differs from Keras: {name} {value:.2g} >= {AGREEMENT:g}")
@@ -127,12 +134,19 @@ def tape_heat(served: Served, grids: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _card(
-    recipe: Recipe, served: Served, manifest: Manifest, root: Path, validation: NDArray[np.uint8], origin: Origin
+    recipe: Recipe,
+    served: Served,
+    manifest: Manifest,
+    root: Path,
+    validation: NDArray[np.uint8],
+    origin: Origin,
+    elsewhere: Elsewhere | None,
 ) -> ModelCard:
     samples = manifest.of("validation")
     predicted = {name: values.astype(np.float64) for name, values in predict(served, validation).items()}
     probabilities = predicted["probability"]
-    fields = measure_fields(recipe.threshold, samples, probabilities, predicted["familiarity"], validation)
+    answered = _answered(served, elsewhere)
+    fields = measure_fields(recipe.threshold, samples, probabilities, predicted["familiarity"], validation, answered)
     threshold = fields.operating_point.threshold
     goldens = choose_goldens(served, samples, probabilities, threshold, root, recipe.preprocessing, origin.attribution)
     return ModelCard(
@@ -149,8 +163,17 @@ def _card(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         attribution=origin.attribution,
         goldens=goldens,
+        prevalence=recipe.prevalence or float(np.mean([sample.label for sample in samples])),
+        field_limits=limits_of(predicted["lungs"]) if "lungs" in predicted else None,
         **fields._asdict(),
     )
+
+
+def _answered(served: Served, elsewhere: Elsewhere | None) -> Answered | None:
+    if elsewhere is None:
+        return None
+    found = predict(served, elsewhere.grids)
+    return Answered(elsewhere.samples, found["probability"].astype(np.float64), found["familiarity"].astype(np.float64))
 
 
 def _spread(count: int) -> NDArray[np.int64]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from trainer.export.attribution import raw_heat
+from trainer.export.attribution import local_heat, raw_heat
 from trainer.export.familiarity import Familiarity, measure
 from trainer.recipes.recipe import Network
 from trainer.statistics.operating_point import Calibration, calibrate
@@ -31,15 +31,46 @@ class Served:
     familiarity: Familiarity
 
     def __call__(self, image: Any) -> dict[str, Any]:
-        """uint8 [N, size, size, 1] -> probability [N], heatmap [N, h, w] in [0, 1], familiarity [N]; float32."""
-        halfway, features = self.network.maps(image)
-        logit = logit_of(features, self.network)
-        heat = raw_heat(features, self.network.head, self.network.pooling)
-        return {
-            "probability": ops.sigmoid(logit / self.calibration.temperature + self.calibration.bias),
-            "heatmap": ops.clip(heat / self.heat_scale, 0.0, 1.0),
-            "familiarity": self.familiarity.distance(pooled(halfway)),
+        """uint8 [N, size, size, 1] -> the tensors of the contract, float32.
+
+        probability [N], heatmap [N, h, w] in [0, 1], familiarity [N] and, of networks that find them, lungs [N, H, W].
+        """
+        found = findings(self.network, image)
+        served = {
+            "probability": ops.sigmoid(found.logit / self.calibration.temperature + self.calibration.bias),
+            "heatmap": ops.clip(found.heat / self.heat_scale, 0.0, 1.0),
+            "familiarity": self.familiarity.distance(pooled(found.halfway)),
         }
+        return served if found.lungs is None else served | {"lungs": found.lungs}
+
+
+class Findings(NamedTuple):
+    """What a network says of images, not yet scaled or calibrated."""
+
+    halfway: Any  #: [N, h, w, c], the map that familiarity looks at
+    logit: Any  #: [N]
+    heat: Any  #: [N, h, w], zero or more
+    lungs: Any = None  #: [N, H, W] in [0, 1]; None: the network does not look for them
+
+
+def findings(network: Network, image: Any, is_compiled: bool = False) -> Findings:
+    """What `network` says of uint8 [N, size, size, 1].
+
+    `is_compiled` runs it as one graph, outside of others: layer by layer, Keras holds every layer's map to the end.
+    """
+    if network.local is not None:
+        halfway, evidence, field, logit, lungs = _run(network.local, image, is_compiled)
+        return Findings(halfway, logit[:, 0], local_heat(evidence, field), lungs[..., 0])
+    if network.stages is None:
+        last = _run(network.trunk, image, is_compiled)
+        halfway = last
+    else:
+        halfway, last = _run(network.stages, image, is_compiled)
+    return Findings(halfway, logit_of(last, network), raw_heat(last, network.head, network.pooling))
+
+
+def _run(model: Any, image: Any, is_compiled: bool) -> Any:
+    return model.predict_on_batch(image) if is_compiled else model(image, training=False)
 
 
 def logit_of(features: Any, network: Network) -> Any:
@@ -63,21 +94,28 @@ def complete(
     views: Iterable[NDArray[np.uint8]],
     validation: NDArray[np.uint8],
     labels: NDArray[np.int64],
+    prevalence: float | None = None,
 ) -> Served:
     """Measure the constants: familiarity on the training grids and `views`, calibration and heat scale on validation.
 
-    `views` are batches [N, size, size, 1] of augmented training images, because the network was trained on them
-    too. `labels` are those of the validation split; the probabilities hold at its prevalence. Raises ModelRefused when
-    higher scores do not mean a higher risk.
+    `views` are batches [N, size, size, 1 or more] of augmented training images, the picture first, because the network
+    was trained on them too. `labels` are those of the validation split; the probabilities hold at `prevalence`, by
+    default that of the labels. Raises ModelRefused when higher scores do not mean a higher risk.
     """
-    seen = [_maps(network, batch)[0].mean(axis=(1, 2)) for part in (_batches(train), views) for batch in part]
+    seen = [
+        np.asarray(findings(network, batch[..., :1], is_compiled=True).halfway).mean(axis=(1, 2))
+        for part in (_batches(train), views)
+        for batch in part
+    ]
     logits, heats = [], []
     for batch in _batches(validation):
-        features = _maps(network, batch)[1]
-        logits.append(ops.convert_to_numpy(logit_of(features, network)))
-        heats.append(ops.convert_to_numpy(raw_heat(features, network.head, network.pooling)))
+        found = findings(network, batch, is_compiled=True)
+        logits.append(ops.convert_to_numpy(found.logit))
+        heats.append(ops.convert_to_numpy(found.heat))
     try:
         calibration = calibrate(labels, np.concatenate(logits).astype(np.float64))
+        if prevalence is not None:
+            calibration = calibration.at(prevalence, float(labels.mean()))
     except ValueError as error:
         raise ModelRefused(f"the network cannot be calibrated on its validation split: {error}") from error
     scale = float(np.percentile(np.concatenate(heats)[labels == 1], HEAT_PERCENTILE))
@@ -88,15 +126,6 @@ def predict(served: Served, grids: NDArray[np.uint8]) -> dict[str, NDArray[np.fl
     """The outputs of the graph for grids [N, size, size], computed by Keras."""
     parts = [served(batch) for batch in _batches(grids)]
     return {name: np.concatenate([ops.convert_to_numpy(part[name]) for part in parts]) for name in parts[0]}
-
-
-def _maps(network: Network, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`network.maps` of a batch, by a compiled function: layer by layer, Keras would hold the maps of all layers."""
-    if network.stages is None:
-        last = network.trunk.predict_on_batch(batch)
-        return last, last
-    halfway, last = network.stages.predict_on_batch(batch)
-    return halfway, last
 
 
 def _batches(grids: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

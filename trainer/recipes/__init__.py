@@ -1,5 +1,6 @@
 """The recipes, one file each; this tuple is the whole registry."""
 
+from trainer.recipes.efficientnet_lite0_lungs import EFFICIENTNET_LITE0_LUNGS
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
 from trainer.recipes.mobilenetv2_saliency import MOBILENETV2_SALIENCY
 from trainer.recipes.recipe import Recipe
@@ -11,6 +12,7 @@ from trainer.recipes.vgg21m_softmax import VGG21M_SOFTMAX
 from worker.errors import BadSetting
 
 RECIPES: tuple[Recipe, ...] = (
+    EFFICIENTNET_LITE0_LUNGS,
     MOBILENETV2_HOUSE,
     VGG16_FROZEN,
     RESNET50_CLAHE,

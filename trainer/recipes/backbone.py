@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.recipes.efficientnet_lite import SIXTEENTH, efficientnet_lite0
 from trainer.recipes.recipe import Start
 from trainer.recipes.weights import fetch, load
+from worker.errors import BadSetting
 
 #: Instead of a weights file: random initial weights, for tests and comparisons.
 RANDOM = Path("random")
@@ -15,10 +17,10 @@ _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
 @dataclass(frozen=True)
 class Backbone:
-    """One network of `keras.applications`."""
+    """One network with ImageNet weights."""
 
-    application: str
-    url: str  #: of its ImageNet weights without the head
+    application: str  #: its name in `keras.applications`; empty: EfficientNet-Lite0, which is not there
+    url: str  #: of its ImageNet weights without the head; empty: there is no Keras file to download
     scaling: str  #: a key of SCALINGS: the input that those weights expect
     halfway: str  #: layer whose map has a sixteenth of the image's side; familiarity is computed from it
 
@@ -27,6 +29,7 @@ class Backbone:
 SCALINGS: dict[str, tuple[float, tuple[float, float, float]]] = {
     "zero_to_one": (1 / 255, (0.0, 0.0, 0.0)),
     "minus_one_to_one": (1 / 127.5, (-1.0, -1.0, -1.0)),
+    "around_zero": (1 / 128, (-127 / 128, -127 / 128, -127 / 128)),
     "imagenet_means": (1.0, (-103.939, -116.779, -123.68)),  # blue, green, red, as in Caffe
 }
 
@@ -37,6 +40,7 @@ BACKBONES = {
         "minus_one_to_one",
         "block_13_expand_relu",
     ),
+    "efficientnet_lite0": Backbone("", "", "around_zero", SIXTEENTH),
     "resnet50": Backbone(
         "ResNet50",
         f"{_KERAS}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -52,19 +56,28 @@ BACKBONES = {
 }
 
 
-def pretrained(start: Start) -> Any:
+def pretrained(start: Start, any_size: bool = False) -> Any:
     """The backbone of `start` as a Keras model from [N, size, size, 3] to its last feature map, weights loaded.
 
-    Raises BadSetting when the weights can be neither read nor downloaded.
+    With `any_size` the sides are not fixed. Raises BadSetting when the weights can be neither read nor downloaded.
     """
+    backbone = BACKBONES[start.backbone]
+    shape = (None, None, 3) if any_size else (start.size, start.size, 3)
+    model = _without_weights(backbone, shape)
+    if start.weights == RANDOM:
+        return model
+    if start.weights is None and not backbone.url:
+        raise BadSetting(f"{start.backbone} has no weights to download: pass --weights FILE (trainer/README.md)")
+    load(model, start.weights or fetch(backbone.url))
+    return model
+
+
+def _without_weights(backbone: Backbone, shape: tuple[int | None, int | None, int]) -> Any:
     from keras import applications
 
-    backbone = BACKBONES[start.backbone]
-    make = getattr(applications, backbone.application)
-    model = make(weights=None, include_top=False, input_shape=(start.size, start.size, 3))
-    if start.weights != RANDOM:
-        load(model, start.weights or fetch(backbone.url))
-    return model
+    if not backbone.application:
+        return efficientnet_lite0(shape)
+    return getattr(applications, backbone.application)(weights=None, include_top=False, input_shape=shape)
 
 
 def stages(start: Start, backbone: Any, image: Any, pixels: Any) -> Any:

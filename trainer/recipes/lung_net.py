@@ -25,11 +25,14 @@ WEIGHTS = Path(__file__).parent / "lung_net.weights.h5"
 BATCH = 32
 
 
-def lung_net() -> Any:
-    """A `keras.Model` from display values [N, 224, 224, 1], 0 to 255, to the lungs' logits [N, 112, 112, 1]."""
+def lung_net(size: int = IMAGE_PX) -> Any:
+    """A `keras.Model` from display values [N, size, size, 1], 0 to 255, to the lungs' logits at half that size.
+
+    `size` is a multiple of 32; the weights were made at IMAGE_PX.
+    """
     from keras import Input, Model, layers
 
-    image = Input((IMAGE_PX, IMAGE_PX, 1), name="radiograph")
+    image = Input((size, size, 1), name="radiograph")
     values = _standardised(layers.AveragePooling2D(2)(image))
     values = _block(values, WIDTHS[0])
     skipped = []
@@ -41,16 +44,16 @@ def lung_net() -> Any:
     return Model(image, layers.Conv2D(1, 1, name="lungs")(values), name="lung_net")
 
 
-def read_lung_net() -> Any:
+def read_lung_net(size: int = IMAGE_PX) -> Any:
     """The net with WEIGHTS, not trainable."""
-    net = lung_net()
+    net = lung_net(size)
     net.load_weights(WEIGHTS)
     net.trainable = False
     return net
 
 
 def lung_fields(net: Any, grids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The probability of lung [N, 224, 224], 0 to 255, for grids [N, 224, 224]."""
+    """The probability of lung [N, size, size], 0 to 255, for grids [N, size, size]."""
     found = np.empty(grids.shape, np.uint8)
     for start in range(0, len(grids), BATCH):
         logits = net.predict_on_batch(np.asarray(grids[start : start + BATCH], np.float32)[..., None])[..., 0]

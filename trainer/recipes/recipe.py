@@ -18,6 +18,7 @@ class Monitor(StrEnum):
     WORST_AUC = "worst_auc"  #: lowest AUC over shifted copies of the images
     RECALL = "recall"  #: sensitivity at probability 0.5
     LOSS = "loss"  #: binary cross-entropy, negated, because higher is better in all three
+    LAST = "last"  #: no image: the last epoch is taken, where the cosine of the learning rate ends
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Guests:
+    """Images of smaller sources beside the largest one: which share of each class's half of a batch they get."""
+
+    positives: float
+    negatives: float
+
+
+@dataclass(frozen=True)
 class Network:
     """A network in parts that share their layers: trunk -> pooled or flattened -> dense head -> logit.
 
@@ -57,15 +66,22 @@ class Network:
 
     `stages` is a `keras.Model` from the same input to two maps: an intermediate one, from which familiarity is
     computed, and the last. Without `stages`, familiarity is computed from the last map.
+
+    With the pooling "lung field" the evidence is local. `local` is then a `keras.Model` from the same input to the
+    intermediate map, the evidence [N, h, w, 1], the lung field on the same cells, the logit [N, 1] and the lungs
+    [N, H, W, 1]. `taught` is the model that the batches of `trainer.training.field_batches` train: from uint8
+    [N, any, any, 3] to the logit, with the same layers.
     """
 
     model: Any
     trunk: Any
     head: tuple[Any, ...]
-    pooling: Literal["average", "flatten"]
+    pooling: Literal["average", "flatten", "lung field"]
     frozen: tuple[Any, ...] = ()  #: layers that no phase trains
     backbone: Any = None  #: the model whose layers `Phase.trains` counts; None: no phase counts layers
     stages: Any = None
+    taught: Any = None
+    local: Any = None
 
     def maps(self, image: Any) -> tuple[Any, Any]:
         """The map for familiarity and the last map of uint8 [N, size, size, 1], in inference mode."""
@@ -108,6 +124,8 @@ class Recipe:
     monitor: Monitor = Monitor.WORST_AUC
     threshold: ThresholdRule = DEFAULT_RULE
     clip_norm: float | None = 1.0
+    prevalence: float | None = None  #: that the probabilities mean; None: that of the validation images
+    guests: Guests | None = None  #: None: every source as it comes; needs `batches="balanced"`
     variant: str = ""  #: what differs from the recipe as published, for the card
 
     @property

@@ -13,7 +13,7 @@ from trainer.data.images import read_images
 from trainer.data.manifest import Sample, read_left_out, read_samples
 from trainer.data.split import split
 from trainer.progress import Report
-from trainer.recipes.lung_net import IMAGE_PX
+from trainer.recipes.lung_net import IMAGE_PX, lung_net
 from trainer.training.fit_lungs import Outlined, dice, fit_lungs
 from worker.errors import BadData, BadSetting
 from worker.imaging.preprocess import Preprocessing, apply
@@ -59,8 +59,9 @@ def train_lungs(
     net = fit_lungs(train, epochs, seed, report)
     tested, samples = _outlined(data, masks, manifest.of("test"), report)
     overlaps, subtypes = dice(net, tested), np.array([sample.subtype for sample in samples])
-    part = out.with_name(f"part-{out.name}")
-    net.save_weights(part)
+    part, alone = out.with_name(f"part-{out.name}"), lung_net()
+    alone.set_weights(net.get_weights())  # without the optimizer's moments, twice as large
+    alone.save_weights(part)
     part.replace(out)
     return LungsReport(
         digest=hashlib.sha256(out.read_bytes()).hexdigest(),

@@ -6,6 +6,7 @@ run over folds holds one such folder for each, and out_of_fold.csv.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,30 @@ from typing import Any
 import keras
 
 from trainer.data.audit import audit
-from trainer.data.manifest import Manifest, Origin, Sample, read_left_out, read_samples, write_manifest
+from trainer.data.manifest import (
+    Manifest,
+    Origin,
+    Sample,
+    read_left_out,
+    read_samples,
+    read_together,
+    root_of,
+    write_manifest,
+)
 from trainer.data.split import folds, limit, split, without
+from trainer.export.card import Elsewhere
 from trainer.export.graph import export
 from trainer.export.serving_graph import complete
 from trainer.progress import Report
 from trainer.recipes.backbone import RANDOM
-from trainer.recipes.recipe import Recipe, Start
+from trainer.recipes.lung_net import lung_fields, read_lung_net
+from trainer.recipes.recipe import Network, Recipe, Start
 from trainer.run.out_of_fold import OUT_OF_FOLD, predictions_of, summary, write_predictions
 from trainer.run.record import Record, digest_of, is_made, write_record
 from trainer.training.batches import (
     Loaded,
     TrainingBatches,
+    guests_of,
     labels_of,
     load_grids,
     monitored_copies,
@@ -32,6 +45,7 @@ from trainer.training.batches import (
     seed_everything,
 )
 from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from trainer.training.field_batches import FieldBatches
 from trainer.training.fit import fit
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting
@@ -45,6 +59,8 @@ class FitOptions:
     recipe: Recipe
     out: Path
     index: Path | None = None
+    more: tuple[tuple[Path, Path | None], ...] = ()  #: further folders, each with its index
+    elsewhere: tuple[Path, Path | None] | None = None  #: images of another place: help choose the threshold
     weights: Path | None = None
     left_out: tuple[Path, ...] = ()
     seed: int = 0
@@ -53,6 +69,17 @@ class FitOptions:
     is_patient_each: bool = False
     keeps_stated: bool = True  #: keep the splits that folders or the index state
     command: str = ""  #: the command line, for the record
+
+    @property
+    def root(self) -> Path:
+        """The folder that the paths of samples start from: the data's own, or the one above them all."""
+        return root_of([self.data, *(folder for folder, _ in self.more)]) if self.more else self.data
+
+    def read(self) -> tuple[Sample, ...]:
+        """The samples of all folders, in the order of paths."""
+        if not self.more:
+            return read_samples(self.data, self.index, self.is_patient_each)
+        return read_together(((self.data, self.index), *self.more), self.is_patient_each)
 
 
 def run(options: FitOptions, report: Report) -> Path:
@@ -68,7 +95,7 @@ def run_folds(options: FitOptions, count: int, report: Report) -> Path:
     for fold, manifest in enumerate(folds(samples, count, options.seed, left_out), start=1):
         report({"event": "fold", "fold": fold, "of": count})
         model = run_split(replace(options, out=fold_folder(options.out, fold)), manifest, report)
-        rows += predictions_of(model, fold, options.data, manifest.of("test"), report)
+        rows += predictions_of(model, fold, options.root, manifest.of("test"), report)
     path = options.out / OUT_OF_FOLD
     write_predictions(rows, path)
     report({"event": "out_of_fold", "file": path.name, **summary(rows)})
@@ -82,7 +109,7 @@ def fold_folder(out: Path, fold: int) -> Path:
 
 def read_data(options: FitOptions) -> tuple[tuple[Sample, ...], list[Sample]]:
     """The samples of a run, and the samples whose patients are left out."""
-    samples = read_samples(options.data, options.index, options.is_patient_each)
+    samples = options.read()
     if options.limit is not None:
         samples = limit(samples, options.limit, options.seed)
     return samples, [sample for path in options.left_out for sample in read_left_out(path)]
@@ -92,7 +119,7 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     """Audit, train and export on a manifest."""
     options.out.mkdir(parents=True, exist_ok=True)
     loaded = {
-        name: load_grids(options.data, manifest.of(name), options.recipe.preprocessing, options.out / "cache", report)
+        name: load_grids(options.root, manifest.of(name), options.recipe.preprocessing, options.out / "cache", report)
         for name in ("train", "validation")
     }
     faults = [fault for part in loaded.values() for fault in part.unreadable]
@@ -101,7 +128,7 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     fingerprint = _fingerprint(options, manifest)
     checkpoint = read_checkpoint(options.out / CHECKPOINT, fingerprint)
     write_manifest(manifest, options.out / "split.csv")
-    findings = audit(manifest, options.data, report)
+    findings = audit(manifest, options.root, report)
     (options.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
     report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
     for name, counts in findings.by_split.items():
@@ -131,15 +158,12 @@ def _train(
     """Train and export to `model`; returns its digest."""
     recipe, seed = options.recipe, options.seed
     train, validation = loaded["train"].grids, loaded["validation"].grids
-    train_labels, labels = (labels_of(loaded[name].samples) for name in ("train", "validation"))
+    labels = labels_of(loaded["validation"].samples)
     seed_everything(seed)
     network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, options.weights))
     copies, monitored = monitored_copies(recipe, validation, labels, seed)
-    propensity = propensity_of(recipe, loaded["train"])
     path = options.out / CHECKPOINT
-
-    def batches(epoch: int) -> TrainingBatches:
-        return TrainingBatches(train, train_labels, recipe, seed, epoch, propensity)
+    batches = batches_of(recipe, network, loaded["train"], seed)
 
     fit(
         recipe,
@@ -153,8 +177,30 @@ def _train(
         report,
     )
     seen = batches(recipe.epochs)  # augmented views of an epoch after the last one
-    served = complete(network, train, (seen[step][0] for step in range(len(seen))), validation, labels)
-    return export(recipe, served, manifest, options.data, validation, model, options.origin, report).digest
+    views = (seen[step][0] for step in range(len(seen)))
+    served = complete(network, train, views, validation, labels, recipe.prevalence)
+    elsewhere = _elsewhere(options, report)
+    return export(recipe, served, manifest, options.root, validation, model, options.origin, report, elsewhere).digest
+
+
+def batches_of(recipe: Recipe, network: Network, train: Loaded, seed: int) -> Callable[[int], TrainingBatches]:
+    """The batches of an epoch by its number. For local evidence the lung fields of all images are predicted once."""
+    labels, is_guest = labels_of(train.samples), guests_of(recipe, train.samples)
+    if network.local is None:
+        propensity = propensity_of(recipe, train)
+        return lambda epoch: TrainingBatches(train.grids, labels, recipe, seed, epoch, propensity, is_guest)
+    fields = lung_fields(read_lung_net(recipe.preprocessing.size), train.grids)
+    return lambda epoch: FieldBatches(train.grids, fields, labels, recipe, seed, epoch, is_guest)
+
+
+def _elsewhere(options: FitOptions, report: Report) -> Elsewhere | None:
+    """The images of another place on the recipe's grid."""
+    if options.elsewhere is None:
+        return None
+    folder, index = options.elsewhere
+    samples = read_samples(folder, index, options.is_patient_each)
+    read = load_grids(folder, samples, options.recipe.preprocessing, options.out / "cache", report)
+    return Elsewhere(read.samples, read.grids)
 
 
 def _record(options: FitOptions, manifest: Manifest, model: str, digest: str) -> Record:

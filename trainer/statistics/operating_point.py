@@ -30,6 +30,11 @@ class Calibration(NamedTuple):
     temperature: float
     bias: float
 
+    def at(self, prevalence: float, calibrated: float) -> "Calibration":
+        """For another share of sick images than the `calibrated` one; both strictly between 0 and 1 (Saerens 2002)."""
+        shift = np.log(prevalence / (1 - prevalence)) - np.log(calibrated / (1 - calibrated))
+        return Calibration(self.temperature, self.bias + float(shift))
+
 
 def calibrate(labels: Labels, logits: Scores) -> Calibration:
     """Temperature and bias that minimise the negative log likelihood (Platt 1999; Guo 2017 for the temperature).
@@ -106,8 +111,13 @@ def read_rule(text: str) -> ThresholdRule:
     return ThresholdRule(name, value)
 
 
+#: What a card adds to the words of a rule when the threshold also keeps the rule on images of another place.
+AND_ELSEWHERE = ", and on images of elsewhere"
+
+
 def rule_in_words(words: str) -> ThresholdRule:
     """The rule in the words of a card; raises BadSetting when they are of none of RULES."""
+    words = words.removesuffix(AND_ELSEWHERE)
     for name, rule in RULES.items():
         before, _, after = rule.words.partition("{}")
         number = words.removeprefix(before).removesuffix(after)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trainer.data import augment
 from trainer.data.images import read_images
 from trainer.data.manifest import Sample, digest
-from trainer.data.sampling import BATCHES, class_weights, style_balanced_batches, undersample
+from trainer.data.sampling import BATCHES, class_weights, guest_batches, style_balanced_batches, undersample
 from trainer.data.style import describe, propensities
 from trainer.progress import Report
 from trainer.recipes.recipe import Monitor, Recipe
@@ -26,7 +26,7 @@ WORKERS = 2
 QUEUED_BATCHES = 8
 
 #: Random streams of one seed.
-_BATCH_ORDER, _AUGMENTATION, _SHIFT, _UNDERSAMPLING = range(4)
+_BATCH_ORDER, AUGMENTATION, _SHIFT, _UNDERSAMPLING = range(4)
 
 Grids = NDArray[np.uint8]  #: [N, size, size] display values on the model's grid
 
@@ -75,6 +75,15 @@ def propensity_of(recipe: Recipe, train: Loaded) -> NDArray[np.float64] | None:
     return propensities(described, labels_of(train.samples), [sample.group for sample in train.samples])
 
 
+def guests_of(recipe: Recipe, samples: Sequence[Sample]) -> NDArray[np.bool_] | None:
+    """Which samples [N] come from another source than most; None where that is none, or the recipe has no guests."""
+    sources = np.array([sample.source for sample in samples])
+    names, counts = np.unique(sources, return_counts=True)
+    if recipe.guests is None or len(names) < 2:
+        return None
+    return np.asarray(sources != names[np.argmax(counts)])
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and the backend, so that initial weights and dropout repeat."""
     keras.utils.set_random_seed(seed)
@@ -85,7 +94,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     Every batch has its own generator, seeded by (seed, epoch, step), so it is the same in every thread and after an
     interrupted run is resumed. Undersampling keeps the same images in every epoch. Style-balanced recipes need
-    `propensity` [N].
+    `propensity` [N], recipes with guests `is_guest` [N].
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int,
         epoch: int,
         propensity: NDArray[np.float64] | None = None,
+        is_guest: NDArray[np.bool_] | None = None,
     ) -> None:
         super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=QUEUED_BATCHES)
         self.grids, self.labels, self.how = grids, labels, recipe.augmentation
@@ -104,7 +114,10 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if recipe.undersampled:
             kept = undersample(labels, np.random.default_rng((seed, _UNDERSAMPLING)))
         rng = np.random.default_rng((seed, epoch, _BATCH_ORDER))
-        if propensity is not None:
+        if is_guest is not None and recipe.guests is not None:
+            shares = recipe.guests.negatives, recipe.guests.positives
+            order = guest_batches(labels[kept], is_guest[kept], shares, recipe.batch_size, rng)
+        elif propensity is not None:
             order = style_balanced_batches(labels[kept], recipe.batch_size, rng, propensity[kept])
         else:
             order = BATCHES[recipe.batches](labels[kept], recipe.batch_size, rng)
@@ -116,7 +129,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return len(self.order)
 
     def __getitem__(self, step: int) -> tuple[NDArray[Any], ...]:
-        rng = np.random.default_rng((self.seed, self.epoch, step, _AUGMENTATION))
+        rng = np.random.default_rng((self.seed, self.epoch, step, AUGMENTATION))
         members = self.order[step]
         views = [augment.augment(self.grids[i], self._other(rng), self.how, rng) for i in members]
         labels = self.labels[members]

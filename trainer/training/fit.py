@@ -38,7 +38,7 @@ def fit(
     and, where the recipe's monitor needs them, shifted. `latest` is the checkpoint of an interrupted fit; `save` is
     called after every epoch. Raises BadData when the recipe has no epoch or a loss is not finite.
     """
-    model = network.model
+    model, taught = network.model, network.taught or network.model
     if latest is not None:
         _assign(model.variables, latest.variables)
         report({"event": "resumed", "epoch": latest.epoch})
@@ -49,13 +49,14 @@ def fit(
         if not is_compiled or step.epoch_in_phase == 0:
             _compile(recipe, network, step.phase, len(dataset))
             if latest is not None and step.epoch_in_phase:  # resumed in the middle of a phase
-                _assign(model.optimizer.variables, latest.optimizer)
+                _assign(taught.optimizer.variables, latest.optimizer)
             is_compiled = True
         if step.phase.schedule == "constant":
-            model.optimizer.learning_rate = step.learning_rate
-        loss = _run_epoch(model, dataset, step, report)
-        score, measured = _measure(model, recipe.monitor, copies, labels)
-        latest = _after(model, fingerprint, score, latest)
+            taught.optimizer.learning_rate = step.learning_rate
+        loss = _run_epoch(taught, dataset, step, report)
+        scores, measured = _measure(model, copies, labels)
+        score = float(step.epoch) if recipe.monitor is Monitor.LAST else scores[recipe.monitor]
+        latest = _after(model, taught.optimizer, fingerprint, score, latest)
         save(latest)
         report(
             {"event": "epoch", "epoch": latest.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
@@ -98,8 +99,9 @@ def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None
     optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-    network.model.compile(optimizer, loss=loss, metrics=[accuracy], jit_compile=False)
-    optimizer.build(network.model.trainable_variables)
+    taught = network.taught or network.model
+    taught.compile(optimizer, loss=loss, metrics=[accuracy], jit_compile=False)
+    optimizer.build(taught.trainable_variables)
 
 
 def _run_epoch(model: Any, dataset: Any, step: Step, report: Report) -> float:
@@ -113,9 +115,9 @@ def _run_epoch(model: Any, dataset: Any, step: Step, report: Report) -> float:
 
 
 def _measure(
-    model: Any, monitor: Monitor, copies: dict[str, NDArray[np.uint8]], labels: NDArray[np.int64]
-) -> tuple[float, dict[str, float]]:
-    """The score of the epoch by `monitor`, and every measured value by name."""
+    model: Any, copies: dict[str, NDArray[np.uint8]], labels: NDArray[np.int64]
+) -> tuple[dict[Monitor, float], dict[str, float]]:
+    """The score of the epoch by each monitor that looks at images, and every measured value by name."""
     logits = {name: predict(model, grids) for name, grids in copies.items()}
     plain = logits["plain"]
     measured = {f"auc_{name}": roc_auc(labels, values).value for name, values in logits.items()}
@@ -127,16 +129,16 @@ def _measure(
         Monitor.RECALL: measured["recall"],
         Monitor.LOSS: -measured["validation_loss"],
     }
-    return scores[monitor], measured
+    return scores, measured
 
 
-def _after(model: Any, fingerprint: str, score: float, before: Checkpoint | None) -> Checkpoint:
+def _after(model: Any, optimizer: Any, fingerprint: str, score: float, before: Checkpoint | None) -> Checkpoint:
     variables = _values(model.variables)
-    optimizer = _values(model.optimizer.variables)
+    moments = _values(optimizer.variables)
     scores = (*before.scores, score) if before else (score,)
     if before is None or score > max(before.scores):
-        return Checkpoint(fingerprint, variables, optimizer, len(scores), variables, scores)
-    return Checkpoint(fingerprint, variables, optimizer, before.best_epoch, before.best_variables, scores)
+        return Checkpoint(fingerprint, variables, moments, len(scores), variables, scores)
+    return Checkpoint(fingerprint, variables, moments, before.best_epoch, before.best_variables, scores)
 
 
 def _values(variables: list[Any]) -> Arrays:

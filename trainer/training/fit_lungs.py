@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from trainer.data.augment import Augmentation, augment_with_field
+from trainer.data.augment import Augmentation
+from trainer.data.field_views import Radiograph, field_view
 from trainer.progress import Report
 from trainer.recipes.lung_net import FIELD_PX, lung_fields, lung_net
 
@@ -57,13 +58,14 @@ class OutlineBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, step: int) -> tuple[NDArray[Any], NDArray[Any]]:
         rng = np.random.default_rng((self.seed, self.epoch, step))
-        grids, fields = self.outlined
-        views = [
-            augment_with_field(grids[i], fields[i], grids[int(rng.integers(len(grids)))], grids[i], VIEWS, rng)
-            for i in self.order[step]
-        ]
+        views = [self._view(int(i), rng) for i in self.order[step]]
         seen = np.stack(views)
         return seen[..., :1].astype(np.float32), np.stack([_half(view[..., 1]) for view in views])[..., None]
+
+    def _view(self, i: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        mine = Radiograph(self.outlined.grids[i], self.outlined.fields[i], is_normal=False)
+        other = self.outlined.grids[int(rng.integers(len(self.outlined.grids)))]
+        return field_view(mine, other, mine.image, mine, VIEWS, rng).layers
 
 
 def fit_lungs(outlined: Outlined, epochs: int, seed: int, report: Report) -> Any:

@@ -122,6 +122,7 @@ class ModelCard:
     attribution: str = ""
     bias: float = 0.0  #: probability = sigmoid(logit / temperature + bias): corrects the prior of balanced batches
     reduced_decode: ReducedDecode | None = None  #: None: not measured, every image is decoded in full
+    prevalence: float | None = None  #: that the probabilities mean; None: not stated
     field_limits: FieldLimits | None = None  #: what counts as a lung field; None: the model has no lung net
     goldens: tuple[Golden, ...] = field(default=(), repr=False)
     reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
@@ -139,8 +140,9 @@ class ModelCard:
         values["preprocessing"] = self.preprocessing.to_json()
         if self.reduced_decode is None:
             del values["reduced_decode"]  # so that older workers can read the card
-        if self.field_limits is None:
-            del values["field_limits"]
+        for name in ("field_limits", "prevalence"):
+            if values[name] is None:
+                del values[name]
         values["card_version"] = CARD_VERSION
         goldens = [{**asdict(g), "content": base64.b64encode(g.content).decode()} for g in self.goldens]
         metadata = {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}

@@ -1,0 +1,51 @@
+"""What a card promises, where the threshold must hold on images of another place too."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.data.manifest import Sample
+from trainer.export.card import Answered, measure_fields
+from trainer.export.field_limits import limits_of
+from trainer.statistics.operating_point import ThresholdRule
+from worker.inference.lung_field import implausible
+
+RULE = ThresholdRule("sensitivity", 0.9)
+
+
+def answered(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> Answered:
+    probabilities = np.concatenate([positives, negatives])
+    labels = [1] * len(positives) + [0] * len(negatives)
+    samples = [Sample(f"{i}.png", label, "", f"{i}", f"{i}") for i, label in enumerate(labels)]
+    return Answered(samples, probabilities, np.ones(len(samples)))
+
+
+HERE = answered(np.linspace(0.6, 1.0, 50), np.linspace(0.0, 0.4, 50))
+LOWER = answered(np.linspace(0.3, 0.9, 50), np.linspace(0.0, 0.4, 50))
+HIGHER = answered(np.linspace(0.8, 1.0, 50), np.linspace(0.0, 0.4, 50))
+
+
+@pytest.mark.parametrize("elsewhere", [LOWER, HIGHER], ids=["lower scores", "higher scores"])
+def test_the_rule_is_kept_on_both_sets_by_the_lower_threshold(elsewhere: Answered) -> None:
+    grids = np.zeros((100, 8, 8), np.uint8)
+    grids[:, 2:6, 2:6] = np.arange(100, dtype=np.uint8)[:, None, None]
+    fields = measure_fields(RULE, HERE.samples, HERE.probabilities, HERE.distances, grids, elsewhere)
+    point, told = fields.operating_point, fields.metrics
+    assert point.threshold == min(RULE.choose(each.labels, each.probabilities) for each in (HERE, elsewhere))
+    assert point.sensitivity.value >= 0.9
+    assert told["elsewhere_sensitivity"].value >= 0.9
+    assert told["elsewhere_sensitivity"].low < told["elsewhere_sensitivity"].value
+    assert told["elsewhere_familiar"].value == 1.0
+    assert point.rule.endswith(", and on images of elsewhere")
+
+
+def test_limits_of_a_lung_field_hold_for_the_images_they_come_from() -> None:
+    rng = np.random.default_rng(0)
+    lungs = np.zeros((200, 64, 64), np.float32)
+    for each in lungs:
+        top, left, width = rng.integers(6, 14), rng.integers(4, 10), rng.integers(16, 22)
+        each[top : top + 40, left : left + width] = each[top : top + 40, 34 : 34 + width] = rng.uniform(0.85, 0.98)
+    limits = limits_of(lungs)
+    assert sum(implausible(each, limits) != "" for each in lungs) <= 2
+    assert implausible(np.rot90(lungs[0]), limits).startswith("lung field paired")
+    assert implausible(lungs[0] * 0, limits).startswith("lung field area")
