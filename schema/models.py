@@ -51,7 +51,7 @@ class Study(Base):
     asked_because: Mapped[Reason]  #: NEW_IMAGES or REQUEUED
     settles_at: Mapped[datetime]  #: when it may be offered, if no other image comes
     offered_at: Mapped[datetime | None]
-    claim: Mapped[str | None] = mapped_column(String(64))
+    claim: Mapped[str | None] = mapped_column(String(64))  #: its owner, a dot, random digits
     lease_until: Mapped[datetime | None]
     attempts: Mapped[int]  #: claims without an outcome
     screened_at: Mapped[datetime | None]

@@ -30,6 +30,7 @@
         ├── ProviderUnavailable     provider_unavailable
         ├── PromotionRefused        promotion_refused
         ├── HomeInUse               home_in_use
+        ├── DatabaseShared          database_shared
         ├── NoHome                  no_home
         ├── SchemaOutdated          schema_outdated
         ├── IdentifiersDiffer       identifiers_differ
@@ -257,6 +258,12 @@ class HomeInUse(Misconfigured):
     """Another process holds the lock of this state folder."""
 
     code = "home_in_use"
+
+
+class DatabaseShared(Misconfigured):
+    """Several installations use this database, and one of them has a private broker."""
+
+    code = "database_shared"
 
 
 class SchemaOutdated(Misconfigured):

@@ -15,6 +15,7 @@ from worker.ledger.ordering import current_screening, move, place
 from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.results import ModelUse, Received, add_model, finding
 from worker.ledger.transactions import retried, writing
+from worker.runtime.state_folder import owner_of_claims
 from worker.screening.rules import ImageOutcome, Screening
 from worker.screening.timings import Times
 from worker.settings import Settings
@@ -24,7 +25,7 @@ NOT_TIMED = Times()
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to screen one revision of a study until its lease lapses."""
+    """The right to screen one revision of a study until its lease lapses. The token begins with its owner and a dot."""
 
     study_uid: str
     token: str
@@ -35,7 +36,7 @@ class Claim:
 
 def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
     """Claim a QUEUED study; None when it is not available (done, claimed by another, unknown). Counts the attempt."""
-    token = secrets.token_hex(16)
+    token = f"{owner_of_claims(settings)}.{secrets.token_hex(16)}"
     with writing(database) as session:
         taken = session.execute(
             update(models.Study)
@@ -167,13 +168,17 @@ def heal(database: Database, settings: Settings, now: datetime) -> int:
 
 
 def recover(database: Database, settings: Settings, now: datetime) -> None:
-    """Start again after the last process ended: no study is claimed, and the broker holds nothing.
+    """Start again after the last process ended: this state folder has no claim, and its broker holds nothing.
 
-    Only for the process that holds the lock of the state folder and has just started its private broker.
+    Only for the process that holds the lock of the state folder and has just started its private broker. Claims of
+    other installations on the same database stand until their leases lapse; what they queued, until `reoffer` finds
+    its message lost.
     """
+    own = models.Study.claim.startswith(f"{owner_of_claims(settings)}.", autoescape=True)
     with writing(database) as session:
-        _take_back(session, models.Study.state == StudyState.SCREENING, settings, now)
-        session.execute(update(models.Study).where(models.Study.state == StudyState.QUEUED).values(offered_at=None))
+        _take_back(session, (models.Study.state == StudyState.SCREENING) & own, settings, now)
+        if not settings.database:
+            session.execute(update(models.Study).where(models.Study.state == StudyState.QUEUED).values(offered_at=None))
 
 
 def _take_back(session: Session, which: ColumnElement[bool], settings: Settings, now: datetime) -> int:

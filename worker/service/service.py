@@ -13,18 +13,19 @@ import attrs
 
 from schema.vocabulary import FileState, StudyState
 from worker.decoding.decoder import Decoder
-from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
+from worker.errors import BrokerUnavailable, DatabaseShared, Interrupted, Misconfigured
 from worker.intake.folder_scan import files_in, incoming
 from worker.intake.ingest import Intake, IntakeRequest
 from worker.intake.watcher import Watcher, sweep
-from worker.ledger import claims, outbox
+from worker.ledger import claims, outbox, promotions
 from worker.ledger.arrivals import Registration
 from worker.ledger.connect import now, open_database
+from worker.ledger.sharing import offering
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
 from worker.runtime.redis_server import PrivateBroker, private_broker
 from worker.settings import Settings
-from worker.store import open_store
+from worker.store import MODELS, open_store
 from worker.worklist import queries
 
 #: Time between two queries of the ledger while a batch is screened.
@@ -99,12 +100,27 @@ def serving(installation: home.Home) -> Iterator[Serving]:
         intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
         broker = None
+        if installation.host is None:
+            stack.enter_context(offering(database, settings))
+            _require_its_store(settings, intake)
         if settings.is_embedded and installation.host is None:
             claims.recover(database, settings, now())
             broker = stack.enter_context(private_broker(settings))
         stack.callback(installation.worker_stack.close)  # before its broker
         installation.gate.open()
         yield Serving(settings, intake, installation.worker, broker, installation.host)
+
+
+def _require_its_store(settings: Settings, intake: Intake) -> None:
+    """Raise DatabaseShared when the store is not that of a database which others use too: it lacks the active model."""
+    if not settings.database:
+        return
+    active = promotions.registry_state(intake.database).active
+    if active is not None and not intake.store.has(MODELS, active):
+        raise DatabaseShared(
+            f"the active model of this database ({active[:12]}) is not in this store, so neither are its images: set"
+            " SCREENING_STORE to the store that belongs to the database, or restore that"
+        ).about(intake.store.name)
 
 
 def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> Batch:
