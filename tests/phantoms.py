@@ -248,7 +248,7 @@ PHANTOMS = (
             elements={"PixelPaddingValue": 0}),
     Phantom("padding_range_is_left_out", (0, 40, 100, 300, 500), (0, 0, 0, 128, 255), note=VOI_NONE,
             elements={"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 50}),
-    Phantom("padding_upwards", (100, 300, 500, 4095), (0, 128, 255, 255), note=VOI_NONE,
+    Phantom("padding_upwards", (100, 300, 500, 4095), (0, 128, 255, 0), note=VOI_NONE,
             elements={"PixelPaddingValue": 4095}),
     # C.11.1.1.1: ends are held below the first and beyond the last entry
     Phantom("modality_lut", (5, 10, 11, 12, 13, 20), (0, 0, 85, 170, 255, 255), note=VOI_NONE,

@@ -172,7 +172,7 @@ CASES: dict[str, Case] = {
     "zero_bits": Case(dx(BitsAllocated=0, BitsStored=0), code="missing_element", told="BitsAllocated"),
     "zero_rows_compressed": Case(dx(syntax=JPEG_LS, Rows=0), code="missing_element", told="Rows"),
     "zero_rows": Case(dx(Rows=0), code="missing_element", told="Rows"),
-    "no_pixels_at_all": Case(dx(without=("PixelData",)), QUARANTINED, "truncated", "pixel data"),
+    "no_pixels_at_all": Case(dx(without=("PixelData",)), QUARANTINED, "no_pixel_data", "Pixel Data"),
 }  # fmt: skip
 
 

@@ -196,7 +196,6 @@ def test_one_bit_pixels() -> None:
         ({"NumberOfFrames": 2}, "2 frames"),
         ({"BitsAllocated": 12, "BitsStored": 12, "HighBit": 11}, "12 allocated"),
         ({"BitsAllocated": 16, "BitsStored": 20, "HighBit": 19}, "20 bits stored"),
-        ({"HighBit": 3}, "high bit 3"),
         ({"PhotometricInterpretation": "HSV"}, "HSV"),
         ({"SamplesPerPixel": 4}, "4 samples"),
     ],

@@ -19,8 +19,8 @@ from worker.imaging.dicom import OpenObject
 from worker.imaging.display import LookUpTable
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import lenient_pydicom
+from worker.imaging.image_pixel import MONOCHROME
 from worker.imaging.part10 import EXPLICIT_LITTLE
-from worker.imaging.pixel_data import MONOCHROME
 from worker.ledger.pseudonyms import digest
 from worker.screening import modalities
 from worker.screening.rules import Answer, eligible, view_position

@@ -36,6 +36,18 @@ class Codestream:
     units: int = 0  #: coded units (MCU, ISO 10918-1 A.2) of a JPEG whose first scan holds every component; else 0
     tiles: int = 0  #: of JPEG 2000
     levels: int = 0  #: of JPEG 2000: how often its wavelet halves the picture
+    is_subsampled: bool = False  #: of JPEG: a component has fewer samples than another (ISO 10918-1 A.1.1)
+    mixes_colour: bool = False  #: of JPEG 2000: a multiple component transformation (ISO 15444-1 A.6.1, table A.17)
+
+    @property
+    def is_ycbcr(self) -> bool:
+        """JPEG without a marker that says so: only of YCbCr are components subsampled."""
+        return self.coding is Coding.JPEG and self.samples == 3 and self.is_subsampled and not self.names_colour
+
+    @property
+    def gives_rgb(self) -> bool:
+        """Whether decoders turn its colours into RGB; those of JPEG-LS and lossless JPEG leave them as they are."""
+        return self.coding is Coding.JPEG or self.mixes_colour
 
 
 _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
@@ -96,6 +108,7 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         frame, names_colour=names_colour, orientation=orientation, end=end, scans=scans, data_at=at,
         restart_interval=0 if frame.coding is Coding.JPEG_LS else interval,
         units=_units(frame, sampling) if segment[0] == frame.samples else 0,
+        is_subsampled=len(set(sampling)) > 1,
     )  # fmt: skip
 
 
@@ -128,7 +141,7 @@ def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
     if not tile_width or not tile_height:
         return None
     end = data.rfind(b"\xff\xd9", at + 42)
-    first_tile, levels = _main_header(data, at + 2)
+    first_tile, levels, mixes_colour = _main_header(data, at + 2)
     return Codestream(
         Coding.JPEG_2000,
         rows=bottom - top,
@@ -140,17 +153,20 @@ def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
         data_at=first_tile,
         tiles=-(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height),
         levels=levels,
+        mixes_colour=mixes_colour,
     )
 
 
-def _main_header(data: bytes, at: int) -> tuple[int, int]:
-    """(offset of the first SOT or of EOC, decomposition levels) of the main header (ISO 15444-1 A.3, A.6.1)."""
-    levels = 0
+def _main_header(data: bytes, at: int) -> tuple[int, int, bool]:
+    """Of the main header (ISO 15444-1 A.3, A.6.1): offset of the first SOT or of EOC, decomposition levels, and whether
+    components are transformed together.
+    """
+    levels, mixes_colour = 0, False
     while data[at] == 0xFF and data[at + 1] not in (_SOT, _EOI):
         if data[at + 1] == _COD:
-            levels = data[at + 9]
+            levels, mixes_colour = data[at + 9], data[at + 8] == 1
         at += 2 + max(2, *struct.unpack_from(">H", data, at + 2))
-    return at, levels
+    return at, levels, mixes_colour
 
 
 def exif_orientation(tiff: bytes) -> int:

@@ -9,21 +9,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
-from worker.imaging.display import Display, StoredValues, display_values, full_range
+from worker.imaging.display import Display, StoredValues, display_values, full_range, shows_padding_dark
 from worker.imaging.empty_tail import LOWER_PART_EMPTY, ends_in_zeros, has_stalled
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
+from worker.imaging.image_pixel import ImagePixel, check_showable, read_image_pixel
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import MOST_PADDING, Part10, open_part10
-from worker.imaging.pixel_data import (
-    ImagePixel,
-    check_showable,
-    decode_stored,
-    grey_values,
-    holds_codestream,
-    read_image_pixel,
-)
+from worker.imaging.pixel_data import Decoded, decode_stored, grey_values, holds_codestream
 from worker.imaging.resolution import MinimumSize
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
@@ -48,9 +42,10 @@ class OpenObject:
             header.notes.clear()  # the notes of the header pass belong to the Instance
             grayscale = read_grayscale(header)
             # without a VOI the display range comes from the smallest and largest stored value, and a lower resolution
-            # does not keep these
-            codes, bits = self._decode(minimum if grayscale.declares_voi else None)
-            stored = grey_values(codes, bits, pixel, header, is_native=not self.part10.is_encapsulated)
+            # does not keep these, nor the bounds of padding
+            is_reducible = grayscale.declares_voi and shows_padding_dark(grayscale, pixel.bits_stored, pixel.is_signed)
+            decoded = self._decode(minimum if is_reducible else None)
+            stored = grey_values(decoded, pixel, header)
             if not pixel.photometric_interpretation.startswith("MONOCHROME"):
                 return Display(full_range(stored), ("colour=grey", *header.notes))
             shown = display_values(stored, grayscale)
@@ -61,18 +56,18 @@ class OpenObject:
         """Codes as stored in the file, one or three per pixel, and the number of used bits. Raises any Rejected."""
         with lenient_pydicom():
             self.header.notes.clear()
-            codes, bits = self._decode(None)
-        return StoredValues(codes, bits, self.pixel.is_signed)
+            decoded = self._decode(None)
+        return StoredValues(decoded.codes, decoded.bits, self.pixel.is_signed)
 
     def stored_values(self) -> NDArray[Any]:
         """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
         return self.stored().values
 
-    def _decode(self, minimum: MinimumSize | None) -> tuple[NDArray[Any], int]:
+    def _decode(self, minimum: MinimumSize | None) -> Decoded:
         check_showable(self.part10, self.pixel)
-        codes, bits, notes = decode_stored(self.part10, self.pixel, minimum)
-        self.header.notes.extend(notes)
-        return codes, bits
+        decoded = decode_stored(self.part10, self.pixel, minimum)
+        self.header.notes.extend(decoded.notes)
+        return decoded
 
 
 def open_object(data: bytes, limits: Limits) -> OpenObject:

@@ -35,7 +35,7 @@ class LookUpTable:
 
 @dataclass(frozen=True)
 class Window:
-    """First Window Center and Window Width, in modality values; width >= 1."""
+    """First usable Window Center and Window Width, in modality values; width > 0, of LINEAR >= 1."""
 
     center: float
     width: float
@@ -53,6 +53,7 @@ class Grayscale:
     voi_lut: LookUpTable | None = None
     window: Window | None = None
     padding: tuple[int, int] | None = None  #: stored values, both included
+    padding_value: int | None = None  #: the one of `padding` that was declared first
     presentation_lut_shape: str | None = None
 
     @property
@@ -88,26 +89,26 @@ class Display:
 
 
 def display_values(stored: StoredValues, grayscale: Grayscale) -> Display:
-    """The whole pipeline: modality LUT -> VOI LUT -> inversion -> 8 bits."""
-    notes = presentation_notes(grayscale)
-    values = stored_range(stored)
+    """The whole pipeline: modality LUT -> VOI LUT -> inversion -> 8 bits, padding dark."""
+    values = stored_range(stored.bits, stored.is_signed)
+    padding, notes = padding_codes(stored, values, grayscale)
+    notes = (*notes, *presentation_notes(grayscale))
     modality = modality_values(values, grayscale)
-    if grayscale.voi_lut is not None:
-        shown = voi_lut_values(modality, grayscale.voi_lut)
-    elif grayscale.window is not None:
-        shown = window_values(modality, grayscale.window)
-    else:
-        shown = spread(modality, used_codes(stored, values, grayscale.padding))
+    shown = voi_values(modality, grayscale)
+    if shown is None:
+        shown = spread(modality, used_codes(stored, padding))
         notes = ("voi=none", *notes)
     table = to_8_bits(invert(shown) if grayscale.is_monochrome1 else shown)
+    if padding is not None:
+        table[padding] = 0
     return Display(look_up(stored.codes, table), notes)
 
 
-def stored_range(stored: StoredValues) -> Values:
+def stored_range(bits: int, is_signed: bool) -> Values:
     """The stored value that each code means: index = code, 2**bits entries (PS3.5 8.1.1, two's complement)."""
-    values = np.arange(1 << stored.bits, dtype=np.float64)
-    if stored.is_signed:
-        values[1 << (stored.bits - 1) :] -= 1 << stored.bits
+    values = np.arange(1 << bits, dtype=np.float64)
+    if is_signed:
+        values[1 << (bits - 1) :] -= 1 << bits
     return values
 
 
@@ -118,9 +119,16 @@ def modality_values(values: Values, grayscale: Grayscale) -> Values:
     return values * grayscale.slope + grayscale.intercept
 
 
+def voi_values(modality: Values, grayscale: Grayscale) -> Values | None:
+    """VOI LUT Sequence, else the window (PS3.3 C.11.2) -> [0, 1]; None when neither is declared."""
+    if grayscale.voi_lut is not None:
+        return voi_lut_values(modality, grayscale.voi_lut)
+    return None if grayscale.window is None else window_values(modality, grayscale.window)
+
+
 def voi_lut_values(modality: Values, lut: LookUpTable) -> Values:
     """VOI LUT Sequence (PS3.3 C.11.2.1.1), scaled from its declared output range to [0, 1]."""
-    return _through(modality, lut) / ((1 << lut.bits) - 1)
+    return np.minimum(_through(modality, lut) / ((1 << lut.bits) - 1), 1.0)
 
 
 def window_values(modality: Values, window: Window) -> Values:
@@ -146,17 +154,53 @@ def spread(modality: Values, used: NDArray[np.bool_]) -> Values:
     return np.asarray(np.clip((modality - low) / max(high - low, np.finfo(np.float64).tiny), 0.0, 1.0))
 
 
-def used_codes(stored: StoredValues, values: Values, padding: tuple[int, int] | None) -> NDArray[np.bool_]:
-    """Which codes occur in the image outside Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2).
+#: With more padding than this the Range Limit is not believed: it spans the picture too.
+MOST_PADDING = 0.95
 
-    If every pixel is padding, the padding declaration is ignored.
+#: Pixels a side that are looked at to find out how much of a picture is padding.
+SAMPLE_PX = 64
+
+
+def padding_codes(
+    stored: StoredValues, values: Values, grayscale: Grayscale
+) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """Which codes mean Pixel Padding (PS3.3 C.7.5.1.1.2), None: no code does; and what was assumed.
+
+    A Range Limit that leaves hardly anything of the picture is ignored; an image of nothing but padding counts as if it
+    had none declared.
     """
-    histogram = cv2.calcHist([stored.codes], [0], None, [len(values)], [0, len(values)])
+    if grayscale.padding is None:
+        return None, ()
+    low, high = grayscale.padding
+    value = low if grayscale.padding_value is None else grayscale.padding_value
+    sample = stored.codes[tuple(slice(None, None, max(1, side // SAMPLE_PX)) for side in stored.codes.shape)]
+    padding = np.asarray((values >= low) & (values <= high))
+    notes: tuple[str, ...] = ()
+    if low < high and padding[sample].mean() > MOST_PADDING:
+        padding, notes = np.asarray(values == value), ("pixel_padding_range_limit=ignored",)
+    if padding[sample].all() and bool(padding[stored.codes].all()):
+        return None, (*notes, "pixel_padding=ignored")
+    return (padding if padding.any() else None), notes
+
+
+def shows_padding_dark(grayscale: Grayscale, bits: int, is_signed: bool) -> bool:
+    """Whether padding comes out dark by itself, so that values between it and the picture need not be told apart."""
+    if grayscale.padding is None:
+        return True
+    values = stored_range(bits, is_signed)
+    shown = voi_values(modality_values(values, grayscale), grayscale)
+    if shown is None:
+        return False
+    padding = (values >= grayscale.padding[0]) & (values <= grayscale.padding[1])
+    return not to_8_bits(invert(shown) if grayscale.is_monochrome1 else shown)[padding].any()
+
+
+def used_codes(stored: StoredValues, padding: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Which codes occur in the image, padding left out."""
+    count = 1 << stored.bits
+    histogram = cv2.calcHist([stored.codes], [0], None, [count], [0, count])
     used: NDArray[np.bool_] = np.asarray(histogram).ravel() > 0
-    if padding is None:
-        return used
-    inside = used & ((values < padding[0]) | (values > padding[1]))
-    return inside if inside.any() else used
+    return used if padding is None else used & ~padding
 
 
 def invert(shown: Values) -> Values:
@@ -186,7 +230,7 @@ def look_up(codes: Codes, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def full_range(stored: StoredValues) -> NDArray[np.uint8]:
     """Grey made from colour: [0, 2**bits - 1] -> [0, 255], because colour has no VOI LUT (PS3.3 C.7.6.3.1.2)."""
-    return look_up(stored.codes, to_8_bits(stored_range(stored) / max((1 << stored.bits) - 1, 1)))
+    return look_up(stored.codes, to_8_bits(stored_range(stored.bits, False) / max((1 << stored.bits) - 1, 1)))
 
 
 def _through(values: Values, lut: LookUpTable) -> Values:

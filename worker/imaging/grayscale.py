@@ -11,24 +11,45 @@ from worker.imaging.header import Header
 
 
 def read_grayscale(header: Header) -> Grayscale:
-    """Everything the display pipeline needs. Malformed parts count as absent, with a note on the header."""
-    modality_lut = _lut(header, "ModalityLUTSequence", is_signed_input=_is_signed(header))
+    """Everything the display pipeline needs; malformed parts count as absent and leave a note on the header."""
+    stored = _stored_range(header)
+    modality_lut = _lut(header, "ModalityLUTSequence", stored)
     slope, intercept = _rescale(header)
-    modality_is_signed = modality_lut is None and (_is_signed(header) or intercept < 0 or slope < 0)
+    modality = _modality_range(stored, modality_lut, slope, intercept)
+    voi_lut = _lut(header, "VOILUTSequence", modality)
+    padding_value, padding = _padding(header)
     return Grayscale(
         is_monochrome1=(header.text("PhotometricInterpretation") or "").upper() == "MONOCHROME1",
         slope=slope,
         intercept=intercept,
         modality_lut=modality_lut,
-        voi_lut=_lut(header, "VOILUTSequence", is_signed_input=modality_is_signed),
+        voi_lut=None if voi_lut is None else _as_scaled(voi_lut, modality, header),
         window=_window(header),
-        padding=_padding(header),
+        padding=padding,
+        padding_value=padding_value,
         presentation_lut_shape=header.text("PresentationLUTShape"),
     )
 
 
+#: The smallest and the largest value that may occur.
+Range = tuple[float, float]
+
+
 def _is_signed(header: Header) -> bool:
     return header.integer("PixelRepresentation") == 1
+
+
+def _stored_range(header: Header) -> Range:
+    bits = header.integer("BitsStored") or header.integer("BitsAllocated") or 16
+    values = 1 << max(1, min(bits, 16))
+    return (-values / 2, values / 2 - 1) if _is_signed(header) else (0, values - 1)
+
+
+def _modality_range(stored: Range, lut: LookUpTable | None, slope: float, intercept: float) -> Range:
+    if lut is not None:
+        return float(lut.data.min()), float(lut.data.max())
+    ends = (stored[0] * slope + intercept, stored[1] * slope + intercept)
+    return min(ends), max(ends)
 
 
 def _rescale(header: Header) -> tuple[float, float]:
@@ -40,60 +61,105 @@ def _rescale(header: Header) -> tuple[float, float]:
 
 
 def _window(header: Header) -> Window | None:
-    """The first window (PS3.3 C.11.2.1.2); a width below 1 counts as absent."""
-    center, width = header.number("WindowCenter"), header.number("WindowWidth")
-    if center is None or width is None or width < 1.0:
-        return None
+    """The first usable window (PS3.3 C.11.2.1.2): of any width above 0, of 1 and more for LINEAR."""
     name = (header.text("VOILUTFunction") or "LINEAR").upper()
-    if name not in VoiFunction.__members__:
-        header.malformed("voi_lut_function")
-        name = "LINEAR"
-    return Window(center, width, VoiFunction[name])
+    function = VoiFunction.__members__.get(name, VoiFunction.LINEAR)
+    for center, width in zip(header.decimals("WindowCenter"), header.decimals("WindowWidth"), strict=False):
+        if center is None or width is None or width <= 0.0:
+            continue
+        if width < 1.0 and function is VoiFunction.LINEAR:
+            continue
+        if name != function:
+            header.malformed("voi_lut_function")
+        return Window(center, width, function)
+    return None
 
 
-def _padding(header: Header) -> tuple[int, int] | None:
-    """Pixel Padding Value up to Range Limit, in stored values, both included (PS3.3 C.7.5.1.1.2)."""
+def _padding(header: Header) -> tuple[int | None, tuple[int, int] | None]:
+    """Pixel Padding Value, and the stored values from it to the Range Limit, both included (PS3.3 C.7.5.1.1.2)."""
     value = header.integer("PixelPaddingValue")
     if value is None:
-        return None
+        return None, None
     limit = header.integer("PixelPaddingRangeLimit")
     limit = value if limit is None else limit
-    if _is_signed(header):  # written as US by some stations
-        value, limit = _as_signed(value), _as_signed(limit)
-    return min(value, limit), max(value, limit)
+    # written as US for signed pixels by some stations, as SS for unsigned ones by others
+    fit = _as_signed if _is_signed(header) else _as_unsigned
+    value, limit = fit(value), fit(limit)
+    return value, (min(value, limit), max(value, limit))
 
 
-def _lut(header: Header, sequence: str, is_signed_input: bool) -> LookUpTable | None:
-    """The first item of a LUT sequence (PS3.3 C.11.1.1.1): descriptor (entries, first mapped value, bits) and data."""
-    items = header.items(sequence)
-    if not items:
+def _lut(header: Header, sequence: str, mapped: Range) -> LookUpTable | None:
+    """The first usable item of a LUT sequence (PS3.3 C.11.1.1.1, C.11.2.1.1); `mapped` are the values that go in."""
+    for item in header.items(sequence):
+        lut = _table(item, _name(sequence), mapped)
+        if lut is not None:
+            return lut
+        header.malformed(_name(sequence))
+    return None
+
+
+def _name(sequence: str) -> str:
+    return "modality_lut" if sequence.startswith("M") else "voi_lut"
+
+
+def _table(item: Header, name: str, mapped: Range) -> LookUpTable | None:
+    """Descriptor (entries, first mapped value, bits) and data of an item; None when they are of no use."""
+    descriptor = [int(v) for v in item.numbers("LUTDescriptor")]
+    if len(descriptor) != 3:
         return None
-    descriptor = [int(v) for v in items[0].numbers("LUTDescriptor")]
-    data = _lut_data(items[0], descriptor)
-    if data is None:
-        header.malformed("modality_lut" if sequence.startswith("M") else "voi_lut")
-        return None
-    first, bits = descriptor[1], descriptor[2]
+    entries, bits = descriptor[0] & 0xFFFF or 65536, descriptor[2]  # 0 means 65,536
+    data, is_bytes = _lut_data(item, entries)
     # the first mapped value is US or SS as the input is; explicit VR files often say US either way
-    first = _as_signed(first) if is_signed_input else first & 0xFFFF
-    return LookUpTable(first, bits, data)
-
-
-def _lut_data(item: Header, descriptor: list[int]) -> NDArray[np.uint16] | None:
-    if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
+    first = _as_signed(descriptor[1]) if mapped[0] < 0 else descriptor[1] & 0xFFFF
+    spans = _spans(first, len(data), mapped)
+    if not len(data) or ((len(data) < entries or not 8 <= bits <= 16) and not spans):
         return None
-    entries = descriptor[0] & 0xFFFF or 65536  # 0 means 65,536
+    if len(data) < entries:
+        item.notes.append(f"{name}_entries={len(data)} (said: {entries})")
+    used = _bits_of(data)
+    held = max(8, used) if used > bits or not 8 <= bits <= 16 else min(bits, 8) if is_bytes else bits
+    if held != bits:
+        item.notes.append(f"{name}_bits={held} (said: {bits})")
+    return LookUpTable(first, held, data)
+
+
+def _bits_of(data: NDArray[np.uint16]) -> int:
+    """How many bits the largest entry needs; a table that was rounded up to 1024 or 4096 is one of 10 or 12 bits."""
+    largest = int(data.max())
+    return (largest - 1 if largest in (256, 1024, 4096, 16384) else largest).bit_length()
+
+
+def _spans(first: int, entries: int, mapped: Range) -> bool:
+    """Whether the table has an entry for every value that may go in."""
+    return first <= mapped[0] and mapped[1] <= first + entries - 1
+
+
+def _as_scaled(lut: LookUpTable, mapped: Range, header: Header) -> LookUpTable:
+    """A VOI LUT that has an entry for every value, and none as large as its bits allow, is scaled by those it uses:
+    plate readers say 16 bits over entries of 12. A table of a part of the values may be dim by intent.
+    """
+    used = _bits_of(lut.data)
+    if not 0 < used < lut.bits or not _spans(lut.first, len(lut.data), mapped):
+        return lut
+    header.notes.append(f"voi_lut_bits={used} (said: {lut.bits})")
+    return LookUpTable(lut.first, used, lut.data)
+
+
+def _lut_data(item: Header, entries: int) -> tuple[NDArray[np.uint16], bool]:
+    """As many entries as there are, and whether each is a byte."""
     raw = item.value("LUTData")
-    if isinstance(raw, bytes):
-        little = item.dataset.original_encoding[1] is not False
-        kind = np.dtype("u1") if len(raw) < 2 * entries else np.dtype("<u2" if little else ">u2")
-        values = np.frombuffer(raw[: len(raw) // kind.itemsize * kind.itemsize], kind).astype(np.uint16)
-    else:
-        values = np.array([int(v) & 0xFFFF for v in item.numbers("LUTData")], np.uint16)
-    if len(values) < entries:
-        return None
-    return values[:entries] & np.uint16((1 << descriptor[2]) - 1)
+    if not isinstance(raw, bytes):
+        return np.array([int(v) & 0xFFFF for v in item.numbers("LUTData")][:entries], np.uint16), False
+    # entries of 8 bits, two in a word (C.11.1.1.1); less than half of the words is a short table of 16 bits
+    is_bytes = entries <= len(raw) < 2 * entries
+    kind = np.dtype("u1") if is_bytes else np.dtype(">u2" if item.is_big_endian else "<u2")
+    values = np.frombuffer(raw[: len(raw) // kind.itemsize * kind.itemsize], kind).astype(np.uint16)
+    return values[:entries], is_bytes
 
 
 def _as_signed(value: int) -> int:
     return value - 0x10000 if value > 0x7FFF else value
+
+
+def _as_unsigned(value: int) -> int:
+    return value + 0x10000 if value < 0 else value

@@ -37,6 +37,9 @@ MAX_VALUE_BYTES = 2**20
 #: Larger whole numbers are no valid size, depth or pixel value, and no database column accepts them.
 MAX_INTEGER = 2**31 - 1
 
+#: Value representations whose bytes are numbers, not their spelling.
+_BINARY_VRS = frozenset({"FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
+
 #: What pydicom raises on values that do not parse.
 MALFORMED = (
     ValueError, TypeError, ArithmeticError, LookupError, AttributeError, EOFError, OSError, NotImplementedError,
@@ -92,6 +95,10 @@ def lenient_pydicom() -> Iterator[None]:
         _LENIENT.leave()
 
 
+#: Of an element; the number of its tag where a keyword stands for several, as those of overlays do (PS3.5 7.6).
+Keyword = str | int
+
+
 class Header:
     """A data set whose accessors return None instead of raising; `notes` collects what was malformed."""
 
@@ -105,11 +112,16 @@ class Header:
         if note not in self.notes:
             self.notes.append(note)
 
+    @property
+    def is_big_endian(self) -> bool:
+        """How the words of the data set's binary values are written."""
+        return self.dataset.original_encoding[1] is False
+
     def has(self, keyword: str) -> bool:
         """Whether the element is present, with any value."""
         return keyword in self.dataset
 
-    def value(self, keyword: str) -> Any:
+    def value(self, keyword: Keyword) -> Any:
         """The parsed value, None when absent, empty, malformed or longer than `MAX_VALUE_BYTES`."""
         if keyword not in self.dataset:
             return None
@@ -139,7 +151,7 @@ class Header:
             self.malformed(_snake(keyword))
         return clean or None
 
-    def numbers(self, keyword: str) -> list[float]:
+    def numbers(self, keyword: Keyword) -> list[float]:
         """All values as finite numbers; empty when absent or when any is malformed."""
         value = self.value(keyword)
         if value is None:
@@ -154,12 +166,33 @@ class Header:
             return []
         return found
 
-    def number(self, keyword: str) -> float | None:
+    def decimals(self, keyword: str) -> list[float | None]:
+        """Each value of a decimal string (PS3.5 6.2, DS) as a finite number, None where it is none.
+
+        A fault leaves a note and does not affect the other values; a decimal comma is read as a point.
+        """
+        if keyword not in self.dataset:
+            return []
+        element: Any = self.dataset.get_item(keyword)
+        raw = element.value
+        if isinstance(raw, bytes) and len(raw) <= MAX_VALUE_BYTES and element.VR not in _BINARY_VRS:
+            texts = raw.decode("latin-1").split(VALUES_APART)
+        else:
+            value = self.value(keyword)
+            texts = [str(v) for v in (value if isinstance(value, MultiValue | list) else [value]) if v is not None]
+        if not "".join(texts).strip(" \0"):
+            return []
+        found = [_decimal(text) for text in texts]
+        if None in found or any("," in text for text in texts):
+            self.malformed(_snake(keyword))
+        return found
+
+    def number(self, keyword: Keyword) -> float | None:
         """The first value as a finite number."""
         values = self.numbers(keyword)
         return values[0] if values else None
 
-    def integer(self, keyword: str) -> int | None:
+    def integer(self, keyword: Keyword) -> int | None:
         """The first value as an integer of 32 bits."""
         value = self.number(keyword)
         if value is not None and abs(value) > MAX_INTEGER:
@@ -220,5 +253,15 @@ class Header:
         return VALUES_APART.join(meaning for meaning in meanings if meaning) or None
 
 
-def _snake(keyword: str) -> str:
+def _decimal(text: str) -> float | None:
+    try:
+        number = float(text.strip(" \0").replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _snake(keyword: Keyword) -> str:
+    if isinstance(keyword, int):
+        return f"element_{keyword:08x}"
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", keyword).lower()

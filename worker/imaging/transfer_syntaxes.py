@@ -40,7 +40,7 @@ _PROBE = b"\x55\x2a\x19\xe6" * 64
 
 def _jpeg(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
     # without JFIF or Adobe markers libjpeg assumes YCbCr for three components; the DICOM header may say RGB
-    rgb = is_rgb and stream.samples == 3 and not stream.names_colour
+    rgb = is_rgb and stream.samples == 3 and not stream.names_colour and not stream.is_ycbcr
     return np.asarray(imagecodecs.jpeg8_decode(data, colorspace="RGB" if rgb else None))
 
 
@@ -162,7 +162,7 @@ def decode_rle(frame: bytes, shape: tuple[int, int, int], bytes_per_sample: int)
         raise Undecodable(f"RLE Lossless: {offsets[0]} segments, the header needs {count}")
     ends = [*offsets[2 : count + 1], len(frame)]
     planes: list[Pixels] = [
-        _rle_segment(frame[start:end], rows * columns) for start, end in zip(offsets[1 : count + 1], ends, strict=True)
+        _rle_segment(frame[start:end], rows, columns) for start, end in zip(offsets[1 : count + 1], ends, strict=True)
     ]
     planes = [plane.reshape(rows, columns) for plane in planes]
     if bytes_per_sample == 2:  # the most significant byte comes first (PS3.5 G.2)
@@ -175,14 +175,23 @@ def _two_bytes(high: Pixels, low: Pixels) -> Pixels:
     return np.asarray(cv2.merge((low, high))).view("<u2")[..., 0]
 
 
-def _rle_segment(segment: bytes, size: int) -> NDArray[np.uint8]:
-    out: Any = np.empty(size + 64, np.uint8)  # 64 more bytes, because padding may decode to some
+def _rle_segment(segment: bytes, rows: int, columns: int) -> NDArray[np.uint8]:
+    size = rows * columns
+    spare = max(2, min(rows, columns))  # padding may decode to some bytes, which are less than a row or a column
+    out: Any = np.empty(size + spare, np.uint8)
     try:
         decoded = imagecodecs.packbits_decode(segment, out=out)
     except DECODER_ERRORS as error:
-        raise Undecodable(f"RLE Lossless: {error}") from error
+        if "TOO_SMALL" not in str(error):
+            raise Undecodable(f"RLE Lossless: {error}") from error
+        decoded = out
     if len(decoded) < size:
         raise Undecodable(f"RLE Lossless: a segment of {len(decoded):,} bytes, the header needs {size:,}")
+    if len(decoded) >= size + spare:
+        raise Undecodable(
+            f"RLE Lossless: a segment holds more than the {size:,} bytes that the header needs: Rows or Columns are not"
+            " those of the picture; have them corrected at the sender"
+        )
     return np.asarray(out[:size])
 
 

@@ -1,0 +1,59 @@
+"""PALETTE COLOR: three look-up tables -> grey display values (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import MissingElement
+from worker.imaging.display import StoredValues
+from worker.imaging.header import Header
+
+_COLOURS = ("Red", "Green", "Blue")
+
+#: BT.601 luma.
+_WEIGHTS = (0.299, 0.587, 0.114)
+
+
+def palette_grey(codes: NDArray[Any], header: Header) -> StoredValues:
+    """Codes through the three tables to luma of 8 bits. Raises MissingElement.
+
+    Whether entries have 8 or 16 bits is decided by what the tables hold; the descriptor may say otherwise.
+    """
+    tables = [_table(header, colour) for colour in _COLOURS]
+    said = max(bits for _, _, bits in tables)
+    held = 8 if all(int(entries.max()) < 256 for entries, _, _ in tables) else 16
+    if held != said:
+        header.notes.append(f"palette_bits={held} (said: {said})")
+    luma = np.zeros(65536)
+    for (entries, first, _), weight in zip(tables, _WEIGHTS, strict=True):
+        index = np.clip(np.arange(65536) - first, 0, len(entries) - 1)
+        luma += weight * entries[index] / ((1 << held) - 1)
+    return StoredValues(np.rint(luma * 255.0).astype(np.uint8)[codes], 8)
+
+
+def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
+    """(entries, first mapped code, bits said) of one colour."""
+    descriptor = [int(v) for v in header.numbers(f"{colour}PaletteColorLookupTableDescriptor")]
+    raw = header.value(f"{colour}PaletteColorLookupTableData")
+    if len(descriptor) != 3 or not isinstance(raw, bytes):
+        raise MissingElement(f"{colour} Palette Color Lookup Table is absent or segmented: the colours are unknown")
+    count = descriptor[0] & 0xFFFF or 65536  # 0 means 65,536
+    is_wide = len(raw) >= 2 * count
+    order = ">" if header.is_big_endian else "<"
+    entries = np.frombuffer(raw[: len(raw) // 2 * 2], f"{order}u2") if is_wide else _bytes(raw, header.is_big_endian)
+    if len(entries) < count:
+        raise MissingElement(f"{colour} Palette Color Lookup Table is shorter than its descriptor says")
+    return entries[:count], descriptor[1], descriptor[2]
+
+
+def _bytes(raw: bytes, is_big_endian: bool) -> NDArray[np.uint8]:
+    """Entries of 8 bits, two in a word: the first in its lower byte, which comes second in big endian.
+
+    Not all writers swap them, so the smoother order is taken.
+    """
+    entries = np.frombuffer(raw, np.uint8)
+    if not is_big_endian or len(entries) % 2:
+        return entries
+    swapped = entries.reshape(-1, 2)[:, ::-1].reshape(-1)
+    return min((swapped, entries), key=lambda order: int(np.abs(np.diff(order.astype(int))).sum()))

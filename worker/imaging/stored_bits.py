@@ -1,0 +1,123 @@
+"""Which bits of a sample's container are the stored value (PS3.5 8.1.1), also where the header says it wrongly.
+
+Bits Stored and High Bit are believed unless the samples contradict them. Ordinary samples are looked at once, for their
+largest value; everything else is looked at only where that value or the header is out of the ordinary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.imaging.header import Header
+
+Pixels = NDArray[Any]
+
+#: Rows that are looked at to tell a deeper picture from bits that belong to none.
+_ROWS = 256
+
+#: Bits above Bits Stored that belong to no picture still fit this container.
+MOST_BITS = 16
+
+
+@dataclass(frozen=True)
+class StoredBits:
+    """What a header says about the bits of its samples."""
+
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    overlay_mask: int = 0  #: bits of the container in which overlays lie
+    padding_word: int | None = None  #: Pixel Padding Value as a word of 16 bits
+
+
+def read_overlay_mask(header: Header, bits_allocated: int) -> int:
+    """The bits that hold overlays: of groups 60xx whose Overlay Bits Allocated are those of the pixels (PS3.5 8.1.2).
+
+    An overlay with data of its own has 1 bit allocated and is not in the pixels.
+    """
+    mask = 0
+    for group in range(0x6000, 0x6020, 2):
+        position = header.integer(group << 16 | 0x0102)
+        if position is not None and header.integer(group << 16 | 0x0100) == bits_allocated > 1:
+            mask |= 1 << position if 0 <= position < bits_allocated else 0
+    return mask
+
+
+def stored_codes(samples: Pixels, container: int, said: StoredBits) -> tuple[Pixels, int, tuple[str, ...]]:
+    """(codes without other bits, how many bits count, what was assumed) of unsigned samples of `container` bits."""
+    codes = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+    stored = min(said.bits_stored, container)
+    spare, said_shift = container - stored, said.high_bit + 1 - stored
+    shift = said_shift if 0 <= said_shift <= spare else 0
+    highest = stored - 1 if said_shift >= 0 else said.high_bit
+    other_bits = said.overlay_mask & ~((1 << shift + max(highest, 0) + 1) - (1 << shift))
+    if other_bits & ((1 << container) - 1):
+        codes = codes & codes.dtype.type(~other_bits & ((1 << 8 * codes.dtype.itemsize) - 1))
+    if container == 8 * codes.dtype.itemsize and not spare:
+        return _as_unsigned(codes, stored), stored, _note_high_bit(said, stored, 0)
+    top = int(codes.max())
+    if shift:
+        shift = 0 if _is_right_aligned(codes, top, stored, shift, said.is_signed) else shift
+    elif top >> stored and spare:
+        if _is_left_aligned(codes, stored, spare, said.is_signed):
+            shift = spare
+        elif (deeper := _deeper(codes, top, stored, said)) is not None:
+            note = (f"bits_stored={deeper} (said: {said.bits_stored})",)
+            return _as_unsigned(codes, deeper), deeper, note
+    if shift:
+        codes = codes >> codes.dtype.type(shift)
+    largest = (1 << stored) - 1
+    if top >> shift > largest:
+        codes = codes & codes.dtype.type(largest)
+    return _as_unsigned(codes, stored), stored, _note_high_bit(said, stored, shift)
+
+
+def _is_right_aligned(codes: Pixels, top: int, stored: int, shift: int, is_signed: bool) -> bool:
+    """Samples that High Bit calls left-aligned: they use the bits below, and none above Bits Stored but the sign's."""
+    if top >> stored and not (is_signed and _is_sign_extended(codes, stored)):
+        return False
+    return bool(int(np.bitwise_or.reduce(codes, axis=None)) & ((1 << shift) - 1))
+
+
+def _is_left_aligned(codes: Pixels, stored: int, spare: int, is_signed: bool) -> bool:
+    """Samples that High Bit calls right-aligned: nothing lies in their lowest bits, and a picture in those above."""
+    used = int(np.bitwise_or.reduce(codes, axis=None))
+    if used & ((1 << spare) - 1) or not used & ((1 << stored) - 1):
+        return False
+    return not (is_signed and _is_sign_extended(codes, stored))
+
+
+def _is_sign_extended(codes: Pixels, stored: int) -> bool:
+    values = codes.view(codes.dtype.str.replace("u", "i"))
+    return int(values.min()) >= -(1 << (stored - 1)) and int(values.max()) < 1 << (stored - 1)
+
+
+def _deeper(codes: Pixels, top: int, stored: int, said: StoredBits) -> int | None:
+    """How many bits the picture has where it has more than Bits Stored; None where the bits above are none of it.
+
+    In a deeper picture these bits change between neighbours whose values are close; those of an overlay, or left over,
+    change the value by the whole range. Padding outside of Bits Stored is kept too.
+    """
+    if said.is_signed or top.bit_length() > MOST_BITS:
+        return None
+    word = said.padding_word
+    if word is not None and word >> stored and int(codes[codes != word].max(initial=0)) >> stored == 0:
+        return top.bit_length()
+    rows = codes[:: max(1, len(codes) // _ROWS)].astype(np.int64)
+    changes = np.diff(rows >> stored, axis=1) != 0
+    is_close = np.abs(np.diff(rows, axis=1))[changes] < 1 << (stored - 1)
+    return top.bit_length() if is_close.size and is_close.mean() > 0.5 else None
+
+
+def _note_high_bit(said: StoredBits, stored: int, shift: int) -> tuple[str, ...]:
+    """What High Bit was taken for, where it says something else."""
+    assumed = stored - 1 + shift
+    expected = said.high_bit - max(0, said.bits_stored - stored)  # a codestream of fewer bits moves it down
+    return () if assumed in (said.high_bit, expected) else (f"high_bit={assumed} (said: {said.high_bit})",)
+
+
+def _as_unsigned(codes: Pixels, bits: int) -> Pixels:
+    """uint8 or uint16; a view of the file's bytes where that is possible."""
+    return np.require(codes, np.uint8 if bits <= 8 else np.uint16, ["C_CONTIGUOUS", "ALIGNED"])
