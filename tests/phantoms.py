@@ -91,10 +91,11 @@ def native_bytes(pixels: Pixels, is_little_endian: bool = True) -> bytes:
 def dicom_file(
     pixels: Pixels | None, syntax: str = EXPLICIT_LITTLE, bits: int | None = None, frame: bytes | None = None,
     without: tuple[str, ...] = (), preamble: bool = True, meta: bool = True, pixel_data: bytes | None = None,
-    **elements: Any,
+    extra: Dataset | None = None, **elements: Any,
 ) -> bytes:  # fmt: skip
     """The bytes of a Part 10 file: a chest radiograph of a four year old, unless `elements` say otherwise.
 
+    `extra` holds elements that have no keyword of their own.
     `frame` replaces the codestream, `pixel_data` the whole value; `without` leaves elements out. Without `preamble`
     the file starts with its meta group, without `meta` with its data set.
     """
@@ -104,6 +105,7 @@ def dicom_file(
     with lenient_pydicom():
         for keyword, value in elements.items():
             setattr(dataset, keyword, value)
+        dataset.update(extra or {})
         for keyword in without:
             if keyword in dataset:
                 delattr(dataset, keyword)
@@ -209,7 +211,7 @@ def rescale(slope: float, intercept: float) -> dict[str, Any]:
     return {"RescaleSlope": slope, "RescaleIntercept": intercept}
 
 
-MONO1 = {"PhotometricInterpretation": "MONOCHROME1"}
+MONO1: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1"}
 FULL = window(2048, 4096)  # 0..4095 -> 0..255 exactly (C.11.2.1.2.1)
 VOI_NONE = "voi=none"
 
@@ -230,6 +232,16 @@ PHANTOMS = (
     Phantom("nan_window_is_absent", (100, 300, 500), (0, 128, 255), elements=window("NaN", 9), note=VOI_NONE),
     # LINEAR_EXACT, C.11.2.1.3.2: ((x - c) / w + 0.5) * 255
     Phantom("linear_exact", (0, 1000, 1500, 2000), (0, 128, 191, 255), elements=window(1000, 2000, "LINEAR_EXACT")),
+    Phantom("linear_exact_of_any_width", (0, 1024, 2048, 4095), (0, 64, 128, 255),
+            elements=rescale(1 / 4096, 0) | window(0.5, 1.0, "LINEAR_EXACT")),
+    Phantom("linear_exact_below_1", (0, 1024, 2048, 4095), (0, 0, 128, 255),
+            elements=rescale(1 / 4096, 0) | window(0.5, 0.5, "LINEAR_EXACT")),
+    Phantom("sigmoid_below_1", (1024, 2048, 3072), (30, 128, 225),
+            elements=rescale(1 / 4096, 0) | window(0.5, 0.5, "SIGMOID")),
+    Phantom("linear_below_1_is_absent", (0, 2048, 4095), (0, 128, 255), note=VOI_NONE,
+            elements=rescale(1 / 4096, 0) | window(0.5, 0.5)),
+    Phantom("second_window_where_the_first_has_no_width", (899, 1000, 1050, 1101), (0, 127, 191, 255),
+            elements={"WindowCenter": [5, 1001], "WindowWidth": [0, 201]}),
     # SIGMOID, C.11.2.1.3.1: 255 / (1 + exp(-4 (x - c) / w))
     Phantom("sigmoid", (0, 1000, 1500, 4000), (30, 128, 186, 254), elements=window(1000, 2000, "SIGMOID")),
     # values run -1000..3095; "2**bits - 1 - x" and "the largest of this image" give other numbers
@@ -250,6 +262,10 @@ PHANTOMS = (
             elements={"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 50}),
     Phantom("padding_upwards", (100, 300, 500, 4095), (0, 128, 255, 0), note=VOI_NONE,
             elements={"PixelPaddingValue": 4095}),
+    Phantom("padding_is_dark_in_mono1", (0, 1, 2048, 4095), (0, 255, 127, 0),
+            elements=MONO1 | FULL | {"PixelPaddingValue": 0}),
+    Phantom("padding_is_dark_within_a_window", (100, 2048, 4095), (0, 128, 255),
+            elements=FULL | {"PixelPaddingValue": 100}),
     # C.11.1.1.1: ends are held below the first and beyond the last entry
     Phantom("modality_lut", (5, 10, 11, 12, 13, 20), (0, 0, 85, 170, 255, 255), note=VOI_NONE,
             elements={"ModalityLUTSequence": lut_item(10, 16, [0, 100, 200, 300])}),

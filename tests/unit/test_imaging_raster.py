@@ -224,3 +224,49 @@ def test_the_digest_is_of_the_pixels() -> None:
     assert stored_digest(other_bytes) == stored_digest(png(GREY))
     assert stored_digest(png(GREY)) == stored_digest(dicom_file(GREY))
     assert stored_digest(png(255 - GREY)) != stored_digest(png(GREY))
+
+
+def keyed(samples: bytes, columns: int, rows: int, depth: int, key: int, colour: int = 0) -> bytes:
+    """A PNG of given sample bytes and a tRNS chunk."""
+    header = struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, 0)
+    width = len(samples) // rows
+    lines = b"".join(b"\0" + samples[row * width : (row + 1) * width] for row in range(rows))
+    transparent = struct.pack(">H", key) * (3 if colour == 2 else 1)
+    body = chunk(b"IHDR", header) + chunk(b"tRNS", transparent) + chunk(b"IDAT", zlib.compress(lines))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("interesting", [200, 0, 255])
+def test_the_transparent_value_of_a_grey_png_is_dark(interesting: int) -> None:
+    grey = np.array([[200, 40, 80], [255, 0, 200]], np.uint8)
+    shown = read_display(keyed(grey.tobytes(), 3, 2, 8, interesting))
+    assert np.array_equal(shown.pixels, np.where(grey == interesting, 0, grey))
+    assert shown.notes == ("alpha=on_black",)
+
+
+def test_the_transparent_value_of_16_bits_has_no_part_in_the_display_range() -> None:
+    grey = np.array([[65535, 1000, 2000], [3000, 65535, 65535]], ">u2")
+    shown = read_display(keyed(grey.tobytes(), 3, 2, 16, 65535))
+    assert shown.pixels.tolist() == [[0, 0, 128], [255, 0, 0]]
+    assert "alpha=on_black" in shown.notes
+
+
+@pytest.mark.parametrize(
+    ("depth", "samples", "right"), [(4, b"\x0f\x3f", [0, 255, 0, 255]), (2, b"\x1b", [0, 85, 170, 0])]
+)
+def test_the_transparent_value_of_few_bits(depth: int, samples: bytes, right: list[int]) -> None:
+    key = {4: 3, 2: 3}[depth]
+    assert read_display(keyed(samples, 4, 1, depth, key)).pixels.tolist() == [right]
+
+
+def test_the_transparent_colour_is_dark() -> None:
+    rgb = np.dstack([np.array([[200, 40, 80]], np.uint8)] * 3)
+    shown = read_display(keyed(rgb.tobytes(), 3, 1, 8, 200, colour=2))
+    assert shown.pixels.tolist() == [[0, 40, 80]]
+    assert "alpha=on_black" in shown.notes
+
+
+def test_a_transparent_value_that_is_malformed_is_not_claimed() -> None:
+    data = keyed(bytes([200, 40, 80]), 3, 1, 8, 200).replace(chunk(b"tRNS", b"\0\xc8"), chunk(b"tRNS", b"\xc8"))
+    shown = read_display(data)
+    assert (shown.pixels.tolist(), shown.notes) == ([[200, 40, 80]], ())

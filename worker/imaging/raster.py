@@ -48,6 +48,7 @@ class RasterHeader:
     is_complete: bool
     orientation: int = 1
     notes: tuple[str, ...] = ()
+    transparent: int | None = None  #: of a grey PNG: the decoded value whose pixels are transparent
 
 
 def looks_like_raster(data: bytes) -> bool:
@@ -97,9 +98,11 @@ def read_display(data: bytes, limits: Limits, minimum: MinimumSize | None = None
     header = _admit(data, limits)
     grey = _decode(data, header, minimum)
     notes = (*header.notes, *grey.notes)
+    key = header.transparent
     if grey.pixels.dtype == np.uint8:
-        return Display(grey.pixels, notes)
-    shown = display_values(StoredValues(grey.pixels, 16), Grayscale())
+        return Display(grey.pixels if key is None else np.where(grey.pixels == key, np.uint8(0), grey.pixels), notes)
+    # transparent pixels are background, as padding is: they have no part in the display range
+    shown = display_values(StoredValues(grey.pixels, 16), Grayscale(padding=None if key is None else (key, key)))
     return Display(shown.pixels, (*shown.notes, *notes))
 
 
@@ -132,10 +135,22 @@ def _png_header(data: bytes) -> RasterHeader:
         raise NotAnImage("an animated PNG is no radiograph")
     columns, rows, depth, colour = unpack_from(">IIBB", chunks[b"IHDR"])
     samples = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(colour, 4)
-    has_alpha = colour in (4, 6) or b"tRNS" in chunks
+    key = _transparent_grey(chunks, depth) if colour == 0 else None
+    # of colour, libpng honours the key or the palette's alpha and gives an alpha channel
+    has_alpha = colour in (4, 6) or key is not None or (colour in (2, 3) and b"tRNS" in chunks)
     notes = (("colour=grey",) if colour in (2, 3, 6) else ()) + (("alpha=on_black",) if has_alpha else ())
     orientation = exif_orientation(chunks.get(b"eXIf", b""))
-    return RasterHeader(rows, columns, samples, max(depth, 8), is_complete, orientation, notes + _turned(orientation))
+    notes += _turned(orientation)
+    return RasterHeader(rows, columns, samples, max(depth, 8), is_complete, orientation, notes, key)
+
+
+def _transparent_grey(chunks: dict[bytes, bytes], depth: int) -> int | None:
+    """tRNS of a grey PNG (ISO 15948 11.3.2.1): a sample value in 16 bits, given as it is decoded, in 8 or 16 bits."""
+    key = chunks.get(b"tRNS", b"")
+    if len(key) != 2 or not 1 <= depth <= 16:
+        return None
+    value = int.from_bytes(key, "big") & ((1 << depth) - 1)
+    return value if depth >= 8 else value * 255 // ((1 << depth) - 1)
 
 
 def _jpeg_header(data: bytes) -> RasterHeader:

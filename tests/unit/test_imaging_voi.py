@@ -1,0 +1,209 @@
+"""VOI tables, windows and padding as stations get them wrong: the values that the Standard means, and a note."""
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from tests import phantoms
+from tests.phantoms import FULL, LOSSLESS, MONO1, Pixels, dicom_file, lut_item, picture, window
+from worker.imaging.codestream import Coding
+from worker.imaging.display import Display
+from worker.imaging.reading import read_display
+from worker.imaging.resolution import MinimumSize
+
+PICTURE = picture(96, 128)
+SHOWN = read_display(dicom_file(PICTURE, bits=12, **FULL)).pixels
+
+
+def close(shown: Display, right: Pixels) -> bool:
+    """Within one grey level."""
+    return shown.pixels.shape == right.shape and bool(np.abs(shown.pixels.astype(int) - right).max() <= 1)
+
+
+# PS3.3 C.11.2.1.1: entries of fewer or more bits than the third value of the descriptor says
+
+
+def curve(bits: int, count: int = 4096) -> list[int]:
+    return [round(((1 << bits) - 1) * (n / (count - 1)) ** 0.8) for n in range(count)]
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize(("said", "held"), [(16, 12), (16, 10), (12, 10), (16, 14), (12, 16), (8, 12), (10, 12)])
+def test_a_voi_lut_is_scaled_by_the_bits_that_its_entries_use(said: int, held: int, syntax: str) -> None:
+    entries = curve(held)
+    item = lut_item(0, said, entries)
+    if syntax == phantoms.EXPLICIT_BIG:
+        item[0]["LUTData"].value = np.array(entries, ">u2").tobytes()
+    shown = read_display(dicom_file(PICTURE, syntax, bits=12, VOILUTSequence=item))
+    assert close(shown, np.rint(np.array(entries)[PICTURE] / (2**held - 1) * 255))
+    assert f"voi_lut_bits={held} (said: {said})" in shown.notes
+
+
+def test_a_table_rounded_up_to_the_next_power_is_still_one_of_10_bits() -> None:
+    entries = [round(n / 4) for n in range(4096)]
+    assert max(entries) == 1024
+    shown = read_display(dicom_file(PICTURE, bits=12, VOILUTSequence=lut_item(0, 12, entries)))
+    assert close(shown, np.rint(PICTURE / 4095 * 255))
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "entries"),
+    [
+        ("dim_16", 16, [round(40000 * n / 4095) for n in range(4096)]),
+        ("bright_8", 8, [n >> 4 for n in range(4096)]),
+        ("of_a_part", 16, [round(4095 * n / 999) for n in range(1000)]),
+        ("dark", 16, [0] * 4096),
+    ],
+)
+def test_a_legitimate_table_is_scaled_as_it_says(name: str, bits: int, entries: list[int]) -> None:
+    """A table may be dim: its largest entry needs all bits, or it maps a part of the values that may occur."""
+    shown = read_display(dicom_file(PICTURE, bits=12, VOILUTSequence=lut_item(0, bits, entries)))
+    mapped = np.array(entries)[np.minimum(PICTURE, len(entries) - 1)]
+    assert close(shown, np.rint(mapped / (2**bits - 1) * 255)), name
+    assert shown.notes == ()
+
+
+def test_the_table_follows_the_modality_lut() -> None:
+    """What goes into a VOI LUT comes from the modality LUT: here 0 to 255, so 256 entries are all that may occur."""
+    modality = lut_item(0, 8, [n >> 4 for n in range(4096)])
+    voi = lut_item(0, 16, [16 * n for n in range(256)])
+    shown = read_display(dicom_file(PICTURE, bits=12, ModalityLUTSequence=modality, VOILUTSequence=voi))
+    assert close(shown, np.rint((PICTURE >> 4) * 16 / 4095 * 255))
+
+
+def test_a_table_with_fewer_entries_than_it_says_counts_if_it_maps_every_value() -> None:
+    item = lut_item(0, 12, curve(12))
+    item[0]["LUTDescriptor"].value = [0, 0, 12]  # 65,536
+    shown = read_display(dicom_file(PICTURE, bits=12, VOILUTSequence=item))
+    assert close(shown, np.rint(np.array(curve(12))[PICTURE] / 4095 * 255))
+    assert "voi_lut_entries=4096 (said: 65536)" in shown.notes
+
+
+def test_the_second_table_counts_where_the_first_is_of_no_use() -> None:
+    items = [*lut_item(0, 99, [1, 2]), *lut_item(0, 12, curve(12))]
+    shown = read_display(dicom_file(PICTURE, bits=12, VOILUTSequence=items))
+    assert close(shown, np.rint(np.array(curve(12))[PICTURE] / 4095 * 255))
+    assert "voi_lut=malformed" in shown.notes
+
+
+def test_entries_of_a_byte_under_16_bits_said() -> None:
+    item = lut_item(0, 16, [0])
+    item[0]["LUTDescriptor"].value = [4096, 0, 16]
+    item[0]["LUTData"].value = bytes(n >> 4 for n in range(4096))
+    assert close(read_display(dicom_file(PICTURE, bits=12, VOILUTSequence=item)), PICTURE >> 4)
+
+
+# PS3.3 C.11.2.1.2, C.11.2.1.3: windows; see the phantoms for widths
+
+
+def written(center: str, width: str, **elements: Any) -> bytes:
+    """A window written as a station writes it, with the VR DS."""
+    data = dicom_file(PICTURE, bits=12, **elements)
+    at = data.index(b"\x28\0\x02\x01US")  # High Bit; the window comes behind Pixel Representation
+    at = data.index(b"\x28\0\x03\x01US", at) + 10
+    spelled = b""
+    for number, text in ((0x1050, center), (0x1051, width)):
+        value = text.encode() + b" " * (len(text) % 2)
+        spelled += struct.pack("<HH2sH", 0x28, number, b"DS", len(value)) + value
+    return data[:at] + spelled + data[at:]
+
+
+NARROW = read_display(dicom_file(PICTURE, bits=12, **window(1600, 2000))).pixels
+
+
+@pytest.mark.parametrize(
+    ("center", "width"),
+    [
+        ("1600\\auto", "2000\\auto"), ("1600\\", "2000\\"), ("\\1600", "\\2000"), ("auto\\1600", "2000\\2000"),
+        ("1600,0", "2000,0"), ("500\\1600", "0\\2000"), ("500\\1600", "-5\\2000"), ("1600\\900", "2000"),
+        (" 1600 ", "2000 "),
+        ("nan\\1600", "2000\\2000"), ("1600\\inf", "2000\\1e999"), ("1.6e3", "2E3"), ("+1600", "2000.00"),
+    ],
+)  # fmt: skip
+def test_the_first_usable_window_counts(center: str, width: str) -> None:
+    shown = read_display(written(center, width))
+    assert np.array_equal(shown.pixels, NARROW)
+
+
+@pytest.mark.parametrize(
+    ("center", "width"), [("", ""), ("x", "y"), ("1600", "0"), ("1600", "-1"), ("1600", ""), ("1600\\", "\\9")]
+)
+def test_without_a_usable_window_it_is_none(center: str, width: str) -> None:
+    shown = read_display(written(center, width))
+    assert np.array_equal(shown.pixels, read_display(dicom_file(PICTURE, bits=12)).pixels)
+    assert "voi=none" in shown.notes
+
+
+# PS3.3 C.7.5.1.1.2: padding is background
+
+
+PADDED = PICTURE.copy()
+PADDED[PADDED == 0] = 1
+PADDED[:, :40] = 0
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize("voi", [{}, FULL], ids=["no_voi", "window"])
+@pytest.mark.parametrize("value", [0, 4095, 60])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_dark(photometric: str, value: int, voi: dict[str, Any], syntax: str) -> None:
+    pixels = np.where(value == PADDED, value - 1 if value else 1, PADDED).astype(np.uint16)
+    pixels[:, :40] = value
+    shown = read_display(
+        dicom_file(pixels, syntax, bits=12, PixelPaddingValue=value, PhotometricInterpretation=photometric, **voi)
+    )
+    assert (shown.pixels[:, :40] == 0).all()
+    alone = dicom_file(np.ascontiguousarray(pixels[:, 40:]), bits=12, PhotometricInterpretation=photometric, **voi)
+    assert np.array_equal(shown.pixels[:, 40:], read_display(alone).pixels)
+
+
+@pytest.mark.parametrize(("value", "limit"), [(0, 50), (50, 0), (4095, 4000), (4000, 4095)])
+def test_the_range_limit_lies_on_either_side(value: int, limit: int) -> None:
+    low, high = sorted((value, limit))
+    padding: dict[str, Any] = {"PixelPaddingValue": value, "PixelPaddingRangeLimit": limit}
+    shown = read_display(dicom_file(PICTURE, bits=12, **padding, **MONO1, **FULL))
+    inside = (low <= PICTURE) & (high >= PICTURE)
+    assert np.array_equal(shown.pixels, np.where(inside, 0, 255 - SHOWN))
+
+
+def test_a_range_limit_that_spans_the_picture_is_not_believed() -> None:
+    """Some stations write a limit of 0 whatever the padding value is."""
+    padding: dict[str, Any] = {"PixelPaddingValue": 4095, "PixelPaddingRangeLimit": 0}
+    shown = read_display(dicom_file(PICTURE, bits=12, **padding, **FULL))
+    assert np.array_equal(shown.pixels, np.where(PICTURE == 4095, 0, SHOWN))
+    assert "pixel_padding_range_limit=ignored" in shown.notes
+
+
+def test_padding_in_signed_pixels_and_under_the_other_vr() -> None:
+    signed = (PICTURE.astype(np.int32) - 2048).astype(np.int16)
+    signed[:, :40] = -2048
+    under_us = Dataset()
+    under_us.add_new("PixelPaddingValue", "US", -2048 & 0xFFFF)
+    data = dicom_file(signed, bits=12, extra=under_us, **MONO1, **window(0, 4096))
+    shown = read_display(data)
+    assert (shown.pixels[:, :40] == 0).all()
+    assert np.array_equal(shown.pixels[:, 40:], np.where(PICTURE == 0, 0, 255 - SHOWN)[:, 40:])
+
+
+def test_padding_outside_of_bits_stored_is_dark_and_takes_nothing_from_the_picture() -> None:
+    padded = PICTURE.copy()
+    padded[:, :40] = 65535
+    shown = read_display(dicom_file(padded, bits=12, PixelPaddingValue=65535, **FULL))
+    assert (shown.pixels[:, :40] == 0).all()
+    assert np.array_equal(shown.pixels[:, 40:], SHOWN[:, 40:])
+
+
+def test_a_picture_of_nothing_but_padding_is_shown_as_it_is() -> None:
+    flat = np.full((64, 64), 1000, np.uint16)
+    shown = read_display(dicom_file(flat, bits=12, PixelPaddingValue=1000, **FULL))
+    assert (shown.pixels == 62).all()
+    assert "pixel_padding=ignored" in shown.notes
+
+
+def test_padding_keeps_its_bounds_when_a_lower_resolution_would_do() -> None:
+    data = dicom_file(PADDED, phantoms.JPEG_2000_LOSSLESS, bits=12, PixelPaddingValue=0, **MONO1, **FULL)
+    reduced = read_display(data, minimum=MinimumSize(16, 16, frozenset(Coding)))
+    assert np.array_equal(reduced.pixels, read_display(data).pixels)
