@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from tests.desk import card
 from worker.imaging.preprocess import Preprocessing
-from worker.inference.card import Golden, ReducedDecode
+from worker.inference.card import Golden, Population, ReducedDecode
 
 SIZE = 8
 
@@ -49,6 +49,7 @@ def write_model(
     chosen_on: str = "",
     familiarity_limit: float | None = None,
     reduced_decode: ReducedDecode | None = None,
+    population: Population | None = None,
 ) -> Path:
     """Write such a model, threshold 0.5; with `golden_gain`, its golden promises what one of that gain would give.
 
@@ -59,6 +60,8 @@ def write_model(
     golden = Golden("grey.png", cv2.imencode(".png", picture)[1].tobytes(), promised, {"CPUExecutionProvider": 1e-5})
     promises = replace(card(), name=name, preprocessing=Preprocessing(size=SIZE), goldens=(golden,))
     promises = replace(promises, familiarity_limit=familiarity_limit, reduced_decode=reduced_decode)
+    if population:
+        promises = replace(promises, population=population)
     if chosen_on:
         promises = replace(promises, operating_point=replace(promises.operating_point, data_digest=chosen_on))
     proto = graph(gain)

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 from tests.acceptance.house import QUICK, House, wait_until
+from trainer.cli.fit import _population
 from trainer.cli.main import app as trainer
 from trainer.data.augment import Augmentation
 from trainer.data.manifest import Origin, read_samples
 from trainer.data.split import split
 from trainer.progress import Report, silent
 from trainer.recipes.recipe import Network, Phase, Recipe, Start
+from trainer.run.record import RECORD, Record, write_record
 from trainer.run.run import FitOptions, run
 from trainer.training.warm_start import read_previous
 from worker.cli.main import app as worker
 from worker.errors import BadSetting, PromotionRefused
 from worker.imaging.preprocess import Preprocessing
+from worker.inference.card import Population
 from worker.inference.model import open_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # it trains; a shared machine does that slowly
@@ -232,6 +235,25 @@ def test_whom_the_earlier_run_trained_on_is_told(old_run: Path, tmp_path: Path) 
     assert "of the test split were used to train the earlier run" in test
     others = read_samples(write_images(tmp_path / "others", FIRST, 7))
     assert previous.leaks_into(split(others, seed=3)) == []
+
+
+def test_a_refresh_inherits_for_whom_the_earlier_model_was_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = Record(
+        command="", recipe={}, seed=0, weights_digest="", split_digest="", checkpoint_digest="", model_file="m.onnx",
+        origin=asdict(Origin(Population("children of Guangzhou", 1, 5))), model_digest="", backend="tensorflow",
+    )  # fmt: skip
+    write_record(earlier, tmp_path)
+    assert _population(None, None, tmp_path) == Population("children of Guangzhou", 1, 5)
+    assert _population("adults", (18, 99), tmp_path / "m.onnx") == Population("adults", 18, 99)
+    assert _population("all of ours", None, tmp_path) == Population("all of ours", 1, 5)
+    assert "population: children of Guangzhou, ages 1 to 5" in capsys.readouterr().err
+    (tmp_path / RECORD).unlink()
+    with pytest.raises(BadSetting, match="give --population and --ages"):
+        _population("all of ours", None, tmp_path)
+    assert _population("all of ours", (0, 150), tmp_path) == Population("all of ours", 0, 150)
+    assert _population(None, None, None) == Population("not stated")
 
 
 def test_a_place_without_a_run_is_refused(old_run: Path) -> None:

@@ -22,7 +22,7 @@ from tests.dead_device import PoisonedSession
 from tests.desk import Clock, Desk
 from worker.cli.tables import print_models
 from worker.errors import DeviceUnavailable, ModelRefused, PromotionRefused, ProviderUnavailable, StorageUnavailable
-from worker.inference.card import Estimate
+from worker.inference.card import NO_AGES, Estimate, Population
 from worker.inference.model import OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import incoming
@@ -185,7 +185,7 @@ def test_a_lower_sensitivity_is_accepted_by_its_own_flag_only_and_says_what_it_c
         second, comparison, "Dr A", clock(), Waiver(lower_sensitivity=True, reason="fewer false alarms")
     )
     assert re.match(f"lower sensitivity accepted: {costs}; on 400 positives", said)
-    assert said.endswith("; fewer false alarms")
+    assert said.endswith(f"; fewer false alarms; {NO_AGES}")
     active = registry.listed()[0]
     assert [c["is_accepted"] for c in active["comparisons"]] == [False, False, False, True]
     deeds = [(e.deed, e.who, e.subject) for e in audit.trail(registry.database, clock() - timedelta(days=1))]
@@ -203,6 +203,33 @@ def test_the_list_of_models_shows_a_comparison_that_was_refused(
     shown = capsys.readouterr().out
     assert f"known: second ({digest_of(second)[:12]})" in shown
     assert f"comparison with {digest_of(settings.model)[:12]} REFUSED, by Dr A: 7 positives and 100 negatives" in shown
+
+
+def test_a_gate_of_the_active_model_is_not_lost_without_being_named(
+    registry: Registry, tmp_path: Path, clock: Clock
+) -> None:
+    forced = Waiver(force=True, reason="a test")
+    gated = write_model(
+        tmp_path / "gated.onnx", 2.0, name="gated", familiarity_limit=1.3, population=Population("children", 1, 5)
+    )
+    assert NO_AGES not in registry.promote(gated, None, "Dr A", clock(), forced)
+    ages_only = write_model(tmp_path / "ages.onnx", 3.0, name="ages", population=Population("children", None, 5))
+    bare = write_model(tmp_path / "bare.onnx", 4.0, name="bare")
+    with pytest.raises(PromotionRefused, match=r"lacks \(familiarity\).*--drop-gate familiarity"):
+        registry.promote(ages_only, None, "Dr A", clock(), forced)
+    with pytest.raises(PromotionRefused, match="--drop-gate ages --drop-gate familiarity"):
+        registry.promote(bare, None, "Dr A", clock(), forced)
+    with pytest.raises(PromotionRefused, match=r"lacks \(familiarity\)"):
+        registry.promote(bare, None, "Dr A", clock(), replace(forced, dropped_gates=("ages",)))
+    assert promotions.registry_state(registry.database).active == digest_of(gated)
+    both = replace(forced, dropped_gates=("ages", "familiarity"))
+    assert NO_AGES in registry.promote(bare, None, "Dr A", clock(), both)
+    active = registry.listed()[0]
+    assert (active["name"], active["decisions"][0]["reason"]) == (
+        "bare", f"forced: a test; dropped gates: ages, familiarity; {NO_AGES}",
+    )  # fmt: skip
+    again = write_model(tmp_path / "again.onnx", 5.0, name="again")
+    registry.promote(again, None, "Dr A", clock(), forced)  # what is lost already is asked for no more
 
 
 def test_with_few_positives_the_point_difference_is_held(
@@ -227,7 +254,7 @@ def test_the_comparison_must_be_about_these_two_models(
     with pytest.raises(PromotionRefused, match="needs a --reason"):
         registry.promote(second, None, "Dr A", clock(), Waiver(force=True))
     registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="the old one is unsafe"))
-    assert registry.listed()[0]["decisions"][0]["reason"] == "forced: the old one is unsafe"
+    assert registry.listed()[0]["decisions"][0]["reason"] == f"forced: the old one is unsafe; {NO_AGES}"
 
 
 def test_not_even_force_promotes_what_fails_its_goldens(registry: Registry, tmp_path: Path, clock: Clock) -> None:
@@ -299,6 +326,7 @@ def test_the_checkup_names_who_refused_the_active_model(
     registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))
     assert look().is_well
     assert "second" in look().message
+    assert "no ages: patients of any age can become negatives" in look().message
     promotions.report_proof(registry.database, digest_of(second), "worker@ward-3", "no CUDA there", clock())
     assert not look().is_well
     assert "refused by worker@ward-3" in look().message

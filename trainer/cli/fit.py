@@ -18,7 +18,7 @@ from trainer.cli.options import (
     threshold_rule,
 )
 from worker.errors import BadSetting
-from worker.inference.card import Population
+from worker.inference.card import NO_AGES, Population
 
 
 @click.command()
@@ -40,8 +40,11 @@ from worker.inference.card import Population
 @click.option("--resplit", is_flag=True, help="Make a new split, also where folders or the index state one.")
 @patient_each
 @click.option("--attribution", default="", help="Source of the images that the model contains as goldens.")
-@click.option("--population", default="not stated", show_default=True, help="Population of the images, for the card.")
-@click.option("--ages", nargs=2, type=int, metavar="MIN MAX", help="Completed years; others get no negative verdict.")
+@click.option("--population", help="Population of the images, for the card. Default: as in the run of --from.")
+@click.option(
+    "--ages", nargs=2, type=int, metavar="MIN MAX",
+    help="Completed years; others get no negative verdict. Default: as in the run of --from.",
+)  # fmt: skip
 @click.option("--no-report", is_flag=True, help="Write no report.html and report.json.")
 def fit(
     data: tuple[Path, ...],
@@ -62,7 +65,7 @@ def fit(
     resplit: bool,
     each_file_a_patient: bool,
     attribution: str,
-    population: str,
+    population: str | None,
     ages: tuple[int, int] | None,
     no_report: bool,
 ) -> None:
@@ -92,6 +95,7 @@ def fit(
     from trainer.run.run import FitOptions, fold_folder, run, run_folds
 
     (first, first_index), *more = zip_longest(data, index) if len(index) <= len(data) else _too_many(index)
+    stated = _population(population, ages, previous)
     options = FitOptions(
         data=first,
         recipe=chosen,
@@ -103,7 +107,7 @@ def fit(
         left_out=leave_out,
         seed=seed,
         limit=limit,
-        origin=Origin(Population(population, *(ages or ())), attribution),
+        origin=Origin(stated, attribution),
         is_patient_each=each_file_a_patient,
         keeps_stated=not resplit,
         command=command_line(click.get_current_context()),
@@ -136,6 +140,24 @@ def recipes(as_json: bool) -> None:
 
 def _too_many(index: Sequence[Path]) -> NoReturn:
     raise BadSetting(f"{len(index)} times --index: give one for each --data at most, in the same order")
+
+
+def _population(description: str | None, ages: tuple[int, int] | None, previous: Path | None) -> Population:
+    """The population of the new card: what is stated, else that of the earlier run. Raises BadSetting for neither."""
+    from trainer.run.record import population_of
+
+    inherited = None if previous is None else population_of(previous)
+    if previous is not None and inherited is None and (description is None or ages is None):
+        raise BadSetting(
+            "nothing there says for whom the earlier model was made: give --population and --ages (0 150: every age)"
+        ).about(str(previous))
+    earlier = inherited or Population("not stated")
+    bounds = ages or (earlier.min_age_years, earlier.max_age_years)
+    made = Population(description or earlier.description, *bounds)
+    if previous is not None:
+        years = f"ages {made.min_age_years} to {made.max_age_years}" if made.has_ages else NO_AGES
+        click.echo(f"population: {made.description}, {years}", err=True)
+    return made
 
 
 def _numbers(text: str) -> list[int]:

@@ -11,6 +11,7 @@ from trainer.data.manifest import Origin
 from trainer.training.checkpoint import write_atomically
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadData
+from worker.inference.card import Population
 
 RECORD = "run.json"
 
@@ -50,6 +51,12 @@ def read_record(folder: Path) -> Record | None:
         raise BadData(f"is not the record of a run ({error!r}): remove it, and start the same fit again").about(
             str(path)
         ) from error
+
+
+def population_of(path: Path) -> Population | None:
+    """The population that an earlier run (its folder, or a file in it) stated; None where it left no record."""
+    record = read_record(path if path.is_dir() else path.parent)
+    return None if record is None else Population(**record.origin["population"])
 
 
 def is_made(folder: Path, model: Path, origin: Origin) -> bool:

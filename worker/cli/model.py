@@ -8,6 +8,7 @@ import click
 
 from worker.cli import options
 from worker.cli.options import as_json, by
+from worker.registry.gates import GATES
 
 file = click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 reason = click.option("--reason", default="", metavar="TEXT", help="Why; kept for the audit.")
@@ -68,16 +69,25 @@ def list_models(as_json: bool) -> None:
 @click.option("--comparison", type=click.Path(path_type=Path), help="comparison.json of `trainer compare`.")
 @click.option("--force", is_flag=True, help="Promote against or without a comparison; needs --reason.")
 @click.option("--accept-lower-sensitivity", is_flag=True, help="Promote although more pneumonias are missed.")
+@click.option(
+    "--drop-gate", "dropped", type=click.Choice(list(GATES)), multiple=True, help="A limit the new model may lack."
+)
 @reason
 @by
 def promote(
-    file: Path, comparison: Path | None, force: bool, accept_lower_sensitivity: bool, reason: str, by: str
+    file: Path,
+    comparison: Path | None,
+    force: bool,
+    accept_lower_sensitivity: bool,
+    dropped: tuple[str, ...],
+    reason: str,
+    by: str,
 ) -> None:
     """Make the model in FILE the active one, if the comparison with the active model allows it."""
     from worker.ledger.connect import now
     from worker.registry.registry import Waiver
 
-    waiver = Waiver(force, accept_lower_sensitivity, reason)
+    waiver = Waiver(force, accept_lower_sensitivity, reason, dropped)
     held = _registry().promote(file, comparison, by, now(), waiver)
     click.echo(f"{file.name} is the active model: {held}; {CHANGES}")
 

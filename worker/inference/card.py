@@ -19,6 +19,9 @@ REFERENCE_KEY = "chest_screening.reference"
 #: What a card without a familiarity limit means.
 NO_LIMIT = "no familiarity limit: unfamiliar images can become negatives"
 
+#: What a card without ages means.
+NO_AGES = "no ages: patients of any age can become negatives"
+
 #: What a card without a reference means.
 NO_REFERENCE = "no reference: drift cannot be measured (`trainer reference`)"
 
@@ -59,6 +62,11 @@ class Population:
     description: str
     min_age_years: int | None = None
     max_age_years: int | None = None
+
+    @property
+    def has_ages(self) -> bool:
+        """Whether any age is outside."""
+        return self.min_age_years is not None or self.max_age_years is not None
 
     def admits(self, age_years: float | None) -> bool:
         """Whether a study of this age lies inside; an unknown age does not exclude."""

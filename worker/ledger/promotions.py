@@ -6,6 +6,7 @@ The program itself makes the first decision: it installs the setting's model whi
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -109,6 +110,12 @@ def history(database: Database) -> list[Decision]:
     with reading(database) as connection:
         rows = [dict(row._mapping) for row in connection.execute(statement)]
     return [Decision(**row | {"action": ModelAction(row["action"])}) for row in rows]
+
+
+def stored_card(database: Database, digest: str) -> dict[str, Any]:
+    """The card of a known model, as plain values without its goldens."""
+    with reading(database) as connection:
+        return dict(connection.execute(select(ModelVersion.card).where(ModelVersion.digest == digest)).scalar_one())
 
 
 def registry_state(database: Database) -> RegistryState:

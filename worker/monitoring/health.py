@@ -91,7 +91,7 @@ def _broker(settings: Settings) -> str:
 
 
 def _model(settings: Settings) -> str:
-    from worker.inference.card import NO_LIMIT
+    from worker.inference.card import NO_AGES, NO_LIMIT
     from worker.inference.model import replay_goldens
     from worker.registry.registry import open_in_force
 
@@ -107,6 +107,7 @@ def _model(settings: Settings) -> str:
     found = f"{opened.card.name}, {opened.digest[:12]}, threshold {point.threshold:.4f}, goldens replayed"
     limit = opened.card.familiarity_limit
     found += f", familiarity limit {limit:g}" if limit is not None else f", {NO_LIMIT}"
+    found += "" if opened.card.population.has_ages else f", {NO_AGES}"
     found += f", shadow {registry_state.shadow[:12]}" if registry_state.shadow else ""
     return found + (", promoted: SCREENING_MODEL no longer decides" if registry_state.is_chosen else "")
 

@@ -5,6 +5,7 @@ A model file is verified with its goldens and kept in the store before any decis
 
 import contextlib
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any
 from schema.database import Database
 from schema.vocabulary import ModelAction
 from worker.errors import ModelRefused, PromotionRefused, StoredFileLost
+from worker.inference.card import CARD_KEY, NO_AGES
 from worker.inference.model import OnnxModel, open_content, open_model, replay_goldens
 from worker.ledger import comparisons, promotions
 from worker.ledger.comparisons import Presented
 from worker.ledger.connect import unopened
 from worker.ledger.promotions import Decision, RegistryState
 from worker.ledger.results import ModelUse
+from worker.registry import gates
 from worker.registry.comparison import ComparisonFile, read_comparison
 from worker.registry.margins import judge, missed_more
 from worker.settings import Settings
@@ -35,6 +38,7 @@ class Waiver:
     force: bool = False  #: promote in spite of any comparison, or without one; needs a reason
     lower_sensitivity: bool = False  #: more pneumonias stay unflagged, in exchange for something else
     reason: str = ""
+    dropped_gates: tuple[str, ...] = ()  #: gates of the active model that the new one may lack; see gates.py
 
 
 #: No waiver: the comparison decides.
@@ -81,6 +85,7 @@ class Registry:
         def rule(registry_state: RegistryState) -> None:
             if registry_state.active == new:
                 raise PromotionRefused("is the active model already").about(new)
+            self._require_gates(opened, registry_state, waiver)
             faults = _faults(brought, new, registry_state, waiver)
             if faults and not waiver.force:
                 raise PromotionRefused(
@@ -89,14 +94,31 @@ class Registry:
 
         standing = promotions.registry_state(self.database)
         digest = None if brought is None else self._present(brought, _faults(brought, new, standing, waiver), by, now)
-        rule(standing)
         opened = _prove(file)
+        rule(standing)
         self._keep(file, opened)
         kept = _held(brought, waiver)
+        if waiver.dropped_gates:
+            kept += f"; dropped gates: {', '.join(waiver.dropped_gates)}"
+        if not opened.card.population.has_ages:
+            kept += f"; {NO_AGES}"
         promotions.decide(
             self.database, ModelAction.PROMOTED, _use(opened), by, now, rule, comparison_digest=digest, reason=kept
         )
         return kept
+
+    def _require_gates(self, opened: OnnxModel, registry_state: RegistryState, waiver: Waiver) -> None:
+        """Raise PromotionRefused when a gate of the active model would be lost unnamed; force names none."""
+        if registry_state.active is None:
+            return
+        new = json.loads(opened.card.to_metadata()[CARD_KEY])
+        lost = gates.lost(promotions.stored_card(self.database, registry_state.active), new)
+        if unnamed := [gate for gate in lost if gate not in waiver.dropped_gates]:
+            flags = " ".join(f"--drop-gate {gate}" for gate in unnamed)
+            raise PromotionRefused(
+                f"the active model's card has limits that this one's lacks ({', '.join(unnamed)}): images that are"
+                f" unscreenable now would become negatives; export it with them, or give {flags}"
+            ).about(opened.card.name)
 
     def _present(self, brought: ComparisonFile, faults: list[str], by: str, now: datetime) -> str:
         """Store a comparison and its result; returns its digest."""
