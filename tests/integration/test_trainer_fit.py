@@ -87,10 +87,13 @@ def test_the_card_quotes_what_evaluate_measures(finished: Path, images: Path) ->
     again = evaluate(model, images, manifest.of("validation"), silent)
     assert point.sensitivity.value >= 0.985
     assert again.metrics["specificity"].value == pytest.approx(point.specificity.value)
-    reference, (seen, _) = (
-        model.card.reference,
-        measure_reference(model, images, manifest.of("validation"), True, silent),
-    )
+    measured = measure_reference(model, images, manifest.of("validation"), True, silent)
+    reference, seen = model.card.reference, measured.reference
+    scores = model.card.validation_scores
+    assert scores is not None
+    assert measured.scores is not None, "the images are those of the card"
+    assert scores.positives == pytest.approx(measured.scores.positives, abs=1e-4)
+    assert [len(each) for each in vars(scores).values()] == list(seen.n)
     assert reference is not None
     assert (reference.n, reference.flagged, reference.data_digest) == (seen.n, seen.flagged, seen.data_digest)
     assert reference.histograms["display_mean"] == seen.histograms["display_mean"]

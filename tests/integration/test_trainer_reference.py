@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tests.benchmarks.drift import RESULT, graph_digest
 from tests.brightness import write_image, write_model
 from trainer.cli.main import app
-from trainer.data.manifest import digest, read_manifest
+from trainer.data.manifest import digest, read_manifest, read_samples
 from worker.inference.card import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY
 from worker.inference.model import open_model
 from worker.settings import DEFAULT_MODEL
@@ -73,3 +73,16 @@ def test_the_shipped_model_is_the_measured_one_with_the_reference_of_its_validat
     assert reference is not None
     assert list(reference.n) == list(np.bincount([sample.label for sample in validation]))
     assert reference.data_digest == digest(validation) == shipped.card.operating_point.data_digest
+
+
+def test_on_the_images_that_chose_the_threshold_it_adds_their_scores(folder: Path, tmp_path: Path) -> None:
+    readable = [sample for sample in read_samples(folder) if "letter" not in sample.path]
+    for chosen_on, kept in (("", None), (digest(readable), (6, 4))):
+        old = write_model(tmp_path / "old.onnx", chosen_on=chosen_on)
+        said = CliRunner().invoke(app, ["reference", str(old), "--data", str(folder), "--out", str(old)])
+        assert said.exit_code == 0, said.output
+        scores = open_model(old, "cpu").card.validation_scores
+        assert (None if scores is None else (len(scores.normals), len(scores.positives))) == kept
+    assert scores is not None
+    assert list(scores.positives) == sorted(scores.positives)
+    assert min(scores.positives) > 0.75 > 0.2 > max(scores.normals)

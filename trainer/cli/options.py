@@ -16,7 +16,8 @@ patient_each = click.option("--each-file-a-patient", is_flag=True, help="For fil
 threshold_rule = click.option(
     "--threshold-rule",
     metavar="NAME[=NUMBER]",
-    help="sensitivity=0.985, specificity=0.9, youden, fixed=0.5 or cost=10, instead of the default.",
+    help="sensitivity=0.985, specificity=0.9, youden, fixed=0.5, cost=10, target-sensitivity=0.95 or"
+    " target-specificity=0.85 (these two with 95 % assurance), instead of the default.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 

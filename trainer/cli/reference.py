@@ -34,8 +34,8 @@ def reference(
 
     samples = room.unlabelled(data) if unlabelled else samples_of(data, index, split_manifest, split)
     with reporting(out=sys.stderr) as report:
-        made, unreadable = room.measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
+        made = room.measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
     completed = room.complete(model, made, out)
-    for fault in unreadable:
+    for fault in made.unreadable:
         click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
-    click.echo(f"{made.summary}\n{out} {completed.digest}")
+    click.echo(f"{made.reference.summary}\n{out} {completed.digest}")

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from trainer.data.manifest import Sample, digest
 from trainer.evaluation.evaluate import Evaluation, familiar, measure
 from trainer.export.familiarity import limit_of
-from trainer.export.reference import measured
+from trainer.export.reference import measured, scores_of
 from trainer.statistics import metrics
 from trainer.statistics.operating_point import AND_ELSEWHERE, ThresholdRule
 from worker.inference.card import Estimate, ModelCard, OperatingPoint
 from worker.inference.reference import Reference, make_reference
+from worker.inference.site_point import ValidationScores
 
 #: Prefix of what a card tells of the images of elsewhere that helped choose the threshold.
 ELSEWHERE = "elsewhere"
@@ -48,6 +49,7 @@ class MeasuredFields(NamedTuple):
     familiarity_limit: float
     metrics: dict[str, Estimate]
     reference: Reference
+    validation_scores: ValidationScores
 
 
 def measure_fields(
@@ -84,7 +86,7 @@ def measure_fields(
     reference = make_reference(measured(probabilities, distances, grids), list(labels), threshold, point.data_digest)
     measures = {f"validation_{name}": value for name, value in quality.items()}
     measures |= {f"{ELSEWHERE}_{name}": value for name, value in further.items()}
-    return MeasuredFields(point, limit, measures, reference)
+    return MeasuredFields(point, limit, measures, reference, scores_of(labels, probabilities))
 
 
 def metrics_on_test_split(tested: Evaluation) -> dict[str, Estimate]:

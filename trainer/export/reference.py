@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,10 @@ from trainer.progress import Report
 from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
 from worker.imaging.statistics import describe
-from worker.inference.card import REFERENCE_KEY
+from worker.inference.card import REFERENCE_KEY, VALIDATION_KEY
 from worker.inference.model import BATCH_SIZES, Model, OnnxModel, open_model, replay_goldens
 from worker.inference.reference import MEASURES, Reference, Values, make_reference
+from worker.inference.site_point import ValidationScores
 
 
 def measured(probabilities: Values, familiarity: Values, grids: Iterable[NDArray[np.uint8]]) -> dict[str, Values]:
@@ -43,17 +45,32 @@ def measure(
     return read, dict(zip(MEASURES, np.concatenate(rows, axis=1), strict=True))
 
 
+class MeasuredReference(NamedTuple):
+    """The reference of a model on some images."""
+
+    reference: Reference
+    scores: ValidationScores | None  #: if the images are those on which the card's threshold was chosen
+    unreadable: list[dict[str, str]]  #: path, code and message of files that cannot be read
+
+
 def measure_reference(
     model: Model, root: Path, samples: Sequence[Sample], is_labelled: bool, report: Report
-) -> tuple[Reference, list[dict[str, str]]]:
-    """The reference of a model on these samples; and path, code and message of files that cannot be read.
-
-    The labels of the samples are ignored unless `is_labelled`.
-    """
+) -> MeasuredReference:
+    """The reference of a model on these samples. Their labels are ignored unless `is_labelled`."""
     unreadable: list[dict[str, str]] = []
     read, values = measure(model, root, samples, unreadable, report)
-    labels = [sample.label for sample in read] if is_labelled else None
-    return make_reference(values, labels, model.card.operating_point.threshold, digest(read)), unreadable
+    labels = np.array([sample.label for sample in read], np.int64) if is_labelled else None
+    found, point = digest(read), model.card.operating_point
+    reference = make_reference(values, None if labels is None else list(labels), point.threshold, found)
+    are_the_cards = labels is not None and found == point.data_digest
+    scores = scores_of(labels, values["probability"]) if labels is not None and are_the_cards else None
+    return MeasuredReference(reference, scores, unreadable)
+
+
+def scores_of(labels: NDArray[np.int64], probabilities: Values) -> ValidationScores:
+    """The probabilities of each class, ascending, for the card."""
+    by_class = (tuple(map(float, np.sort(probabilities[labels == label]))) for label in (0, 1))
+    return ValidationScores(*by_class)
 
 
 def unlabelled(root: Path) -> tuple[Sample, ...]:
@@ -64,7 +81,7 @@ def unlabelled(root: Path) -> tuple[Sample, ...]:
     return tuple(Sample(path.relative_to(root).as_posix(), 0, "", "", "") for path in paths)
 
 
-def complete(path: Path, reference: Reference, out: Path) -> OnnxModel:
+def complete(path: Path, made: MeasuredReference, out: Path) -> OnnxModel:
     """Write the model of `path` with this reference to `out`, whole or not at all, and return it opened.
 
     Graph, weights, card and goldens stay as they are, byte for byte; the file's digest becomes another. Raises
@@ -74,15 +91,17 @@ def complete(path: Path, reference: Reference, out: Path) -> OnnxModel:
 
     before = open_model(path, "cpu")
     proto = onnx.load(path)
-    kept = [prop for prop in proto.metadata_props if prop.key != REFERENCE_KEY]
-    added = onnx.StringStringEntryProto(key=REFERENCE_KEY, value=reference.to_metadata())
+    added = {REFERENCE_KEY: made.reference.to_metadata()}
+    if made.scores is not None:
+        added[VALIDATION_KEY] = made.scores.to_metadata()
+    kept = [prop for prop in proto.metadata_props if prop.key not in added]
     del proto.metadata_props[:]
-    proto.metadata_props.extend([*kept, added])
+    proto.metadata_props.extend([*kept, *(onnx.StringStringEntryProto(key=k, value=v) for k, v in added.items())])
     part = out.with_name(out.name + ".part")
     try:
         part.write_bytes(proto.SerializeToString())
         model = open_model(part, "cpu")
-        if model.card.operating_point != before.card.operating_point or model.card.reference != reference:
+        if model.card.operating_point != before.card.operating_point or model.card.reference != made.reference:
             raise ModelRefused("the card in the written file differs from the one to be written").about(str(out))
         replay_goldens(model)
         part.replace(out)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.errors import BadSetting
+from trainer.statistics.assurance import ASSURANCE, assured_rank, fewest
+from worker.errors import BadData, BadSetting
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -154,6 +155,41 @@ def at_specificity(labels: Labels, probabilities: Scores, target: float) -> floa
     return float((np.floor(negatives[spared - 1] * step) + 1) / step)
 
 
+def at_assured_sensitivity(labels: Labels, probabilities: Scores, target: float) -> float:
+    """The highest threshold, rounded down, whose true sensitivity is at least `target` with ASSURANCE.
+
+    That is the r-th smallest score of the positives (`assured_rank`). Raises BadData when they are too few.
+    """
+    positives = np.sort(probabilities[labels == 1])
+    return _quotable(positives[_assured(len(positives), target, "positives", "sensitivity") - 1])
+
+
+def at_assured_specificity(labels: Labels, probabilities: Scores, target: float) -> float:
+    """The lowest threshold whose true specificity is at least `target` with ASSURANCE.
+
+    That is the next representable value above the r-th largest score of the negatives (`assured_rank`), rounded up to
+    THRESHOLD_DECIMALS unless it would then be 1. Raises BadData when they are too few, or when that score is 1.
+    """
+    negatives = np.sort(probabilities[labels == 0])[::-1]
+    highest = float(negatives[_assured(len(negatives), target, "normals", "specificity") - 1])
+    above = float(np.nextafter(np.float32(highest), np.float32(2)))
+    if above > 1:
+        raise BadData(f"no threshold keeps specificity {target:g}: the model is certain of too many normals")
+    step = 10.0**THRESHOLD_DECIMALS
+    rounded = float(np.ceil(above * step) / step)
+    return rounded if rounded < 1 else above
+
+
+def _assured(n: int, target: float, cases: str, measure: str) -> int:
+    rank = assured_rank(n, target)
+    if not rank:
+        raise BadData(
+            f"{n} {cases} cannot show {measure} >= {target:g} with {ASSURANCE:.0%} assurance: at least {fewest(target)}"
+            " are needed"
+        )
+    return rank
+
+
 def at_youden(labels: Labels, probabilities: Scores) -> float:
     """The threshold with the largest sensitivity + specificity - 1 (Youden 1950); the highest of equals.
 
@@ -210,4 +246,10 @@ RULES = {
     "youden": Rule("largest Youden's J on validation", lambda y, p, _: at_youden(y, p), takes_number=False),
     "fixed": Rule("fixed at {}", lambda _y, _p, value: value, default=0.5),
     "cost": Rule("least cost on validation, a miss costing {} false alarms", at_cost, default=10.0, high=float("inf")),
+    "target-sensitivity": Rule(
+        f"highest threshold with sensitivity >= {{}} at {ASSURANCE:.0%} assurance", at_assured_sensitivity, default=0.95
+    ),
+    "target-specificity": Rule(
+        f"lowest threshold with specificity >= {{}} at {ASSURANCE:.0%} assurance", at_assured_specificity, default=0.85
+    ),
 }

@@ -7,14 +7,17 @@ from typing import Any
 
 from worker.errors import ModelRefused
 from worker.imaging.preprocess import Preprocessing
+from worker.inference.estimate import Estimate as Estimate
 from worker.inference.lung_field import FieldLimits
 from worker.inference.reference import Reference
+from worker.inference.site_point import SitePoint, ValidationScores
 
 #: Keys of `metadata_props` in the ONNX file.
 CARD_KEY = "chest_screening.card"
 GOLDENS_KEY = "chest_screening.goldens"
 #: Separate from the card, so that an older worker, which knows no reference, can still open the file.
 REFERENCE_KEY = "chest_screening.reference"
+VALIDATION_KEY = "chest_screening.validation"
 
 #: What a card without a familiarity limit means.
 NO_LIMIT = "no familiarity limit: unfamiliar images can become negatives"
@@ -27,16 +30,6 @@ NO_REFERENCE = "no reference: drift cannot be measured (`trainer reference`)"
 
 #: Version of the card's layout; a worker refuses others.
 CARD_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured number with its 95 % interval and its number of cases."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,9 @@ class ModelCard:
     reduced_decode: ReducedDecode | None = None  #: None: not measured, every image is decoded in full
     prevalence: float | None = None  #: that the probabilities mean; None: not stated
     field_limits: FieldLimits | None = None  #: what counts as a lung field; None: the model has no lung net
+    site: SitePoint | None = None  #: None: the point is the one the file was made with
     goldens: tuple[Golden, ...] = field(default=(), repr=False)
+    validation_scores: ValidationScores | None = field(default=None, repr=False)  #: None: not kept
     reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
 
     def __post_init__(self) -> None:
@@ -142,13 +137,13 @@ class ModelCard:
             raise ValueError(f"the threshold {self.operating_point.threshold} lies outside the reduced-decode bounds")
 
     def to_metadata(self) -> dict[str, str]:
-        """The card as ONNX `metadata_props`; goldens and reference under keys of their own."""
+        """The card as ONNX `metadata_props`; goldens, reference and validation scores under keys of their own."""
         values = asdict(self)
-        del values["goldens"], values["reference"]
+        del values["goldens"], values["reference"], values["validation_scores"]
         values["preprocessing"] = self.preprocessing.to_json()
         if self.reduced_decode is None:
             del values["reduced_decode"]  # so that older workers can read the card
-        for name in ("field_limits", "prevalence"):
+        for name in ("field_limits", "prevalence", "site"):
             if values[name] is None:
                 del values[name]
         values["card_version"] = CARD_VERSION
@@ -156,6 +151,8 @@ class ModelCard:
         metadata = {CARD_KEY: json.dumps(values, sort_keys=True), GOLDENS_KEY: json.dumps(goldens)}
         if self.reference is not None:
             metadata[REFERENCE_KEY] = self.reference.to_metadata()
+        if self.validation_scores is not None:
+            metadata[VALIDATION_KEY] = self.validation_scores.to_metadata()
         return metadata
 
     @classmethod
@@ -175,7 +172,8 @@ class ModelCard:
                 Golden(**{**g, "content": base64.b64decode(g["content"])})
                 for g in json.loads(metadata.get(GOLDENS_KEY, "[]"))
             ]
-            reference = metadata.get(REFERENCE_KEY)
+            reference, scores = metadata.get(REFERENCE_KEY), metadata.get(VALIDATION_KEY)
+            site = values.pop("site", None)
             return cls(
                 preprocessing=Preprocessing.from_json(values.pop("preprocessing")),
                 operating_point=OperatingPoint(
@@ -191,6 +189,8 @@ class ModelCard:
                 metrics={name: Estimate(**e) for name, e in values.pop("metrics").items()},
                 goldens=tuple(goldens),
                 reference=None if reference is None else Reference.from_json(json.loads(reference)),
+                validation_scores=None if scores is None else ValidationScores.from_metadata(scores),
+                site=None if site is None else SitePoint.from_json(site),
                 **values,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
