@@ -207,3 +207,28 @@ def test_padding_keeps_its_bounds_when_a_lower_resolution_would_do() -> None:
     data = dicom_file(PADDED, phantoms.JPEG_2000_LOSSLESS, bits=12, PixelPaddingValue=0, **MONO1, **FULL)
     reduced = read_display(data, minimum=MinimumSize(16, 16, frozenset(Coding)))
     assert np.array_equal(reduced.pixels, read_display(data).pixels)
+
+
+@pytest.mark.parametrize(("center", "width"), [(128, 256), (60000, 100), (-3000, 500), (40, 400)])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_window_that_leaves_nothing_to_see_is_none(photometric: str, center: int, width: int) -> None:
+    """A default of 8 bits over 12, or of another kind of image."""
+    bright = (PICTURE // 2 + 2047) * (PICTURE > 0)
+    elements: dict[str, Any] = {"PhotometricInterpretation": photometric}
+    data = dicom_file(bright.astype(np.uint16), bits=12, **elements, **window(center, width))
+    shown = read_display(data)
+    assert np.array_equal(shown.pixels, read_display(dicom_file(bright.astype(np.uint16), bits=12, **elements)).pixels)
+    assert {"voi=none", "window=misses_picture"} <= set(shown.notes)
+    frame = dicom_file(
+        bright.astype(np.uint16), phantoms.JPEG_2000_LOSSLESS, bits=12, **elements, **window(center, width)
+    )
+    reduced = read_display(frame, minimum=MinimumSize(40, 40, frozenset(Coding)))
+    assert np.array_equal(reduced.pixels, shown.pixels)
+
+
+@pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1000, 1500), (3000, 1500), (2048, 400), (300, 600)])
+def test_a_window_of_a_part_of_the_values_is_believed(center: int, width: int) -> None:
+    """Also where air, which most of a collimated image is, lies below it."""
+    collimated = np.pad(PICTURE // 2 + 1500, 100)
+    shown = read_display(dicom_file(collimated.astype(np.uint16), bits=12, **window(center, width)))
+    assert "window=misses_picture" not in shown.notes

@@ -9,7 +9,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
-from worker.imaging.display import Display, StoredValues, display_values, full_range, shows_padding_dark
+from worker.imaging.display import (
+    WINDOW_MISSES,
+    Display,
+    StoredValues,
+    display_values,
+    full_range,
+    shows_padding_dark,
+)
 from worker.imaging.empty_tail import LOWER_PART_EMPTY, ends_in_zeros, has_stalled
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
@@ -49,6 +56,8 @@ class OpenObject:
             if not pixel.photometric_interpretation.startswith("MONOCHROME"):
                 return Display(full_range(stored), ("colour=grey", *header.notes))
             shown = display_values(stored, grayscale)
+            if WINDOW_MISSES in shown.notes and minimum is not None:
+                return self.display()
             assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
             return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
 

@@ -95,6 +95,10 @@ def display_values(stored: StoredValues, grayscale: Grayscale) -> Display:
     notes = (*notes, *presentation_notes(grayscale))
     modality = modality_values(values, grayscale)
     shown = voi_values(modality, grayscale)
+    if shown is not None and grayscale.voi_lut is None:
+        sample = sample_of(stored.codes)
+        if misses(modality, shown, sample, padding, grayscale.is_monochrome1):
+            shown, notes = None, (WINDOW_MISSES, *notes)
     if shown is None:
         shown = spread(modality, used_codes(stored, padding))
         notes = ("voi=none", *notes)
@@ -173,7 +177,7 @@ def padding_codes(
         return None, ()
     low, high = grayscale.padding
     value = low if grayscale.padding_value is None else grayscale.padding_value
-    sample = stored.codes[tuple(slice(None, None, max(1, side // SAMPLE_PX)) for side in stored.codes.shape)]
+    sample = sample_of(stored.codes)
     padding = np.asarray((values >= low) & (values <= high))
     notes: tuple[str, ...] = ()
     if low < high and padding[sample].mean() > MOST_PADDING:
@@ -181,6 +185,42 @@ def padding_codes(
     if padding[sample].all() and bool(padding[stored.codes].all()):
         return None, (*notes, "pixel_padding=ignored")
     return (padding if padding.any() else None), notes
+
+
+def sample_of(codes: Codes) -> Codes:
+    """About SAMPLE_PX x SAMPLE_PX of the codes, a grid over the image."""
+    rows, columns = (max(1, side // SAMPLE_PX) for side in codes.shape)
+    return codes[::rows, ::columns]
+
+
+#: Note on an image whose window was not used.
+WINDOW_MISSES = "window=misses_picture"
+
+#: A window that shows this share of the pixels as mere white or mere black, and with them this share of the range of
+#: their values, was made for other values: 128/256 over 12 bits shows a radiograph as a white sheet. Air is black and
+#: may have a range of its own; most of a radiograph is never white.
+_MOST_CLIPPED, _MOST_OF_WHITE, _MOST_OF_BLACK = 0.6, 0.25, 0.75
+
+#: On fewer pixels nothing is said.
+_LEAST_SAMPLE = 1000
+
+
+def misses(
+    modality: Values, shown: Values, sample: Codes, padding: NDArray[np.bool_] | None, is_monochrome1: bool
+) -> bool:
+    """Whether the window leaves nothing of the picture to see."""
+    codes = sample.ravel() if padding is None else sample[~padding[sample]]
+    if codes.size < _LEAST_SAMPLE:
+        return False
+    values, levels = modality[codes], invert(shown[codes]) if is_monochrome1 else shown[codes]
+    for clipped, most in ((levels >= 1.0, _MOST_OF_WHITE), (levels <= 0.0, _MOST_OF_BLACK)):
+        if clipped.mean() < _MOST_CLIPPED:
+            continue
+        low, high = np.percentile(values, (1, 99))
+        lost = np.clip(values[clipped], low, high)
+        if high > low and lost.max() - lost.min() >= most * (high - low):
+            return True
+    return False
 
 
 def shows_padding_dark(grayscale: Grayscale, bits: int, is_signed: bool) -> bool:

@@ -17,6 +17,9 @@ Pixels = NDArray[Any]
 #: Rows that are looked at to tell a deeper picture from bits that belong to none.
 _ROWS = 256
 
+#: Of so many pixels in each direction one is looked at first.
+_GRID = 61
+
 #: Bits above Bits Stored that belong to no picture still fit this container.
 MOST_BITS = 16
 
@@ -83,8 +86,11 @@ def _is_right_aligned(codes: Pixels, top: int, stored: int, shift: int, is_signe
 
 def _is_left_aligned(codes: Pixels, stored: int, spare: int, is_signed: bool) -> bool:
     """Samples that High Bit calls right-aligned: nothing lies in their lowest bits, and a picture in those above."""
+    lowest = (1 << spare) - 1
+    if (codes[::_GRID, ::_GRID] & codes.dtype.type(lowest)).any():
+        return False  # nearly always a few pixels answer
     used = int(np.bitwise_or.reduce(codes, axis=None))
-    if used & ((1 << spare) - 1) or not used & ((1 << stored) - 1):
+    if used & lowest or not used & ((1 << stored) - 1):
         return False
     return not (is_signed and _is_sign_extended(codes, stored))
 
