@@ -95,10 +95,8 @@ def display_values(stored: StoredValues, grayscale: Grayscale) -> Display:
     notes = (*notes, *presentation_notes(grayscale))
     modality = modality_values(values, grayscale)
     shown = voi_values(modality, grayscale)
-    if shown is not None and grayscale.voi_lut is None:
-        sample = sample_of(stored.codes)
-        if misses(modality, shown, sample, padding, grayscale.is_monochrome1):
-            shown, notes = None, (WINDOW_MISSES, *notes)
+    if shown is not None and grayscale.voi_lut is None and misses(modality, shown, sample_of(stored.codes), padding):
+        shown, notes = None, (WINDOW_MISSES, *notes)
     if shown is None:
         shown = spread(modality, used_codes(stored, padding))
         notes = ("voi=none", *notes)
@@ -196,29 +194,27 @@ def sample_of(codes: Codes) -> Codes:
 #: Note on an image whose window was not used.
 WINDOW_MISSES = "window=misses_picture"
 
-#: A window that shows this share of the pixels as mere white or mere black, and with them this share of the range of
-#: their values, was made for other values: 128/256 over 12 bits shows a radiograph as a white sheet. Air is black and
-#: may have a range of its own; most of a radiograph is never white.
-_MOST_CLIPPED, _MOST_OF_WHITE, _MOST_OF_BLACK = 0.6, 0.25, 0.75
+#: A window that shows this share of the pixels as mere white or mere black, and among them this share of the range of
+#: all values, was made for other values: 128/256 over 12 bits shows a radiograph as a white sheet. Air may be most of a
+#: picture, but has a small range.
+_MOST_CLIPPED, _MOST_RANGE = 0.6, 0.3
 
 #: On fewer pixels nothing is said.
 _LEAST_SAMPLE = 1000
 
 
-def misses(
-    modality: Values, shown: Values, sample: Codes, padding: NDArray[np.bool_] | None, is_monochrome1: bool
-) -> bool:
+def misses(modality: Values, shown: Values, sample: Codes, padding: NDArray[np.bool_] | None) -> bool:
     """Whether the window leaves nothing of the picture to see."""
     codes = sample.ravel() if padding is None else sample[~padding[sample]]
     if codes.size < _LEAST_SAMPLE:
         return False
-    values, levels = modality[codes], invert(shown[codes]) if is_monochrome1 else shown[codes]
-    for clipped, most in ((levels >= 1.0, _MOST_OF_WHITE), (levels <= 0.0, _MOST_OF_BLACK)):
+    values, levels = modality[codes], shown[codes]
+    for clipped in (levels >= 1.0, levels <= 0.0):
         if clipped.mean() < _MOST_CLIPPED:
             continue
         low, high = np.percentile(values, (1, 99))
-        lost = np.clip(values[clipped], low, high)
-        if high > low and lost.max() - lost.min() >= most * (high - low):
+        first, last = np.percentile(values[clipped], (10, 90))
+        if high > low and last - first >= _MOST_RANGE * (high - low):
             return True
     return False
 
