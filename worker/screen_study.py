@@ -203,6 +203,7 @@ class StudyScreener:
             placement,
             probability=prediction.probability,
             threshold=model.card.operating_point.threshold,
+            is_unlike=prediction.is_unfamiliar(model.card.familiarity_limit),
         )
         return self.store.put(OVERLAYS, png)
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from schema.models import Study
 from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, ReviewOutcome, StudyState
 from tests.desk import STUDY, Desk, image
-from worker.cli.tables import explained
+from worker.cli.worklist_table import explained
 from worker.errors import AlreadyRead, NothingToWithdraw, UnknownStudy
 from worker.export.labels import export
 from worker.imaging.limits import DEFAULT
@@ -271,7 +271,7 @@ def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(de
         lambda: show(desk.database, desk.store, "N"),
         lambda: decisions.prioritise(desk.database, "N", Priority.STAT, "Dr A", desk.clock()),
     ):
-        with pytest.raises(UnknownStudy, match="several studies"):
+        with pytest.raises(UnknownStudy, match=r"this: a \(received 2026-03-02 08:00 UTC\), b \("):
             find()
     with pytest.raises(UnknownStudy, match="no such study"):
         show(desk.database, desk.store, "nobody")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.tables import print_quarantine, print_study, print_worklist
+from worker.cli.study_page import print_study
+from worker.cli.tables import print_quarantine
+from worker.cli.worklist_table import print_worklist
 from worker.worklist.queries import QuarantinedFile, WorklistEntry
 
 NOW = datetime.now(UTC)

@@ -1,5 +1,7 @@
 """The overlay as a radiologist gets it."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from worker.imaging.preprocess import Fit, Placement, Preprocessing, apply
 from worker.inference.overlay import LONG_SIDE_PX, overlay
 
 
-def drawn(display: Pixels, heat: Pixels, placement: Placement, **numbers: float) -> Pixels:
+def drawn(display: Pixels, heat: Pixels, placement: Placement, **numbers: Any) -> Pixels:
     """The PNG, decoded: BGR."""
     return np.asarray(
         cv2.imdecode(np.frombuffer(overlay(display, heat, placement, **numbers), np.uint8), cv2.IMREAD_COLOR)
@@ -107,6 +109,17 @@ def test_the_legend_tells_the_numbers() -> None:
     assert np.array_equal(high[:700], low[:700])
     assert not np.array_equal(high[-40:], low[-40:])
     assert np.ptp(high[-40:].astype(int), axis=2).max() > 60  # the colour bar
+
+
+def test_an_image_unlike_those_of_the_model_is_marked_in_the_legend() -> None:
+    display = picture(600, 700, bits=8)
+    like, unlike = (
+        drawn(display, no_heat(), placed(display), probability=0.9, threshold=0.3, is_unlike=is_unlike)
+        for is_unlike in (False, True)
+    )
+    assert like.shape == unlike.shape
+    legends = [int((canvas[-60:] > 200).sum()) for canvas in (like, unlike)]
+    assert legends[1] > legends[0] + 200, "more words below the radiograph"
 
 
 def test_a_large_radiograph_is_shown_as_if_it_were_shrunk_in_one_step() -> None:

@@ -9,7 +9,7 @@ from worker.cli.exit_codes import Exit
 from worker.cli.options import as_json
 
 
-@click.group()
+@click.group(cls=options.Verbs)
 def db() -> None:
     """The database of the ledger."""
 

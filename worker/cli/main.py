@@ -13,21 +13,23 @@ from worker.cli.export import export_deidentified, export_labels
 from worker.cli.installation import check, db, reconcile, settings
 from worker.cli.metrics import metrics
 from worker.cli.model import model
+from worker.cli.options import Verbs
 from worker.cli.prune import prune
 from worker.cli.review import prioritise, requeue, review, withdraw
 from worker.cli.screen import screen
 from worker.cli.watch import run, watch
-from worker.cli.worklist import quarantine, show, worklist
+from worker.cli.worklist import open_study, quarantine, show, worklist
 from worker.errors import Interrupted, Misconfigured, ScreeningError
 
 #: Every verb, in the order of use.
 VERBS = (
-    screen, watch, run, batch, worklist, show, quarantine, review, withdraw, prioritise, requeue, model, drift, check,
+    screen, watch, run, batch, worklist, show, open_study,
+    quarantine, review, withdraw, prioritise, requeue, model, drift, check,
     reconcile, settings, db, metrics, audit, prune, export_labels, export_deidentified,
 )  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chest-screening")
 def app() -> None:
     """Screens chest radiographs for pneumonia and orders the worklist. Research use only; not a medical device.

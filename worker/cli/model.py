@@ -16,7 +16,7 @@ reason = click.option("--reason", default="", metavar="TEXT", help="Why; kept fo
 CHANGES = "running workers use it from their next message on"
 
 
-@click.group()
+@click.group(cls=options.Verbs)
 def model() -> None:
     """The models of this installation."""
 
@@ -25,7 +25,7 @@ def model() -> None:
 @as_json
 def show(as_json: bool) -> None:
     """Print the card of the active model."""
-    from worker.inference.card import CARD_KEY, NO_LIMIT, NO_REFERENCE
+    from worker.inference.card import CARD_KEY
     from worker.registry.registry import open_in_force
 
     opened, place, registry_state = open_in_force(options.settings(), "cpu")
@@ -42,13 +42,9 @@ def show(as_json: bool) -> None:
     if as_json:
         options.print_json(values)
         return
-    from worker.cli.tables import print_table
+    from worker.cli.tables import print_card
 
-    if card.familiarity_limit is None:
-        values["familiarity_limit"] = NO_LIMIT
-    if card.reference is None:
-        values["reference"] = NO_REFERENCE
-    print_table("Model", ("field", "value"), sorted(values.items()))
+    print_card(values)
 
 
 @model.command("list")

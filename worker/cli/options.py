@@ -10,6 +10,17 @@ import click
 #: Earlier than everything in a ledger.
 EARLIEST = datetime(2000, 1, 1)
 
+
+class Verbs(click.Group):
+    """A group whose help prints the first sentence of every verb whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs, their sentences folded."""
+        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb])
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -72,6 +83,13 @@ def settings() -> Any:
     from worker.runtime import configuration
 
     return configuration.load()
+
+
+def shows_identifiers() -> bool:
+    """Whether the database keeps what identifies a patient as it came."""
+    from schema.vocabulary import IdentifierMode
+
+    return bool(settings().identifiers is IdentifierMode.PLAIN)
 
 
 def print_in_use() -> None:

@@ -49,9 +49,10 @@ def _screen(installation: "Home", paths: tuple[Path, ...], strict: bool, as_json
         if as_json:  # before the services stop, which takes seconds
             options.print_json([entry.to_json() for entry in entries])
         else:
-            from worker.cli.tables import console, print_batch, print_worklist
+            from worker.cli.tables import console, print_batch
+            from worker.cli.worklist_table import print_worklist
 
-            print_worklist(entries, unread)
+            print_worklist(entries, unread, shows_identifiers=options.shows_identifiers())
             console.print(f"state folder: {serving.settings.home}")
             print_batch(batch)
         sys.stdout.flush()

@@ -1,52 +1,30 @@
 """Print tables on a terminal, and JSON for programs."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from schema.vocabulary import Band, FileState
+from schema.vocabulary import FileState
+from worker.inference.card import NO_AGES, NO_LIMIT, NO_REFERENCE
 from worker.monitoring.reconciliation import Account
-from worker.worklist.queries import QuarantinedFile, WorklistEntry
+from worker.worklist.queries import QuarantinedFile
 
 if TYPE_CHECKING:
     from worker.service.service import Batch
 
-COLOURS = {
-    Band.STAT: "bold magenta",
-    Band.OVERDUE: "magenta",
-    Band.FLAGGED: "bold red",
-    Band.ATTENTION: "yellow",
-    Band.WAITING: "cyan",
-    Band.NOT_FLAGGED: "green",
-    Band.INELIGIBLE: "dim",
-}
-
 #: Width of output to a file or a program.
 PIPED_WIDTH = 132
 
+#: A terminal, and whoever sets COLUMNS, says how wide the output is.
+_HAS_WIDTH = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+
 #: Without markup, because names of files and patients are untrusted input.
-console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-#: Below this width the worklist leaves out accession number and study UID.
-NARROW = 110
-
-#: Columns of the worklist: (heading, narrowest width, right-aligned, shown on a narrow terminal).
-COLUMNS = (
-    ("#", 2, True, True),
-    ("verdict", 12, False, True),
-    ("prob.", 5, True, True),
-    ("why here", 20, False, True),
-    ("accession", 9, False, False),
-    ("study", 13, False, False),
-    ("file", 8, False, True),
-    ("waited", 6, True, True),
-)
+console = Console(markup=False, highlight=False, emoji=False, width=None if _HAS_WIDTH else PIPED_WIDTH)
 
 
 def plain(text: object) -> str:
@@ -57,53 +35,6 @@ def plain(text: object) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-
-
-def print_worklist(entries: Sequence[WorklistEntry], unread: int) -> None:
-    """The worklist as a table, the first to read on top."""
-    title = f"Worklist: {unread} unread {'study' if unread == 1 else 'studies'}"
-    table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1), box=SIMPLE_HEAD)
-    shown = [c for c in COLUMNS if c[3] or console.width >= NARROW]
-    for name, width, is_right, _ in shown:
-        justify: Literal["right", "left"] = "right" if is_right else "left"
-        table.add_column(name, justify=justify, min_width=width, no_wrap=name != "why here", overflow="ellipsis")
-    for entry in entries:
-        cells = {
-            "#": str(entry.place),
-            "verdict": entry.verdict or entry.state,
-            "prob.": "" if entry.probability is None else f"{entry.probability:.3f}",
-            "why here": plain(explained(entry)),
-            "accession": plain(entry.accession_number or ""),
-            "study": plain(shortened(entry.study_uid)),
-            "file": plain(_files(entry.sources)),
-            "waited": _since(entry.received_at),
-        }
-        table.add_row(*(cells[name] for name, *_ in shown), style=COLOURS[Band(entry.band)])
-    console.print(table)
-    if unread > len(entries):
-        console.print(f"... and {unread - len(entries)} more: worker worklist --limit {unread}")
-
-
-def explained(entry: WorklistEntry) -> str:
-    """Why the study has its place, in words."""
-    parts = [entry.reason]
-    if entry.verdict_reason and entry.verdict_reason != entry.reason:
-        parts.append(entry.verdict_reason)
-    if entry.verdict_detail and entry.verdict_reason in parts:
-        parts.append(entry.verdict_detail)
-    if entry.conflict and entry.conflict not in parts:
-        parts.append(f"conflict {entry.conflict}")
-    words = [part.replace("_", " ") for part in parts]
-    return ", ".join([*words, *filter(None, [marked(entry)])])
-
-
-def marked(entry: WorklistEntry) -> str:
-    """What a reader has said of a study that is on the list all the same."""
-    if entry.review_outcome is None:
-        return ""
-    if entry.review_withdrawn is not None:
-        return f"verdict of {entry.review_reader} withdrawn ({entry.review_withdrawn})"
-    return f"read as {entry.review_outcome.replace('_', ' ')} by {entry.review_reader}"
 
 
 def print_quarantine(files: Sequence[QuarantinedFile]) -> None:
@@ -125,6 +56,54 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     console.print(table)
 
 
+def print_card(card: dict[str, Any]) -> None:
+    """The card of a model in sentences, its values one a line. `card`: as `worker model show --json` prints it."""
+    point, population = card["operating_point"], card["population"]
+    ages = [population.get(name) for name in ("min_age_years", "max_age_years")]
+    lines = {
+        "model": f"{card['name']} ({card['digest'][:12]}), recipe {card['recipe']}, made {card['created_at'][:10]}",
+        "file": card["file"],
+        "shadow": card["shadow"] or "none",
+        "flags": f"from a score of {point['threshold']:.4f} of 1 on: {point['rule']}",
+        "there": f"sensitivity {estimated(point['sensitivity'])}, specificity {estimated(point['specificity'])}",
+        "population": f"{population['description']}, "
+        + (NO_AGES if ages == [None, None] else f"ages {_bound(ages[0], 0)} to {_bound(ages[1], 'any')} years"),
+        "familiarity": NO_LIMIT
+        if card["familiarity_limit"] is None
+        else f"limit {card['familiarity_limit']:g}: a negative beyond it is unscreenable",
+        "lung field": "not asked for" if card.get("field_limits") is None else "asked for before a negative",
+        "reference": card["reference"] or NO_REFERENCE,
+        "input": ", ".join(f"{name} {value}" for name, value in card["preprocessing"].items()),
+        "heat map": f"{card['heat_method']}, scale {card['heat_scale']:g}",
+        "reduced": "not measured: every image is decoded in full"
+        if card.get("reduced_decode") is None
+        else ", ".join(f"{name.replace('_', ' ')} {_joined(value)}" for name, value in card["reduced_decode"].items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
+        "images from": card.get("attribution") or "not stated",
+    }
+    for name, line in lines.items():
+        console.print(plain(f"{name:12} {line}"), soft_wrap=True)
+    for name, estimate in card["metrics"].items():
+        console.print(plain(f"{'measured':12} {name.replace('_', ' ')} {estimated(estimate)}"), soft_wrap=True)
+    for golden in card["goldens"]:
+        near = ", ".join(f"{provider} {tolerance:g}" for provider, tolerance in golden["tolerances"].items())
+        line = f"{'golden':12} {golden['name']}: score {golden['probability']:.4f}, within {near}"
+        console.print(plain(line), soft_wrap=True)
+
+
+def estimated(estimate: dict[str, Any]) -> str:
+    """A measured number with its interval and count."""
+    return f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}] of {estimate['n']}"
+
+
+def _bound(years: int | None, otherwise: object) -> str:
+    return str(otherwise if years is None else years)
+
+
+def _joined(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def print_models(rows: Iterable[dict[str, Any]]) -> None:
     """Each model, and under it the decisions about it and its comparisons, by time."""
     for row in rows:
@@ -144,19 +123,6 @@ def shortened(uid: str) -> str:
     return uid if len(uid) <= 13 else f"…{uid[-12:]}"
 
 
-def _files(paths: Sequence[str]) -> str:
-    if not paths:
-        return ""
-    name = paths[0].rsplit("/", 1)[-1]
-    return name if len(paths) == 1 else f"{name} +{len(paths) - 1}"
-
-
-def _since(moment: datetime) -> str:
-    minutes, seconds = divmod(int((datetime.now(UTC) - moment).total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds} s"
-
-
 def print_batch(batch: "Batch") -> None:
     """The files and studies of one `worker screen`, by outcome."""
     files = ", ".join(f"{n} {state}" for state, n in sorted(batch.files.items()))
@@ -170,32 +136,6 @@ def print_batch(batch: "Batch") -> None:
 
 
 #: Columns that are not shown to people.
-INTERNAL = frozenset({"id", "sort_key", "claim", "current_screening_id", "study_id", "screening_id"})
-
-
-def print_study(kept: dict[str, Any]) -> None:
-    """All data of one study, one value per line, so that paths and UIDs can be copied."""
-    lists = ("images", "screenings", "files", "reviews", "priorities")
-    print_facts("Study", {name: value for name, value in kept.items() if name not in lists})
-    for name in lists:
-        for number, row in enumerate(kept[name], start=1):
-            print_facts(f"{name.capitalize()} {number} of {len(kept[name])}", row)
-
-
-def print_facts(title: str, facts: dict[str, Any]) -> None:
-    """A title, and under it a line for each known value."""
-    console.print(title, style="bold", soft_wrap=True)
-    for name, value in facts.items():
-        if name in INTERNAL or value is None or value in ([], ""):
-            continue
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        lines = (
-            text.splitlines() if name == "failure_detail" else [text]
-        )  # a traceback; elsewhere a line break is not trusted
-        shown = "\n".join(map(plain, lines))
-        console.print(f"  {name.replace('_', ' '):24} {shown}", soft_wrap=True)
-
-
 def print_account(account: Account) -> None:
     """Both sums, and what was found wrong."""
     print_table(f"Files: {account.files_seen} seen", ("state", "files"), sorted(account.files.items()))

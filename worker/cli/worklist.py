@@ -1,4 +1,10 @@
-"""The verbs that print from the ledger: worklist, show, quarantine."""
+"""The verbs that print from the ledger: worklist, show, open, quarantine."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 import click
 
@@ -25,9 +31,9 @@ def worklist(limit: int, by: str, as_json: bool) -> None:
     if as_json:
         options.print_json([entry.to_json() for entry in entries])
         return
-    from worker.cli.tables import print_worklist
+    from worker.cli.worklist_table import print_worklist
 
-    print_worklist(entries, queries.count(database))
+    print_worklist(entries, queries.count(database), shows_identifiers=options.shows_identifiers())
 
 
 @click.command()
@@ -35,7 +41,7 @@ def worklist(limit: int, by: str, as_json: bool) -> None:
 @asked_by
 @as_json
 def show(study: str, by: str, as_json: bool) -> None:
-    """Print all data of one study."""
+    """Print what is known of one study, for people; all its data with --json."""
     from worker.worklist import queries
 
     database, store = options.ledger()
@@ -45,9 +51,35 @@ def show(study: str, by: str, as_json: bool) -> None:
     if as_json:
         options.print_json(kept)
         return
-    from worker.cli.tables import print_study
+    from worker.cli.study_page import print_study
 
-    print_study(kept)
+    print_study(kept, shows_identifiers=options.shows_identifiers())
+
+
+@click.command("open")
+@study
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the picture to this file.")
+@asked_by
+def open_study(study: str, out: Path | None, by: str) -> None:
+    """Show a study's picture: the radiograph, and beside it the heat map. Without a screen, print where it is."""
+    from contextlib import closing
+
+    from worker.decoding.decoder import Decoder
+    from worker.export.picture import draw
+    from worker.imaging.limits import Limits
+
+    settings = options.settings()
+    database, store = options.ledger()
+    uid = options.study_uid(database, study)
+    options.record_view(database, by, uid)
+    with closing(Decoder.of(settings)) as decoder:
+        picture = draw(database, store, uid, decoder, Limits(max_pixel_bytes=settings.max_pixel_mib * 2**20))
+    path = out or Path(tempfile.mkdtemp(prefix="screening-")) / "picture.png"
+    path.write_bytes(picture.content)
+    click.echo(f"{path}{'' if picture.has_heat_map else ' (without a heat map: `worker show` says why)'}")
+    viewer = shutil.which("xdg-open")
+    if out is None and viewer and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        subprocess.Popen([viewer, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @click.command()

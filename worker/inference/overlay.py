@@ -28,6 +28,9 @@ COLOUR_MAP_FROM = 0.30
 #: as fractional ones. The rest is interpolated; in 99 of 100 pixels the grey value differs by at most one.
 HALVE_FROM = 2.5
 
+#: Of an image beyond the model's familiarity limit.
+UNLIKE = "UNLIKE the images of this model"
+
 DISCLAIMER = ("relative evidence, not a diagnosis", "research use")
 
 _FONT, _FONT_SCALE, _TEXT = cv2.FONT_HERSHEY_SIMPLEX, 0.45, (225, 225, 225)
@@ -40,16 +43,18 @@ def overlay(
     placement: Placement,
     probability: float | None = None,
     threshold: float | None = None,
+    is_unlike: bool = False,
 ) -> bytes:
     """PNG of `display` [H, W] with `heat` [h, w] in [0, 1] over it, 768 px on the long side, and a legend below.
 
     `heat` covers the model's grid; `placement` maps it to the original. `display` may be the original decoded at a
     lower resolution. Where heat is zero the radiograph is unchanged, and the opacity grows with the heat. Canvas and
-    picture have the original's aspect ratio, except that a very narrow canvas is widened for the legend.
+    picture have the original's aspect ratio, except that a very narrow canvas is widened for the legend. `is_unlike`:
+    the image lies beyond the model's familiarity limit, and the legend says so.
     """
     width, height = placement.width, placement.height
     canvas_w, canvas_h = _canvas_size(width, height)
-    lines = _legend_lines(canvas_w, probability, threshold)
+    lines = _legend_lines(canvas_w, probability, threshold, is_unlike)
     legend_h = _LINE_PX * len(lines) + 8
     scale = min(canvas_w / width, (canvas_h - legend_h) / height)
     picture_w, picture_h = max(1, round(width * scale)), max(1, round(height * scale))
@@ -93,10 +98,11 @@ def _blend_tables() -> tuple[NDArray[np.uint8], ...]:
     return tuple(channel.astype(np.uint8).reshape(1, -1) for channel in mixed)
 
 
-def _legend_lines(width: int, probability: float | None, threshold: float | None) -> list[list[str]]:
+def _legend_lines(width: int, probability: float | None, threshold: float | None, is_unlike: bool) -> list[list[str]]:
     """The captions, as many per line as fit; the first line begins with the colour bar."""
     captions = [] if probability is None else [f"probability {probability:.2f}"]
     captions += [] if threshold is None else [f"threshold {threshold:.2f}"]
+    captions += [UNLIKE] if is_unlike else []
     lines: list[list[str]] = [[]]
     used = _bar_width() + _GAP_PX
     for caption in (*captions, *DISCLAIMER):

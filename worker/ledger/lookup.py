@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from schema.suffix_indexes import FILE_NAME, UID_END, UID_END_LENGTH
+from schema.types import UtcDateTime
 from worker.errors import UnknownStudy
 from worker.ledger.identifiers import PLAIN, IdentifierPolicy
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: The end of a UID must have at least this many characters.
 SHORTEST_END = 4
+
+#: Studies that are listed when a name means several.
+MOST_CANDIDATES = 5
 
 _ENDS_SO = "SUBSTR(study_uid, LENGTH(study_uid) - :length + 1) = :name"
 
@@ -40,12 +44,29 @@ def resolve(session: Session | Connection, name: str, policy: IdentifierPolicy =
     wanted = name.strip().lstrip("…")
     for element, way in WAYS:
         for stored_name in dict.fromkeys((wanted, policy.name(element, wanted))):
-            found = session.execute(text(f"{way} LIMIT 2"), spoken(way, stored_name)).all()
+            found = session.execute(text(f"{way} LIMIT {MOST_CANDIDATES + 1}"), spoken(way, stored_name)).all()
             if len(found) == 1:
                 return str(found[0].study_uid)
             if found:
-                raise UnknownStudy("several studies match this: give the whole Study Instance UID").about(name)
+                candidates = _candidates(session, [str(row.study_uid) for row in found])
+                raise UnknownStudy(
+                    f"several studies match this: {candidates}; give the whole Study Instance UID"
+                ).about(name)
     raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
+
+
+def _candidates(session: Session | Connection, uids: list[str]) -> str:
+    """The studies that may be meant, each with what tells it from the others."""
+    statement = text("SELECT study_uid, study_date, received_at FROM study WHERE study_uid = :uid").columns(
+        received_at=UtcDateTime()
+    )
+    rows = [session.execute(statement, {"uid": uid}).one() for uid in sorted(uids)[:MOST_CANDIDATES]]
+    named = [
+        f"{row.study_uid} ({f'of {row.study_date}, ' if row.study_date else ''}received"
+        f" {row.received_at:%Y-%m-%d %H:%M} UTC)"
+        for row in rows
+    ]
+    return ", ".join([*named, *(["and more"] if len(uids) > MOST_CANDIDATES else [])])
 
 
 def spoken(way: str, name: str) -> dict[str, str | int]:

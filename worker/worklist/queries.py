@@ -163,12 +163,31 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
             WHERE study.id = :id ORDER BY instance.id
             """
         )
+        models = {
+            digest: {
+                "name": card["name"],
+                "sensitivity": card["operating_point"]["sensitivity"],
+                "familiarity_limit": card.get("familiarity_limit"),
+            }
+            for digest, card in connection.execute(
+                text(
+                    "SELECT digest, card FROM model_version"
+                    " WHERE digest IN (SELECT model_digest FROM screening WHERE study_id = :id)"
+                ).columns(card=JSON()),
+                {"id": row.id},
+            )
+        }
         for finding in findings:
             finding["heatmap"] = _overlay(store, finding.pop("overlay_digest"))
         return {
             **_plain(dict(row._mapping)),
             "images": findings,
-            "screenings": of_study("SELECT * FROM screening WHERE study_id = :id ORDER BY id DESC", "screened_at"),
+            "screenings": [
+                {**screening, "model": models[screening["model_digest"]]}
+                for screening in of_study(
+                    "SELECT * FROM screening WHERE study_id = :id ORDER BY id DESC", "screened_at"
+                )
+            ],
             "files": of_study(
                 "SELECT path, state, code, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id", "seen_at"
             ),

@@ -1,0 +1,132 @@
+"""One study for people: what was found, how sure that is, who has read it, and where its files and pictures lie."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from worker.cli.tables import console, plain
+from worker.cli.worklist_table import UNLIKE, age, date, is_unlike
+
+#: Facts of a study that tell what is wrong, and their words.
+FAULTS = {"conflict": "conflict", "failure_code": "failed", "failure_detail": "traceback"}
+
+
+def print_study(kept: dict[str, Any], *, shows_identifiers: bool = True) -> None:
+    """Everything that helps somebody who reads the study. `kept`: as `worker show --json` prints it."""
+    _line(_heading(kept, shows_identifiers), bold=True)
+    for line in (*_verdict(kept), *_reviews(kept["reviews"]), *_state(kept)):
+        _line(line)
+    for number, image in enumerate(kept["images"], start=1):
+        _line(f"image {number} of {len(kept['images'])}: {_image(image)}")
+        for name, value in (("heat map", image.get("heatmap")), ("notes", ", ".join(image.get("notes") or ()))):
+            if value:
+                _line(f"  {name}: {value}")
+    for file in kept["files"]:
+        why = ": ".join(filter(None, (file.get("code"), file.get("message"))))
+        _line(f"file {file['path']} ({file.get('state', 'known')}{f', {why}' if why else ''})")
+    _line(f"Study Instance UID {kept['study_uid']}; everything kept: `worker show --json`")
+
+
+def sentence(screening: dict[str, Any]) -> str:
+    """How sure a verdict is, in one sentence."""
+    if screening.get("probability") is None:
+        return "no score"
+    model = screening.get("model") or {}
+    measured = model.get("sensitivity")
+    known = "" if measured is None else (
+        f", sensitivity {measured['value']:.3f} on {measured['n']} pneumonias that chose its threshold"
+    )  # fmt: skip
+    return (
+        f"score {_score(screening['probability'])} of 1, flagged from {screening['threshold']:.2f} on"
+        f" (model {model.get('name', '')} {screening['model_digest'][:12]}{known})"
+    )
+
+
+def _heading(kept: dict[str, Any], shows_identifiers: bool) -> str:
+    if not shows_identifiers:
+        return f"Study {kept['study_uid']}"
+    ages = [image["age_years"] for image in kept["images"] if image.get("age_years") is not None]
+    known = {
+        "patient": kept.get("patient_id"),
+        "": age(max(ages, default=None)),
+        "study of": date(kept.get("study_date")),
+        "accession number": kept.get("accession_number"),
+    }
+    words = [f"{name} {value}".strip() for name, value in known.items() if value]
+    return ", ".join(words) or f"Study {kept['study_uid']}"
+
+
+def _verdict(kept: dict[str, Any]) -> Iterable[str]:
+    shown = [s for s in kept["screenings"] if s["id"] == kept.get("current_screening_id")]
+    for screening in shown:
+        detail = screening["detail"]
+        reason = screening["reason"].replace("_", " ")
+        why = f"{reason}, {UNLIKE} ({detail})" if is_unlike(detail) else ", ".join(filter(None, (reason, detail)))
+        yield f"{screening['verdict'].replace('_', ' ')}: {why}"
+        yield sentence(screening)
+        if not is_unlike(detail) and screening.get("probability") is not None:
+            limit = (screening.get("model") or {}).get("familiarity_limit")
+            yield (
+                "familiarity: not judged, the model has no limit"
+                if limit is None
+                else ("familiarity: like the images this model was made from")
+            )
+    if not shown:
+        yield "no result yet"
+    if len(kept["screenings"]) > len(shown) and shown:
+        yield f"{len(kept['screenings']) - len(shown)} other results, of earlier images or other models: --json"
+
+
+def _reviews(reviews: list[dict[str, Any]]) -> Iterable[str]:
+    if not reviews:
+        yield "nobody has read it"
+    outcomes = {review["outcome"] for review in reviews if not review.get("withdrawn_because")}
+    for review in reviews:
+        comment = f' "{review["comment"]}"' if review.get("comment") else ""
+        line = f"read: {review['outcome'].replace('_', ' ')}, by {review['reader']}, {_moment(review['reviewed_at'])}"
+        if review.get("withdrawn_because"):
+            line += f"; WITHDRAWN by {review['withdrawn_by']}: {review['withdrawn_because']}"
+        yield line + comment
+    if len(outcomes) > 1:
+        yield "the readers CONTRADICT each other; the newest verdict counts"
+
+
+def _state(kept: dict[str, Any]) -> Iterable[str]:
+    place = "read, and off the list" if kept.get("read_at") else f"on the list: {_words(kept.get('reason'))}"
+    yield (
+        f"{place}; {_words(kept.get('state'))}, priority {_words(kept.get('priority'))},"
+        f" received {_moment(kept.get('received_at'))}"
+    )
+    for name, words in FAULTS.items():
+        if kept.get(name):
+            yield f"{words}: {kept[name] if name == 'failure_detail' else _words(kept[name])}"
+    for given in kept["priorities"]:
+        yield f"priority {given['priority']} by {given['given_by']}, {_moment(given['given_at'])}"
+
+
+def _image(image: dict[str, Any]) -> str:
+    what = " ".join(filter(None, (image.get("modality"), image.get("body_part"), image.get("view"))))
+    size = f"{image.get('columns')} x {image.get('rows')}"
+    fault = image.get("exclusion") or image.get("unreadable_now") or image.get("unreadable")
+    said = _words(fault) if fault else "not screened"
+    if image.get("probability") is not None:
+        said = f"score {_score(image['probability'])}"
+    return ", ".join(filter(None, (what, size, said)))
+
+
+def _score(probability: float) -> str:
+    """Two digits, three where two would say 0 or 1."""
+    return f"{probability:.2f}" if 0.005 <= probability < 0.995 else f"{probability:.3f}"
+
+
+def _words(value: Any) -> str:
+    return str(value or "unknown").replace("_", " ")
+
+
+def _moment(value: Any) -> str:
+    return f"{str(value)[:16].replace('T', ' ')} UTC" if value else "at an unknown time"
+
+
+def _line(text: str, *, bold: bool = False) -> None:
+    """Whole, so that paths and UIDs can be copied; only a traceback has breaks of its own."""
+    breaks = text.splitlines() if text.startswith(FAULTS["failure_detail"]) else [text]
+    console.print("\n".join(map(plain, breaks)), style="bold" if bold else None, soft_wrap=True)
