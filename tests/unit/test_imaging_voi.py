@@ -232,3 +232,13 @@ def test_a_window_of_a_part_of_the_values_is_believed(center: int, width: int) -
     collimated = np.pad(PICTURE // 2 + 1500, 100)
     shown = read_display(dicom_file(collimated.astype(np.uint16), bits=12, **window(center, width)))
     assert "window=misses_picture" not in shown.notes
+
+
+def test_the_first_usable_slope_counts_and_a_decimal_comma_is_a_point() -> None:
+    data = dicom_file(PICTURE, bits=12, RescaleSlope="2.5", RescaleIntercept="-99.5 ", **window(1600, 2000))
+    right = read_display(data).pixels
+    stored = data.replace(b"DS\4\x002.5 ", b"DS\4\x002,5\\").replace(b"-99.5 ", b"-99,5 ")
+    assert stored != data
+    shown = read_display(stored)
+    assert np.array_equal(shown.pixels, right)
+    assert {"rescale_slope=malformed", "rescale_intercept=malformed"} <= set(shown.notes)

@@ -53,11 +53,15 @@ def _modality_range(stored: Range, lut: LookUpTable | None, slope: float, interc
 
 
 def _rescale(header: Header) -> tuple[float, float]:
-    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    slope, intercept = (_first(header.decimals(keyword)) for keyword in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0.0:  # would make every image flat
         header.malformed("rescale_slope")
         slope = None
     return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+
+
+def _first(numbers: list[float | None]) -> float | None:
+    return next((number for number in numbers if number is not None), None)
 
 
 def _window(header: Header) -> Window | None:
