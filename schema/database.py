@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+
+from schema import postgresql
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -19,6 +23,9 @@ HEAD = "0011"
 
 #: How long a SQLite writer waits for another one. Transactions are short; only a stuck disk takes this long.
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+
+#: How long PostgreSQL may keep silent before it counts as away.
+SILENCE_S = 60.0
 
 #: Connections that are kept open for the next transaction; threads may open ten more for a while.
 CONNECTIONS = 5
@@ -32,23 +39,43 @@ VIEWS_FOLDER = Path(__file__).parent / "views"
 class Database:
     """An engine with two methods, `writing` and `reading`, each for one transaction."""
 
-    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS, silence_s: float = SILENCE_S) -> None:
         self.url = url
-        self.engine = open_engine(url, connections)
+        self.engine = open_engine(url, connections, silence_s)
+        self._asked_at: dict[int, float] = {}  #: thread -> when its transaction began, on the steady clock
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that may write: committed at the end, rolled back on any error."""
         from sqlalchemy.orm import Session  # loaded late: readers do not need it
 
-        with Session(self.engine) as session, session.begin():
+        with self.asking(), Session(self.engine) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads; on SQLite it takes no write lock."""
-        with self.engine.connect().execution_options(read_only=True) as connection, connection.begin():
+        with (
+            self.asking(),
+            self.engine.connect().execution_options(read_only=True) as connection,
+            connection.begin(),
+        ):
             yield connection
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Count the block as a wait for the database."""
+        thread = threading.get_ident()
+        self._asked_at[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asked_at.pop(thread, None)
+
+    @property
+    def waited_s(self) -> float:
+        """For how long the oldest transaction under way has lasted; 0: there is none."""
+        return time.monotonic() - min(self._asked_at.copy().values(), default=time.monotonic())
 
     def revision(self) -> str | None:
         """The migration of this database; None when it has none of these tables."""
@@ -62,10 +89,20 @@ class Database:
         self.engine.dispose()
 
 
-def open_engine(url: str, connections: int = CONNECTIONS) -> Engine:
-    """An engine with a pool of `connections`. SQLite: WAL, busy timeout, foreign keys, writers BEGIN IMMEDIATE."""
+def open_engine(url: str, connections: int = CONNECTIONS, silence_s: float | None = None) -> Engine:
+    """An engine with a pool of `connections`. SQLite: WAL, busy timeout, foreign keys, writers BEGIN IMMEDIATE.
+
+    PostgreSQL: `silence_s` is the longest wait for one answer; None: no bound.
+    """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=connections, hide_parameters=True, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=connections, hide_parameters=True, pool_pre_ping=True)
+        if engine.dialect.name == "postgresql":
+
+            @event.listens_for(engine, "do_connect")
+            def connect(_dialect: Any, _record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+                return postgresql.connect(silence_s, arguments, parameters)
+
+        return engine
     engine = create_engine(url, pool_size=connections, hide_parameters=True)  # parameters may identify patients
 
     @event.listens_for(engine, "connect")

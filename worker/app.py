@@ -98,6 +98,47 @@ def messages(offers: Sequence[Offer], message_size: int, studies_at_once: int = 
         yield from ([offer] for offer in own if offer.is_suspect)
 
 
+#: What Redis or the way to it say -> the fault and its remedy. The first that is found counts.
+BROKER_FAULTS = (
+    (
+        ("NOAUTH", "WRONGPASS", "Authentication required", "invalid password", "invalid username-password"),
+        "it wants a password, or another one: SCREENING_BROKER=redis://:PASSWORD@HOST:PORT/0",
+    ),
+    (
+        ("OOM command not allowed", "maxmemory"),
+        "it is full: give it more memory (maxmemory), or remove what others keep there; nothing is lost meanwhile",
+    ),
+    (("READONLY", "read only replica"), "it is a read-only replica: name its primary in SCREENING_BROKER"),
+    (("NOPERM",), "its user may not do this: see its access list (ACL)"),
+    (("LOADING",), "it is loading its data: wait"),
+    (("Timeout", "timed out"), "it does not answer: see that it runs, and what lies between"),
+    (
+        ("refused", "No such file", "not known", "unreachable", "resolve"),
+        "it is not there: start it, or correct SCREENING_BROKER",
+    ),
+)
+
+#: A key that `prove_broker_writable` writes, and for how long.
+PROBE, PROBE_MS = "screening-probe", 1000
+
+
+def _unavailable(doing: str, error: Exception) -> BrokerUnavailable:
+    """A fault of the broker, with its remedy where it is known."""
+    words = f"{error} {error.__cause__ or ''}"
+    remedies = (remedy for marks, remedy in BROKER_FAULTS if any(mark.lower() in words.lower() for mark in marks))
+    remedy = next(remedies, "start it, or correct SCREENING_BROKER")
+    return BrokerUnavailable(f"the broker {doing} ({error}): {remedy}")
+
+
+def prove_broker_writable() -> None:
+    """Write a key that expires at once; raises BrokerUnavailable when the broker is full, or takes nothing."""
+    try:
+        with app.connection_for_write() as connection:
+            connection.default_channel.client.set(PROBE, b"", px=PROBE_MS)
+    except (OperationalError, RedisError, OSError) as error:
+        raise _unavailable("cannot be written to", error) from error
+
+
 def enqueue(offers: Sequence[Offer]) -> None:
     """Publish offers; raises BrokerUnavailable. The sweep offers again what is not published."""
     try:
@@ -110,7 +151,7 @@ def enqueue(offers: Sequence[Offer]) -> None:
                 retry=False,
             )
     except (OperationalError, RedisError, OSError) as error:
-        raise BrokerUnavailable(f"cannot publish ({error})") from error
+        raise _unavailable("takes no message", error) from error
 
 
 def backlog() -> Backlog:
@@ -125,7 +166,7 @@ def backlog() -> Backlog:
             taken = client.hmget("unacked", tags) if tags else []
             unacknowledged = int(client.hlen("unacked"))
     except (OperationalError, RedisError, OSError) as error:
-        raise BrokerUnavailable(f"cannot be asked ({error})") from error
+        raise _unavailable("cannot be asked", error) from error
     return Backlog(
         {queue: offered_at(raw) for queue, raw in waiting.items() if raw is not None},
         frozenset(uid for raw in taken if raw is not None for uid in study_uids(raw)),
@@ -150,7 +191,7 @@ def depths() -> Depths:
             waiting = {str(queue): int(client.llen(str(queue))) for queue in QUEUES}
             return Depths(waiting, int(client.hlen("unacked")), _consumers(client))
     except (OperationalError, RedisError, OSError) as error:
-        raise BrokerUnavailable(f"cannot be asked ({error})") from error
+        raise _unavailable("cannot be asked", error) from error
 
 
 def _consumers(client: Any) -> int | None:

@@ -134,6 +134,9 @@ class Settings:
 
     home: Path = setting(Path(".screening"), "folder of all state on the embedded default")
     database: str = setting("", "database URL; empty: SQLite in the state folder")
+    database_silence_s: float = setting(
+        60.0, "a PostgreSQL that answers nothing for so long is not available", positive(float)
+    )
     broker: str = setting("", "Redis URL; empty: a private Redis in the state folder", redis_url)
     store: str = setting(
         "", "folder, or s3://BUCKET/PREFIX, of received objects and overlays; empty: in the state folder", store_place

@@ -193,7 +193,9 @@ def give_back(screener: StudyScreener, held: Claim, again_at: datetime) -> None:
 def model_loader() -> ModelLoader:
     """The models of this process, opened at first use, because a CUDA session does not survive a fork."""
     connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # one for each study, and one for its heartbeat
-    return ModelLoader(settings, Database(settings.database_url, connections), open_store(settings), now)
+    return ModelLoader(
+        settings, Database(settings.database_url, connections, settings.database_silence_s), open_store(settings), now
+    )
 
 
 @cache

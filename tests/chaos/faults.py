@@ -14,6 +14,7 @@ from tests.chaos.servers import Disk, PostgresServer, RedisServer, WallClock
 
 WORKER_KILLED, CHILD_KILLED, WATCHER_KILLED = "worker kill -9", "worker's child kill -9", "watcher kill -9"
 REDIS_RESTARTED, REDIS_FLUSHED, POSTGRES_RESTARTED = "Redis restart", "Redis FLUSHALL", "PostgreSQL restart"
+POSTGRES_SILENT = "PostgreSQL silent"
 NETWORK_CUT, NETWORK_SILENT = "network cut", "network silent"
 DISK_FULL, CLOCK_JUMPED = "disk full", "clock jump"
 
@@ -117,6 +118,7 @@ class Saboteur:
             REDIS_RESTARTED: (self.redis.kill, self.redis.start),
             REDIS_FLUSHED: (self.redis.flush, None),
             POSTGRES_RESTARTED: (self.postgres.kill, self.postgres.start),
+            POSTGRES_SILENT: (self.postgres.fall_silent, self.postgres.go_on),
             NETWORK_CUT: (self.proxy.cut, self.proxy.mend),
             NETWORK_SILENT: (self.proxy.fall_silent, self.proxy.mend),
             DISK_FULL: (self.disk.fill, self.disk.free),

@@ -8,12 +8,13 @@ import socket
 import subprocess
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import redis
 from sqlalchemy.engine import make_url
 
+from tests.chaos.crew import children
 from worker.runtime.children import child
 from worker.runtime.redis_server import redis_server
 
@@ -111,6 +112,20 @@ class PostgresServer:
             except subprocess.SubprocessError:  # its own patience is ten seconds
                 if time.monotonic() > deadline:
                     raise
+
+    def fall_silent(self) -> None:
+        """Stop every process of it where it is: connections stand, new ones are accepted, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it answer again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = self._server.get_pid()
+        for process in (pid, *children(pid)):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def stop(self) -> None:
         """Stop it."""

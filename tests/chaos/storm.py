@@ -41,6 +41,7 @@ QUICK = {
     "SCREENING_TRUNCATED_AFTER_S": "5",
     "SCREENING_MIN_FREE_MIB": "1",
     "SCREENING_PROVIDER": "cpu",
+    "SCREENING_DATABASE_SILENCE_S": "3",
 }
 
 #: The whole storm.
@@ -51,6 +52,7 @@ FAULTS = {
     faults.REDIS_RESTARTED: 2,
     faults.REDIS_FLUSHED: 2,
     faults.POSTGRES_RESTARTED: 2,
+    faults.POSTGRES_SILENT: 3,
     faults.NETWORK_CUT: 2,
     faults.NETWORK_SILENT: 2,
     faults.DISK_FULL: 1,

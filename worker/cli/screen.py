@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from schema.vocabulary import FileState
@@ -20,9 +21,18 @@ ROWS_PRINTED = 40
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, callback=existing)
+@click.option(
+    "--wait",
+    "wait_s",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to wait for a broker or database that is not available; then exit 2.",
+)
 @click.option("--strict", is_flag=True, help="Exit 3 when a file was quarantined.")
 @as_json
-def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+def screen(paths: tuple[Path, ...], wait_s: float, strict: bool, as_json: bool) -> None:
     """Take in files and folders, screen them through the queue, wait, and print the worklist.
 
     The files are not changed. Exit 0: every study has a verdict. Exit 2: a study failed or still waits.
@@ -31,16 +41,22 @@ def screen(paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
 
     if not as_json:
         options.print_in_use()
-    with home.hold_home(options.settings(), "screen", with_worker=True) as installation:
-        _screen(installation, paths, strict, as_json)
+    in_force = options.settings()
+    silence_s = min(in_force.database_silence_s, max(wait_s, 1.0))
+    with home.hold_home(
+        attrs.evolve(in_force, database_silence_s=silence_s), "screen", with_worker=True
+    ) as installation:
+        _screen(installation, paths, wait_s, strict, as_json)
 
 
-def _screen(installation: "Home", paths: tuple[Path, ...], strict: bool, as_json: bool) -> None:
+def _screen(installation: "Home", paths: tuple[Path, ...], wait_s: float, strict: bool, as_json: bool) -> None:
     from worker.cli.progress import bars
     from worker.service import service
+    from worker.service.patience import Patience
     from worker.worklist import queries
 
-    with service.serving(installation) as serving:
+    patience = Patience(wait_s, lambda words: click.echo(f"worker: {words}", err=True))
+    with patience.telling(), service.serving(installation, patience) as serving:
         with bars() as progress:
             batch = service.screen(serving, list(paths), progress)
         options.record_view(serving.intake.database, by="")

@@ -1,6 +1,7 @@
 """Opens the ledger's database at the right migration. Imports little, because readers use it too."""
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -33,7 +34,7 @@ def open_existing(settings: Settings) -> Database:
     return open_database(settings)
 
 
-def open_database(settings: Settings) -> Database:
+def open_database(settings: Settings, opened: Callable[[Database], None] = lambda _: None) -> Database:
     """The ledger's database. The embedded one is upgraded without asking.
 
     Raises NoHome, BadSetting, SchemaOutdated, IdentifiersDiffer, DatabaseUnavailable, StorageUnavailable.
@@ -41,6 +42,7 @@ def open_database(settings: Settings) -> Database:
     if not settings.database:
         make_home(settings)
     database = unopened(settings)
+    opened(database)  # it may be slow to answer, and somebody may want to know
     try:
         if not settings.database and revision(database) != HEAD:
             upgrade(settings)
@@ -68,7 +70,7 @@ def wait_until_made(database: Database, settings: Settings, patience_s: float = 
 def unopened(settings: Settings) -> Database:
     """The ledger's database, without a connection yet; raises BadSetting for a URL that no driver understands."""
     try:
-        return Database(settings.database_url)
+        return Database(settings.database_url, silence_s=settings.database_silence_s)
     except (ArgumentError, ImportError) as error:
         raise BadSetting(
             f"SCREENING_DATABASE cannot be used ({error}): give a postgresql:// or sqlite:/// URL"

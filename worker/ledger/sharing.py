@@ -18,9 +18,6 @@ from worker.settings import Settings
 #: Key of an advisory lock of PostgreSQL; any number that no other program takes.
 LOCK_KEY = 0x5C4EE21A6
 
-#: A server that lost its client unlocks after a minute; by default only after two hours.
-KEEPALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
-
 
 @contextmanager
 def offering(database: Database, settings: Settings) -> Iterator[None]:
@@ -53,10 +50,10 @@ def _lock_in_server(stack: ExitStack, database: Database, *, exclusive: bool) ->
     """An advisory lock, which a connection of its own holds until it is closed."""
     function = "pg_try_advisory_lock" if exclusive else "pg_try_advisory_lock_shared"
     try:
-        connection = stack.enter_context(database.engine.connect())
+        with database.asking():
+            connection = stack.enter_context(database.engine.connect())
         stack.callback(connection.invalidate)  # the pool would keep it open, and locked
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.exec_driver_sql(KEEPALIVE)
         return bool(connection.execute(text(f"SELECT {function}(:key)"), {"key": LOCK_KEY}).scalar_one())
     except DBAPIError as error:
         raise translated(error) from error

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from worker.errors import BrokerUnavailable, DeviceUnavailable, ModelRefused, ScreeningError
+from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger import device_failures
 from worker.ledger.connect import now, unopened
 from worker.ledger.revision import require_head
@@ -82,12 +82,10 @@ def _database(settings: Settings) -> str:
 def _broker(settings: Settings) -> str:
     if settings.is_embedded:
         return f"private Redis, started when needed ({redis_server().name})"
-    from worker.app import backlog
+    from worker.app import backlog, prove_broker_writable
 
-    try:
-        return "Redis answers, " + ("its queue is empty" if backlog().is_empty else "its queue holds messages")
-    except BrokerUnavailable as error:
-        raise BrokerUnavailable(f"{error.message}: start it, or correct SCREENING_BROKER") from error
+    prove_broker_writable()
+    return "Redis answers, " + ("its queue is empty" if backlog().is_empty else "its queue holds messages")
 
 
 def _model(settings: Settings) -> str:

@@ -5,15 +5,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import attrs
 
 from schema.vocabulary import FileState, StudyState
 from worker.decoding.decoder import Decoder
-from worker.errors import BrokerUnavailable, DatabaseShared, Interrupted, Misconfigured
+from worker.errors import DatabaseShared, Interrupted, Misconfigured
 from worker.intake.folder_scan import files_in, incoming
 from worker.intake.ingest import Intake, IntakeRequest
 from worker.intake.watcher import Watcher, sweep
@@ -24,6 +24,7 @@ from worker.ledger.sharing import offering
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
 from worker.runtime.redis_server import PrivateBroker, private_broker
+from worker.service.patience import Patience
 from worker.settings import Settings
 from worker.store import MODELS, open_store
 from worker.worklist import queries
@@ -70,6 +71,7 @@ class Serving:
     worker: "subprocess.Popen[bytes] | None"
     broker: PrivateBroker | None = None
     host: home.Holder | None = None  #: the `worker run` that screens for this process
+    patience: Patience = field(default_factory=Patience)
 
     def check(self) -> None:
         """Start the private Redis again when it has ended.
@@ -85,17 +87,21 @@ class Serving:
         if self.broker is not None:
             self.broker.revive()
         if self.worker is not None and self.worker.poll() is not None:
+            from worker.app import prove_broker_writable
+
+            if not self.settings.is_embedded:
+                prove_broker_writable()  # Celery ends when its broker takes nothing
             log = self.settings.home / "logs" / "worker.log"
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
             raise Misconfigured(f"the queue worker ended by itself: {' | '.join(lines)} (whole log: {log})")
 
 
 @contextmanager
-def serving(installation: home.Home) -> Iterator[Serving]:
+def serving(installation: home.Home, patience: Patience | None = None) -> Iterator[Serving]:
     """Start ledger, private Redis and intake, as far as they are needed, and stop them at the end."""
-    settings = installation.settings
+    settings, patience = installation.settings, patience or Patience()
     with ExitStack() as stack:
-        database = open_database(settings)
+        database = patience.insist("open", lambda: open_database(settings, patience.watch))
         decoder = stack.enter_context(closing(Decoder.of(settings)))
         intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
@@ -108,7 +114,7 @@ def serving(installation: home.Home) -> Iterator[Serving]:
             broker = stack.enter_context(private_broker(settings))
         stack.callback(installation.worker_stack.close)  # before its broker
         installation.gate.open()
-        yield Serving(settings, intake, installation.worker, broker, installation.host)
+        yield Serving(settings, intake, installation.worker, broker, installation.host, patience)
 
 
 def _require_its_store(settings: Settings, intake: Intake) -> None:
@@ -129,7 +135,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     With a private queue, waiting studies of an earlier batch are included.
 
     `progress(stage, done, total)` is called repeatedly. Raises StorageUnavailable when no study ends because the store
-    cannot be written.
+    cannot be written, BrokerUnavailable and DatabaseUnavailable when patience is at its end.
     """
     from worker.app import backlog, enqueue
 
@@ -138,8 +144,8 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     def sweep_if_due() -> None:
         nonlocal next_sweep
         if time.monotonic() >= next_sweep:
-            with suppress(BrokerUnavailable):  # offered again by the next sweep
-                sweep(database, serving.settings, enqueue, backlog, now())
+            with serving.patience.asking_broker():  # what is not offered now is offered by the next sweep
+                serving.patience.outlast("sweep", lambda: sweep(database, serving.settings, enqueue, backlog, now()))
             next_sweep = time.monotonic() + SWEEP_S
 
     database, unlisted = serving.intake.database, list[str]()
@@ -155,7 +161,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
     next_sweep, before, since = 0.0, 0, time.monotonic()
     while True:
         sweep_if_due()
-        states = queries.states(database, study_uids)
+        states = serving.patience.insist("states", lambda: queries.states(database, study_uids))
         ended = sum(states.get(state, 0) for state in ENDED)
         progress("screening", ended, len(study_uids))
         if ended == len(study_uids):
@@ -166,6 +172,7 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
             before, since = ended, time.monotonic()
         elif time.monotonic() - since > STALLED_S:
             serving.intake.store.prove_writable()
+            serving.patience.say(f"no study has ended for {STALLED_S:g} s: see {serving.settings.home}/logs/worker.log")
             since = time.monotonic()
         time.sleep(POLL_S)
 

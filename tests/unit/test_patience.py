@@ -1,0 +1,69 @@
+"""Who waits for a broker or database says so, and does not wait for ever."""
+
+import pytest
+
+from worker.errors import BrokerUnavailable, DatabaseUnavailable, ModelRefused
+from worker.service.patience import TELL_AGAIN_S, Patience
+
+
+class Steady:
+    """A steady clock moved by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def away() -> None:
+    raise BrokerUnavailable("it is full")
+
+
+def test_an_outage_is_told_at_once_and_outlasted_until_patience_ends() -> None:
+    clock, said = Steady(), list[str]()
+    patience = Patience(60.0, said.append, clock)
+    assert patience.outlast("sweep", away) is None
+    assert said == ["waits for up to 60 s: it is full"]
+    clock.now_s = TELL_AGAIN_S / 2
+    patience.outlast("sweep", away)
+    assert len(said) == 1, "not again so soon"
+    clock.now_s = TELL_AGAIN_S
+    patience.outlast("sweep", away)
+    assert len(said) == 2
+    assert patience.outlast("states", lambda: 7) == 7, "other work succeeds meanwhile"
+    clock.now_s = 60.0
+    with pytest.raises(BrokerUnavailable, match="full"):
+        patience.outlast("sweep", away)
+
+
+def test_patience_begins_anew_when_an_outage_is_over() -> None:
+    clock = Steady()
+    patience = Patience(60.0, steady_s=clock)
+    patience.outlast("sweep", away)
+    clock.now_s = 59.0
+    patience.outlast("sweep", lambda: None)
+    clock.now_s = 100.0
+    assert patience.outlast("sweep", away) is None
+
+
+def test_without_patience_an_outage_is_raised_at_once_and_so_is_what_no_patience_helps() -> None:
+    with pytest.raises(BrokerUnavailable):
+        Patience().outlast("sweep", away)
+
+    def wrong() -> None:
+        raise ModelRefused("no card")
+
+    with pytest.raises(ModelRefused):
+        Patience(60.0).insist("open", wrong)
+
+
+def test_who_insists_gets_it_in_the_end() -> None:
+    tries = iter([DatabaseUnavailable("away"), BrokerUnavailable("away"), None])
+
+    def work() -> str:
+        fault = next(tries)
+        if fault is not None:
+            raise fault
+        return "here"
+
+    assert Patience(60.0).insist("open", work) == "here"
