@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.cli.labelled import provider
-from trainer.cli.options import FILE, as_json, data, threshold_rule
+from trainer.cli.options import FILE, as_json, data, print_left_out, threshold_rule
 
 if TYPE_CHECKING:
     from trainer.export.float16 import Conversion
@@ -62,8 +62,7 @@ def _show(made: "Conversion", out: Path) -> None:
         measured = (getattr(moved, field.name) for moved in made.moved.values())
         table.add_row(field.name.replace("_", " "), *(f"{value:.4g}" for value in measured))
     Console().print(table)
-    for fault in made.unreadable:
-        click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
+    print_left_out(made.unreadable)
     click.echo(
         f"threshold {made.threshold:g} (was {made.original_threshold:g}), familiarity limit {made.familiarity_limit:g},"
         f" {made.bytes / made.original_bytes:.0%} of the size\n{out} {made.model_digest}"

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 
 from trainer.cli.audit import audit
+from trainer.cli.calibrate import calibrate
 from trainer.cli.evaluate import compare, evaluate, shift
 from trainer.cli.exit_codes import Exit
 from trainer.cli.familiarity import familiarity
@@ -19,7 +20,22 @@ from trainer.cli.styles import styles
 from worker.errors import ScreeningError
 
 #: Every verb, in the order of use.
-VERBS = (audit, styles, recipes, lungs, fit, report, evaluate, shift, heat, familiarity, reference, half, compare)
+VERBS = (
+    audit,
+    styles,
+    recipes,
+    lungs,
+    fit,
+    report,
+    evaluate,
+    shift,
+    heat,
+    familiarity,
+    reference,
+    calibrate,
+    half,
+    compare,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,12 @@ def command_line(context: click.Context) -> str:
     """The shell command that runs the verb of `context` again, without options at their default."""
     words = list(_words(context.command_path.split(" "), context))
     return shlex.join(words)
+
+
+def print_left_out(unreadable: Sequence[dict[str, str]]) -> None:
+    """The files that cannot be read, on standard error."""
+    for fault in unreadable:
+        click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
 
 
 def quieten_tensorflow() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from trainer.cli.labelled import labelled_images, samples_of
-from trainer.cli.options import FILE
+from trainer.cli.options import FILE, print_left_out
 
 
 @click.command()
@@ -36,6 +36,5 @@ def reference(
     with reporting(out=sys.stderr) as report:
         made = room.measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
     completed = room.complete(model, made, out)
-    for fault in made.unreadable:
-        click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
+    print_left_out(made.unreadable)
     click.echo(f"{made.reference.summary}\n{out} {completed.digest}")

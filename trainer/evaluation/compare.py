@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
+from trainer.evaluation.logit_line import weights_digest
 from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.paired import ROUNDS, SEED, Difference, auc_difference, rate_difference
@@ -52,12 +53,14 @@ def compare_files(
     """Compare two model files on the samples under `root` and write the output folder; returns the comparison.
 
     Raises BadData when both files are the same model, when a threshold was chosen on these samples, or when they lack
-    a class.
+    a class. Two points of the same weights may be compared on the images that chose one: nothing was learnt from them
+    but the point.
     """
     models = tuple(open_model(path, provider, threads=os.cpu_count() or 1) for path in (old, new))
-    _require_fair(models, samples, old, new)
+    have_same_weights = weights_digest(old) == weights_digest(new)
+    _require_fair(models, samples, old, new, have_same_weights)
     scored = score(models, root, samples, report)
-    comparison = compare(models, scored)
+    comparison = compare(models, scored, have_same_weights)
     out.mkdir(parents=True, exist_ok=True)
     flips = draw_flips(models, flips_of(models, scored), root, out)
     comparison = Comparison(**{**vars(comparison), "flips": flips})
@@ -79,7 +82,7 @@ def score(models: Sequence[Model], root: Path, samples: Sequence[Sample], report
     return Scored(tuple(read), np.array(found, np.float64), tuple(fault["path"] for fault in unreadable))
 
 
-def compare(models: Sequence[Model], scored: Scored) -> Comparison:
+def compare(models: Sequence[Model], scored: Scored, have_same_weights: bool = False) -> Comparison:
     """Every number of the comparison; `flips` is left empty."""
     labels = np.array([sample.label for sample in scored.samples], np.int64)
     if len(labels) == 0 or min((labels == 0).sum(), (labels == 1).sum()) < 2:
@@ -112,6 +115,7 @@ def compare(models: Sequence[Model], scored: Scored) -> Comparison:
         flips=(),
         method=METHOD,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        same_weights=have_same_weights,
     )
 
 
@@ -168,13 +172,15 @@ def _overlay(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
-def _require_fair(models: Sequence[Model], samples: Sequence[Sample], old: Path, new: Path) -> None:
+def _require_fair(
+    models: Sequence[Model], samples: Sequence[Sample], old: Path, new: Path, have_same_weights: bool
+) -> None:
     """Refuse images that do not allow a fair comparison. A card does not say which images trained the model."""
     if models[0].digest == models[1].digest:
         raise BadData("is the same model as the old one").about(str(new))
     chosen_on = {model.card.operating_point.data_digest: path for model, path in zip(models, (old, new), strict=True)}
     path = chosen_on.get(digest(samples))
-    if path is not None:
+    if path is not None and not have_same_weights:
         raise BadData("its threshold was chosen on these images: give images that neither model has seen").about(
             str(path)
         )

@@ -37,7 +37,13 @@ class Calibration(NamedTuple):
         return Calibration(self.temperature, self.bias + float(shift))
 
 
-def calibrate(labels: Labels, logits: Scores) -> Calibration:
+def smoothed(labels: Labels) -> Scores:
+    """The labels as Platt's targets (1999), so that a few well separated cases give no certainty."""
+    positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
+    return np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+
+def calibrate(labels: Labels | Scores, logits: Scores) -> Calibration:
     """Temperature and bias that minimise the negative log likelihood (Platt 1999; Guo 2017 for the temperature).
 
     The probabilities hold at the prevalence of these labels. Raises ValueError when a class is missing, or when

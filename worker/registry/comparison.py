@@ -81,6 +81,7 @@ class Comparison:
     flips: tuple[Flip, ...]
     method: str
     created_at: str
+    same_weights: bool = False  #: they order all images the same: only calibration and operating point differ
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

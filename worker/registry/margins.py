@@ -12,6 +12,9 @@ from worker.registry.comparison import ROUNDING, Change, Comparison
 #: specificity costs readers' time.
 MARGINS = {"auc": 0.01, "sensitivity": 0.01, "specificity": 0.05}
 
+#: Lowest sensitivity of a point that a site sets for the same weights, unless somebody accepts a lower one.
+SENSITIVITY_FLOOR = 0.95
+
 #: Fewest images of each class. With fewer, single images would decide the point difference.
 FEWEST_IMAGES = 100
 
@@ -41,7 +44,13 @@ class Judgement:
 
 
 def judge(comparison: Comparison) -> Judgement:
-    """Compare each change with its margin: its interval's lower bound, or with few positives the point difference."""
+    """Compare each change with its margin: its interval's lower bound, or with few positives the point difference.
+
+    Two points of the same weights order all images the same, so there is no AUC to judge and no number of images that
+    would be needed for it; the sensitivity may fall as far as SENSITIVITY_FLOOR.
+    """
+    if comparison.same_weights:
+        return _judge_point(comparison)
     positives, negatives = comparison.positives, comparison.n - comparison.positives
     uses_bound = positives >= ENOUGH_POSITIVES
     broken, parts = [], []
@@ -50,10 +59,7 @@ def judge(comparison: Comparison) -> Judgement:
         holds = (change.low if uses_bound else change.value) >= -margin - ROUNDING
         if not holds:
             broken.append(measure)
-        parts.append(
-            f"{measure} {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
-            f" {'holds' if holds else 'BREAKS'} its margin of -{margin:g}"
-        )
+        parts.append(_held(measure, change, holds, f"its margin of -{margin:g}"))
     held = "the interval's lower bound" if uses_bound else "the point difference"
     because = "" if uses_bound else f", because the lower bound needs {ENOUGH_POSITIVES} positives"
     counted = f"{positives} positives and {negatives} negatives"
@@ -61,6 +67,25 @@ def judge(comparison: Comparison) -> Judgement:
     lacks = f"{counted} are too few to judge a model: at least {FEWEST_IMAGES} of each are needed" if too_few else ""
     says = f"on {counted}, {held} is compared with each margin{because}: {'; '.join(parts)}"
     return Judgement(lacks, tuple(broken), f"{lacks}; {says}" if lacks else says)
+
+
+def _judge_point(comparison: Comparison) -> Judgement:
+    found = comparison.new.sensitivity.value
+    keeps = comparison.sensitivity.value >= -MARGINS["sensitivity"] - ROUNDING or found >= SENSITIVITY_FLOOR - ROUNDING
+    spares = comparison.specificity.value >= -MARGINS["specificity"] - ROUNDING
+    broken = [name for name, holds in (("sensitivity", keeps), ("specificity", spares)) if not holds]
+    floor = f"the floor of {SENSITIVITY_FLOOR:g} for the same weights ({found:.3f})"
+    parts = (
+        _held("sensitivity", comparison.sensitivity, keeps, floor),
+        _held("specificity", comparison.specificity, spares, f"its margin of -{MARGINS['specificity']:g}"),
+    )
+    counted = f"{comparison.positives} positives and {comparison.n - comparison.positives} negatives"
+    return Judgement("", tuple(broken), f"the same weights at another point, on {counted}: {'; '.join(parts)}")
+
+
+def _held(measure: str, change: Change, holds: bool, limit: str) -> str:
+    interval = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    return f"{measure} {interval} {'holds' if holds else 'BREAKS'} {limit}"
 
 
 def missed_more(comparison: Comparison) -> str:

@@ -86,6 +86,7 @@ class Registry:
             if registry_state.active == new:
                 raise PromotionRefused("is the active model already").about(new)
             self._require_gates(opened, registry_state, waiver)
+            _require_floor(opened, waiver)
             faults = _faults(brought, new, registry_state, waiver)
             if faults and not waiver.force:
                 raise PromotionRefused(
@@ -100,6 +101,8 @@ class Registry:
         kept = _held(brought, waiver)
         if waiver.dropped_gates:
             kept += f"; dropped gates: {', '.join(waiver.dropped_gates)}"
+        if opened.card.site is not None and opened.card.site.accepts_lower_sensitivity:
+            kept += "; lower sensitivity accepted: its point is below the sensitivity floor"
         if not opened.card.population.has_ages:
             kept += f"; {NO_AGES}"
         promotions.decide(
@@ -218,6 +221,16 @@ def open_in_force(settings: Settings, provider: str) -> tuple[OnnxModel, str, Re
         store.place(MODELS, registry_state.active),
         registry_state,
     )
+
+
+def _require_floor(opened: OnnxModel, waiver: Waiver) -> None:
+    """Raise PromotionRefused when a site set the point below the sensitivity floor and the waiver does not name it."""
+    site = opened.card.site
+    if site is not None and site.accepts_lower_sensitivity and not (waiver.lower_sensitivity or waiver.force):
+        raise PromotionRefused(
+            f"its point was set below the sensitivity floor ({'; '.join(site.remarks)}): a trade that"
+            " --accept-lower-sensitivity makes"
+        ).about(opened.card.name)
 
 
 def _faults(brought: ComparisonFile | None, new: str, registry_state: RegistryState, waiver: Waiver) -> list[str]:

@@ -163,20 +163,11 @@ def read(database: Database, now: datetime, since: datetime | None = None) -> li
 
 def compare(source: Source, model: str, images: Observed, reference: Reference | None) -> Drift:
     """Compare the images of one source with the reference of their model."""
-    mixture: dict[str, float] = {}
-    shifts: dict[str, Shift] = {}
-    means: dict[str, tuple[float, float]] = {}
+    compared = statistics.Shifts({}, {}, {})
     if reference is not None:
         values = np.array([[math.nan if v is None else v for v in row] for row in images.rows], np.float64)
         known = {name: values[~np.isnan(values[:, i]), i] for i, name in enumerate(MEASURES)}
-        scores = reference.histograms[MEASURES[0]]
-        weights = statistics.mixture(scores.count(known[MEASURES[0]]), scores)
-        mixture = dict(zip(reference.classes, map(float, weights), strict=True))
-        for name in MEASURES:
-            histogram = reference.histograms[name]
-            expected = statistics.expected_of(histogram, weights)
-            shifts[name] = statistics.compare(histogram.count(known[name]), expected)
-            means[name] = float(known[name].mean()) if len(known[name]) else math.nan, expected.mean
+        compared = statistics.compare_all(known, reference)
     flagged, n = images.nights.get(0, (0, 0))
     return Drift(
         source=source,
@@ -185,9 +176,7 @@ def compare(source: Source, model: str, images: Observed, reference: Reference |
         compared=len(images.rows),
         flag_rate=images.flagged / images.images,
         reference_flag_rate=None if reference is None else reference.flag_rate,
-        mixture=mixture,
-        shifts=shifts,
-        means=means,
+        **vars(compared),
         night=statistics.chart(flagged, n, images.flagged - flagged, images.images - n),
     )
 

@@ -7,14 +7,14 @@ or in a thousand comparisons.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
 from schema.vocabulary import Stability
-from worker.inference.reference import Counts, Histogram, Values
+from worker.inference.reference import MEASURES, Counts, Histogram, Reference, Values
 
 #: Usual limits above chance: a slight change, and a shift (Siddiqi 2006).
 WATCH_PSI, SHIFT_PSI = 0.10, 0.25
@@ -58,6 +58,15 @@ class Shift:
     excess: float  #: PSI minus its mean under chance; can be negative
     limit: float  #: of `excess`
     status: Stability
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """The comparison of some images with a reference, by measure."""
+
+    mixture: dict[str, float]  #: class of the reference -> the share that explains the probabilities best
+    shifts: dict[str, Shift]
+    means: dict[str, tuple[float, float]]  #: observed, and expected for this mixture
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,19 @@ def compare(observed: Counts, expected: Expected) -> Shift:
     excess = found - mean
     status = Stability.STEADY if excess <= bounds[0] else Stability.WATCH
     return Shift(excess, bounds[1], Stability.LEFT_LIMITS if excess > bounds[1] else status)
+
+
+def compare_all(values: Mapping[str, Values], reference: Reference) -> Shifts:
+    """Compare the values [n] of every measure, by its name and without NaN, with the mixture that fits them best."""
+    scores = reference.histograms[MEASURES[0]]
+    weights = mixture(scores.count(values[MEASURES[0]]), scores)
+    shifts: dict[str, Shift] = {}
+    means: dict[str, tuple[float, float]] = {}
+    for name in MEASURES:
+        expected = expected_of(reference.histograms[name], weights)
+        shifts[name] = compare(reference.histograms[name].count(values[name]), expected)
+        means[name] = float(values[name].mean()) if len(values[name]) else math.nan, expected.mean
+    return Shifts(dict(zip(reference.classes, map(float, weights), strict=True)), shifts, means)
 
 
 def chart(flagged: int, n: int, flagged_before: int, n_before: int) -> Chart:

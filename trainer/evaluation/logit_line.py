@@ -1,0 +1,108 @@
+"""The line that a site's calibration puts between a model's logit and its sigmoid; and the digest of the weights.
+
+Two files of one digest have the same weights and order all images the same: they differ in calibration and card only.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trainer.statistics.metrics import Scores
+from worker.errors import ModelRefused
+
+#: Names of the two nodes and of their constants.
+SCALE, SHIFT = "site_scale", "site_shift"
+
+#: Operations that may follow the sigmoid.
+PASSING = ("Identity", "Squeeze", "Reshape", "Cast")
+
+#: Probabilities are kept this far from 0 and 1, where float32 has no more steps.
+SMALLEST = 2.0**-24
+
+
+class Line(NamedTuple):
+    """probability = sigmoid(scale * logit + shift), where the logit is that of the probability without the line."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def after(self, first: "Line") -> "Line":
+        """Both lines in one, `first` first."""
+        return Line(self.scale * first.scale, self.scale * first.shift + self.shift)
+
+    def of(self, probabilities: Scores) -> Scores:
+        """The probabilities that follow from those without the line."""
+        return np.asarray(0.5 * (1 + np.tanh((self.scale * logits_of(probabilities) + self.shift) / 2)), np.float64)
+
+
+def logits_of(probabilities: Scores) -> Scores:
+    """The logits of probabilities; 0 and 1 count as SMALLEST from there."""
+    inside = np.clip(np.asarray(probabilities, np.float64), SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(inside / (1 - inside)), np.float64)
+
+
+def line_of(proto: Any) -> Line:
+    """The line in a graph; a graph without one has scale 1 and shift 0."""
+    from onnx import numpy_helper
+
+    found = {w.name: float(numpy_helper.to_array(w)) for w in proto.graph.initializer if w.name in (SCALE, SHIFT)}
+    return Line(found.get(SCALE, 1.0), found.get(SHIFT, 0.0))
+
+
+def set_line(proto: Any, line: Line) -> None:
+    """Give the graph this line in place of the one it has; raises ModelRefused without a sigmoid at its end."""
+    from onnx import TensorProto, helper
+
+    remove_line(proto)
+    if line == Line():
+        return
+    nodes = proto.graph.node
+    place = _place_of_sigmoid(proto)
+    logit = nodes[place].input[0]
+    scaled, shifted = f"{SCALE}:0", f"{SHIFT}:0"
+    nodes[place].input[0] = shifted
+    nodes.insert(place, helper.make_node("Add", [scaled, SHIFT], [shifted], name=SHIFT))
+    nodes.insert(place, helper.make_node("Mul", [logit, SCALE], [scaled], name=SCALE))
+    constants = ((SCALE, line.scale), (SHIFT, line.shift))
+    for name, value in constants:
+        proto.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
+
+
+def remove_line(proto: Any) -> None:
+    """Take the line out of a graph, which is then as it was before."""
+    graph = proto.graph
+    ours = {node.name: node for node in graph.node if node.name in (SCALE, SHIFT)}
+    if not ours:
+        return
+    logit, shifted = ours[SCALE].input[0], ours[SHIFT].output[0]
+    for node in graph.node:
+        node.input[:] = [logit if name == shifted else name for name in node.input]
+    for each in ours.values():
+        graph.node.remove(each)
+    for constant in [w for w in graph.initializer if w.name in (SCALE, SHIFT)]:
+        graph.initializer.remove(constant)
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of the graph and its weights, without line and card."""
+    import onnx
+
+    proto = onnx.load(path)
+    remove_line(proto)
+    return hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _place_of_sigmoid(proto: Any) -> int:
+    """The place of the sigmoid whose output, passed on at most, is the probability."""
+    makers = {name: place for place, node in enumerate(proto.graph.node) for name in node.output}
+    wanted = "probability"
+    while (place := makers.get(wanted)) is not None:
+        node = proto.graph.node[place]
+        if node.op_type == "Sigmoid":
+            return place
+        if node.op_type not in PASSING:
+            break
+        wanted = node.input[0]
+    raise ModelRefused("its graph does not end in a sigmoid, so its probability cannot be calibrated again")

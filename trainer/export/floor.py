@@ -1,0 +1,70 @@
+"""The floor of a site's sensitivity: on the site's own positives, and on the validation images of the model."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from trainer.evaluation.logit_line import Line
+from trainer.statistics import metrics
+from trainer.statistics.assurance import fewest
+from worker.inference.card import Estimate, ModelCard
+from worker.registry.margins import SENSITIVITY_FLOOR
+
+#: Fewest normals of a site that are advised; fewer leave a wide interval of the specificity.
+ADVISED_NORMALS = 100
+
+
+class OnValidation(NamedTuple):
+    """The sensitivity on the model's own validation images at another point."""
+
+    exact: Estimate | None  #: None: the file does not hold their scores
+    at_least: float | None  #: then by the histogram of its reference; None: that has no labels either
+
+    @property
+    def lowest(self) -> float | None:
+        """What is known of it."""
+        return self.at_least if self.exact is None else self.exact.value
+
+
+def validation_sensitivity(card: ModelCard, line: Line, threshold: float) -> OnValidation:
+    """The share of the card's validation positives at or above `threshold` after the line."""
+    if card.validation_scores is not None:
+        scores = line.of(np.array(card.validation_scores.positives))
+        return OnValidation(Estimate(*metrics.proportion(int((scores >= threshold).sum()), len(scores))), None)
+    if card.reference is None or len(card.reference.classes) < 2:
+        return OnValidation(None, None)
+    histogram = card.reference.histograms["probability"]
+    wholly_above = np.append(False, line.of(np.array(histogram.edges)) >= threshold)
+    positives = np.array(histogram.counts[1])
+    return OnValidation(None, float(positives[wholly_above].sum() / max(1, positives.sum())))
+
+
+def below_floor(local: Estimate, on_validation: OnValidation) -> str:
+    """Where the sensitivity is below the floor, in words; empty where it is not."""
+    parts = []
+    if local.value < SENSITIVITY_FLOOR:
+        found = round(local.value * local.n)
+        parts.append(f"{found} of {local.n} positives of these images ({local.value:.3f})")
+    lowest = on_validation.lowest
+    if lowest is None:
+        parts.append("an unknown share of the model's validation images, because the file does not hold their scores")
+    elif lowest < SENSITIVITY_FLOOR:
+        only = "" if on_validation.exact else ", which is all that its reference shows (`trainer reference` adds more)"
+        parts.append(f"{lowest:.3f} of the positives among the model's validation images{only}")
+    return f"it would find {' and '.join(parts)}; the floor is {SENSITIVITY_FLOOR:g}" if parts else ""
+
+
+def remarks_on(labels: metrics.Labels, on_validation: OnValidation, below: str) -> tuple[str, ...]:
+    """What a reader of the card must know of the numbers; `labels` are of one case for each patient."""
+    normals, positives = int((labels == 0).sum()), int((labels == 1).sum())
+    needed = fewest(SENSITIVITY_FLOOR)
+    remarks = []
+    if positives < needed:
+        remarks.append(f"local sensitivity not shown: {positives} patients with pneumonia, {needed} are needed")
+    if normals < ADVISED_NORMALS:
+        remarks.append(f"{normals} patients without pneumonia; {ADVISED_NORMALS} are advised")
+    if on_validation.exact is None and on_validation.at_least is not None:
+        remarks.append(f"sensitivity on the validation images is at least {on_validation.at_least:.3f}")
+    if below:
+        remarks.append(f"lower sensitivity accepted: {below}")
+    return tuple(remarks)
