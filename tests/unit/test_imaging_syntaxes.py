@@ -267,3 +267,17 @@ def test_where_the_first_decoder_fails_the_next_one_reads_and_it_is_noted() -> N
     decoded = decode_codestream(phantoms.JPEG_LS, frame, stream, False, {stream.coding: decoders})
     assert np.array_equal(decoded.pixels, pixels)
     assert decoded.notes == ("decoder_failed=moody: not today",)
+
+
+@pytest.mark.parametrize("syntax", [phantoms.JPEG_BASELINE, phantoms.JPEG_LOSSLESS, phantoms.JPEG_LOSSLESS_SV1])
+def test_a_height_that_comes_after_the_scan(syntax: str) -> None:
+    """ISO 10918-1 B.2.5: 0 in the frame header, the number of lines in a DNL segment behind the first scan."""
+    pixels = picture(bits=8)
+    frame = encoded(syntax, pixels, 8)
+    sof = max(frame.find(b"\xff\xc0\0"), frame.find(b"\xff\xc3\0"))
+    lines = frame[sof + 5 : sof + 7]
+    late = frame[: sof + 5] + b"\0\0" + frame[sof + 7 : -2] + b"\xff\xdc\0\4" + lines + b"\xff\xd9"
+    shown = read_display(dicom_file(pixels, syntax, bits=8, frame=late))
+    assert np.array_equal(shown.pixels, read_display(dicom_file(pixels, syntax, bits=8, frame=frame)).pixels)
+    with pytest.raises(Undecodable):
+        read_display(dicom_file(pixels, syntax, bits=8, frame=late.replace(b"\xff\xdc\0\4" + lines, b"")))

@@ -10,7 +10,7 @@ from tests.desk import image
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import NoPixelData
 from worker.imaging.instance import Instance
-from worker.imaging.reading import read_instance
+from worker.imaging.reading import read_display, read_instance
 from worker.screening.rules import Answer, eligible
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
@@ -193,3 +193,12 @@ def test_a_complete_image_object_without_pixel_data_is_not_truncated(without: tu
 def test_a_document_is_no_radiograph_whatever_its_modality_says(sop_class: str, modality: str) -> None:
     document = read_instance(dicom_file(None, SOPClassUID=sop_class, Modality=modality))
     assert eligible(document).radiograph is NO
+
+
+@pytest.mark.parametrize(("modality", "answer"), [("DX", YES), ("XR", UNKNOWN), ("SR", NO)])
+def test_an_object_of_a_private_class_without_pixels_is_what_its_modality_says(modality: str, answer: Answer) -> None:
+    """Nothing declares that it is a document; where it may be a radiograph its pixels are missing."""
+    data = dicom_file(None, SOPClassUID="1.2.826.0.1.3680043.2.1.1", Modality=modality)
+    assert eligible(read_instance(data)).radiograph is answer
+    with pytest.raises(NoPixelData):
+        read_display(data)

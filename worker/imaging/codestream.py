@@ -36,6 +36,7 @@ class Codestream:
     units: int = 0  #: coded units (MCU, ISO 10918-1 A.2) of a JPEG whose first scan holds every component; else 0
     tiles: int = 0  #: of JPEG 2000
     levels: int = 0  #: of JPEG 2000: how often its wavelet halves the picture
+    height_at: int | None = None  #: of JPEG whose height comes after its first scan: offset of the 0 in its place
     is_subsampled: bool = False  #: of JPEG: a component has fewer samples than another (ISO 10918-1 A.1.1)
     mixes_colour: bool = False  #: of JPEG 2000: a multiple component transformation (ISO 15444-1 A.6.1, table A.17)
 
@@ -53,6 +54,7 @@ class Codestream:
 _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
     (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
 )
+_DNL = b"\xff\xdc\x00\x04"
 _SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14, _COD = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0x52
 #: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
 _NEXT_MARKER = {
@@ -88,7 +90,8 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         segment = data[at + 4 : at + 2 + length]
         if marker in _FRAMES and frame is None:
             precision, rows, columns, samples = struct.unpack_from(">BHHB", segment)
-            frame = Codestream(_FRAMES[marker], rows, columns, samples, precision)
+            height_at = None if rows else at + 5
+            frame = Codestream(_FRAMES[marker], rows, columns, samples, precision, height_at=height_at)
             sampling = segment[7::3][:samples]
         elif marker == _DRI:
             (interval,) = struct.unpack_from(">H", segment)
@@ -103,6 +106,8 @@ def _read_jpeg(data: bytes) -> Codestream | None:
             return None
     if frame is None:
         return None
+    if frame.height_at is not None:
+        frame = replace(frame, rows=_height_after_scan(data, at))
     end, scans = _end_of_image(data, at, frame.coding)
     return replace(
         frame, names_colour=names_colour, orientation=orientation, end=end, scans=scans, data_at=at,
@@ -110,6 +115,19 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         units=_units(frame, sampling) if segment[0] == frame.samples else 0,
         is_subsampled=len(set(sampling)) > 1,
     )  # fmt: skip
+
+
+def with_height(data: bytes, stream: Codestream) -> bytes:
+    """The codestream with its height in the frame header, where decoders look for it."""
+    if stream.height_at is None:
+        return data
+    return data[: stream.height_at] + stream.rows.to_bytes(2, "big") + data[stream.height_at + 2 :]
+
+
+def _height_after_scan(data: bytes, at: int) -> int:
+    """The number of lines of a DNL segment (ISO 10918-1 B.2.5), 0 when there is none."""
+    found = data.find(_DNL, at)
+    return int.from_bytes(data[found + 4 : found + 6], "big") if found >= 0 else 0
 
 
 def _units(frame: Codestream, sampling: bytes) -> int:

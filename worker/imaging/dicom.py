@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from numpy.typing import NDArray
+from pydicom.uid import UID
 
 from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
 from worker.imaging.display import (
@@ -102,7 +103,7 @@ def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, Im
         raise Truncated(ends_early) from error
     if ends_early is not None:
         raise Truncated(ends_early, instance)
-    if part10.pixel_tag is None and instance.is_image:
+    if part10.pixel_tag is None and (pixel.rows or _names_image_class(header, Header(part10.meta))):
         raise NoPixelData(_NO_PIXELS, instance)
     try:
         limits.admit(pixel.rows, pixel.columns, pixel.samples, pixel.frames, pixel.bits_allocated)
@@ -157,8 +158,23 @@ _NO_PIXELS = (
 
 def _names_image_class(header: Header, meta: Header) -> bool:
     """Whether the SOP Class is that of an image (PS3.4 B.5), which must contain pixel data, or bits are allocated."""
-    named = (header.value("SOPClassUID"), meta.value("MediaStorageSOPClassUID"))
-    return header.has("BitsAllocated") or any("Image Storage" in str(getattr(uid, "name", "")) for uid in named)
+    return header.has("BitsAllocated") or any(_IMAGE_CLASS in name for name in _class_names(header, meta))
+
+
+def _names_document_class(header: Header, meta: Header) -> bool:
+    """Whether the SOP Class is one of the Standard and of no image: a report, a presentation state, a PDF."""
+    names = _class_names(header, meta)
+    return any(names) and not _names_image_class(header, meta)
+
+
+#: In the name of every SOP Class of images, and of no other.
+_IMAGE_CLASS = "Image Storage"
+
+
+def _class_names(header: Header, meta: Header) -> list[str]:
+    """The names of the SOP Classes that the Standard has; empty for an absent or a private one."""
+    uids = (header.value("SOPClassUID"), meta.value("MediaStorageSOPClassUID"))
+    return [uid.name if isinstance(uid, UID) and uid.name != uid else "" for uid in uids]
 
 
 def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
@@ -206,7 +222,7 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
         manufacturer=header.text("Manufacturer"),
         station_name=header.text("StationName"),
         device_serial_number=header.text("DeviceSerialNumber"),
-        is_image=part10.pixel_tag is not None or bool(pixel.rows) or _names_image_class(header, meta),
+        is_image=part10.pixel_tag is not None or bool(pixel.rows) or not _names_document_class(header, meta),
         is_compressed=part10.pixel_tag is not None and holds_codestream(part10, pixel),
         notes=tuple(header.notes),
     )

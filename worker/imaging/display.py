@@ -199,6 +199,9 @@ WINDOW_MISSES = "window=misses_picture"
 #: picture, but has a small range.
 _MOST_CLIPPED, _MOST_RANGE = 0.6, 0.3
 
+#: A window that shows at least this share of the range of all values as greys is believed.
+_LEAST_RANGE = 0.15
+
 #: On fewer pixels nothing is said.
 _LEAST_SAMPLE = 1000
 
@@ -214,7 +217,9 @@ def misses(modality: Values, shown: Values, sample: Codes, padding: NDArray[np.b
             continue
         low, high = np.percentile(values, (1, 99))
         first, last = np.percentile(values[clipped], (10, 90))
-        if high > low and last - first >= _MOST_RANGE * (high - low):
+        as_greys = np.clip(modality[(shown > 0.0) & (shown < 1.0)], low, high)
+        is_narrow = not as_greys.size or np.ptp(as_greys) < _LEAST_RANGE * (high - low)
+        if is_narrow and high > low and last - first >= _MOST_RANGE * (high - low):
             return True
     return False
 

@@ -79,7 +79,7 @@ def read_image_pixel(header: Header) -> ImagePixel:
 def check_showable(part10: Part10, pixel: ImagePixel) -> None:
     """Raise Rejected, with the reason, unless these are the pixels of a single-frame radiograph."""
     if part10.pixel_tag is None:
-        raise NoPixelData("the object is a document, not an image: send the images of its study")
+        raise NoPixelData("the object holds no pixel data, it is not an image: send the images of its study")
     if part10.pixel_tag in FLOAT_PIXEL_DATA:
         raise UnsupportedPixels("float pixel data: radiographs have integer pixels")
     check_accepted(part10.transfer_syntax_uid)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import Undecodable, UnsupportedSyntax
-from worker.imaging.codestream import Codestream, Coding
+from worker.imaging.codestream import Codestream, Coding, with_height
 from worker.imaging.completeness import missing_parts, restarts
 from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from worker.imaging.reduced import reduced_decoder
@@ -117,6 +117,7 @@ def decode_codestream(
     With a `level`, the picture is halved that many times while it is decoded, in grey; if that fails, it is decoded in
     full.
     """
+    frame = with_height(frame, stream)
     name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
     if stream.end is None:
         raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
