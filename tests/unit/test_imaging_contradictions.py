@@ -305,3 +305,11 @@ def test_several_frames_named_by_their_offsets_say_how_many() -> None:
     data = dicom_file(PICTURE, phantoms.JPEG_LS, bits=12, pixel_data=encapsulate([frame] * 3))
     with pytest.raises(UnsupportedPixels, match="3 frames"):
         read_display(data)
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_422_with_planes_and_a_dark_lower_part_is_read_or_refused(planar: int) -> None:
+    grey = np.zeros((3, 2), np.uint8)
+    elements: dict[str, Any] = {"PhotometricInterpretation": "YBR_FULL_422", "PlanarConfiguration": planar}
+    data = dicom_file(np.dstack([grey] * 3), pixel_data=subsampled(grey), **elements)
+    assert np.array_equal(read_display(data).pixels, grey)

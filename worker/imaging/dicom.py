@@ -119,7 +119,7 @@ def _has_stalled(part10: Part10, pixel: ImagePixel, header: Header) -> bool:
     """Whether uncompressed pixels end as those of a stalled copy do."""
     if pixel.bits_allocated not in (8, 16, 32) or not pixel.frame_bytes or holds_codestream(part10, pixel):
         return False
-    rows = pixel.rows * (pixel.samples if pixel.is_planar else 1)
+    rows = pixel.rows * (pixel.samples if pixel.is_planar and not pixel.is_subsampled else 1)
     frame = part10.pixel_data[: pixel.frame_bytes]
     lowest, highest = (header.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     is_padded = lowest is not None and min(lowest, highest or lowest) <= 0 <= max(lowest, highest or lowest)
