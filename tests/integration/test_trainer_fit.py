@@ -325,6 +325,27 @@ def test_the_program_answers_a_wrong_name_in_one_line() -> None:
     assert not Path("none").exists()
 
 
+def test_keras_is_loaded_without_a_word_and_its_failure_is_not_hidden(tmp_path: Path) -> None:
+    script = "from trainer.cli.options import load_keras; load_keras(); import keras; print(keras.__version__)"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert (ended.stderr, ended.stdout) == ("", keras.__version__ + "\n")
+    (tmp_path / "keras.py").write_text("import sys; sys.stderr.write('why it fails'); raise ImportError('no backend')")
+    broken = environment | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=broken, check=False)
+    assert ended.returncode != 0
+    assert "why it fails" in ended.stderr
+    assert "no backend" in ended.stderr
+
+
+def test_a_wrong_command_line_ends_as_that_of_the_worker() -> None:
+    codes = [
+        subprocess.run([sys.executable, "-m", program, "nonsense"], capture_output=True, check=False).returncode
+        for program in ("trainer", "worker")
+    ]
+    assert codes == [64, 64]
+
+
 def test_recipes_are_listed_without_keras() -> None:
     script = "import sys; from trainer.cli.main import app; app(['recipes', '--json'], standalone_mode=False);"
     ended = subprocess.run(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainer.data.audit import audit
 from trainer.data.manifest import Manifest, Sample, read_samples
 from trainer.data.near_duplicates import hash_picture, near_duplicates
-from trainer.data.shortcuts import is_shortcut, probe, quality_of, quantisation_table, separations
+from trainer.data.shortcuts import is_shortcut, probe, quality_of, quantisation_table, separation, separations
 from trainer.data.split import split
 from trainer.statistics.metrics import Measured
 
@@ -156,3 +156,8 @@ def test_a_file_that_is_gone_is_listed_and_the_others_are_audited(tmp_path: Path
     assert findings.unreadable == [
         {"path": "gone.jpeg", "code": "unreadable_file", "message": "No such file or directory"}
     ]
+
+
+def test_a_reversed_shortcut_is_told_by_how_well_it_separates() -> None:
+    assert separation(Measured(0.1, 0.05, 0.15, 60)) == "0.900, reversed"
+    assert separation(Measured(0.9, 0.85, 0.95, 60)) == "0.900"

@@ -8,7 +8,7 @@ class Exit(IntEnum):
 
     OK = 0
     REFUSED = 1
-    USAGE = 2  #: click's own
+    USAGE = 64  #: as of the program `worker`; click's own would be 2
     INTERRUPTED = 130
 
 

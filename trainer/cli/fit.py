@@ -13,8 +13,8 @@ from trainer.cli.options import (
     FILE,
     as_json,
     command_line,
+    load_keras,
     patient_each,
-    quieten_tensorflow,
     threshold_rule,
 )
 from worker.errors import BadSetting
@@ -25,7 +25,7 @@ from worker.inference.card import NO_AGES, Population
 @click.option("--data", type=FILE, required=True, multiple=True, help="Folder with the images; may be repeated.")
 @click.option("--recipe", required=True, help="See `trainer recipes`.")
 @click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model.")
-@click.option("--index", type=FILE, multiple=True, help="CSV with path, label, patient; the n-th of the n-th --data.")
+@click.option("--index", type=FILE, multiple=True, help="CSV as of `evaluate`; the n-th of the n-th --data.")
 @click.option("--elsewhere", type=FILE, help="Images of another place, on which the threshold must hold too.")
 @click.option("--elsewhere-index", type=FILE, help="CSV with path, label, patient: which of those to take.")
 @click.option("--backbone", help="Instead of the recipe's own: mobilenetv2, if the recipe allows it.")
@@ -70,7 +70,6 @@ def fit(
     no_report: bool,
 ) -> None:
     """Train a recipe on labelled images and write one model file."""
-    quieten_tensorflow()
     from trainer.recipes import recipe_named
     from trainer.recipes.backbone import RANDOM
     from trainer.statistics.operating_point import read_rule
@@ -89,6 +88,7 @@ def fit(
     if threshold_rule:
         chosen = replace(chosen, threshold=read_rule(threshold_rule))
 
+    load_keras()
     from trainer.data.manifest import Origin, read_manifest
     from trainer.progress import reporting
     from trainer.report.page import write_report

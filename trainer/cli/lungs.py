@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.options import FILE, as_json, data, index, quieten_tensorflow
+from trainer.cli.options import FILE, as_json, data, index, load_keras
 
 
 @click.command()
@@ -29,7 +29,7 @@ def lungs(
     as_json: bool,
 ) -> None:
     """Train the lung-field net from masks that people drew; measured on patients who were not in the training."""
-    quieten_tensorflow()
+    load_keras()
     from trainer.progress import reporting
     from trainer.run.lungs import train_lungs
 

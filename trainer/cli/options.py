@@ -1,7 +1,10 @@
 """Shared by the verbs: options, the command line of a run, and the log level of TensorFlow."""
 
+import importlib
 import os
 import shlex
+import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,11 @@ import click
 
 FILE = click.Path(path_type=Path)
 
+#: File descriptor of standard error.
+STDERR = 2
+
 data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
-index = click.option("--index", type=FILE, help="CSV with path, label, patient [subtype, source_sha256].")
+index = click.option("--index", type=FILE, help="CSV with path, label, patient [split, subtype, view, age, source].")
 patient_each = click.option("--each-file-a-patient", is_flag=True, help="For files without a patient.")
 threshold_rule = click.option(
     "--threshold-rule",
@@ -34,9 +40,28 @@ def print_left_out(unreadable: Sequence[dict[str, str]]) -> None:
         click.echo(f"left out: {fault['path']}: {fault['message']} [{fault['code']}]", err=True)
 
 
-def quieten_tensorflow() -> None:
-    """Suppress TensorFlow's start messages between JSON lines, unless the environment sets the level."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def load_keras() -> None:
+    """Load Keras without the messages of its backend on standard error, unless the environment sets their level.
+
+    TensorFlow writes some before it reads that level, so they are held back at the descriptor. If loading fails, they
+    are written after all.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    own = os.dup(STDERR)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), STDERR)
+        try:
+            importlib.import_module("keras")
+        except BaseException:
+            held_back.seek(0)
+            os.write(own, held_back.read())
+            raise
+        finally:
+            os.dup2(own, STDERR)
+            os.close(own)
 
 
 def _words(program: Iterable[str], context: click.Context) -> Iterable[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.options import FILE, quieten_tensorflow
+from trainer.cli.options import FILE, load_keras
 from trainer.report import PREVALENCE
 
 
@@ -23,7 +23,7 @@ from trainer.report import PREVALENCE
 @click.option("--out", type=FILE, help="Folder for report.html and report.json. Default: the run folder.")
 def report(run: Path, data: Path, split: str, provider: str, prevalence: float, out: Path | None) -> None:
     """Write report.html and report.json: curves, calibration, pictures of the worst errors, results of the audit."""
-    quieten_tensorflow()
+    load_keras()
     from trainer.progress import silent
     from trainer.report.page import write_report
 

@@ -11,7 +11,7 @@ import numpy as np
 from trainer.data.images import read_images
 from trainer.data.manifest import LEFT_OUT, Manifest, Sample
 from trainer.data.near_duplicates import PictureHash, hash_picture, near_duplicates
-from trainer.data.shortcuts import Probes, is_shortcut, probe, separations
+from trainer.data.shortcuts import Probes, is_shortcut, probe, separation, separations
 from trainer.progress import Report, silent
 from trainer.statistics.metrics import Measured
 
@@ -39,7 +39,7 @@ class Audit:
     @property
     def warnings(self) -> list[str]:
         """The findings that a person should check before training on these images, as sentences."""
-        found = [f"shortcut: {name} alone separates the classes with AUC {auc.value:.3f}"
+        found = [f"shortcut: {name} alone separates the classes with AUC {separation(auc)}"
                  for name, auc in self.shortcuts.items() if is_shortcut(auc)]  # fmt: skip
         found += [f"label conflict: one source under two labels: {', '.join(paths)}" for paths in self.label_conflicts]
         found += [f"leak: source of {path} lies in two splits" for path in self.duplicates_across_splits]

@@ -58,6 +58,11 @@ def is_shortcut(auc: Measured) -> bool:
     return abs(auc.value - 0.5) > MARGIN and not auc.low <= 0.5 <= auc.high
 
 
+def separation(auc: Measured) -> str:
+    """The AUC in words, always 0.5 or more: "0.900, reversed" where small numbers are the pneumonias."""
+    return f"{auc.value:.3f}" if auc.value >= 0.5 else f"{1 - auc.value:.3f}, reversed"
+
+
 def quantisation_table(content: bytes) -> NDArray[np.int64] | None:
     """The first quantisation table [64] of a JPEG stream (ITU-T T.81 B.2.4.1), or None where there is none."""
     if not content.startswith(b"\xff\xd8"):

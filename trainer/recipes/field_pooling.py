@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 #: Between the mean (0) and the maximum (infinity) of the cells' logits.
-SHARPNESS = 0.7
+SHARPNESS = 1.5
 
 #: Weight of a cell without lung, so that an image without any still has a logit.
 LEAST = 1e-3
