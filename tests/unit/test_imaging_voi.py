@@ -49,6 +49,11 @@ def test_a_table_rounded_up_to_the_next_power_is_still_one_of_10_bits() -> None:
     assert close(shown, np.rint(PICTURE / 4095 * 255))
 
 
+def test_a_table_of_one_entry_too_few_still_maps_every_value() -> None:
+    shown = read_display(dicom_file(PICTURE, bits=12, VOILUTSequence=lut_item(0, 16, list(range(4095)))))
+    assert close(shown, np.rint(PICTURE / 4095 * 255))
+
+
 @pytest.mark.parametrize(
     ("name", "bits", "entries"),
     [

@@ -134,8 +134,8 @@ def _bits_of(data: NDArray[np.uint16]) -> int:
 
 
 def _spans(first: int, entries: int, mapped: Range) -> bool:
-    """Whether the table has an entry for every value that may go in."""
-    return first <= mapped[0] and mapped[1] <= first + entries - 1
+    """Whether the table has an entry for every value that may go in; some writers count one too few."""
+    return first <= mapped[0] + 1 and mapped[1] <= first + entries
 
 
 def _as_scaled(lut: LookUpTable, mapped: Range, header: Header) -> LookUpTable:
