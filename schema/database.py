@@ -39,8 +39,11 @@ VIEWS_FOLDER = Path(__file__).parent / "views"
 class Database:
     """An engine with two methods, `writing` and `reading`, each for one transaction."""
 
-    def __init__(self, url: str, connections: int = CONNECTIONS, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self, url: str, connections: int = CONNECTIONS, silence_s: float = SILENCE_S, is_silent_run: bool = False
+    ) -> None:
         self.url = url
+        self.is_silent_run = is_silent_run  #: verdicts move no study; a session's `info` has it too
         self.engine = open_engine(url, connections, silence_s)
         self._asked_at: dict[int, float] = {}  #: thread -> when its transaction began, on the steady clock
 
@@ -49,7 +52,11 @@ class Database:
         """A transaction that may write: committed at the end, rolled back on any error."""
         from sqlalchemy.orm import Session  # loaded late: readers do not need it
 
-        with self.asking(), Session(self.engine) as session, session.begin():
+        with (
+            self.asking(),
+            Session(self.engine, info={"is_silent_run": self.is_silent_run}) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager

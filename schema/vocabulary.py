@@ -83,6 +83,7 @@ class Reason(StrEnum):
     RESCREENED = "rescreened"  #: by `worker batch --rescreen`, with a newer model
     RESULT_LATE = "result_late"
     AWAITING_RESULT = "awaiting_result"
+    SILENT_RUN = "silent_run"  #: has a verdict that moves nobody: flagged and not flagged, oldest first
 
 
 class Priority(StrEnum):
@@ -101,8 +102,13 @@ class Band(IntEnum):
     FLAGGED = 3
     ATTENTION = 4  #: failed, conflicting, unscreenable, or waiting too long for a result
     WAITING = 5
-    NOT_FLAGGED = 6
+    NOT_FLAGGED = 6  #: in a silent run the flagged ones too
     INELIGIBLE = 7
+
+
+#: Verdicts that a silent run does not tell apart; and how the sort key of their studies then begins, as no other's.
+SILENT_VERDICTS = (Verdict.FLAGGED, Verdict.NOT_FLAGGED)
+SILENT_KEY = "60000000"
 
 
 class ReviewOutcome(StrEnum):
@@ -153,6 +159,7 @@ class AuditAction(StrEnum):
     SHOWN = "shown"  #: looked at a study
     LISTED = "listed"  #: looked at the worklist, or at the files that could not be read
     REQUEUED = "requeued"
+    PLACED_ANEW = "placed_anew"  #: placed every unread study anew, because a silent run began or ended
     RETURNED = "returned"  #: brought a study that was read back to the list
     PRUNED = "pruned"
     LABELS_EXPORTED = "labels_exported"

@@ -55,6 +55,13 @@ class UncertainReview(StrEnum):
     LEAVES = "leaves"  #: as with any other verdict
 
 
+class Silent(StrEnum):
+    """Whether verdicts move studies on the worklist."""
+
+    OFF = "off"
+    ON = "on"  #: a silent run: flagged and not flagged studies share one band, oldest first
+
+
 class RasterStudy(StrEnum):
     """Which PNG and JPEG files form one study."""
 
@@ -174,6 +181,9 @@ class Settings:
 
     uncertain_review: UncertainReview = setting(
         UncertainReview.STAYS, "a study read as uncertain: stays on the list, marked, or leaves it"
+    )
+    silent: Silent = setting(
+        Silent.OFF, "on: a silent run, flagged and not flagged studies share one band, oldest first, without verdicts"
     )
     reduced_decode: ReducedDecode = setting(
         ReducedDecode.ON,

@@ -40,7 +40,7 @@ from worker.runtime.process_end import ProcessEnd
 from worker.runtime.reconnect import Stall
 from worker.schedule import beat
 from worker.screen_study import DECODE_BUDGET_S, StudyScreener
-from worker.settings import DECODER_DEADLINE_S
+from worker.settings import DECODER_DEADLINE_S, Silent
 from worker.store import open_store
 
 log = logging.getLogger(__name__)
@@ -193,9 +193,9 @@ def give_back(screener: StudyScreener, held: Claim, again_at: datetime) -> None:
 def model_loader() -> ModelLoader:
     """The models of this process, opened at first use, because a CUDA session does not survive a fork."""
     connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # one for each study, and one for its heartbeat
-    return ModelLoader(
-        settings, Database(settings.database_url, connections, settings.database_silence_s), open_store(settings), now
-    )
+    is_silent_run = settings.silent is Silent.ON
+    database = Database(settings.database_url, connections, settings.database_silence_s, is_silent_run)
+    return ModelLoader(settings, database, open_store(settings), now)
 
 
 @cache

@@ -42,6 +42,7 @@ def print_worklist(entries: Sequence[WorklistEntry], unread: int, *, shows_ident
     `shows_identifiers`: patient ID, age and study date too.
     """
     title = f"Worklist: {unread} unread {'study' if unread == 1 else 'studies'}"
+    title += ", silent run: verdicts are not shown" if any(entry.is_silent for entry in entries) else ""
     rows = [_cells(entry, shows_identifiers) for entry in entries]
     widths = {name: max([len(name), *(len(row[name]) for row in rows)]) for name in (rows[0] if rows else {})}
     fixed = sum(width + GAP for name, width in widths.items() if name not in ("why here", "file"))

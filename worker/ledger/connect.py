@@ -10,10 +10,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from schema.database import HEAD, Database
 from worker.errors import BadSetting, NoHome, ScreeningError
 from worker.ledger.identifiers import check_database
+from worker.ledger.list_mode import is_silent_run
 from worker.ledger.revision import refuse_newer, revision
 from worker.ledger.transactions import translated
 from worker.runtime.state_folder import make_home
-from worker.settings import Settings
+from worker.settings import Settings, Silent
 
 #: How long a queue worker that was started beside a watcher waits for the embedded database.
 MADE_WITHIN_S = 30.0
@@ -31,7 +32,13 @@ def open_existing(settings: Settings) -> Database:
         raise NoHome(
             "no state folder here: run `worker screen` first, or set SCREENING_HOME to the folder where it ran"
         ).about(str(settings.home))
-    return open_database(settings)
+    database = open_database(settings)
+    try:
+        database.is_silent_run = is_silent_run(database, settings.silent is Silent.ON)
+    except ScreeningError:
+        database.close()
+        raise
+    return database
 
 
 def open_database(settings: Settings, opened: Callable[[Database], None] = lambda _: None) -> Database:
@@ -70,7 +77,8 @@ def wait_until_made(database: Database, settings: Settings, patience_s: float = 
 def unopened(settings: Settings) -> Database:
     """The ledger's database, without a connection yet; raises BadSetting for a URL that no driver understands."""
     try:
-        return Database(settings.database_url, silence_s=settings.database_silence_s)
+        is_silent_run = settings.silent is Silent.ON
+        return Database(settings.database_url, silence_s=settings.database_silence_s, is_silent_run=is_silent_run)
     except (ArgumentError, ImportError) as error:
         raise BadSetting(
             f"SCREENING_DATABASE cannot be used ({error}): give a postgresql:// or sqlite:/// URL"

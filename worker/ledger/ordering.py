@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from schema.models import Screening, Study
-from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, StudyState, Verdict
+from schema.vocabulary import SILENT_VERDICTS, TRANSITIONS, Band, Priority, Reason, StudyState, Verdict
 from worker.settings import Settings
 
 BAND_OF_VERDICT = {
@@ -69,9 +69,12 @@ def current_screening(session: Session, study: Study) -> Screening | None:
 def place(study: Study, screening: Screening | None, now: datetime) -> None:
     """Set `band`, `sort_key` and `reason` of a study from its rows, as of `now`.
 
-    STAT comes first, then overdue studies; for all others the state and the verdict decide.
+    STAT comes first, then overdue studies; for all others the state and the verdict decide. In a silent run FLAGGED and
+    NOT_FLAGGED decide nothing.
     """
-    own, own_reason = _own_band(study, screening, now)
+    session = object_session(study)
+    is_silent = session is not None and bool(session.info.get("is_silent_run"))
+    own, own_reason = (_silent_band if is_silent else _own_band)(study, screening, now)
     if study.priority is Priority.STAT:
         study.band, study.reason = Band.STAT, Reason.STAT
     elif study.overdue_at <= now:
@@ -79,7 +82,8 @@ def place(study: Study, screening: Screening | None, now: datetime) -> None:
     else:
         study.band, study.reason = own, own_reason
     is_flagged = own is Band.FLAGGED and screening is not None
-    study.sort_key = sort_key(own, screening.probability if is_flagged and screening else None, study.received_at)
+    probability = screening.probability if is_flagged and screening else None
+    study.sort_key = sort_key(own, 1.0 if own_reason is Reason.SILENT_RUN else probability, study.received_at)
 
 
 def sort_key(own: Band, probability: float | None, received_at: datetime) -> str:
@@ -89,6 +93,18 @@ def sort_key(own: Band, probability: float | None, received_at: datetime) -> str
     """
     improbability = round((1.0 - (probability or 0.0)) * PROBABILITY_STEPS)
     return f"{own}{improbability:07d}{int(received_at.timestamp() * 1000):013d}"
+
+
+def _silent_band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:
+    """As `_own_band`, where nobody may see from its place whether a study is flagged."""
+    is_silenced = screening is not None and screening.verdict in SILENT_VERDICTS
+    if not is_silenced:
+        return _own_band(study, screening, now)
+    if study.state is StudyState.FAILED or study.conflict is not None or study.state is not StudyState.SCREENED:
+        needs_attention, reason = _own_band(study, None, now)
+        if needs_attention is Band.ATTENTION:
+            return needs_attention, reason
+    return Band.NOT_FLAGGED, Reason.SILENT_RUN
 
 
 def _own_band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeEngine
 
 from schema.database import Database, in_lists
 from schema.types import UtcDateTime
-from schema.vocabulary import UNDERWAY
+from schema.vocabulary import SILENT_VERDICTS, UNDERWAY
 from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
 from worker.store import OVERLAYS, Store
@@ -55,6 +55,7 @@ class WorklistEntry:
     review_outcome: str | None  #: of a study that is on the list although it was read
     review_reader: str | None
     review_withdrawn: str | None  #: why that verdict was taken back
+    is_silent: bool = False  #: it has a verdict that a silent run does not show
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; moments as ISO 8601 in UTC."""
@@ -78,8 +79,16 @@ class QuarantinedFile:
         return _plain(asdict(self))
 
 
+#: What a silent run shows of SILENT_VERDICTS.
+SILENCED: dict[str, Any] = {
+    **dict.fromkeys(("verdict", "probability", "threshold", "verdict_reason", "verdict_detail", "heatmap")),
+    "is_silent": True,
+}
+
 #: The fields of WorklistEntry that the view has.
-_IN_VIEW = tuple(name for name in WorklistEntry.__dataclass_fields__ if name not in ("place", "sources", "heatmap"))
+_IN_VIEW = tuple(
+    name for name in WorklistEntry.__dataclass_fields__ if name not in ("place", "sources", "heatmap", "is_silent")
+)
 
 
 def entries(database: Database, store: Store, limit: int | None = None) -> list[WorklistEntry]:
@@ -90,7 +99,9 @@ def entries(database: Database, store: Store, limit: int | None = None) -> list[
             _with_moments(statement, "received_at", "screened_at"), {} if limit is None else {"limit": limit}
         ).all()
         sources = _sources(connection, [row.study_id for row in rows])
-    return [_entry(place, row, sources[row.study_id], store) for place, row in enumerate(rows, start=1)]
+    found = [_entry(place, row, sources[row.study_id], store) for place, row in enumerate(rows, start=1)]
+    is_silent = database.is_silent_run
+    return [replace(entry, **SILENCED) if is_silent and entry.verdict in SILENT_VERDICTS else entry for entry in found]
 
 
 def count(database: Database) -> int:
