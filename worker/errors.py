@@ -2,42 +2,16 @@
 
     ScreeningError
     ├── Rejected        this input will never work; its row says why
-    │   ├── NotAFile                not_a_regular_file
-    │   ├── Unreadable              unreadable_file
-    │   ├── SourceChanged           source_changed
-    │   ├── StoredFileLost          stored_file_lost
-    │   ├── NotAnImage              not_an_image
-    │   ├── Truncated               truncated               (carries the Instance when the header names one)
-    │   ├── NoPixelData             no_pixel_data           (carries the Instance)
-    │   ├── MissingElement          missing_element
-    │   ├── UnsupportedSyntax       unsupported_transfer_syntax
-    │   ├── UnsupportedPixels       unsupported_pixels
-    │   ├── TooLarge                too_large
-    │   ├── Undecodable             undecodable
-    │   ├── DecoderCrashed          decoder_crashed
-    │   ├── DecoderTimedOut         decoder_timed_out
-    │   └── DecoderOutOfMemory      decoder_out_of_memory
+    │   ├── the file    NotAFile, Unreadable, SourceChanged, StoredFileLost
+    │   ├── its form    NotAnImage, Truncated, NoPixelData, MissingElement, UnsupportedSyntax, UnsupportedPixels
+    │   └── decoding    TooLarge, Undecodable, DecoderCrashed, DecoderTimedOut, DecoderOutOfMemory
     ├── Interrupted     a device, disk, database or broker is away; tried again until it is back
-    │   ├── StorageUnavailable      storage_unavailable
-    │   ├── DatabaseUnavailable     database_unavailable
-    │   ├── BrokerUnavailable       broker_unavailable
-    │   ├── DecoderUnavailable      decoder_unavailable
-    │   └── DeviceUnavailable       device_unavailable
+    │   ├── services    StorageUnavailable, DatabaseUnavailable, BrokerUnavailable
+    │   └── processes   DecoderUnavailable, DeviceUnavailable
     └── Misconfigured   the installation is wrong; the program stops and names the remedy
-        ├── BadSetting              bad_setting
-        ├── BadData                 bad_data                (labels, manifests, splits)
-        ├── ModelRefused            model_refused
-        ├── ProviderUnavailable     provider_unavailable
-        ├── PromotionRefused        promotion_refused
-        ├── HomeInUse               home_in_use
-        ├── DatabaseShared          database_shared
-        ├── NoHome                  no_home
-        ├── SchemaOutdated          schema_outdated
-        ├── IdentifiersDiffer       identifiers_differ
-        ├── UnknownStudy            unknown_study
-        ├── NotRequeueable          not_requeueable
-        ├── AlreadyRead             already_read
-        └── NothingToWithdraw       nothing_to_withdraw
+        ├── settings    BadSetting, NoHome, HomeInUse, DatabaseShared, SchemaOutdated, IdentifiersDiffer
+        ├── models      BadData (labels, manifests, splits), ModelRefused, ProviderUnavailable, PromotionRefused
+        └── studies     UnknownStudy, NotRequeueable, AlreadyRead, NothingToWithdraw
 
 Anything outside this tree is a bug. Each error has a stable `code`; its `subject` (a UID, a path) is attached once, at
 the boundary that knows it, by `about`.
@@ -75,7 +49,10 @@ class Rejected(ScreeningError):
     """
 
     code = "rejected"
-    instance: object | None = None
+
+    def __init__(self, message: str, instance: object | None = None) -> None:
+        super().__init__(message)
+        self.instance = instance
 
 
 class NotAFile(Rejected):
@@ -113,19 +90,11 @@ class Truncated(Rejected):
 
     code = "truncated"
 
-    def __init__(self, message: str, instance: object | None = None) -> None:
-        super().__init__(message)
-        self.instance = instance
-
 
 class NoPixelData(Rejected):
     """A complete object that holds no pixels: a header without its image, or a document."""
 
     code = "no_pixel_data"
-
-    def __init__(self, message: str, instance: object | None = None) -> None:
-        super().__init__(message)
-        self.instance = instance
 
 
 class MissingElement(Rejected):

@@ -25,7 +25,8 @@ from tests.acceptance.house import QUICK, House, wait_until
 from trainer.cli.fit import _population
 from trainer.cli.main import app as trainer
 from trainer.data.augment import Augmentation
-from trainer.data.manifest import Origin, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Origin
 from trainer.data.split import split
 from trainer.progress import Report, silent
 from trainer.recipes.recipe import Network, Phase, Recipe, Start

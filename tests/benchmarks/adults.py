@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.data.manifest import Sample, read_manifest, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Sample, read_manifest
 from trainer.data.split import shuffle_key
 from trainer.evaluation.evaluate import evaluate_file
 from trainer.progress import reporting, silent

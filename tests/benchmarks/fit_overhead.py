@@ -33,7 +33,7 @@ from rich.table import Table
 from tests.benchmarks.machine import Watch, machine
 from tests.benchmarks.studies import sources
 from trainer.data.augment import augment
-from trainer.data.manifest import read_samples
+from trainer.data.folders import read_samples
 from trainer.progress import Event, silent
 from trainer.recipes import recipe_named
 from trainer.recipes.backbone import RANDOM

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.data.manifest import read_left_out, read_manifest, read_samples, write_manifest
+from trainer.data.folders import read_left_out, read_samples
+from trainer.data.manifest import read_manifest, write_manifest
 from trainer.data.split import split
 from trainer.data.style import hold_out
 from trainer.evaluation.evaluate import evaluate_file

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from tests.brightness import write_image, write_model
 from trainer.cli.main import app
-from trainer.data.manifest import digest, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import digest
 from worker.errors import BadData
 from worker.inference.model import open_model
 from worker.registry.comparison import Comparison, read_comparison

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.brightness import write_image, write_model
 from tests.desk import Desk
 from trainer.cli.main import app
-from trainer.data.manifest import read_samples
+from trainer.data.folders import read_samples
 from trainer.evaluation.non_radiographs import KINDS, generate
 from trainer.evaluation.out_of_distribution import (
     CHANGES,

@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from schema.vocabulary import ReviewOutcome
 from tests.desk import Desk
-from trainer.data.manifest import read_samples
+from trainer.data.folders import read_samples
 from worker.errors import BadData
 from worker.export.labels import INDEX, Exported, export
 from worker.imaging.limits import DEFAULT

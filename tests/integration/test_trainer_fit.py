@@ -20,7 +20,8 @@ from click.testing import CliRunner
 
 from tests.toy import RECIPE, SIZE, Event, fit_options, toy
 from trainer.cli.main import app
-from trainer.data.manifest import Origin, read_manifest, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Origin, read_manifest
 from trainer.data.split import split
 from trainer.evaluation.evaluate import evaluate
 from trainer.export.attribution import raw_heat

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from trainer.cli.main import app
-from trainer.data.manifest import read_samples
+from trainer.data.folders import read_samples
 from trainer.evaluation.heatmap_faithfulness import HeatTest, heat
 from trainer.progress import silent
 from worker.errors import BadData

@@ -20,7 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from numpy.typing import NDArray
 
-from trainer.data.manifest import Origin, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Origin
 from trainer.data.split import split
 from trainer.export.attribution import METHODS
 from trainer.export.familiarity import measure

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from tests.benchmarks.drift import RESULT, graph_digest
 from tests.brightness import write_image, write_model
 from trainer.cli.main import app
-from trainer.data.manifest import digest, read_manifest, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import digest, read_manifest
 from worker.inference.card import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY
 from worker.inference.model import open_model
 from worker.settings import DEFAULT_MODEL

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from trainer.cli.main import app
-from trainer.data.manifest import read_samples
+from trainer.data.folders import read_samples
 from trainer.evaluation.shift import GROUPS, PLAIN, shift
 from trainer.progress import silent
 from worker.errors import BadData

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from trainer.data.audit import audit
-from trainer.data.manifest import Manifest, Sample, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Manifest, Sample
 from trainer.data.near_duplicates import hash_picture, near_duplicates
 from trainer.data.shortcuts import is_shortcut, probe, quality_of, quantisation_table, separation, separations
 from trainer.data.split import split

@@ -9,19 +9,8 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from trainer.data.manifest import (
-    LEFT_OUT,
-    TRAIN_ONLY,
-    Manifest,
-    Sample,
-    patient_of,
-    read_left_out,
-    read_manifest,
-    read_samples,
-    read_together,
-    root_of,
-    write_manifest,
-)
+from trainer.data.folders import patient_of, read_left_out, read_samples, read_together, root_of
+from trainer.data.manifest import LEFT_OUT, TRAIN_ONLY, Manifest, Sample, read_manifest, write_manifest
 from trainer.data.split import folds, limit, split, without
 from worker.errors import BadData
 

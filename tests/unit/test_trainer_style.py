@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.data.manifest import Manifest, read_manifest, read_samples, write_manifest
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Manifest, read_manifest, write_manifest
 from trainer.data.sampling import RAREST, style_balanced_batches
 from trainer.data.split import split
 from trainer.data.style import describe, hold_out, propensities, resembles_other_class

@@ -23,7 +23,7 @@ def audit(data: Path, index: Path | None, seed: int, each_file_a_patient: bool, 
     """Check images for duplicates, leaks, label conflicts and shortcuts before training."""
     from trainer.cli.tables import show_audit
     from trainer.data.audit import audit as audit_manifest
-    from trainer.data.manifest import read_samples
+    from trainer.data.folders import read_samples
     from trainer.data.split import split
 
     findings = audit_manifest(split(read_samples(data, index, each_file_a_patient), seed), data)

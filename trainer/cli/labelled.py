@@ -33,7 +33,8 @@ def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def samples_of(data: Path, index: Path | None, split_manifest: Path | None, split: str) -> "tuple[Sample, ...]":
     """The samples of one split of a manifest, or else all below the folder; raises BadData when there are none."""
-    from trainer.data.manifest import read_manifest, read_samples
+    from trainer.data.folders import read_samples
+    from trainer.data.manifest import read_manifest
 
     samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index)
     if not samples:

@@ -25,7 +25,8 @@ def styles(
 ) -> None:
     """Measure how well style alone predicts the label; hold out the images that have the other class's style."""
     from trainer.cli.tables import show_styles
-    from trainer.data.manifest import read_left_out, read_samples, write_manifest
+    from trainer.data.folders import read_left_out, read_samples
+    from trainer.data.manifest import write_manifest
     from trainer.data.split import split
     from trainer.data.style import hold_out
 

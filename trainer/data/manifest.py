@@ -1,37 +1,22 @@
-"""The images of a data set, their patients, labels and splits, read from folders, CSV files and DICOM headers.
+"""The images of a data set with their patients, labels and splits, and the CSV file that keeps them.
 
-Decodes no pixels. `trainer.data.split` assigns patients to splits.
+`trainer.data.folders` finds the images, `trainer.data.split` assigns patients to splits.
 """
 
 import csv
 import hashlib
-import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import BadData, Rejected
-from worker.imaging.reading import read_instance
+from worker.errors import BadData
 from worker.inference.card import Population
 
 #: Folder or CSV label (lower case) -> class; 1 is what the model flags. `no_pneumonia` is a `worker review` verdict.
 LABELS = {"normal": 0, "pneumonia": 1, "no_pneumonia": 0, "0": 0, "1": 1}
 
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"}) | DICOM_SUFFIXES
-
-#: What folders and CSV files call a split (lower case) -> what it is called here.
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
+#: `Sample.split` beside train, validation and test.
 LEFT_OUT = "left_out"
 #: What an index says of images that are trained on and never measured on, such as those of another population.
 TRAIN_ONLY = "train_only"
@@ -40,14 +25,6 @@ UNREADABLE = "unreadable"
 COLUMNS = ("path", "label", "subtype", "patient", "group", "source_sha256", "split")
 #: Written, and part of the digest, only if a sample has them.
 EXTRA_COLUMNS = ("view", "age", "source", "style")
-
-#: Kermany file names -> patient. A pneumonia number counts persons within bacteria and within virus.
-KERMANY_NAMES = (
-    (re.compile(r"person(?P<number>\d+)_(?P<kind>bacteria|virus)_\d+"), "{kind}-{number}"),
-    (re.compile(r"NORMAL2-IM-(?P<number>\d+)-"), "N2-{number}"),
-    (re.compile(r"IM-(?P<number>\d+)-"), "IM-{number}"),
-)
-PERSON = re.compile(r"person(\d+)_([a-z]+)_")
 
 
 @dataclass(frozen=True)
@@ -60,7 +37,7 @@ class Sample:
     patient: str
     source_sha256: str  #: of the file as published, else of the file itself
     group: str = ""  #: patients that must stay together; set by `trainer.data.split`
-    split: str = ""  #: one of SPLITS as stated; after `trainer.data.split` also left_out or unreadable
+    split: str = ""  #: train, validation, test or TRAIN_ONLY; also LEFT_OUT or UNREADABLE after `trainer.data.split`
     view: str = ""  #: such as PA, AP
     age_years: float | None = None
     source: str = ""  #: hospital, device or collection
@@ -98,53 +75,6 @@ def digest(samples: Iterable[Sample]) -> str:
     for sample in sorted(samples, key=lambda s: s.path):
         hasher.update("\t".join(_row(sample)).encode() + b"\n")
     return hasher.hexdigest()
-
-
-def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = False) -> tuple[Sample, ...]:
-    """Every image under the folder `data` with its label and patient, in the order of paths.
-
-    Labels come from class folders, which may lie in split folders (train, val, test) and hold patient folders; or from
-    a CSV `index` with the columns path, label, patient and, if known, subtype, source_sha256, split, view, age, source:
-    then only the files in its rows are read. An `index.csv` in `data` or its parent is used too, and adds to what the
-    folders state. A row belongs to the file with its path, or else to the file with the same last two path parts, so
-    an index also fits copies of a data set. Patient, view and age that neither states come from the DICOM header;
-    `is_patient_each` treats every remaining file as a patient of its own. Raises BadData, naming the file.
-    """
-    if not data.is_dir():
-        raise BadData("is not a folder: give the folder that holds the images").about(str(data))
-    found = index or _find_index(data)
-    rows = _Rows(found) if found else None
-    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    pairs = [(path, rows.of(path, data) if rows else None) for path in files]
-    if index is not None:
-        pairs = [(path, row) for path, row in pairs if row]
-    if not pairs:
-        named = f" that {index} names" if index else ""
-        raise BadData(f"holds no image{named} ({', '.join(sorted(IMAGE_SUFFIXES))})").about(str(data))
-    return tuple(_sample(path, data, row or {}, is_patient_each) for path, row in pairs)
-
-
-def read_together(parts: Sequence[tuple[Path, Path | None]], is_patient_each: bool = False) -> tuple[Sample, ...]:
-    """The samples of several folders, each with its index, as one data set; their paths start from `root_of` them."""
-    root = root_of([folder for folder, _ in parts])
-    samples: list[Sample] = []
-    for folder, index in parts:
-        below = folder.resolve().relative_to(root)
-        for sample in read_samples(folder, index, is_patient_each):
-            samples.append(replace(sample, path=(below / sample.path).as_posix()))
-    return tuple(sorted(samples, key=lambda s: s.path))
-
-
-def root_of(folders: Sequence[Path]) -> Path:
-    """The folder above all of these."""
-    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
-
-
-def read_left_out(path: Path) -> tuple[Sample, ...]:
-    """The samples to leave out: those of a folder, or the rows of a CSV with the columns path, label, patient."""
-    if path.is_dir():
-        return read_samples(path)
-    return tuple(Sample(r["path"], 0, "", r["patient"], r.get("source_sha256") or "") for r in _read_rows(path))
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -187,125 +117,6 @@ def read_manifest(path: Path) -> Manifest:
     if manifest.digest != head[2]:
         raise BadData("was changed after it was written: its digest does not match").about(str(path))
     return manifest
-
-
-def patient_of(name: str) -> str | None:
-    """The patient in a Kermany file name, or None."""
-    for pattern, form in KERMANY_NAMES:
-        if found := pattern.match(name):
-            return form.format(**found.groupdict())
-    return None
-
-
-def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) -> Sample:
-    relative = path.relative_to(data)
-    folders = [*relative.parts[:-1]] or [data.name]
-    classes = [i for i, name in enumerate(folders) if name.lower() in LABELS]
-    label_name = row.get("label") or folders[classes[-1] if classes else -1]
-    label = LABELS.get(label_name.strip().lower())
-    if label is None:
-        raise BadData(f"unknown label {label_name!r}: use one of {', '.join(LABELS)}").about(str(path))
-    below_class = folders[classes[-1] + 1 :] if classes else []
-    header = _header(path)
-    patient = (
-        row.get("patient")
-        or (below_class[0] if below_class else None)
-        or patient_of(path.name)
-        or header.get("patient")
-        or (relative.as_posix() if is_patient_each else None)
-    )
-    if not patient:
-        raise BadData(
-            "its patient is unknown: give --index FILE (columns path, label, patient), put each patient's images into a"
-            " folder below the class, or say --each-file-a-patient"
-        ).about(str(path))
-    named = PERSON.match(path.name)
-    return Sample(
-        path=relative.as_posix(),
-        label=label,
-        subtype=row.get("subtype") or (named[2] if named else ("normal", "pneumonia")[label]),
-        patient=patient,
-        source_sha256=row.get("source_sha256") or hashlib.sha256(path.read_bytes()).hexdigest(),
-        split=_stated_split(row, folders, path),
-        view=row.get("view") or header.get("view") or "",
-        age_years=_age(row.get("age") or header.get("age") or "", path),
-        source=row.get("source") or "",
-        style=row.get("style") or "",
-    )
-
-
-def _header(path: Path) -> dict[str, str]:
-    """Patient, view and age of a DICOM file; empty for other files; a placeholder patient if it cannot be read."""
-    if path.suffix.lower() not in DICOM_SUFFIXES:
-        return {}
-    try:
-        instance = read_instance(path.read_bytes())
-    except Rejected:
-        return {"patient": f"of unreadable {path.name}"}
-    age = "" if instance.age_years is None else f"{instance.age_years:g}"
-    return {"patient": instance.patient_id or "", "view": instance.view or "", "age": age}
-
-
-def _stated_split(row: dict[str, str], folders: Sequence[str], path: Path) -> str:
-    if stated := row.get("split", "").strip():
-        if stated.lower() == TRAIN_ONLY:
-            return TRAIN_ONLY
-        if stated.lower() not in (*SPLITS, LEFT_OUT):
-            raise BadData(f"unknown split {stated!r}: use train, train_only, validation or test").about(str(path))
-        return SPLITS.get(stated.lower(), LEFT_OUT)
-    return next((SPLITS[name.lower()] for name in folders if name.lower() in SPLITS), "")
-
-
-def _age(text: str, path: Path) -> float | None:
-    """Years, from `61`, `61.5` or DICOM's `061Y`; None when not stated."""
-    text = text.strip().upper()
-    if not text:
-        return None
-    unit = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}.get(text[-1])
-    try:
-        return float(text[:-1]) * unit if unit else float(text)
-    except ValueError as error:
-        raise BadData(f"unknown age {text!r}: use years, such as 61").about(str(path)) from error
-
-
-def _find_index(data: Path) -> Path | None:
-    found = (folder / "index.csv" for folder in (data, data.resolve().parent))
-    return next((path for path in found if path.is_file()), None)
-
-
-class _Rows:
-    """The rows of an index CSV, found by a file's whole path below the data or by its last two parts."""
-
-    def __init__(self, index: Path) -> None:
-        self.index = index
-        self.by_path: dict[str, dict[str, str]] = {}
-        self.by_tail: dict[str, list[dict[str, str]]] = defaultdict(list)
-        for row in _read_rows(index):
-            self.by_path[row["path"].replace("\\", "/").removeprefix("./")] = row
-            self.by_tail[_tail(row["path"])].append(row)
-
-    def of(self, path: Path, data: Path) -> dict[str, str] | None:
-        if row := self.by_path.get(path.relative_to(data).as_posix()):
-            return row
-        rows = self.by_tail.get(_tail(path.as_posix()), [])
-        if len({(row["label"], row["patient"]) for row in rows}) > 1:
-            raise BadData(f"two rows for {_tail(path.as_posix())!r} disagree").about(str(self.index))
-        return rows[0] if rows else None
-
-
-def _read_rows(index: Path) -> list[dict[str, str]]:
-    if not index.is_file():
-        raise BadData("no such index file").about(str(index))
-    with index.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(line for line in file if not line.startswith("#"))
-        missing = {"path", "label", "patient"} - set(reader.fieldnames or ())
-        if missing:
-            raise BadData(f"lacks the column(s) {', '.join(sorted(missing))}").about(str(index))
-        return [{name: value or "" for name, value in row.items() if name} for row in reader]
-
-
-def _tail(path: str) -> str:
-    return "/".join(path.replace("\\", "/").split("/")[-2:])
 
 
 def _row(sample: Sample) -> tuple[str, ...]:

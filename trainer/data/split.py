@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from trainer.data.manifest import LABELS, LEFT_OUT, PERSON, TRAIN_ONLY, UNREADABLE, Manifest, Sample
+from trainer.data.folders import PERSON
+from trainer.data.manifest import LABELS, LEFT_OUT, TRAIN_ONLY, UNREADABLE, Manifest, Sample
 from worker.errors import BadData
 
 #: Share of the images that each split gets.

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.folders import IMAGE_SUFFIXES
 from trainer.data.images import in_batches, read_images
-from trainer.data.manifest import IMAGE_SUFFIXES, Sample, digest
+from trainer.data.manifest import Sample, digest
 from trainer.progress import Report
 from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply

@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from trainer.data.folders import read_left_out, read_samples
 from trainer.data.images import read_images
-from trainer.data.manifest import Sample, read_left_out, read_samples
+from trainer.data.manifest import Sample
 from trainer.data.split import split
 from trainer.progress import Report
 from trainer.recipes.lung_net import IMAGE_PX, lung_net

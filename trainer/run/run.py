@@ -14,16 +14,8 @@ from typing import Any
 import keras
 
 from trainer.data.audit import audit
-from trainer.data.manifest import (
-    Manifest,
-    Origin,
-    Sample,
-    read_left_out,
-    read_samples,
-    read_together,
-    root_of,
-    write_manifest,
-)
+from trainer.data.folders import read_left_out, read_samples, read_together, root_of
+from trainer.data.manifest import Manifest, Origin, Sample, write_manifest
 from trainer.data.split import folds, limit, split, without
 from trainer.export.card import Elsewhere
 from trainer.export.graph import export
