@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.manifest import Sample, read_manifest, read_samples
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Sample, read_manifest
 from trainer.evaluation.non_radiographs import generate
 from trainer.statistics import metrics
 from trainer.statistics.paired import mean_difference
