@@ -15,10 +15,10 @@ TRIES = 30
 DEADLOCK = "40P01"
 
 
-def alembic_config(url: str) -> Config:
+def alembic_config(url: str, folder: Path = MIGRATIONS_FOLDER) -> Config:
     """Alembic's configuration for a database URL, without an ini file."""
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))  # ini files interpolate
     config.attributes["url"] = url
     return config
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 
@@ -135,6 +136,14 @@ def setting(default: Any, meaning: str, converter: Callable[[Any], Any] | None =
     return attrs.field(default=default, converter=converter, metadata={"meaning": meaning})
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file. SQLAlchemy (2.1 on) decodes what is quoted."""
+    try:
+        return f"sqlite:///{quote(str(path))}"
+    except UnicodeEncodeError:  # bytes that are not UTF-8 cannot be quoted for it
+        return f"sqlite:///{path}"
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """Every setting, with its unit in its name."""
@@ -234,7 +243,7 @@ class Settings:
     def database_url(self) -> str:
         """The database URL in force. `postgresql://` without a driver gets the installed one."""
         if not self.database:
-            return f"sqlite:///{self.home / SQLITE_FILE}"
+            return sqlite_url(self.home / SQLITE_FILE)
         return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
@@ -266,4 +275,4 @@ class Settings:
     @property
     def broker_url(self) -> str:
         """The broker URL in force."""
-        return self.broker or f"redis+socket://{self.broker_socket}"
+        return self.broker or f"redis+socket://{quote(os.fsencode(self.broker_socket))}"

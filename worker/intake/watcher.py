@@ -9,8 +9,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from worker.ledger.arrivals import Incoming, Registration
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.transactions import reading
+from worker.runtime.file_events import woken_by_events
 from worker.settings import InboxMode, Settings
 
 log = logging.getLogger(__name__)
@@ -271,26 +271,3 @@ def sweep(
     claims.advance(database, now)
     enqueue(outbox.offer(database, now))
     enqueue(outbox.reoffer(database, settings, now, backlog()))
-
-
-@contextmanager
-def woken_by_events(inbox: Path) -> Iterator[threading.Event]:
-    """An event that is set when the folder changes. Network shares send none; then the scan interval applies."""
-    from watchdog.events import FileSystemEvent, FileSystemEventHandler
-    from watchdog.observers import Observer
-
-    wake = threading.Event()
-
-    class Waker(FileSystemEventHandler):
-        def on_any_event(self, event: FileSystemEvent) -> None:
-            if event.event_type in ("created", "closed", "moved"):
-                wake.set()
-
-    observer = Observer()
-    observer.schedule(Waker(), str(inbox), recursive=True)
-    observer.start()
-    try:
-        yield wake
-    finally:
-        observer.stop()
-        observer.join()

@@ -9,6 +9,7 @@ from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger import device_failures
 from worker.ledger.connect import now, unopened
 from worker.ledger.revision import require_head
+from worker.runtime.file_events import file_events_fault
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
@@ -34,7 +35,8 @@ class Finding:
 
 
 def check(settings: Settings) -> list[Finding]:
-    """One finding for each of database, broker, model, provider, decoder, store, free disk and the longest wait."""
+    """One finding each for database, broker, model, provider, decoder, store, free disk and the longest wait; one more
+    where there are no file events."""
     checks: dict[str, Check] = {
         "database": _database,
         "broker": _broker,
@@ -44,7 +46,7 @@ def check(settings: Settings) -> list[Finding]:
         "store": _store,
         "disk": _disk,
     }
-    return [*_found(settings, checks), _waiting(settings)]
+    return [*_found(settings, checks), *_missing_events(settings), _waiting(settings)]
 
 
 def check_readiness(settings: Settings) -> list[Finding]:
@@ -134,6 +136,16 @@ def _decoder(settings: Settings) -> str:
     with closing(Decoder.of(settings)) as decoder:
         decoder.prove()
     return f"starts, with {settings.decoder_memory_mib:,} MiB and {settings.decoder_deadline_s:g} s for an image"
+
+
+def _missing_events(settings: Settings) -> list[Finding]:
+    """A finding where the kernel gives no file events. All is well without them, but somewhat later."""
+    make_home(settings)
+    fault = file_events_fault(settings.home)
+    if fault is None:
+        return []
+    words = f"none ({fault}); the watcher scans every {settings.scan_interval_s:g} s all the same, and misses nothing"
+    return [Finding("events", True, words)]
 
 
 def _store(settings: Settings) -> str:
