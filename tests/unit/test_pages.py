@@ -85,6 +85,31 @@ def test_every_command_is_one_that_the_programs_take(line: str) -> None:
         command.make_parser(click.Context(command)).parse_args(rest)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != GENERATED], ids=name_of)
+def test_the_verbs_and_options_in_running_text_are_there(page: Path) -> None:
+    said = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for line in re.findall(rf"`((?:{'|'.join(PROGRAMS)}) [^`\n]+)`", said):
+        words = re.sub(r"[\[\]]", "", line).split()
+        command, rest = PROGRAMS[words[0]], words[1:]
+        while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+            command = command.commands[rest.pop(0)]
+        if rest and isinstance(command, click.Group):
+            assert rest[0] == "..." or rest[0].startswith("--"), f"{line}: no such verb"
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+        assert {word.split("=")[0] for word in rest if word.startswith("--")} <= known, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_unit_that_is_named_is_one_that_the_page_installs(page: Path) -> None:
+    install = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+    units = set(re.findall(r"/etc/systemd/system/([\w-]+)\.(?:service|timer)", install))
+    named = re.findall(
+        r"(?:journalctl (?:-u|--unit)|systemctl (?:edit|stop|start|restart|status|enable --now)) ([\w-]+)",
+        page.read_text(encoding="utf-8"),
+    )
+    assert set(named) <= units
+
+
 def test_every_query_answers(database: Database) -> None:
     """Those that read; the ones of SECURITY.md that delete have a test of their own."""
     queries = [
