@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.brightness import write_image
 from tests.page_commands import MARK, PAGES, ROOT, Block, blocks
 from worker.runtime.settings_file import NO_FILE
 
@@ -23,15 +24,18 @@ PLACEHOLDERS = {
 BEFORE = {
     "deploy/RUNBOOK.md": "worker screen tests/data/inbox",
     "deploy/README.md": "worker screen tests/data/inbox",
-    "trainer/README.md": (
-        "mkdir -p labelled/NORMAL labelled/PNEUMONIA;"
-        " cp tests/data/inbox/leo_native.jpeg labelled/NORMAL/IM-0001-1.jpeg;"
-        " cp tests/data/inbox/klara_native.jpeg labelled/PNEUMONIA/person1_virus_1.jpeg"
-    ),
+    "trainer/README.md": "python -c 'from tests.acceptance.test_page_commands import label; label()'",
 }
 
 #: Ends a page whose commands hang.
 PATIENCE_S = 900
+
+
+def label() -> None:
+    """Write labelled images of many patients into the current folder."""
+    for number in range(80):
+        folder, name = (("NORMAL", f"IM-{number:04d}-1"), ("PNEUMONIA", f"person{number}_virus_1"))[number % 2]
+        write_image(Path("labelled", folder, f"{name}.png"), 60 + number, noise=number)
 
 
 def name_of(page: Path) -> str:

@@ -42,7 +42,7 @@ def show(as_json: bool) -> None:
     if as_json:
         options.print_json(values)
         return
-    from worker.cli.tables import print_card
+    from worker.cli.card_page import print_card
 
     print_card(values)
 
