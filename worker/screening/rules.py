@@ -105,8 +105,10 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     """The verdict on a study, from the outcomes of its images. `outcomes` holds at least one.
 
     In this order: an image at or above the threshold flags the study, whatever happened to the others; a study without
-    a chest radiograph is ineligible; an image that is not frontal, cannot be read, is blank or half empty, lies outside
-    the model's population, shows no lung field or is unfamiliar makes it unscreenable; otherwise it is not flagged.
+    a chest radiograph is ineligible; one without a frontal image for presentation is unscreenable, and so is one with
+    a frontal image that cannot be read, is blank or half empty, has no number from the model, lies outside its
+    population, shows no lung field or is unfamiliar; otherwise it is not flagged. Images that the header excludes (a
+    lateral view) are left out beside others.
     """
     scored = [(o.prediction.probability, i) for i, o in enumerate(outcomes) if o.prediction and not o.is_unanswered]
     probability, deciding = max(scored, default=(None, None))
