@@ -73,7 +73,7 @@ LOCK := uv pip compile pyproject.toml --group build --universal --python-version
         --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet
 lock:
 	$(LOCK) -o requirements.lock
-	$(LOCK) --extra trainer --extra s3 --extra test --constraint requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra trainer --extra s3 --extra dicom --extra test --constraint requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .screening build *.egg-info

@@ -218,6 +218,20 @@ class Settings:
     metrics_scanners: int = setting(
         20, "scanners with their own metrics; 0: no text of a header in any metric", whole(0)
     )
+    ae_title: str = setting("CHESTSCREENING", "our AE title, as receiver and as sender")
+    ae_stat: str = setting("", "second called AE title of the receiver: studies sent to it are STAT; empty: none")
+    receive_host: str = setting("127.0.0.1", "address `worker receive` listens on")
+    receive_port: int = setting(11112, "port `worker receive` listens on; 0: any", whole(0, 65535))
+    receive_from: str = setting(
+        "", "who may send: AETITLE or AETITLE@ADDRESS, separated by commas; an address may be a network; empty: nobody"
+    )
+    receive_tls_certificate: str = setting("", "certificate file of the receiver; empty: no TLS")
+    receive_tls_key: str = setting("", "its key file, if the key is not in the certificate file")
+    receive_tls_clients: str = setting("", "file of CA certificates: then each sender needs a certificate")
+    receive_metrics_port: int = setting(
+        9465, "port for the receiver's own metrics, on SCREENING_METRICS_HOST; 0: any", whole(0, 65535)
+    )
+
     identifiers: IdentifierMode = setting(
         IdentifierMode.PLAIN,
         "how the database stores patient ID, issuer, accession number and paths: plain or pseudonyms",

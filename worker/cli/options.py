@@ -78,6 +78,16 @@ def existing(_context: click.Context, _parameter: click.Parameter, values: tuple
     return tuple(Path(value) for value in values)
 
 
+def require_extra(extra: str, package: str) -> None:
+    """Raise BadSetting when a verb needs packages that are not installed."""
+    from importlib.util import find_spec
+
+    from worker.errors import BadSetting
+
+    if find_spec(package) is None:
+        raise BadSetting(f"this verb needs the extra `{extra}`: `pip install '.[{extra}]'` where the source lies")
+
+
 def settings() -> Any:
     """The settings of the installation."""
     from worker.runtime import configuration

@@ -192,7 +192,7 @@ def _element(walk: _Walk, at: int, is_implicit: bool) -> Element:
     if at + 8 > len(data):
         raise Truncated("the file ends inside an element's tag")
     group, number = unpack_from(endian + "HH", data, at)
-    if group == number == 0 and data.count(0, at) == len(data) - at > MOST_PADDING:
+    if group == number == 0 and data[at:].count(0) == len(data) - at > MOST_PADDING:
         raise Truncated(f"from byte {at:,} on the file holds zeros: it is still being copied, or its copy stalled")
     vr = data[at + 4 : at + 6]
     # a few writers fall back to implicit VR inside explicit data sets; delimiters never have a VR

@@ -67,6 +67,7 @@ class ReadFile:
     ctime_ns: int = 0  #: when the file last changed, before it was read
     was_missing: bool = False  #: in the store, or stored there with other bytes
     is_gone: bool = False
+    keeps_path: bool = False  #: its path names no patient, and is recorded as it is
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Intake:
             return ReadFile(request, left_at=file.path, refusal=error)
         digest, crc = sums_of(content)
         try:
-            header = read_instance(content, self._limits)
+            header = read_instance(content, self.limits)
         except Rejected as error:
             left_at, was_missing = self._store(file, content, digest, now) if request.is_final else (None, False)
             return ReadFile(request, digest, None, crc, left_at, error, ctime_ns, was_missing)
@@ -152,7 +153,7 @@ class Intake:
         return replace(booked, as_read=AsRead(read.digest, read.ctime_ns)) if read.digest else booked
 
     def _book(self, read: ReadFile, now: datetime) -> Registration:
-        file = self.identifiers.file(read.request.file)
+        file = self._file(read)
         if read.is_gone:
             return ledger.record_vanished_file(self.database, file, now)
         if read.refusal is not None:
@@ -171,6 +172,10 @@ class Intake:
         )  # fmt: skip
         return ledger.register(self.database, receipt, self.settings, now)
 
+    def _file(self, read: ReadFile) -> Incoming:
+        """The file as the ledger spells it."""
+        return read.request.file if read.keeps_path else self.identifiers.file(read.request.file)
+
     def _continues(self, whole: AcceptedCopy, stalled: AcceptedCopy) -> bool:
         """Whether one file has what the other has before its zeros, and is not stalled itself."""
         if whole.is_stalled or not stalled.is_stalled:
@@ -182,7 +187,7 @@ class Intake:
         return len(held) == len(begun) and held.startswith(begun.rstrip(b"\0"))
 
     @property
-    def _limits(self) -> Limits:
+    def limits(self) -> Limits:
         return Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
 
     def _read(self, path: Path, file: Incoming) -> bytes:
@@ -190,7 +195,7 @@ class Intake:
         try:
             if not stat.S_ISREG(path.stat().st_mode):
                 raise NotAFile("not a regular file (a pipe, a device, a link to a folder): drop plain files")
-            if file.size_bytes > self._limits.max_pixel_bytes + FILE_SLACK_BYTES:
+            if file.size_bytes > self.limits.max_pixel_bytes + FILE_SLACK_BYTES:
                 raise TooLarge(f"{file.size_bytes / 2**20:,.0f} MiB: raise SCREENING_MAX_PIXEL_MIB to take it in")
             with open(path, "rb", opener=open_at_once) as source:
                 content = source.read(file.size_bytes + 1) or b""  # a growing file is not read to its end
@@ -220,7 +225,7 @@ class Intake:
 
     def _refuse(self, read: ReadFile, error: Rejected, now: datetime) -> Registration:
         """Wait for the rest of the file, or quarantine it, for its study when the header names one."""
-        file, digest, left_at = self.identifiers.file(read.request.file), read.digest, read.left_at
+        file, digest, left_at = self._file(read), read.digest, read.left_at
         if not read.request.is_final:
             ledger.wait(self.database, [file], now)
             return Registration(FileState.WAITING, None, error.message)
@@ -266,7 +271,7 @@ class Intake:
         if digest not in self.known_pixels:
             if len(self.known_pixels) >= KNOWN_PIXELS_MAX:
                 self.known_pixels.clear()
-            self.known_pixels[digest] = self.decoder.stored_digest(fetch(self.store, digest, left_at), self._limits)
+            self.known_pixels[digest] = self.decoder.stored_digest(fetch(self.store, digest, left_at), self.limits)
         return self.known_pixels[digest]
 
 

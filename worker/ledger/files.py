@@ -37,6 +37,21 @@ def wait(database: Database, files: list[Incoming], now: datetime) -> None:
                 arrival.size_bytes, arrival.mtime_ns, arrival.changed_at = file.size_bytes, file.mtime_ns, now
 
 
+def hold(database: Database, file: Incoming, digest: str, now: datetime) -> None:
+    """Register a received object as WAITING whose bytes are in the store: `held_files` gives it until it is booked."""
+    with writing(database) as session:
+        arrival = arrival_of(session, file, now)
+        arrival.digest, arrival.in_store = digest, True
+
+
+def held_files(database: Database) -> list[tuple[Incoming, str]]:
+    """Every file of `hold` that is not booked yet, with its digest."""
+    held = select(Arrival).where(Arrival.state == FileState.WAITING, Arrival.in_store).order_by(Arrival.id)
+    with writing(database) as session:
+        rows = [(Incoming(a.path, a.size_bytes, a.mtime_ns, a.priority), a.digest) for a in session.scalars(held)]
+    return [(file, digest) for file, digest in rows if digest is not None]
+
+
 def record_vanished(database: Database, still_there: Callable[[str], bool], under: str) -> list[str]:
     """Register WAITING files below the folder `under` that no longer exist as VANISHED; returns their paths."""
     with writing(database) as session:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from worker.errors import BadSetting, StorageUnavailable, StoredFileLost
@@ -42,6 +43,15 @@ class BucketStore:
     def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
         """`keep`, for those who only want the digest."""
         return self.keep(kind, content, digest).digest
+
+    def adopt(self, kind: str, file: Path, digest: str) -> Kept:
+        """`keep` for the content of a file, which is then removed. Raises StorageUnavailable."""
+        try:
+            kept = self.keep(kind, file.read_bytes(), digest)
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageUnavailable(f"a received file cannot be read ({error.strerror})").about(str(file)) from error
+        return kept
 
     def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:
         """Keep `content`: one request, after which the object is whole or absent.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 #: Each kind of content, and its file name extension.
@@ -50,6 +51,9 @@ class Store(Protocol):
     def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
         """`keep`, for those who only want the digest."""
 
+    def adopt(self, kind: str, file: Path, digest: str) -> Kept:
+        """`keep` for the content of a durable file of ours, which is moved or copied, and then gone."""
+
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
         """The content of a digest, verified by its CRC-32 if known, which is thirty times as fast as by the digest.
 
@@ -82,17 +86,31 @@ class Store(Protocol):
 PIECE = 1 << 18
 
 
-def sums_of(content: bytes) -> tuple[str, int]:
-    """SHA-256 (hexadecimal) and CRC-32 (ISO 3309) of content, which is read from memory once for both."""
-    from imagecodecs import deflate_crc32
+class Sums:
+    """SHA-256 and CRC-32 (ISO 3309) of content that comes in pieces."""
 
-    digest, crc = hashlib.sha256(), 0
-    whole: Any = memoryview(content)
+    def __init__(self) -> None:
+        self._digest, self.crc = hashlib.sha256(), 0
+
+    def add(self, piece: Any) -> None:
+        """Continue with the next bytes."""
+        from imagecodecs import deflate_crc32  # loaded late: reading the worklist does not need it
+
+        self._digest.update(piece)
+        self.crc = int(deflate_crc32(piece, self.crc))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 so far, hexadecimal."""
+        return self._digest.hexdigest()
+
+
+def sums_of(content: bytes) -> tuple[str, int]:
+    """SHA-256 (hexadecimal) and CRC-32 of content, which is read from memory once for both."""
+    sums, whole = Sums(), memoryview(content)
     for start in range(0, len(content), PIECE):
-        piece = whole[start : start + PIECE]
-        digest.update(piece)
-        crc = deflate_crc32(piece, crc)
-    return digest.hexdigest(), int(crc)
+        sums.add(whole[start : start + PIECE])
+    return sums.digest, sums.crc
 
 
 def crc_of(content: bytes) -> int:

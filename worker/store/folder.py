@@ -1,6 +1,7 @@
 """A store in a folder, which several machines may mount. Files are 0600 in 0700 folders: they hold patient data."""
 
 import contextlib
+import filecmp
 import hashlib
 import os
 import secrets
@@ -55,6 +56,25 @@ class FolderStore:
         except OSError as error:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
+            raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
+        return Kept(digest, is_proved=False)
+
+    def adopt(self, kind: str, file: Path, digest: str) -> Kept:
+        """`keep` for the content of a durable file on the same file system, by renaming it.
+
+        Raises StorageUnavailable when the disk is full or unavailable.
+        """
+        target = self.path(kind, digest)
+        try:
+            if _is_same(target, file):
+                os.utime(target)  # a new date keeps `remove` from removing it
+                file.unlink()
+                return Kept(digest, is_proved=True)
+            for folder in (self.folder, self.folder / kind, target.parent):
+                _make(folder)
+            file.replace(target)
+            _fsync_folder(target.parent)
+        except OSError as error:
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
         return Kept(digest, is_proved=False)
 
@@ -149,6 +169,14 @@ def _holds(path: Path, content: bytes) -> bool:
     except OSError:
         return False
     return at == len(content)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two files hold the same content. One that a bad disk no longer gives, or that is gone, does not."""
+    try:
+        return filecmp.cmp(path, other, shallow=False)
+    except OSError:
+        return False
 
 
 def _make(folder: Path) -> None:

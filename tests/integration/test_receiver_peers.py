@@ -1,0 +1,367 @@
+"""Peers that are not on the list, ask too much, speak the protocol badly or vanish: nobody else notices."""
+
+import random
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.desk import Desk
+from tests.receiving import (
+    CALLER,
+    OURS,
+    associate,
+    connection,
+    data_set_of,
+    pdu,
+    radiograph,
+    receiving,
+    send,
+    send_bytes,
+    threads_of_associations,
+    until,
+)
+from worker.dicom import server, wire
+from worker.dicom.receiver import Receiver
+from worker.dicom.titles import Titles
+from worker.errors import BadSetting
+from worker.monitoring.reconciliation import reconcile
+from worker.settings import Settings
+
+pytestmark = [
+    pytest.mark.parametrize("kind", ["sqlite"]),
+    # of pynetdicom's client after an abort; that the receiver leaves none open is tested by counting
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def settled(receiver: Receiver) -> bool:
+    return receiver.server.open_connections() == 0 and receiver.spool.held() == 0 and not receiver._peers
+
+
+def rejected(receiver: Receiver, reason: str) -> float:
+    return float(
+        receiver.tallies.registry.get_sample_value("screening_receiver_rejections_total", {"reason": reason}) or 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("calling", "called", "answer", "reason"),
+    [
+        ("STRANGER", OURS, (1, 1, 1), "unknown_caller"),
+        ("STRANGER", "ANYTHING", (1, 1, 1), "unknown_caller"),
+        (CALLER, "ANYTHING", (1, 1, 7), "called_title"),
+    ],
+)
+def test_who_is_not_on_the_list_learns_nothing(
+    desk: Desk, calling: str, called: str, answer: tuple[int, int, int], reason: str
+) -> None:
+    with receiving(desk) as receiver:
+        association = associate(receiver, calling=calling, called=called)
+        assert association.is_rejected
+        primitive = association.acceptor.primitive
+        assert (primitive.result, primitive.result_source, primitive.diagnostic) == answer
+        until(lambda: settled(receiver))
+        assert rejected(receiver, reason) == 1
+
+
+def test_a_caller_from_another_address_is_not_even_answered(desk: Desk) -> None:
+    with receiving(desk, receive_from=f"{CALLER}@10.0.0.0/8") as receiver, connection(receiver) as plain:
+        assert plain.recv(100) == b""
+        assert rejected(receiver, "address") == 1
+
+
+def test_nobody_may_send_until_somebody_is_named(desk: Desk) -> None:
+    with receiving(desk, receive_from="") as receiver, connection(receiver) as plain:
+        assert plain.recv(100) == b""
+
+
+@pytest.mark.parametrize("entry", ["A" * 17, "A\\B", "A@nowhere", "A@10.0.0.1/8", "@10.0.0.1"])
+def test_a_wrong_list_of_callers_is_a_bad_setting(desk: Desk, entry: str) -> None:
+    with pytest.raises(BadSetting, match="SCREENING_RECEIVE_FROM"):
+        Titles.of(Settings(home=desk.settings.home, receive_from=f"OK, {entry}"))
+
+
+def test_the_fifth_association_of_a_peer_and_the_seventeenth_of_all_are_rejected_for_now(desk: Desk) -> None:
+    callers = [f"MODALITY{n}" for n in range(5)]
+    with receiving(desk, receive_from=",".join(callers)) as receiver:
+        held = [associate(receiver, calling=caller) for caller in callers[:4] for _ in range(4)]
+        assert all(association.is_established for association in held)
+        assert associate(receiver, calling=callers[4]).is_rejected
+        held[0].release()
+        until(lambda: len(receiver._peers) == 15)
+        fifth = associate(receiver, calling=callers[1])
+        assert (fifth.is_rejected, fifth.acceptor.primitive.result) == (True, 2)  # transient: it tries again
+        again = associate(receiver, calling=callers[4])
+        assert again.is_established
+        assert (rejected(receiver, "limit"), rejected(receiver, "peer_limit")) == (1, 1)
+        for association in [*held[1:], again]:
+            association.release()
+        until(lambda: settled(receiver))
+
+
+def test_half_open_connections_reject_nobody_and_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 0.5)
+    with receiving(desk) as receiver:
+        receiver.server.ae.acse_timeout = 1
+        before = threads_of_associations()
+        silent = [connection(receiver) for _ in range(server.MOST_OF_AN_ADDRESS - 1)]
+        for number, context in enumerate(silent):
+            context.__enter__().send(b"\x01\x00"[: number % 3])  # nothing, or the beginning of a PDU
+        assert send(receiver, radiograph()) == [0x0000]
+        until(lambda: receiver.server.open_connections() == 0)
+        until(lambda: threads_of_associations() == before)
+        for context in silent:
+            context.__exit__(None, None, None)
+
+
+def test_more_connections_of_an_address_are_closed_at_once(desk: Desk) -> None:
+    with receiving(desk) as receiver:
+        held = [connection(receiver) for _ in range(server.MOST_OF_AN_ADDRESS)]
+        for context in held:
+            context.__enter__()
+        until(lambda: receiver.server.open_connections() == server.MOST_OF_AN_ADDRESS)
+        with connection(receiver) as plain:
+            assert plain.recv(100) == b""
+        for context in held:
+            context.__exit__(None, None, None)
+        until(lambda: settled(receiver))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x01\x00\xff\xff\xff\xff" + b"A" * 100,
+        struct.pack(">BBL", 1, 0, 2**20 + 1),
+        pdu(1, b""),
+        pdu(1, b"\x00\x01" + b"\xff" * 200),
+        pdu(4, struct.pack(">LBB", 2, 1, 3)),
+        pdu(5, b"\0" * 4),
+        pdu(7, b"\0" * 4),
+        pdu(9, b"\0" * 4),
+        pdu(2, b"\0" * 80),
+    ],
+    ids=lambda sent: sent[:12].hex(),
+)
+def test_a_connection_that_speaks_nonsense_is_closed(desk: Desk, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 1.0)
+    with receiving(desk) as receiver:
+        with connection(receiver) as plain:
+            plain.sendall(sent)
+            while plain.recv(1000):
+                pass
+        until(lambda: settled(receiver))
+        assert send(receiver, radiograph()) == [0x0000]
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def p_data(context: int, header: int, body: bytes) -> bytes:
+    return pdu(4, struct.pack(">LBB", len(body) + 2, context, header) + body)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        p_data(1, 2, b"\0" * 100),  # a data set without a command
+        p_data(1, 1, b"\0" * 20_000),  # a command without an end
+        p_data(1, 3, b"\0" * 100),  # no command
+        p_data(99, 3, b"\0" * 100),
+        pdu(4, b"\0\0\0\xff\x01\x03"),  # a fragment longer than its PDU
+        pdu(4, struct.pack(">LB", 1, 1)),  # a fragment without a header
+        pdu(4, b""),
+    ],
+    ids=range(7),
+)
+def test_an_association_that_breaks_the_protocol_is_aborted(desk: Desk, sent: bytes) -> None:
+    with receiving(desk) as receiver:
+        association = associate(receiver)
+        association.dul.socket.socket.sendall(sent)
+        until(lambda: association.is_aborted or not association.is_established)
+        until(lambda: settled(receiver))
+        assert send(receiver, radiograph()) == [0x0000]
+
+
+def test_an_abort_in_the_middle_of_a_data_set_leaves_nothing(desk: Desk) -> None:
+    with receiving(desk) as receiver:
+        before = threads_of_associations(), open_files()
+        for how in ("abort", "close", "abort", "close"):
+            association = associate(receiver)
+            command = command_set("1.2.3.4")
+            association.dul.socket.socket.sendall(p_data(1, 3, command) + p_data(1, 0, b"\0" * 60_000))
+            until(lambda: receiver.spool.held() == 1)
+            if how == "abort":
+                association.abort()
+            else:
+                association.dul.socket.socket.shutdown(2)
+            until(lambda: settled(receiver))
+            association.kill()
+        until(lambda: threads_of_associations() == before[0])
+        until(lambda: open_files() <= before[1] + 1)
+    assert desk.count("arrival") == 0
+
+
+def command_set(sop_instance_uid: str) -> bytes:
+    """A C-STORE-RQ (PS3.7 9.3.1), implicit little endian."""
+    from tests.phantoms import DX_FOR_PRESENTATION
+
+    def element(number: int, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        return struct.pack("<HHL", 0, number, len(value)) + value
+
+    body = element(0x0002, DX_FOR_PRESENTATION.encode()) + element(0x0100, b"\x01\0") + element(0x0110, b"\x07\0")
+    body += element(0x0700, b"\0\0") + element(0x0800, b"\0\0") + element(0x1000, sop_instance_uid.encode())
+    return element(0, struct.pack("<L", len(body))) + body
+
+
+@pytest.mark.parametrize("uid", ["../../etc/passwd", "<b>1.2</b>", "1.2\n3", "", "1" * 65])
+def test_a_command_whose_uid_is_none_keeps_nothing(desk: Desk, uid: str) -> None:
+    with receiving(desk) as receiver:
+        association = associate(receiver)
+        data = data_set_of(radiograph())
+        association.dul.socket.socket.sendall(p_data(1, 3, command_set(uid)) + p_data(1, 2, data[:1000]))
+        until(lambda: association.is_aborted)
+        until(lambda: settled(receiver))
+        assert send(receiver, radiograph()) == [0x0000]
+    assert desk.count("arrival") == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 4095, 16_383, 131_072 - 7])
+def test_fragments_of_every_odd_size_give_the_same_object(desk: Desk, size: int) -> None:
+    data = data_set_of(radiograph())[: 10_000 if size < 100 else None]
+    uid = str(radiograph().SOPInstanceUID)
+    with receiving(desk) as receiver:
+        association = associate(receiver)
+        fragments = [data[at : at + size] for at in range(0, len(data), size)]
+        stream = [p_data(1, 2 if at == len(fragments) - 1 else 0, fragment) for at, fragment in enumerate(fragments)]
+        association.dul.socket.socket.sendall(p_data(1, 3, command_set(uid)) + b"".join(stream))
+        until(lambda: receiver.tallies.answers.labels("0000")._value.get() == 1)
+        association.release()
+        until(lambda: settled(receiver))
+    (digest,) = {row.digest for row in desk_arrivals(desk)}
+    from worker.store import OBJECTS
+
+    assert desk.store.get(OBJECTS, digest).endswith(data)
+
+
+def desk_arrivals(desk: Desk) -> list[Any]:
+    from sqlalchemy import text
+
+    with desk.database.reading() as opened:
+        return list(opened.execute(text("SELECT * FROM arrival")))
+
+
+def mutated(number: int) -> bytes:
+    """The data set of a radiograph with damage that depends on the number alone."""
+
+    chance = random.Random(number)
+    data = bytearray(data_set_of(radiograph(number % 7 + 1))[:3000])
+    for _ in range(chance.randint(1, 8)):
+        at = chance.randrange(len(data))
+        match chance.randrange(4):
+            case 0:
+                data[at] = chance.randrange(256)
+            case 1:
+                del data[at : at + chance.randint(1, 40)]
+            case 2:
+                data[at:at] = chance.randbytes(chance.randint(1, 40))
+            case _:
+                data = data[: max(20, at)]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
+def test_damaged_data_sets_are_each_accounted_for(desk: Desk, count: int) -> None:
+    answers: dict[int | None, int] = {}
+    with receiving(desk) as receiver:
+        association = associate(receiver)
+        for number in range(count):
+            status = send_bytes(association, mutated(number), str(radiograph(number % 7 + 1).SOPInstanceUID))
+            answers[status] = answers.get(status, 0) + 1
+        association.release()
+        until(lambda: settled(receiver))
+        until(lambda: reconcile(desk.database, desk.store).files.get("waiting", 0) == 0)
+    assert set(answers) <= {0x0000, 0xA900, 0xC000}
+    account = reconcile(desk.database, desk.store)
+    assert account.holds
+    assert account.files_seen == answers[0x0000]
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1800)
+def test_many_associations_leave_threads_and_files_as_they_were(desk: Desk, count: int) -> None:
+    with receiving(desk) as receiver:
+        send(receiver, radiograph())
+        until(lambda: settled(receiver))
+        before = threading.active_count(), open_files()
+        for _ in range(count):
+            associate(receiver).release()
+        until(lambda: settled(receiver))
+        until(lambda: threading.active_count() <= before[0])
+        assert open_files() <= before[1] + 2
+
+
+def test_after_a_signal_what_is_under_way_ends_and_nothing_begins(desk: Desk) -> None:
+    with receiving(desk, drain_s=10.0) as receiver:
+        association = associate(receiver)
+        draining = threading.Thread(target=receiver.server.drain, args=[10.0])
+        draining.start()
+        time.sleep(0.3)
+        answer = association.send_c_store(radiograph())
+        assert answer.Status == 0x0000
+        assert not associate(receiver).is_established
+        association.release()
+        draining.join(5)
+        assert not draining.is_alive()
+
+        def not_again(within_s: float) -> None:
+            del within_s
+
+        receiver.server.drain = not_again  # type: ignore[method-assign]
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    file, key = folder / f"{name}.pem", folder / f"{name}.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(file), "-days", "2", "-subj", f"/CN={name}"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    return file, key
+
+
+def client_context(ca: Path, own: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca))
+    if own is not None:
+        context.load_cert_chain(*own)
+    return context
+
+
+def test_with_tls_and_with_certificates_of_clients(desk: Desk, tmp_path: Path) -> None:
+    own, client = certificate(tmp_path, "receiver"), certificate(tmp_path, "modality")
+    files: dict[str, Any] = {"receive_tls_certificate": str(own[0]), "receive_tls_key": str(own[1])}
+    with receiving(desk, **files) as receiver:
+        assert send(receiver, radiograph(), tls_args=(client_context(own[0]), "127.0.0.1")) == [0x0000]
+        assert not associate(receiver).is_established  # without TLS
+        with connection(receiver):  # one that never shakes hands holds nobody up
+            assert send(receiver, radiograph(2), tls_args=(client_context(own[0]), "127.0.0.1")) == [0x0000]
+        old = client_context(own[0])
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        old.set_ciphers("AES128-SHA256")
+        assert not associate(receiver, tls_args=(old, "127.0.0.1")).is_established
+    with receiving(desk, **files, receive_tls_clients=str(client[0])) as receiver:
+        assert not associate(receiver, tls_args=(client_context(own[0]), "127.0.0.1")).is_established
+        assert send(receiver, radiograph(3), tls_args=(client_context(own[0], client), "127.0.0.1")) == [0x0000]
+
+
+def test_a_tls_file_that_is_not_there_is_a_bad_setting(desk: Desk) -> None:
+    with pytest.raises(BadSetting, match="RECEIVE_TLS"), receiving(desk, receive_tls_certificate="nowhere.pem"):
+        pass

@@ -1,0 +1,149 @@
+"""The listening socket and its connections: how many, from where, with TLS, and what is left of them at their end."""
+
+import logging
+import secrets
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from worker.dicom.spool import SpooledObject
+from worker.dicom.statuses import Status
+from worker.dicom.wire import DeadlineSocket, SpoolingProvider
+from worker.runtime.error_place import place_of
+
+log = logging.getLogger(__name__)
+
+#: Open connections, associated or not; and those of one address. More are closed at once.
+MOST_CONNECTIONS, MOST_OF_AN_ADDRESS = 64, 24
+
+#: A TLS handshake must end in this time.
+HANDSHAKE_S = 30.0
+
+#: How long the threads of a connection may take to end after it.
+END_S = 40.0
+
+
+class Connection(RequestHandler):
+    """One connection in a thread of its own, which waits for its end and then removes what it leaves."""
+
+    server: "Server"
+
+    def handle(self) -> None:
+        """Serve the association of this connection to its end."""
+        association = self._create_association()
+        provider = SpoolingProvider(association, self.server.begin, self.server.refusal)
+        association.dimse = provider
+        association.bind(evt.EVT_FSM_TRANSITION, end_unrequested)
+        try:
+            evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+            association.start()
+            association.join()
+        finally:
+            association.dul.kill_dul()
+            association.dul.join(END_S)
+            provider.discard()
+            self.server.ended(association)
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        association.name = f"AcceptorThread@{secrets.token_hex(4)}"
+        association.dul.socket = DeadlineSocket(association, client_socket=self.request)
+        association.dul.event_queue.get_nowait()  # the socket made before had announced the connection already
+        association.dul.daemon = True
+        return association
+
+
+def end_unrequested(event: evt.Event) -> None:
+    """End the wait for a request when the connection has ended before one came: the library waits its whole time."""
+    if event.next_state == "Sta1" and event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
+
+
+class Server(ThreadedAssociationServer):
+    """Accepts connections of addresses from which somebody may send, each in a thread."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self,
+        *arguments: Any,
+        begin: Callable[[bytes], SpooledObject],
+        refusal: Callable[[], Status | None],
+        admits_address: Callable[[str], bool],
+        ended: Callable[[Association], None],
+        refused: Callable[[str], None],
+        **options: Any,
+    ) -> None:
+        """`refused`: called with the reason when a connection is closed before any association."""
+        self.begin, self.refusal, self.admits_address = begin, refusal, admits_address
+        self.ended, self.refused = ended, refused
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        super().__init__(*arguments, request_handler=Connection, **options)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept; TLS begins in the connection's own thread, so that nobody can hold this one."""
+        assert self.socket is not None
+        accepted, address = self.socket.accept()
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return accepted, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 as socketserver calls it
+        """Whether the connection may stay open."""
+        address = str(client_address[0])
+        if not self.admits_address(address):
+            self.refused("address")
+            return False
+        with self._lock:
+            if self._open.total() >= MOST_CONNECTIONS or self._open[address] >= MOST_OF_AN_ADDRESS:
+                is_free = False
+            else:
+                self._open[address] += 1
+                is_free = True
+        if not is_free:
+            self.refused("connections")
+        return is_free
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection to its end; what it leaves is closed in any case."""
+        try:
+            if self.ssl_context:
+                request.settimeout(HANDSHAKE_S)
+                request = self.ssl_context.wrap_socket(request, server_side=True)
+            self.finish_request(request, client_address)
+        except (ssl.SSLError, OSError) as error:
+            self.refused("handshake" if self.ssl_context else "connection")
+            log.info("connection_failed", extra={"kind": place_of(error)})
+        finally:
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+            request.close()
+            address = str(client_address[0])
+            with self._lock:
+                self._open[address] -= 1
+                if not self._open[address]:
+                    del self._open[address]
+
+    def drain(self, within_s: float) -> None:
+        """Accept nothing more, wait for the associations under way, then abort what is left."""
+        self.shutdown()
+        deadline = time.monotonic() + within_s
+        while self.open_connections() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for association in self.active_associations:
+            association.abort()
+
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        with self._lock:
+            return self._open.total()

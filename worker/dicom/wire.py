@@ -1,0 +1,219 @@
+"""What pynetdicom leaves open at the socket: deadlines, limits on what a peer may make us hold, TLS, and an end.
+
+A data set goes to the spool as it comes; only commands, which are small, are held in memory.
+"""
+
+import logging
+import re
+import socket
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+from worker.dicom.ours import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from worker.dicom.spool import SpooledObject
+from worker.dicom.statuses import Status
+from worker.errors import StorageUnavailable
+from worker.imaging.header import MALFORMED, lenient_pydicom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynetdicom.association import Association
+
+log = logging.getLogger(__name__)
+
+#: The PDU length that we offer (PS3.8 D.1).
+PDU_BYTES = 131_072
+
+#: A longer PDU closes the connection: with a request for 128 contexts of all transfer syntaxes it has 0.2 MB.
+LONGEST_PDU_BYTES = 2**20
+
+#: A PDU that has begun must be there after this time.
+PDU_DEADLINE_S = 30.0
+
+#: After an abort or a rejection, what still comes is read for this time (state 13 of PS3.8 9.2).
+CLOSE_DEADLINE_S, AWAITING_CLOSE = 1.0, "Sta13"
+
+#: A command set has some hundred bytes.
+LONGEST_COMMAND_BYTES = 16_384
+
+#: Requests that a peer may send before the first is answered. We negotiate one, and most send one.
+MOST_UNANSWERED = 4
+
+#: A UID as far as it matters here: it stands in a file, in a row and in an answer (PS3.5 9.1).
+UID_TEXT = re.compile(r"[0-9.]{1,64}")
+
+#: Message Control Header (PS3.8 E.2): the fragment is of a command; it is the last one.
+IS_COMMAND, IS_LAST = 1, 2
+
+
+class DeadlineSocket(AssociationSocket):
+    """A socket on which no peer can hold a thread: each PDU has a deadline and a greatest length."""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """So many bytes, or fewer when the peer has closed. Raises TimeoutError, and OSError for a PDU too long."""
+        if nr_bytes > LONGEST_PDU_BYTES:
+            raise OSError("the peer announces a PDU beyond the limit")
+        assert self.socket is not None
+        data, received = bytearray(nr_bytes), 0
+        is_over = self.assoc.dul.state_machine.current_state == AWAITING_CLOSE
+        deadline = time.monotonic() + (CLOSE_DEADLINE_S if is_over else PDU_DEADLINE_S)
+        with memoryview(data) as view:
+            while received < nr_bytes:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError("the peer does not finish its PDU")
+                self.socket.settimeout(left)
+                count = self.socket.recv_into(view[received:])
+                if count == 0:
+                    break
+                received += count
+        return data[:received]
+
+    def _shutdown_socket(self) -> None:
+        """Shut down and close, each in any case: a reset connection cannot be shut down, and must be closed."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                self.socket.close()
+
+
+class SpoolingProvider(DIMSEServiceProvider):
+    """Takes the messages of one association apart: data sets of C-STORE go to the spool, others are not accepted."""
+
+    def __init__(
+        self, assoc: "Association", begin: "Callable[[bytes], SpooledObject]", refusal: "Callable[[], Status | None]"
+    ) -> None:
+        """`refusal`: the status with which an object is refused before its data are read; None: it may come."""
+        super().__init__(assoc)
+        self.begin, self.refusal = begin, refusal
+        self.arrived: deque[StoredRequest] = deque()
+        self.current: StoredRequest | None = None
+        self._command_bytes = 0
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take fragments in their order. A peer that breaks the protocol is aborted (Evt19, PS3.8 9.2.1)."""
+        try:
+            fragments = primitive.presentation_data_value_list
+            keeps_rules = bool(fragments) and all(self._takes(*fragment) for fragment in fragments)
+        except MALFORMED:  # a command that is none
+            keeps_rules = False
+        if not keeps_rules:
+            self.dul.event_queue.put("Evt19")
+
+    def _takes(self, context_id: int, fragment: bytes) -> bool:
+        """Take one fragment; False when the peer must be aborted."""
+        if not fragment:
+            return False
+        header = fragment[0]
+        if header & IS_COMMAND:
+            self._command_bytes += len(fragment)
+            if self.current is not None or self._command_bytes > LONGEST_COMMAND_BYTES:
+                return False
+            self._pass_on(context_id, fragment)
+            return not header & IS_LAST or self._begin(context_id)
+        if self.current is None:
+            return False
+        self.current.take(fragment[1:])
+        if header & IS_LAST:
+            self.arrived.append(self.current)
+            self.current = None
+            self._pass_on(context_id, bytes([IS_LAST]))
+        return True
+
+    def _begin(self, context_id: int) -> bool:
+        """After a command: whether it is one that we serve. One with a data set waits for that."""
+        self._command_bytes = 0
+        if self.message is None:  # complete: it has no data set
+            return True
+        context = self.assoc._accepted_cx.get(context_id)
+        if not isinstance(self.message, C_STORE_RQ) or context is None or len(self.arrived) >= MOST_UNANSWERED:
+            return False
+        asked = self.message.command_set
+        sop_class, sop_instance = str(asked.get("AffectedSOPClassUID")), str(asked.get("AffectedSOPInstanceUID"))
+        if not UID_TEXT.fullmatch(sop_class) or not UID_TEXT.fullmatch(sop_instance):
+            return False
+        head = file_head(sop_class, sop_instance, str(context.transfer_syntax[0]))
+        self.current = StoredRequest(self.begin(head), self.refusal())
+        return True
+
+    def _pass_on(self, context_id: int, fragment: bytes) -> None:
+        whole = P_DATA()
+        whole.presentation_data_value_list = [[context_id, fragment]]
+        super().receive_primitive(whole)
+
+    def discard(self) -> None:
+        """Remove what was not answered: the association has ended."""
+        for request in [*self.arrived, *([self.current] if self.current else [])]:
+            request.spooled.discard()
+        self.arrived.clear()
+        self.current = None
+
+
+def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Preamble and file meta information (PS3.10 7.1), the same for the same object whoever sends it."""
+    with lenient_pydicom():  # the UIDs are untrusted
+        meta = FileMetaDataset()
+        meta.FileMetaInformationVersion = b"\x00\x01"
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class_uid), UID(sop_instance_uid)
+        meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+        meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+        meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+        written = DicomBytesIO()
+        write_file_meta_info(written, meta)
+    return b"\0" * 128 + b"DICM" + written.getvalue()
+
+
+class StoredRequest:
+    """The data set of one C-STORE request on its way: in the spool, or refused and read to its end."""
+
+    def __init__(self, spooled: SpooledObject, status: Status | None) -> None:
+        self.spooled, self.status = spooled, status
+        self.begun_s = time.monotonic()
+
+    def take(self, piece: bytes) -> None:
+        """Spool a piece; after a refusal the rest is read and forgotten, so that the sender can hear the status."""
+        if self.status is not None:
+            return
+        try:
+            self.spooled.write(piece)
+        except StorageUnavailable as error:
+            log.error("spool_unavailable", extra={"code": error.code, "reason": error.message})
+            self.status = Status.OUT_OF_RESOURCES
+        except OverflowError:
+            log.warning("object_too_large", extra={"limit_bytes": self.spooled.limit_bytes})
+            self.status = Status.CANNOT_UNDERSTAND
+        if self.status is not None:
+            self.spooled.discard()
+
+
+class LibraryLog(logging.Handler):
+    """The log of pynetdicom without its words, which quote what the peer sent: the place and the kind of an error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log where it was logged, as an event of ours."""
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        about: dict[str, Any] = {"place": f"{record.module}:{record.lineno}", "kind": kind}
+        log.log(record.levelno if record.levelno < logging.ERROR else logging.WARNING, "association_fault", extra=about)
+
+
+def quiet_library() -> None:
+    """Send the log of pynetdicom through LibraryLog."""
+    from pynetdicom import _config
+
+    _config.LOG_HANDLER_LEVEL = "none"
+    library = logging.getLogger("pynetdicom")
+    library.handlers[:] = [LibraryLog(logging.WARNING)]
+    library.propagate = False
