@@ -201,6 +201,17 @@ def test_padding_outside_of_bits_stored_is_dark_and_takes_nothing_from_the_pictu
     assert np.array_equal(shown.pixels[:, 40:], SHOWN[:, 40:])
 
 
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_padding_outside_of_bits_stored_in_signed_pixels(syntax: str) -> None:
+    signed = (PICTURE.astype(np.int32) - 2048).astype(np.int16)
+    signed[:, :40] = -32768
+    elements: dict[str, Any] = {"BitsStored": 12, "HighBit": 11, "PixelPaddingValue": -32768, **window(0, 4096)}
+    frame = None if syntax in phantoms.NATIVE else phantoms.LOSSLESS_ENCODERS[syntax](signed.view(np.uint16), 16)
+    shown = read_display(dicom_file(signed, syntax, frame=frame, **elements))
+    assert (shown.pixels[:, :40] == 0).all()
+    assert np.array_equal(shown.pixels[:, 40:], SHOWN[:, 40:])
+
+
 def test_a_picture_of_nothing_but_padding_is_shown_as_it_is() -> None:
     flat = np.full((64, 64), 1000, np.uint16)
     shown = read_display(dicom_file(flat, bits=12, PixelPaddingValue=1000, **FULL))

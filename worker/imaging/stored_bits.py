@@ -97,7 +97,7 @@ def _is_left_aligned(codes: Pixels, stored: int, spare: int, is_signed: bool) ->
 
 def _is_sign_extended(codes: Pixels, stored: int) -> bool:
     values = codes.view(codes.dtype.str.replace("u", "i"))
-    return int(values.min()) >= -(1 << (stored - 1)) and int(values.max()) < 1 << (stored - 1)
+    return bool(values.size) and int(values.min()) >= -(1 << (stored - 1)) and int(values.max()) < 1 << (stored - 1)
 
 
 def _deeper(codes: Pixels, top: int, stored: int, said: StoredBits) -> int | None:
@@ -106,15 +106,27 @@ def _deeper(codes: Pixels, top: int, stored: int, said: StoredBits) -> int | Non
     In a deeper picture these bits change between neighbours whose values are close; those of an overlay, or left over,
     change the value by the whole range. Padding outside of Bits Stored is kept too.
     """
-    if said.is_signed or top.bit_length() > MOST_BITS:
+    if top.bit_length() > MOST_BITS:
         return None
-    word = said.padding_word
-    if word is not None and word >> stored and int(codes[codes != word].max(initial=0)) >> stored == 0:
-        return top.bit_length()
+    if _has_padding_outside(codes, stored, said):
+        return MOST_BITS
+    if said.is_signed:
+        return None
     rows = codes[:: max(1, len(codes) // _ROWS)].astype(np.int64)
     changes = np.diff(rows >> stored, axis=1) != 0
     is_close = np.abs(np.diff(rows, axis=1))[changes] < 1 << (stored - 1)
     return top.bit_length() if is_close.size and is_close.mean() > 0.5 else None
+
+
+def _has_padding_outside(codes: Pixels, stored: int, said: StoredBits) -> bool:
+    """Whether only Pixel Padding Value goes beyond Bits Stored: cut off, it would be a value of the picture."""
+    word = said.padding_word
+    if word is None or codes.dtype.itemsize != 2:
+        return False
+    if said.is_signed:
+        alone = np.array([word], np.uint16)
+        return not _is_sign_extended(alone, stored) and _is_sign_extended(codes[codes != word], stored)
+    return word >> stored > 0 and int(codes[codes != word].max(initial=0)) >> stored == 0
 
 
 def _note_high_bit(said: StoredBits, stored: int, shift: int) -> tuple[str, ...]:
