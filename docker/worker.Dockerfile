@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="chest-screening worker" \
 # a fixed number, so that owners of bind mounts can be set before the first start
 RUN groupadd --system --gid 10001 screening \
     && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/screening --shell /usr/sbin/nologin screening \
-    && install -d -m 0700 -o screening -g screening /var/lib/screening /store \
+    && install -d -m 0700 -o screening -g screening /var/lib/screening /store /reports \
     && install -d -m 0750 -o screening -g screening /inbox
 COPY --from=build /opt/screening /opt/screening
 ENV PATH=/opt/screening/bin:$PATH \

@@ -105,3 +105,19 @@ def test_the_specification_would_find_a_fault(fault: dict[str, Any]) -> None:
 def test_compose_names_what_is_not_filled_in(missing: str) -> None:
     with pytest.raises(AssertionError, match=f"set {missing} in docker/.env"):
         compose({name: value for name, value in FILLED_IN.items() if name != missing})
+
+
+def test_named_volumes_belong_to_the_account_of_our_image() -> None:
+    """A new volume takes owner and mode of the image's folder; without that folder it belongs to root."""
+    made = last_stage(Path("docker/worker.Dockerfile"))["RUN"]
+    folders = {
+        name
+        for line in re.findall(r"install -d -m \d+ -o screening -g screening ([^&]+)", made)
+        for name in line.split()
+    }
+    read = compose(FILLED_IN)
+    ours = [service for service in read["services"].values() if service["image"].startswith("chest-screening-worker")]
+    mounted = {
+        volume.split(":")[1] for service in ours for volume in service.get("volumes", ()) if isinstance(volume, str)
+    }
+    assert {"/store", "/reports"} <= mounted <= folders
