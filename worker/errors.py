@@ -10,7 +10,8 @@
     │   └── processes   DecoderUnavailable, DeviceUnavailable
     └── Misconfigured   the installation is wrong; the program stops and names the remedy
         ├── settings    BadSetting, NoHome, HomeInUse, DatabaseShared, SchemaOutdated, IdentifiersDiffer
-        ├── models      BadData (labels, manifests, splits), ModelRefused, ProviderUnavailable, PromotionRefused
+        ├── models      BadData (labels, manifests, splits), ModelRefused, ProviderUnavailable, PromotionRefused,
+        │               NoTrainer
         └── studies     UnknownStudy, NotRequeueable, AlreadyRead, NothingToWithdraw
 
 Anything outside this tree is a bug. Each error has a stable `code`; its `subject` (a UID, a path) is attached once, at
@@ -215,6 +216,12 @@ class PromotionRefused(Misconfigured):
     """A decision about a model is not allowed: no valid comparison, a broken margin, or no earlier model."""
 
     code = "promotion_refused"
+
+
+class NoTrainer(Misconfigured):
+    """`worker calibrate` needs the program `trainer`, and it is not installed."""
+
+    code = "no_trainer"
 
 
 class NoHome(Misconfigured):

@@ -6,6 +6,7 @@ Patients are exported as keyed pseudonyms; the key is in the store, so all machi
 
 import csv
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -61,9 +62,18 @@ class Exported:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def export(database: Database, store: Store, out: Path, since: datetime, limits: Limits, by: str = "") -> Exported:
+def export(
+    database: Database,
+    store: Store,
+    out: Path,
+    since: datetime,
+    limits: Limits,
+    by: str = "",
+    only: Container[str] | None = None,
+) -> Exported:
     """Write the images of every study reviewed since then below `out`, and `index.csv` at the end.
 
+    `only`: the UIDs of the studies that are meant; None: all.
     Uncertain and withdrawn reviews, studies of two patients and those without a judged image are left out and counted.
     Raises BadData when `out` is not empty, StorageUnavailable when it or the store cannot be used.
     """
@@ -71,6 +81,7 @@ def export(database: Database, store: Store, out: Path, since: datetime, limits:
     with reading(database) as connection:
         statement = text(REVIEWED).bindparams(bindparam("since", type_=UtcDateTime()))
         found = connection.execute(statement, {"since": since}).all()
+    found = found if only is None else [row for row in found if row.study_uid in only]
     exported = Exported()
     rows: list[dict[str, Any]] = []
     try:

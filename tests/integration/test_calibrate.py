@@ -1,0 +1,145 @@
+"""`worker calibrate`: from readers' verdicts to the active model, with `trainer` as a child process."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from schema.vocabulary import AuditAction, ReviewOutcome
+from tests.brightness import write_image
+from tests.desk import Desk
+from tests.logistic import NORMALS, POSITIVES, probability, write_factory
+from worker.cli.main import app
+from worker.errors import BadData, NoTrainer
+from worker.export.consecutive import consecutive
+from worker.imaging.reading import read_instance
+from worker.inference.model import open_model
+from worker.ledger import audit, decisions, promotions
+from worker.ledger import register as ledger
+from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.promotions import Decision
+from worker.store import OBJECTS
+
+
+def take_in(desk: Desk, folder: Path, grey: int, number: int) -> str:
+    """A study of one brightness, taken in and screened; its UID."""
+    path = write_image(folder / f"{number}.png", grey, noise=number)
+    content = path.read_bytes()
+    header = read_instance(content)
+    receipt = Receipt(Incoming(str(path), len(content), 1), header, desk.store.put(OBJECTS, content), is_settled=True)
+    ledger.register(desk.database, receipt, desk.settings, desk.clock())
+    desk.screen(header.study_uid, probability(grey), headers=[header])
+    desk.clock.forward(60)
+    return header.study_uid
+
+
+def read(desk: Desk, study_uid: str, outcome: ReviewOutcome) -> None:
+    decisions.review(desk.database, study_uid, outcome, "Dr Test", None, desk.clock())
+
+
+def read_studies(desk: Desk, folder: Path, normals: int, positives: int) -> list[str]:
+    """Studies as they come, each read; normals and positives mixed."""
+    greys = [(grey, ReviewOutcome.NO_PNEUMONIA) for grey in NORMALS[::-1][:normals]]
+    greys += [(grey, ReviewOutcome.PNEUMONIA) for grey in POSITIVES[:positives]]
+    uids = []
+    for number, (grey, outcome) in enumerate(sorted(greys, key=lambda each: hash(each[0]) % 7)):
+        uids.append(take_in(desk, folder, grey, number))
+        read(desk, uids[-1], outcome)
+    return uids
+
+
+def run(desk: Desk, home: Path, factory: Path, *words: str) -> Result:
+    env = {
+        "SCREENING_HOME": str(home),
+        "SCREENING_DATABASE": desk.database.url,
+        "SCREENING_STORE": str(desk.store.folder),
+        "SCREENING_MODEL": str(factory),
+    }
+    return CliRunner().invoke(app, ["calibrate", "--by", "Dr A", *words], env=env)
+
+
+def promoted(desk: Desk) -> list[Decision]:
+    return [decision for decision in promotions.history(desk.database) if decision.action == "promoted"]
+
+
+def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Desk, tmp_path: Path) -> None:
+    factory, out = write_factory(tmp_path / "factory.onnx"), tmp_path / "point"
+    read_studies(desk, tmp_path / "images", 40, 20)
+    said = run(desk, tmp_path / "home", factory, "--out", str(out), "--place", "North Hospital")
+    assert said.exit_code == 0, said.output
+    assert (
+        "60 consecutive studies, 2026-03-02 to 2026-03-02, every one read: 20 with pneumonia, 40 without" in said.output
+    )
+    assert "60 images of 60 studies" in said.output
+    assert "20 of 20 found, 38 of 40 normals left alone" in said.output, "r = 3 of 40"
+    assert "local sensitivity not shown: 20 patients with pneumonia, 59 are needed" in said.output
+    assert "nothing was promoted; to do it: worker model promote" in said.output
+    assert (out / "trade_off.svg").stat().st_size > 1000
+    assert promoted(desk) == []
+    told = open_model(out / "point.onnx", "cpu").card.site
+    assert told is not None
+    assert told.place == "North Hospital, 2026-03-02 to 2026-03-02"
+
+    said = run(desk, tmp_path / "home", factory, "--out", str(tmp_path / "again"), "--yes")
+    assert said.exit_code == 0, said.output
+    assert "logistic_site is the active model: the same weights at another point" in said.output
+    (decision,) = promoted(desk)
+    assert decision.decided_by == "Dr A"
+
+    said = run(desk, tmp_path / "home", factory, "--out", str(tmp_path / "third"))
+    assert said.exit_code == 0, said.output
+    third = open_model(tmp_path / "third" / "point.onnx", "cpu").card.site
+    assert third is not None
+    assert third.factory_digest == open_model(factory, "cpu").digest, "always from the file as it was made"
+
+
+def test_what_the_trainer_refuses_promotes_nothing(desk: Desk, tmp_path: Path) -> None:
+    factory = write_factory(tmp_path / "factory.onnx")
+    read_studies(desk, tmp_path / "images", 10, 5)
+    said = run(desk, tmp_path / "home", factory, "--out", str(tmp_path / "point"), "--yes")
+    assert isinstance(said.exception, BadData)
+    assert "`trainer calibrate` ended with 1" in str(said.exception)
+    assert promoted(desk) == []
+
+
+def test_without_a_trainer_it_says_how_to_install_one(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = run(desk, tmp_path / "home", write_factory(tmp_path / "factory.onnx"), "--out", str(tmp_path / "point"))
+    assert isinstance(said.exception, NoTrainer)
+    assert "chest-screening[trainer]" in str(said.exception)
+
+
+def test_only_a_stretch_without_unread_studies_is_taken(desk: Desk, tmp_path: Path) -> None:
+    """Readers who read what is flagged choose the images; what they left unread parts the stretches."""
+    uids = [take_in(desk, tmp_path, 60 + i, i) for i in range(10)]
+    for number, uid in enumerate(uids):
+        if number not in (3, 9):
+            read(desk, uid, ReviewOutcome.UNCERTAIN if number == 5 else ReviewOutcome.NO_PNEUMONIA)
+    decisions.withdraw(desk.database, uids[8], "Dr B", "the wrong study", desk.clock())
+    found = consecutive(desk.database, desk.clock() - timedelta(days=1))
+    assert [study.study_uid for study in found.studies] == uids[4:8]
+    assert (found.unread, found.read_outside) == (3, 3)
+    assert "3 without, 1 uncertain (left out). Not taken: 3 unread studies, and 3 read ones" in found.says
+
+
+def test_verdicts_given_before_the_score_was_seen_come_first(desk: Desk, tmp_path: Path) -> None:
+    seen = [take_in(desk, tmp_path, 40 + i, i) for i in range(30)]
+    for uid in seen:
+        read(desk, uid, ReviewOutcome.NO_PNEUMONIA)
+    desk.database.is_silent_run = True
+    blind = [take_in(desk, tmp_path, 80 + i, 100 + i) for i in range(22)]
+    for number, uid in enumerate(blind):
+        if number == 21:  # somebody looked at the score first
+            audit.note(desk.database, AuditAction.SHOWN, "Dr A", desk.clock(), [uid])
+        read(desk, uid, ReviewOutcome.PNEUMONIA if number < 2 else ReviewOutcome.NO_PNEUMONIA)
+    found = consecutive(desk.database, desk.clock() - timedelta(days=1))
+    assert found.is_blind
+    assert [study.study_uid for study in found.studies] == blind[:21]
+    assert "given before the score was seen: all of them" in found.says
+    later = consecutive(desk.database, desk.clock() - timedelta(minutes=10))
+    assert not later.is_blind, "too few of them: all that were read"
+    assert later.known_blind == len(later.studies) - 1
