@@ -18,6 +18,7 @@ from schema.vocabulary import (
     Priority,
     Reason,
     ReviewOutcome,
+    Role,
     Stability,
     StudyState,
     Verdict,
@@ -86,5 +87,6 @@ class Base(DeclarativeBase):
         DriftEvent: by_value(DriftEvent),
         AuditAction: by_value(AuditAction),
         IdentifierMode: by_value(IdentifierMode),
+        Role: by_value(Role),
         Band: BandNumber,
     }

@@ -33,7 +33,7 @@ class Study(Base):
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     study_uid: Mapped[str] = mapped_column(Uid, unique=True)
-    patient_id: Mapped[str | None] = mapped_column(Text)
+    patient_id: Mapped[str | None] = mapped_column(Text, index=True)
     issuer_of_patient_id: Mapped[str | None] = mapped_column(Text)
     accession_number: Mapped[str | None] = mapped_column(Text, index=True)
     study_date: Mapped[str | None] = mapped_column(String(8))
@@ -56,6 +56,7 @@ class Study(Base):
     attempts: Mapped[int]  #: claims without an outcome
     screened_at: Mapped[datetime | None]
     read_at: Mapped[datetime | None]  #: None: unread, so on the worklist
+    not_assessable_at: Mapped[datetime | None]  #: when a reader found that its images do not allow a reading
     current_screening_id: Mapped[int | None] = mapped_column(
         RowId
     )  #: no foreign key, because screening has one to this table
@@ -240,6 +241,10 @@ class Review(Base):
     reader: Mapped[str] = mapped_column(Text)
     comment: Mapped[str | None] = mapped_column(Text)
     reviewed_at: Mapped[datetime]
+    saw_probability: Mapped[bool | None]  #: before this verdict, as the next two; None: not known (`worker review`)
+    saw_heatmap: Mapped[bool | None]
+    saw_place: Mapped[bool | None]  #: its place on the list
+    open_s: Mapped[float | None]  #: how long the study had been open on the page
 
 
 class Withdrawal(Base):

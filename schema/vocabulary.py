@@ -84,6 +84,7 @@ class Reason(StrEnum):
     RESULT_LATE = "result_late"
     AWAITING_RESULT = "awaiting_result"
     SILENT_RUN = "silent_run"  #: has a verdict that moves nobody: flagged and not flagged, oldest first
+    NOT_ASSESSABLE = "not_assessable"  #: a reader found that the images do not allow a reading
 
 
 class Priority(StrEnum):
@@ -117,6 +118,7 @@ class ReviewOutcome(StrEnum):
     PNEUMONIA = "pneumonia"
     NO_PNEUMONIA = "no_pneumonia"
     UNCERTAIN = "uncertain"
+    NOT_ASSESSABLE = "not_assessable"  #: the images do not allow a reading; counts neither way
 
 
 class ModelAction(StrEnum):
@@ -164,6 +166,14 @@ class AuditAction(StrEnum):
     PRUNED = "pruned"
     LABELS_EXPORTED = "labels_exported"
     DEIDENTIFIED = "deidentified"  #: exported a copy of a study without identifiers
+    LOGGED_IN = "logged_in"
+    LOGIN_FAILED = "login_failed"
+    LOGGED_OUT = "logged_out"
+    PICTURE_FETCHED = "picture_fetched"  #: an image of a study, once a session
+    HEATMAP_SHOWN = "heatmap_shown"
+    HOLD_TAKEN_OVER = "hold_taken_over"
+    ACCOUNT_CHANGED = "account_changed"
+    INTERFACE_READ = "interface_read"  #: another system read the JSON interface
 
 
 class IdentifierMode(StrEnum):
@@ -171,3 +181,11 @@ class IdentifierMode(StrEnum):
 
     PLAIN = "plain"  #: as received
     PSEUDONYMS = "pseudonyms"  #: as keyed hashes
+
+
+class Role(StrEnum):
+    """What an account of the page may do."""
+
+    READER = "reader"  #: look at studies, give verdicts and priorities
+    OPERATOR = "operator"  #: see the list, states and quarantine, and requeue; no pictures
+    ADMIN = "admin"  #: both, and the audit

@@ -12,7 +12,8 @@
         ├── settings    BadSetting, NoHome, HomeInUse, DatabaseShared, SchemaOutdated, IdentifiersDiffer
         ├── models      BadData (labels, manifests, splits), ModelRefused, ProviderUnavailable, PromotionRefused,
         │               NoTrainer
-        └── studies     UnknownStudy, NotRequeueable, AlreadyRead, NothingToWithdraw
+        ├── studies     UnknownStudy, NotRequeueable, AlreadyRead, NothingToWithdraw, StudyChanged
+        └── the page    AccountRefused, Refused
 
 Anything outside this tree is a bug. Each error has a stable `code`; its `subject` (a UID, a path) is attached once, at
 the boundary that knows it, by `about`.
@@ -276,3 +277,9 @@ class NothingToWithdraw(Misconfigured):
     """The study has no review, or its newest one is withdrawn already."""
 
     code = "nothing_to_withdraw"
+
+
+class StudyChanged(Misconfigured):
+    """A verdict on a study that has changed since its reader opened it."""
+
+    code = "study_changed"

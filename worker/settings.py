@@ -78,6 +78,13 @@ class Provider(StrEnum):
     CUDA = "cuda"  #: refuse to start without it
 
 
+class Reveal(StrEnum):
+    """When the page shows a reader what the model said."""
+
+    ALWAYS = "always"
+    AFTER_VERDICT = "after_verdict"  #: after the reader's first verdict on it
+
+
 class ReducedDecode(StrEnum):
     """Whether compressed images may be decoded at a lower resolution than they hold."""
 
@@ -232,6 +239,24 @@ class Settings:
         9465, "port for the receiver's own metrics, on SCREENING_METRICS_HOST; 0: any", whole(0, 65535)
     )
 
+    web_host: str = setting(
+        "127.0.0.1", "address the page listens on; another than this machine's needs web_tls_... or web_behind_proxy"
+    )
+    web_port: int = setting(8464, "port the page listens on; 0: any", whole(0, 65535))
+    web_hosts: str = setting(
+        "localhost,127.0.0.1,[::1]", "names, separated by commas, under which people reach the page; others get 400"
+    )
+    web_tls_certificate: str = setting("", "file of the page's TLS certificate chain (PEM); empty: plain HTTP")
+    web_tls_key: str = setting("", "file of its private key (PEM)")
+    web_behind_proxy: str = setting(
+        "", "addresses, separated by commas, of proxies that end TLS before the page; their X-Forwarded-For is believed"
+    )
+    web_trusted_header: str = setting("", "header in which a proxy names the account it has logged in; empty: none")
+    web_trusted_from: str = setting("", "addresses, separated by commas, from which that header is believed")
+    web_cache_mib: int = setting(64, "memory of the page for pictures that were decoded", positive(int))
+    reveal: Reveal = setting(
+        Reveal.ALWAYS, "when a reader sees what the model said: always, or after_verdict (of this reader)"
+    )
     identifiers: IdentifierMode = setting(
         IdentifierMode.PLAIN,
         "how the database stores patient ID, issuer, accession number and paths: plain or pseudonyms",

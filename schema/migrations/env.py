@@ -3,7 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection, inspect, text
 
-import schema.operations  # noqa: F401  (registers its tables, and those of `models`)
+import schema.operations
+import schema.reading_room  # noqa: F401  (both register their tables, and those of `models`)
 from schema.columns import Base
 from schema.database import HEAD, open_engine
 

@@ -1,6 +1,6 @@
 -- How often readers agreed with the flag, by model: each study's newest review, unless it was withdrawn, against the
 -- screening its reader saw.
--- Uncertain readings and studies without a flag or a clear negative are counted, but neither as agreement nor against it.
+-- Uncertain and not assessable readings, and studies without a flag or a clear negative are counted, but neither as agreement nor against it.
 CREATE VIEW agreement AS
 SELECT
     screening.model_digest,
@@ -14,7 +14,8 @@ SELECT
         AS false_negative,
     AVG(
         CASE
-            WHEN review.outcome = 'uncertain' OR screening.verdict NOT IN ('flagged', 'not_flagged') THEN NULL
+            WHEN review.outcome NOT IN ('pneumonia', 'no_pneumonia') THEN NULL
+            WHEN screening.verdict NOT IN ('flagged', 'not_flagged') THEN NULL
             WHEN (screening.verdict = 'flagged') = (review.outcome = 'pneumonia') THEN 1.0
             ELSE 0.0
         END

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from schema import models, operations
+from schema import models, operations, reading_room
 from schema.database import HEAD, Database, view_statements
 from schema.migrate import alembic_config, upgrade
 from schema.vocabulary import FileState, Priority, Reason, StudyState
@@ -16,7 +16,10 @@ from tests.desk import Desk
 from worker.errors import DatabaseUnavailable, SchemaOutdated
 from worker.ledger.transactions import reading, writing
 
-VIEWS = ("agreement", "reconciliation", "shadowing", "throughput", "trail", "turnaround", "worklist")
+VIEWS = (
+    *("agreement", "agreement_unseen", "reconciliation", "shadowing", "throughput", "trail", "turnaround"),
+    "worklist",
+)
 MODEL = "('d', 'n', 'r', 0.5, '{}', '2026-01-01 00:00:00')"
 
 
@@ -31,7 +34,7 @@ def definitions(engine: sa.Engine) -> dict[str, str]:
 def test_the_migrations_make_the_models(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, operations.Base.metadata) == []
+        assert compare_metadata(context, reading_room.Base.metadata) == []
 
 
 def test_the_migrations_make_the_views(database: Database, empty_url: str) -> None:

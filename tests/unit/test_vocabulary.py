@@ -10,7 +10,7 @@ STORED = {
     StudyState: "received queued screening screened failed",
     Verdict: "flagged not_flagged unscreenable ineligible",
     Priority: "stat routine nightly",
-    ReviewOutcome: "pneumonia no_pneumonia uncertain",
+    ReviewOutcome: "pneumonia no_pneumonia uncertain not_assessable",
 }
 
 

@@ -19,7 +19,9 @@ from worker.cli.options import Verbs
 from worker.cli.prune import prune
 from worker.cli.review import prioritise, requeue, review, withdraw
 from worker.cli.screen import screen
+from worker.cli.user import user
 from worker.cli.watch import run, watch
+from worker.cli.web import web
 from worker.cli.worklist import open_study, quarantine, show, worklist
 from worker.errors import Interrupted, Misconfigured, ScreeningError
 
@@ -27,7 +29,7 @@ from worker.errors import Interrupted, Misconfigured, ScreeningError
 VERBS = (
     screen, watch, run, receive, batch, worklist, show, open_study,
     quarantine, review, withdraw, prioritise, requeue, model, calibrate, drift, check,
-    reconcile, settings, db, metrics, audit, prune, export_labels, export_deidentified,
+    reconcile, settings, db, metrics, audit, prune, export_labels, export_deidentified, web, user,
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ class RequestKind(StrEnum):
     """The kind of a request."""
 
     DISPLAY = "display"  #: notes and shape, followed by display values
+    STORED = "stored"  #: bits, sign and shape, followed by stored values (colour as grey)
     STORED_DIGEST = "stored_digest"  #: SHA-256 over the stored values
 
 
@@ -101,8 +102,10 @@ def run(load: Callable[[], Mapping[str, Reader]]) -> None:
 def real_readers() -> Mapping[str, Reader]:
     """The readers of imaging; its libraries are loaded here, and not in the parent process."""
     import cv2
+    import numpy as np
 
     from worker.imaging.reading import read_display, stored_digest
+    from worker.imaging.viewing import read_stored
 
     cv2.setNumThreads(1)
 
@@ -110,10 +113,15 @@ def real_readers() -> Mapping[str, Reader]:
         shown = read_display(content, limits, minimum)
         return {"notes": shown.notes, "shape": shown.pixels.shape}, shown.pixels
 
+    def stored(content: bytes, limits: Limits, _: MinimumSize | None) -> tuple[dict[str, Any], Any]:
+        values = read_stored(content, limits)
+        words = {"bits": values.bits, "is_signed": values.is_signed, "itemsize": values.codes.dtype.itemsize}
+        return words | {"shape": values.codes.shape}, np.ascontiguousarray(values.codes)
+
     def digest(content: bytes, limits: Limits, _: MinimumSize | None) -> tuple[dict[str, Any], Any]:
         return {"digest": stored_digest(content, limits)}, b""
 
-    return {RequestKind.DISPLAY: display, RequestKind.STORED_DIGEST: digest}
+    return {RequestKind.DISPLAY: display, RequestKind.STORED: stored, RequestKind.STORED_DIGEST: digest}
 
 
 if __name__ == "__main__":

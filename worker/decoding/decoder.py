@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.decoding.child import RequestKind, read_words, write_message
 from worker.errors import (
@@ -26,10 +25,11 @@ from worker.errors import (
     Undecodable,
 )
 from worker.imaging import reading
-from worker.imaging.display import Display
+from worker.imaging.display import Codes, Display, StoredValues
 from worker.imaging.limits import Limits
 from worker.imaging.reading import OpenImage
 from worker.imaging.resolution import MinimumSize
+from worker.imaging.viewing import read_stored
 from worker.settings import DECODER_DEADLINE_S, DECODER_MEMORY_MIB, Settings
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _BY_CODE = {kind.code: kind for kind in Rejected.__subclasses__()}
 Shape = tuple[int, int]
 
 #: The JSON of the child's answer, and the picture that followed it; an empty array when none did.
-Answer = tuple[dict[str, Any], NDArray[np.uint8]]
+Answer = tuple[dict[str, Any], Codes]
 
 T = TypeVar("T")
 
@@ -97,7 +97,16 @@ class Decoder:
             return image.display()
         most = (max(0, header.rows), max(0, header.columns))
         answer, pixels = self._ask(RequestKind.DISPLAY, image.content, image.limits, most, minimum)
-        return Display(pixels, tuple(map(str, answer["notes"])))
+        return Display(np.asarray(pixels, np.uint8), tuple(map(str, answer["notes"])))
+
+    def read_stored(self, image: OpenImage) -> StoredValues:
+        """Stored values, colour as grey. Raises what `read_display` raises."""
+        header = image.instance
+        if not header.is_compressed:
+            return read_stored(image.content, image.limits)
+        most = (max(0, header.rows), max(0, header.columns))
+        answer, codes = self._ask(RequestKind.STORED, image.content, image.limits, most)
+        return StoredValues(codes, min(int(answer["bits"]), 8 * codes.dtype.itemsize), bool(answer["is_signed"]))
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
         """SHA-256 over the stored values. Raises what `read_display` raises."""
@@ -204,10 +213,12 @@ class _Child:
         write_message(self._requests, words, content)
         answer, following = self._answer()
         rows, columns = (int(side) for side in answer.get("shape", (0, 0)))
-        if not (0 <= rows <= most[0] and 0 <= columns <= most[1] and following == rows * columns):
+        kind = np.dtype(np.uint16 if answer.get("itemsize") == 2 else np.uint8)
+        size = rows * columns * kind.itemsize
+        if not (0 <= rows <= most[0] and 0 <= columns <= most[1] and following == size):
             raise _ChildLost("its answer has another size than the image")
-        pixels = np.empty((rows, columns), np.uint8)
-        if following and self._answers.readinto(pixels.reshape(-1)) != following:  # type: ignore[attr-defined]
+        pixels: Codes = np.empty((rows, columns), kind)
+        if following and self._answers.readinto(pixels.reshape(-1).view(np.uint8)) != following:  # type: ignore[attr-defined]
             raise EOFError
         return answer, pixels
 

@@ -6,7 +6,7 @@ from queue import LifoQueue
 from typing import Self
 
 from worker.decoding.decoder import Decoder
-from worker.imaging.display import Display
+from worker.imaging.display import Display, StoredValues
 from worker.imaging.limits import Limits
 from worker.imaging.reading import OpenImage
 from worker.imaging.resolution import MinimumSize
@@ -52,6 +52,11 @@ class DecoderPool:
         """As `Decoder.read_display`, by a free child."""
         with self._one() as decoder:
             return decoder.read_display(image, minimum)
+
+    def read_stored(self, image: OpenImage) -> StoredValues:
+        """As `Decoder.read_stored`, by a free child."""
+        with self._one() as decoder:
+            return decoder.read_stored(image)
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
         """As `Decoder.stored_digest`, by a free child."""

@@ -109,6 +109,8 @@ def _fault(row: Row[Any]) -> str | None:
         return "review withdrawn"
     if row.outcome == ReviewOutcome.UNCERTAIN:
         return "read as uncertain"
+    if row.outcome == ReviewOutcome.NOT_ASSESSABLE:
+        return "read as not assessable"
     if row.conflict == Reason.TWO_PATIENTS:
         return "two patients in one study"
     return "no image was judged when it was read" if row.digest is None else None

@@ -13,6 +13,7 @@ from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Tru
 from worker.imaging.display import (
     WINDOW_MISSES,
     Display,
+    Grayscale,
     StoredValues,
     display_values,
     full_range,
@@ -54,13 +55,29 @@ class OpenObject:
             is_reducible = grayscale.declares_voi and shows_padding_dark(grayscale, pixel.bits_stored, pixel.is_signed)
             decoded = self._decode(minimum if is_reducible else None)
             stored = grey_values(decoded, pixel, header)
-            if not pixel.photometric_interpretation.startswith("MONOCHROME"):
+            if not self.is_monochrome:
                 return Display(full_range(stored), ("colour=grey", *header.notes))
             shown = display_values(stored, grayscale)
             if WINDOW_MISSES in shown.notes and minimum is not None:
                 return self.display()
             assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
             return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
+
+    def stored_grey(self) -> StoredValues:
+        """Codes as stored, colour as grey. Raises any Rejected."""
+        with lenient_pydicom():
+            self.header.notes.clear()
+            return grey_values(self._decode(None), self.pixel, self.header)
+
+    def grayscale(self) -> Grayscale:
+        """The elements of the display pipeline."""
+        with lenient_pydicom():
+            return read_grayscale(self.header)
+
+    @property
+    def is_monochrome(self) -> bool:
+        """Whether the display pipeline applies; colour has none."""
+        return self.pixel.photometric_interpretation.startswith("MONOCHROME")
 
     def stored(self) -> StoredValues:
         """Codes as stored in the file, one or three per pixel, and the number of used bits. Raises any Rejected."""

@@ -90,6 +90,12 @@ class Display:
 
 def display_values(stored: StoredValues, grayscale: Grayscale) -> Display:
     """The whole pipeline: modality LUT -> VOI LUT -> inversion -> 8 bits, padding dark."""
+    table, notes = display_table(stored, grayscale)
+    return Display(look_up(stored.codes, table), notes)
+
+
+def display_table(stored: StoredValues, grayscale: Grayscale) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """The one look-up table of the pipeline, from each of the 2**bits codes to its display value, and its notes."""
     values = stored_range(stored.bits, stored.is_signed)
     padding, notes = padding_codes(stored, values, grayscale)
     notes = (*notes, *presentation_notes(grayscale))
@@ -103,7 +109,7 @@ def display_values(stored: StoredValues, grayscale: Grayscale) -> Display:
     table = to_8_bits(invert(shown) if grayscale.is_monochrome1 else shown)
     if padding is not None:
         table[padding] = 0
-    return Display(look_up(stored.codes, table), notes)
+    return table, notes
 
 
 def stored_range(bits: int, is_signed: bool) -> Values:
@@ -271,7 +277,12 @@ def look_up(codes: Codes, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def full_range(stored: StoredValues) -> NDArray[np.uint8]:
     """Grey made from colour: [0, 2**bits - 1] -> [0, 255], because colour has no VOI LUT (PS3.3 C.7.6.3.1.2)."""
-    return look_up(stored.codes, to_8_bits(stored_range(stored.bits, False) / max((1 << stored.bits) - 1, 1)))
+    return look_up(stored.codes, full_range_table(stored))
+
+
+def full_range_table(stored: StoredValues) -> NDArray[np.uint8]:
+    """The table of `full_range`."""
+    return to_8_bits(stored_range(stored.bits, False) / max((1 << stored.bits) - 1, 1))
 
 
 def _through(values: Values, lut: LookUpTable) -> Values:

@@ -35,6 +35,19 @@ def read_grayscale(header: Header) -> Grayscale:
 Range = tuple[float, float]
 
 
+def read_voi_luts(header: Header) -> tuple[tuple[str, LookUpTable], ...]:
+    """Every usable item of the VOI LUT Sequence, with its LUT Explanation."""
+    stored = _stored_range(header)
+    mapped = _modality_range(stored, _lut(header, "ModalityLUTSequence", stored), *_rescale(header))
+    found = []
+    for number, item in enumerate(header.items("VOILUTSequence"), start=1):
+        table = _table(item, "voi_lut", mapped)
+        if table is not None:
+            scaled = _as_scaled(table, mapped, header)
+            found.append((item.text("LUTExplanation") or f"VOI LUT {number}", scaled))
+    return tuple(found)
+
+
 def _is_signed(header: Header) -> bool:
     return header.integer("PixelRepresentation") == 1
 

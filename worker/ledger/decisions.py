@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from schema.database import Database
 from schema.models import Prioritisation, Review, Study, Withdrawal
 from schema.vocabulary import AuditAction, Priority, Reason, ReviewOutcome, StudyState
-from worker.errors import AlreadyRead, NothingToWithdraw, NotRequeueable
+from worker.errors import AlreadyRead, NothingToWithdraw, NotRequeueable, StudyChanged
 from worker.ledger import audit
 from worker.ledger.lookup import resolve
 from worker.ledger.ordering import current_screening, place, request_screening_again, set_priority
@@ -32,6 +32,19 @@ class GivenVerdict:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a reader had before the verdict; a verdict on anything else is refused."""
+
+    revision: int
+    screening_id: int | None
+    review_id: int | None  #: the newest review then, withdrawn or not
+    probability: bool  #: whether it was shown, as the next two
+    heatmap: bool
+    place: bool = True
+    open_s: float | None = None  #: how long the study was open
+
+
+@dataclass(frozen=True)
 class Reviewed:
     """The effect of a review."""
 
@@ -47,15 +60,21 @@ def review(
     comment: str | None,
     now: datetime,
     uncertain: UncertainReview = UncertainReview.STAYS,
+    seen: Seen | None = None,
 ) -> Reviewed:
     """Append a reader's verdict and remove the study from the worklist.
 
-    An uncertain verdict keeps or returns the study to the worklist, unless `uncertain` says otherwise.
+    An uncertain verdict keeps or returns the study to the worklist, unless `uncertain` says otherwise; one that is not
+    assessable stays in band 4 until another verdict. Raises StudyChanged when the reader has `seen` something older.
     """
     with writing(database) as session:
         row = _study(session, study)
+        if seen is not None:
+            _refuse_changed(session, row, seen)
         before = _standing(session, row)
-        leaves = outcome is not ReviewOutcome.UNCERTAIN or uncertain is UncertainReview.LEAVES
+        is_uncertain = outcome is ReviewOutcome.UNCERTAIN and uncertain is not UncertainReview.LEAVES
+        is_not_assessable = outcome is ReviewOutcome.NOT_ASSESSABLE
+        leaves = not (is_uncertain or is_not_assessable)
         session.add(
             Review(
                 study_id=row.id,
@@ -64,9 +83,14 @@ def review(
                 reader=reader,
                 comment=comment,
                 reviewed_at=now,
+                saw_probability=None if seen is None else seen.probability,
+                saw_heatmap=None if seen is None else seen.heatmap,
+                saw_place=None if seen is None else seen.place,
+                open_s=None if seen is None else seen.open_s,
             )
         )
         row.read_at = now if leaves else None
+        row.not_assessable_at = now if is_not_assessable else None
         if not leaves:
             place(row, current_screening(session, row), now)
         return Reviewed(leaves, None if before is None or before.outcome is outcome else before)
@@ -139,8 +163,15 @@ def rescreen(database: Database, study_uid: str, settings: Settings, now: dateti
         return True
 
 
+def _refuse_changed(session: Session, row: Study, seen: Seen) -> None:
+    newest = session.scalar(select(func.max(Review.id)).where(Review.study_id == row.id))
+    if (row.revision, row.current_screening_id, newest) != (seen.revision, seen.screening_id, seen.review_id):
+        what = "another verdict was given" if newest != seen.review_id else "new images or another result came"
+        raise StudyChanged(f"{what} after you opened it: look at both, and confirm again").about(row.study_uid)
+
+
 def _return_to_list(session: Session, row: Study, now: datetime) -> None:
-    row.read_at = None
+    row.read_at = row.not_assessable_at = None
     place(row, current_screening(session, row), now)
 
 

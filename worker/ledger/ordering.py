@@ -36,6 +36,7 @@ def request_screening_again(session: Session, study: Study, why: Reason, setting
     study.claim = study.lease_until = study.failure_code = study.failure_detail = None
     study.asked_at = study.settles_at = now
     study.asked_because = why
+    study.not_assessable_at = None
     study.result_due_at = now + timedelta(seconds=settings.result_due_s)
     place(study, current_screening(session, study), now)
 
@@ -100,7 +101,8 @@ def _silent_band(study: Study, screening: Screening | None, now: datetime) -> tu
     is_silenced = screening is not None and screening.verdict in SILENT_VERDICTS
     if not is_silenced:
         return _own_band(study, screening, now)
-    if study.state is StudyState.FAILED or study.conflict is not None or study.state is not StudyState.SCREENED:
+    is_marked = study.conflict is not None or study.not_assessable_at is not None
+    if is_marked or study.state is not StudyState.SCREENED:
         needs_attention, reason = _own_band(study, None, now)
         if needs_attention is Band.ATTENTION:
             return needs_attention, reason
@@ -110,6 +112,8 @@ def _silent_band(study: Study, screening: Screening | None, now: datetime) -> tu
 def _own_band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:
     """Band and reason without STAT priority and without the clock."""
     flagged = screening is not None and screening.verdict is Verdict.FLAGGED
+    if study.not_assessable_at is not None and study.state is StudyState.SCREENED:  # until another verdict
+        return Band.ATTENTION, Reason.NOT_ASSESSABLE
     if study.state is StudyState.FAILED:  # a study flagged before keeps its place
         exhausted = study.failure_code == Reason.ATTEMPTS_EXHAUSTED
         reason = Reason.ATTEMPTS_EXHAUSTED if exhausted else Reason.UNEXPECTED_ERROR

@@ -206,7 +206,7 @@ def _is_other_patient(study: Study, header: Header) -> bool:
 
 def _request_screening(study: Study, settings: Settings, now: datetime, settled: bool) -> None:
     """After a new image: have the study screened, again if it was already."""
-    study.read_at = None  # the reader has not seen this image
+    study.read_at = study.not_assessable_at = None  # the reader has not seen this image
     if study.state is StudyState.QUEUED:
         return  # the worker that claims it will find the image
     if study.revision == 0 or study.state is not StudyState.RECEIVED:

@@ -59,7 +59,7 @@ class WorklistEntry:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; moments as ISO 8601 in UTC."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class QuarantinedFile:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; moments as ISO 8601 in UTC."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 #: What a silent run shows of SILENT_VERDICTS.
@@ -96,9 +96,9 @@ def entries(database: Database, store: Store, limit: int | None = None) -> list[
     statement = "SELECT * FROM worklist" if limit is None else "SELECT * FROM worklist LIMIT :limit"
     with reading(database) as connection:
         rows = connection.execute(
-            _with_moments(statement, "received_at", "screened_at"), {} if limit is None else {"limit": limit}
+            with_moments(statement, "received_at", "screened_at"), {} if limit is None else {"limit": limit}
         ).all()
-        sources = _sources(connection, [row.study_id for row in rows])
+        sources = sources_of(connection, [row.study_id for row in rows])
     found = [_entry(place, row, sources[row.study_id], store) for place, row in enumerate(rows, start=1)]
     is_silent = database.is_silent_run
     return [replace(entry, **SILENCED) if is_silent and entry.verdict in SILENT_VERDICTS else entry for entry in found]
@@ -127,7 +127,7 @@ def longest_wait_s(database: Database, now: datetime) -> float:
 
     Only this number shows a worker that runs but takes no messages.
     """
-    statement = _with_moments(
+    statement = with_moments(
         f"SELECT MIN(asked_at) AS asked_at FROM study WHERE {_UNDERWAY}"
         " AND priority != 'nightly' AND asked_because != 'rescreened'",
         "asked_at",
@@ -135,6 +135,25 @@ def longest_wait_s(database: Database, now: datetime) -> float:
     with reading(database) as connection:
         oldest = connection.execute(statement).scalar_one()
     return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+
+
+@dataclass(frozen=True)
+class SignsOfLife:
+    """When something last came of the processes, and how many files nobody could read."""
+
+    last_file_at: datetime | None
+    last_result_at: datetime | None
+    quarantined: int
+
+
+def signs_of_life(database: Database) -> SignsOfLife:
+    """The newest file, the newest result, and the number of quarantined files."""
+    newest = "SELECT {0} FROM {1} ORDER BY id DESC LIMIT 1"
+    quarantined = text("SELECT COUNT(*) FROM arrival WHERE state = 'quarantined'")
+    with reading(database) as connection:
+        seen = connection.execute(with_moments(newest.format("seen_at", "arrival"), "seen_at")).scalar()
+        screened = connection.execute(with_moments(newest.format("screened_at", "screening"), "screened_at")).scalar()
+        return SignsOfLife(seen, screened, int(connection.execute(quarantined).scalar_one()))
 
 
 def quarantine(database: Database) -> list[QuarantinedFile]:
@@ -148,18 +167,18 @@ def quarantine(database: Database) -> list[QuarantinedFile]:
         ORDER BY MAX(arrival.id) DESC
     """
     with reading(database) as connection:
-        return [QuarantinedFile(*row) for row in connection.execute(_with_moments(statement, "seen_at"))]
+        return [QuarantinedFile(*row) for row in connection.execute(with_moments(statement, "seen_at"))]
 
 
 def show(database: Database, store: Store, study: str) -> dict[str, Any]:
     """All data of the study that a person names; raises UnknownStudy."""
     with reading(database) as connection:
-        statement = _with_moments("SELECT * FROM study WHERE study_uid = :uid", *STUDY_MOMENTS)
+        statement = with_moments("SELECT * FROM study WHERE study_uid = :uid", *STUDY_MOMENTS)
         row = connection.execute(statement, {"uid": resolve(connection, study)}).one()
 
         def of_study(statement: str, *moments: str) -> list[dict[str, Any]]:
-            result = connection.execute(_with_moments(statement, *moments), {"id": row.id})
-            return [_plain(dict(kept._mapping)) for kept in result]
+            result = connection.execute(with_moments(statement, *moments), {"id": row.id})
+            return [plain(dict(kept._mapping)) for kept in result]
 
         findings = of_study(
             """
@@ -191,7 +210,7 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
         for finding in findings:
             finding["heatmap"] = _overlay(store, finding.pop("overlay_digest"))
         return {
-            **_plain(dict(row._mapping)),
+            **plain(dict(row._mapping)),
             "images": findings,
             "screenings": [
                 {**screening, "model": models[screening["model_digest"]]}
@@ -268,7 +287,7 @@ def _counted(database: Database, sql: str, study_uids: Sequence[str]) -> dict[st
     return dict(counted)
 
 
-def _with_moments(statement: str, *moments: str) -> TextualSelect:
+def with_moments(statement: str, *moments: str) -> TextualSelect:
     """SQL whose named columns are returned as aware datetimes, and notes as lists; SQLite itself stores only text."""
     types: dict[str, TypeEngine[Any]] = {name: UtcDateTime() for name in moments}
     if "notes" in statement:
@@ -285,7 +304,7 @@ def _overlay(store: Store, digest: str | None) -> str | None:
     return store.place(OVERLAYS, digest) if digest else None
 
 
-def _sources(connection: Connection, study_ids: Sequence[int]) -> dict[int, list[str]]:
+def sources_of(connection: Connection, study_ids: Sequence[int]) -> dict[int, list[str]]:
     """The paths of each study's files as dropped, each path once, in the order they came."""
     statement = text("SELECT study_id, path FROM arrival WHERE study_id IN :ids ORDER BY id").bindparams(
         bindparam("ids", expanding=True)
@@ -297,5 +316,5 @@ def _sources(connection: Connection, study_ids: Sequence[int]) -> dict[int, list
     return defaultdict(list, {study_id: list(paths) for study_id, paths in sources.items()})
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
     return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}

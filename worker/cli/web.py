@@ -1,0 +1,48 @@
+"""The verb `worker web`: the page for radiologists."""
+
+import logging
+import socket
+
+import click
+
+from worker.cli import options
+
+
+@click.command()
+def web() -> None:
+    """Serve the page for radiologists (list, picture, verdict), until interrupted.
+
+    It listens on this machine only, unless TLS or a proxy is configured. Accounts: `worker user add`.
+    """
+    from worker.runtime import logs
+    from worker.web.exposure import check_exposure
+
+    in_force = options.settings()
+    how = check_exposure(in_force)
+    from worker.ledger import accounts
+    from worker.web.room import ReadingRoom
+    from worker.web.server import server
+
+    logs.configure(in_force.log_level)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    room = ReadingRoom.open(in_force)
+    click.get_current_context().call_on_close(room.close)
+    if accounts.count(room.database) == 0:
+        click.echo("there is no account yet: worker user add NAME --role reader --by YOU", err=True)
+    with _listener(in_force.web_host, in_force.web_port) as listener:
+        scheme = "https" if room.is_over_tls else "http"
+        port = listener.getsockname()[1]
+        click.echo(f"{scheme}://{in_force.web_host}:{port}/ ({how}); Ctrl-C or SIGTERM stops", err=True)
+        server(in_force, room).run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    from worker.errors import Misconfigured
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot listen on {host} port {port} ({error.strerror}): set SCREENING_WEB_HOST and _PORT"
+        ) from error

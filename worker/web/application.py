@@ -1,0 +1,133 @@
+"""All routes of the page, in one table: who may ask, and whether asking counts as use of the session."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route, Router
+
+from worker.ledger.sessions import note_input
+from worker.web import audit_page, interface, list_page, login_page, picture_page, study_page, verdicts
+from worker.web.asking import Asked, check_csrf, look_at
+from worker.web.guards import Guard
+from worker.web.permissions import Permission
+from worker.web.refusal import Refused
+from worker.web.room import ReadingRoom
+
+STATIC = Path(__file__).parent / "static"
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One route."""
+
+    method: str
+    path: str
+    answer: Callable[[ReadingRoom, Asked], Response]
+    permission: Permission | None  #: None: whoever asks, with or without a session
+    is_use: bool = True  #: a person did something; polls and pictures are none
+
+
+def alive(_room: ReadingRoom, _asked: Asked) -> Response:
+    """For probes: the process answers."""
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def static(_room: ReadingRoom, asked: Asked) -> Response:
+    """A script or style of ours."""
+    file = FILES.get(str(asked.request.path_params["name"]))
+    if file is None:
+        raise Refused(HTTPStatus.NOT_FOUND, "there is no such file")
+    content, kind, tag = file
+    headers = {"Cache-Control": "no-cache", "ETag": tag}
+    if asked.request.headers.get("if-none-match") == tag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(content, media_type=kind, headers=headers)
+
+
+#: The static files by name, read once: no path is ever made of a request.
+FILES = {
+    file.name: (content, MEDIA_TYPES[file.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    for file in STATIC.iterdir()
+    if file.suffix in MEDIA_TYPES
+    for content in (file.read_bytes(),)
+}
+
+PAGES = (
+    Page("GET", "/alive", alive, None, is_use=False),
+    Page("GET", "/static/{name}", static, None, is_use=False),
+    Page("GET", "/login", login_page.show, None),
+    Page("POST", "/login", login_page.submit, None),
+    Page("POST", "/logout", login_page.log_out, Permission.LIST),
+    Page("GET", "/open", list_page.open_study, None),
+    Page("GET", "/opened/{token}", list_page.opened, Permission.LIST),
+    Page("GET", "/", list_page.show, Permission.LIST),
+    Page("GET", "/rows", list_page.rows, Permission.LIST, is_use=False),
+    Page("POST", "/search", list_page.search, Permission.LIST),
+    Page("POST", "/beat", list_page.beat, Permission.LIST, is_use=False),
+    Page("GET", "/next", list_page.next_study, Permission.VERDICT),
+    Page("GET", "/quarantine", list_page.quarantine, Permission.LIST),
+    Page("GET", "/audit", audit_page.show, Permission.AUDIT),
+    Page("GET", "/study/{study}", study_page.show, Permission.LIST),
+    Page("POST", "/study/{study}/beat", study_page.beat, Permission.LIST, is_use=False),
+    Page("POST", "/study/{study}/verdict", verdicts.give, Permission.VERDICT),
+    Page("POST", "/study/{study}/withdraw", verdicts.withdraw, Permission.VERDICT),
+    Page("POST", "/study/{study}/priority", verdicts.prioritise, Permission.PRIORITY),
+    Page("POST", "/study/{study}/requeue", verdicts.requeue, Permission.REQUEUE),
+    Page("POST", "/study/{study}/take-over", verdicts.take_over, Permission.VERDICT),
+    Page("POST", "/study/{study}/release", verdicts.release, Permission.VERDICT, is_use=False),
+    Page("GET", "/study/{study}/heat/{digest}", picture_page.heat, Permission.LOOK, is_use=False),
+    Page("GET", "/picture/{digest}/pixels", picture_page.pixels, Permission.LOOK, is_use=False),
+    Page("GET", "/picture/{digest}/facts", picture_page.facts, Permission.LOOK, is_use=False),
+    Page("GET", "/picture/{digest}/half", picture_page.half, Permission.LOOK, is_use=False),
+    Page("GET", "/picture/{digest}/thumbnail", picture_page.thumbnail, Permission.LOOK, is_use=False),
+    # with bearer tokens instead of sessions
+    Page("GET", "/api/v1/worklist", interface.worklist, None, is_use=False),
+    Page("GET", "/api/v1/studies/{study}", interface.study, None, is_use=False),
+    Page("GET", "/api/v1/health", interface.health, None, is_use=False),
+)
+
+
+def build(room: ReadingRoom) -> Guard:
+    """The page as an ASGI application."""
+    return Guard(Router([_route(room, page) for page in PAGES], redirect_slashes=False, default=_nothing), room)
+
+
+async def _nothing(_scope: object, _receive: object, _send: object) -> None:
+    raise Refused(HTTPStatus.NOT_FOUND, "there is no such page")
+
+
+def _route(room: ReadingRoom, page: Page) -> Route:
+    async def endpoint(request: Request) -> Response:
+        request.scope["route_name"] = f"{page.method} {page.path}"
+        return await run_in_threadpool(_answer, room, page, request)
+
+    return Route(page.path, endpoint, methods=[page.method], name=f"{page.method} {page.path}")
+
+
+def _answer(room: ReadingRoom, page: Page, request: Request) -> Response:
+    """Session, permission, proof, use, answer: in this order."""
+    asked = look_at(room, request, request.scope["screening_body"])
+    if page.permission is not None:
+        if asked.session is None:
+            return _to_login(page, request)
+        if not asked.may(page.permission):
+            raise Refused(HTTPStatus.FORBIDDEN, f"an account of the role {asked.session.role} may not do this")
+        if page.method == "POST":
+            check_csrf(asked)
+        if page.is_use:
+            note_input(room.database, asked.session, asked.now)
+    return page.answer(room, asked)
+
+
+def _to_login(page: Page, request: Request) -> Response:
+    """A page leads to the log-in and back; anything else is refused."""
+    if page.method != "GET" or not page.is_use:
+        raise Refused(HTTPStatus.UNAUTHORIZED, "log in first")
+    return RedirectResponse(f"/login?next={request.scope['path']}", HTTPStatus.SEE_OTHER)

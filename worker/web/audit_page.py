@@ -1,0 +1,19 @@
+"""Who did what, for administrators."""
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from worker.ledger import audit
+from worker.web import rendering
+from worker.web.asking import Asked
+from worker.web.room import ReadingRoom
+
+DAYS = 7
+MOST = 500
+
+
+def show(room: ReadingRoom, asked: Asked) -> Response:
+    """The newest entries of the last days; `worker audit` prints all."""
+    entries = audit.trail(room.database, asked.now - timedelta(days=DAYS))
+    return rendering.page("audit", entries=entries[: -MOST - 1 : -1], days=DAYS, most=MOST, **asked.page_values)

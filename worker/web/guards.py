@@ -1,0 +1,176 @@
+"""What every request passes before a page sees it: bounds, raw path, Host, Origin; and what every answer carries.
+
+An unexpected error ends here, in one log line with a code and an id and no word of the request.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker.errors import DatabaseUnavailable, Interrupted, Rejected, ScreeningError, UnknownStudy
+from worker.runtime.error_place import place_of
+from worker.web.refusal import Refused
+from worker.web.room import ReadingRoom
+
+log = logging.getLogger(__name__)
+
+MOST_BODY_BYTES = 64 * 1024
+MOST_HEADER_BYTES = 16 * 1024
+MOST_AT_A_TIME = 64
+BODY_DEADLINE_S = 10.0
+
+#: A path of ours as it is sent; nothing in it needs an escape, so an escape is refused and never undone.
+RAW_PATH = re.compile(rb"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?")
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self';"
+    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+SAFE = frozenset({"GET", "HEAD"})
+
+#: Errors that are answers. Everything else is a bug.
+STATUS: dict[type[ScreeningError], HTTPStatus] = {
+    UnknownStudy: HTTPStatus.NOT_FOUND,
+    DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    Interrupted: HTTPStatus.SERVICE_UNAVAILABLE,
+    Rejected: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ScreeningError: HTTPStatus.CONFLICT,
+}
+
+
+class Guard:
+    """The outermost layer of the page."""
+
+    def __init__(self, app: ASGIApp, room: ReadingRoom, most_at_a_time: int = MOST_AT_A_TIME) -> None:
+        self.app, self.room, self.most_at_a_time = app, room, most_at_a_time
+        self.under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; sockets of other kinds are closed."""
+        if scope["type"] != "http":
+            return
+        self.under_way += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self.under_way -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, request_id, status = time.monotonic(), secrets.token_hex(6), 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._add_headers(MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            if self.under_way > self.most_at_a_time:
+                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
+            self._check(scope)
+            body = await self._body(scope, receive)
+            await self.app(scope, _replay(body, receive), send_guarded)
+        except ScreeningError as error:
+            await refusal(error)(scope, receive, send_guarded)
+        except Exception as error:  # noqa: BLE001  (the boundary of a request)
+            log.error(
+                "request_failed", extra={"id": request_id, "code": type(error).__name__, "place": place_of(error)}
+            )
+            if not status:
+                await fault(request_id)(scope, receive, send_guarded)
+        route = scope.get("route_name", "none")  # never the path: it may be anybody's text
+        took_ms = round(1000 * (time.monotonic() - began), 1)
+        log.info("request", extra={"id": request_id, "route": route, "status": status, "took_ms": took_ms})
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        sizes = (len(name) + len(value) + 4 for name, value in scope["headers"])
+        if sum(sizes) + len(scope["raw_path"]) + len(scope["query_string"]) > MOST_HEADER_BYTES:
+            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "more than 16 kB of header")
+        if not RAW_PATH.fullmatch(scope["raw_path"]):
+            raise Refused(HTTPStatus.BAD_REQUEST, "there is no such path")
+        host = headers.get("host", "").lower()
+        match = HOST.fullmatch(host)
+        if len(headers.getlist("host")) != 1 or match is None or match[1] not in self.room.hosts:
+            raise Refused(HTTPStatus.BAD_REQUEST, "not a name of this page: set SCREENING_WEB_HOSTS")
+        if scope["method"] not in SAFE and not self._is_from_our_page(headers, host):
+            raise Refused(HTTPStatus.FORBIDDEN, "the request does not come from this page")
+
+    def _is_from_our_page(self, headers: Headers, host: str) -> bool:
+        """By Sec-Fetch-Site where the browser sends it, and by Origin, which our `no-referrer` makes `null`."""
+        own = f"{'https' if self.room.is_over_tls else 'http'}://{host}"
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if site is not None:
+            return site == "same-origin" and (origin or own).lower() in (own, "null")
+        return origin is not None and origin.lower() == own
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, within its bounds of size and time."""
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > MOST_BODY_BYTES:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "more than 64 kB")
+        body, more = b"", True
+        try:
+            async with asyncio.timeout(BODY_DEADLINE_S):
+                while more:
+                    message = await receive()
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > MOST_BODY_BYTES:
+                        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "more than 64 kB")
+        except TimeoutError as error:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the request came too slowly") from error
+        scope["screening_body"] = body
+        return body
+
+    def _add_headers(self, headers: MutableHeaders) -> None:
+        for name, value in HEADERS.items():
+            headers[name] = value
+        headers.setdefault("Cache-Control", "no-store")
+        if self.room.is_over_tls:
+            headers["Strict-Transport-Security"] = "max-age=31536000"
+
+
+def refusal(error: ScreeningError) -> Response:
+    """An error of ours as an answer; its subject may identify a patient and is left out."""
+    if isinstance(error, Refused):
+        status = error.status
+    else:
+        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return PlainTextResponse(f"{error.message} [{error.code}]\n", status_code=status)
+
+
+def fault(request_id: str) -> Response:
+    """The answer after a bug: an id to look for in the log."""
+    text = f"This is a fault of the program; nothing was stored. Its id in the log is {request_id}.\n"
+    return PlainTextResponse(text, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A body that was received already, then what comes after it."""
+    is_given = False
+
+    async def again() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -1,0 +1,105 @@
+"""The JSON interface for other systems: read-only, with bearer tokens of named scopes. Fields are added, never changed.
+
+The shapes are in deploy/interface/*.schema.json.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from schema.vocabulary import AuditAction
+from worker.ledger import accounts, audit
+from worker.web.asking import Asked
+from worker.web.list_page import without_model
+from worker.web.refusal import Refused
+from worker.web.rendering import uid_of
+from worker.web.room import ReadingRoom
+from worker.worklist import listing, queries
+from worker.worklist.listing import Filter, Key, ListRow
+from worker.worklist.study_view import study_view
+
+VERSION = 1
+
+
+def worklist(room: ReadingRoom, asked: Asked) -> Response:
+    """A page of the unread studies in the order of the list; `next` is the `after` of the following page."""
+    _admit(room, asked, "worklist")
+    found = listing.rows(room.database, Filter(), Key.read(asked.request.query_params.get("after", "")), asked.now)
+    return _answer(
+        total=listing.count(room.database, Filter()),
+        studies=[_row(room, row) for row in found],
+        next=str(found[-1].key) if len(found) == listing.PAGE else None,
+    )
+
+
+def study(room: ReadingRoom, asked: Asked) -> Response:
+    """One study with its results, images and verdicts."""
+    uid = uid_of(str(asked.request.path_params["study"]))
+    _admit(room, asked, "studies", uid)
+    view = study_view(room.database, uid, asked.now)
+    row = listing.of_studies(room.database, [uid], asked.now)[0]
+    return _answer(
+        study=_row(room, row) | {"revision": row.revision, "is_read": row.is_read},
+        images=[
+            {
+                "sop_instance_uid": image["sop_instance_uid"],
+                "view": image["view"],
+                "exclusion": image["exclusion"],
+                "unreadable": image["unreadable"] or image["unreadable_now"],
+                "probability": None if room.database.is_silent_run else image["probability"],
+            }
+            for image in view.images
+        ],
+        verdicts=[
+            {
+                "outcome": review["outcome"],
+                "reader": review["reader"],
+                "reviewed_at": review["reviewed_at"].isoformat(),
+                "is_withdrawn": review["withdrawn_at"] is not None,
+            }
+            for review in view.reviews
+        ],
+    )
+
+
+def health(room: ReadingRoom, asked: Asked) -> Response:
+    """Whether studies get their results in time."""
+    _admit(room, asked, "health")
+    waited_s, signs = queries.longest_wait_s(room.database, asked.now), queries.signs_of_life(room.database)
+    return _answer(
+        is_well=waited_s <= room.settings.alarm_after_s,
+        longest_wait_s=round(waited_s, 1),
+        unread=queries.count(room.database),
+        quarantined_files=signs.quarantined,
+        last_file_at=None if signs.last_file_at is None else signs.last_file_at.isoformat(),
+        last_result_at=None if signs.last_result_at is None else signs.last_result_at.isoformat(),
+    )
+
+
+def _admit(room: ReadingRoom, asked: Asked, scope: str, uid: str | None = None) -> None:
+    """Raise Refused unless the token opens this; the audit has each read before it is answered."""
+    kind, _, token = asked.request.headers.get("authorization", "").partition(" ")
+    found = accounts.token_scopes(room.database, token) if kind.lower() == "bearer" and token else None
+    if found is None:
+        raise Refused(HTTPStatus.UNAUTHORIZED, "a bearer token is needed: `worker user token`")
+    name, scopes = found
+    if scope not in scopes:
+        raise Refused(HTTPStatus.FORBIDDEN, f"this token does not open {scope}")
+    audit.note(room.database, AuditAction.INTERFACE_READ, name, asked.now, [uid], detail=scope)
+
+
+def _row(room: ReadingRoom, row: ListRow) -> dict[str, Any]:
+    row = without_model(row) if room.database.is_silent_run else row
+    names = (
+        "place", "study_uid", "accession_number", "patient_id", "study_date", "state", "verdict", "probability",
+        "threshold", "reason", "verdict_reason", "conflict", "failure_code", "priority", "review_outcome",
+    )  # fmt: skip
+    return {name: getattr(row, name) for name in names} | {
+        "band": row.key.band,
+        "received_at": row.received_at.isoformat(),
+    }
+
+
+def _answer(**values: Any) -> JSONResponse:
+    return JSONResponse({"version": VERSION, "research_use_only": True, **values})

@@ -1,0 +1,200 @@
+"""The list: filters in the URL, searches by a short-lived token, pages by key, an ETag for the polls."""
+
+import hashlib
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from schema.vocabulary import AuditAction, Band, Priority
+from worker.errors import UnknownStudy
+from worker.ledger import audit, claims
+from worker.ledger.lookup import resolve
+from worker.ledger.sessions import note_input
+from worker.ledger.transactions import reading
+from worker.settings import AuditReads
+from worker.web import rendering, words
+from worker.web.asking import Asked
+from worker.web.permissions import Permission
+from worker.web.rendering import study_path
+from worker.web.room import ReadingRoom
+from worker.worklist import listing, queries
+from worker.worklist.listing import Filter, Key, ListRow, Show
+from worker.worklist.study_view import find
+
+LONGEST_SEARCH = 256
+
+#: What the list says of a study whose result its reader may not see yet.
+HIDDEN = "shown after your verdict"
+
+
+def show(room: ReadingRoom, asked: Asked) -> Response:
+    """The whole page."""
+    _note_list(room, asked)
+    if queries.is_stale(room.database, asked.now):  # no sweep may be running
+        claims.advance(room.database, asked.now)
+    values = _values(room, asked)
+    return rendering.page("list", **values, **asked.page_values)
+
+
+def rows(room: ReadingRoom, asked: Asked) -> Response:
+    """The rows alone, for polls and for the next page; 304 when nothing has changed."""
+    if asked.request.query_params.get("after"):
+        _note_list(room, asked)
+    values = _values(room, asked)
+    tag = _tag(values)
+    if asked.request.headers.get("if-none-match") == tag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
+    answer = rendering.page("rows", **values, **asked.page_values)
+    answer.headers["ETag"] = tag
+    return answer
+
+
+def search(room: ReadingRoom, asked: Asked) -> Response:
+    """Remember the words under a token, so that no URL and no log has them."""
+    said = asked.form.get("words", "").strip()[:LONGEST_SEARCH]
+    found = matches(room, said)
+    if len(found) == 1:
+        return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+
+
+def open_study(room: ReadingRoom, asked: Asked) -> Response:
+    """A link from another system: leads to the study. A strict cookie does not come with such a link, so the answer
+    without a session is a page of ours that asks once more."""
+    query = asked.request.query_params
+    said = (query.get("accession") or query.get("study") or "").strip()[:LONGEST_SEARCH]
+    if asked.session is None:
+        if "again" not in query:
+            return rendering.page("again", **{**asked.page_values, "query": dict(query)})
+        return RedirectResponse(f"/login?next=/opened/{room.remember(said, 0)}", HTTPStatus.SEE_OTHER)
+    found = matches(room, said)
+    if len(found) == 1:
+        return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+
+
+def opened(room: ReadingRoom, asked: Asked) -> Response:
+    """What `/open` was asked for, after the log-in."""
+    said = room.recall(str(asked.request.path_params["token"]), 0) or ""
+    found = matches(room, said)
+    if len(found) == 1:
+        return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+
+
+def next_study(room: ReadingRoom, asked: Asked) -> Response:
+    """Lead to the first unread study that nobody reads."""
+    return RedirectResponse(next_path(room, asked, but=""), HTTPStatus.SEE_OTHER)
+
+
+def beat(room: ReadingRoom, asked: Asked) -> Response:
+    """The list is still open; only input prolongs the session."""
+    if asked.form.get("input") == "1":
+        note_input(room.database, asked.who, asked.now)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def quarantine(room: ReadingRoom, asked: Asked) -> Response:
+    """The files that could not be read."""
+    _note_list(room, asked)
+    return rendering.page("quarantine", files=queries.quarantine(room.database), **asked.page_values)
+
+
+def next_path(room: ReadingRoom, asked: Asked, but: str) -> str:
+    """The path of the next study to read; the list when there is none."""
+    found = listing.next_unread(room.database, asked.who.name, but, asked.now)
+    return "/" if found is None else study_path(found)
+
+
+def matches(room: ReadingRoom, said: str) -> list[str]:
+    """UIDs of the studies that somebody means: by accession number, patient ID, UID or its end, or file name."""
+    if not said:
+        return []
+    elements = (("accession", "accession_number"), ("patient", "patient_id"))
+    for way, element in elements:
+        for name in dict.fromkeys((said, room.identifiers.name(element, said))):
+            found = find(room.database, way, name)
+            if found:
+                return found
+    try:
+        with reading(room.database) as connection:
+            return [resolve(connection, said, room.identifiers)]
+    except UnknownStudy:
+        return []
+
+
+def masked(room: ReadingRoom, asked: Asked, row: ListRow) -> ListRow:
+    """A row without what the model said, where its reader has to judge first; its place in the list stays."""
+    is_own = row.is_read and row.review_reader == asked.who.name and not room.database.is_silent_run
+    return row if is_own or not hides_model(room, asked) else without_model(row)
+
+
+def without_model(row: ListRow) -> ListRow:
+    """A row without what tells FLAGGED from NOT_FLAGGED."""
+    band = Band.WAITING if row.key.band in (Band.FLAGGED, Band.NOT_FLAGGED) else row.key.band
+    reason = HIDDEN if row.reason in words.TELLING else row.reason
+    told = row.verdict_reason if row.verdict_reason not in words.TELLING else None
+    verdict = row.verdict if row.verdict in ("unscreenable", "ineligible") else None
+    key = replace(row.key, band=band)
+    return replace(row, key=key, reason=reason, verdict_reason=told, verdict=verdict, probability=None)
+
+
+def hides_model(room: ReadingRoom, asked: Asked) -> bool:
+    """Whether this person judges before the model is shown; in a silent run nobody is shown what it said."""
+    return room.database.is_silent_run or (room.hides_model and asked.may(Permission.VERDICT))
+
+
+def asked_filter(room: ReadingRoom, asked: Asked) -> Filter:
+    """The filter of the URL; what it does not know is ignored."""
+    query = asked.request.query_params
+    show = query.get("show", "")
+    priority, date = query.get("priority", ""), query.get("date", "").replace("-", "")
+    if show not in set(Show) or (show == Show.FLAGGED and hides_model(room, asked)):
+        show = Show.UNREAD
+    return Filter(
+        Show(show), priority if priority in set(Priority) else "", query.get("scanner", "")[:64].strip(),
+        date if len(date) == 8 and date.isascii() and date.isdecimal() else "",
+    )  # fmt: skip
+
+
+def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
+    query = asked.request.query_params
+    chosen, after = asked_filter(room, asked), Key.read(query.get("after", ""))
+    token = query.get("search", "")
+    said = room.recall(token, asked.who.id) if token else None
+    if token:
+        found = listing.of_studies(room.database, matches(room, said or ""), asked.now)
+        total, more = len(found), None
+    else:
+        found = listing.rows(room.database, chosen, after, asked.now)
+        total = listing.count(room.database, chosen)
+        more = found[-1].key if len(found) == listing.PAGE else None
+    return {
+        "rows": [masked(room, asked, row) for row in found],
+        "total": total,
+        "more": more,
+        "after": query.get("after", ""),
+        "filter": chosen,
+        "shows": [show for show in Show if show is not Show.FLAGGED or not hides_model(room, asked)],
+        "priorities": list(Priority),
+        "search": token,
+        "said": said,
+        "url_filter": {k: v for k, v in vars(chosen).items() if v and v != Show.UNREAD},
+        "hidden": HIDDEN,
+        "states": queries.signs_of_life(room.database),
+        "waited_s": queries.longest_wait_s(room.database, asked.now),
+        "now": asked.now,
+    }
+
+
+def _tag(values: dict[str, Any]) -> str:
+    """An ETag of what the rows show; times that only grow are left to the page's script."""
+    shown = (values["rows"], values["total"], values["more"], values["states"], int(values["waited_s"] // 60))
+    return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
+
+
+def _note_list(room: ReadingRoom, asked: Asked) -> None:
+    if room.settings.audit_reads is AuditReads.LISTS:
+        audit.note(room.database, AuditAction.LISTED, asked.who.name, asked.now)

@@ -1,0 +1,15 @@
+"""A request that the page refuses, as an error with a status of HTTP."""
+
+from http import HTTPStatus
+
+from worker.errors import Misconfigured
+
+
+class Refused(Misconfigured):
+    """A refused request. The message is shown to the person; it quotes nothing of the request."""
+
+    code = "refused"
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,61 @@
+"""Pages from Jinja2 templates, everything escaped. A variable that a template does not know is an error."""
+
+import base64
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from worker.web import words
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+#: UIDs that can stand in a path as they are; all others, which break the Standard, go in base64.
+PLAIN_UID = re.compile(r"[0-9][0-9.]{0,63}")
+
+
+def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """An HTML answer."""
+    return HTMLResponse(html(template, **values), status_code=status)
+
+
+def html(template: str, **values: Any) -> str:
+    """A rendered template."""
+    return environment().get_template(f"{template}.html.j2").render(**values)
+
+
+@cache
+def environment() -> Environment:
+    """The one environment, with the filters of the templates."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, auto_reload=False,
+    )  # fmt: skip
+    made.globals["interval"] = words.interval
+    made.filters["study_path"] = study_path
+    made.filters["in_words"] = words.in_words
+    made.filters["day"] = words.day
+    made.filters["band_word"] = words.band_word
+    made.filters["band_shape"] = words.band_shape
+    made.filters["shortened"] = words.shortened
+    return made
+
+
+def study_path(uid: str) -> str:
+    """The path of a study. A UID is untrusted input: one that is no UID is encoded."""
+    if PLAIN_UID.fullmatch(uid):
+        return f"/study/{uid}"
+    return "/study/~" + base64.urlsafe_b64encode(uid.encode()).decode().rstrip("=")
+
+
+def uid_of(part: str) -> str:
+    """The UID of the part of a path that `study_path` made; what it did not make gives no study's UID."""
+    if not part.startswith("~"):
+        return part
+    try:
+        return base64.urlsafe_b64decode(part[1:] + "=" * (-len(part[1:]) % 4)).decode()
+    except ValueError:
+        return ""

@@ -1,0 +1,90 @@
+"""What every page works with: settings, database, store, decoder, clock and caches, opened once."""
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from schema.database import Database
+from worker.decoding.pool import DecoderPool
+from worker.imaging.limits import Limits
+from worker.ledger.connect import now, open_existing
+from worker.ledger.identifiers import IdentifierPolicy
+from worker.settings import Reveal, Settings
+from worker.store import Store, open_store
+from worker.web.addresses import addresses, listed
+from worker.web.cache import Bounded
+from worker.web.exposure import is_over_tls
+
+#: How long a search can be shown again, and how many are remembered.
+SEARCH_LASTS = timedelta(minutes=20)
+SEARCHES = 2_000
+
+#: Thumbnails that are kept, and fetched pictures that are remembered for the audit.
+THUMBNAILS, FETCHED = 2_000, 50_000
+
+#: Pictures that are decoded at a time.
+AT_A_TIME = 2
+
+
+@dataclass(frozen=True)
+class Search:
+    """What somebody searched for; it may identify a patient, so it is in no URL."""
+
+    words: str
+    session_id: int
+    until: datetime
+
+
+@dataclass
+class ReadingRoom:
+    """One running page."""
+
+    settings: Settings
+    database: Database
+    store: Store
+    decoder: DecoderPool
+    clock: Callable[[], datetime] = now
+    searches: Bounded[Search] = field(default_factory=lambda: Bounded(SEARCHES))
+    thumbnails: Bounded[bytes] = field(default_factory=lambda: Bounded(THUMBNAILS))
+    fetched: Bounded[bool] = field(default_factory=lambda: Bounded(FETCHED))
+    decoding: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_A_TIME))
+
+    def __post_init__(self) -> None:
+        """Read what the settings list."""
+        self.hosts = frozenset(listed(self.settings.web_hosts))
+        self.proxies = addresses("web_behind_proxy", self.settings.web_behind_proxy)
+        self.trusted = addresses("web_trusted_from", self.settings.web_trusted_from)
+        self.is_over_tls = is_over_tls(self.settings)
+        self.limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
+        self.identifiers = IdentifierPolicy.of(self.settings)
+        self.pictures: Bounded[bytes] = Bounded(self.settings.web_cache_mib * 2**20, len)
+
+    @classmethod
+    def open(cls, settings: Settings) -> "ReadingRoom":
+        """The page of an installation; raises NoHome and what `open_existing` raises."""
+        return cls(settings, open_existing(settings), open_store(settings), DecoderPool.of(settings))
+
+    def close(self) -> None:
+        """End the decoder children and close the database."""
+        self.decoder.close()
+        self.database.close()
+
+    @property
+    def hides_model(self) -> bool:
+        """Whether a reader sees what the model said only after a verdict."""
+        return self.settings.reveal is Reveal.AFTER_VERDICT
+
+    def remember(self, words: str, session_id: int) -> str:
+        """A short-lived token for a search, for the session that made it."""
+        token = secrets.token_urlsafe(12)
+        self.searches.put(token, Search(words, session_id, self.clock() + SEARCH_LASTS))
+        return token
+
+    def recall(self, token: str, session_id: int) -> str | None:
+        """The words of a search; None when it is over, or another session's."""
+        found = self.searches.get(token)
+        if found is None or found.session_id != session_id or found.until < self.clock():
+            return None
+        return found.words

@@ -1,0 +1,123 @@
+// The page of a study: the viewer's tools, the verdict's keys, the hold, and letting go when the page is left.
+
+import { onKeys } from "/static/keys.js";
+import { answered, leave, send, takeInput } from "/static/page.js";
+import { fetchPicture } from "/static/pixels.js";
+import { Viewer } from "/static/viewer.js";
+
+const BEAT_MS = 10000;
+
+const study = document.getElementById("study"), { path, opening, revision, screening } = study.dataset;
+const byId = (id) => document.getElementById(id);
+const image = byId("image"), form = byId("verdict"), presets = byId("window");
+let isLeavingByForm = false, heatOf = null;
+
+const TELL = {
+  note: (text) => { byId("note").textContent = text; },
+  value: (text) => { byId("value").textContent = text || "\u00a0"; },
+  length: (text) => { byId("note").textContent = text; },
+  zoom: (zoom) => { byId("canvas").dataset.zoom = zoom; },
+  window: (index) => { presets.selectedIndex = index; },
+  opened: (facts) => {
+    byId("length").hidden = facts.spacing === null;
+    presets.replaceChildren(...viewer.presets.map((preset) => new Option(preset.label)));
+  },
+};
+const viewer = byId("canvas") ? new Viewer(byId("canvas"), (what, value) => TELL[what]?.(value)) : null;
+window.viewer = viewer;
+
+function pressed(id, isOn) {
+  byId(id)?.setAttribute("aria-pressed", String(isOn));
+}
+
+function openImage() {
+  heatOff();
+  byId("note").textContent = "";
+  viewer.open(image.value);
+}
+
+function heatOff() {
+  viewer.heat = null;
+  pressed("heat", false);
+  byId("heat-words").hidden = true;
+  if (byId("opacity-label")) byId("opacity-label").hidden = true;
+}
+
+// Off until it is asked for: only then is it fetched, and the audit has it.
+async function toggleHeat() {
+  if (!study.dataset.heat || !image.value) return;
+  if (viewer.heat) {
+    heatOff();
+  } else if (image.selectedOptions[0].dataset.heat === "1") {
+    const digest = image.value;
+    if (heatOf?.digest !== digest) heatOf = { digest, picture: await fetchPicture(`${path}/heat/${digest}`) };
+    viewer.heat = heatOf.picture;
+    pressed("heat", true);
+    byId("heat-words").hidden = false;
+    byId("opacity-label").hidden = false;
+  } else {
+    TELL.note("the model made no heat map of this image");
+  }
+  viewer.draw();
+}
+
+function invert() {
+  viewer.invert();
+  pressed("invert", viewer.isInverted);
+}
+
+function measure() {
+  viewer.isMeasuring = !viewer.isMeasuring;
+  pressed("length", viewer.isMeasuring);
+}
+
+if (viewer && image.value) {
+  const on = (id, deed) => byId(id)?.addEventListener("click", deed);
+  image.addEventListener("change", openImage);
+  presets.addEventListener("change", () => viewer.choose(presets.selectedIndex));
+  on("invert", invert);
+  on("fit", () => viewer.fit());
+  on("full", () => viewer.full());
+  on("zoom-in", () => viewer.zoomBy(1.25));
+  on("zoom-out", () => viewer.zoomBy(0.8));
+  on("turn", () => viewer.turn());
+  on("length", measure);
+  on("heat", toggleHeat);
+  on("reset", () => { heatOff(); pressed("invert", false); viewer.reset(); });
+  byId("opacity")?.addEventListener("input", (event) => {
+    viewer.opacity = event.target.value / 100;
+    viewer.draw();
+  });
+  onKeys({ h: toggleHeat, i: invert, w: () => viewer.nextWindow(), f: () => viewer.fit(), 1: () => viewer.full() });
+  openImage();
+}
+
+function choose(outcome) {
+  if (form) form.querySelector(`input[value="${outcome}"]`).checked = true;
+}
+
+// A key chooses, Enter confirms: no single key writes a verdict.
+function confirm() {
+  if (form?.querySelector("input[name=outcome]:checked")) form.requestSubmit();
+}
+
+onKeys({
+  p: () => choose("pneumonia"), o: () => choose("no_pneumonia"), u: () => choose("uncertain"),
+  x: () => choose("not_assessable"), c: () => byId("comment")?.focus(), Enter: confirm, "Ctrl+Enter": confirm,
+});
+
+document.addEventListener("submit", () => { isLeavingByForm = true; });
+window.addEventListener("pagehide", () => {
+  if (opening && !isLeavingByForm) leave(`${path}/release`, { opening });
+});
+// A page that comes back from the browser's memory has let go: it is loaded again.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+setInterval(async () => {
+  if (document.hidden) return answered();
+  const answer = await send(`${path}/beat`, { input: takeInput(), revision, screening });
+  if (!answer?.ok) return null;
+  byId("changed").hidden = answer.headers.get("X-Changed") !== "yes";
+  byId("lost").hidden = !(opening && answer.headers.get("X-Holder") === "other");
+  return null;
+}, BEAT_MS);

@@ -1,0 +1,104 @@
+"""The page of one study: pictures, what the model said where it may be shown, history, and the form of a verdict.
+
+Name, sex, birth date and description are read from the stored file for this page alone, where identifiers are plain.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import Response
+
+from schema.vocabulary import AuditAction, IdentifierMode, ReviewOutcome
+from worker.errors import Interrupted, Rejected
+from worker.imaging.viewing import Person, read_view
+from worker.ledger import audit, holds
+from worker.ledger.sessions import note_input
+from worker.settings import AuditReads
+from worker.store.fetch import fetch
+from worker.web import rendering
+from worker.web.asking import Asked
+from worker.web.list_page import hides_model
+from worker.web.permissions import Permission
+from worker.web.rendering import uid_of
+from worker.web.room import ReadingRoom
+from worker.worklist.study_view import StudyView, instance_of, study_view
+
+
+def show(room: ReadingRoom, asked: Asked) -> Response:
+    """Open a study: the audit first, then the hold of a reader, then the page."""
+    uid = uid_of(str(asked.request.path_params["study"]))
+    view = study_view(room.database, uid, asked.now)
+    if room.settings.audit_reads is not AuditReads.NONE:
+        audit.note(room.database, AuditAction.SHOWN, asked.who.name, asked.now, [uid])
+    opening = ""
+    if asked.may(Permission.VERDICT):
+        held = holds.take(room.database, view.id, asked.who, asked.now)
+        opening = held.opening or ""
+        view = study_view(room.database, uid, asked.now)
+    return render(room, asked, view, opening=opening)
+
+
+def render(
+    room: ReadingRoom, asked: Asked, view: StudyView, *, opening: str = "", message: str = "",
+    shown_before: dict[str, Any] | None = None, status: HTTPStatus = HTTPStatus.OK,
+) -> Response:  # fmt: skip
+    """The page, with what was typed if a form was refused."""
+    is_open = not hides_model(room, asked) or is_revealed(room, view, asked.who.name)
+    newest = view.newest_review
+    return rendering.page(
+        "study", status,
+        view=view, uid=view.study["study_uid"], is_revealed=is_open, opening=opening, message=message,
+        is_silent=room.database.is_silent_run, shown_before=shown_before, typed=asked.form,
+        outcomes=list(ReviewOutcome),
+        person=_person(room, view) if asked.may(Permission.LOOK) else Person(),
+        images=[image for image in view.images if not image["superseded"]],
+        held_by_other=view.holder if view.holder not in (None, asked.who.name) else None,
+        in_force=newest if newest and not newest["withdrawn_at"] else None,
+        review_id="" if newest is None else newest["id"],
+        screening_id=view.study["current_screening_id"] or "", now=asked.now, **asked.page_values,
+    )  # fmt: skip
+
+
+def beat(room: ReadingRoom, asked: Asked) -> Response:
+    """The page is still open: says who holds the study. Only input prolongs hold and session."""
+    view = study_view(room.database, uid_of(str(asked.request.path_params["study"])), asked.now)
+    if asked.form.get("input") == "1":
+        note_input(room.database, asked.who, asked.now)
+        if view.holder == asked.who.name:
+            holds.prolong(room.database, view.id, asked.who, asked.now)
+    is_changed = asked.form.get("revision") != str(view.study["revision"]) or asked.form.get("screening") != str(
+        view.study["current_screening_id"] or ""
+    )
+    return Response(
+        status_code=HTTPStatus.NO_CONTENT,
+        headers={
+            "X-Holder": "none" if view.holder is None else "own" if view.holder == asked.who.name else "other",
+            "X-Changed": "yes" if is_changed else "no",
+        },
+    )
+
+
+def is_revealed(room: ReadingRoom, view: StudyView, reader: str) -> bool:
+    """Whether a reader may see what the model said: always, or after an own verdict on this result; in a silent run
+    never."""
+    if room.database.is_silent_run:
+        return False
+    if not room.hides_model:
+        return True
+    current = view.study["current_screening_id"]
+    return any(review["reader"] == reader and review["screening_id"] == current for review in view.reviews)
+
+
+def _person(room: ReadingRoom, view: StudyView) -> Person:
+    """What the header of the first readable image says of the patient; nothing where identifiers are pseudonyms."""
+    if room.settings.identifiers is not IdentifierMode.PLAIN:
+        return Person()
+    for image in view.images:
+        kept = None if image["unreadable"] else instance_of(room.database, image["digest"])
+        if kept is None:
+            continue
+        try:
+            return read_view(fetch(room.store, kept.digest, kept.left_at, kept.crc), room.limits).person
+        except (Rejected, Interrupted):  # the images list says why it cannot be shown
+            continue
+    return Person()

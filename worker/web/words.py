@@ -1,0 +1,76 @@
+"""Verdicts, reasons and bands in the words of deploy/READING.md."""
+
+from schema.vocabulary import Band, Reason
+
+#: Word and shape of each band: a shape, so that colour is never the only sign.
+BANDS: dict[Band, tuple[str, str]] = {
+    Band.STAT: ("STAT", "◆"),
+    Band.OVERDUE: ("overdue", "◷"),
+    Band.FLAGGED: ("flagged", "▲"),
+    Band.ATTENTION: ("needs attention", "■"),
+    Band.WAITING: ("waiting", "…"),
+    Band.NOT_FLAGGED: ("not flagged", "○"),
+    Band.INELIGIBLE: ("no chest radiograph", "–"),
+}
+
+REASONS: dict[str, str] = {
+    Reason.AT_OR_ABOVE_THRESHOLD: "the probability reaches the operating point",
+    Reason.BELOW_THRESHOLD: "the probability is below the operating point",
+    Reason.OTHER_MODALITY: "no radiograph, by its header",
+    Reason.OTHER_BODY_PART: "no chest, by its header",
+    Reason.NOT_FRONTAL: "no frontal image",
+    Reason.FOR_PROCESSING: "only the detector's raw image",
+    Reason.BLANK_IMAGE: "all pixels have the same value",
+    Reason.UNREADABLE_IMAGE: "an image could not be decoded",
+    Reason.OUTSIDE_POPULATION: "outside the model's population",
+    Reason.UNFAMILIAR: "unlike the images the model was made from",
+    Reason.NO_LUNG_FIELD: "no plausible lungs in the image",
+    Reason.TWO_PATIENTS: "one study with two patient IDs",
+    Reason.OTHER_PIXELS: "two different images under one identifier",
+    Reason.ATTEMPTS_EXHAUSTED: "three attempts ended in a crash",
+    Reason.UNEXPECTED_ERROR: "a fault of the program",
+    Reason.STAT: "a person gave it priority",
+    Reason.OVERDUE: "unread beyond its limit",
+    Reason.NEW_IMAGES: "new images came; the verdict is the old one",
+    Reason.REQUEUED: "screened again; the verdict is the old one",
+    Reason.RESCREENED: "screened again with a newer model; the verdict is the old one",
+    Reason.RESULT_LATE: "the result is late",
+    Reason.AWAITING_RESULT: "just arrived",
+    Reason.SILENT_RUN: "has a result, which a silent run does not show",
+    Reason.NOT_ASSESSABLE: "a reader found it not assessable",
+}
+
+#: Reasons that tell what the model said.
+TELLING = frozenset({Reason.AT_OR_ABOVE_THRESHOLD, Reason.BELOW_THRESHOLD})
+
+
+def in_words(code: str | None) -> str:
+    """A stored word as people say it."""
+    if not code:
+        return ""
+    return REASONS.get(code, code.replace("_", " "))
+
+
+def day(date: str | None) -> str:
+    """A DA value (YYYYMMDD) as YYYY-MM-DD."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date and len(date) == 8 else (date or "")
+
+
+def band_word(band: int) -> str:
+    """The word of a band."""
+    return BANDS[Band(band)][0]
+
+
+def band_shape(band: int) -> str:
+    """The shape of a band."""
+    return BANDS[Band(band)][1]
+
+
+def interval(estimate: dict[str, float]) -> str:
+    """A measured number of a model's card with its 95 % interval."""
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f}, {estimate['n']:,} images)"
+
+
+def shortened(uid: str) -> str:
+    """The end of a UID, where UIDs differ."""
+    return uid if len(uid) <= 13 else f"…{uid[-12:]}"
