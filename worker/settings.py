@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -269,14 +270,8 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         """Make the state folder absolute: child processes may run elsewhere."""
         object.__setattr__(self, "home", self.home.expanduser().absolute())
-        if self.heartbeat_s * 2 > self.lease_s:
-            raise ValueError(f"heartbeat_s ({self.heartbeat_s}) must be at most half of lease_s ({self.lease_s})")
-        if self.identifiers is IdentifierMode.PSEUDONYMS and self.inbox_mode is InboxMode.LEAVE:
-            raise ValueError("identifiers=pseudonyms keeps no paths, inbox_mode=leave needs them: take copy or move")
-        if self.studies_at_once > 1 and self.max_attempts < 2:
-            raise ValueError(
-                "studies_at_once above 1 needs max_attempts above 1: one study may crash the worker of others"
-            )
+        if faults := [rule.words(self) for rule in RULES if rule.is_broken(self)]:
+            raise ValueError("; ".join(faults))
 
     @property
     def database_url(self) -> str:
@@ -315,3 +310,31 @@ class Settings:
     def broker_url(self) -> str:
         """The broker URL in force."""
         return self.broker or f"redis+socket://{quote(os.fsencode(self.broker_socket))}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What several settings must agree on."""
+
+    names: tuple[str, ...]
+    is_broken: Callable[[Settings], bool]
+    words: Callable[[Settings], str]
+
+
+RULES = (
+    Rule(
+        ("heartbeat_s", "lease_s"),
+        lambda s: s.heartbeat_s * 2 > s.lease_s,
+        lambda s: f"heartbeat_s ({s.heartbeat_s}) must be at most half of lease_s ({s.lease_s})",
+    ),
+    Rule(
+        ("identifiers", "inbox_mode"),
+        lambda s: s.identifiers is IdentifierMode.PSEUDONYMS and s.inbox_mode is InboxMode.LEAVE,
+        lambda _: "identifiers=pseudonyms keeps no paths, inbox_mode=leave needs them: take copy or move",
+    ),
+    Rule(
+        ("studies_at_once", "max_attempts"),
+        lambda s: s.studies_at_once > 1 and s.max_attempts < 2,
+        lambda _: "studies_at_once above 1 needs max_attempts above 1: one study may crash the worker of others",
+    ),
+)

@@ -81,6 +81,7 @@ def test_a_radiograph_is_booked_and_its_bytes_are_in_the_store(counter: Counter)
     [
         (b"", "truncated"),
         (b"Dear colleague, ...", "not_an_image"),
+        (b"PK\x03\x04 and so on", "not_an_image"),
         (b"<!DOCTYPE html><html></html>", "not_an_image"),
         (b"\0" * 5000, "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),
@@ -217,7 +218,8 @@ def test_rasters_are_studies_by_file_or_by_folder(counter: Counter) -> None:
     assert counter.bring("q/1.png", third).study_uid == counter.bring("q/2.png", fourth).study_uid
     assert counter.bring("r/1.png", third).state is FileState.ACCEPTED, "in another folder, another study"
     assert counter.bring("3.png", third).study_uid != counter.bring("4.png", fourth).study_uid
-    assert counter.bring("stat/3.png", third).study_uid != counter.bring("stat/4.png", fourth).study_uid
+    for folder in ("stat", "STAT", "Stat"):
+        assert counter.bring(f"{folder}/3.png", third).study_uid != counter.bring(f"{folder}/4.png", fourth).study_uid
 
 
 def test_left_files_are_read_in_place_until_they_change(counter: Counter) -> None:

@@ -175,11 +175,14 @@ def test_a_file_that_cannot_be_removed_is_left_and_said(caplog: pytest.LogCaptur
 
 
 def test_the_stat_folder_makes_stat_studies(yard: Yard) -> None:
-    yard.drop("stat/a.dcm")
-    yard.drop("status/b.dcm", another(1))
+    for number, folder in enumerate(("stat", "STAT", "ward/Stat", "status", "stat.old")):
+        yard.drop(f"{folder}/a.dcm", another(number))
     yard.scan()
     yard.scan(10)
-    assert [(e.study_uid, e.priority) for e in yard.desk.worklist()] == [(STUDY_UID, "stat"), ("1.2.3.1", "routine")]
+    found = {e.study_uid: e.priority for e in yard.desk.worklist()}
+    assert found == dict.fromkeys(("1.2.3.0", "1.2.3.1", "1.2.3.2"), "stat") | dict.fromkeys(
+        ("1.2.3.3", "1.2.3.4"), "routine"
+    )
 
 
 def test_a_study_is_published_when_its_images_have_settled(yard: Yard) -> None:

@@ -183,6 +183,21 @@ def test_a_settings_file_may_lie_elsewhere(tmp_path: Path) -> None:
         ({"SETTINGS": "nowhere.toml"}, "", ["SCREENING_SETTINGS", "nowhere.toml", "no such file"]),
         ({}, "[screening]\nlese_s = 3\n", ["lese_s"]),
         ({}, "[screening\n", ["screening.toml"]),
+        ({}, "lease_s = 40\n", ["screening.toml: lease_s stands in no table", "[screening]"]),
+        ({}, "[screenin]\nlease_s = 40\n", ["there is no table [screenin]", "[screening]"]),
+        ({}, "screening = 3\n", ["screening is no table"]),
+        ({}, "[screening]\nLEASE_S = 40\n", ["there is no setting LEASE_S: did you mean lease_s?"]),
+        (
+            {"TYPO": "1", "PROVIDER": "tpu"},
+            '[screening]\nlese_s = 3\nlease_s = "soon"\nprocesses = 0\nidentifiers = "pseudonyms"\n'
+            'inbox_mode = "leave"\n[other]\nx = 1\n',
+            ["SCREENING_TYPO", "SCREENING_PROVIDER", "lese_s", "soon", "SCREENING_PROCESSES", "needs them", "[other]"],
+        ),
+        (
+            {"LEASE_S": "12", "HEARTBEAT_S": "10", "IDENTIFIERS": "pseudonyms", "INBOX_MODE": "leave", "HOMME": "x"},
+            "",
+            ["half of lease_s", "needs them", "SCREENING_HOMME"],
+        ),
     ],
 )  # fmt: skip
 def test_faults_are_named_together_in_one_line(
@@ -197,6 +212,12 @@ def test_faults_are_named_together_in_one_line(
     assert "[bad_setting]" in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_a_rule_is_not_held_against_a_default_where_a_value_is_at_fault(tmp_path: Path) -> None:
+    done = ask(tmp_path, LEASE_S="long", HEARTBEAT_S="20")
+    assert "SCREENING_LEASE_S" in done.stderr
+    assert "half of" not in done.stderr
 
 
 @pytest.mark.parametrize("url", ["mysql://localhost/x", "no url at all", "oracle+nothing://x"])

@@ -79,9 +79,11 @@ class BatchReport:
         """The results in one sentence."""
         flagged = sum(row.verdict == Verdict.FLAGGED for row in self.rows)
         failed = sum(row.state == StudyState.FAILED for row in self.rows)
+        unread = self.files.get(FileState.QUARANTINED, 0)
+        unreadable = f"; {unread} files could not be read, see `worker quarantine`" if unread else ""
         return (
             f"{self.screened} of {len(self.rows)} studies screened, {flagged} flagged, {failed} failed;"
-            f" {self.per_hour:,.0f} an hour; {self.left} left for the next night"
+            f" {self.per_hour:,.0f} an hour; {self.left} left for the next night{unreadable}"
         )
 
 

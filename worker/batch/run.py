@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +124,13 @@ class Batch:
     per_s: float | None = None  #: largest number of pieces taken per second
     progress: Callable[[str, int, int], None] = lambda *_: None
     clock: Callable[[], datetime] = now
+    waiting: Callable[[datetime, int], None] = lambda *_: None  #: gets the opening of the window, and the pieces
     _next_sweep: float = 0.0
 
     def run(self) -> BatchRun:
         """Wait for the window, take pieces while it is open, and wait until their studies have ended."""
+        if (wait_s := self.window.opens_in_s(self._local())) > 0:
+            self.waiting(self._local() + timedelta(seconds=wait_s), len(self.source.pieces))
         while not self.stop.is_set() and (wait_s := self.window.opens_in_s(self._local())) > 0:
             self.stop.wait(min(wait_s, CLOCK_S))
         began_at, total = self.clock(), len(self.source.pieces)

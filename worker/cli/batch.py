@@ -12,6 +12,7 @@ import click
 
 from schema.vocabulary import Verdict
 from worker.cli import options
+from worker.cli.exit_codes import Exit
 
 
 class Hours(click.ParamType[Any]):
@@ -68,7 +69,8 @@ def batch(
 ) -> None:
     """Screen an archive in place, or stored studies with the active model, when no other study waits.
 
-    Ends at the window's end or on SIGTERM; the same command continues. Exit 2: a study has no result.
+    Ends at the window's end or on SIGTERM; the same command continues. Exit 2: a study has no result, or it was stopped
+    before anything was begun.
     """
     if (folder is None) is not rescreen or (not rescreen and (since or verdict)):
         raise click.UsageError("give a DIR, or --rescreen (optionally with --since and --verdict)")
@@ -95,7 +97,9 @@ def batch(
                 source = stored(serving, options.start_of(since), verdict)
             else:
                 source = archive(serving, folder.absolute())
-            batch_run = Batch(serving, source, enqueue, backlog, stop, window, rate, progress).run()
+            batch_run = Batch(
+                serving, source, enqueue, backlog, stop, window, rate, progress, waiting=_tell_opening
+            ).run()
             rows = read_rows(database, batch_run.study_uids)
             found = BatchReport(batch_run.began_at, batch_run.ended_at, batch_run.files, rows, batch_run.left)
             account.studies, account.remaining = len(rows), batch_run.left
@@ -103,6 +107,9 @@ def batch(
         drifts, unjudged = judge_drift(database, batch_run.ended_at)
         found = replace(found, drifts=drifts, unjudged=unjudged)
         spelled = serving.intake.identifiers.path
+    if stop.is_set() and not batch_run.files and not rows and batch_run.left:
+        click.echo(f"worker: stopped before anything was begun; {batch_run.left:,} files or studies are left", err=True)
+        sys.exit(Exit.INCOMPLETE)
     written = write(found, report or settings.home / "reports")
     if unjudged:
         click.echo(f"worker: drift could not be judged: {unjudged}", err=True)
@@ -111,3 +118,11 @@ def batch(
         click.echo(f"worker: {shown}: this folder cannot be listed; its files were not taken in", err=True)
     click.echo("\n".join([found.sentence, *map(str, written)]))
     sys.exit(0 if found.is_complete and not batch_run.unlisted else 2)
+
+
+def _tell_opening(opens_at: datetime, pieces: int) -> None:
+    click.echo(
+        f"worker: outside the hours of --between: waits until {opens_at:%Y-%m-%d %H:%M %Z}, with {pieces:,} files or"
+        " studies; SIGTERM or Ctrl-C ends it",
+        err=True,
+    )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Rows of the worklist that `worker screen` prints.
 ROWS_PRINTED = 40
 
+UNPACK = "unpack them, and screen what is in them; nothing in them was looked at"
+
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, callback=existing)
@@ -72,6 +74,10 @@ def _screen(installation: "Home", paths: tuple[Path, ...], wait_s: float, strict
             console.print(f"state folder: {serving.settings.home}")
             print_batch(batch)
         sys.stdout.flush()
+    if batch.archives:
+        sys.stderr.write(f"worker: {batch.archives} of these files are archives, such as ZIP: {UNPACK}\n")
+    if batch.files and not batch.study_uids:
+        sys.stderr.write("worker: none of these files is an image of a study: nothing was screened\n")
     for folder in batch.unlisted:
         sys.stderr.write(f"worker: {folder}: this folder cannot be listed; its files were not taken in\n")
     if not batch.is_complete:

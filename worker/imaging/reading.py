@@ -25,6 +25,16 @@ __all__ = [
     "stored_digest",
 ]
 
+#: Begins the message about an archive.
+AN_ARCHIVE = "an archive of files"
+
+#: Archives by their signatures: (name, offset, bytes).
+ARCHIVES = (
+    ("ZIP", 0, b"PK\x03\x04"), ("ZIP", 0, b"PK\x05\x06"), ("7z", 0, b"7z\xbc\xaf\x27\x1c"), ("RAR", 0, b"Rar!\x1a\x07"),
+    ("tar", 257, b"ustar"), ("gzip", 0, b"\x1f\x8b\x08"), ("bzip2", 0, b"BZh"), ("xz", 0, b"\xfd7zXZ\x00"),
+    ("Zstandard", 0, b"\x28\xb5\x2f\xfd"),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class OpenImage:
@@ -97,4 +107,7 @@ def _refusal(data: bytes) -> NotAnImage | Truncated:
     # a preallocating copy (SMB, some archives) shows its full length first and zeros until the bytes arrive
     if not any(data[:4096]) or raster.could_become_raster(data):
         return Truncated("only the beginning is there: the file is empty, all zeros, or still being copied")
+    kind = next((name for name, at, mark in ARCHIVES if data[at : at + len(mark)] == mark), None)
+    if kind is not None:
+        return NotAnImage(f"{AN_ARCHIVE} ({kind}): unpack it and send the files in it; nothing in it was looked at")
     return NotAnImage("neither DICOM nor PNG or JPEG: send radiographs as one of these")

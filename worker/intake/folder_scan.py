@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schema.vocabulary import Priority
 from worker.errors import StorageUnavailable
-from worker.intake.ingest import STAT_FOLDER, modified_ns, open_at_once
+from worker.intake.ingest import is_stat_folder, modified_ns, open_at_once
 from worker.intake.write_lease import is_written
 from worker.ledger.arrivals import AsRead, Incoming
 
@@ -112,7 +112,7 @@ class Inbox:
                     unlisted.append(here)
                 continue
             to_list += [
-                (path, is_stat or os.path.basename(path) == STAT_FOLDER)  # noqa: PTH119 ten times as fast
+                (path, is_stat or is_stat_folder(os.path.basename(path)))  # noqa: PTH119 ten times as fast
                 for path in reversed(folder.below)
             ]
             yield folder, is_stat

@@ -140,7 +140,7 @@ class Intake:
         if LOWER_PART_EMPTY in header.notes and not request.is_final:
             stalled = Truncated("the lower part of its picture is zeros: it is still being copied, or its copy stalled")
             return ReadFile(request, digest, refusal=stalled)
-        is_loose = path.parent in (request.inbox, request.inbox / STAT_FOLDER)  # the files may be of several patients
+        is_loose = _is_loose(path.parent, request.inbox)
         is_in_folder = not is_loose and self.settings.raster_study is RasterStudy.FOLDER
         if header.container is Container.RASTER and is_in_folder:
             header = replace(header, study_uid=derived_uid(STUDY_NAMESPACE, self.identifiers.path(str(path.parent))))
@@ -273,6 +273,16 @@ class Intake:
                 self.known_pixels.clear()
             self.known_pixels[digest] = self.decoder.stored_digest(fetch(self.store, digest, left_at), self.limits)
         return self.known_pixels[digest]
+
+
+def is_stat_folder(name: str) -> bool:
+    """Whether the studies in a folder of this name are STAT. Case does not count: on many shares it means nothing."""
+    return name.casefold() == STAT_FOLDER
+
+
+def _is_loose(folder: Path, inbox: Path) -> bool:
+    """Whether files in the folder lie side by side, and may be of several patients."""
+    return folder == inbox or (folder.parent == inbox and is_stat_folder(folder.name))
 
 
 def modified_ns(status: os.stat_result) -> int:

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,37 +87,74 @@ def names() -> list[str]:
 
 
 def _load() -> tuple[Settings, dict[str, str]]:
-    unknown = sorted(n for n in os.environ if n.startswith(ENV_PREFIX) and n not in {*names(), *OTHER_NAMES})
     found = settings_file.read()
     _export(found)
-    unknown += sorted(n for n in found.variables if n.startswith(ENV_PREFIX) and n not in names())
-    faults = [_no_such(name) for name in unknown]
     from_file = found.table or {
         name.removeprefix(ENV_PREFIX).lower(): value for name, value in found.variables.items() if name in names()
     }
-    file: ts.Loader = (
-        ts.FileLoader({"*.toml": ts.TomlFormat("screening")}, [found.path or ""])
-        if found.is_toml
-        else ts.loaders.DictLoader(from_file)
-    )
-    loaders: list[ts.Loader] = [file, ts.EnvLoader(ENV_PREFIX)]
-    converter = TSConverter()
-    converter.scalar_converters[Path] = NamedPath()
+    environment = {field.name: os.environ.get(ENV_PREFIX + field.name.upper()) for field in attrs.fields(Settings)}
+    given = {name: value for name, value in environment.items() if value is not None}
+    sources = [Source(from_file, found.path), Source(given)]
+    faults = [*found.faults, *_unknown(found)]
     try:
-        settings = ts.load_settings(Settings, loaders, converter=converter)
+        settings = _settings(sources)
     except ExceptionGroup as group:
-        raise BadSetting("; ".join([*(_fault(error) for error in group.exceptions), *faults])) from group
+        values = [_fault(error) for error in group.exceptions]
+        raise BadSetting("; ".join([*values, *_disagreements(sources, values), *faults])) from group
     except ts.exceptions.TsError as error:
         raise BadSetting("; ".join([_fault(error), *faults])) from error
     if faults:
         raise BadSetting("; ".join(faults))
-    origins = {}
-    for field in attrs.fields(Settings):
-        if ENV_PREFIX + field.name.upper() in os.environ:
-            origins[field.name] = ENV_PREFIX + field.name.upper()
-        elif field.name in from_file:
-            origins[field.name] = str(found.path)
+    origins = {name: str(found.path) for name in from_file} | {name: ENV_PREFIX + name.upper() for name in given}
     return settings, origins
+
+
+class Source(ts.loaders.DictLoader):
+    """Values by the names of settings. Their relative paths begin at the folder of the file that they are from."""
+
+    def __init__(self, values: dict[str, Any], path: Path | None = None) -> None:
+        known = {field.name for field in attrs.fields(Settings)}
+        super().__init__({name: value for name, value in values.items() if name in known})
+        self.path = path
+
+    def __call__(self, settings_cls: Any, options: Any) -> Any:
+        """The values, and where they are from."""
+        del settings_cls, options
+        return ts.types.LoadedSettings(self.settings, ts.types.LoaderMeta(self, self.path and self.path.parent))
+
+    def without(self, left_out: set[str]) -> "Source":
+        """The same source without some settings."""
+        return Source({name: value for name, value in self.settings.items() if name not in left_out}, self.path)
+
+
+def _settings(sources: list[Source]) -> Settings:
+    """The settings by these sources, of which the later go first. Raises ExceptionGroup, TsError."""
+    converter = TSConverter()
+    converter.scalar_converters[Path] = NamedPath()
+    return ts.load_settings(Settings, list(sources), converter=converter)
+
+
+def _disagreements(sources: list[Source], faults: list[str]) -> list[str]:
+    """The rules that the other settings break: those of which no value is at fault itself."""
+    wrong = {name for name in names() if any(fault.startswith(f"{name}:") for fault in faults)}
+    at_fault = {name.removeprefix(ENV_PREFIX).lower() for name in wrong}
+    left_out = at_fault.union(*(rule.names for rule in choices.RULES if at_fault & set(rule.names)))
+    if not at_fault:
+        return []  # then they are among these faults
+    try:
+        _settings([source.without(left_out) for source in sources])
+    except ExceptionGroup as group:
+        return [_fault(error) for error in group.exceptions]
+    return []
+
+
+def _unknown(found: SettingsFile) -> list[str]:
+    """Names of no setting: in the environment, in an environment file, in the table of a TOML file."""
+    variables = [n for n in os.environ if n.startswith(ENV_PREFIX) and n not in {*names(), *OTHER_NAMES}]
+    variables += [n for n in found.variables if n.startswith(ENV_PREFIX) and n not in names()]
+    known = {field.name for field in attrs.fields(Settings)}
+    keys = [f"{found.path}: {_no_such(n, sorted(known))}" for n in sorted(found.table) if n not in known]
+    return [*(_no_such(n, names()) for n in sorted(variables)), *keys]
 
 
 def _export(found: SettingsFile) -> None:
@@ -133,8 +171,8 @@ def _fault(error: Exception) -> str:
     return " ".join(text.split())  # in one line
 
 
-def _no_such(name: str) -> str:
-    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.85)
+def _no_such(name: str, among: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name if name.startswith(ENV_PREFIX) else name.lower(), among, n=1, cutoff=0.85)
     return f"there is no setting {name}: " + (f"did you mean {near[0]}?" if near else "unset it, see `worker settings`")
 
 

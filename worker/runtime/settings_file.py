@@ -7,6 +7,7 @@ installed service, so that a person who asks sees what the service sees.
 import os
 import shlex
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ NAMED_BY = "SCREENING_SETTINGS"
 NO_FILE = "none"
 
 LOCAL_FILE = Path("screening.toml")
+
+#: The table of a TOML file that holds the settings.
+TABLE = "screening"
 
 #: File of the installed service (deploy/README.md), and its state folder where that file names none.
 SYSTEM_FILE = Path("/etc/chest-screening/worker.env")
@@ -31,6 +35,7 @@ class SettingsFile:
     path: Path | None = None  #: None: there is none
     table: dict[str, Any] = field(default_factory=dict)  #: of a TOML file, by the names of settings
     variables: dict[str, str] = field(default_factory=dict)  #: of an environment file, by their names
+    faults: tuple[str, ...] = ()  #: what stands outside the table of a TOML file, and would be ignored
 
     @property
     def is_toml(self) -> bool:
@@ -63,9 +68,10 @@ def read() -> SettingsFile:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":
-            table = tomllib.loads(text).get("screening", {})
+            document = tomllib.loads(text)
+            table = document.get(TABLE, {})
             plain = {name.replace("-", "_"): value for name, value in table.items()} if isinstance(table, dict) else {}
-            return SettingsFile(path, table=plain)
+            return SettingsFile(path, table=plain, faults=tuple(_outside(path, document)))
         variables = dict(_variable(line) for line in _lines(text))
     except PermissionError as error:
         raise _unreadable(path) from error
@@ -74,6 +80,17 @@ def read() -> SettingsFile:
     if path == SYSTEM_FILE:
         variables.setdefault("SCREENING_HOME", SYSTEM_HOME)
     return SettingsFile(path, variables=variables)
+
+
+def _outside(path: Path, document: dict[str, Any]) -> Iterator[str]:
+    """The faults of what a TOML document says outside the table of the settings."""
+    for name, value in document.items():
+        if name == TABLE and not isinstance(value, dict):
+            yield f"{path}: {TABLE} is no table: write [{TABLE}] on a line of its own, and the settings below it"
+        elif name != TABLE and isinstance(value, dict):
+            yield f"{path}: there is no table [{name}]: settings stand under [{TABLE}]"
+        elif name != TABLE:
+            yield f"{path}: {name} stands in no table: put a line [{TABLE}] above it"
 
 
 def _lines(text: str) -> list[str]:

@@ -14,6 +14,7 @@ import attrs
 from schema.vocabulary import FileState, StudyState
 from worker.decoding.decoder import Decoder
 from worker.errors import DatabaseShared, Interrupted, Misconfigured
+from worker.imaging.reading import AN_ARCHIVE
 from worker.intake.folder_scan import files_in, incoming
 from worker.intake.ingest import Intake, IntakeRequest
 from worker.intake.watcher import Watcher, sweep
@@ -55,6 +56,7 @@ class Batch:
     states: dict[str, int]
     verdicts: dict[str, int]
     unlisted: list[str]  #: folders that could not be listed
+    archives: int = 0  #: files that are archives, whose content was not looked at
 
     @property
     def is_complete(self) -> bool:
@@ -166,7 +168,8 @@ def screen(serving: Serving, paths: Sequence[Path], progress: Callable[[str, int
         progress("screening", ended, len(study_uids))
         if ended == len(study_uids):
             verdicts = queries.verdicts(database, list(own))
-            return Batch(files, list(own), len(study_uids) - len(own), states, verdicts, unlisted)
+            archives = sum(b.message.startswith(AN_ARCHIVE) for b in booked)
+            return Batch(files, list(own), len(study_uids) - len(own), states, verdicts, unlisted, archives)
         serving.check()
         if ended != before:
             before, since = ended, time.monotonic()
