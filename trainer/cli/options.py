@@ -16,8 +16,15 @@ FILE = click.Path(path_type=Path)
 #: File descriptor of standard error.
 STDERR = 2
 
-data = click.option("--data", type=FILE, required=True, help="Folder with the images, NORMAL and PNEUMONIA below it.")
-index = click.option("--index", type=FILE, help="CSV with path, label, patient [split, subtype, view, age, source].")
+data = click.option(
+    "--data",
+    type=FILE,
+    required=True,
+    help="Folder with the images: NORMAL and PNEUMONIA below it, or any folders and an index.csv.",
+)
+index = click.option(
+    "--index", type=FILE, help="CSV with path, label, patient [split, subtype, view, age, source, source_sha256]."
+)
 patient_each = click.option("--each-file-a-patient", is_flag=True, help="For files without a patient.")
 threshold_rule = click.option(
     "--threshold-rule",
