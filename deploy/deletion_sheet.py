@@ -108,12 +108,13 @@ def main(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     out: Path,
 ) -> None:
     """Draw what `trainer heat MODEL --json > SCORES` found, and examples spread evenly over the positive images."""
     found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))["groups"]["true positives"]
     opened = open_model(model, provider)
-    samples = samples_of(data, index, split_manifest, split)
+    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
     positives = [sample for sample in samples if sample.label == 1]
     chosen = [positives[int(i)] for i in np.linspace(0, len(positives) - 1, EXAMPLES).round()]
     normals = [sample for sample in samples if sample.label == 0]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from trainer.cli.main import app
 from trainer.data.folders import patient_of, read_left_out, read_samples, read_together, root_of
 from trainer.data.manifest import LEFT_OUT, TRAIN_ONLY, Manifest, Sample, read_manifest, write_manifest
 from trainer.data.split import folds, limit, split, without
@@ -123,14 +124,6 @@ def test_an_unknown_patient_asks_for_an_index(tmp_path: Path) -> None:
     (tmp_path / "NORMAL").mkdir()
     (tmp_path / "NORMAL" / "chest.png").write_bytes(b"x")
     with pytest.raises(BadData, match=r"chest\.png.*--index"):
-        read_samples(tmp_path)
-
-
-def test_an_index_without_patients_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "NORMAL").mkdir()
-    (tmp_path / "NORMAL" / "IM-0001-1.png").write_bytes(b"x")
-    (tmp_path / "index.csv").write_text("path,label\nNORMAL/IM-0001-1.png,NORMAL\n")
-    with pytest.raises(BadData, match=r"index\.csv.*patient"):
         read_samples(tmp_path)
 
 
@@ -300,3 +293,23 @@ def test_unreadable_images_leave_their_split_and_stay_listed() -> None:
     rest = without(manifest, [gone])
     assert [s.path for s in rest.of("unreadable")] == [gone]
     assert len(rest.of("train")) == len(manifest.of("train")) - 1
+
+
+def test_a_csv_may_name_no_patients_if_each_file_is_one(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    index = tmp_path / "index.csv"
+    index.write_text("path,label\na.png,normal\nb.png,pneumonia\n")
+    with pytest.raises(BadData, match="--each-file-a-patient"):
+        read_samples(tmp_path, index)
+    assert [s.patient for s in read_samples(tmp_path, index, is_patient_each=True)] == ["a.png", "b.png"]
+    with pytest.raises(BadData, match="names no patient in some of its rows"):
+        read_left_out(index)
+
+
+def test_every_verb_that_reads_labelled_images_takes_files_without_patients() -> None:
+    """All but those that read a run's split, where every image has its patient."""
+    for name, verb in app.commands.items():
+        options = {option for parameter in verb.params for option in parameter.opts}
+        if ("--data" in options and "--index" in options) or name in ("audit", "styles"):
+            assert "--each-file-a-patient" in options, name

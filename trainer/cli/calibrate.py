@@ -44,6 +44,7 @@ def calibrate(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     rule: str,
     place: str | None,
     accept_lower_sensitivity: bool,
@@ -69,7 +70,7 @@ def calibrate(
     from trainer.statistics.operating_point import read_rule
 
     site = Site(place or data.resolve().name, read_rule(rule), accept_lower_sensitivity)
-    samples = samples_of(data, index, split_manifest, split)
+    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
     with reporting(out=sys.stderr) as report:
         made = calibrate_for(model, provider, data, samples, site, out, report)
     if picture:

@@ -30,6 +30,7 @@ def evaluate(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     prevalence: float | None,
     as_json: bool,
 ) -> None:
@@ -38,7 +39,7 @@ def evaluate(
     from trainer.evaluation.evaluate import evaluate_file
     from trainer.progress import silent
 
-    samples = samples_of(data, index, split_manifest, split)
+    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
     report = evaluate_file(model, provider, data, samples, silent, prevalence)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
@@ -60,6 +61,7 @@ def compare(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -68,7 +70,9 @@ def compare(
     from trainer.progress import silent
     from worker.registry.margins import judge
 
-    found = compare_files(old, new, provider, data, samples_of(data, index, split_manifest, split), out, silent)
+    found = compare_files(
+        old, new, provider, data, samples_of(data, index, split_manifest, split, each_file_a_patient), out, silent
+    )
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
         return
@@ -92,6 +96,7 @@ def shift(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     as_json: bool,
 ) -> None:
     """Measure a model file on restyled, re-compressed, resampled copies of labelled images."""
@@ -99,7 +104,9 @@ def shift(
     from trainer.evaluation.shift import shift_file
     from trainer.progress import silent
 
-    found = shift_file(model, provider, data, samples_of(data, index, split_manifest, split), silent)
+    found = shift_file(
+        model, provider, data, samples_of(data, index, split_manifest, split, each_file_a_patient), silent
+    )
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

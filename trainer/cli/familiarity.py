@@ -31,6 +31,7 @@ def familiarity(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     strangers: Path | None,
     count: int,
     as_json: bool,
@@ -40,7 +41,7 @@ def familiarity(
     from trainer.evaluation.out_of_distribution import measure_familiarity_of_file
     from trainer.progress import reporting
 
-    samples = samples_of(data, index, split_manifest, split)
+    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
     with reporting(out=sys.stderr) as report:
         found = measure_familiarity_of_file(model, provider, data, samples, strangers, report, count)
     if as_json:

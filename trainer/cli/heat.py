@@ -28,6 +28,7 @@ def heat(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     limit: int | None,
     reference: str,
     as_json: bool,
@@ -37,7 +38,7 @@ def heat(
     from trainer.evaluation.heatmap_faithfulness import heat_file
     from trainer.progress import reporting
 
-    samples = samples_of(data, index, split_manifest, split)
+    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
     with reporting(out=sys.stderr) as report:
         found = heat_file(model, provider, data, samples, report, reference, limit)
     if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.options import FILE, as_json, data, index, load_keras
+from trainer.cli.options import FILE, as_json, data, index, load_keras, patient_each
 
 
 @click.command()
@@ -14,6 +14,7 @@ from trainer.cli.options import FILE, as_json, data, index, load_keras
 @click.option("--masks", type=FILE, required=True, help="Folder with one PNG for each image: same path, lungs white.")
 @click.option("--out", type=FILE, required=True, help="The weights, a .weights.h5 file.")
 @index
+@patient_each
 @click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
 @click.option("--epochs", default=6, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, help="Seed of split, order, augmentation and initial weights.")
@@ -23,6 +24,7 @@ def lungs(
     masks: Path,
     out: Path,
     index: Path | None,
+    each_file_a_patient: bool,
     leave_out: tuple[Path, ...],
     epochs: int,
     seed: int,
@@ -34,7 +36,7 @@ def lungs(
     from trainer.run.lungs import train_lungs
 
     with reporting(out=sys.stderr) as report:
-        found = train_lungs(data, masks, index, leave_out, epochs, seed, out, report)
+        found = train_lungs(data, masks, index, leave_out, epochs, seed, out, report, each_file_a_patient)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

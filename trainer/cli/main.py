@@ -14,6 +14,7 @@ from trainer.cli.fit import fit, recipes
 from trainer.cli.half import half
 from trainer.cli.heat import heat
 from trainer.cli.lungs import lungs
+from trainer.cli.manifest import manifest
 from trainer.cli.reference import reference
 from trainer.cli.report import report
 from trainer.cli.styles import styles
@@ -21,6 +22,7 @@ from worker.errors import ScreeningError
 
 #: Every verb, in the order of use.
 VERBS = (
+    manifest,
     audit,
     styles,
     recipes,

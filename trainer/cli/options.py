@@ -23,7 +23,7 @@ data = click.option(
     help="Folder with the images: NORMAL and PNEUMONIA below it, or any folders and an index.csv.",
 )
 index = click.option(
-    "--index", type=FILE, help="CSV with path, label, patient [split, subtype, view, age, source, source_sha256]."
+    "--index", type=FILE, help="CSV with path, label [patient, split, subtype, view, age, source, source_sha256]."
 )
 patient_each = click.option("--each-file-a-patient", is_flag=True, help="For files without a patient.")
 threshold_rule = click.option(

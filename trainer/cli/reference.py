@@ -21,6 +21,7 @@ def reference(
     split_manifest: Path | None,
     split: str,
     provider: str,
+    each_file_a_patient: bool,
     unlabelled: bool,
     out: Path,
 ) -> None:
@@ -32,7 +33,9 @@ def reference(
     from trainer.progress import reporting
     from worker.inference.model import open_model
 
-    samples = room.unlabelled(data) if unlabelled else samples_of(data, index, split_manifest, split)
+    samples = (
+        room.unlabelled(data) if unlabelled else samples_of(data, index, split_manifest, split, each_file_a_patient)
+    )
     with reporting(out=sys.stderr) as report:
         made = room.measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
     completed = room.complete(model, made, out)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.options import FILE, index
+from trainer.cli.options import FILE, index, patient_each
 
 
 @click.command()
 @click.argument("data", type=FILE)
 @index
+@patient_each
 @click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
 @click.option("--seed", default=0, help="Seed of the split of the other images.")
 @click.option(
@@ -21,7 +22,13 @@ from trainer.cli.options import FILE, index
 )
 @click.option("--out", type=FILE, help="Write the split to this file, for `trainer fit --index`.")
 def styles(
-    data: Path, index: Path | None, leave_out: tuple[Path, ...], seed: int, share: float, out: Path | None
+    data: Path,
+    index: Path | None,
+    each_file_a_patient: bool,
+    leave_out: tuple[Path, ...],
+    seed: int,
+    share: float,
+    out: Path | None,
 ) -> None:
     """Measure how well style alone predicts the label; hold out the images that have the other class's style."""
     from trainer.cli.tables import show_styles
@@ -31,7 +38,7 @@ def styles(
     from trainer.data.style import hold_out
 
     left_out = [sample for path in leave_out for sample in read_left_out(path)]
-    found = hold_out(split(read_samples(data, index), seed, left_out), data, share)
+    found = hold_out(split(read_samples(data, index, each_file_a_patient), seed, left_out), data, share)
     show_styles(found)
     if out:
         write_manifest(found.manifest, out)

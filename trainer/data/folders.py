@@ -43,7 +43,7 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
     """Every image under the folder `data` with its label and patient, in the order of paths.
 
     Labels come from class folders, which may lie in split folders (train, val, test) and hold patient folders; or from
-    a CSV `index` with the columns path, label, patient and, if known, subtype, source_sha256, split, view, age, source:
+    a CSV `index` with the columns path, label and, if known, patient, subtype, source_sha256, split, view, age, source:
     then only the files in its rows are read. An `index.csv` in `data` or its parent is used too, and adds to what the
     folders state. A row belongs to the file with its path, or else to the file with the same last two path parts, so
     an index also fits copies of a data set. Patient, view and age that neither states come from the DICOM header;
@@ -83,7 +83,10 @@ def read_left_out(path: Path) -> tuple[Sample, ...]:
     """The samples to leave out: those of a folder, or the rows of a CSV with the columns path, label, patient."""
     if path.is_dir():
         return read_samples(path)
-    return tuple(Sample(r["path"], 0, "", r["patient"], r.get("source_sha256") or "") for r in _read_rows(path))
+    rows = _read_rows(path)
+    if not all(row.get("patient") for row in rows):
+        raise BadData("names no patient in some of its rows: whose images are left out?").about(str(path))
+    return tuple(Sample(r["path"], 0, "", r["patient"], r.get("source_sha256") or "") for r in rows)
 
 
 def patient_of(name: str) -> str | None:
@@ -185,7 +188,7 @@ class _Rows:
         if row := self.by_path.get(path.relative_to(data).as_posix()):
             return row
         rows = self.by_tail.get(_tail(path.as_posix()), [])
-        if len({(row["label"], row["patient"]) for row in rows}) > 1:
+        if len({(row["label"], row.get("patient")) for row in rows}) > 1:
             raise BadData(f"two rows for {_tail(path.as_posix())!r} disagree").about(str(self.index))
         return rows[0] if rows else None
 
@@ -195,7 +198,7 @@ def _read_rows(index: Path) -> list[dict[str, str]]:
         raise BadData("no such index file").about(str(index))
     with index.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(line for line in file if not line.startswith("#"))
-        missing = {"path", "label", "patient"} - set(reader.fieldnames or ())
+        missing = {"path", "label"} - set(reader.fieldnames or ())
         if missing:
             raise BadData(f"lacks the column(s) {', '.join(sorted(missing))}").about(str(index))
         return [{name: value or "" for name, value in row.items() if name} for row in reader]

@@ -47,6 +47,7 @@ def train_lungs(
     seed: int,
     out: Path,
     report: Report,
+    is_patient_each: bool = False,
 ) -> LungsReport:
     """Train on the training patients of the split of `trainer fit` with this seed, measure on the test patients.
 
@@ -55,7 +56,8 @@ def train_lungs(
     """
     if not out.name.endswith(".weights.h5"):
         raise BadSetting("Keras writes weights to files named *.weights.h5: give --out such a name").about(str(out))
-    manifest = split(read_samples(data, index), seed, [s for path in left_out for s in read_left_out(path)])
+    images = read_samples(data, index, is_patient_each)
+    manifest = split(images, seed, [s for path in left_out for s in read_left_out(path)])
     train = _outlined(data, masks, manifest.of("train"), report)[0]
     net = fit_lungs(train, epochs, seed, report)
     tested, samples = _outlined(data, masks, manifest.of("test"), report)
