@@ -51,7 +51,7 @@ def write_model(
     reduced_decode: ReducedDecode | None = None,
     population: Population | None = None,
 ) -> Path:
-    """Write such a model, threshold 0.5; with `golden_gain`, its golden promises what one of that gain would give.
+    """Write such a model, threshold 0.5; with `golden_gain` its golden expects the score that this gain gives.
 
     Familiarity is twice the mean brightness in [0, 1].
     """

@@ -1,6 +1,6 @@
-"""Real services for the suite: a SQLite file and a PostgreSQL, migrated; a private Redis; a clock that stands still.
+"""Real services for the suite: a SQLite file and a PostgreSQL, migrated; a private Redis; a clock that the test moves.
 
-A test names what it needs as an argument: `desk` (ledger, store and clock), `database`, `broker`, `bucket`. A test on a
+A test takes what it needs as an argument: `desk` (ledger, store and clock), `database`, `broker`, `bucket`. A test on a
 database runs twice, on SQLite and on PostgreSQL, unless it says `@pytest.mark.parametrize("kind", ["sqlite"])`.
 Each process of pytest-xdist starts servers of its own, so tests share nothing but within their process.
 A service that cannot start skips its tests at home and fails them where CI is set.
@@ -136,13 +136,13 @@ def store(settings: Settings) -> FolderStore:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that the test moves by hand."""
+    """A clock that the test moves."""
     return Clock()
 
 
 @pytest.fixture
 def desk(database: Database, settings: Settings, store: FolderStore, clock: Clock) -> Desk:
-    """The ledger's counter, with everything at hand."""
+    """A ledger with settings, store, clock and a model, and the steps of a study."""
     return Desk(database, settings, store, clock)
 
 

@@ -1,4 +1,4 @@
-"""A queue worker whose device fails as CUDA does: while a file exists it fails, and then for ever in that process.
+"""A queue worker whose device fails as CUDA does: it fails while a file exists, and afterwards always in that process.
 
 Started as `celery -A tests.dead_device worker`; the environment variable DEAD_DEVICE names the file.
 """

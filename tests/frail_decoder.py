@@ -26,7 +26,7 @@ def _crash(_: bytes) -> None:
 
 
 def _crash_once(content: bytes) -> None:
-    """Die as if killed from outside, and leave the file whose name follows the word, so that it happens once."""
+    """Kill this process, and leave the file whose name follows the word, so that it happens once."""
     mark = Path(content.split(b"CODEC-CRASH-ONCE ")[1].split(b" ")[0].decode())
     if not mark.exists():
         mark.touch()

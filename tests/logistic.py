@@ -48,7 +48,7 @@ def logistic_graph(gain: float = 20.0) -> Any:
 
 
 def probability(grey: float, gain: float = 20.0) -> float:
-    """What the model says of a picture of one grey."""
+    """The probability of an image of one grey value."""
     return float(1 / (1 + np.exp(8 - gain * grey / 255)))
 
 

@@ -152,7 +152,7 @@ def _fill(dataset: Dataset, pixels: Pixels, syntax: str, frame: bytes | None, pi
     elif syntax in NATIVE and frame is None:
         dataset.PixelData = native_bytes(pixels, is_little_endian=syntax != EXPLICIT_BIG)
     else:
-        # encoders know no sign: the codes are coded, as encoders in the field do
+        # encoders know no sign: the codes are encoded, as other encoders do
         codes = pixels.view(pixels.dtype.str.replace("i", "u")) & ((1 << dataset.BitsStored) - 1)
         dataset.PixelData = encapsulate([frame or encoders[syntax](codes.astype(codes.dtype), dataset.BitsStored)])
         dataset["PixelData"].is_undefined_length = True
@@ -187,7 +187,7 @@ class Phantom:
     note: str | None = None
 
     def pixels(self) -> Pixels:
-        """Two equal rows, so that every codec has something to chew."""
+        """Two equal rows: some codecs need more than one."""
         return np.array([self.stored, self.stored], self.dtype)
 
 

@@ -20,7 +20,7 @@ LONG_AGO = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
 
 def usual(rng: np.random.Generator, sick: int, healthy: int) -> dict[str, Values]:
-    """Measures of so many sick and healthy images as the reference knows them."""
+    """Measures of so many images with and without pneumonia, distributed as in the reference."""
     n = sick + healthy
     probability = np.concatenate([rng.beta(6, 2, sick), rng.beta(2, 6, healthy)])
     spread = {name: rng.normal(0.5, 0.1, n) for name in MEASURES[1:]}

@@ -1,4 +1,4 @@
-"""An inbox with a watcher whose clock is moved by hand."""
+"""An inbox with a watcher whose clock the test moves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +48,7 @@ class Yard:
         self.published += [offer.study_uid for offer in offers]
 
     def backlog(self) -> Backlog:
-        """What was published waits, of unknown age."""
+        """The published messages, all waiting, of unknown age."""
         if self.is_broker_away:
             self.refused += 1
             raise BrokerUnavailable("cannot be asked")

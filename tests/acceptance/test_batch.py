@@ -43,7 +43,7 @@ def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Pa
 
 
 def test_celery_beat_has_the_batch_of_the_night_started(tmp_path: Path) -> None:
-    """Beat itself serves its schedule; its message starts a batch of its own process, which leaves its report."""
+    """Beat sends the message of its schedule; the batch runs in its own process and writes its report."""
     archive = tmp_path / "archive"
     archive.mkdir()
     shutil.copy(SAMPLES / "ida_8_bit.png", archive)

@@ -83,7 +83,7 @@ def test_a_stat_study_overtakes_a_backlog_of_ten_thousand_that_is_offered_once(
 def test_a_worker_goes_on_after_its_broker_died(
     house: House, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
 ) -> None:
-    """celery#8030 and its kin: connected again, and consuming nothing."""
+    """celery#8030: connected again, and consuming nothing."""
 
     def screens(name: str) -> None:
         before = count(database)
@@ -107,7 +107,7 @@ def test_a_worker_goes_on_after_its_broker_died(
 def test_a_worker_goes_on_whose_broker_died_while_it_worked(
     house: House, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
 ) -> None:
-    """Its message cannot be acknowledged, and holds the one place there is: kombu listens to nobody then."""
+    """Its message cannot be acknowledged and fills the prefetch count: then kombu reads no other message."""
     for number in range(1, 61):  # a study of a second or two
         pixels = np.roll(picture(), number, 1)
         (inbox / f"{number}.dcm").write_bytes(dicom_file(pixels, SOPInstanceUID=f"{STUDY_UID}.{number}"))

@@ -98,7 +98,7 @@ def fit(data: Path, out: Path, recipe: Recipe = RECIPE, report: Report = silent,
 
 @dataclass
 class Department:
-    """A running house, and the programs its people use."""
+    """A running installation, and the programs of its users."""
 
     house: House
     inbox: Path

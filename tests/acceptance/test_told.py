@@ -1,4 +1,4 @@
-"""What would have been passed over in silence is told: a closed window, an early end, a folder of archives."""
+"""Nothing is left out silently: a closed window, an early end, a folder of archives are reported."""
 
 import signal
 import subprocess

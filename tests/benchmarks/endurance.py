@@ -1,9 +1,9 @@
-"""What a service does over ten thousand images: STAT behind a backlog, memory, one worker process and two.
+"""A service over ten thousand images: STAT behind a backlog, memory, and the rates of one and two worker processes.
 
     python -m tests.benchmarks.endurance [--studies N] [--images N] [--stat N] [--write]
 
 A folder of uncompressed studies (16 MB each) is watched in place and queued while no queue worker runs; then STAT
-studies are dropped behind it. Afterwards the same studies are judged again and again. Needs room for all of them.
+studies are dropped behind it. Afterwards the same studies are screened repeatedly. Needs room for all of them.
 """
 
 import random
@@ -33,7 +33,7 @@ from worker.settings import Settings
 RESULT = Path(__file__).parent / "results" / "endurance.json"
 LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime-gpu", "celery", "sqlalchemy")
 
-#: Nobody waits for files of which it is known that they are whole.
+#: No waiting for quiet files: these are known to be whole.
 QUICK = {
     "SCREENING_PROVIDER": "cpu",
     "SCREENING_INBOX_MODE": "leave",
@@ -48,13 +48,13 @@ STAT_EVERY_S = 1.0
 #: Images between two looks at the memory.
 SAMPLE_IMAGES = 100
 
-#: Studies judged for one rate.
+#: Studies screened for one rate.
 RATE_STUDIES = 300
 
 
 @contextmanager
 def queue_worker(house: House, processes: int) -> Iterator[int]:
-    """A Celery worker on the house; its process ID."""
+    """A Celery worker of the installation; its process ID."""
     log = house.home / "logs" / f"bench_{processes}.log"
     with child(celery(processes), log, START_S, house.environment()) as process:
         yield process.pid
@@ -85,7 +85,7 @@ def stat_latencies(service: Service, count: int) -> list[float]:
 
 
 def resident_mib(pid: int) -> float:
-    """Memory of a process that is not shared away."""
+    """Memory of a process without what it shares with others."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -99,7 +99,7 @@ def pool_of(pid: int) -> list[int]:
 
 
 def memory(service: Service, pid: int, images: int) -> list[list[float]]:
-    """Judge stored studies until `images` were; MiB of each worker process, every `SAMPLE_IMAGES` images."""
+    """Screen stored studies until `images` are screened; MiB of each worker process, every `SAMPLE_IMAGES` images."""
     uids, pool = service.study_uids(), pool_of(pid)
     samples, done = list[list[float]](), 0
     while done < images:

@@ -1,11 +1,11 @@
-"""What `trainer fit` costs beside a bare Keras loop: the same network, batches and steps, in one process, in turns.
+"""Time of `trainer fit` compared with a plain Keras loop: the same network, batches and steps, in turns.
 
     python -m tests.benchmarks.fit_overhead [--steps N] [--rounds N] [--weights FILE] [--write]
 
 One side is `trainer.training.fit` on the trainer's own data path: grids from the cache, views made by its threads.
 The other is `model.fit` on arrays of views made beforehand. A round is an epoch of each, from the first batch asked for
 to the last step's end; both run once before they count. What happens between epochs (validation, checkpoint) is in
-neither. Where other programs keep the cores busy, wall time says little and the process's own CPU time is the number.
+neither. On a busy machine compare the process's CPU time, not the wall time.
 """
 
 import json
@@ -44,15 +44,15 @@ from trainer.training.fit import choose_trained, fit
 RESULT = Path(__file__).parent / "results" / "fit_overhead.json"
 LIBRARIES = ("numpy", "opencv-python-headless", "keras", "tensorflow")
 
-#: The trainer may take so many times as long.
+#: The target: the trainer takes at most so many times as long.
 ALLOWED = 1.10
 
-#: Views whose cost is measured alone, and images that both sides are validated on: as few as there can be.
+#: Views whose cost is measured alone, and images that both sides are validated on: the fewest possible.
 COSTED_BATCHES, WATCHED = 8, 2
 
 
 class Took(NamedTuple):
-    """What an epoch took of the clock, and of the cores."""
+    """Wall time and CPU time of an epoch."""
 
     wall_s: float
     cpu_s: float
@@ -66,7 +66,7 @@ class Took(NamedTuple):
 
 @dataclass
 class Bare:
-    """A Keras loop over preloaded arrays, and what each epoch took."""
+    """A Keras loop over preloaded arrays, and the times of its epochs."""
 
     network: Network
     images: NDArray[np.uint8]
@@ -86,7 +86,7 @@ class Bare:
 
 @dataclass
 class Turns:
-    """The trainer's `fit`, timed from outside; it gives the bare loop its turn after, before, after its own."""
+    """The trainer's `fit`, timed from outside; the plain loop runs after, before and after it in turn."""
 
     batches: Callable[[int], TrainingBatches]
     others_turn: Callable[[], None]
@@ -102,7 +102,7 @@ class Turns:
         return self.batches(epoch)
 
     def report(self, event: Event) -> None:
-        """Take the time of the last step, and pass the turn on when the epoch is over."""
+        """Record the time of the last step; when the epoch is over, the other loop runs."""
         if event["event"] == "batch":
             self.so_far = Took.until_now(self.began)
         elif event["event"] == "epoch":
@@ -112,7 +112,7 @@ class Turns:
 
 
 def write_images(folder: Path, count: int) -> None:
-    """`count` radiographs of each class at 224 px: varied copies of the samples, as views cost the same of any."""
+    """`count` radiographs of each class at 224 px: varied copies of the samples."""
     rng = np.random.default_rng(0)
     how, originals = recipe_named("mobilenetv2_house").augmentation, sources()
     for label in ("NORMAL", "PNEUMONIA"):

@@ -1,9 +1,9 @@
-"""What a study costs beside CPU time, in the production shape: Redis' commands, PostgreSQL's transactions, bytes kept.
+"""What a study needs beside CPU time: Redis' commands, PostgreSQL's transactions, bytes that stay.
 
     python -m tests.benchmarks.footprint [--studies N] [--write]
 
 A watcher and a queue worker on a Redis and a PostgreSQL of their own screen N full-size studies (32 MB of disk each).
-The servers' own counters are read before and after; what the idle house asks meanwhile is measured first and taken off.
+The servers' own counters are read before and after; what the idle installation asks is measured first and subtracted.
 """
 
 import json
@@ -28,19 +28,19 @@ from worker.settings import Settings
 
 RESULT = Path(__file__).parent / "results" / "footprint.json"
 
-#: The idle house is watched for this long, after it had this long to start.
+#: How long the idle installation is measured, after this long to start.
 IDLE_S, START_S = 30.0, 20.0
 
 #: A busy machine may take so long for a study.
 LONGEST_STUDY_S = 20.0
 
-#: PostgreSQL's processes report what they counted at most this late.
+#: PostgreSQL's processes report their counts after this time at most.
 REPORTED_S = 3.0
 
-#: Our own look at the progress is a transaction too.
+#: Each query of the progress is a transaction too.
 LOOK_S = 5.0
 
-#: The settings of a hospital, but that a study of one image is not waited for.
+#: Settings as in a hospital, without the wait for more images of a study.
 SETTINGS = {"SCREENING_PROVIDER": "cpu", "SCREENING_STUDY_QUIET_S": "1", "SCREENING_FILE_QUIET_S": "1"}
 
 LIBRARIES = ("celery", "redis", "sqlalchemy", "psycopg")
@@ -48,7 +48,7 @@ LIBRARIES = ("celery", "redis", "sqlalchemy", "psycopg")
 
 @dataclass(frozen=True)
 class Counters:
-    """What the servers had counted at one moment."""
+    """The servers' counters at one moment."""
 
     at_s: float
     redis_commands: float
@@ -59,7 +59,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Servers:
-    """A Redis and a PostgreSQL, and the house that uses them."""
+    """A Redis and a PostgreSQL, and the installation that uses them."""
 
     broker: RedisServer
     database: Database
@@ -85,7 +85,7 @@ class Servers:
 
 
 def each(before: Counters, after: Counters, idle: dict[str, float], studies: int) -> dict[str, float]:
-    """The growth of every counter a study, without what the idle house would have asked meanwhile."""
+    """The growth of every counter a study, without what the idle installation would have asked meanwhile."""
     seconds = after.at_s - before.at_s
     return {
         name: round((getattr(after, name) - getattr(before, name) - idle[name] * seconds) / studies, 1) for name in idle
@@ -99,12 +99,12 @@ def each_second(before: Counters, after: Counters) -> dict[str, float]:
 
 
 def bytes_below(folder: Path) -> int:
-    """What the files of a folder hold."""
+    """Size of the files of a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def measure(folder: Path, studies: int) -> dict[str, Any]:
-    """Run the house over so many studies."""
+    """Screen so many studies."""
     inbox, drafts = folder / "inbox", folder / "drafts"
     inbox.mkdir()
     drafts.mkdir()

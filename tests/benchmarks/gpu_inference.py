@@ -27,10 +27,10 @@ RESULT = Path(__file__).parent / "results" / "gpu_inference.json"
 
 BATCHES = (1, 4, 16, 64)
 
-#: Arrays that are shown in turn: one alone would stay in a cache.
+#: Number of arrays that are used in turn: a single one would stay in a cache.
 ARRAYS = 4
 
-#: Of the array whose copy gives the bandwidth.
+#: Size of the array whose copy gives the bandwidth.
 COPIED_MIB = 512
 
 Images = NDArray[np.uint8]
@@ -38,7 +38,7 @@ Run = Callable[[Images], Any]
 
 
 def images(batch: int, size: int) -> list[Images]:
-    """Random ones: zeros may run faster than any radiograph."""
+    """Random images: zeros may run faster than any radiograph."""
     rng = np.random.default_rng(batch)
     return [rng.integers(0, 256, (batch, size, size, 1), dtype=np.uint8) for _ in range(ARRAYS)]
 
@@ -147,7 +147,7 @@ def copied_gb_per_s(provider: str) -> float:
 
 
 def measure(path: Path, provider: str, batches: Sequence[int], seconds: float) -> dict[str, Any]:
-    """Every way at every batch size for one file, and how far they lie from the CPU's answers."""
+    """Every way at every batch size for one file, and the difference from the CPU's predictions."""
     content = path.read_bytes()
     model = open_model(path, provider)
     witness = open_model(path, "cpu")
@@ -183,7 +183,7 @@ def shapes_of(model: OnnxModel, size: int) -> dict[str, tuple[int, ...]]:
 
 
 def probabilities(answer: Any) -> NDArray[np.float64]:
-    """Of whatever a way gives."""
+    """The probabilities in the outputs of a way."""
     first = answer[0]
     return np.asarray(first if isinstance(first, np.ndarray) else [said.probability for said in answer], np.float64)
 

@@ -33,7 +33,7 @@ RESULT = Path(__file__).parent / "results" / "gpu_pipeline.json"
 
 LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "pydicom", "onnxruntime-gpu", "celery", "sqlalchemy")
 
-#: Workers whose hands are full for a smaller share of the time wait for the intake.
+#: Workers that are busy for a smaller share of the time than this wait for the intake.
 FULL = 0.7
 
 #: What one process writes at a time.
@@ -54,7 +54,7 @@ def write(folder: Path, numbers: range, *, jpeg2000: bool) -> None:
 
 
 def judged(service: Service, since: datetime, slots: int, elapsed_s: float | None = None) -> dict[str, Any]:
-    """What the rows of the results since a moment tell. `slots`: how many studies the service screens at a time.
+    """Rates and times from the results since a moment. `slots`: how many studies the service screens at a time.
 
     `elapsed_s`: left out, from the first claim to the last row.
     """
@@ -86,7 +86,7 @@ def judged(service: Service, since: datetime, slots: int, elapsed_s: float | Non
 
 
 def handed_over(service: Service, folder: Path, count: int, slots: int, settings: dict[str, str]) -> dict[str, Any]:
-    """A folder from drop to last row."""
+    """A folder, from its files in the inbox to the last row."""
     load, since = Load(service.pid), datetime.now(UTC)
     run = service.screen(folder, count, **settings)
     found = judged(service, since, slots, run.drop_to_last_row_s)
@@ -158,7 +158,7 @@ def main(
     with place as name:
         runs = measured(Path(name), kinds, asked, processes * at_once, is_left=is_left, is_again=is_again)
     facts = machine(0.0, LIBRARIES)
-    del facts["share_taken_by_others"]  # the service's own processes would be counted among them
+    del facts["share_taken_by_others"]  # the service's processes would be counted too
     found = {"settings": asked, "is_left": is_left, "runs": runs, "machine": facts}
     found["measured_on"] = datetime.now(UTC).date().isoformat()
     tell(found, RESULT if is_kept else None)

@@ -34,7 +34,7 @@ LOOKS_PER_S = 5
 #: Before the clock starts, so that every statement is compiled.
 WARM_UP = 50
 
-#: How long the other process may take to start, and beyond the seconds it was given.
+#: How long the other process may take to start, and to end after its seconds are over.
 PATIENCE_S = 120.0
 
 
@@ -97,7 +97,7 @@ def _book(database: Database, settings: Settings, study_uid: str, booked: Laps) 
 
 
 def _ticks(told: Queue[dict[str, Any]], seconds: int) -> Iterator[dict[str, Any] | None]:
-    """Nothing, LOOKS_PER_S times a second, until the other process has told."""
+    """Nothing, LOOKS_PER_S times a second, until the other process has reported."""
     ends = time.monotonic() + seconds + PATIENCE_S
     while time.monotonic() < ends:
         try:

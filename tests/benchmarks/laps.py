@@ -1,4 +1,4 @@
-"""How long one kind of work takes, round after round: by the wall, and by this process's CPU."""
+"""Times of repeated rounds of one kind of work: wall time, and CPU time of this process."""
 
 import statistics
 import time
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Laps:
-    """Times that were taken, in seconds."""
+    """The measured times, in seconds."""
 
     def __init__(self) -> None:
         self.walls_s: list[float] = []

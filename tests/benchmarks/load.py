@@ -1,4 +1,4 @@
-"""How busy the cores and a GPU were over a while, and whose the cores' time was."""
+"""How busy the cores and a GPU were over a time, and which processes used the cores."""
 
 import os
 import pty
@@ -11,20 +11,20 @@ from typing import Any, Self
 
 import numpy as np
 
-#: Asks the driver five times a second.
+#: The command that asks the driver five times a second.
 NVIDIA_SMI = (
     *("nvidia-smi", "--query-gpu=utilization.gpu,memory.used"),
     *("--format=csv,noheader,nounits", "-lms", "200"),
 )
 
-#: Whose time a process of the service spends, by a word of its command line; the first that stands in it.
+#: Role of a process of the service, by a word of its command line; the first match counts.
 ROLES = ((b"worker.decoding.child", "decoder children"), (b"celery", "workers"), (b"redis-server", "Redis"))
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Gpu:
-    """Samples of one GPU. On a terminal of its own: into a pipe the program would write when its buffer is full."""
+    """Samples of one GPU, read from a terminal of its own: to a pipe the program would write only full buffers."""
 
     def __init__(self) -> None:
         self.lines = list[str]()
@@ -36,11 +36,11 @@ class Gpu:
 
     @classmethod
     def found(cls) -> Self | None:
-        """Begin to look, where there is a driver to ask."""
+        """Begin to sample, where there is a driver."""
         return cls() if shutil.which(NVIDIA_SMI[0]) else None
 
     def told(self) -> dict[str, float] | None:
-        """Share of the time in which the GPU had work, and its memory; None without any sample. Ends the looking."""
+        """Share of the time in which the GPU had work, and its memory; None without any sample. Ends the sampling."""
         self._process.terminate()
         self._process.wait()
         self._thread.join()
@@ -65,7 +65,7 @@ class Gpu:
 
 
 class Load:
-    """Watches the machine and a service from now on."""
+    """Measures the machine and a service from now on."""
 
     def __init__(self, service: int) -> None:
         self.service, self.began = service, time.monotonic()
@@ -73,7 +73,7 @@ class Load:
         self.gpu = Gpu.found()
 
     def told(self, studies: int) -> dict[str, Any]:
-        """What was seen, per study where that says more."""
+        """The measurements, per study where that says more."""
         gpu = self.gpu.told() if self.gpu else None
         busy, all_ = (now - before for now, before in zip(_stat(), self.stat, strict=True))
         core_s = dict[str, float]()
@@ -83,7 +83,7 @@ class Load:
         return {
             "watched_s": round(
                 time.monotonic() - self.began, 1
-            ),  # the start of `worker screen`, or the asking, included
+            ),  # the start of `worker screen`, or the queries, included
             "cores_busy_share": round(busy / all_, 3),
             "core_ms_a_study": {role: round(s / studies * 1e3, 1) for role, s in sorted(core_s.items())},
             "gpu": gpu,

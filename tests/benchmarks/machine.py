@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Watch:
-    """Tells how busy others kept the cores since it was started."""
+    """Measures how busy other processes kept the cores since it was started."""
 
     def __init__(self) -> None:
         self.began, self.others_s = time.monotonic(), _others_s()
@@ -23,7 +23,7 @@ class Watch:
 
 
 def machine(others_share: float, libraries: Sequence[str]) -> dict[str, Any]:
-    """Facts of the machine, and the versions of the `libraries` that move the numbers."""
+    """Facts of the machine, and the versions of the `libraries` that change the numbers."""
     return {
         "cpu": _cpu_name(),
         "cores": cores(),
@@ -50,7 +50,7 @@ def warm_memory(folder: Path) -> None:
 
 
 def tell(found: dict[str, Any], result: Path | None) -> None:
-    """Print what was measured, as JSON, and keep it in a file if there is one."""
+    """Print what was measured, as JSON, and write it to the file if one is given."""
     text = json.dumps(found, indent=1) + "\n"
     if result is not None:
         result.write_text(text, encoding="utf-8")
@@ -63,7 +63,7 @@ def cores() -> int:
 
 
 def _others_s() -> float:
-    """CPU time since boot of all that is not this process or one of its ended children; 0 where nobody tells."""
+    """CPU time since boot of all that is not this process or one of its ended children; 0 if unknown."""
     try:
         user, nice, system, _, _, *rest = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How a model's answers moved between two looks at the same pictures: in numbers, and as bounds of doubt."""
+"""How a model's predictions change between two readings of the same images, and the bounds of doubt that follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Bounds = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Moved:
-    """One picture: what was said of the whole, and of its lower resolution."""
+    """One image: its prediction in full, and at the lower resolution."""
 
     group: str
     level: int

@@ -1,9 +1,9 @@
-"""Where each millisecond of a bulk run goes: samples of every process of the service, by the room that was at work.
+"""Where each millisecond of a bulk run goes: samples of every process of the service, by package.
 
     python -m tests.benchmarks.profile_run [--studies N] [--write]
 
-py-spy looks at all stacks a hundred times a second; who waits is not counted. The deepest frame of ours says whose
-work it is, whatever library does it. Needs the right to look at one's own children (ptrace).
+py-spy samples all stacks a hundred times a second, without those that wait. The deepest frame of this program says
+whose work it is, whatever library does it. Needs the right to trace child processes (ptrace).
 """
 
 import re
@@ -27,11 +27,11 @@ from tests.benchmarks.studies import write_studies
 RESULT = Path(__file__).parent / "results" / "profile.json"
 RATE_HZ = 100
 
-#: A frame of ours in py-spy's words: `put (worker/store.py:58)`.
+#: A frame of this program, as py-spy writes it: `put (worker/store.py:58)`.
 OURS = re.compile(r"(\S+) \(((?:worker|schema)/\S+\.py)(?::\d+)?\)")
 WAITS = re.compile(r"(wait|poll|select|epoll|sleep)\S* \(")
 
-#: Work of one process that does many things, by what stands deepest in its stack.
+#: Kinds of work in one process, by the deepest frame of its stack.
 ELSEWHERE = (("celery", "celery and kombu"), ("kombu", "celery and kombu"), ("importlib", "imports"))
 
 #: Rows of the result; the rest is added up.
@@ -39,7 +39,7 @@ MOST_ROWS = 25
 
 
 def shares(stacks: Iterable[str]) -> Counter[str]:
-    """Samples by function of ours, from lines of collapsed stacks."""
+    """Samples by function of this program, from lines of collapsed stacks."""
     found: Counter[str] = Counter()
     for line in stacks:
         stack, _, count = line.rpartition(" ")

@@ -1,11 +1,11 @@
-"""What a decode at a lower resolution saves, and what it does to the shipped model's answers on real radiographs.
+"""Time saved by decoding at a lower resolution, and how the shipped model's predictions change on real radiographs.
 
     python -m tests.benchmarks.reduced NATIVE [--others FOLDER] [--count N] [--write] [--stamp OUT.onnx]
 
-NATIVE holds radiographs at the size of their detector, as published. Each is shown to the model twice, from all of its
-pixels and from a lower resolution: at its own size where that has one to spare, and enlarged to a detector's
+NATIVE holds radiographs at the size of their detector, as published. Each is given to the model twice, from all of its
+pixels and from a lower resolution: at its own size where that is large enough, and enlarged to a detector's
 3056 x 2544 px of 12 bits with a detector's noise; `--others` are enlarged likewise, up to `--count` in all. An enlarged
-radiograph has less detail than a detector gives, so its numbers flatter; they stand by themselves.
+radiograph has less detail than a detector gives, so its numbers are too good; they are reported apart.
 
 From what is found follow the bounds between which an answer leaves a doubt (`worker.inference.reduced_decode`), and
 which codings are worth it. `--stamp` writes the model again with these on its card.
@@ -55,7 +55,7 @@ SYNTAXES = {
 #: The group of those that are not enlarged.
 AT_ITS_OWN_SIZE = "at its own size"
 
-#: A reduced decode that saves less than this share of a full one, doubts counted, of familiar pictures, is left alone.
+#: A reduced decode that saves less than this share of a full one, doubtful images counted, is not used.
 LEAST_SAVING = 0.1
 
 Grey = NDArray[np.uint8]
@@ -101,7 +101,7 @@ def answered(model: OnnxModel, shown: Grey) -> tuple[float, float]:
 
 
 def moved(model: OnnxModel, pixels: Codes | Grey, name: str, group: str, minimum: MinimumSize) -> Moved | None:
-    """How the answer moves; None where the picture has no level to spare."""
+    """How the prediction changes; None where the picture has no lower resolution."""
     syntax, coding, bits = SYNTAXES[name]
     data = file_of(pixels, syntax, bits)
     reduced = read_display(data, minimum=minimum)
@@ -123,7 +123,7 @@ def timed(pixels: Codes | Grey, name: str, minimum: MinimumSize, rounds: int) ->
 
 
 def measure(model: OnnxModel, native: Path, others: Path | None, count: int, rounds: int) -> dict[str, Any]:
-    """Everything, as it is kept."""
+    """All measurements, as the result file holds them."""
     minimum = MinimumSize(TIMES_THE_GRID * model.card.preprocessing.size, PICTURE_PX, frozenset(Coding))
     digests: set[str] = set()
     rows: dict[str, list[Moved]] = {name: [] for name in SYNTAXES}
@@ -150,7 +150,7 @@ def measure(model: OnnxModel, native: Path, others: Path | None, count: int, rou
 
 
 def card_of(syntaxes: dict[str, Any], images: int, data_digest: str) -> dict[str, Any]:
-    """What the card is to say: the codings of which every syntax is worth it, and the widest bounds among these."""
+    """The values for the card: the codings of which every syntax is worth it, and the widest bounds among these."""
     worth = {
         name: found["meets_its_numbers"] and found["saves_of_familiar"] >= LEAST_SAVING
         for name, found in syntaxes.items()
@@ -200,7 +200,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 def main(
     native: Path, others: Path | None, path: Path, count: int, rounds: int, write: bool, out: Path | None
 ) -> None:  # fmt: skip
-    """Measure, tell, and stamp."""
+    """Measure, print, and write the model with its bounds."""
     cv2.setNumThreads(1)
     watch, model = Watch(), open_model(path, "cpu")
     found = measure(model, native, others, count, rounds)

@@ -1,4 +1,4 @@
-"""A running `worker run` to measure: started, warmed by one study, asked through its own database."""
+"""A running `worker run` to measure: one study is screened first, and its database is queried."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +25,7 @@ START_S, LONGEST_STUDY_S = 90.0, 5.0
 #: Time between two looks at the database.
 LOOK_S = 0.25
 
-#: The study that warms the service up has this number, beyond all that are measured.
+#: Number of the study that is screened first, beyond all that are measured.
 WARM_UP = 90_000
 
 
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def studies_per_s(self) -> float:
-        """What a hospital would call the throughput."""
+        """The throughput."""
         return self.studies / self.drop_to_last_row_s
 
 
@@ -80,13 +80,13 @@ class Service:
             )
 
     def rescreen(self, study_uids: list[str]) -> None:
-        """Have these judged anew: reading, decoding, predicting, drawing and recording without intake."""
+        """Screen these again: reading, decoding, predicting, drawing and recording without intake."""
         settings = Settings(home=self.house.home)
         for study_uid in study_uids:
             assert decisions.rescreen(self.database, study_uid, settings, datetime.now(UTC)), study_uid
 
     def wait(self, count: int) -> None:
-        """Return when nothing is on its way; raises AssertionError when that takes too long for `count` studies."""
+        """Return when no study waits; raises AssertionError when that takes too long for `count` studies."""
         deadline = monotonic() + START_S + count * LONGEST_STUDY_S
         ended = (StudyState.SCREENED, StudyState.FAILED)
         while True:

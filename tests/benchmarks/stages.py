@@ -1,4 +1,4 @@
-"""What one study costs, stage by stage, each measured alone in one process on one core: the roofline."""
+"""Time of one study by stage, each measured alone in one process on one core: the roofline."""
 
 import hashlib
 import time
@@ -35,7 +35,7 @@ class Costs:
 
     @contextmanager
     def of(self, stage: str) -> Iterator[None]:
-        """Count what the block costs."""
+        """Add the time of the block."""
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         self.wall_s[stage] += time.perf_counter() - wall

@@ -1,6 +1,6 @@
 """The studies a benchmark screens: uncompressed 12-bit chest radiographs of full size, as many as asked for.
 
-Real pixels of the sample inbox, enlarged; a drawn phantom where the samples are not at hand. Invented patients;
+Real pixels of the sample inbox, enlarged; a drawn phantom where the samples are missing. Invented patients;
 no two files have the same pixels.
 """
 
@@ -54,7 +54,7 @@ def sources() -> list[NDArray[np.uint8]]:
 
 
 def phantom(side: int = 512) -> NDArray[np.uint8]:
-    """Two dark lungs in a grey chest on black air: enough to give every stage its usual work."""
+    """Two dark lungs in a grey chest on black air: every stage has its usual work with it."""
     grey = np.zeros((side, side), np.uint8)
     cv2.ellipse(grey, (side // 2, side // 2), (side * 45 // 100, side * 48 // 100), 0, 0, 360, (170,), -1)
     for centre in (side * 32 // 100, side * 68 // 100):

@@ -1,4 +1,4 @@
-"""What style-balanced batches give on styles that training hardly saw: the house recipe with and without them.
+"""Style-balanced batches on styles that are rare in training: recipe mobilenetv2_house with and without them.
 
     python -m tests.benchmarks.style_balance --data DIR --weights FILE --out RUNS [--epochs 1,2] [--share 0.5]
 
@@ -65,7 +65,7 @@ def _measured(recipe: Recipe, asked: argparse.Namespace, index: Path, name: str)
         model = run(order, report)
     samples = read_manifest(order.out / "split.csv").of("test")
     whole = evaluate_file(model, "cpu", asked.data, samples, silent).to_json()
-    # the case that counts: odd normals against every pneumonia, as in a hospital whose normals look different
+    # normals against style and every pneumonia, as in a hospital whose normals look different
     odd_normals = [s for s in samples if s.label == 1 or s.style == "against"]
     odd = evaluate_file(model, "cpu", asked.data, [replace(s, style="") for s in odd_normals], silent).to_json()
     return {"recipe": recipe.title, "all": whole, "normals of odd style against all pneumonias": odd["metrics"]}

@@ -5,7 +5,7 @@
     python -m tests.benchmarks.table --check   # exits with 1 when the page has another; `make check` runs it
     python -m tests.benchmarks.table --plot deploy/pictures/speed.png
 
-Numbers come from tests/benchmarks/results and nowhere else.
+All numbers come from tests/benchmarks/results.
 """
 
 import json
@@ -62,7 +62,7 @@ def result(name: str) -> dict[str, Any]:
 
 
 def rows() -> Iterator[Row]:
-    """Every measure of which a target is known."""
+    """Every measure that has a target."""
     bulk, long, cold = result("throughput"), result("endurance"), result("cold")
     decoders, share = result("decoders")["syntaxes"], result("heat_share")
     studies = bulk["runs"]["copied"][0]["studies"]

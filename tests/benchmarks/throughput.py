@@ -1,4 +1,4 @@
-"""End-to-end throughput of a running service, beside its roofline and two other ways, in one run on the same files.
+"""End-to-end throughput of a running service, its roofline and two other programs, on the same files.
 
     python -m tests.benchmarks.throughput [--studies N] [--rounds N] [--write]
 
@@ -33,7 +33,7 @@ from worker.runtime import configuration
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
 
-#: Whose versions move the numbers.
+#: Libraries whose versions change the numbers.
 LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "pydicom", "onnxruntime-gpu", "celery", "sqlalchemy")
 
 #: Files of a round on which each stage is measured alone, and the other ways; and compressed ones, once.

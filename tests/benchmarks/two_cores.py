@@ -1,4 +1,4 @@
-"""What a second core adds on this machine, for work that shares nothing: the most that a second worker process could.
+"""What a second core adds on this machine for independent work: the most that a second worker process could add.
 
     python -m tests.benchmarks.two_cores [--write]
 
@@ -23,7 +23,7 @@ RADIOGRAPH = 15_549_622
 
 
 def count(_: int) -> float:
-    """Python's own work."""
+    """Work in Python code."""
     began, total = time.perf_counter(), 0
     for number in range(8_000_000):
         total += number

@@ -1,6 +1,6 @@
-"""The ways a worker would be written without us, on the same files: seconds a study, one study after another.
+"""Plain programs for the same task, on the same files: seconds a study, one study after another.
 
-What speed is measured against. Both leave out what they would need for the promise: store, ledger, overlay.
+Speed is compared with them. Both have no store, no ledger and no overlay.
 """
 
 import time

@@ -119,7 +119,7 @@ class Crew:
         member.read_bytes += sum(len(line) + 1 for line in lines)
         now = time.monotonic()
         for line in lines:
-            with suppress(ValueError, KeyError, TypeError):  # the last words of the killed are cut short
+            with suppress(ValueError, KeyError, TypeError):  # the last line of a killed process may be incomplete
                 fields = json.loads(line)
                 self.entries.append(Entry(now, member.name, str(fields["event"]), fields))
 

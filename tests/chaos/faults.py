@@ -73,7 +73,7 @@ class Saboteur:
     injected: list[Injected] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Have threads at hand that stay."""
+        """Start threads that stay."""
         self._hands = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="saboteur")
         self._dice = random.Random(self.seed)
         self._locks: dict[str, threading.Lock] = {}
@@ -90,7 +90,7 @@ class Saboteur:
             future.result()
 
     def close(self) -> None:
-        """Let go of what was started: a Redis dies with the thread that started it."""
+        """End the threads: a Redis dies with the thread that started it."""
         self._hands.shutdown()
 
     def _inject(self, fault: Planned, lock: threading.Lock) -> None:

@@ -32,7 +32,7 @@ class Proxy:
             self._close(pair)
 
     def fall_silent(self) -> None:
-        """Swallow everything, as a firewall does that forgot its connections: nobody is told, not even afterwards."""
+        """Drop all data, as a firewall does that forgot its connections: neither side ever gets an error."""
         with self._lock:
             self.is_silent = True
             self._swallowed |= self._pairs

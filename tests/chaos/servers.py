@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 #: How long a server may take to start on a busy machine.
 START_S = 60.0
 
-#: umount2 flag: detach at once, whoever still looks.
+#: umount2 flag: detach at once, although it is in use.
 MNT_DETACH = 2
 
 
@@ -109,12 +109,12 @@ class PostgresServer:
             try:
                 self._server.ensure_postgres_running()
                 return
-            except subprocess.SubprocessError:  # its own patience is ten seconds
+            except subprocess.SubprocessError:  # its own limit is ten seconds
                 if time.monotonic() > deadline:
                     raise
 
     def fall_silent(self) -> None:
-        """Stop every process of it where it is: connections stand, new ones are accepted, and nothing is answered."""
+        """Stop every process of it where it is: connections stay, new ones are accepted, and nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -147,7 +147,7 @@ class Disk:
         return "disk full" if self.is_real else "store away (no right to mount a small disk)"
 
     def fill(self) -> None:
-        """Leave no byte free; where the disk is everybody's, take the store away instead."""
+        """Leave no byte free; without a disk of its own, take the store away instead."""
         if not self.is_real:
             self.folder.rename(self._aside)
             self.folder.touch()

@@ -1,4 +1,4 @@
-"""One chaos run: studies are dropped into a house whose every part is killed, cut off, emptied and filled meanwhile.
+"""One chaos run: studies arrive while every part of the installation is killed, disconnected, emptied or filled.
 
 python -m tests.chaos.storm [--studies N] [--seed N] [--write]
 """
@@ -33,7 +33,7 @@ from worker.ledger.transactions import reading
 
 RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "chaos.json"
 
-#: What a hospital would not wait for and a test must not.
+#: Waiting times of a test, shorter than in a hospital.
 QUICK = {
     "SCREENING_FILE_QUIET_S": "1",
     "SCREENING_STUDY_QUIET_S": "2",
@@ -44,7 +44,7 @@ QUICK = {
     "SCREENING_DATABASE_SILENCE_S": "3",
 }
 
-#: The whole storm.
+#: All faults, and how often.
 FAULTS = {
     faults.WORKER_KILLED: 14,
     faults.CHILD_KILLED: 6,
@@ -65,7 +65,7 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class Storm:
-    """What a run does."""
+    """The parameters of a run."""
 
     studies: int = 1000
     seed: int = 1
@@ -80,7 +80,7 @@ class Storm:
 
 @contextmanager
 def servers(folder: Path, storm: Storm) -> Iterator[tuple[RedisServer, PostgresServer, Proxy, Disk, WallClock]]:
-    """Everything that a house stands on, stopped at the end."""
+    """The servers of an installation, stopped at the end."""
     with ExitStack() as stack:
         postgres = PostgresServer(folder / "pg")
         stack.callback(postgres.stop)
@@ -95,7 +95,7 @@ def servers(folder: Path, storm: Storm) -> Iterator[tuple[RedisServer, PostgresS
 
 
 def run(storm: Storm) -> Account:
-    """Drop, break, wait, and take the account."""
+    """Write the files, inject the faults, wait, and count the results."""
     folder = Path(tempfile.mkdtemp(prefix="chaos"))
     try:
         with servers(folder, storm) as (redis, postgres, proxy, disk, clock):
@@ -146,7 +146,7 @@ def drop_all(files: list[Drop], inbox: Path, window_s: float) -> None:
 
 
 def wait_for(database: Database, inbox: Path, studies: int, broken: int, patience_s: float) -> None:
-    """Return when every file is taken in and every study has ended, or patience is at its end."""
+    """Return when every file is taken in and every study has ended, or after the longest wait."""
     deadline = time.monotonic() + patience_s
     statement = text(
         "SELECT (SELECT COUNT(*) FROM study WHERE state IN ('screened', 'failed')),"
@@ -171,7 +171,7 @@ def _members(
     house: House, inbox: Path, folder: Path, workers: int, direct: dict[str, str], cabled: dict[str, str],
     clock: WallClock,
 ) -> list[Member]:  # fmt: skip
-    """A watcher beside the broker, and workers behind the cable, all under one clock."""
+    """A watcher with the broker, and workers behind the proxy, all under one clock."""
     found = [Member(WATCHER, house.command("watch", inbox), direct | clock.environment, folder / "watcher.log")]
     for number in range(1, workers + 1):
         name = f"worker{number}"
@@ -203,7 +203,7 @@ def _keep(folder: Path) -> None:
 @click.option("--minutes", default=4.0, show_default=True, type=float, help="Time over which studies are dropped.")
 @click.option("--write", "is_written", is_flag=True, help=f"Keep the account as {RESULT.name}.")
 def main(studies: int, seed: int, minutes: float, is_written: bool) -> None:
-    """Run the whole storm, print its table, exit 1 when anything was lost, doubled or failed."""
+    """Run it, print its table, exit 1 when anything was lost, doubled or failed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is stopped and unmounted
     storm = Storm(studies=studies, seed=seed, window_s=minutes * 60)
     account = run(storm)

@@ -1,8 +1,8 @@
 """Stands in for `python:3.12-slim-trixie` where no image registry is reached: Debian as debootstrap makes it, the few
 packages that the real one adds, and a CPython 3.12 of this machine under /usr/local.
 
-It holds no package that the real image lacks, so what misses a library there misses it here. Bytes and patch versions
-of the real image are not proven by it.
+It holds no package that the real image lacks, so a program that lacks a library there lacks it here. Bytes and patch
+versions of the real image are not proven by it.
 """
 
 import shutil

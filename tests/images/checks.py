@@ -20,13 +20,13 @@ SAMPLES = Path("tests/data/inbox")
 #: Of ONNX Runtime's CUDA provider: the CPU image has none on purpose, and asks for none.
 OF_CUDA = re.compile(r"lib(cu(da|dart|blas|blasLt|dnn|fft|rand)|nv\w+)\.so\.\d+")
 
-#: What an image has no use for and a burglar has.
+#: Programs that an image does not need and an intruder would use.
 TOOLS = ("cc", "gcc", "make", "git", "curl", "wget", "pip", "pip3")
 
 #: Scores of two processors differ in the last digits.
 TOLERANCE = 1e-3
 
-#: Time for the service to become well, and to hand over a study, on a busy machine.
+#: Time for the service to be healthy, and to screen a study, on a busy machine.
 PATIENCE_S = 300.0
 
 
@@ -80,7 +80,7 @@ def brings_no_tools(engine: Engine, image: str) -> Found:
 
 
 def trains_nothing(engine: Engine, image: str) -> Found:
-    """The guard of the house: no training framework can be imported."""
+    """No training framework can be imported."""
     names = ("tensorflow", "keras", "torch", "tf2onnx")
     asked = f"import importlib.util as u; print([name for name in {names} if u.find_spec(name)])"
     told = engine.run(image, "python", "-c", asked)

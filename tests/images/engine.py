@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: A build installs 2 GB; a machine that does other work besides is slow at it.
+#: A build installs 2 GB; a busy machine is slow at it.
 LONGEST_S = 3 * 3600.0
 
 #: Without CAP_SYS_RESOURCE the engine may not raise limits, as it would by itself.
@@ -21,7 +21,7 @@ HARDENED = (
     "--network", "none", "--tmpfs", "/tmp:size=256m,mode=1777", "--memory", "6g", "--pids-limit", "256",
 )  # fmt: skip
 
-#: The machine's own way to a package index, lent to a build and not part of the image.
+#: The machine's settings for a package index, given to a build and not part of the image.
 WAY_TO_THE_INDEX = (Path("/etc/pip.conf"), Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/resolv.conf"))
 
 
@@ -52,7 +52,7 @@ class Engine:
                     "--file", dockerfile, *arguments, context)  # fmt: skip
 
     def run(self, image: str, *command: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-        """Run a command of an image as the house runs it: no root, no writing, no capability, no network."""
+        """Run a command of an image as compose.yaml runs it: no root, no writing, no capability, no network."""
         return self.podman("run", "--rm", *HARDENED, *options, image, *command, check=False)
 
     def shell(self, image: str, script: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Builds the images of docker/ and runs them as the house does, on a base that stands in for the published one.
+"""Builds the images of docker/ and runs them as compose.yaml does, on a base in place of the published one.
 
     python -m tests.images.prove [--image worker|trainer|worker-gpu ...] [--interpreter python3.12] [--write]
 
@@ -69,7 +69,7 @@ def main(images: Sequence[str], interpreter: str, folder: Path | None, write: bo
 
 
 def prove(engine: Engine, name: str, interpreter: str) -> dict[str, Any]:
-    """Build one image and ask everything of it; the outcome as it is recorded."""
+    """Build one image and run every check; the result as it is recorded."""
     stem, arguments, asked = IMAGES[name]
     dockerfile, tag = Path(f"docker/{stem}.Dockerfile"), f"chest-screening-{name}"
     (of,) = set(DockerfileParser(str(dockerfile)).parent_images)
