@@ -33,10 +33,10 @@ WRITTEN: tuple[tuple[Path, Callable[[], str], str], ...] = (
     (table.PAGE, lambda: table.with_table(table.PAGE.read_text(encoding="utf-8")), "tests.benchmarks.table --write"),
 )
 
-#: The leaves of the drawing in `worker/errors.py`: a name and a code, perhaps with a remark in parentheses.
-LEAF = re.compile(r"[├└]── (\w+) +([a-z_]+)(?: +\(.*)?$", re.MULTILINE)
+#: The groups of the drawing in `worker/errors.py`: some words, then names, perhaps with remarks in parentheses.
+GROUP = re.compile(r"[│ ] +(?:[├└]── [a-z ]+?|│) {2,}([A-Z].+)$", re.MULTILINE)
 
-#: Inner nodes of that tree, drawn without a code.
+#: Inner nodes of that tree.
 INNER = {errors.Rejected, errors.Interrupted, errors.Misconfigured}
 
 
@@ -48,14 +48,15 @@ def unwritten() -> Iterator[str]:
 
 
 def undrawn_errors() -> Iterator[str]:
-    """Errors, wherever they are defined, that the drawing lacks or gives another code, and drawn ones that are gone."""
+    """Errors, wherever they are defined, that the drawing lacks, and drawn ones that are gone."""
     for module in walk_packages(worker.__path__, "worker."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
-    drawn = dict(LEAF.findall(errors.__doc__ or ""))
-    there = {kind.__name__: kind.code for kind in below(errors.ScreeningError) if kind not in INNER}
-    for name in sorted(name for name in drawn.keys() | there.keys() if drawn.get(name) != there.get(name)):
-        yield f"worker/errors.py draws {name} with the code {drawn.get(name)}, the class has {there.get(name)}"
+    groups = re.sub(r" \([^)]*\)", "", "\n".join(GROUP.findall(errors.__doc__ or "")))
+    drawn = set(re.findall(r"\w+", groups))
+    there = {kind.__name__ for kind in below(errors.ScreeningError) if kind not in INNER}
+    yield from (f"worker/errors.py draws {name}, and there is no such error" for name in sorted(drawn - there))
+    yield from (f"worker/errors.py does not draw {name}" for name in sorted(there - drawn))
 
 
 def below(root: type[errors.ScreeningError]) -> Iterator[type[errors.ScreeningError]]:
