@@ -39,7 +39,7 @@ FILE_S = 5.0
 
 @dataclass
 class Sums:
-    """What became of the files of a run."""
+    """The number of files of a run by outcome."""
 
     files: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
@@ -96,7 +96,7 @@ def screen(house: House, inbox: Path, files: int, sums: Sums) -> list[str]:
 
 @contextmanager
 def watched(house: House, most_mib: dict[str, float]) -> Iterator[None]:
-    """Note the highest resident memory of every process of the house while the block runs."""
+    """Record the highest resident memory of every process of the installation while the block runs."""
     ended = threading.Event()
 
     def watch() -> None:

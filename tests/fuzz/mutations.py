@@ -19,10 +19,10 @@ Mutation = Callable[[bytearray, Rng], None]
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 
-#: UIDs that a file of a number bears in place of its base's: most are alone with theirs.
+#: UIDs of a damaged file, in place of those of its base: most files have their own.
 ALONE = 0.9
 
-#: What programs are tempted to believe of a length, a size or a count.
+#: Extreme values for a length, a size or a count.
 EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 
 #: Elements of group 0028 whose values sizes and depths follow from (PS3.3 C.7.6.3).
@@ -102,7 +102,7 @@ def cut(data: bytearray, rng: Rng) -> None:
 
 
 def cut_and_end(data: bytearray, rng: Rng) -> None:
-    """The end is missing, and an end marker stands there all the same."""
+    """The end is missing, and an end marker follows."""
     cut(data, rng)
     data += b"\xff\xd9"
 
@@ -125,7 +125,7 @@ def repeat(data: bytearray, rng: Rng) -> None:
 
 
 def splice(data: bytearray, rng: Rng) -> None:
-    """A piece of another file stands in the middle."""
+    """A piece of another file is inserted in the middle."""
     other = bytearray(bases()[str(rng.choice(sorted(bases())))])
     data[_span(data, rng)] = other[_span(other, rng)]
 
@@ -153,7 +153,7 @@ def relabel(data: bytearray, rng: Rng) -> None:
 
 
 def insult(data: bytearray, rng: Rng) -> None:
-    """A word stands where a value was."""
+    """A word replaces a value."""
     word = NASTY_WORDS[int(rng.integers(len(NASTY_WORDS)))]
     at = _place(data, rng, len(word))
     data[at : at + len(word)] = word

@@ -36,7 +36,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Hall:
-    """A house whose queue worker is at hand: what is published is screened at once."""
+    """An installation without a broker: what is published is screened at once."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk

@@ -40,7 +40,7 @@ EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Ward:
-    """An inbox, and a house whose store is a bucket."""
+    """An inbox, and an installation whose store is a bucket."""
 
     desk: Desk
     store: BucketStore

@@ -42,7 +42,7 @@ def inbox(tmp_path: Path) -> Path:
 
 
 class Counter:
-    """The counter of a desk, to which one file after another is brought."""
+    """The intake of an installation, which takes in one file after another."""
 
     def __init__(self, desk: Desk, inbox: Path) -> None:
         self.desk, self.inbox, self.settings = desk, inbox, desk.settings

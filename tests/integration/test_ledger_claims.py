@@ -194,8 +194,8 @@ def test_the_first_results_of_a_new_model_may_come_at_once(desk: Desk) -> None:
         use = replace(desk.model, digest=str(turn) * 64)
         claims = [desk.claim(f"{STUDY}.{number}") for number in range(4)]
         recorded: list[bool] = []
-        hands = [Desk(desk.database, desk.settings, desk.store, Clock(desk.clock()), use) for _ in claims]
-        pairs = list(zip(hands, claims, strict=True))
+        desks = [Desk(desk.database, desk.settings, desk.store, Clock(desk.clock()), use) for _ in claims]
+        pairs = list(zip(desks, claims, strict=True))
 
         def work(pairs: list[tuple[Desk, Claim]] = pairs, recorded: list[bool] = recorded) -> None:
             hand, claim = pairs.pop()

@@ -39,7 +39,7 @@ def away() -> Depths:
 
 
 def in_force(desk: Desk, **changes: Any) -> Settings:
-    """Settings under which every question is a new reading of the desk's database."""
+    """Settings under which every request reads the database again."""
     return attrs.evolve(desk.settings, database=desk.database.url, metrics_interval_s=1e-9, **changes)
 
 

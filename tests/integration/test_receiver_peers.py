@@ -351,7 +351,7 @@ def test_with_tls_and_with_certificates_of_clients(desk: Desk, tmp_path: Path) -
     with receiving(desk, **files) as receiver:
         assert send(receiver, radiograph(), tls_args=(client_context(own[0]), "127.0.0.1")) == [0x0000]
         assert not associate(receiver).is_established  # without TLS
-        with connection(receiver):  # one that never shakes hands holds nobody up
+        with connection(receiver):  # a peer that sends no request delays no other
             assert send(receiver, radiograph(2), tls_args=(client_context(own[0]), "127.0.0.1")) == [0x0000]
         old = client_context(own[0])
         old.maximum_version = ssl.TLSVersion.TLSv1_2

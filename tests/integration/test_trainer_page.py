@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def reported(finished: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the report on the toy run's test split, its recipe at hand."""
+    """Folder of the report on the toy run's test split, with its recipe."""
     out = tmp_path_factory.mktemp("report")
     write_report(finished, images, silent, out=out, prevalence=0.05, provider="cpu", recipe=RECIPE)
     return out

@@ -1,4 +1,4 @@
-"""Public DICOM files of other makers: what each gives. Skipped where the files are not at hand.
+"""Public DICOM files of other makers: what each gives. Skipped where the files are missing.
 
 `SCREENING_SHARED` names the folder that holds `data/dicom`; the default is `../shared` beside the checkout.
 """
