@@ -18,7 +18,9 @@ from worker.inference.model import open_model
 from worker.ledger import audit, decisions, promotions
 from worker.ledger import register as ledger
 from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.decisions import Seen
 from worker.ledger.promotions import Decision
+from worker.settings import UncertainReview
 from worker.store import OBJECTS
 
 
@@ -123,7 +125,10 @@ def test_only_a_stretch_without_unread_studies_is_taken(desk: Desk, tmp_path: Pa
     found = consecutive(desk.database, desk.clock() - timedelta(days=1))
     assert [study.study_uid for study in found.studies] == uids[4:8]
     assert (found.unread, found.read_outside) == (3, 3)
-    assert "3 without, 1 uncertain (left out). Not taken: 3 unread studies, and 3 read ones" in found.says
+    assert (
+        "3 without, 1 uncertain and 0 not assessable (left out). Not taken: 3 unread studies, and 3 read ones"
+        in found.says
+    )
 
 
 def test_verdicts_given_before_the_score_was_seen_come_first(desk: Desk, tmp_path: Path) -> None:
@@ -143,3 +148,17 @@ def test_verdicts_given_before_the_score_was_seen_come_first(desk: Desk, tmp_pat
     later = consecutive(desk.database, desk.clock() - timedelta(minutes=10))
     assert not later.is_blind, "too few of them: all that were read"
     assert later.known_blind == len(later.studies) - 1
+
+
+def test_what_the_page_knows_of_a_reader_comes_before_what_a_silent_run_suggests(desk: Desk, tmp_path: Path) -> None:
+    desk.database.is_silent_run = True
+    uids = [take_in(desk, tmp_path, 40 + i, i) for i in range(3)]
+    for uid, saw in zip(uids, (False, True, None), strict=True):
+        row = desk.study(uid)
+        newest = None
+        seen = None if saw is None else Seen(row.revision, row.current_screening_id, newest, saw, saw, saw, 1.0)
+        decisions.review(
+            desk.database, uid, ReviewOutcome.NO_PNEUMONIA, "Dr Test", None, desk.clock(), UncertainReview.STAYS, seen
+        )
+    found = consecutive(desk.database, desk.clock() - timedelta(days=1))
+    assert [study.is_blind for study in found.studies] == [True, False, True]

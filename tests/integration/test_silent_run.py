@@ -5,18 +5,21 @@ import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
 from schema.vocabulary import Band, Priority, Reason, ReviewOutcome
 from tests.desk import STUDY, Desk, image
 from worker.cli.main import app
+from worker.decoding.pool import DecoderPool
 from worker.intake.watcher import sweep
 from worker.ledger import audit, claims, decisions, silent_run
 from worker.ledger.connect import unopened
 from worker.ledger.outbox import Backlog
 from worker.ledger.silent_run import SETTING
 from worker.settings import Settings, Silent
+from worker.web.room import ReadingRoom
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}
 HIP: dict[str, Any] = {"body_part": "HIP"}
@@ -170,3 +173,17 @@ def test_the_sweep_of_the_watcher_follows_the_setting(silent: Desk) -> None:
 def test_the_setting_reaches_the_database(tmp_path: Path) -> None:
     assert not unopened(Settings(home=tmp_path)).is_silent_run
     assert unopened(Settings(home=tmp_path, silent=Silent("on"))).is_silent_run
+
+
+def test_a_page_that_goes_on_running_follows_the_list(silent: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.web.room.LOOKS_EVERY_S", 0.0)
+    fill(silent)
+    page = unopened(attrs.evolve(silent.settings, database=silent.database.url))  # as a page that was started before
+    room = ReadingRoom(silent.settings, page, silent.store, DecoderPool.of(silent.settings))
+    room.follow_silent_run()
+    silently = bool(page.is_silent_run)
+    silent.database.is_silent_run = False
+    silent_run.follow_setting(silent.database, silent.clock())
+    room.follow_silent_run()
+    assert (silently, bool(page.is_silent_run)) == (True, False)
+    room.close()

@@ -18,10 +18,12 @@ from worker.ledger.transactions import reading
 JUDGED = """
     SELECT study.study_uid, study.received_at, review.outcome, review.reviewed_at,
            EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id) AS is_withdrawn,
-           study.reason = :silent_run AND NOT EXISTS (
-               SELECT 1 FROM audit WHERE audit.study_uid = study.study_uid AND audit.deed = :shown
-               AND audit.happened_at <= review.reviewed_at
-           ) AS is_blind
+           CASE WHEN review.saw_probability IS NOT NULL THEN review.saw_probability IS FALSE
+               ELSE study.reason = :silent_run AND NOT EXISTS (
+                   SELECT 1 FROM audit WHERE audit.study_uid = study.study_uid AND audit.deed = :shown
+                   AND audit.happened_at <= review.reviewed_at
+               )
+           END AS is_blind
     FROM study
     JOIN screening ON screening.id = study.current_screening_id
     LEFT JOIN review ON review.id = (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)
@@ -40,7 +42,7 @@ class Judged:
     study_uid: str
     received_at: datetime
     outcome: ReviewOutcome | None  #: None: unread, or the review was withdrawn
-    is_blind: bool  #: known to have been read before anybody saw its score: in a silent run, and not by `worker show`
+    is_blind: bool  #: known to be read before its score was seen: by the page, or in a silent run without `worker show`
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ class Stretch:
         if not self.studies:
             return f"no study was read; {self.unread} unread"
         first, last = self.studies[0].received_at, self.studies[-1].received_at
-        uncertain = self.count(ReviewOutcome.UNCERTAIN)
+        unclear = self.count(ReviewOutcome.UNCERTAIN), self.count(ReviewOutcome.NOT_ASSESSABLE)
         blind = "all of them" if self.is_blind else f"{self.known_blind} are known to be"
         return (
             f"{len(self.studies)} consecutive studies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, every one read:"
             f" {self.count(ReviewOutcome.PNEUMONIA)} with pneumonia, {self.count(ReviewOutcome.NO_PNEUMONIA)} without,"
-            f" {uncertain} uncertain (left out). Not taken: {self.unread} unread studies, and {self.read_outside} read"
+            f" {unclear[0]} uncertain and {unclear[1]} not assessable (left out)."
+            f" Not taken: {self.unread} unread studies, and {self.read_outside} read"
             f" ones that these part from the stretch. Verdicts given before the score was seen: {blind}"
         )
 

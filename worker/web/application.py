@@ -113,6 +113,8 @@ def _route(room: ReadingRoom, page: Page) -> Route:
 
 def _answer(room: ReadingRoom, page: Page, request: Request) -> Response:
     """Session, permission, proof, use, answer: in this order."""
+    if page.permission is not None:
+        room.follow_silent_run()
     asked = look_at(room, request, request.scope["screening_body"])
     if page.permission is not None:
         if asked.session is None:

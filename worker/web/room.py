@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +12,8 @@ from worker.decoding.pool import DecoderPool
 from worker.imaging.limits import Limits
 from worker.ledger.connect import now, open_existing
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.settings import Reveal, Settings
+from worker.ledger.list_mode import is_silent_run
+from worker.settings import Reveal, Settings, Silent
 from worker.store import Store, open_store
 from worker.web.addresses import addresses, listed
 from worker.web.cache import Bounded
@@ -23,6 +25,9 @@ SEARCHES = 2_000
 
 #: Thumbnails that are kept, and fetched pictures that are remembered for the audit.
 THUMBNAILS, FETCHED = 2_000, 50_000
+
+#: How often the page looks whether a silent run has begun or ended.
+LOOKS_EVERY_S = 5.0
 
 #: Pictures that are decoded at a time.
 AT_A_TIME = 2
@@ -49,6 +54,7 @@ class ReadingRoom:
     searches: Bounded[Search] = field(default_factory=lambda: Bounded(SEARCHES))
     thumbnails: Bounded[bytes] = field(default_factory=lambda: Bounded(THUMBNAILS))
     fetched: Bounded[bool] = field(default_factory=lambda: Bounded(FETCHED))
+    looks_at: float = 0.0  #: when the room looks next whether the list is in a silent run
     decoding: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_A_TIME))
 
     def __post_init__(self) -> None:
@@ -70,6 +76,12 @@ class ReadingRoom:
         """End the decoder children and close the database."""
         self.decoder.close()
         self.database.close()
+
+    def follow_silent_run(self) -> None:
+        """Learn every LOOKS_EVERY_S whether the list is in a silent run; watchers place it as their setting says."""
+        if time.monotonic() >= self.looks_at:
+            self.looks_at = time.monotonic() + LOOKS_EVERY_S
+            self.database.is_silent_run = is_silent_run(self.database, self.settings.silent is Silent.ON)
 
     @property
     def hides_model(self) -> bool:
