@@ -19,9 +19,9 @@ from worker.inference.model import OnnxModel, open_content, open_model, replay_g
 from worker.ledger import comparisons, promotions
 from worker.ledger.comparisons import Presented
 from worker.ledger.connect import unopened
-from worker.ledger.promotions import Decision, RegistryState
+from worker.ledger.promotions import RegistryState
 from worker.ledger.results import ModelUse
-from worker.registry import gates
+from worker.registry import gates, listing
 from worker.registry.comparison import ComparisonFile, read_comparison
 from worker.registry.margins import judge, missed_more
 from worker.settings import Settings
@@ -168,20 +168,8 @@ class Registry:
         return found[0]
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every known model, the active one first, with the decisions about it and its comparisons."""
-        decisions = promotions.history(self.database)
-        registry_state = promotions.fold_decisions(decisions)
-        rows: dict[str, dict[str, Any]] = {}
-        for decision in decisions:
-            row = rows.setdefault(decision.digest, _row(decision.digest, decision.name, registry_state))
-            row["threshold"] = decision.threshold
-            row["decisions"].append(_plain(decision))
-        for presented in comparisons.every_one(self.database):
-            digest = presented.model_digest
-            row = rows.setdefault(digest, _row(digest, presented.model_name, registry_state))
-            row["comparisons"].append(_presented(presented))
-        order = ["active", "shadow", "served before", "known", "retired"]
-        return sorted(rows.values(), key=lambda row: order.index(str(row["standing"])))
+        """Every known model, as `listing.rows` gives it."""
+        return listing.rows(self.database)
 
     def _keep(self, file: Path, opened: OnnxModel) -> None:
         if self.store.put(MODELS, file.read_bytes()) != opened.digest:
@@ -271,40 +259,3 @@ def _prove(file: Path) -> OnnxModel:
 
 def _use(opened: OnnxModel) -> ModelUse:
     return ModelUse(opened.digest, opened.card, opened.provider)
-
-
-def _state_of(digest: str, registry_state: RegistryState) -> str:
-    if digest in registry_state.retired:
-        return "retired"
-    if digest in (registry_state.active, registry_state.shadow):
-        return "active" if digest == registry_state.active else "shadow"
-    return "served before" if digest in registry_state.served else "known"
-
-
-def _row(digest: str, name: str, registry_state: RegistryState) -> dict[str, Any]:
-    """A model's row without decisions; a model that was only refused has no threshold here."""
-    standing = _state_of(digest, registry_state)
-    return {
-        "digest": digest, "name": name, "threshold": None, "standing": standing, "decisions": [], "comparisons": [],
-    }  # fmt: skip
-
-
-def _presented(presented: Presented) -> dict[str, Any]:
-    return {
-        "is_accepted": presented.is_accepted,
-        "says": presented.says,
-        "against": presented.against_digest,
-        "by": presented.presented_by,
-        "at": presented.presented_at.isoformat(),
-        "comparison_digest": presented.comparison_digest,
-    }
-
-
-def _plain(decision: Decision) -> dict[str, Any]:
-    return {
-        "action": str(decision.action),
-        "by": decision.decided_by,
-        "at": decision.decided_at.isoformat(),
-        "reason": decision.reason,
-        "comparison_digest": decision.comparison_digest,
-    }
