@@ -1,5 +1,6 @@
 """A copy that stalled leaves zeros where the lower part of a picture should be; a border of zeros is ordinary."""
 
+import time
 from typing import Any
 
 import cv2
@@ -19,7 +20,7 @@ from tests.phantoms import (
     dicom_file,
     picture,
 )
-from worker.errors import Truncated
+from worker.errors import TooLarge, Truncated
 from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance
 from worker.imaging.reading import read_instance
@@ -113,6 +114,15 @@ def test_zeros_from_within_the_header_on_are_no_million_elements() -> None:
     content = dicom_file(np.zeros((1024, 600), np.uint16) + 7)
     with pytest.raises(Truncated, match="holds zeros"):
         read_instance(stalled(content, content.index(b"CHEST") + 6))
+
+
+def test_a_header_of_empty_elements_costs_no_look_at_the_whole_file_each() -> None:
+    content = dicom_file(np.zeros((2048, 2048), np.uint16) + 7)
+    at = content.index(b"\xe0\x7f\x10\x00")
+    began = time.monotonic()
+    with pytest.raises(TooLarge):
+        read_instance(content[:at] + bytes(8 * 200_000) + content[at:])
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(("probability", "verdict"), [(0.9, Verdict.FLAGGED), (0.1, Verdict.UNSCREENABLE)])

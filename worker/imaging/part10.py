@@ -7,6 +7,7 @@ header. Knows the meaning of no element except the transfer syntax.
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from struct import unpack_from
 
@@ -63,6 +64,14 @@ class _Walk:
     data: bytes
     endian: str  #: struct's
     left: int = MAX_ELEMENTS
+
+    @cached_property
+    def zeros_from(self) -> int:
+        """From which offset on there are only zeros. Found once: a hostile header may ask at each of its elements."""
+        end = len(self.data)
+        while end > 0 and not any(piece := self.data[max(0, end - MOST_PADDING) : end]):
+            end -= len(piece)
+        return end - len(piece) + len(piece.rstrip(b"\0")) if end > 0 else 0
 
     def count(self) -> None:
         """Count one more element; raises TooLarge when there are too many."""
@@ -192,7 +201,7 @@ def _element(walk: _Walk, at: int, is_implicit: bool) -> Element:
     if at + 8 > len(data):
         raise Truncated("the file ends inside an element's tag")
     group, number = unpack_from(endian + "HH", data, at)
-    if group == number == 0 and data[at:].count(0) == len(data) - at > MOST_PADDING:
+    if group == number == 0 and len(data) - at > MOST_PADDING and at >= walk.zeros_from:
         raise Truncated(f"from byte {at:,} on the file holds zeros: it is still being copied, or its copy stalled")
     vr = data[at + 4 : at + 6]
     # a few writers fall back to implicit VR inside explicit data sets; delimiters never have a VR
@@ -219,7 +228,7 @@ def _value_end(walk: _Walk, element: Element, is_implicit: bool, depth: int = 0)
         item = _element(walk, at, True)
         if item.tag == _SEQUENCE_END:
             return item.start
-        if item.tag == 0 and not any(walk.data[item.start :]):
+        if item.tag == 0 and item.start >= walk.zeros_from:
             raise Truncated(f"element {element.tag:08X} ends in zeros: it is still being copied, or its copy stalled")
         if item.tag != _ITEM:
             raise MissingElement(f"element {element.tag:08X} holds something that is no item: the header is malformed")
