@@ -51,13 +51,17 @@ def read_studies(desk: Desk, folder: Path, normals: int, positives: int) -> list
     return uids
 
 
-def run(desk: Desk, home: Path, factory: Path, *words: str) -> Result:
-    env = {
+def environment(desk: Desk, home: Path, factory: Path) -> dict[str, str]:
+    return {
         "SCREENING_HOME": str(home),
         "SCREENING_DATABASE": desk.database.url,
         "SCREENING_STORE": str(desk.store.folder),
         "SCREENING_MODEL": str(factory),
     }
+
+
+def run(desk: Desk, home: Path, factory: Path, *words: str) -> Result:
+    env = environment(desk, home, factory)
     return CliRunner().invoke(app, ["calibrate", "--by", "Dr A", *words], env=env)
 
 
@@ -88,6 +92,10 @@ def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Desk, tmp_path: 
     assert "logistic_site is the active model: the same weights at another point" in said.output
     (decision,) = promoted(desk)
     assert decision.decided_by == "Dr A"
+    shown = CliRunner().invoke(app, ["model", "show"], env=environment(desk, tmp_path / "home", factory))
+    assert "point set at this installation, 2026-03-02 to 2026-03-02, on 20 images with and 40 without" in shown.output
+    assert "local sensitivity not shown" in shown.output
+    assert "there, from 0.1000 on: sensitivity 1.0000" in shown.output
 
     said = run(desk, tmp_path / "home", factory, "--out", str(tmp_path / "third"))
     assert said.exit_code == 0, said.output

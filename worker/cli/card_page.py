@@ -31,6 +31,7 @@ def print_card(card: dict[str, Any]) -> None:
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
         "images from": card.get("attribution") or "not stated",
     }
+    lines |= site_lines(card["site"]) if card.get("site") else {}
     for name, line in lines.items():
         console.print(plain(f"{name:12} {line}"), soft_wrap=True)
     for name, estimate in card["metrics"].items():
@@ -39,6 +40,18 @@ def print_card(card: dict[str, Any]) -> None:
         near = ", ".join(f"{provider} {tolerance:g}" for provider, tolerance in golden["tolerances"].items())
         line = f"{'golden':12} {golden['name']}: score {golden['probability']:.4f}, within {near}"
         console.print(plain(line), soft_wrap=True)
+
+
+def site_lines(site: dict[str, Any]) -> dict[str, str]:
+    """What a card says of a point that was set at a site."""
+    on_validation = site["validation_sensitivity"]
+    return {
+        "point set at": f"{site['place']}, on {site['positives']} images with and {site['normals']} without pneumonia",
+        "factory": f"there, from {site['factory_threshold']:.4f} on: sensitivity"
+        f" {estimated(site['factory_sensitivity'])}, specificity {estimated(site['factory_specificity'])}",
+        "validation": f"sensitivity {estimated(on_validation)} at this point" if on_validation else "not known",
+        "remarks": "; ".join(site["remarks"]) or "none",
+    }
 
 
 def estimated(estimate: dict[str, Any]) -> str:
