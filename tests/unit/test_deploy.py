@@ -88,7 +88,7 @@ def test_no_service_is_root_or_writes_outside_its_volumes_or_takes_all_the_machi
     assert is_ours or service["user"].split(":")[0] not in ("root", "0"), "our image itself says USER"
     limits = service["deploy"]["resources"]["limits"]
     assert {"cpus", "memory", "pids"} <= set(limits)
-    assert "house" in service["networks"]
+    assert "internal" in service["networks"]
     assert is_ours or "healthcheck" in service
 
 
