@@ -11,6 +11,8 @@ from schema.types import UtcDateTime
 from schema.vocabulary import (
     AuditAction,
     Band,
+    DispatchKind,
+    DispatchState,
     DriftEvent,
     FileState,
     IdentifierMode,
@@ -88,5 +90,7 @@ class Base(DeclarativeBase):
         AuditAction: by_value(AuditAction),
         IdentifierMode: by_value(IdentifierMode),
         Role: by_value(Role),
+        DispatchKind: by_value(DispatchKind),
+        DispatchState: by_value(DispatchState),
         Band: BandNumber,
     }

@@ -10,9 +10,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from schema.columns import Base as Base
 from schema.columns import Digest, RowId, Uid
-from schema.models import ModelVersion
+from schema.models import ModelVersion, Screening, Study
 from schema.vocabulary import (
     AuditAction,
+    DispatchKind,
+    DispatchState,
     DriftEvent,
     IdentifierMode,
     ModelAction,
@@ -104,6 +106,35 @@ class DeviceFailure(Base):
     worker: Mapped[str] = mapped_column(Text)  #: worker@host
     code: Mapped[str] = mapped_column(String(64))
     message: Mapped[str] = mapped_column(Text)
+
+
+class Dispatch(Base):
+    """A result object for an archive: one row for each result, kind and destination."""
+
+    __tablename__ = "dispatch"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), index=True)
+    screening_id: Mapped[int | None] = mapped_column(ForeignKey(Screening.id))  #: None: the study is FAILED
+    revision: Mapped[int]
+    kind: Mapped[DispatchKind]
+    destination: Mapped[str] = mapped_column(Text)  #: AE@HOST:PORT, or a folder
+    sop_instance_uid: Mapped[str] = mapped_column(Uid)  #: derived: sent twice, it is the same object
+    sop_class_uid: Mapped[str | None] = mapped_column(Uid)  #: known when it was sent
+    reason: Mapped[str | None] = mapped_column(
+        String(64)
+    )  #: why the study could not be screened, if there is no verdict
+    state: Mapped[DispatchState]
+    attempts: Mapped[int]
+    next_try_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    answer: Mapped[str | None] = mapped_column(String(200))  #: the last answer or fault, in our words
+
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "destination"),
+        Index("ix_dispatch_state", "state", "next_try_at"),
+    )
 
 
 class Audit(Base):

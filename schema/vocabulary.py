@@ -176,6 +176,24 @@ class AuditAction(StrEnum):
     INTERFACE_READ = "interface_read"  #: another system read the JSON interface
 
 
+class DispatchKind(StrEnum):
+    """A result object that is sent to an archive."""
+
+    REPORT = "report"  #: a Structured Report
+    OVERLAY = "overlay"  #: the heat map, as Secondary Capture
+    RETRACTION = "retraction"  #: a Key Object that rejects the objects of earlier revisions
+
+
+class DispatchState(StrEnum):
+    """How far a result object is on its way; the last two need a person."""
+
+    DUE = "due"
+    SENT = "sent"  #: the archive has accepted it
+    NEEDLESS = "needless"  #: nothing was left to do, as no earlier object had been accepted
+    REFUSED = "refused"  #: the archive will never accept it
+    GIVEN_UP = "given_up"  #: tried for days
+
+
 class IdentifierMode(StrEnum):
     """How the database stores what identifies a patient."""
 

@@ -151,7 +151,15 @@ class Desk:
         overlays = [digest(f"overlay {i}") if o.prediction else None for i, o in enumerate(outcomes)]
         judged = decide(outcomes, self.model.card)
         return claims.record(
-            self.database, held, judged, outcomes, overlays, self.model, self.clock(), times=self.times
+            self.database,
+            held,
+            judged,
+            outcomes,
+            overlays,
+            self.model,
+            self.clock(),
+            times=self.times,
+            settings=self.settings,
         )
 
     def screen(self, study_uid: str = STUDY, *probabilities: float, headers: Sequence[Instance] = ()) -> Claim:

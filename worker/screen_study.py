@@ -102,7 +102,16 @@ class StudyScreener:
         use = ModelUse(model.digest, model.card, model.provider)
         outcomes, overlays = model_run.outcomes, model_run.overlays
         return claims.record(
-            self.database, held, judged, outcomes, overlays, use, self.clock(), shadow_of, model_run.times
+            self.database,
+            held,
+            judged,
+            outcomes,
+            overlays,
+            use,
+            self.clock(),
+            shadow_of,
+            model_run.times,
+            self.settings,
         )
 
     def _minimum_size(self) -> MinimumSize | None:

@@ -71,6 +71,27 @@ class RasterStudy(StrEnum):
     FOLDER = "folder"  #: the files of one subfolder of the inbox
 
 
+class SendVerdicts(StrEnum):
+    """Of which verdicts results are sent to the archive."""
+
+    FLAGGED = "flagged"
+    SCREENED = "screened"  #: flagged, not flagged, unscreenable, and studies that could not be screened
+
+
+class ReportClass(StrEnum):
+    """The SOP Class of reports."""
+
+    COMPREHENSIVE_3D = "comprehensive_3d"
+    ENHANCED = "enhanced"  #: for archives that refuse the other
+
+
+class Retract(StrEnum):
+    """What happens to the objects of an earlier revision."""
+
+    NONE = "none"  #: the new report names them
+    IOCM = "iocm"  #: and a Key Object rejects them
+
+
 class Provider(StrEnum):
     """The execution provider for ONNX Runtime."""
 
@@ -136,6 +157,20 @@ def store_place(value: Any) -> str:
     """Refuse a URL that does not name a bucket; it must not contain credentials."""
     if "://" in str(value) and not re.fullmatch(r"s3://[\w.-]+(/[\w.=+-]+)*/?", str(value)):
         raise ValueError("it must be a folder, or a URL such as s3://bucket/prefix")
+    return str(value)
+
+
+def destination(value: Any) -> str:
+    """Refuse what is neither AETITLE@HOST:PORT nor a folder."""
+    if value and not re.fullmatch(r"[^@\\,]{1,16}@[\w.:-]+:\d{1,5}|.*/.*", str(value)):
+        raise ValueError("it must be AETITLE@HOST:PORT, or a folder such as ./outbox")
+    return str(value)
+
+
+def result_kinds(value: Any) -> str:
+    """Refuse what is no list of result objects."""
+    if value not in ("report", "report,overlay"):
+        raise ValueError("it must be report or report,overlay")
     return str(value)
 
 
@@ -239,6 +274,22 @@ class Settings:
     receive_metrics_port: int = setting(
         9465, "port for the receiver's own metrics, on SCREENING_METRICS_HOST; 0: any", whole(0, 65535)
     )
+
+    send: str = setting(
+        "",
+        "where results are sent: AETITLE@HOST:PORT, or an outbox folder with a slash in it; empty: nowhere",
+        destination,
+    )
+    results: str = setting("report", "what is sent: report, or report,overlay", result_kinds)
+    send_verdicts: SendVerdicts = setting(
+        SendVerdicts.SCREENED, "of which verdicts: flagged, or screened (all, and studies that could not be screened)"
+    )
+    report_class: ReportClass = setting(
+        ReportClass.COMPREHENSIVE_3D, "comprehensive_3d, or enhanced for archives that refuse it"
+    )
+    retract: Retract = setting(Retract.NONE, "iocm: a Key Object rejects the objects of an earlier revision; none: not")
+    send_tls_ca: str = setting("", "file of CA certificates of the archive; empty: no TLS")
+    send_tls_certificate: str = setting("", "our own certificate for the archive, with its key, if it asks for one")
 
     web_host: str = setting(
         "127.0.0.1", "address the page listens on; another than this machine's needs web_tls_... or web_behind_proxy"

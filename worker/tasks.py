@@ -170,7 +170,7 @@ def screen_study(screener: StudyScreener, study_uid: str, again_at: datetime) ->
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
         is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # the text of an error may quote a header
         detail = traceback.format_exc(limit=20) if is_plain else place_of(error)
-        claims.fail(screener.database, held, code, detail, screener.clock())
+        claims.fail(screener.database, held, code, detail, screener.clock(), screener.settings)
         return error
     log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
     return None

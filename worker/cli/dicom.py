@@ -1,11 +1,16 @@
-"""The verb `worker receive`."""
+"""The verbs `worker receive` and `worker send`."""
 
 import signal
 import threading
+from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli import options
+from worker.cli.options import as_json
+
+if TYPE_CHECKING:
+    from worker.ledger.dispatches import Stuck
 
 
 @click.command()
@@ -28,3 +33,48 @@ def receive() -> None:
     with service.receiving(in_force) as receiver:
         click.echo(f"{in_force.ae_title} on {in_force.receive_host} port {receiver.port}; SIGTERM stops", err=True)
         stop.wait()
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Send what is due now, and end.")
+@click.option("--stuck", is_flag=True, help="List the results that an archive refused, or that were given up, and end.")
+@click.option("--retry", is_flag=True, help="Make those due again, and end; `worker send` then sends them.")
+@as_json
+def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
+    """Send results to the archive that SCREENING_SEND names, until interrupted."""
+    from worker.ledger import dispatches
+    from worker.ledger.connect import now
+    from worker.runtime import logs
+
+    in_force = options.settings()
+    if stuck or retry:
+        database, _ = options.ledger()
+        if retry:
+            click.echo(f"{dispatches.retry(database, now())} results are due again")
+        if stuck:
+            _print_stuck(dispatches.needing_a_person(database), as_json)
+        return
+    logs.configure(in_force.log_level)
+    options.require_extra("dicom", "highdicom")
+    from worker.dicom import sender
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with sender.sending(in_force) as sending:
+        if once:
+            while sending.turn():
+                pass
+            return
+        click.echo(f"results go to {in_force.send}; SIGTERM stops", err=True)
+        sending.run(stop)
+
+
+def _print_stuck(found: "list[Stuck]", as_json: bool) -> None:
+    if as_json:
+        options.print_json([vars(each) for each in found])
+        return
+    from worker.cli.tables import print_table
+
+    rows = [(each.study_uid, each.kind, each.state, each.destination, each.answer or "") for each in found]
+    print_table("Results that need a person", ("study", "object", "state", "destination", "last answer"), rows)

@@ -8,7 +8,7 @@ import click
 from worker.cli.audit import audit
 from worker.cli.batch import batch
 from worker.cli.calibrate import calibrate
-from worker.cli.dicom import receive
+from worker.cli.dicom import receive, send
 from worker.cli.drift import drift
 from worker.cli.exit_codes import Exit
 from worker.cli.export import export_deidentified, export_labels
@@ -27,7 +27,7 @@ from worker.errors import Interrupted, Misconfigured, ScreeningError
 
 #: Every verb, in the order of use.
 VERBS = (
-    screen, watch, run, receive, batch, worklist, show, open_study,
+    screen, watch, run, receive, send, batch, worklist, show, open_study,
     quarantine, review, withdraw, prioritise, requeue, model, calibrate, drift, check,
     reconcile, settings, db, metrics, audit, prune, export_labels, export_deidentified, web, user,
 )  # fmt: skip

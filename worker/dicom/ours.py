@@ -1,18 +1,14 @@
 """What names this program in DICOM, and how its own result objects are recognised when they come back."""
 
-from uuid import UUID
-
 from worker.imaging.instance import Instance
 from worker.imaging.raster import derived_uid
+from worker.ledger.dispatches import NAMESPACE
 
 #: Manufacturer of every object that this program makes.
 MANUFACTURER = "chest-screening"
 
 #: Model name of the same.
 MODEL_NAME = "chest-screening pneumonia"
-
-#: Namespace of every UID that this program derives (PS3.5 B.2).
-NAMESPACE = UUID("5f0d2a3e-6e6b-5a53-9c55-0f6a4d7e2b11")
 
 #: PS3.7 D.3.3.2. Without a release in them: the same object received twice must give the same file.
 IMPLEMENTATION_CLASS_UID = derived_uid(NAMESPACE, "implementation")

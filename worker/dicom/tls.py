@@ -30,6 +30,22 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
+def client_context(settings: Settings) -> ssl.SSLContext | None:
+    """The sender's context; None: no TLS. Raises BadSetting."""
+    if not settings.send_tls_ca:
+        if settings.send_tls_certificate:
+            raise BadSetting("SCREENING_SEND_TLS_CA is missing: TLS needs it to know the archive")
+        return None
+    context = _bcp195(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(settings.send_tls_ca)
+        if settings.send_tls_certificate:
+            context.load_cert_chain(settings.send_tls_certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise BadSetting(f"a TLS file of the sender cannot be used ({error}): see SCREENING_SEND_TLS_*") from error
+    return context
+
+
 def _bcp195(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

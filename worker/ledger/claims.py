@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from schema import models
 from schema.database import Database
 from schema.vocabulary import UNDERWAY, Band, Reason, StudyState
+from worker.ledger import dispatches
 from worker.ledger.ordering import current_screening, move, place
 from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.results import ModelUse, Received, add_model, finding
@@ -83,11 +84,13 @@ def record(
     now: datetime,
     shadow_of: str | None = None,
     times: Times = NOT_TIMED,
+    settings: Settings | None = None,
 ) -> bool:
     """Write the verdict, if the claim still holds; False when a newer claim or a new image has replaced it.
 
     `outcomes` and `overlays` (store digests) are in the order of `held.received`. `shadow_of` is the digest of the
     active model that has judged these images: the verdict is then only stored, and the study does not move.
+    `settings` say which result objects are to be sent; without them, none.
     """
     with writing(database) as session:
         study = _held(session, held) if shadow_of is None else _judged(session, held, shadow_of, model.digest)
@@ -124,11 +127,18 @@ def record(
         _release(study, StudyState.SCREENED)
         study.attempts, study.screened_at, study.current_screening_id = 0, now, row.id
         place(study, row, now)
+        if settings is not None:
+            dispatches.plan(session, study, row, settings, now)
         return True
 
 
-def fail(database: Database, held: Claim, code: str, detail: str, now: datetime) -> bool:
-    """End a claim without a verdict: the study is FAILED until `worker requeue`; False if the claim no longer holds."""
+def fail(
+    database: Database, held: Claim, code: str, detail: str, now: datetime, settings: Settings | None = None
+) -> bool:
+    """End a claim without a verdict: the study is FAILED until `worker requeue`; False if the claim no longer holds.
+
+    `settings`: as in `record`.
+    """
     with writing(database) as session:
         study = _held(session, held)
         if study is None:
@@ -136,6 +146,8 @@ def fail(database: Database, held: Claim, code: str, detail: str, now: datetime)
         _release(study, StudyState.FAILED)
         study.attempts, study.failure_code, study.failure_detail = 0, code, detail
         place(study, current_screening(session, study), now)
+        if settings is not None:
+            dispatches.plan(session, study, None, settings, now)
         return True
 
 
@@ -191,6 +203,7 @@ def _take_back(session: Session, which: ColumnElement[bool], settings: Settings,
             study.failure_code = Reason.ATTEMPTS_EXHAUSTED
             study.failure_detail = f"{study.attempts} workers died while they screened it"
             place(study, current_screening(session, study), now)
+            dispatches.plan(session, study, None, settings, now)
     return len(studies)
 
 

@@ -1,0 +1,344 @@
+"""Results reach an archive: one report for each result, the same object however often it is sent, and never a lie."""
+
+import shutil
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from highdicom.sr import Comprehensive3DSR
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from sqlalchemy import text
+
+from schema.vocabulary import DispatchKind, DispatchState
+from tests.desk import Desk, image
+from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive, written
+from worker.ledger import claims, dispatches
+from worker.ledger.decisions import requeue
+from worker.settings import ReportClass, Retract, SendVerdicts, Silent
+
+sqlite = pytest.mark.parametrize("kind", ["sqlite"])
+
+
+def rows(desk: Desk) -> list[tuple[str, str]]:
+    with desk.database.reading() as connection:
+        return [(row.kind, row.state) for row in connection.execute(text("SELECT * FROM dispatch ORDER BY id"))]
+
+
+@pytest.fixture
+def outbox(desk: Desk, tmp_path: Path) -> Path:
+    folder = tmp_path / "outbox"
+    desk.settings = attrs.evolve(desk.settings, send=f"{folder}/")
+    return folder
+
+
+def sent(desk: Desk, outbox: Path) -> list[Dataset]:
+    """Everything in the outbox after what is due was sent."""
+    while sender_of(desk).turn():
+        pass
+    return [dcmread(path) for path in sorted(outbox.glob("*.dcm"))]
+
+
+def items(ds: Dataset) -> dict[str, Any]:
+    """The content items of the measurement group, by their meaning."""
+    (group,) = Comprehensive3DSR.from_dataset(ds).content.get_image_measurement_groups()
+    found: dict[str, Any] = {"group": group}
+    for item in group[0].ContentSequence:
+        name = item.ConceptNameCodeSequence[0].CodeMeaning
+        if item.ValueType == "NUM":
+            found[name] = float(item.MeasuredValueSequence[0].NumericValue)
+        elif item.ValueType == "CODE":
+            found.setdefault(name, []).append(item.ConceptCodeSequence[0].CodeMeaning)
+        elif item.ValueType == "TEXT":
+            found.setdefault(name, []).append(str(item.TextValue))
+    return found
+
+
+def test_a_flagged_study_is_reported_as_suspected_and_a_negative_never_as_absent(desk: Desk, outbox: Path) -> None:
+    bring(desk, PatientName="Yamada^Taro", PatientID="P7")
+    screen(desk, 0.75)
+    (flagged,) = sent(desk, outbox)
+    found = items(flagged)
+    assert (found["Probability"], found["CAD Operating Point"]) == (0.75, 0.5)
+    assert found["Finding"] == ["Pneumonia", "Suspected"]
+    assert "not a diagnosis" in found["Comment"][0]
+    assert (flagged.PatientName, flagged.PatientID, flagged.StudyInstanceUID) == ("Yamada^Taro", "P7", STUDY)
+    assert (flagged.CompletionFlag, flagged.VerificationFlag, flagged.PreliminaryFlag) == (
+        "COMPLETE", "UNVERIFIED", "PRELIMINARY",
+    )  # fmt: skip
+    assert flagged.ContentQualification == "RESEARCH"
+    bring(desk, study_uid=f"{STUDY}.8")
+    screen(desk, 0.1, study_uid=f"{STUDY}.8")
+    negative = next(ds for ds in sent(desk, outbox) if f"{STUDY}.8" == ds.StudyInstanceUID)
+    found = items(negative)
+    assert found["Finding"] == ["Pneumonia"]
+    assert found["Comment"] == [
+        "below the operating point; this does not say that pneumonia is absent; RESEARCH USE ONLY"
+    ]
+    assert "Absent" not in str(negative)
+
+
+@sqlite
+def test_every_image_that_was_looked_at_is_evidence_and_named(desk: Desk, outbox: Path) -> None:
+    uids = {bring(desk, 1), bring(desk, 2)}
+    screen(desk, 0.2, 0.7)
+    (ds,) = sent(desk, outbox)
+    named = {uid for *_, uid, _ in Comprehensive3DSR.from_dataset(ds).get_evidence()}
+    assert named == uids
+    assert {img.referenced_sop_instance_uid for img in items(ds)["group"].source_images} == uids
+
+
+@sqlite
+def test_what_could_not_be_screened_is_reported_without_a_number(desk: Desk, outbox: Path) -> None:
+    bring(desk)
+    desk.clock.forward(hours=1)
+    claims.fail(desk.database, desk.claim(STUDY), "unexpected_error", "", desk.clock(), desk.settings)
+    (failed,) = sent(desk, outbox)
+    found = items(failed)
+    assert "Probability" not in found
+    assert found["Comment"] == ["could not be screened: unexpected error; RESEARCH USE ONLY"]
+    desk.settings = attrs.evolve(desk.settings, max_attempts=1)
+    bring(desk, study_uid=f"{STUDY}.8")
+    desk.clock.forward(hours=1)
+    desk.claim(f"{STUDY}.8")
+    desk.clock.forward(hours=1)
+    claims.heal(desk.database, desk.settings, desk.clock())
+    assert len(sent(desk, outbox)) == 2
+
+
+@sqlite
+def test_a_conflict_is_reported_with_its_reason_and_without_the_number_it_has(desk: Desk, outbox: Path) -> None:
+    bring(desk, 1, PatientID="P1")
+    bring(desk, 2, PatientID="P2")
+    screen(desk, 0.9)
+    (ds,) = sent(desk, outbox)
+    assert items(ds)["Comment"] == ["could not be screened: two patients; RESEARCH USE ONLY"]
+    assert "Probability" not in items(ds)
+
+
+@sqlite
+def test_an_unscreenable_study_names_its_reason(desk: Desk, outbox: Path) -> None:
+    bring(desk)
+    screen(desk, 0.2, headers=[image(STUDY, view="LATERAL")])
+    (ds,) = sent(desk, outbox)
+    assert items(ds)["Comment"] == ["unscreenable: not frontal; RESEARCH USE ONLY"]
+    assert "Probability" not in items(ds)
+
+
+@sqlite
+@pytest.mark.parametrize(
+    ("changes", "probability", "count"),
+    [
+        ({"send": ""}, 0.9, 0),
+        ({"silent": Silent.ON}, 0.9, 0),
+        ({"send_verdicts": SendVerdicts.FLAGGED}, 0.9, 1),
+        ({"send_verdicts": SendVerdicts.FLAGGED}, 0.1, 0),
+        ({}, 0.1, 1),
+    ],
+)
+def test_nothing_is_sent_but_what_the_settings_ask_for(
+    desk: Desk, outbox: Path, changes: dict[str, Any], probability: float, count: int
+) -> None:
+    desk.settings = attrs.evolve(desk.settings, **changes)
+    bring(desk)
+    screen(desk, probability)
+    assert (len(rows(desk)), outbox.exists()) == (count, False)
+
+
+@sqlite
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {},
+        {"PatientName": "山田^太郎", "SpecificCharacterSet": "ISO_IR 192"},
+        {"PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう", "SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
+        {"PatientName": "Люкceмбypг", "SpecificCharacterSet": "ISO_IR 144"},
+        {"PatientBirthDate": "1.1.1970", "PatientSex": "unknown", "StudyTime": "25:99", "StudyDate": "20261399"},
+        {"PatientName": "<script>alert(1)</script>", "PatientID": "x\ty", "AccessionNumber": "A" * 40},
+    ],
+    ids=range(6),
+)
+@pytest.mark.parametrize("report_class", list(ReportClass))
+def test_a_report_is_made_whatever_the_source_lacks_and_keeps_its_names(
+    desk: Desk, outbox: Path, elements: dict[str, Any], report_class: ReportClass
+) -> None:
+    desk.settings = attrs.evolve(desk.settings, report_class=report_class)
+    bring(desk, **elements)
+    screen(desk, 0.9)
+    (ds,) = sent(desk, outbox)
+    assert str(ds.PatientName) == elements.get("PatientName", str(ds.PatientName))
+    assert all(keyword in ds for keyword in ("PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber"))
+    assert rows(desk) == [("report", "sent")]
+    if shutil.which("dsrdump"):
+        read = subprocess.run(["dsrdump", next(outbox.glob("*.dcm"))], capture_output=True, check=False)
+        assert (read.returncode, b"error" in read.stderr.lower()) == (0, False), read.stderr
+
+
+def test_an_archive_takes_results_and_lost_answers_make_no_second_object(desk: Desk) -> None:
+    archive = ArchiveOfTest()
+    with archive.listening():
+        to_archive(desk, archive)
+        bring(desk)
+        screen(desk, 0.9)
+        archive.status = 0xA700
+        assert sender_of(desk).turn() == 1
+        assert rows(desk) == [("report", "due")]
+        archive.status = 0x0000
+        assert sender_of(desk).turn() == 0  # a minute has not passed
+        desk.clock.forward(61)
+        sender = sender_of(desk)  # it is killed between sending and its row
+        (due,) = dispatches.take(desk.database, desk.settings.send, desk.clock())
+        made = sender.composer.compose(due)
+        assert made is not None
+        assert [answer.state for answer in sender.destination.send([made])] == [DispatchState.SENT]
+        desk.clock.forward(hours=1)
+        assert sender_of(desk).turn() == 1
+        assert rows(desk) == [("report", "sent")]
+        assert (len(archive.objects), len(archive.uids)) == (2, 1)
+        first, second = (written(ds) for ds in archive.objects)
+        assert str(first) == str(second)
+
+
+@sqlite
+def test_an_archive_that_is_away_for_days_is_tried_ever_more_rarely_and_then_given_up(desk: Desk) -> None:
+    archive = ArchiveOfTest()
+    with archive.listening():
+        pass  # its port is closed again
+    to_archive(desk, archive)
+    bring(desk)
+    screen(desk, 0.9)
+    began, tries = desk.clock(), 0
+    while rows(desk) == [("report", "due")]:
+        tries += sender_of(desk).turn()
+        desk.clock.forward(30 * 60)
+    assert rows(desk) == [("report", "given_up")]
+    assert timedelta(days=3) <= desk.clock() - began < timedelta(days=3, hours=2)
+    assert 70 < tries < 85
+    (stuck,) = dispatches.needing_a_person(desk.database)
+    assert (stuck.study_uid, stuck.answer) == (STUDY, "the archive cannot be reached")
+    with archive.listening():
+        assert dispatches.retry(desk.database, desk.clock()) == 1
+        assert sender_of(desk).turn() == 1
+    assert len(archive.uids) == 1
+
+
+@sqlite
+def test_an_archive_that_knows_no_comprehensive_3d_report_refuses_it_for_good(desk: Desk) -> None:
+    archive = ArchiveOfTest()
+    archive.classes.remove("1.2.840.10008.5.1.4.1.1.88.34")
+    with archive.listening():
+        to_archive(desk, archive)
+        bring(desk)
+        screen(desk, 0.9)
+        sender_of(desk).turn()
+        (stuck,) = dispatches.needing_a_person(desk.database)
+        assert (stuck.state, "SCREENING_REPORT_CLASS" in (stuck.answer or "")) == (DispatchState.REFUSED, True)
+        desk.settings = attrs.evolve(desk.settings, report_class=ReportClass.ENHANCED)
+        dispatches.retry(desk.database, desk.clock())
+        sender_of(desk).turn()
+    assert [str(ds.SOPClassUID) for ds in archive.objects] == ["1.2.840.10008.5.1.4.1.1.88.22"]
+
+
+def test_a_third_revision_names_the_earlier_reports_and_rejects_them(desk: Desk) -> None:
+    archive = ArchiveOfTest()
+    with archive.listening():
+        to_archive(desk, archive, retract=Retract.IOCM)
+        for number in (1, 2, 3):
+            bring(desk, number)
+            screen(desk, 0.1 * number)
+            while sender_of(desk).turn():
+                pass
+    found = [ds for ds in archive.objects if ds.Modality == "SR"]
+    rejections = [ds for ds in archive.objects if ds.Modality == "KO"]
+    assert (len(found), len(rejections), len(archive.uids)) == (3, 2, 5)
+    assert [ds.Modality for ds in archive.objects] == ["SR", "KO", "SR", "KO", "SR"]  # the rejection goes first
+    assert "PredecessorDocumentsSequence" not in found[0]
+    named = [
+        {str(sop.ReferencedSOPInstanceUID) for sop in series.ReferencedSOPSequence}
+        for study in found[2].PredecessorDocumentsSequence
+        for series in study.ReferencedSeriesSequence
+    ]
+    assert set().union(*named) == {str(found[0].SOPInstanceUID), str(found[1].SOPInstanceUID)}
+    series = {
+        str(s.SeriesInstanceUID) for st in found[2].PredecessorDocumentsSequence for s in st.ReferencedSeriesSequence
+    }
+    assert series == {str(found[0].SeriesInstanceUID), str(found[1].SeriesInstanceUID)}
+    title = rejections[1].ConceptNameCodeSequence[0]
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("113001", "DCM")
+    assert len({str(ds.SeriesInstanceUID) for ds in archive.objects}) == 5
+    tracking = {str(items(ds)["group"].tracking_uid) for ds in found}
+    assert len(tracking) == 1  # one finding through all revisions
+
+
+@sqlite
+def test_the_results_of_a_study_go_in_their_order(desk: Desk) -> None:
+    archive = ArchiveOfTest()
+    with archive.listening():
+        to_archive(desk, archive)
+        archive.status = 0xA700
+        bring(desk, 1)
+        screen(desk, 0.1)
+        sender_of(desk).turn()
+        requeue(desk.database, STUDY, desk.settings, desk.clock())
+        screen(desk, 0.9)
+        archive.status = 0x0000
+        desk.clock.forward(hours=2)
+        while sender_of(desk).turn():
+            pass
+    first, second = archive.objects
+    (study,) = second.PredecessorDocumentsSequence
+    assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
+@sqlite
+def test_a_study_whose_objects_are_gone_needs_a_person(desk: Desk, outbox: Path) -> None:
+    bring(desk)
+    screen(desk, 0.9)
+    for stored in list(desk.store.files("objects")):
+        desk.store.remove(stored, stored.modified_at + 1)
+    assert sent(desk, outbox) == []
+    assert rows(desk) == [(DispatchKind.REPORT, DispatchState.GIVEN_UP)]
+
+
+def unlisted(said: str) -> list[str]:
+    """What dciodvfy says beyond what is known: each with its reason in deploy/CONFORMANCE.md."""
+    known = (
+        "Comprehensive3DSR", "EnhancedSR", "KeyObjectSelectionDocument",
+        "Retired Person Name form",
+        "Missing attribute or value that would be needed to build DICOMDIR",
+        "Attribute is not present in standard DICOM IOD - (0x0018,0x9004)",
+    )  # fmt: skip
+    return [line for line in said.splitlines() if line.strip() and not any(word in line for word in known)]
+
+
+@sqlite
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dicom3tools here")
+@pytest.mark.parametrize("probability", [0.9, 0.1, None])
+@pytest.mark.parametrize("report_class", list(ReportClass))
+@pytest.mark.parametrize("named", [True, False])
+def test_dciodvfy_finds_nothing(
+    desk: Desk, outbox: Path, probability: float | None, report_class: ReportClass, named: bool
+) -> None:
+    desk.settings = attrs.evolve(desk.settings, report_class=report_class, retract=Retract.IOCM)
+    elements = {
+        "PatientName": "Doe^Jane", "PatientID": "P", "PatientBirthDate": "20200101", "PatientSex": "F",
+        "StudyDate": "20260101", "StudyTime": "0101", "StudyID": "1", "AccessionNumber": "A",
+    } if named else {}  # fmt: skip
+    for number in (1, 2):
+        bring(desk, number, **elements)
+        if probability is None:
+            screen(desk, 0.1, headers=[image(STUDY, view="LATERAL"), image(STUDY, view="LATERAL")])
+        else:
+            screen(desk, probability)
+        sent(desk, outbox)
+    found = list(outbox.glob("*.dcm"))
+    assert len(found) == 3
+    for path in found:
+        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+        assert unlisted(said.stdout + said.stderr) == []
+        page = subprocess.run(["dsr2html", str(path)], capture_output=True, text=True, check=False)
+        assert page.returncode == 0, page.stderr

@@ -1,0 +1,99 @@
+"""The process `worker send`: takes what is due, makes it, sends it, and records each answer."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+
+from schema.database import Database
+from schema.vocabulary import DispatchState
+from worker.dicom.composer import Composer
+from worker.dicom.destination import Answer, Destination, destination_of
+from worker.dicom.wire import quiet_library
+from worker.errors import Interrupted, Rejected
+from worker.ledger import dispatches
+from worker.ledger.connect import now, open_existing
+from worker.ledger.dispatches import Due
+from worker.runtime.error_place import place_of
+from worker.settings import Settings
+from worker.store import open_store
+
+log = logging.getLogger(__name__)
+
+#: Time between two questions for what is due.
+POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends the result objects of one installation to its destination."""
+
+    database: Database
+    composer: Composer
+    destination: Destination
+    name: str  #: of the destination, as rows have it
+    clock: Callable[[], datetime] = now
+
+    def run(self, stop: threading.Event) -> None:
+        """Send until `stop`. Outages of store, database and outbox are logged, and it goes on."""
+        while not stop.is_set():
+            try:
+                is_idle = self.turn() == 0
+            except Interrupted as error:
+                log.error("outage", extra={"work": "send", "code": error.code, "reason": error.message})
+                is_idle = True
+            if is_idle:
+                stop.wait(POLL_S)
+
+    def turn(self) -> int:
+        """Send what is due now; returns how many were taken. Raises Interrupted."""
+        taken = dispatches.take(self.database, self.name, self.clock())
+        made = [(due, object_made) for due in taken if (object_made := self._make(due)) is not None]
+        if made:
+            answers = self.destination.send([each for _, each in made])
+            for (due, each), answer in zip(made, answers, strict=True):
+                self._end(due, answer, str(each.SOPClassUID))
+        return len(taken)
+
+    def _make(self, due: Due) -> Dataset | None:
+        """The object; None when the row has ended without one."""
+        try:
+            made = self.composer.compose(due)
+        except Interrupted:
+            raise
+        except Rejected as error:
+            self._end(due, Answer(DispatchState.GIVEN_UP, error.message))
+            return None
+        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the row, by its place alone
+            log.error("result_not_made", extra={"study_uid": due.study_uid, "kind": place_of(error)})
+            self._end(due, Answer(DispatchState.REFUSED, f"it cannot be made: {place_of(error)}"))
+            return None
+        if made is None:
+            self._end(due, Answer(DispatchState.NEEDLESS, "the archive holds no earlier result"))
+        return made
+
+    def _end(self, due: Due, answer: Answer, sop_class_uid: str | None = None) -> None:
+        dispatches.end(self.database, due, answer.state, answer.words, self.clock(), sop_class_uid)
+        about = {
+            "study_uid": due.study_uid,
+            "object": str(due.kind),
+            "state": str(answer.state),
+            "answer": answer.words,
+        }
+        log.log(
+            logging.INFO if answer.state is DispatchState.SENT else logging.WARNING, "result_dispatched", extra=about
+        )
+
+
+@contextmanager
+def sending(settings: Settings) -> Iterator[Sender]:
+    """A sender with what it needs. Raises BadSetting, NoHome, SchemaOutdated, Interrupted."""
+    quiet_library()
+    destination = destination_of(settings)
+    with closing(open_existing(settings)) as database:
+        composer = Composer.of(settings, database, open_store(settings))
+        yield Sender(database, composer, destination, settings.send)

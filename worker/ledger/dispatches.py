@@ -1,0 +1,271 @@
+"""The result objects for archives: written with the verdict, taken by the sender, ended with the archive's answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from schema import models
+from schema.database import Database
+from schema.operations import Dispatch
+from schema.vocabulary import DispatchKind, DispatchState, Verdict
+from worker.ledger.transactions import reading, writing
+from worker.settings import Retract, SendVerdicts, Settings, Silent
+
+#: Namespace of every UID that this program derives (PS3.5 B.2).
+NAMESPACE = UUID("5f0d2a3e-6e6b-5a53-9c55-0f6a4d7e2b11")
+
+#: Wait before the second attempt; doubled each time up to the longest.
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
+
+#: After this time an object is given up, and stands on the list of those that need a person.
+GIVE_UP_AFTER = timedelta(days=3)
+
+#: Objects that are taken at once.
+BATCH = 50
+
+#: Verdicts that are sent. INELIGIBLE is none: the study holds no chest radiograph.
+SENT_VERDICTS = {
+    SendVerdicts.FLAGGED: frozenset({Verdict.FLAGGED}),
+    SendVerdicts.SCREENED: frozenset({Verdict.FLAGGED, Verdict.NOT_FLAGGED, Verdict.UNSCREENABLE}),
+}
+
+NEED_A_PERSON = (DispatchState.REFUSED, DispatchState.GIVEN_UP)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What is sent where, as the settings say."""
+
+    destination: str
+    kinds: tuple[DispatchKind, ...]
+    verdicts: SendVerdicts
+    retracts: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Sending | None":
+        """None: nothing is sent. In a silent run nobody outside may see a verdict."""
+        if not settings.send or settings.silent is Silent.ON:
+            return None
+        kinds = tuple(DispatchKind(kind) for kind in settings.results.split(","))
+        return cls(settings.send, kinds, settings.send_verdicts, settings.retract is Retract.IOCM)
+
+
+@dataclass(frozen=True)
+class Due:
+    """An object that was taken to be sent."""
+
+    id: int
+    study_id: int
+    study_uid: str
+    screening_id: int | None
+    revision: int
+    kind: DispatchKind
+    destination: str
+    sop_instance_uid: str
+    reason: str | None
+    attempts: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An object of an earlier revision that the archive holds."""
+
+    kind: DispatchKind
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_uid: str
+
+
+def result_uid(study_uid: str, revision: int, model_digest: str, kind: str) -> str:
+    """The UID of an object, the same whenever it is made again."""
+    return f"2.25.{uuid5(NAMESPACE, f'{study_uid} {revision} {model_digest} {kind}').int}"
+
+
+def series_uid(study_uid: str, revision: int, model_digest: str, kind: str) -> str:
+    """The UID of the series of an object: each has its own."""
+    return result_uid(study_uid, revision, model_digest, f"{kind} series")
+
+
+def plan(
+    session: Session, study: models.Study, screening: models.Screening | None, settings: Settings, now: datetime
+) -> None:
+    """Add the objects of a result, or of a failure, in the transaction that records it.
+
+    Rasters have no patient and derived UIDs: nothing of them is sent.
+    """
+    sending = Sending.of(settings)
+    if sending is None or not _is_sent(study, screening, sending) or not _is_dicom(session, study):
+        return
+    reason = None
+    if screening is None:
+        reason = study.failure_code
+    elif study.conflict is not None:
+        reason = str(study.conflict)
+    had = session.scalars(
+        select(Dispatch.id).where(Dispatch.study_id == study.id, Dispatch.destination == sending.destination).limit(1)
+    ).all()
+    kinds = [DispatchKind.RETRACTION] if sending.retracts and had else []
+    kinds += [kind for kind in sending.kinds if kind is DispatchKind.REPORT or reason is None]
+    screening_id, digest = (None, "") if screening is None else (screening.id, screening.model_digest)
+    for kind in kinds:
+        uid = result_uid(study.study_uid, study.revision, digest, kind)
+        known = select(Dispatch.id).where(Dispatch.sop_instance_uid == uid, Dispatch.destination == sending.destination)
+        if session.scalars(known).first() is None:
+            session.add(
+                Dispatch(
+                    study_id=study.id, screening_id=screening_id, revision=study.revision, kind=kind,
+                    destination=sending.destination, sop_instance_uid=uid, reason=reason, state=DispatchState.DUE,
+                    attempts=0, next_try_at=now, created_at=now,
+                )
+            )  # fmt: skip
+
+
+def _is_sent(study: models.Study, screening: models.Screening | None, sending: Sending) -> bool:
+    """A study that failed is sent with the verdicts that are not flagged: silence would look like health."""
+    if screening is None:
+        return sending.verdicts is SendVerdicts.SCREENED
+    is_told = study.conflict is not None and sending.verdicts is SendVerdicts.SCREENED
+    return is_told or screening.verdict in SENT_VERDICTS[sending.verdicts]
+
+
+def _is_dicom(session: Session, study: models.Study) -> bool:
+    received = (
+        select(models.Instance.id)
+        .join(models.Series)
+        .where(models.Series.study_id == study.id, models.Instance.container == "dicom")
+    )
+    return session.scalars(received.limit(1)).first() is not None
+
+
+def take(database: Database, destination: str, now: datetime) -> list[Due]:
+    """Take the objects for a destination whose turn it is; each counts an attempt, and is due again if nobody ends it.
+
+    Those of one study go in their order: a report names only earlier ones that the archive has.
+    """
+    older = aliased(Dispatch)
+    waits = (
+        select(older.id)
+        .where(
+            older.study_id == Dispatch.study_id, older.destination == Dispatch.destination,
+            older.state == DispatchState.DUE, older.id < Dispatch.id,
+        )
+        .exists()
+    )  # fmt: skip
+    turn = (
+        select(Dispatch, models.Study.study_uid)
+        .join(models.Study, models.Study.id == Dispatch.study_id)
+        .where(
+            Dispatch.state == DispatchState.DUE,
+            Dispatch.destination == destination,
+            Dispatch.next_try_at <= now,
+            ~waits,
+        )
+        .order_by(Dispatch.next_try_at, Dispatch.id)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True, of=Dispatch)
+    )
+    with writing(database) as session:
+        taken = []
+        for row, study_uid in session.execute(turn).all():
+            row.attempts += 1
+            row.next_try_at = now + min(FIRST_WAIT * 2 ** min(row.attempts - 1, 10), LONGEST_WAIT)
+            taken.append(
+                Due(
+                    row.id, row.study_id, study_uid, row.screening_id, row.revision, row.kind, row.destination,
+                    row.sop_instance_uid, row.reason, row.attempts, row.created_at,
+                )
+            )  # fmt: skip
+        return taken
+
+
+def end(
+    database: Database, due: Due, state: DispatchState, answer: str, now: datetime, sop_class_uid: str | None = None
+) -> None:
+    """Record the outcome of an attempt. DUE: it failed for now; after GIVE_UP_AFTER it is given up."""
+    if state is DispatchState.DUE and now - due.created_at >= GIVE_UP_AFTER:
+        state = DispatchState.GIVEN_UP
+    with writing(database) as session:
+        session.execute(
+            update(Dispatch)
+            .where(Dispatch.id == due.id, Dispatch.state == DispatchState.DUE)
+            .values(
+                state=state, answer=answer[:200], sop_class_uid=sop_class_uid,
+                ended_at=None if state is DispatchState.DUE else now,
+            )
+        )  # fmt: skip
+
+
+def earlier(database: Database, due: Due) -> list[Earlier]:
+    """The reports and overlays of earlier results of a study that the archive has accepted, the oldest first."""
+    with reading(database) as connection:
+        rows = connection.execute(
+            select(
+                Dispatch.kind, Dispatch.sop_instance_uid, Dispatch.sop_class_uid, Dispatch.revision,
+                func.coalesce(models.Screening.model_digest, ""),
+            )
+            .outerjoin(models.Screening, models.Screening.id == Dispatch.screening_id)
+            .where(
+                Dispatch.study_id == due.study_id, Dispatch.destination == due.destination, Dispatch.id < due.id,
+                Dispatch.state == DispatchState.SENT, Dispatch.kind != DispatchKind.RETRACTION,
+                (Dispatch.revision != due.revision) | Dispatch.screening_id.is_distinct_from(due.screening_id),
+            )
+            .order_by(Dispatch.id)
+        )  # fmt: skip
+        return [
+            Earlier(kind, uid, str(sop_class), series_uid(due.study_uid, revision, digest, kind))
+            for kind, uid, sop_class, revision, digest in rows
+        ]
+
+
+def retry(database: Database, now: datetime) -> int:
+    """Make those that need a person due again, for another GIVE_UP_AFTER; returns how many."""
+    with writing(database) as session:
+        rows = session.scalars(select(Dispatch).where(Dispatch.state.in_(NEED_A_PERSON))).all()
+        for row in rows:
+            row.state, row.ended_at, row.next_try_at, row.created_at = DispatchState.DUE, None, now, now
+        return len(rows)
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """An object that needs a person."""
+
+    study_uid: str
+    kind: DispatchKind
+    state: DispatchState
+    destination: str
+    ended_at: datetime | None
+    answer: str | None
+
+
+def needing_a_person(database: Database) -> list[Stuck]:
+    """Each refused or given up object, the newest first."""
+    with reading(database) as connection:
+        rows = connection.execute(
+            select(
+                models.Study.study_uid, Dispatch.kind, Dispatch.state, Dispatch.destination, Dispatch.ended_at,
+                Dispatch.answer,
+            )
+            .join(models.Study, models.Study.id == Dispatch.study_id)
+            .where(Dispatch.state.in_(NEED_A_PERSON))
+            .order_by(Dispatch.id.desc())
+        )  # fmt: skip
+        return [Stuck(*row) for row in rows]
+
+
+def counts(connection: Connection) -> Sequence[tuple[DispatchState, int]]:
+    """How many objects are in each state."""
+    rows = connection.execute(select(Dispatch.state, func.count()).group_by(Dispatch.state))
+    return [(state, count) for state, count in rows]
+
+
+def oldest_due(connection: Connection) -> datetime | None:
+    """When the oldest object that is still due was written."""
+    return connection.execute(
+        select(func.min(Dispatch.created_at)).where(Dispatch.state == DispatchState.DUE)
+    ).scalar_one_or_none()
