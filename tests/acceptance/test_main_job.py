@@ -157,7 +157,7 @@ def test_nothing_to_look_at_is_not_an_empty_list(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("entries")
 def test_the_checkup_is_well_and_says_what_is_not(house: House, tmp_path: Path) -> None:
     results = {result["what"]: result["is_well"] for result in house.json("check")}
-    assert set(results) == {"database", "broker", "model", "provider", "decoder", "store", "disk", "waiting"}
+    assert set(results) == {"database", "broker", "model", "provider", "decoder", "store", "disk", "page", "waiting"}
     assert all(results.values())
     empty = House(tmp_path / "never made")
     assert "SQLite" in empty.run("check")

@@ -159,7 +159,8 @@ def spread(modality: Values, used: NDArray[np.bool_]) -> Values:
     if not used.any():
         return np.zeros_like(modality)
     low, high = modality[used].min(), modality[used].max()
-    return np.asarray(np.clip((modality - low) / max(high - low, np.finfo(np.float64).tiny), 0.0, 1.0))
+    with np.errstate(over="ignore"):  # a flat image
+        return np.asarray(np.clip((modality - low) / max(high - low, np.finfo(np.float64).tiny), 0.0, 1.0))
 
 
 #: With more padding than this the Range Limit is not believed: it spans the picture too.

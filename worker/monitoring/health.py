@@ -5,10 +5,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
+from schema.database import HEAD
 from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
-from worker.ledger import device_failures
+from worker.ledger import accounts, device_failures
 from worker.ledger.connect import now, unopened
-from worker.ledger.revision import require_head
+from worker.ledger.revision import require_head, revision
 from worker.runtime.file_events import file_events_fault
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
@@ -35,8 +36,8 @@ class Finding:
 
 
 def check(settings: Settings) -> list[Finding]:
-    """One finding each for database, broker, model, provider, decoder, store, free disk and the longest wait; one more
-    where there are no file events."""
+    """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait; one
+    more where there are no file events."""
     checks: dict[str, Check] = {
         "database": _database,
         "broker": _broker,
@@ -45,6 +46,7 @@ def check(settings: Settings) -> list[Finding]:
         "decoder": _decoder,
         "store": _store,
         "disk": _disk,
+        "page": _page,
     }
     return [*_found(settings, checks), *_missing_events(settings), _waiting(settings)]
 
@@ -156,6 +158,25 @@ def _store(settings: Settings) -> str:
 
 def _disk(settings: Settings) -> str:
     return capacity_of(settings).require(settings, open_store(settings), now())
+
+
+def _page(settings: Settings) -> str:
+    """Whether the page would listen where nobody overhears it, and whether somebody can log in."""
+    from worker.web.exposure import check_exposure, is_installed
+
+    if not is_installed():
+        return "not installed (extra `web`)"
+    how = check_exposure(settings)
+    if settings.lacks_database:
+        return f"{how}; no account yet"
+    database = unopened(settings)
+    try:
+        if revision(database) != HEAD:
+            return how
+        n = accounts.count(database)
+    finally:
+        database.close()
+    return f"{how}; {n} {'account' if n == 1 else 'accounts'}" if n else f"{how}; no account yet: `worker user add`"
 
 
 def _waiting(settings: Settings) -> Finding:

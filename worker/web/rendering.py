@@ -37,6 +37,7 @@ def environment() -> Environment:
     made.globals["interval"] = words.interval
     made.filters["study_path"] = study_path
     made.filters["in_words"] = words.in_words
+    made.filters["plain"] = words.plain
     made.filters["day"] = words.day
     made.filters["band_word"] = words.band_word
     made.filters["band_shape"] = words.band_shape

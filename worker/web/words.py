@@ -51,6 +51,11 @@ def in_words(code: str | None) -> str:
     return REASONS.get(code, code.replace("_", " "))
 
 
+def plain(code: str) -> str:
+    """A verdict of a reader."""
+    return code.replace("_", " ")
+
+
 def day(date: str | None) -> str:
     """A DA value (YYYYMMDD) as YYYY-MM-DD."""
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date and len(date) == 8 else (date or "")

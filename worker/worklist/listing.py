@@ -15,6 +15,9 @@ from worker.worklist.queries import sources_of, with_moments
 
 PAGE = 50
 
+#: The order of the view, said again because a condition that becomes a join may lose it.
+_ORDER = "ORDER BY band, sort_key, study_id"
+
 
 class Show(StrEnum):
     """Which studies to list."""
@@ -133,7 +136,7 @@ def rows(database: Database, asked: Filter, after: Key | None, now: datetime, mo
             keyed.append("(band, sort_key, study_id) > (:band, :sort_key, :study_id)")
             values |= vars(after)
         where = f" WHERE {' AND '.join(keyed)}" if keyed else ""
-        statement = with_moments(f"SELECT * FROM worklist{where} LIMIT :most", "received_at", "screened_at")
+        statement = with_moments(f"SELECT * FROM worklist{where} {_ORDER} LIMIT :most", "received_at", "screened_at")
         found = connection.execute(statement, values | {"most": most}).all()
         before = None if condition else _before(connection, after)
         listed = [_row(row, None if before is None else before + n) for n, row in enumerate(found, start=1)]
@@ -177,7 +180,7 @@ def next_unread(database: Database, reader: str, but: str, now: datetime) -> str
                         WHERE review.study_id = worklist.study_id AND review.reader = :reader
                         AND review.reviewed_at >= study.asked_at
                         AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id))
-        LIMIT 1
+        ORDER BY band, sort_key, worklist.study_id LIMIT 1
         """
     ).bindparams(bindparam("now", type_=UtcDateTime()))
     with reading(database) as connection:

@@ -1,0 +1,258 @@
+"""The list of the page: rows in the order of the worklist, filters, searches that leave no trace, polls."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import jsonschema
+import pytest
+
+from schema.vocabulary import IdentifierMode, Priority, ReviewOutcome, Role
+from tests.desk import Desk
+from tests.reading_room import Page, Visitor, running
+from worker.ledger import accounts, audit, decisions
+from worker.ledger.identifiers import IdentifierPolicy
+from worker.settings import AuditReads, Reveal
+from worker.web.interface import VERSION
+
+INTERFACE = Path(__file__).parents[2] / "deploy" / "interface"
+UIDS = [f"1.2.826.9.{n:03d}" for n in range(120)]
+
+
+@pytest.fixture
+def page(desk: Desk) -> Iterator[Page]:
+    with running(desk) as page:
+        yield page
+
+
+def shown(answer_text: str) -> list[str]:
+    return re.findall(r'data-uid="([^"]*)"', answer_text)
+
+
+def filled(desk: Desk, n: int = 6) -> None:
+    """Studies with falling probability, received one minute apart; half of them flagged."""
+    for i, uid in enumerate(UIDS[:n]):
+        header: dict[str, Any] = {
+            "accession_number": f"A-{i}",
+            "patient_id": f"P-{i}",
+            "study_date": f"2026030{1 + i % 2}",
+        }
+        desk.receive(uid, content=f"file {i}", station_name=f"room {i % 2}", **header)
+        desk.screen(uid, 0.9 - 0.8 * i / n)
+        desk.clock.forward(60)
+
+
+def test_the_rows_have_the_order_of_the_worklist_and_their_places(page: Page) -> None:
+    filled(page.desk, 120)
+    decisions.prioritise(page.desk.database, UIDS[77], Priority.STAT, "me", page.desk.clock())
+    expected = [entry.study_uid for entry in page.desk.worklist()]
+    visitor = page.visitor("ann")
+    text = visitor.get("/").text
+    found, places = shown(text), re.findall(r'class="place">(\d*)<', text)
+    while more := re.search(r'hx-get="(/rows\?[^"]*)"', text):
+        text = visitor.get(more[1].replace("&amp;", "&")).text
+        found += shown(text)
+        places += re.findall(r'class="place">(\d*)<', text)
+    assert found == expected
+    assert [int(place) for place in places] == list(range(1, 121))
+    assert found[0] == UIDS[77]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", {0, 1, 2, 3, 4}), ("show=flagged", {0, 1, 2}), ("show=read", {5}), ("show=waiting", {3}),
+        ("show=attention", set()), ("priority=stat", {4}), ("scanner=room+1", {1, 3}), ("date=2026-03-02", {1, 3}),
+        ("show=nonsense&date=yesterday", {0, 1, 2, 3, 4}), ("show=flagged&scanner=room+0", {0, 2}),
+    ],
+)  # fmt: skip
+def test_filters(page: Page, query: str, expected: set[int]) -> None:
+    desk = page.desk
+    filled(desk)
+    decisions.prioritise(desk.database, UIDS[4], Priority.STAT, "me", desk.clock())
+    decisions.review(desk.database, UIDS[5], ReviewOutcome.NO_PNEUMONIA, "Dr Dee", None, desk.clock())
+    decisions.requeue(desk.database, UIDS[3], desk.settings, desk.clock(), "me")
+    text = page.visitor("ann").get(f"/?{query}").text
+    assert set(shown(text)) == {UIDS[i] for i in expected}
+    count = len(expected)
+    assert f"{count} {'study' if count == 1 else 'studies'}" in text
+
+
+def test_a_row_says_everything_in_words(page: Page) -> None:
+    filled(page.desk, 2)
+    page.visitor("ben").get(f"/study/{UIDS[0]}")
+    decisions.review(page.desk.database, UIDS[1], ReviewOutcome.UNCERTAIN, "Dr Dee", None, page.desk.clock())
+    text = page.visitor("ann").get("/").text
+    said = ("flagged", "▲", "the probability reaches the operating point", "0.900", "A-0", "P-0", "2026-03-01", "PA")
+    for words in (*said, "file 0.dcm", "screened", "ben reads it", "read as uncertain by Dr Dee"):
+        assert words in text, words
+    assert "operating point 0.50" in text  # drawn into the bar, and said
+
+
+def test_pictures_are_small_ones_for_readers_and_none_for_operators(page: Page) -> None:
+    filled(page.desk, 1)
+    assert "/thumbnail" in page.visitor("ann").get("/").text
+    assert "/thumbnail" not in page.visitor("olga", Role.OPERATOR).get("/").text
+
+
+def test_a_search_leaves_no_trace_and_is_its_own_sessions(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    filled(page.desk, 3)
+    page.desk.receive("1.2.826.9.500", content="twin", patient_id="P-0", accession_number="A-9")
+    visitor = page.visitor("ann")
+    for words, uid in (
+        ("A-1", UIDS[1]),
+        ("P-1", UIDS[1]),
+        (UIDS[2], UIDS[2]),
+        (UIDS[2][-6:], UIDS[2]),
+        ("file 2.dcm", UIDS[2]),
+    ):
+        answer = visitor.post("/search", {"words": words})
+        assert (answer.status, answer.header("Location")) == (303, f"/study/{uid}"), words
+    several = visitor.post("/search", {"words": "P-0"}).header("Location")
+    assert "P-0" not in several
+    assert set(shown(visitor.get(several).text)) == {UIDS[0], "1.2.826.9.500"}
+    assert shown(page.visitor("ben").get(several).text) == []
+    page.desk.clock.forward(60)
+    assert "No study matches" in visitor.get(visitor.post("/search", {"words": "nobody"}).header("Location")).text
+    page.desk.clock.forward(19 * 60)
+    visitor.post("/beat", {"input": "1"})
+    page.desk.clock.forward(120)
+    assert "search again" in visitor.get(several).text
+    for planted in ("A-1", "P-0", "nobody", "file 2"):
+        assert planted not in caplog.text
+
+
+def test_open_leads_from_an_accession_number_to_the_study(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    filled(page.desk, 2)
+    visitor = page.visitor("ann")
+    assert visitor.get("/open?accession=A-1").header("Location") == f"/study/{UIDS[1]}"
+    stranger = Visitor(page.port)  # a strict cookie does not come with a foreign link: our page asks once more
+    first = stranger.get("/open?accession=A-1", Sec_Fetch_Site="cross-site")
+    assert first.status == 200
+    again = re.search(r'content="0; url=([^"]*)"', first.text)
+    assert again is not None
+    target = again[1].replace("&amp;", "&")
+    assert visitor.get(target).header("Location") == f"/study/{UIDS[1]}"
+    login = stranger.get(target).header("Location")
+    assert "A-1" not in login
+    stranger.csrf = stranger.get(login).field("csrf")
+    back = login.partition("next=")[2]
+    answer = stranger.post("/login", {"name": "ann", "password": "correct horse battery staple", "next": back})
+    assert stranger.get(answer.header("Location")).header("Location") == f"/study/{UIDS[1]}"
+    assert "A-1" not in caplog.text
+
+
+def test_pseudonyms_are_reckoned_for_a_search(desk: Desk) -> None:
+    desk.settings = attrs.evolve(desk.settings, identifiers=IdentifierMode.PSEUDONYMS)
+    policy = IdentifierPolicy.of(desk.settings)
+    desk.receive(
+        UIDS[0], accession_number=policy.word("accession_number", "A-77"), patient_id=policy.word("patient_id", "P-77")
+    )
+    with running(desk) as page:
+        visitor = page.visitor("ann")
+        for words in ("A-77", "P-77"):
+            assert visitor.post("/search", {"words": words}).header("Location") == f"/study/{UIDS[0]}"
+
+
+def test_a_poll_costs_no_body_until_something_changes(page: Page) -> None:
+    filled(page.desk, 3)
+    visitor = page.visitor("ann")
+    first = visitor.get("/rows")
+    tag = first.header("ETag")
+    assert visitor.get("/rows", If_None_Match=tag).status == 304
+    assert visitor.get("/rows", If_None_Match=tag).body == b""
+    page.visitor("ben").get(f"/study/{UIDS[2]}")
+    changed = visitor.get("/rows", If_None_Match=tag)
+    assert changed.status == 200
+    assert "ben reads it" in changed.text
+
+
+def test_next_is_the_first_that_nobody_reads_and_that_i_have_not_read(page: Page) -> None:
+    desk = page.desk
+    filled(desk, 4)
+    ann, ben = page.visitor("ann"), page.visitor("ben")
+    ben.get(f"/study/{UIDS[0]}")
+    assert ann.get("/next").header("Location") == f"/study/{UIDS[1]}"
+    decisions.review(desk.database, UIDS[1], ReviewOutcome.UNCERTAIN, "ann", None, desk.clock())  # stays on the list
+    assert ann.get("/next").header("Location") == f"/study/{UIDS[2]}"
+    decisions.withdraw(desk.database, UIDS[1], "ann", "a slip", desk.clock())
+    assert ann.get("/next").header("Location") == f"/study/{UIDS[1]}"
+    desk.clock.forward(601)
+    assert ann.get("/next").header("Location") == f"/study/{UIDS[0]}"  # ben's hold has ended
+
+
+def test_the_list_is_in_the_audit_where_the_setting_says_so(desk: Desk) -> None:
+    filled(desk, 1)
+    for reads, times in ((AuditReads.STUDIES, 0), (AuditReads.LISTS, 1)):
+        with running(desk, audit_reads=reads) as page:
+            visitor = page.visitor("ann")
+            before = len(audit.trail(desk.database, desk.clock() - timedelta(days=1)))
+            visitor.get("/")
+            deeds = [e.deed for e in audit.trail(desk.database, desk.clock() - timedelta(days=1))[before:]]
+            assert deeds == ["listed"] * times
+
+
+def test_after_verdict_the_list_keeps_its_order_and_hides_what_the_model_said(desk: Desk) -> None:
+    filled(desk, 4)
+    with running(desk, reveal=Reveal.AFTER_VERDICT) as page:
+        visitor = page.visitor("ann")
+        for path in ("/", "/?show=flagged", "/rows"):
+            text = visitor.get(path).text
+            assert shown(text) == UIDS[:4]
+            for telling in ("▲", "○", "0.900", "operating point", "below", "band-3", "band-6"):
+                assert telling not in text, telling
+        assert "▲" in page.visitor("olga", Role.OPERATOR).get("/").text
+
+
+def test_in_a_silent_run_nobody_sees_what_the_model_said(desk: Desk) -> None:
+    filled(desk, 4)
+    desk.database.is_silent_run = True
+    try:
+        with running(desk) as page:
+            for visitor in (page.visitor("ann"), page.visitor("root", Role.ADMIN)):
+                for path in ("/", "/rows", f"/study/{UIDS[0]}"):
+                    assert "0.900" not in visitor.get(path).text
+    finally:
+        desk.database.is_silent_run = False
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"), [("worklist", "worklist"), ("study", f"studies/{UIDS[0]}"), ("health", "health")]
+)
+def test_answers_have_the_shape_that_is_promised(page: Page, schema: str, path: str) -> None:
+    desk = page.desk
+    filled(desk, 3)
+    desk.receive("1.2.826.9.900", content="waits")
+    decisions.review(desk.database, UIDS[0], ReviewOutcome.NOT_ASSESSABLE, "Dr Dee", None, desk.clock())
+    token = accounts.make_token(desk.database, "ris", accounts.SCOPES, "me", desk.clock())
+    answer = json.loads(page.visitor().get(f"/api/v1/{path}", Authorization=f"Bearer {token}").text)
+    promised = json.loads((INTERFACE / f"{schema}.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(promised)
+    jsonschema.validate(answer, promised)
+
+
+def test_other_systems_read_with_a_token_of_their_scope(page: Page) -> None:
+    desk = page.desk
+    filled(desk, 3)
+    token = accounts.make_token(desk.database, "ris", ("worklist", "health"), "me", desk.clock())
+    bearer = {"Authorization": f"Bearer {token}"}
+    visitor = page.visitor()
+    listed = json.loads(visitor.get("/api/v1/worklist", **bearer).text)
+    assert [study["study_uid"] for study in listed["studies"]] == UIDS[:3]
+    assert (listed["version"], listed["total"], listed["next"], listed["research_use_only"]) == (VERSION, 3, None, True)
+    assert json.loads(visitor.get("/api/v1/health", **bearer).text)["unread"] == 3
+    assert visitor.get(f"/api/v1/studies/{UIDS[0]}", **bearer).status == 403
+    assert visitor.get("/api/v1/worklist").status == 401
+    assert visitor.get("/api/v1/worklist", Authorization="Bearer wrong").status == 401
+    assert page.visitor("ann").get("/api/v1/worklist").status == 401  # a session is no token
+    entries = audit.trail(desk.database, desk.clock() - timedelta(days=1))
+    assert [e.who for e in entries if e.deed == "interface_read"] == ["ris", "ris"]
+    accounts.revoke_token(desk.database, "ris", "me", desk.clock())
+    assert visitor.get("/api/v1/worklist", **bearer).status == 401

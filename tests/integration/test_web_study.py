@@ -1,0 +1,261 @@
+"""The page of a study: verdicts on what was shown, holds, priorities, what a reader may see first."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from schema.vocabulary import Priority, ReviewOutcome, Role
+from tests.desk import STUDY, Desk
+from tests.reading_room import Answer, Page, Visitor, running
+from worker.ledger import audit, decisions
+from worker.settings import AuditReads, Reveal
+
+OTHER = "1.2.826.0.1.3680043.10.8"
+PATH, OTHER_PATH = f"/study/{STUDY}", f"/study/{OTHER}"
+
+
+@pytest.fixture
+def ready(desk: Desk) -> Desk:
+    """Two studies with results: 0.9, and 0.8."""
+    for uid, probability in ((STUDY, 0.9), (OTHER, 0.8)):
+        desk.receive(uid, content=uid, accession_number=f"A{uid[-1]}")
+        desk.screen(uid, probability)
+    return desk
+
+
+@pytest.fixture
+def page(ready: Desk) -> Iterator[Page]:
+    with running(ready) as page:
+        yield page
+
+
+def fields(opened: Answer, **more: object) -> dict[str, object]:
+    return {name: opened.field(name) for name in ("revision", "screening", "review")} | more
+
+
+def reviews(desk: Desk) -> list[Any]:
+    with desk.database.reading() as connection:
+        return list(connection.execute(sa.text("SELECT * FROM review ORDER BY id")))
+
+
+def give(visitor: Visitor, outcome: str = "pneumonia", path: str = PATH, **more: object) -> Answer:
+    return visitor.post(f"{path}/verdict", fields(visitor.get(path), outcome=outcome, **more))
+
+
+def test_a_verdict_leads_to_the_next_study_and_is_kept_with_what_was_seen(page: Page) -> None:
+    visitor = page.visitor("ann")
+    opened = visitor.get(PATH)
+    page.desk.clock.forward(30)
+    answer = visitor.post(f"{PATH}/verdict", fields(opened, outcome="pneumonia", comment=" left base\r\nsure "))
+    assert (answer.status, answer.header("Location")) == (303, OTHER_PATH)
+    (review,) = reviews(page.desk)
+    assert (review.outcome, review.reader, review.comment) == ("pneumonia", "ann", "left base\nsure")
+    assert (bool(review.saw_probability), bool(review.saw_heatmap), bool(review.saw_place)) == (True, False, True)
+    assert review.open_s == 30
+    assert [entry.study_uid for entry in page.desk.worklist()] == [OTHER]
+    assert give(visitor, "no_pneumonia", OTHER_PATH).header("Location") == "/"
+    assert page.desk.count("hold") == 0  # a verdict lets go
+
+
+def test_a_correction_is_another_verdict(page: Page) -> None:
+    visitor = page.visitor("ann")
+    give(visitor)
+    give(visitor, "no_pneumonia")
+    assert [review.outcome for review in reviews(page.desk)] == ["pneumonia", "no_pneumonia"]
+    with pytest.raises(sa.exc.DatabaseError):  # noqa: SIM117
+        with page.desk.database.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE review SET outcome = 'uncertain'"))
+
+
+@pytest.mark.parametrize("what", ["new images", "another result", "another verdict"])
+def test_a_verdict_on_something_older_is_refused_with_both_shown_and_nothing_lost(page: Page, what: str) -> None:
+    desk, visitor = page.desk, page.visitor("ann")
+    opened = visitor.get(PATH)
+    if what == "new images":
+        desk.receive(STUDY, f"{STUDY}.1.2", "two")
+    elif what == "another result":
+        decisions.requeue(desk.database, STUDY, desk.settings, desk.clock.forward(1), "me")
+        desk.screen(STUDY, 0.7)
+    else:
+        decisions.review(desk.database, STUDY, ReviewOutcome.UNCERTAIN, "Dr Dee", None, desk.clock())
+    before = len(reviews(desk))
+    answer = visitor.post(f"{PATH}/verdict", fields(opened, outcome="no_pneumonia", comment="typed <with> care"))
+    assert answer.status == 409
+    assert len(reviews(desk)) == before
+    assert "typed &lt;with&gt; care" in answer.text
+    assert 'value="no_pneumonia" checked' in answer.text
+    assert "You were shown: revision 1, flagged, probability 0.900" in answer.text
+    assert {"new images": "Now: revision 2", "another result": "probability 0.700",
+            "another verdict": "read as uncertain by Dr Dee"}[what] in answer.text  # fmt: skip
+    again = visitor.post(f"{PATH}/verdict", fields(answer, outcome="no_pneumonia", comment="typed <with> care"))
+    assert again.status == 303
+    assert reviews(desk)[-1].comment == "typed <with> care"
+
+
+@pytest.mark.parametrize(
+    ("form", "fault"),
+    [({"outcome": "cancer", "comment": "kept"}, "choose a verdict"), ({"comment": "kept"}, "choose a verdict"),
+     ({"outcome": "pneumonia", "comment": "kept " * 401}, "shorten it")],
+)  # fmt: skip
+def test_a_form_with_a_fault_comes_back_whole(page: Page, form: dict[str, object], fault: str) -> None:
+    visitor = page.visitor("ann")
+    answer = visitor.post(f"{PATH}/verdict", fields(visitor.get(PATH)) | form)
+    assert answer.status == 422
+    assert fault in answer.text
+    assert "kept" in answer.text
+    assert reviews(page.desk) == []
+
+
+def test_not_assessable_stays_in_band_4_until_another_verdict(page: Page) -> None:
+    desk, visitor = page.desk, page.visitor("ann")
+    give(visitor, "not_assessable")
+    entry = desk.entry(STUDY)
+    assert (entry.band, entry.reason, entry.review_outcome) == (4, "not_assessable", "not_assessable")
+    assert "read as not assessable by ann" in visitor.get("/").text
+    with desk.database.reading() as connection:
+        (row,) = connection.execute(sa.text("SELECT * FROM agreement")).all()
+    assert (row.reviewed, row.true_positive, row.false_positive, row.agreement) == (1, 0, 0, None)
+    give(visitor, "pneumonia")
+    assert [entry.study_uid for entry in desk.worklist()] == [OTHER]
+
+
+def test_new_images_end_not_assessable(page: Page) -> None:
+    desk = page.desk
+    give(page.visitor("ann"), "not_assessable")
+    desk.receive(STUDY, f"{STUDY}.1.2", "two")
+    desk.screen(STUDY, 0.95)
+    assert (desk.entry(STUDY).band, desk.entry(STUDY).reason) == (3, "at_or_above_threshold")
+
+
+def test_back_on_the_list_needs_a_reason(page: Page) -> None:
+    visitor = page.visitor("ann")
+    give(visitor)
+    assert visitor.post(f"{PATH}/withdraw", {"reason": " "}).status == 422
+    assert visitor.post(f"{PATH}/withdraw", {"reason": "wrong patient"}).status == 303
+    assert STUDY in [entry.study_uid for entry in page.desk.worklist()]
+    assert "withdrawn by ann: wrong patient" in visitor.get(PATH).text
+    assert visitor.post(f"{PATH}/withdraw", {"reason": "again"}).status == 409
+
+
+def test_a_hold_is_seen_and_taken_over_after_a_confirmation(page: Page) -> None:
+    ann, ben = page.visitor("ann"), page.visitor("ben")
+    mine = ann.get(PATH)
+    theirs = ben.get(PATH)
+    assert "<strong>ann</strong> reads this study" in theirs.text
+    assert 'id="verdict"' not in theirs.text
+    typed = fields(mine, outcome="pneumonia", comment="kept")
+    refused = ben.post(f"{PATH}/verdict", typed)
+    assert refused.status == 422
+    assert "take it over first" in refused.text
+    assert ben.post(f"{PATH}/take-over", {"from": "somebody"}).status == 409
+    assert ben.post(f"{PATH}/take-over", {"from": "ann"}).status == 303
+    assert 'id="verdict"' in ben.get(PATH).text
+    lost = ann.post(f"{PATH}/verdict", typed)
+    assert (lost.status, "kept" in lost.text) == (422, False)  # she may not write here now: see the next line
+    assert "ben reads this study: take it over first" in lost.text
+    taken = [(e.who, e.detail) for e in audit.trail(page.desk.database, page.desk.clock() - timedelta(days=1))
+             if e.deed == "hold_taken_over"]  # fmt: skip
+    assert taken == [("ben", "from ann")]
+
+
+def test_a_hold_ends_by_idleness_closing_and_log_out_and_only_input_prolongs_it(page: Page) -> None:
+    desk, ann, ben = page.desk, page.visitor("ann"), page.visitor("ben")
+
+    def holder() -> str:
+        return ben.post(f"{PATH}/beat", {"input": "0"}).header("X-Holder")
+
+    opened = ann.get(PATH)
+    desk.clock.forward(400)
+    assert ann.post(f"{PATH}/beat", {"input": "1"}).header("X-Holder") == "own"
+    desk.clock.forward(400)
+    assert holder() == "other"
+    ann.post(f"{PATH}/beat", {"input": "0"})
+    desk.clock.forward(201)
+    assert holder() == "none"
+    first = opened.text.partition('data-opening="')[2].partition('"')[0]
+    second = ann.get(PATH).text.partition('data-opening="')[2].partition('"')[0]
+    ann.post(f"{PATH}/release", {"opening": first})  # late news of a page that was left before
+    assert holder() == "other"
+    ann.post(f"{PATH}/release", {"opening": second})
+    assert holder() == "none"
+    ann.get(PATH)
+    ann.post("/logout")
+    assert holder() == "none"
+
+
+def test_a_hold_blocks_no_worker_and_hides_no_study(page: Page) -> None:
+    desk = page.desk
+    page.visitor("ann").get(PATH)
+    decisions.requeue(desk.database, STUDY, desk.settings, desk.clock(), "me")
+    assert desk.screen(STUDY, 0.2)
+    assert STUDY in page.visitor("ben").get("/").text
+
+
+def test_an_open_page_hears_of_new_images(page: Page) -> None:
+    visitor = page.visitor("ann")
+    opened = visitor.get(PATH)
+    shown = {"revision": opened.field("revision"), "screening": opened.field("screening"), "input": "0"}
+    assert visitor.post(f"{PATH}/beat", shown).header("X-Changed") == "no"
+    page.desk.receive(STUDY, f"{STUDY}.1.2", "two")
+    assert visitor.post(f"{PATH}/beat", shown).header("X-Changed") == "yes"
+
+
+def test_priority_and_requeue_are_in_the_accounts_name(page: Page) -> None:
+    reader, operator = page.visitor("ann"), page.visitor("olga", Role.OPERATOR)
+    assert reader.post(f"{PATH}/priority", {"priority": "stat"}).status == 303
+    assert page.desk.entry(STUDY).priority == Priority.STAT
+    assert reader.post(f"{PATH}/priority", {"priority": "nightly"}).status == 422
+    assert operator.post(f"{PATH}/requeue").status == 303
+    assert operator.post(f"{PATH}/requeue").status == 409
+    entries = audit.trail(page.desk.database, page.desk.clock() - timedelta(days=1))
+    assert {("ann", "prioritised"), ("olga", "requeued")} <= {(e.who, e.deed) for e in entries}
+
+
+def test_after_verdict_a_reader_judges_first_and_may_judge_again(ready: Desk) -> None:
+    digest = "b" * 64
+    with running(ready, reveal=Reveal.AFTER_VERDICT) as page:
+        visitor, other = page.visitor("ann"), page.visitor("ben")
+        opened = visitor.get(PATH)
+        for telling in ("0.900", "flagged</span>", "operating point", 'id="heat"', "band-3"):
+            assert telling not in opened.text, telling
+        assert visitor.get(f"{PATH}/heat/{digest}").status == 403
+        first = visitor.post(f"{PATH}/verdict", fields(opened, outcome="no_pneumonia"))
+        assert first.header("Location") == PATH  # now it is shown
+        assert "0.900" in visitor.get(PATH).text
+        assert visitor.get(f"{PATH}/heat/{digest}").status == 404
+        assert give(visitor, "pneumonia").header("Location") == OTHER_PATH
+        assert "0.900" not in other.get(PATH).text
+    seen = [(review.outcome, bool(review.saw_probability)) for review in reviews(ready)]
+    assert seen == [("no_pneumonia", False), ("pneumonia", True)]
+
+
+def test_agreement_can_be_limited_to_verdicts_given_unseen(ready: Desk) -> None:
+    with running(ready, reveal=Reveal.AFTER_VERDICT) as page:
+        give(page.visitor("ann"), "no_pneumonia")
+    decisions.review(ready.database, OTHER, ReviewOutcome.PNEUMONIA, "Dr Dee", None, ready.clock())
+    with ready.database.reading() as connection:
+        (everything,) = connection.execute(sa.text("SELECT * FROM agreement")).all()
+        (unseen,) = connection.execute(sa.text("SELECT * FROM agreement_unseen")).all()
+    assert (everything.reviewed, unseen.reviewed, unseen.false_positive) == (2, 1, 1)
+
+
+def test_each_opening_is_in_the_audit_unless_the_setting_says_none(ready: Desk) -> None:
+    for reads, times in ((AuditReads.NONE, 0), (AuditReads.STUDIES, 1)):
+        with running(ready, audit_reads=reads) as page:
+            page.visitor("ann").get(PATH)
+            entries = audit.trail(ready.database, ready.clock() - timedelta(days=1), STUDY)
+            assert [e.deed for e in entries].count("shown") == times
+    assert "ann opened it" in _history(ready)
+
+
+def _history(desk: Desk) -> str:
+    with running(desk) as page:
+        return page.visitor("ben").get(PATH).text
+
+
+def test_an_unknown_study_is_not_found(page: Page) -> None:
+    assert page.visitor("ann").get("/study/1.2.3").status == 404
+    assert page.visitor("ann").get("/study/~not-base64-of-anything").status == 404
