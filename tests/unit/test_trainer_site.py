@@ -1,6 +1,7 @@
 """A site sets its own point: the same weights, another threshold, and what the card says of it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,11 @@ def test_the_floor_holds_on_the_models_own_validation_images_too(tmp_path: Path)
     said = run(factory, write_site(tmp_path / "north"), "--out", tmp_path / "new.onnx")
     assert isinstance(said.exception, ModelRefused)
     assert "0.800 of the positives among the model's validation images" in str(said.exception)
+    allowed = re.search(r"--rule fixed=([\d.]+): 60 of 60 found, (\d+) of 100", str(said.exception))
+    assert allowed
+    said_so = run(factory, tmp_path / "north", "--rule", f"fixed={allowed[1]}", "--out", tmp_path / "lower.onnx")
+    assert said_so.exit_code == 0, said_so.output
+    assert f"60 of 60 found, {allowed[2]} of 100 normals left alone" in said_so.output
     assert "of these images" not in str(said.exception)
     unknown = write_factory(tmp_path / "unknown.onnx", validation_scores=None)
     said = run(unknown, tmp_path / "north", "--out", tmp_path / "new.onnx")
@@ -146,7 +152,7 @@ def test_several_images_of_a_patient_count_once(factory: Path, tmp_path: Path) -
     said = run(factory, site, "--out", tmp_path / "new.onnx")
     assert isinstance(said.exception, BadData)
     assert "18 normals cannot show specificity >= 0.85" in str(said.exception)
-    assert "at least 19" in str(said.exception)
+    assert "at least 19 are needed; of several images of a patient one counts" in str(said.exception)
 
 
 def test_without_labels_it_only_tells_how_far_the_images_are(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from trainer.evaluation.logit_line import Line
 from trainer.statistics import metrics
 from trainer.statistics.assurance import fewest
+from trainer.statistics.operating_point import at_sensitivity
 from worker.inference.card import Estimate, ModelCard
 from worker.registry.margins import SENSITIVITY_FLOOR
 
@@ -52,6 +53,22 @@ def below_floor(local: Estimate, on_validation: OnValidation) -> str:
         only = "" if on_validation.exact else ", which is all that its reference shows (`trainer reference` adds more)"
         parts.append(f"{lowest:.3f} of the positives among the model's validation images{only}")
     return f"it would find {' and '.join(parts)}; the floor is {SENSITIVITY_FLOOR:g}" if parts else ""
+
+
+def highest_allowed(labels: metrics.Labels, probabilities: metrics.Scores, card: ModelCard, line: Line) -> str:
+    """The highest threshold above the floor on both, and what it gives here, in words; empty if that is not known."""
+    if card.validation_scores is None:
+        return ""
+    on_validation = line.of(np.array(card.validation_scores.positives))
+    threshold = min(
+        at_sensitivity(labels, probabilities, SENSITIVITY_FLOOR),
+        at_sensitivity(np.ones(len(on_validation), np.int64), on_validation, SENSITIVITY_FLOOR),
+    )
+    found, missed, left_alone, flagged = metrics.confusion(labels, probabilities, threshold)
+    return (
+        f" (the floor allows --rule fixed={threshold:g}: {found} of {found + missed} found, {left_alone} of"
+        f" {left_alone + flagged} normals left alone)"
+    )
 
 
 def remarks_on(labels: metrics.Labels, on_validation: OnValidation, below: str) -> tuple[str, ...]:

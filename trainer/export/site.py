@@ -18,7 +18,7 @@ from trainer.evaluation.evaluate import familiar, measure
 from trainer.evaluation.logit_line import Line, logits_of, set_line
 from trainer.export.card import write
 from trainer.export.familiarity import limit_of
-from trainer.export.floor import below_floor, remarks_on, validation_sensitivity
+from trainer.export.floor import below_floor, highest_allowed, remarks_on, validation_sensitivity
 from trainer.export.reference import measured
 from trainer.export.site_images import Scored, one_of_each_patient, score
 from trainer.export.trade_off import Choice, choices
@@ -102,7 +102,7 @@ def calibrate_for(
         write(proto, factory.card, part)  # a preliminary card, to measure the model with
         made = open_model(part, provider, threads=os.cpu_count() or 1)
         after = before.by(made)
-        threshold = site.rule.choose(*one_of_each_patient(after))
+        threshold = _threshold(site.rule, after)
         card = _card(factory, made, line, before, after, threshold, site)
         write(proto, card, part)
         made = open_model(part, provider, threads=os.cpu_count() or 1)
@@ -131,6 +131,13 @@ def _line(scored: Scored) -> Line:
     return Line(float(np.float32(1 / found.temperature)), float(np.float32(found.bias)))
 
 
+def _threshold(rule: ThresholdRule, scored: Scored) -> float:
+    try:
+        return rule.choose(*one_of_each_patient(scored))
+    except BadData as error:
+        raise BadData(f"{error.message}; of several images of a patient one counts") from error
+
+
 def _card(
     factory: OnnxModel, made: OnnxModel, line: Line, before: Scored, after: Scored, threshold: float, site: Site
 ) -> ModelCard:
@@ -153,7 +160,7 @@ def _card(
         reference=make_reference(
             measured(after.probabilities, after.familiarity, after.grids[..., 0]), list(labels), threshold, data
         ),
-        site=_site_point(factory, line, before, rates, threshold, site),
+        site=_site_point(factory, line, before, after, rates, threshold, site),
         goldens=tuple(_scored(golden, made, line) for golden in old.goldens),
         reduced_decode=_reduced(old.reduced_decode, line, threshold),
         validation_scores=None,  # they are those of the file as it was made
@@ -166,6 +173,7 @@ def _site_point(
     factory: OnnxModel,
     line: Line,
     before: Scored,
+    after: Scored,
     rates: tuple[Estimate, Estimate],
     threshold: float,
     site: Site,
@@ -175,7 +183,8 @@ def _site_point(
     on_validation = validation_sensitivity(old, line, threshold)
     below = below_floor(rates[0], on_validation)
     if below and not site.accepts_lower_sensitivity:
-        raise ModelRefused(f"{below}: take a rule with a lower threshold, or name --accept-lower-sensitivity")
+        allowed = highest_allowed(after.labels, after.probabilities, old, line)
+        raise ModelRefused(f"{below}: take a rule with a lower threshold{allowed}, or name --accept-lower-sensitivity")
     factory_threshold = old.operating_point.threshold
     factory_rates = _rates(before.labels, before.probabilities, factory_threshold)
     return SitePoint(
