@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from schema.vocabulary import Band, Priority, Reason, StudyState
-from tests.desk import STUDY
+from tests.ledger import STUDY
 
 STUDIES = 10_000
 

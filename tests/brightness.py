@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tests.desk import card
+from tests.ledger import card
 from worker.imaging.preprocess import Preprocessing
 from worker.inference.card import Golden, Population, ReducedDecode
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 
 from schema.database import Database
 from schema.migrate import upgrade
-from tests.desk import Clock, Desk
+from tests.ledger import Clock, Ledger
 from worker.errors import ScreeningError
 from worker.runtime.redis_server import private_broker
 from worker.runtime.settings_file import NO_FILE
@@ -79,15 +79,15 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_postgresql(postgresql: str) -> str:
     """Name of a migrated database that others are copied from."""
-    _sql(postgresql, "CREATE DATABASE house")
-    upgrade(_database_url(postgresql, "house"))
-    return "house"
+    _sql(postgresql, "CREATE DATABASE migrated")
+    upgrade(_database_url(postgresql, "migrated"))
+    return "migrated"
 
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file that others are copied from."""
-    file = tmp_path_factory.mktemp("template") / "house.sqlite"
+    file = tmp_path_factory.mktemp("template") / "migrated.sqlite"
     upgrade(f"sqlite:///{file}")
     return file
 
@@ -141,9 +141,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def desk(database: Database, settings: Settings, store: FolderStore, clock: Clock) -> Desk:
+def desk(database: Database, settings: Settings, store: FolderStore, clock: Clock) -> Ledger:
     """A ledger with settings, store, clock and a model, and the steps of a study."""
-    return Desk(database, settings, store, clock)
+    return Ledger(database, settings, store, clock)
 
 
 @pytest.fixture

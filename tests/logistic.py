@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.brightness import SIZE, write_image
-from tests.desk import card
+from tests.ledger import card
 from worker.imaging.preprocess import Preprocessing
 from worker.inference.card import Estimate, Golden, OperatingPoint
 from worker.inference.site_point import ValidationScores

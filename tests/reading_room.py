@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import attrs
 
 from schema.vocabulary import Role
-from tests.desk import Desk
+from tests.ledger import Ledger
 from worker.decoding.pool import DecoderPool
 from worker.imaging.reading import read_instance
 from worker.ledger import accounts, register
@@ -111,9 +111,9 @@ class Visitor:
 
 @dataclass
 class Page:
-    """A running page over a desk."""
+    """A running page on a ledger."""
 
-    desk: Desk
+    desk: Ledger
     room: ReadingRoom
     port: int
 
@@ -138,8 +138,8 @@ class Page:
 
 
 @contextmanager
-def running(desk: Desk, **settings: Any) -> Iterator[Page]:
-    """The page on a free port, over the desk's ledger, store and clock."""
+def running(desk: Ledger, **settings: Any) -> Iterator[Page]:
+    """The page on a free port, with the ledger, store and clock of a test."""
     in_force = attrs.evolve(desk.settings, **settings)
     room = ReadingRoom(in_force, desk.database, desk.store, DecoderPool.of(in_force), desk.clock)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -18,7 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.transport import AssociationSocket
 
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import DX_FOR_PRESENTATION, EXPLICIT_LITTLE, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.dicom.receiver import Receiver
@@ -34,15 +34,15 @@ OURS, STAT, CALLER = "CHESTSCREENING", "CHESTSTAT", "MODALITY1"
 AssociationSocket._shutdown_socket = DeadlineSocket._shutdown_socket
 
 
-def settings_of(desk: Desk, **changes: Any) -> Settings:
+def settings_of(desk: Ledger, **changes: Any) -> Settings:
     """Settings of a receiver on any free port that takes images from CALLER."""
     plain: dict[str, Any] = {"receive_port": 0, "receive_from": CALLER, "ae_stat": STAT, "receive_metrics_port": 0}
     return attrs.evolve(desk.settings, **plain | changes)
 
 
 @contextmanager
-def receiving(desk: Desk, *, drain_s: float = 5.0, **changes: Any) -> Iterator[Receiver]:
-    """A receiver on the ledger and store of a desk, until the block ends."""
+def receiving(desk: Ledger, *, drain_s: float = 5.0, **changes: Any) -> Iterator[Receiver]:
+    """A receiver with the ledger and store of a test, until the block ends."""
     quiet_library()
     settings = settings_of(desk, **changes)
     with lenient_pydicom(), closing(Decoder.of(settings)) as decoder, Spool(settings).opened() as spool:

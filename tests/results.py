@@ -12,7 +12,7 @@ from pynetdicom import AE, evt
 
 import tests.receiving  # noqa: F401 closes the sockets of pynetdicom's client
 from schema.vocabulary import Priority
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from worker.dicom.composer import Composer
 from worker.dicom.destination import destination_of
@@ -25,7 +25,7 @@ from worker.store import sums_of
 STUDY = "1.2.826.0.1.3680043.10.9.7"
 
 
-def bring(desk: Desk, number: int = 1, study_uid: str = STUDY, **elements: Any) -> str:
+def bring(desk: Ledger, number: int = 1, study_uid: str = STUDY, **elements: Any) -> str:
     """A radiograph is taken in; returns its SOP Instance UID."""
     uid = f"{study_uid}.1.{number}"
     uids = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": f"{study_uid}.1", "SOPInstanceUID": uid}
@@ -42,7 +42,7 @@ def bring(desk: Desk, number: int = 1, study_uid: str = STUDY, **elements: Any) 
     return uid
 
 
-def screen(desk: Desk, *probabilities: float, study_uid: str = STUDY, **options: Any) -> None:
+def screen(desk: Ledger, *probabilities: float, study_uid: str = STUDY, **options: Any) -> None:
     """Let the study settle, and record its verdict with the settings of the desk."""
     desk.clock.forward(hours=1)
     desk.screen(study_uid, *probabilities, **options)
@@ -87,12 +87,12 @@ class ArchiveOfTest:
         return {str(ds.SOPInstanceUID) for ds in self.objects}
 
 
-def to_archive(desk: Desk, archive: ArchiveOfTest, **changes: Any) -> None:
+def to_archive(desk: Ledger, archive: ArchiveOfTest, **changes: Any) -> None:
     """The settings of the desk from now on."""
     desk.settings = attrs.evolve(desk.settings, send=f"ARCHIVE@127.0.0.1:{archive.port}", **changes)
 
 
-def sender_of(desk: Desk) -> Sender:
+def sender_of(desk: Ledger) -> Sender:
     """A sender of this desk."""
     quiet_library()
     composer = Composer.of(desk.settings, desk.database, desk.store)

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from schema import models
 from schema.database import Database
 from schema.vocabulary import Band, Priority, Reason, StudyState, Verdict
-from tests.desk import card
+from tests.ledger import card
 from worker.inference.reference import MEASURES, Values, make_reference
 from worker.ledger.results import ModelUse, add_model
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.acceptance.house import House, celery, events, wait_until
+from tests.acceptance.installation import Installation, celery, events, wait_until
 from tests.brightness import write_image, write_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
@@ -33,12 +33,12 @@ ENQUEUE = (
 def test_a_message_is_screened_whole_and_each_study_once(database_url: str, broker: Settings, tmp_path: Path) -> None:
     model = write_model(tmp_path / "brightness.onnx")
     urls = {"SCREENING_DATABASE": database_url, "SCREENING_BROKER": broker.broker_url, "SCREENING_MODEL": str(model)}
-    house = House(tmp_path / "home", {**urls, "SCREENING_STUDIES_AT_ONCE": "4", "SCREENING_PROVIDER": "cpu"})
+    site = Installation(tmp_path / "home", {**urls, "SCREENING_STUDIES_AT_ONCE": "4", "SCREENING_PROVIDER": "cpu"})
     for number in range(STUDIES):
         write_image(tmp_path / "inbox" / f"{number}.png", grey=100 + number, noise=number)
-    store = FolderStore(house.home / "store")
+    store = FolderStore(site.home / "store")
     with closing(Database(database_url)) as database:
-        intake = Intake(Settings(home=house.home, database=database_url), database, store)
+        intake = Intake(Settings(home=site.home, database=database_url), database, store)
         for file in files_in(tmp_path / "inbox"):
             intake.take_in(file, now(), is_final=True, is_settled=True, inbox=tmp_path / "inbox")
         uids = [offer.study_uid for offer in outbox.offer(database, now())]
@@ -46,7 +46,7 @@ def test_a_message_is_screened_whole_and_each_study_once(database_url: str, brok
         away = Path(next(store.files(OBJECTS)).place)
         aside = away.rename(tmp_path / "aside")
         away.mkdir()  # a disk that cannot be read
-        subprocess.run([sys.executable, "-c", ENQUEUE, *uids], env=house.environment(), check=True)
+        subprocess.run([sys.executable, "-c", ENQUEUE, *uids], env=site.environment(), check=True)
         log = tmp_path / "celery.log"
 
         def screened() -> int:
@@ -56,7 +56,7 @@ def test_a_message_is_screened_whole_and_each_study_once(database_url: str, brok
         def interrupted() -> bool:
             return "study_interrupted" in [event["event"] for event in events(log)]
 
-        with child(celery(), log, 30, house.environment()):
+        with child(celery(), log, 30, site.environment()):
             wait_until(lambda: screened() == STUDIES - 1 and interrupted(), 90)
             away.rmdir()
             aside.rename(away)
@@ -64,4 +64,4 @@ def test_a_message_is_screened_whole_and_each_study_once(database_url: str, brok
         with database.reading() as connection:
             states = connection.execute(text("SELECT state, attempts FROM study")).all()
     assert [tuple(state) for state in states] == [("screened", 0)] * STUDIES
-    assert house.json("reconcile")["holds"]
+    assert site.json("reconcile")["holds"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.acceptance.house import QUICK, SAMPLES, House, production, wait_until
+from tests.acceptance.installation import QUICK, SAMPLES, Installation, production, wait_until
 from tests.brightness import write_model
 from worker.runtime.children import child
 from worker.settings import Settings
@@ -21,15 +21,15 @@ def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Pa
     archive.mkdir()
     for name in ("ida_8_bit.png", "clara_jpegls.dcm", "report.txt"):
         shutil.copy(SAMPLES / name, archive)
-    house = House(tmp_path / "home", {"SCREENING_MODEL": str(write_model(tmp_path / "old.onnx"))})
-    said = house.run("batch", archive, "--rate", "50/s", "--report", reports)
+    site = Installation(tmp_path / "home", {"SCREENING_MODEL": str(write_model(tmp_path / "old.onnx"))})
+    said = site.run("batch", archive, "--rate", "50/s", "--report", reports)
     assert said.startswith("2 of 2 studies screened")
     assert len(list(archive.iterdir())) == 3
-    assert house.json("reconcile")["files"] == {"accepted": 2, "quarantined": 1}
+    assert site.json("reconcile")["files"] == {"accepted": 2, "quarantined": 1}
     newer = write_model(tmp_path / "new.onnx", gain=0.9, name="newer")
-    later = House(house.home, {"SCREENING_MODEL": str(newer)})
+    later = Installation(site.home, {"SCREENING_MODEL": str(newer)})
     assert later.run("batch", "--rescreen", "--between", "00:00-00:00", "--report", reports).startswith("2 of 2")
-    with closing(Database(Settings(home=house.home).database_url)) as database, database.reading() as connection:
+    with closing(Database(Settings(home=site.home).database_url)) as database, database.reading() as connection:
         ends = connection.execute(text("SELECT fault, without_result FROM batch_run WHERE ended_at > began_at")).all()
     assert ends == [(None, 0), (None, 0)]
     tables = sorted(reports.glob("*[0-9].csv"))
@@ -37,9 +37,9 @@ def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Pa
     with tables[-1].open(newline="", encoding="utf-8") as file:
         assert {row["state"] for row in csv.DictReader(file)} == {"screened"}
     assert {entry["priority"] for entry in later.json("worklist")} == {"nightly"}
-    house.run("batch", code=64)
-    house.run("batch", archive, "--rescreen", code=64)
-    house.run("batch", archive, "--between", "late", code=64)
+    site.run("batch", code=64)
+    site.run("batch", archive, "--rescreen", code=64)
+    site.run("batch", archive, "--between", "late", code=64)
 
 
 def test_celery_beat_has_the_batch_of_the_night_started(tmp_path: Path) -> None:
@@ -48,14 +48,14 @@ def test_celery_beat_has_the_batch_of_the_night_started(tmp_path: Path) -> None:
     archive.mkdir()
     shutil.copy(SAMPLES / "ida_8_bit.png", archive)
     settings = {"SCREENING_NIGHTLY": f"{archive} --between 00:00-00:00", "SCREENING_PROVIDER": "cpu", **QUICK}
-    house, inbox = House(tmp_path / "home", settings), tmp_path / "inbox"
+    site, inbox = Installation(tmp_path / "home", settings), tmp_path / "inbox"
     inbox.mkdir()
     beat = [sys.executable, "-m", "celery", "-A", "worker.app", "beat", "--schedule", str(tmp_path / "schedule")]
     send = "from worker import app, nightly; app.app.send_task(nightly.START_BATCH, queue='nightly')"
-    with production(house, inbox, tmp_path), child(beat, tmp_path / "beat.log", 30, house.environment()) as beating:
-        reports = house.home / "reports"
-        wait_until(Settings(home=house.home).broker_socket.exists, 60)
-        subprocess.run([sys.executable, "-c", send], env=house.environment(), check=True, timeout=60)
+    with production(site, inbox, tmp_path), child(beat, tmp_path / "beat.log", 30, site.environment()) as beating:
+        reports = site.home / "reports"
+        wait_until(Settings(home=site.home).broker_socket.exists, 60)
+        subprocess.run([sys.executable, "-c", send], env=site.environment(), check=True, timeout=60)
         wait_until(lambda: any(reports.glob("*.html")), 90)
         wait_until(lambda: any(tmp_path.glob("schedule*")), 60)
         assert beating.poll() is None

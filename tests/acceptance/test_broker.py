@@ -14,7 +14,7 @@ from sqlalchemy import insert, text
 
 from schema import models
 from schema.database import Database
-from tests.acceptance.house import QUICK, SAMPLES, House, celery, events, production, wait_until
+from tests.acceptance.installation import QUICK, SAMPLES, Installation, celery, events, production, wait_until
 from tests.backlog import STUDIES, study_rows
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.runtime.children import child
@@ -43,9 +43,9 @@ def client(broker: PrivateBroker) -> Iterator["redis.Redis"]:
 
 
 @pytest.fixture
-def house(database_url: str, broker: PrivateBroker, tmp_path: Path) -> House:
+def site(database_url: str, broker: PrivateBroker, tmp_path: Path) -> Installation:
     urls = {"SCREENING_DATABASE": database_url, "SCREENING_BROKER": broker.settings.broker_url}
-    return House(tmp_path / "home", {**HASTY, **urls})
+    return Installation(tmp_path / "home", {**HASTY, **urls})
 
 
 @pytest.fixture
@@ -61,19 +61,19 @@ def state(database: Database, study_uid: str) -> str | None:
 
 
 def test_a_stat_study_overtakes_a_backlog_of_ten_thousand_that_is_offered_once(
-    house: House, database: Database, client: "redis.Redis", inbox: Path, tmp_path: Path
+    site: Installation, database: Database, client: "redis.Redis", inbox: Path, tmp_path: Path
 ) -> None:
     """The backlog's studies have no images: they cost a claim and a row each."""
     with database.writing() as session:
         session.execute(insert(models.Study), list(study_rows(STUDIES, datetime.now(UTC))))
     messages = STUDIES // 5
-    with child(house.command("watch", inbox), tmp_path / "watch.log", 30, house.environment()):
+    with child(site.command("watch", inbox), tmp_path / "watch.log", 30, site.environment()):
         wait_until(lambda: client.llen("routine") == messages, 90)
         (inbox / "stat" / "urgent.dcm").write_bytes(dicom_file(picture()))
         wait_until(lambda: client.llen("stat") == 1, 60)  # it took several sweeps to come here
         assert client.llen("routine") == messages, "a healthy backlog is not offered twice"
         log = tmp_path / "celery.log"
-        with child(celery(), log, 30, house.environment()):
+        with child(celery(), log, 30, site.environment()):
             wait_until(lambda: state(database, STUDY_UID) == "screened", 90)
             assert client.llen("routine") > 0, "it did not wait for the backlog"
     claimed = [event["study_uid"] for event in events(log) if event["event"] == "study_claimed"]
@@ -81,7 +81,7 @@ def test_a_stat_study_overtakes_a_backlog_of_ten_thousand_that_is_offered_once(
 
 
 def test_a_worker_goes_on_after_its_broker_died(
-    house: House, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
+    site: Installation, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
 ) -> None:
     """celery#8030: connected again, and consuming nothing."""
 
@@ -90,7 +90,7 @@ def test_a_worker_goes_on_after_its_broker_died(
         shutil.copy(SAMPLES / name, inbox)
         wait_until(lambda: count(database) == before + 1, 90)
 
-    with production(house, inbox, tmp_path) as running:
+    with production(site, inbox, tmp_path) as running:
         screens("clara_jpegls.dcm")
         os.kill(client.info("server")["process_id"], signal.SIGKILL)
         shutil.copy(SAMPLES / "ida_8_bit.png", inbox)
@@ -105,14 +105,14 @@ def test_a_worker_goes_on_after_its_broker_died(
 
 
 def test_a_worker_goes_on_whose_broker_died_while_it_worked(
-    house: House, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
+    site: Installation, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
 ) -> None:
     """Its message cannot be acknowledged and fills the prefetch count: then kombu reads no other message."""
     for number in range(1, 61):  # a study of a second or two
         pixels = np.roll(picture(), number, 1)
         (inbox / f"{number}.dcm").write_bytes(dicom_file(pixels, SOPInstanceUID=f"{STUDY_UID}.{number}"))
     log = tmp_path / "celery.log"
-    with production(house, inbox, tmp_path) as running:
+    with production(site, inbox, tmp_path) as running:
         wait_until(lambda: any(e["event"] == "study_claimed" for e in events(log)), 90)
         os.kill(client.info("server")["process_id"], signal.SIGKILL)
         wait_until(lambda: any(e["event"] == "study_screened" for e in events(log)), 90)

@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from tests.acceptance.house import QUICK, SAMPLES, House, celery, events, wait_until
+from tests.acceptance.installation import QUICK, SAMPLES, Installation, celery, events, wait_until
 from worker.runtime.children import child
 from worker.settings import Settings
 
@@ -12,9 +12,9 @@ from worker.settings import Settings
 def test_a_process_whose_device_failed_ends_and_the_next_one_screens(broker: Settings, tmp_path: Path) -> None:
     dead = tmp_path / "dead"
     urls = {"SCREENING_BROKER": broker.broker_url, "DEAD_DEVICE": str(dead)}
-    house, inbox = House(tmp_path / "home", {**QUICK, **urls}), tmp_path / "inbox"
+    site, inbox = Installation(tmp_path / "home", {**QUICK, **urls}), tmp_path / "inbox"
     inbox.mkdir()
-    house.run("db", "upgrade")
+    site.run("db", "upgrade")
     command = ["tests.dead_device" if word == "worker.app" else word for word in celery()]
     log = tmp_path / "celery.log"
 
@@ -22,8 +22,8 @@ def test_a_process_whose_device_failed_ends_and_the_next_one_screens(broker: Set
         return sum(line["event"] == event for line in events(log))
 
     with (
-        child(house.command("watch", inbox), tmp_path / "watch.log", 30, house.environment()),
-        child(command, log, 30, house.environment()),
+        child(site.command("watch", inbox), tmp_path / "watch.log", 30, site.environment()),
+        child(command, log, 30, site.environment()),
     ):
         shutil.copy(SAMPLES / "clara_jpegls.dcm", inbox / "a.dcm")
         wait_until(lambda: told("study_screened") == 1, 90)
@@ -32,13 +32,13 @@ def test_a_process_whose_device_failed_ends_and_the_next_one_screens(broker: Set
         wait_until(lambda: told("device_failed") >= 1, 60)
         dead.unlink()  # for the process that has seen it, the device stays dead
         wait_until(lambda: told("study_screened") == 2, 90)
-        with sqlite3.connect(house.home / "screening.sqlite") as connection:
+        with sqlite3.connect(site.home / "screening.sqlite") as connection:
             assert connection.execute("SELECT state, attempts FROM study").fetchall() == [("screened", 0)] * 2
             actions = connection.execute("SELECT action FROM promotion").fetchall()
             failures = connection.execute("SELECT message FROM device_failure").fetchall()
         assert actions == [("installed",)], "no model was refused"
         assert len(failures) == 1, "once a minute"
         assert "illegal memory access" in failures[0][0]
-        (provider,) = [line for line in house.json("check", code=1) if line["what"] == "provider"]
+        (provider,) = [line for line in site.json("check", code=1) if line["what"] == "provider"]
         assert "illegal memory access" in provider["message"]
-        assert "screening_device_failures_total 1.0" in house.run("metrics", "--once")
+        assert "screening_device_failures_total 1.0" in site.run("metrics", "--once")

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import pytest
 
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.installation import SAMPLES, Installation
 
 Entries = list[dict[str, Any]]
 
@@ -21,14 +21,14 @@ def digests(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> House:
-    return House(tmp_path_factory.mktemp("house"))
+def site(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return Installation(tmp_path_factory.mktemp("installation"))
 
 
 @pytest.fixture(scope="module")
-def entries(house: House) -> Entries:
+def entries(site: Installation) -> Entries:
     before = digests(SAMPLES)
-    printed: Entries = house.json("screen", SAMPLES)
+    printed: Entries = site.json("screen", SAMPLES)
     assert digests(SAMPLES) == before, "worker screen altered a source"
     return printed
 
@@ -69,8 +69,8 @@ def test_each_odd_sample_stands_where_it_should_with_its_reason(entries: Entries
         assert (entry["verdict"], entry["reason"]) == (verdict, reason)
 
 
-def test_the_broken_files_are_in_quarantine_and_the_rest_is_unaffected(house: House, entries: Entries) -> None:
-    files = {Path(file["path"]).name: file["code"] for file in house.json("quarantine")}
+def test_the_broken_files_are_in_quarantine_and_the_rest_is_unaffected(site: Installation, entries: Entries) -> None:
+    files = {Path(file["path"]).name: file["code"] for file in site.json("quarantine")}
     assert files == {"report.txt": "not_an_image", "rosa_truncated.dcm": "truncated"}
     assert len(entries) == 17
     assert all(entry["state"] == "screened" for entry in entries)
@@ -92,61 +92,61 @@ def test_every_screened_image_has_a_heat_map_of_its_own_shape(entries: Entries) 
         assert Path(entry["heatmap"]).stat().st_mode & 0o077 == 0
 
 
-def test_the_sums_hold(house: House, entries: Entries) -> None:
-    account = house.json("reconcile")
+def test_the_sums_hold(site: Installation, entries: Entries) -> None:
+    account = site.json("reconcile")
     assert account["holds"]
     assert account["files"] == {"accepted": 17, "duplicate": 1, "quarantined": 2}
     assert account["studies"] == {"screened": len(entries)}
 
 
-def test_strict_tells_of_quarantined_files(house: House, entries: Entries) -> None:
-    house.run("screen", "--strict", SAMPLES / "report.txt", code=3)
-    assert house.json("worklist") == entries
+def test_strict_tells_of_quarantined_files(site: Installation, entries: Entries) -> None:
+    site.run("screen", "--strict", SAMPLES / "report.txt", code=3)
+    assert site.json("worklist") == entries
 
 
-def test_the_same_files_again_change_nothing(house: House, entries: Entries, tmp_path: Path) -> None:
+def test_the_same_files_again_change_nothing(site: Installation, entries: Entries, tmp_path: Path) -> None:
     (tmp_path / "renamed.dcm").write_bytes((SAMPLES / "ben_jpeg2000.dcm").read_bytes())
-    text = house.run("screen", tmp_path)
+    text = site.run("screen", tmp_path)
     assert "1 duplicate" in text
-    again = entry_of(house.json("worklist"), "renamed.dcm")
+    again = entry_of(site.json("worklist"), "renamed.dcm")
     before = entry_of(entries, "ben_jpeg2000.dcm")
     assert {**again, "sources": None} == {**before, "sources": None}
 
 
-def test_what_people_do_with_a_study(house: House, entries: Entries) -> None:
+def test_what_people_do_with_a_study(site: Installation, entries: Entries) -> None:
     negative = entry_of(entries, "leo_native.jpeg")["study_uid"]
-    house.run("prioritise", negative, "stat", "--by", "Dr Test")
-    assert house.json("worklist")[0]["study_uid"] == negative
-    house.run("review", negative, "--verdict", "no_pneumonia", "--reader", "Dr Test")
-    assert negative not in {entry["study_uid"] for entry in house.json("worklist")}
-    kept = house.json("show", negative)
+    site.run("prioritise", negative, "stat", "--by", "Dr Test")
+    assert site.json("worklist")[0]["study_uid"] == negative
+    site.run("review", negative, "--verdict", "no_pneumonia", "--reader", "Dr Test")
+    assert negative not in {entry["study_uid"] for entry in site.json("worklist")}
+    kept = site.json("show", negative)
     assert kept["reviews"][0]["outcome"] == "no_pneumonia"
     assert kept["priorities"][0]["given_by"] == "Dr Test"
-    house.run("review", "no such study", "--verdict", "pneumonia", "--reader", "x", code=1)
-    house.run("review", negative, "--verdict", "pneumonia", "--reader", " ", code=64)
+    site.run("review", "no such study", "--verdict", "pneumonia", "--reader", "x", code=1)
+    site.run("review", negative, "--verdict", "pneumonia", "--reader", " ", code=64)
 
 
 @pytest.mark.usefixtures("entries")
-def test_requeue_screens_afresh_with_whatever_is_screened_next(house: House) -> None:
+def test_requeue_screens_afresh_with_whatever_is_screened_next(site: Installation) -> None:
     name = "emma_rle.dcm"
-    house.run("requeue", name)
-    assert entry_of(house.json("worklist"), name)["reason"] == "requeued"
-    assert "1 studies of an earlier command that were still waiting" in house.run("screen", SAMPLES / "ida_8_bit.png")
-    kept = house.json("show", name)
+    site.run("requeue", name)
+    assert entry_of(site.json("worklist"), name)["reason"] == "requeued"
+    assert "1 studies of an earlier command that were still waiting" in site.run("screen", SAMPLES / "ida_8_bit.png")
+    kept = site.json("show", name)
     assert [s["revision"] for s in kept["screenings"]] == [2, 1]
     assert kept["state"] == "screened"
 
 
 @pytest.mark.usefixtures("entries")
-def test_a_study_is_found_by_whatever_the_list_prints(house: House) -> None:
-    uid = house.json("show", "ACC-0003")["study_uid"]
+def test_a_study_is_found_by_whatever_the_list_prints(site: Installation) -> None:
+    uid = site.json("show", "ACC-0003")["study_uid"]
     for name in ("clara_jpegls.dcm", uid, f"…{uid[-12:]}", str(SAMPLES / "clara_jpegls.dcm")):
-        assert house.json("show", name)["study_uid"] == uid
-    house.run("show", "dcm", code=1)
+        assert site.json("show", name)["study_uid"] == uid
+    site.run("show", "dcm", code=1)
 
 
 def test_nothing_to_look_at_is_not_an_empty_list(tmp_path: Path) -> None:
-    nowhere = House(tmp_path / "nowhere")
+    nowhere = Installation(tmp_path / "nowhere")
     for verb in ("worklist", "quarantine", "reconcile"):
         nowhere.run(verb, code=1)
     assert not nowhere.home.exists()
@@ -155,9 +155,9 @@ def test_nothing_to_look_at_is_not_an_empty_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("entries")
-def test_the_checkup_is_well_and_says_what_is_not(house: House, tmp_path: Path) -> None:
-    results = {result["what"]: result["is_well"] for result in house.json("check")}
+def test_the_checkup_is_well_and_says_what_is_not(site: Installation, tmp_path: Path) -> None:
+    results = {result["what"]: result["is_well"] for result in site.json("check")}
     assert set(results) == {"database", "broker", "model", "provider", "decoder", "store", "disk", "page", "waiting"}
     assert all(results.values())
-    empty = House(tmp_path / "never made")
+    empty = Installation(tmp_path / "never made")
     assert "SQLite" in empty.run("check")

@@ -3,27 +3,27 @@
 import subprocess
 from pathlib import Path
 
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.installation import SAMPLES, Installation
 from tests.brightness import write_model
 from tests.object_store import ObjectStore
 
 
-def test_a_house_whose_store_is_a_bucket(served_objects: ObjectStore, bucket: str, tmp_path: Path) -> None:
+def test_an_installation_whose_store_is_a_bucket(served_objects: ObjectStore, bucket: str, tmp_path: Path) -> None:
     settings = {
         "SCREENING_STORE": f"s3://{bucket}/house", "SCREENING_MODEL": str(write_model(tmp_path / "model.onnx")),
         "SCREENING_PROCESSES": "1", **served_objects.environment,
     }  # fmt: skip
-    house = House(tmp_path / "home", settings)
-    (entry,) = house.json("screen", SAMPLES / "ida_8_bit.png")
+    site = Installation(tmp_path / "home", settings)
+    (entry,) = site.json("screen", SAMPLES / "ida_8_bit.png")
     assert entry["state"] == "screened"
     assert served_objects.files.cat_file(entry["heatmap"]).startswith(b"\x89PNG")
-    assert house.json("model", "show")["file"].startswith(f"s3://{bucket}/house/models/")
-    assert not (house.home / "store").exists()
+    assert site.json("model", "show")["file"].startswith(f"s3://{bucket}/house/models/")
+    assert not (site.home / "store").exists()
     served_objects.stop()
     try:
         away = subprocess.run(
-            house.command("reconcile"),
-            env=house.environment(),
+            site.command("reconcile"),
+            env=site.environment(),
             capture_output=True,
             text=True,
             timeout=150,

@@ -9,33 +9,35 @@ import pytest
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.acceptance.house import QUICK, SAMPLES, House, production, wait_until
+from tests.acceptance.installation import QUICK, SAMPLES, Installation, production, wait_until
 from worker.settings import Settings
 
 pytestmark = pytest.mark.parametrize("kind", ["postgresql"])  # the embedded SQLite: test_survival
 
 
 @pytest.fixture
-def house(empty_url: str, broker: Settings, tmp_path: Path) -> House:
+def site(empty_url: str, broker: Settings, tmp_path: Path) -> Installation:
     urls = {"SCREENING_DATABASE": empty_url, "SCREENING_BROKER": broker.broker_url}
-    return House(tmp_path / "home", {**QUICK, **urls})
+    return Installation(tmp_path / "home", {**QUICK, **urls})
 
 
-def test_watcher_and_celery_worker_share_broker_and_database(house: House, empty_url: str, tmp_path: Path) -> None:
-    assert "worker db upgrade" in refused(house)
-    house.run("db", "upgrade")
+def test_watcher_and_celery_worker_share_broker_and_database(
+    site: Installation, empty_url: str, tmp_path: Path
+) -> None:
+    assert "worker db upgrade" in refused(site)
+    site.run("db", "upgrade")
     inbox = tmp_path / "inbox"
     (inbox / "stat").mkdir(parents=True)
-    with production(house, inbox, tmp_path):
+    with production(site, inbox, tmp_path):
         shutil.copy(SAMPLES / "ida_8_bit.png", inbox / "routine.png")
         shutil.copy(SAMPLES / "clara_jpegls.dcm", inbox / "stat" / "urgent.dcm")
         wait_until(lambda: screened(empty_url) == 2, 90)
-    first, second = house.json("worklist")
+    first, second = site.json("worklist")
     assert (first["priority"], first["band"], second["priority"]) == ("stat", 1, "routine")
     assert Path(first["heatmap"]).is_file()
     assert not list(inbox.rglob("*.*")), "booked files are taken out of the inbox"
-    assert all(result["is_well"] for result in house.json("check"))
-    assert house.json("reconcile")["holds"]
+    assert all(result["is_well"] for result in site.json("check"))
+    assert site.json("reconcile")["holds"]
 
 
 def screened(url: str) -> int:
@@ -44,10 +46,8 @@ def screened(url: str) -> int:
         return int(connection.execute(text("SELECT COUNT(*) FROM study WHERE state = 'screened'")).scalar_one())
 
 
-def refused(house: House) -> str:
+def refused(site: Installation) -> str:
     """What the program says of a database without tables."""
-    done = subprocess.run(
-        house.command("worklist"), capture_output=True, text=True, env=house.environment(), check=False
-    )
+    done = subprocess.run(site.command("worklist"), capture_output=True, text=True, env=site.environment(), check=False)
     assert done.returncode == 1
     return done.stderr

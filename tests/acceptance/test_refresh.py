@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from tests.acceptance.house import QUICK, House, wait_until
+from tests.acceptance.installation import QUICK, Installation, wait_until
 from trainer.cli.fit import _population
 from trainer.cli.main import app as trainer
 from trainer.data.augment import Augmentation
@@ -100,12 +100,12 @@ def fit(data: Path, out: Path, recipe: Recipe = RECIPE, report: Report = silent,
 class Department:
     """A running installation, and the programs of its users."""
 
-    house: House
+    site: Installation
     inbox: Path
 
     def says(self, *words: str | Path) -> str:
         """What `worker ...` prints; its error is raised."""
-        answer = CliRunner().invoke(worker, list(map(str, words)), env=self.house.environment(), catch_exceptions=False)
+        answer = CliRunner().invoke(worker, list(map(str, words)), env=self.site.environment(), catch_exceptions=False)
         assert answer.exit_code == 0, answer.output
         return answer.stdout
 
@@ -115,34 +115,34 @@ class Department:
     def screen(self, count: int, seed: int) -> list[dict[str, Any]]:
         """Drop so many new studies and wait for their places on the list."""
         known = {entry["study_uid"] for entry in self.json("worklist", "--limit", "999")}
-        before = counted(self.house, SCREENED)
+        before = counted(self.site, SCREENED)
         write_images(self.inbox, count, seed, flat=True)
-        wait_until(lambda: counted(self.house, SCREENED) == before + count, PATIENCE_S)
+        wait_until(lambda: counted(self.site, SCREENED) == before + count, PATIENCE_S)
         new = [e for e in self.json("worklist", "--limit", "999") if e["study_uid"] not in known]
         assert len(new) == count
         return new
 
 
 @contextmanager
-def at_work(house: House, inbox: Path, log: Path) -> Iterator[Department]:
+def at_work(site: Installation, inbox: Path, log: Path) -> Iterator[Department]:
     """`worker run` on the inbox: one process from beginning to end."""
     inbox.mkdir()
     with log.open("wb") as output:
-        running = subprocess.Popen(house.command("run", inbox), env=house.environment(), stderr=output)
+        running = subprocess.Popen(site.command("run", inbox), env=site.environment(), stderr=output)
         try:
-            wait_until(lambda: (house.home / "screening.sqlite").exists(), PATIENCE_S)
-            wait_until(lambda: counted(house, DECISIONS) > 0, PATIENCE_S)
-            yield Department(house, inbox)
+            wait_until(lambda: (site.home / "screening.sqlite").exists(), PATIENCE_S)
+            wait_until(lambda: counted(site, DECISIONS) > 0, PATIENCE_S)
+            yield Department(site, inbox)
             assert running.poll() is None, "the same process from beginning to end"
         finally:
             running.send_signal(signal.SIGTERM)
             running.wait(timeout=PATIENCE_S)
 
 
-def counted(house: House, question: str) -> int:
+def counted(site: Installation, question: str) -> int:
     """What the database answers, 0 until it is migrated: asked often, it leaves the cores to the worker."""
     try:
-        with closing(sqlite3.connect(f"file:{house.home / 'screening.sqlite'}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{site.home / 'screening.sqlite'}?mode=ro", uri=True)) as connection:
             return int(connection.execute(question).fetchone()[0])
     except sqlite3.OperationalError:
         return 0
@@ -158,8 +158,8 @@ def old_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_refresh_loop(old_run: Path, tmp_path: Path) -> None:
     old = old_run / "toy.onnx"
-    house = House(tmp_path / "home", {**QUICK, "SCREENING_MODEL": str(old), "SCREENING_PROCESSES": "1"})
-    with at_work(house, tmp_path / "inbox", tmp_path / "log") as department:
+    site = Installation(tmp_path / "home", {**QUICK, "SCREENING_MODEL": str(old), "SCREENING_PROCESSES": "1"})
+    with at_work(site, tmp_path / "inbox", tmp_path / "log") as department:
         first = department.screen(READ, 2)
         assert {entry["model_digest"] for entry in first} == {open_model(old).digest}
         labels = review(department, first, tmp_path / "labels")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import phantoms
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.installation import SAMPLES, Installation
 
 BITS = 12
 
@@ -41,7 +41,7 @@ def test_one_probability_in_every_lossless_wrapping(tmp_path: Path, picture: pha
         (inbox / f"{syntax}.dcm").write_bytes(file_of(number, picture, syntax))
     inverted = np.asarray(2**BITS - 1 - picture, dtype=np.uint16)
     (inbox / "monochrome1.dcm").write_bytes(file_of(99, inverted, phantoms.EXPLICIT_LITTLE, "MONOCHROME1"))
-    entries = House(tmp_path / "home", {"SCREENING_REDUCED_DECODE": "off"}).json("screen", inbox)
+    entries = Installation(tmp_path / "home", {"SCREENING_REDUCED_DECODE": "off"}).json("screen", inbox)
     probability = {Path(entry["sources"][0]).name: entry["probability"] for entry in entries}
     assert len(probability) == len(phantoms.LOSSLESS) + 2
     assert probability.pop("monochrome1.dcm") == pytest.approx(probability["as.png"], abs=1e-3)
@@ -49,22 +49,22 @@ def test_one_probability_in_every_lossless_wrapping(tmp_path: Path, picture: pha
 
 
 def test_conflict_and_reopening(tmp_path: Path, picture: phantoms.Pixels) -> None:
-    house = House(tmp_path / "home")
+    site = Installation(tmp_path / "home")
     first, other, second = tmp_path / "first.dcm", tmp_path / "other.dcm", tmp_path / "second.dcm"
     first.write_bytes(file_of(1, picture, phantoms.EXPLICIT_LITTLE))
     other.write_bytes(file_of(1, np.ascontiguousarray(picture[:, ::-1]), phantoms.EXPLICIT_LITTLE))
-    house.run("screen", first)
-    assert "1 conflict" in house.run("screen", other)
-    (entry,) = house.json("worklist")
+    site.run("screen", first)
+    assert "1 conflict" in site.run("screen", other)
+    (entry,) = site.json("worklist")
     assert entry["conflict"] == "other_pixels"
     assert entry["band"] in (3, 4)
-    kept = house.json("show", "1.2.3.1")
+    kept = site.json("show", "1.2.3.1")
     assert len(kept["images"]) == 2, "both are kept and screened"
     assert entry["probability"] == max(image["probability"] for image in kept["images"])
 
     second.write_bytes(file_of(1, picture, phantoms.EXPLICIT_LITTLE).replace(b"1.2.3.1.1.1", b"1.2.3.1.1.2"))
-    house.run("screen", second)
-    kept = house.json("show", "1.2.3.1")
+    site.run("screen", second)
+    kept = site.json("show", "1.2.3.1")
     assert kept["revision"] == 3
     assert len(kept["images"]) == 3
-    assert house.json("reconcile")["holds"]
+    assert site.json("reconcile")["holds"]

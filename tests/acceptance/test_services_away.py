@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.installation import SAMPLES, Installation
 from tests.chaos.servers import LOOPBACK, free_port
 from worker.runtime.children import child
 from worker.runtime.redis_server import redis_server
@@ -43,12 +43,12 @@ class Outcome:
         return "".join(line for _, line in self.lines)
 
 
-def screen(house: House, *words: str) -> Outcome:
+def screen(site: Installation, *words: str) -> Outcome:
     """Run `worker screen` for the patience given; its errors with their times since the first."""
     outcome, began = Outcome(), time.monotonic()
-    command = [*house.command("screen", SAMPLE, "--wait", str(WAIT_S)), *words]
+    command = [*site.command("screen", SAMPLE, "--wait", str(WAIT_S)), *words]
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=house.environment()
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=site.environment()
     ) as process:
         killer = threading.Timer(WAIT_S + 2 * SLOW_S, process.kill)
         killer.start()
@@ -108,8 +108,8 @@ ENDS_CELERY = ("full", "read-only replica")
 def test_a_broker_that_does_not_serve_is_told_and_ends_with_2(tmp_path: Path, fault: str) -> None:
     start, said = BROKERS[fault]
     with start(tmp_path / "redis.log") as port:  # type: ignore[attr-defined]
-        house = House(tmp_path / "home", {"SCREENING_BROKER": f"redis://{LOOPBACK}:{port}/0"})
-        outcome = screen(house)
+        site = Installation(tmp_path / "home", {"SCREENING_BROKER": f"redis://{LOOPBACK}:{port}/0"})
+        outcome = screen(site)
         assert outcome.code == 2, outcome.words
         assert said in outcome.words
         assert "[broker_unavailable]" in outcome.lines[-1][1]
@@ -118,7 +118,7 @@ def test_a_broker_that_does_not_serve_is_told_and_ends_with_2(tmp_path: Path, fa
         if fault not in ENDS_CELERY:
             assert outcome.lines[-1][0] > WAIT_S, "it waits meanwhile"
         check = subprocess.run(
-            house.command("check"), capture_output=True, text=True, env=house.environment(), check=False, timeout=150
+            site.command("check"), capture_output=True, text=True, env=site.environment(), check=False, timeout=150
         )
         assert check.returncode == 1
         broker = next(line for line in check.stdout.splitlines() if " broker " in line)
@@ -128,8 +128,8 @@ def test_a_broker_that_does_not_serve_is_told_and_ends_with_2(tmp_path: Path, fa
 
 def test_a_database_that_accepts_and_says_nothing(tmp_path: Path) -> None:
     with silent_server() as port:
-        house = House(tmp_path / "home", {"SCREENING_DATABASE": f"postgresql://me@{LOOPBACK}:{port}/x"})
-        outcome = screen(house)
+        site = Installation(tmp_path / "home", {"SCREENING_DATABASE": f"postgresql://me@{LOOPBACK}:{port}/x"})
+        outcome = screen(site)
     assert outcome.code == 2, outcome.words
     assert "waits for the database" in outcome.words
     assert outcome.spoke_after_s < 5 + STARTS_S
@@ -137,15 +137,15 @@ def test_a_database_that_accepts_and_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_database_that_another_program_locks(tmp_path: Path) -> None:
-    house = House(tmp_path / "home")
-    house.run("screen", SAMPLE)
+    site = Installation(tmp_path / "home")
+    site.run("screen", SAMPLE)
     with sqlite3.connect(tmp_path / "home" / "screening.sqlite", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         release = threading.Timer(25.0, lambda: None)
         release.start()
         process = subprocess.Popen(
-            house.command("screen", SAMPLES / "leo_native.jpeg"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, env=house.environment(),
+            site.command("screen", SAMPLES / "leo_native.jpeg"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, env=site.environment(),
         )  # fmt: skip
         assert process.stderr is not None
         assert any("waits for the database" in line for line in process.stderr)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import QUICK, SAMPLES, House, events, wait_until
+from tests.acceptance.installation import QUICK, SAMPLES, Installation, events, wait_until
 from worker.runtime.children import child
 
 pytestmark = pytest.mark.slow
@@ -29,9 +29,9 @@ def limited() -> list[str]:
 
 
 def test_the_watcher_scans_and_says_once_that_there_are_no_events(tmp_path: Path, limited: list[str]) -> None:
-    house, inbox, log = House(tmp_path / "home", QUICK), tmp_path / "inbox", tmp_path / "run.log"
+    site, inbox, log = Installation(tmp_path / "home", QUICK), tmp_path / "inbox", tmp_path / "run.log"
     inbox.mkdir()
-    with child([*limited, *house.command("run", inbox)], log, 60, house.environment()) as process:
+    with child([*limited, *site.command("run", inbox)], log, 60, site.environment()) as process:
         wait_until(lambda: "watching" in log.read_text(), 60)
         (inbox / "a.png").write_bytes((SAMPLES / "ida_8_bit.png").read_bytes())
         wait_until(lambda: not any(inbox.iterdir()), 30)
@@ -43,10 +43,10 @@ def test_the_watcher_scans_and_says_once_that_there_are_no_events(tmp_path: Path
 
 
 def test_check_says_so_and_is_well(tmp_path: Path, limited: list[str]) -> None:
-    house = House(tmp_path / "home")
+    site = Installation(tmp_path / "home")
     done = subprocess.run(
-        [*limited, *house.command("check")], capture_output=True, text=True, env=house.environment(), check=False
+        [*limited, *site.command("check")], capture_output=True, text=True, env=site.environment(), check=False
     )
     assert done.returncode == 0, done.stdout
     assert "fs.inotify.max_user_instances" in done.stdout
-    assert " events " not in house.run("check")
+    assert " events " not in site.run("check")

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import click
 
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.installation import SAMPLES, Installation
 from tests.benchmarks.machine import Watch, machine, tell
 
 RESULT = Path(__file__).parent / "results" / "cold.json"
 SAMPLE = SAMPLES / "anna_explicit.dcm"
 
 
-def seconds(house: House, *words: str | Path) -> float:
+def seconds(site: Installation, *words: str | Path) -> float:
     """Seconds until the command's first line, the list's title."""
     began = time.perf_counter()
-    command, environment = house.command(*words), house.environment()
+    command, environment = site.command(*words), site.environment()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
@@ -43,10 +43,10 @@ def main(rounds: int, write: bool) -> None:
     first, again, worklist = list[float](), list[float](), list[float]()
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:
-            house = House(Path(name) / "home", {"SCREENING_PROVIDER": "cpu"})
-            first.append(seconds(house, "screen", SAMPLE))
-            again.append(seconds(house, "screen", SAMPLE))
-            worklist.append(seconds(house, "worklist"))
+            site = Installation(Path(name) / "home", {"SCREENING_PROVIDER": "cpu"})
+            first.append(seconds(site, "screen", SAMPLE))
+            again.append(seconds(site, "screen", SAMPLE))
+            worklist.append(seconds(site, "worklist"))
     found = {
         "rounds": rounds,
         **{

@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 from schema import models
 from schema.database import Database
 from schema.vocabulary import Priority, StudyState
-from tests.acceptance.house import House, celery, wait_until
+from tests.acceptance.installation import Installation, celery, wait_until
 from tests.benchmarks.machine import Watch, machine, tell
 from tests.benchmarks.service import LONGEST_STUDY_S, START_S, Service
 from tests.benchmarks.studies import write_studies
@@ -53,10 +53,10 @@ RATE_STUDIES = 300
 
 
 @contextmanager
-def queue_worker(house: House, processes: int) -> Iterator[int]:
+def queue_worker(site: Installation, processes: int) -> Iterator[int]:
     """A Celery worker of the installation; its process ID."""
-    log = house.home / "logs" / f"bench_{processes}.log"
-    with child(celery(processes), log, START_S, house.environment()) as process:
+    log = site.home / "logs" / f"bench_{processes}.log"
+    with child(celery(processes), log, START_S, site.environment()) as process:
         yield process.pid
 
 
@@ -117,15 +117,15 @@ def measured(folder: Path, studies: int, images: int, stat: int) -> dict[str, An
     archive = folder / "archive"
     archive.mkdir()
     write_studies(archive, studies)
-    house = House(folder / "home", QUICK)
-    database = open_database(Settings(home=house.home))
+    site = Installation(folder / "home", QUICK)
+    database = open_database(Settings(home=site.home))
     with (
-        child(house.command("watch", archive), folder / "watch.log", START_S, house.environment()) as watcher,
+        child(site.command("watch", archive), folder / "watch.log", START_S, site.environment()) as watcher,
         closing(database),
     ):
-        service = Service(house, archive, database, watcher.pid)
+        service = Service(site, archive, database, watcher.pid)
         wait_until(lambda: _queued(database) == studies, START_S + studies * LONGEST_STUDY_S)
-        with queue_worker(house, 2) as pid:
+        with queue_worker(site, 2) as pid:
             wait_until(lambda: bool(service.study_uids()), START_S)
             latencies = stat_latencies(service, stat)
             behind = studies
@@ -133,7 +133,7 @@ def measured(folder: Path, studies: int, images: int, stat: int) -> dict[str, An
             samples = memory(service, pid, images)
         rates = {}
         for processes in (1, 2):
-            with queue_worker(house, processes):
+            with queue_worker(site, processes):
                 service.rescreen(service.study_uids()[:20])
                 service.wait(20)
                 moment = datetime.now(UTC)

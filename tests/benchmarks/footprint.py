@@ -21,7 +21,7 @@ import redis
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.acceptance.house import House, production
+from tests.acceptance.installation import Installation, production
 from tests.benchmarks.studies import write_studies
 from tests.chaos.servers import LOOPBACK, PostgresServer, RedisServer
 from worker.settings import Settings
@@ -114,12 +114,12 @@ def measure(folder: Path, studies: int) -> dict[str, Any]:
         stack.callback(broker.stop)
         broker.start()
         urls = {"SCREENING_DATABASE": postgres.url, "SCREENING_BROKER": f"redis://{LOOPBACK}:{broker.port}/0"}
-        house = House(folder / "home", SETTINGS | urls)
-        house.run("db", "upgrade")
+        site = Installation(folder / "home", SETTINGS | urls)
+        site.run("db", "upgrade")
         database = Database(Settings(database=postgres.url).database_url)
         stack.callback(database.close)
         servers = Servers(broker, database)
-        stack.enter_context(production(house, inbox, folder))
+        stack.enter_context(production(site, inbox, folder))
         time.sleep(START_S)
         first = servers.counted()
         time.sleep(IDLE_S)
@@ -131,13 +131,13 @@ def measure(folder: Path, studies: int) -> dict[str, Any]:
             path.rename(inbox / path.name)
         deadline = time.monotonic() + START_S + studies * LONGEST_STUDY_S
         while servers.screened() < studies:
-            assert time.monotonic() < deadline, "the house does not get done"
+            assert time.monotonic() < deadline, "the installation does not get done"
             time.sleep(LOOK_S)
         after = servers.counted()
     return {
         "each study": each(before, after, idle, studies),
         "idle, each second": {name: round(value, 1) for name, value in idle.items()},
-        "store_bytes": round(bytes_below(house.home / "store") / studies),
+        "store_bytes": round(bytes_below(site.home / "store") / studies),
         "received_bytes": round(received / studies),
         "studies": studies,
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from schema.database import Database
 from schema.vocabulary import ReviewOutcome
 from tests.benchmarks.laps import Laps
-from tests.desk import digest, image
+from tests.ledger import digest, image
 from worker.ledger import decisions, outbox, register
 from worker.ledger.arrivals import Incoming, Receipt
 from worker.settings import Settings

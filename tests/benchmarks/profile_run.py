@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from tests.acceptance.house import House
+from tests.acceptance.installation import Installation
 from tests.benchmarks.machine import Watch, machine, tell, warm_memory
 from tests.benchmarks.service import LONGEST_STUDY_S, START_S
 from tests.benchmarks.studies import write_studies
@@ -61,12 +61,12 @@ def sampled(folder: Path, studies: int) -> Counter[str]:
     inbox.mkdir()
     write_studies(inbox, studies)
     warm_memory(folder)
-    house = House(folder / "home", {"SCREENING_PROVIDER": "cpu"})
+    site = Installation(folder / "home", {"SCREENING_PROVIDER": "cpu"})
     spy = Path(sysconfig.get_path("scripts")) / "py-spy"
     command = [str(spy), "record", "--subprocesses", "--rate", str(RATE_HZ), "--format", "raw", "--output", str(raw)]
     done = subprocess.run(
-        [*command, "--", *house.command("screen", inbox)],
-        env=house.environment(), capture_output=True, text=True, check=False,
+        [*command, "--", *site.command("screen", inbox)],
+        env=site.environment(), capture_output=True, text=True, check=False,
         timeout=START_S + studies * LONGEST_STUDY_S,
     )  # fmt: skip
     if not raw.exists():

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from schema import models
 from schema.database import Database
 from schema.vocabulary import StudyState
-from tests.acceptance.house import House, wait_until
+from tests.acceptance.installation import Installation, wait_until
 from tests.benchmarks.studies import write_studies
 from worker.ledger import decisions
 from worker.runtime.children import child
@@ -47,7 +47,7 @@ class Run:
 class Service:
     """The service, its inbox, and its process."""
 
-    house: House
+    site: Installation
     inbox: Path
     database: Database
     pid: int
@@ -55,7 +55,7 @@ class Service:
     def screen(self, folder: Path, count: int, **settings: str) -> Run:
         """Hand a folder over with `worker screen`; raises AssertionError unless every study is screened and drawn."""
         began = datetime.now(UTC)
-        House(self.house.home, {**self.house.settings, **settings}).run(
+        Installation(self.site.home, {**self.site.settings, **settings}).run(
             "screen", folder, "--json", patience_s=START_S + count * LONGEST_STUDY_S
         )
         with self.database.writing() as session:
@@ -81,7 +81,7 @@ class Service:
 
     def rescreen(self, study_uids: list[str]) -> None:
         """Screen these again: reading, decoding, predicting, drawing and recording without intake."""
-        settings = Settings(home=self.house.home)
+        settings = Settings(home=self.site.home)
         for study_uid in study_uids:
             assert decisions.rescreen(self.database, study_uid, settings, datetime.now(UTC)), study_uid
 
@@ -114,13 +114,13 @@ def running(folder: Path, **settings: Any) -> Iterator[Service]:
     inbox, home = folder / "inbox", folder / "home"
     inbox.mkdir(exist_ok=True)
     plain = {"SCREENING_PROVIDER": "cpu", "SCREENING_SCAN_INTERVAL_S": "0.5", **settings}
-    house = House(home, plain)
-    with child(house.command("run", inbox), folder / "run.log", START_S, house.environment()) as process:
+    site = Installation(home, plain)
+    with child(site.command("run", inbox), folder / "run.log", START_S, site.environment()) as process:
         warm_up = folder / "warm_up"
         if not warm_up.exists():
             warm_up.mkdir()
             write_studies(warm_up, 1, first=WARM_UP)
         wait_until(lambda: (home / "lock").exists(), START_S)
-        house.run("screen", warm_up)
+        site.run("screen", warm_up)
         with closing(Database(Settings(home=home).database_url)) as database:
-            yield Service(house, inbox, database, process.pid)
+            yield Service(site, inbox, database, process.pid)

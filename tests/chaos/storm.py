@@ -21,7 +21,7 @@ import click
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.acceptance.house import House, celery
+from tests.acceptance.installation import Installation, celery
 from tests.chaos import faults
 from tests.chaos.account import Account, show, take
 from tests.chaos.crew import WATCHER, Crew, Member
@@ -102,7 +102,7 @@ def run(storm: Storm) -> Account:
             inbox = folder / "inbox"
             (inbox / "stat").mkdir(parents=True)
             urls = {"SCREENING_DATABASE": postgres.url, "SCREENING_STORE": str(disk.folder)}
-            home = House(folder / "home", {**QUICK, **storm.settings, **urls})
+            home = Installation(folder / "home", {**QUICK, **storm.settings, **urls})
             direct = _environment(home, redis.port)
             home.run("db", "upgrade")
             database = Database(postgres.url)
@@ -168,11 +168,11 @@ def queued(database: Database) -> frozenset[str]:
 
 
 def _members(
-    house: House, inbox: Path, folder: Path, workers: int, direct: dict[str, str], cabled: dict[str, str],
+    site: Installation, inbox: Path, folder: Path, workers: int, direct: dict[str, str], cabled: dict[str, str],
     clock: WallClock,
 ) -> list[Member]:  # fmt: skip
     """A watcher with the broker, and workers behind the proxy, all under one clock."""
-    found = [Member(WATCHER, house.command("watch", inbox), direct | clock.environment, folder / "watcher.log")]
+    found = [Member(WATCHER, site.command("watch", inbox), direct | clock.environment, folder / "watcher.log")]
     for number in range(1, workers + 1):
         name = f"worker{number}"
         command = [*celery(), "--hostname", f"{name}@%h"]
@@ -180,8 +180,8 @@ def _members(
     return found
 
 
-def _environment(house: House, broker_port: int) -> dict[str, str]:
-    return {**house.environment(), "SCREENING_BROKER": f"redis://{LOOPBACK}:{broker_port}/0"}
+def _environment(site: Installation, broker_port: int) -> dict[str, str]:
+    return {**site.environment(), "SCREENING_BROKER": f"redis://{LOOPBACK}:{broker_port}/0"}
 
 
 def _possible(counts: dict[str, int], clock: WallClock) -> dict[str, int]:

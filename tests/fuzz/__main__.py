@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.acceptance.house import House
+from tests.acceptance.installation import Installation
 from tests.fuzz.mutations import damaged
 
 #: Files that share a state folder.
@@ -47,9 +47,9 @@ class Sums:
     longest_s: float = 0.0  #: for one image
     most_mib: dict[str, float] = field(default_factory=dict)  #: by kind of process
 
-    def add(self, house: House) -> None:
+    def add(self, site: Installation) -> None:
         """Read them from a batch's database."""
-        with closing(sqlite3.connect(house.home / "screening.sqlite")) as connection:
+        with closing(sqlite3.connect(site.home / "screening.sqlite")) as connection:
             for sums, column, table in (
                 (self.files, "state", "arrival"),
                 (self.codes, "code", "arrival WHERE code IS NOT NULL"),
@@ -64,12 +64,12 @@ class Sums:
             self.longest_s = max(self.longest_s, longest)
 
 
-def screen(house: House, inbox: Path, files: int, sums: Sums) -> list[str]:
+def screen(site: Installation, inbox: Path, files: int, sums: Sums) -> list[str]:
     """Screen one batch; what was wrong with it."""
-    with watched(house, sums.most_mib):
+    with watched(site, sums.most_mib):
         try:
             done = subprocess.run(
-                house.command("screen", inbox, "--json"), env=house.environment(), capture_output=True, text=True,
+                site.command("screen", inbox, "--json"), env=site.environment(), capture_output=True, text=True,
                 timeout=600 + files * FILE_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
@@ -77,11 +77,11 @@ def screen(house: House, inbox: Path, files: int, sums: Sums) -> list[str]:
     if done.returncode != 0:
         return [f"`worker screen` ended with {done.returncode}: {done.stderr[-2000:]}"]
     account = subprocess.run(
-        house.command("reconcile", "--json"), env=house.environment(), capture_output=True, text=True, check=False
+        site.command("reconcile", "--json"), env=site.environment(), capture_output=True, text=True, check=False
     )
     found = json.loads(account.stdout)
-    sums.add(house)
-    log = (house.home / "logs" / "worker.log").read_text(encoding="utf-8", errors="replace")
+    sums.add(site)
+    log = (site.home / "logs" / "worker.log").read_text(encoding="utf-8", errors="replace")
     wrong = {
         f"`worker reconcile` ended with {account.returncode}": account.returncode != 0,
         f"{files} files went in, {found['files']} are accounted for": sum(found["files"].values()) != files,
@@ -95,13 +95,13 @@ def screen(house: House, inbox: Path, files: int, sums: Sums) -> list[str]:
 
 
 @contextmanager
-def watched(house: House, most_mib: dict[str, float]) -> Iterator[None]:
+def watched(site: Installation, most_mib: dict[str, float]) -> Iterator[None]:
     """Record the highest resident memory of every process of the installation while the block runs."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.5):
-            for kind, mib in resident(house):
+            for kind, mib in resident(site):
                 most_mib[kind] = max(most_mib.get(kind, 0.0), mib)
 
     thread = threading.Thread(target=watch)
@@ -113,9 +113,9 @@ def watched(house: House, most_mib: dict[str, float]) -> Iterator[None]:
         thread.join()
 
 
-def resident(house: House) -> Iterator[tuple[str, float]]:
+def resident(site: Installation) -> Iterator[tuple[str, float]]:
     """(kind, peak resident MiB) of each process that has the state folder in its environment."""
-    mark = f"SCREENING_HOME={house.home}".encode()
+    mark = f"SCREENING_HOME={site.home}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark not in (folder / "environ").read_bytes().split(b"\0"):
@@ -137,7 +137,7 @@ def batch(seed: int, numbers: range, folder: Path, sums: Sums) -> list[str]:
         name, content = damaged(seed, number)
         (inbox / name).write_bytes(content)
     settings = {"SCREENING_DECODER_DEADLINE_S": str(DEADLINE_S), "SCREENING_MIN_FREE_MIB": "64"}
-    return screen(House(folder / "home", settings), inbox, len(numbers), sums)
+    return screen(Installation(folder / "home", settings), inbox, len(numbers), sums)
 
 
 def main() -> int:

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.desk import Desk
-from tests.yard import Yard
+from tests.ledger import Ledger
+from tests.watched_inbox import WatchedInbox
 
 
 @pytest.fixture
-def yard(desk: Desk, tmp_path: Path) -> Yard:
+def watched(desk: Ledger, tmp_path: Path) -> WatchedInbox:
     """An inbox, its watcher, and the messages that were published."""
-    return Yard(desk, tmp_path / "inbox")
+    return WatchedInbox(desk, tmp_path / "inbox")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from schema.database import Database
 from schema.vocabulary import ReviewOutcome
 from tests.benchmarks.archive_rows import fill
 from tests.conftest import POSTGRESQL, SQLITE, fresh_database
-from tests.desk import Clock, Desk, image
+from tests.ledger import Clock, Ledger, image
 from worker.errors import UnknownStudy
 from worker.ledger import claims, decisions, register
 from worker.ledger.arrivals import Incoming
@@ -51,9 +51,9 @@ def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def desk(archive: Database, settings: Settings, store: FolderStore) -> Desk:
+def desk(archive: Database, settings: Settings, store: FolderStore) -> Ledger:
     """The counter of that ledger, on the day it was filled."""
-    return Desk(archive, settings, store, Clock(Clock().now.replace(month=1, day=1)))
+    return Ledger(archive, settings, store, Clock(Clock().now.replace(month=1, day=1)))
 
 
 def plans(database: Database, work: Callable[[], object]) -> list[str]:
@@ -77,23 +77,23 @@ def plans(database: Database, work: Callable[[], object]) -> list[str]:
     return ["\n".join(row[-1] for row in plan) for plan in rows]
 
 
-def review(desk: Desk, name: str) -> None:
+def review(desk: Ledger, name: str) -> None:
     decisions.review(desk.database, name, next(iter(ReviewOutcome)), "R", None, desk.clock())
 
 
-def take_in(desk: Desk) -> None:
+def take_in(desk: Ledger) -> None:
     """Another image of a study that is there, and the first of one that is not."""
     desk.receive("2.25.7100000007", "2.25.9.1", "another")
     desk.receive("2.25.6", "2.25.9.2", "new")
 
 
-def screen(desk: Desk) -> None:
+def screen(desk: Ledger) -> None:
     desk.receive("2.25.5", "2.25.9.3", "to be screened")
     desk.screen("2.25.5")
 
 
 #: What is done often, and the indexes that its statements must walk, in their order.
-WORK: dict[str, tuple[Callable[[Desk], object], tuple[str, ...]]] = {
+WORK: dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]] = {
     "the next fifty": (
         lambda desk: queries.entries(desk.database, desk.store, 50), ("ix_study_unread", "ix_arrival_study_id")
     ),
@@ -127,7 +127,7 @@ WORK: dict[str, tuple[Callable[[Desk], object], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("what", WORK)
-def test_what_is_done_often_walks_indexes_and_reads_no_whole_table(desk: Desk, what: str) -> None:
+def test_what_is_done_often_walks_indexes_and_reads_no_whole_table(desk: Ledger, what: str) -> None:
     work, indexes = WORK[what]
     kind = desk.database.engine.dialect.name
     found = plans(desk.database, lambda: work(desk))
@@ -136,12 +136,12 @@ def test_what_is_done_often_walks_indexes_and_reads_no_whole_table(desk: Desk, w
     assert [index for index in wanted if index not in "\n".join(found)] == [], "\n\n".join(found)
 
 
-def test_the_next_fifty_come_in_the_order_of_the_index(desk: Desk) -> None:
+def test_the_next_fifty_come_in_the_order_of_the_index(desk: Ledger) -> None:
     page, _sources = plans(desk.database, lambda: queries.entries(desk.database, desk.store, 50))
     assert SORT[desk.database.engine.dialect.name] not in page
 
 
-def test_reviewed_studies_leave_the_list_and_the_next_ones_follow_in_order(desk: Desk) -> None:
+def test_reviewed_studies_leave_the_list_and_the_next_ones_follow_in_order(desk: Ledger) -> None:
     before, unread = queries.entries(desk.database, desk.store, 50), queries.count(desk.database)
     assert [entry.band for entry in before] == sorted(entry.band for entry in before)
     review(desk, before[0].study_uid)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests import frail_decoder
 from tests.brightness import write_model
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.app import messages
 from worker.decoding.decoder import Decoder
@@ -73,7 +73,7 @@ def thread_pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def offered(desk: Desk, inbox: Path, greys: list[int], crash: int | None = None) -> list[Offer]:
+def offered(desk: Ledger, inbox: Path, greys: list[int], crash: int | None = None) -> list[Offer]:
     """A study of one image for each grey, taken in and offered; the codec of `crash` kills its child."""
     inbox.mkdir()
     for number, (uid, grey) in enumerate(zip(UIDS, greys, strict=True)):
@@ -93,12 +93,12 @@ def offered(desk: Desk, inbox: Path, greys: list[int], crash: int | None = None)
     return outbox.offer(desk.database, desk.clock())
 
 
-def bench_of(desk: Desk, model: Model, decoders: DecoderPool) -> StudyScreener:
+def bench_of(desk: Ledger, model: Model, decoders: DecoderPool) -> StudyScreener:
     return StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoders)
 
 
 def test_each_study_of_a_message_ends_in_its_own_way(
-    desk: Desk, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [120, 130, LOST, 140, ODD, 150, 200, 160], crash=6)
     moody = Moody(model)
@@ -119,7 +119,7 @@ def test_each_study_of_a_message_ends_in_its_own_way(
 
 
 def test_studies_that_share_a_model_keep_their_own_answers(
-    desk: Desk, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     greys = [60 + 20 * number for number in range(STUDIES)]
     offered(desk, tmp_path / "inbox", greys)
@@ -132,7 +132,7 @@ def test_studies_that_share_a_model_keep_their_own_answers(
 
 
 def test_what_is_no_end_of_a_study_is_raised_when_nothing_is_under_way(
-    desk: Desk, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [100] * STUDIES)
     once = threading.Lock()
@@ -150,7 +150,7 @@ def test_what_is_no_end_of_a_study_is_raised_when_nothing_is_under_way(
     assert "queued" in states, "the one whose claim failed"
 
 
-def test_a_study_that_kills_workers_takes_one_attempt_of_its_neighbours_and_no_more(desk: Desk) -> None:
+def test_a_study_that_kills_workers_takes_one_attempt_of_its_neighbours_and_no_more(desk: Ledger) -> None:
     neighbours, poison = [f"{STUDY}.{number}" for number in range(AT_ONCE - 1)], f"{STUDY}.99"
     for uid in (*neighbours, poison):
         desk.receive(uid, content=uid)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from schema.vocabulary import AuditAction, ModelAction, Priority, ReviewOutcome
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from worker.cli.main import app
 from worker.errors import UnknownStudy
 from worker.ledger import audit, comparisons, decisions, promotions
@@ -21,8 +21,8 @@ SECURITY = (Path(__file__).parents[2] / "deploy" / "SECURITY.md").read_text(enco
 APPEND_ONLY = ("audit", "review", "prioritisation", "promotion", "presented_comparison", "withdrawal")
 
 
-def ask(desk: Desk, *words: str, **settings: str) -> str:
-    """Run a verb on the desk's ledger; what it prints."""
+def ask(desk: Ledger, *words: str, **settings: str) -> str:
+    """Run a verb on the ledger; what it prints."""
     environment = {"HOME": desk.settings.home, "DATABASE": desk.database.url} | settings
     done = CliRunner().invoke(
         app, words, env={f"SCREENING_{name}": str(value) for name, value in environment.items()}, catch_exceptions=False
@@ -31,13 +31,13 @@ def ask(desk: Desk, *words: str, **settings: str) -> str:
     return done.stdout
 
 
-def told(desk: Desk, *words: str) -> list[tuple[Any, ...]]:
+def told(desk: Ledger, *words: str) -> list[tuple[Any, ...]]:
     """Who did what, with which study and what else, as `worker audit` tells it."""
     rows = json.loads(ask(desk, "audit", *words, "--json"))
     return [(row["who"], row["deed"], row["study_uid"], row["subject"]) for row in rows]
 
 
-def filled(desk: Desk) -> None:
+def filled(desk: Ledger) -> None:
     """A row in each table of the trail, one minute apart."""
     desk.receive(accession_number="A-1")
     desk.screen(STUDY, 0.9)
@@ -52,7 +52,7 @@ def filled(desk: Desk) -> None:
     decisions.withdraw(desk.database, STUDY, "Dr Dee", "wrong study", desk.clock.forward(60))
 
 
-def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Desk) -> None:
+def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Ledger) -> None:
     filled(desk)
     of_study = [
         ("Ben", "prioritised", STUDY, "stat"),
@@ -70,7 +70,7 @@ def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_a_look_is_noted_before_it_is_had_as_far_as_the_setting_asks(desk: Desk) -> None:
+def test_a_look_is_noted_before_it_is_had_as_far_as_the_setting_asks(desk: Ledger) -> None:
     desk.receive()
     ask(desk, "show", STUDY, "--by", "Eve")
     ask(desk, "show", STUDY)
@@ -87,7 +87,7 @@ def test_a_look_is_noted_before_it_is_had_as_far_as_the_setting_asks(desk: Desk)
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_prunings_and_exports_are_noted(desk: Desk, tmp_path: Path) -> None:
+def test_prunings_and_exports_are_noted(desk: Ledger, tmp_path: Path) -> None:
     filled(desk)
     ask(desk, "prune", "--older-than", "400", "--by", "Fay")
     decisions.review(desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock.forward(60))
@@ -99,7 +99,7 @@ def test_prunings_and_exports_are_noted(desk: Desk, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
-def test_no_row_can_be_changed_or_removed(desk: Desk, table: str) -> None:
+def test_no_row_can_be_changed_or_removed(desk: Ledger, table: str) -> None:
     filled(desk)
     deeds = [f"UPDATE {table} SET id = id + 1", f"DELETE FROM {table}"]
     if desk.database.engine.dialect.name == "postgresql":
@@ -113,7 +113,7 @@ def test_no_row_can_be_changed_or_removed(desk: Desk, table: str) -> None:
     assert desk.count(table) == before > 0
 
 
-def test_old_rows_go_the_way_that_the_security_page_tells(desk: Desk) -> None:
+def test_old_rows_go_the_way_that_the_security_page_tells(desk: Ledger) -> None:
     filled(desk)
     audit.note(desk.database, AuditAction.SHOWN, "Old", datetime(2015, 1, 1, tzinfo=UTC), [STUDY])
     name = desk.database.engine.dialect.name

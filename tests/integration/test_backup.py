@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from schema.database import Database
-from tests.desk import Clock, Desk
+from tests.ledger import Clock, Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake.ingest import Intake
 from worker.ledger.arrivals import Incoming
@@ -39,31 +39,31 @@ def run(script: str, folder: Path, home: Path, url: str, **more: str) -> "subpro
 
 
 @pytest.fixture
-def house(database: Database, settings: Settings, store: FolderStore, clock: Clock, tmp_path: Path) -> Desk:
-    """A desk whose one study came as a file, into the store."""
+def site(database: Database, settings: Settings, store: FolderStore, clock: Clock, tmp_path: Path) -> Ledger:
+    """A ledger with one study that came as a file, and its store."""
     file = tmp_path / "one.dcm"
     file.write_bytes(dicom_file(picture(bits=8)))
     incoming = Incoming(str(file), file.stat().st_size, file.stat().st_mtime_ns)
     intake = Intake(settings, database, store)
     intake.take_in(incoming, clock(), is_final=True, is_settled=True, inbox=tmp_path)
-    desk = Desk(database, settings, store, clock)
+    desk = Ledger(database, settings, store, clock)
     desk.screen(STUDY_UID, 0.9)
     return desk
 
 
-def test_a_lost_house_comes_back_from_its_backup(house: Desk, empty_url: str, tmp_path: Path) -> None:
-    url, home, folder = house.database.url, house.settings.home, tmp_path / "backup"
+def test_a_lost_installation_comes_back_from_its_backup(site: Ledger, empty_url: str, tmp_path: Path) -> None:
+    url, home, folder = site.database.url, site.settings.home, tmp_path / "backup"
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:  # where the program has it
         shutil.copy(url.removeprefix("sqlite:///"), home / "screening.sqlite")
         shutil.copy(url.removeprefix("sqlite:///") + "-wal", home / "screening.sqlite-wal")
-    before = reconcile(house.database, house.store)
+    before = reconcile(site.database, site.store)
     for _ in range(2):  # the second night copies over the first
         done = run("backup.sh", folder, home, url)
         assert done.returncode == 0, done.stderr
     assert (folder / "store").stat().st_mode & 0o077 == 0
 
-    again = attrs.evolve(house.settings, home=tmp_path / "again")
+    again = attrs.evolve(site.settings, home=tmp_path / "again")
     done = run("restore.sh", folder, again.home, empty_url)
     assert done.returncode == 0, done.stderr
     restored = Database(f"sqlite:///{again.home / 'screening.sqlite'}" if is_sqlite else empty_url)

@@ -17,8 +17,8 @@ import pytest
 from schema.database import Database
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from tests.brightness import write_model
-from tests.desk import STUDY, Desk
 from tests.integration.test_metrics import idle, in_force, registry, samples
+from tests.ledger import STUDY, Ledger
 from tests.phantoms import dicom_file, picture
 from worker.batch import report
 from worker.batch.run import Batch, BatchRun, Source, Taken, archive, stored
@@ -35,10 +35,10 @@ pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class Hall:
+class DirectScreening:
     """An installation without a broker: what is published is screened at once."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Ledger) -> None:
         self.desk = desk
         self.serving = Serving(desk.settings, Intake(desk.settings, desk.database, desk.store), None)
         self.published: list[Offer] = []
@@ -56,9 +56,9 @@ class Hall:
 
 
 @pytest.fixture
-def hall(desk: Desk) -> Hall:
+def direct(desk: Ledger) -> DirectScreening:
     desk.clock.now = datetime.now(UTC)  # what a source takes in, it books by the real clock
-    return Hall(desk)
+    return DirectScreening(desk)
 
 
 @pytest.fixture
@@ -74,22 +74,22 @@ def folder(tmp_path: Path) -> Path:
     return year.parent
 
 
-def test_an_archive_is_screened_where_it_lies_and_only_once(hall: Hall, folder: Path) -> None:
+def test_an_archive_is_screened_where_it_lies_and_only_once(direct: DirectScreening, folder: Path) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
-    hall.desk.clock.forward(60)  # the studies have settled when the batch looks
-    night = hall.run(archive(hall.serving, folder))
+    direct.desk.clock.forward(60)  # the studies have settled when the batch looks
+    night = direct.run(archive(direct.serving, folder))
     assert night.files == {FileState.ACCEPTED: 3, FileState.QUARANTINED: 1}
     assert (night.study_uids, night.left) == ([f"{STUDY}.{n}" for n in range(3)], 0)
-    assert {offer.queue for offer in hall.published} == {Priority.NIGHTLY}
+    assert {offer.queue for offer in direct.published} == {Priority.NIGHTLY}
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
-    assert not hall.desk.store.folder.exists() or not list(hall.desk.store.folder.glob("objects/*/*"))
-    assert archive(hall.serving, folder).pieces == []
+    assert not direct.desk.store.folder.exists() or not list(direct.desk.store.folder.glob("objects/*/*"))
+    assert archive(direct.serving, folder).pieces == []
     (folder / "late.dcm").write_bytes(dicom_file(picture(), StudyInstanceUID="1.2.3"))
-    assert [Path(file.path).name for file in archive(hall.serving, folder).pieces] == ["late.dcm"]
+    assert [Path(file.path).name for file in archive(direct.serving, folder).pieces] == ["late.dcm"]
 
 
-def test_an_archive_study_is_never_overdue_until_somebody_sends_it(hall: Hall) -> None:
-    desk = hall.desk
+def test_an_archive_study_is_never_overdue_until_somebody_sends_it(direct: DirectScreening) -> None:
+    desk = direct.desk
     desk.receive(priority=Priority.NIGHTLY)
     desk.clock.forward(hours=1000)
     assert claims.advance(desk.database, desk.clock()) == 1, "late, as every study without a result"
@@ -103,71 +103,73 @@ def test_an_archive_study_is_never_overdue_until_somebody_sends_it(hall: Hall) -
     assert desk.entry().reason == "overdue"
 
 
-def test_the_end_of_the_window_ends_the_taking_and_the_next_night_goes_on(hall: Hall, folder: Path) -> None:
-    desk = hall.desk
+def test_the_end_of_the_window_ends_the_taking_and_the_next_night_goes_on(
+    direct: DirectScreening, folder: Path
+) -> None:
+    desk = direct.desk
     local = desk.clock().astimezone()
     window = Window(local.time(), local.replace(hour=(local.hour + 1) % 24).time())
-    source = archive(hall.serving, folder)
+    source = archive(direct.serving, folder)
 
     def take_slowly(piece: Any) -> Taken:
         desk.clock.forward(hours=0.5)
         return source.take(piece)
 
-    night = hall.run(replace(source, take=take_slowly), window)
+    night = direct.run(replace(source, take=take_slowly), window)
     assert (len(night.study_uids), night.left) == (2, 2)
     assert [desk.study(uid).state for uid in night.study_uids] == ["screened"] * 2
-    assert len(archive(hall.serving, folder).pieces) == 2
+    assert len(archive(direct.serving, folder).pieces) == 2
 
 
-def test_a_batch_that_is_stopped_before_its_window_opens_takes_nothing(hall: Hall, folder: Path) -> None:
-    local = hall.desk.clock().astimezone()
+def test_a_batch_that_is_stopped_before_its_window_opens_takes_nothing(direct: DirectScreening, folder: Path) -> None:
+    local = direct.desk.clock().astimezone()
     closed = Window(local.replace(hour=(local.hour + 2) % 24).time(), local.replace(hour=(local.hour + 3) % 24).time())
-    threading.Timer(0.2, hall.stop.set).start()
-    assert hall.run(archive(hall.serving, folder), closed).left == 4
+    threading.Timer(0.2, direct.stop.set).start()
+    assert direct.run(archive(direct.serving, folder), closed).left == 4
 
 
-def test_a_batch_that_is_stopped_in_an_outage_leaves_the_rest(hall: Hall, folder: Path) -> None:
+def test_a_batch_that_is_stopped_in_an_outage_leaves_the_rest(direct: DirectScreening, folder: Path) -> None:
     def take(_piece: object) -> Taken:
-        hall.stop.set()  # it would try again until the database is back
+        direct.stop.set()  # it would try again until the database is back
         raise DatabaseUnavailable("gone")
 
-    assert hall.run(replace(archive(hall.serving, folder), take=take)).left == 4
+    assert direct.run(replace(archive(direct.serving, folder), take=take)).left == 4
 
 
-def test_an_outage_ends_with_the_window(hall: Hall, folder: Path) -> None:
-    local = hall.desk.clock().astimezone()
+def test_an_outage_ends_with_the_window(direct: DirectScreening, folder: Path) -> None:
+    local = direct.desk.clock().astimezone()
     window = Window(local.time(), local.replace(hour=(local.hour + 1) % 24).time())
 
     def take(_piece: object) -> Taken:
-        hall.desk.clock.forward(hours=2)
+        direct.desk.clock.forward(hours=2)
         raise DatabaseUnavailable("gone")
 
-    assert hall.run(replace(archive(hall.serving, folder), take=take), window).left == 4
+    assert direct.run(replace(archive(direct.serving, folder), take=take), window).left == 4
 
 
-def test_stored_studies_are_judged_again_by_a_newer_model(hall: Hall, tmp_path: Path) -> None:
-    desk = hall.desk
+def test_stored_studies_are_judged_again_by_a_newer_model(direct: DirectScreening, tmp_path: Path) -> None:
+    desk = direct.desk
     for study_uid, probability in (("A", 0.9), ("B", 0.1), ("C", 0.1)):
         desk.receive(study_uid, content=study_uid)
         desk.screen(study_uid, probability)
     newer = write_model(tmp_path / "newer.onnx")
-    hall.serving = replace(hall.serving, settings=attrs.evolve(desk.settings, model=newer))
+    direct.serving = replace(direct.serving, settings=attrs.evolve(desk.settings, model=newer))
     desk.model = replace(desk.model, digest=hashlib.sha256(newer.read_bytes()).hexdigest())
-    assert stored(hall.serving, EARLIEST, "flagged").pieces == ["A"]
-    assert stored(hall.serving, desk.clock.forward(1), None).pieces == []
+    assert stored(direct.serving, EARLIEST, "flagged").pieces == ["A"]
+    assert stored(direct.serving, desk.clock.forward(1), None).pieces == []
     decisions.prioritise(desk.database, "C", Priority.STAT, "Dr A", desk.clock())
     decisions.review(desk.database, "B", ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
-    night = hall.run(stored(hall.serving, EARLIEST, None))
+    night = direct.run(stored(direct.serving, EARLIEST, None))
     assert sorted(night.study_uids) == ["A", "B", "C"]
-    assert {o.study_uid: o.queue for o in hall.published} == {
+    assert {o.study_uid: o.queue for o in direct.published} == {
         "A": Priority.NIGHTLY, "B": Priority.NIGHTLY, "C": Priority.STAT,
     }  # fmt: skip
-    assert stored(hall.serving, EARLIEST, None).pieces == []
+    assert stored(direct.serving, EARLIEST, None).pieces == []
     assert (desk.study("A").revision, desk.study("A").priority, desk.count("screening")) == (2, "routine", 6)
     assert [entry.study_uid for entry in desk.worklist()] == ["C", "A"], "what was read stays read"
 
 
-def batch_metrics(desk: Desk) -> dict[str, float]:
+def batch_metrics(desk: Ledger) -> dict[str, float]:
     """What is told of the newest batch."""
     with registry(Metrics(in_force(desk), desk.clock, idle)) as ours:
         names = ("began_timestamp_seconds", "due_timestamp_seconds", "ended_timestamp_seconds", "failed")
@@ -179,7 +181,7 @@ def batch_metrics(desk: Desk) -> dict[str, float]:
     ("error", "fault"),
     [(None, None), (StorageUnavailable("full"), "storage_unavailable"), (KeyError("bug"), "unexpected_error")],
 )
-def test_each_batch_has_a_row_that_tells_how_it_ended(desk: Desk, error: Exception | None, fault: str | None) -> None:
+def test_each_batch_has_a_row_that_tells_how_it_ended(desk: Ledger, error: Exception | None, fault: str | None) -> None:
     assert batch_metrics(desk) == {}, "there never was one"
     began, due = desk.clock(), desk.clock() + timedelta(hours=8)
     with suppress(StorageUnavailable, KeyError), batch_runs.recorded(desk.database, due, desk.clock) as account:
@@ -199,13 +201,13 @@ def test_each_batch_has_a_row_that_tells_how_it_ended(desk: Desk, error: Excepti
     assert (run.studies, run.remaining, run.fault) == (5, 7, fault)
 
 
-def test_studies_without_a_result_are_a_failed_batch(desk: Desk) -> None:
+def test_studies_without_a_result_are_a_failed_batch(desk: Ledger) -> None:
     with batch_runs.recorded(desk.database, desk.clock(), desk.clock) as account:
         account.studies, account.without_result = 5, 1
     assert batch_metrics(desk)["failed"] == 1
 
 
-def test_a_night_whose_drift_cannot_be_judged_has_its_report(desk: Desk, tmp_path: Path) -> None:
+def test_a_night_whose_drift_cannot_be_judged_has_its_report(desk: Ledger, tmp_path: Path) -> None:
     away = Database(f"sqlite:///{tmp_path / 'no such folder' / 'ledger.sqlite'}")
     drifts, unjudged = report.judge_drift(away, desk.clock())
     assert not drifts
@@ -215,7 +217,7 @@ def test_a_night_whose_drift_cannot_be_judged_has_its_report(desk: Desk, tmp_pat
     assert f"None could be judged: {unjudged}" in unescape(page.read_text(encoding="utf-8"))
 
 
-def test_the_report_counts_the_night_and_names_what_was_flagged(desk: Desk, tmp_path: Path) -> None:
+def test_the_report_counts_the_night_and_names_what_was_flagged(desk: Ledger, tmp_path: Path) -> None:
     for study_uid, probability in (("A", 0.6), ("B", 0.1), ("C", 0.9)):
         desk.receive(study_uid, content=study_uid, accession_number=f"=N({study_uid})")
         desk.screen(study_uid, probability)

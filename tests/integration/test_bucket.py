@@ -15,7 +15,7 @@ import pytest
 
 from schema.vocabulary import FileState, ReviewOutcome
 from tests.brightness import write_model
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.object_store import ObjectStore
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import StorageUnavailable
@@ -42,7 +42,7 @@ EVER = datetime(2000, 1, 1, tzinfo=UTC)
 class Ward:
     """An inbox, and an installation whose store is a bucket."""
 
-    desk: Desk
+    desk: Ledger
     store: BucketStore
     server: ObjectStore
     inbox: Path
@@ -72,7 +72,7 @@ class Ward:
 
 
 @pytest.fixture
-def ward(desk: Desk, served_objects: ObjectStore, bucket: str, tmp_path: Path) -> Ward:
+def ward(desk: Ledger, served_objects: ObjectStore, bucket: str, tmp_path: Path) -> Ward:
     desk.clock.now = datetime.now(UTC)  # the server's own
     desk.settings = attrs.evolve(desk.settings, model=write_model(tmp_path / "brightness.onnx"))
     inbox = tmp_path / "inbox"

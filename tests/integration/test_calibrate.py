@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from schema.vocabulary import AuditAction, ReviewOutcome
 from tests.brightness import write_image
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.logistic import NORMALS, POSITIVES, probability, write_factory
 from worker.cli.main import app
 from worker.errors import BadData, NoTrainer
@@ -24,7 +24,7 @@ from worker.settings import UncertainReview
 from worker.store import OBJECTS
 
 
-def take_in(desk: Desk, folder: Path, grey: int, number: int) -> str:
+def take_in(desk: Ledger, folder: Path, grey: int, number: int) -> str:
     """A study of one brightness, taken in and screened; its UID."""
     path = write_image(folder / f"{number}.png", grey, noise=number)
     content = path.read_bytes()
@@ -36,11 +36,11 @@ def take_in(desk: Desk, folder: Path, grey: int, number: int) -> str:
     return header.study_uid
 
 
-def read(desk: Desk, study_uid: str, outcome: ReviewOutcome) -> None:
+def read(desk: Ledger, study_uid: str, outcome: ReviewOutcome) -> None:
     decisions.review(desk.database, study_uid, outcome, "Dr Test", None, desk.clock())
 
 
-def read_studies(desk: Desk, folder: Path, normals: int, positives: int) -> list[str]:
+def read_studies(desk: Ledger, folder: Path, normals: int, positives: int) -> list[str]:
     """Studies as they come, each read; normals and positives mixed."""
     greys = [(grey, ReviewOutcome.NO_PNEUMONIA) for grey in NORMALS[::-1][:normals]]
     greys += [(grey, ReviewOutcome.PNEUMONIA) for grey in POSITIVES[:positives]]
@@ -51,7 +51,7 @@ def read_studies(desk: Desk, folder: Path, normals: int, positives: int) -> list
     return uids
 
 
-def environment(desk: Desk, home: Path, factory: Path) -> dict[str, str]:
+def environment(desk: Ledger, home: Path, factory: Path) -> dict[str, str]:
     return {
         "SCREENING_HOME": str(home),
         "SCREENING_DATABASE": desk.database.url,
@@ -60,16 +60,16 @@ def environment(desk: Desk, home: Path, factory: Path) -> dict[str, str]:
     }
 
 
-def run(desk: Desk, home: Path, factory: Path, *words: str) -> Result:
+def run(desk: Ledger, home: Path, factory: Path, *words: str) -> Result:
     env = environment(desk, home, factory)
     return CliRunner().invoke(app, ["calibrate", "--by", "Dr A", *words], env=env)
 
 
-def promoted(desk: Desk) -> list[Decision]:
+def promoted(desk: Ledger) -> list[Decision]:
     return [decision for decision in promotions.history(desk.database) if decision.action == "promoted"]
 
 
-def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Desk, tmp_path: Path) -> None:
+def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Ledger, tmp_path: Path) -> None:
     factory, out = write_factory(tmp_path / "factory.onnx"), tmp_path / "point"
     read_studies(desk, tmp_path / "images", 40, 20)
     said = run(desk, tmp_path / "home", factory, "--out", str(out), "--place", "North Hospital")
@@ -104,7 +104,7 @@ def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Desk, tmp_path: 
     assert third.factory_digest == open_model(factory, "cpu").digest, "always from the file as it was made"
 
 
-def test_what_the_trainer_refuses_promotes_nothing(desk: Desk, tmp_path: Path) -> None:
+def test_what_the_trainer_refuses_promotes_nothing(desk: Ledger, tmp_path: Path) -> None:
     factory = write_factory(tmp_path / "factory.onnx")
     read_studies(desk, tmp_path / "images", 10, 5)
     said = run(desk, tmp_path / "home", factory, "--out", str(tmp_path / "point"), "--yes")
@@ -114,7 +114,7 @@ def test_what_the_trainer_refuses_promotes_nothing(desk: Desk, tmp_path: Path) -
 
 
 def test_without_a_trainer_it_says_how_to_install_one(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -123,7 +123,7 @@ def test_without_a_trainer_it_says_how_to_install_one(
     assert "chest-screening[trainer]" in str(said.exception)
 
 
-def test_only_a_stretch_without_unread_studies_is_taken(desk: Desk, tmp_path: Path) -> None:
+def test_only_a_stretch_without_unread_studies_is_taken(desk: Ledger, tmp_path: Path) -> None:
     """Readers who read what is flagged choose the images; what they left unread parts the stretches."""
     uids = [take_in(desk, tmp_path, 60 + i, i) for i in range(10)]
     for number, uid in enumerate(uids):
@@ -139,7 +139,7 @@ def test_only_a_stretch_without_unread_studies_is_taken(desk: Desk, tmp_path: Pa
     )
 
 
-def test_verdicts_given_before_the_score_was_seen_come_first(desk: Desk, tmp_path: Path) -> None:
+def test_verdicts_given_before_the_score_was_seen_come_first(desk: Ledger, tmp_path: Path) -> None:
     seen = [take_in(desk, tmp_path, 40 + i, i) for i in range(30)]
     for uid in seen:
         read(desk, uid, ReviewOutcome.NO_PNEUMONIA)
@@ -158,7 +158,7 @@ def test_verdicts_given_before_the_score_was_seen_come_first(desk: Desk, tmp_pat
     assert later.known_blind == len(later.studies) - 1
 
 
-def test_what_the_page_knows_of_a_reader_comes_before_what_a_silent_run_suggests(desk: Desk, tmp_path: Path) -> None:
+def test_what_the_page_knows_of_a_reader_comes_before_what_a_silent_run_suggests(desk: Ledger, tmp_path: Path) -> None:
     desk.database.is_silent_run = True
     uids = [take_in(desk, tmp_path, 40 + i, i) for i in range(3)]
     for uid, saw in zip(uids, (False, True, None), strict=True):

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from schema.vocabulary import FileState
 from tests import frail_decoder
 from tests.brightness import write_model
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.imaging.display import Display
@@ -48,12 +48,12 @@ def study(name: str, failure: str = "", image: int = 1, syntax: str = JPEG_LS, *
     )  # fmt: skip
 
 
-def take_in(desk: Desk, inbox: Path, decoder: Decoder) -> list[Registration]:
+def take_in(desk: Ledger, inbox: Path, decoder: Decoder) -> list[Registration]:
     intake = Intake(desk.settings, desk.database, desk.store, decoder)
     return [intake.take_in(f, desk.clock(), is_final=True, is_settled=True, inbox=inbox) for f in files_in(inbox)]
 
 
-def test_one_message_of_good_and_bad_studies(desk: Desk, model: OnnxModel, decoder: Decoder, tmp_path: Path) -> None:
+def test_one_message_of_good_and_bad_studies(desk: Ledger, model: OnnxModel, decoder: Decoder, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     failures = {"1": "", "2": "CODEC-CRASH ", "3": "", "4": "CODEC-GROW ", "5": "CODEC-STUMBLE ", "6": "CODEC-HANG "}
@@ -79,7 +79,7 @@ def test_one_message_of_good_and_bad_studies(desk: Desk, model: OnnxModel, decod
 
 
 def test_a_study_of_hanging_images_ends_before_its_message_is_killed(
-    desk: Desk, model: OnnxModel, decoder: Decoder, tmp_path: Path
+    desk: Ledger, model: OnnxModel, decoder: Decoder, tmp_path: Path
 ) -> None:
     inbox, images = tmp_path / "inbox", 6
     inbox.mkdir()
@@ -101,7 +101,7 @@ def test_a_study_of_hanging_images_ends_before_its_message_is_killed(
 
 
 def test_intake_lives_through_pixels_that_kill_while_it_compares_them(
-    desk: Desk, decoder: Decoder, tmp_path: Path
+    desk: Ledger, decoder: Decoder, tmp_path: Path
 ) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
@@ -128,7 +128,7 @@ class Counting(Decoder):
         return shown
 
 
-def test_a_study_of_many_images_is_never_held_whole(desk: Desk, model: OnnxModel, tmp_path: Path) -> None:
+def test_a_study_of_many_images_is_never_held_whole(desk: Ledger, model: OnnxModel, tmp_path: Path) -> None:
     inbox, many = tmp_path / "inbox", 5 * IMAGES_AT_ONCE + 3
     inbox.mkdir()
     bright = many - 2

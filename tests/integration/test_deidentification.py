@@ -13,8 +13,8 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 
 from schema.vocabulary import AuditAction, ReviewOutcome
-from tests.desk import Desk
 from tests.integration.test_labels import EVER, SAMPLES, take_in
+from tests.ledger import Ledger
 from tests.phantoms import SERIES_UID, SOP_INSTANCE_UID, STUDY_UID, dicom_file, lut_item, picture, rescale, window
 from worker.errors import BadData
 from worker.export import labels
@@ -94,21 +94,21 @@ def jpeg_with_comment() -> bytes:
     return coded[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + coded[2:]
 
 
-def take(desk: Desk, content: bytes, name: str = "x") -> str:
+def take(desk: Ledger, content: bytes, name: str = "x") -> str:
     opened = open_object(content, DEFAULT)
     receipt = Receipt(Incoming(f"/inbox/{name}", len(content), 1), opened.instance, desk.store.put(OBJECTS, content))
     register.register(desk.database, receipt, desk.settings, desk.clock())
     return opened.instance.study_uid
 
 
-def leave(desk: Desk, out: Path, *study_uids: str) -> tuple[Exported, list[Path]]:
+def leave(desk: Ledger, out: Path, *study_uids: str) -> tuple[Exported, list[Path]]:
     exported = export(desk.database, desk.store, study_uids, out, DEFAULT, "Gus")
     return exported, sorted(out.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 @pytest.mark.parametrize("syntax", [EXPLICIT, JPEG])
-def test_no_byte_of_a_name_leaves(desk: Desk, tmp_path: Path, syntax: str) -> None:
+def test_no_byte_of_a_name_leaves(desk: Ledger, tmp_path: Path, syntax: str) -> None:
     content = planted(syntax, None if syntax == EXPLICIT else jpeg_with_comment())
     assert content.count(NAME.encode()) > 1000
     exported, (file,) = leave(desk, tmp_path / "out", take(desk, content))
@@ -166,7 +166,7 @@ def test_every_sample_leaves_with_its_picture_or_stays(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_what_must_stay_is_told_and_who_took_the_rest_is_noted(desk: Desk, tmp_path: Path) -> None:
+def test_what_must_stay_is_told_and_who_took_the_rest_is_noted(desk: Ledger, tmp_path: Path) -> None:
     burned = take(desk, dicom_file(picture(bits=8), StudyInstanceUID="1.2.8", BurnedInAnnotation="YES"))
     raster, lateral, pa = (take_in(desk, name) for name in ("ida_8_bit.png", "paul_lateral.dcm", "anna_explicit.dcm"))
     exported, files = leave(desk, tmp_path / "out", burned, raster, lateral, pa)
@@ -183,7 +183,7 @@ def test_what_must_stay_is_told_and_who_took_the_rest_is_noted(desk: Desk, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_uids_and_patients_are_told_apart_and_fit_the_labels(desk: Desk, tmp_path: Path) -> None:
+def test_uids_and_patients_are_told_apart_and_fit_the_labels(desk: Ledger, tmp_path: Path) -> None:
     ap, pa = take_in(desk, "hugo_ap.dcm"), take_in(desk, "hugo_pa.dcm")
     decisions.review(desk.database, pa, ReviewOutcome.PNEUMONIA, "Dr Test", None, desk.clock())
     _, files = leave(desk, tmp_path / "out", *dict.fromkeys((ap, pa)))

@@ -11,9 +11,9 @@ import pytest
 
 from schema.database import Database
 from schema.vocabulary import Stability
-from tests.acceptance.house import House
-from tests.desk import Clock, Desk
+from tests.acceptance.installation import Installation
 from tests.integration.test_metrics import idle, in_force, registry, samples
+from tests.ledger import Clock, Ledger
 from tests.screened import over_nights, registered, screened, usual
 from worker.batch import report
 from worker.inference.reference import MEASURES, Values
@@ -143,7 +143,7 @@ def test_once_a_night_is_enough_whoever_comes_first(
     assert caplog.records[0].levelno == logging.ERROR
 
 
-def test_metrics_give_the_newest_evaluation(two_rooms: Database, desk: Desk) -> None:
+def test_metrics_give_the_newest_evaluation(two_rooms: Database, desk: Ledger) -> None:
     evaluate.judge(two_rooms, desk.clock())
     evaluate.judge(two_rooms, desk.clock.forward(hours=24))
     with registry(Metrics(in_force(desk), desk.clock, idle)) as ours:
@@ -174,10 +174,10 @@ def test_the_morning_report_shows_what_drifts(two_rooms: Database, clock: Clock,
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_the_verb_shows_it(two_rooms: Database, clock: Clock, tmp_path: Path) -> None:
-    house = House(tmp_path / "home", {"SCREENING_DATABASE": two_rooms.url})
-    found = house.json("drift", "--since", f"{clock() - timedelta(days=20):%Y-%m-%d}")
+    site = Installation(tmp_path / "home", {"SCREENING_DATABASE": two_rooms.url})
+    found = site.json("drift", "--since", f"{clock() - timedelta(days=20):%Y-%m-%d}")
     assert [(one["station"], one["status"]) for one in found] == [("SN-2", "left_limits"), ("ROOM 1", "steady")]
-    said = house.run("drift", "--since", "2026-01-01")
+    said = site.run("drift", "--since", "2026-01-01")
     assert "ACME, SN-2" in said
 
 

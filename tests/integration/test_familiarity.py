@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.brightness import write_image, write_model
-from tests.desk import Desk
+from tests.ledger import Ledger
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
 from trainer.evaluation.non_radiographs import KINDS, generate
@@ -42,7 +42,7 @@ CHESTS = sorted(
     ("grey", "verdict", "band"), [(60, "not_flagged", 6), (110, "unscreenable", 4), (220, "flagged", 3)]
 )
 def test_beyond_the_limit_nothing_becomes_a_negative(
-    desk: Desk, tmp_path: Path, grey: int, verdict: str, band: int
+    desk: Ledger, tmp_path: Path, grey: int, verdict: str, band: int
 ) -> None:
     model = open_model(write_model(tmp_path / "model.onnx", familiarity_limit=0.6), "cpu")
     path = write_image(tmp_path / "in" / "a.png", grey, noise=1)

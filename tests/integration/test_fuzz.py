@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.brightness import write_model
-from tests.desk import Desk
 from tests.fuzz.mutations import damaged
+from tests.ledger import Ledger
 from worker.decoding.decoder import Decoder
 from worker.inference.model import open_model
 from worker.intake.folder_scan import files_in
@@ -33,7 +33,7 @@ def test_one_file_is_the_same_whenever_it_is_made() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_damaged_files_all_end_in_one_state(desk: Desk, decoder: Decoder, tmp_path: Path) -> None:
+def test_damaged_files_all_end_in_one_state(desk: Ledger, decoder: Decoder, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     for number in range(FILES):

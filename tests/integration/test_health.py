@@ -4,14 +4,14 @@ import attrs
 import pytest
 
 from schema.vocabulary import Priority
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from worker.monitoring.health import Finding, check
 from worker.worklist.queries import longest_wait_s
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 
 
-def test_the_longest_wait_is_that_of_the_oldest_study_without_a_result(desk: Desk) -> None:
+def test_the_longest_wait_is_that_of_the_oldest_study_without_a_result(desk: Ledger) -> None:
     assert longest_wait_s(desk.database, desk.clock()) == 0
     desk.receive(A, content=A, priority=Priority.NIGHTLY)
     desk.clock.forward(1000)
@@ -27,13 +27,13 @@ def test_the_longest_wait_is_that_of_the_oldest_study_without_a_result(desk: Des
     assert longest_wait_s(desk.database, desk.clock()) == 5
 
 
-def waiting(desk: Desk, alarm_after_s: float) -> Finding:
+def waiting(desk: Ledger, alarm_after_s: float) -> Finding:
     settings = attrs.evolve(desk.settings, database=desk.database.url, alarm_after_s=alarm_after_s)
     return next(finding for finding in check(settings) if finding.what == "waiting")
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_the_checkup_fails_when_a_study_waits_too_long(desk: Desk) -> None:
+def test_the_checkup_fails_when_a_study_waits_too_long(desk: Ledger) -> None:
     desk.receive()
     late = waiting(desk, 60.0)
     assert not late.is_well

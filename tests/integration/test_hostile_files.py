@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from schema.vocabulary import FileState
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
@@ -27,7 +27,7 @@ def inbox(tmp_path: Path) -> Path:
     return folder
 
 
-def take_in_all(desk: Desk, inbox: Path) -> dict[str, Registration]:
+def take_in_all(desk: Ledger, inbox: Path) -> dict[str, Registration]:
     """What became of every file of the inbox, by its name; the sums hold afterwards."""
     intake = Intake(desk.settings, desk.database, desk.store)
     booked = {
@@ -39,7 +39,7 @@ def take_in_all(desk: Desk, inbox: Path) -> dict[str, Registration]:
 
 
 @pytest.mark.parametrize("year", [1901, 2400])
-def test_a_file_from_another_century_is_taken_in(desk: Desk, inbox: Path, year: int) -> None:
+def test_a_file_from_another_century_is_taken_in(desk: Ledger, inbox: Path, year: int) -> None:
     path = inbox / "a.dcm"
     path.write_bytes(dicom_file(picture()))
     moment = (year - 1970) * 365.2425 * 86400
@@ -47,7 +47,7 @@ def test_a_file_from_another_century_is_taken_in(desk: Desk, inbox: Path, year: 
     assert take_in_all(desk, inbox)["a.dcm"].state is FileState.ACCEPTED
 
 
-def test_a_station_that_gives_every_image_one_uid_does_not_slow_intake_down(desk: Desk, inbox: Path) -> None:
+def test_a_station_that_gives_every_image_one_uid_does_not_slow_intake_down(desk: Ledger, inbox: Path) -> None:
     """Every further image is a conflict; each is decoded once, and asks the database as little as the first ones."""
     pixels = picture()
     for number in range(40):
@@ -67,7 +67,7 @@ def test_a_station_that_gives_every_image_one_uid_does_not_slow_intake_down(desk
     assert len(intake.known_pixels) == 40
 
 
-def test_a_link_to_a_folder_is_told_and_not_followed(desk: Desk, inbox: Path, tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_told_and_not_followed(desk: Ledger, inbox: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a.dcm").write_bytes(dicom_file(picture()))
@@ -83,7 +83,7 @@ def test_a_link_to_a_folder_is_told_and_not_followed(desk: Desk, inbox: Path, tm
     ]
 
 
-def test_a_path_longer_than_an_index_takes_is_booked(desk: Desk, inbox: Path) -> None:
+def test_a_path_longer_than_an_index_takes_is_booked(desk: Ledger, inbox: Path) -> None:
     folder = inbox
     for level in range(14):
         folder = (

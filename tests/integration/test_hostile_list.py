@@ -21,7 +21,7 @@ from pydicom.encaps import encapsulate
 from schema.database import Database
 from schema.vocabulary import FileState, Verdict
 from tests.brightness import write_model
-from tests.desk import Clock
+from tests.ledger import Clock
 from tests.phantoms import (
     EXPLICIT_LITTLE,
     FULL,

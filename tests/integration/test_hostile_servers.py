@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 import redis
 
-from tests.acceptance.house import wait_until
-from tests.desk import Desk
+from tests.acceptance.installation import wait_until
+from tests.ledger import Ledger
 from worker.errors import Interrupted
 from worker.intake.ingest import Intake
 from worker.runtime import home
@@ -28,19 +28,19 @@ def broker(settings: Settings) -> Iterator[PrivateBroker]:
         yield broker
 
 
-def serving(desk: Desk, broker: PrivateBroker | None = None, host: home.Holder | None = None) -> Serving:
+def serving(desk: Ledger, broker: PrivateBroker | None = None, host: home.Holder | None = None) -> Serving:
     return Serving(desk.settings, Intake(desk.settings, desk.database, desk.store), None, broker, host)
 
 
-def test_our_redis_is_started_again_when_it_was_killed(desk: Desk, broker: PrivateBroker) -> None:
+def test_our_redis_is_started_again_when_it_was_killed(desk: Ledger, broker: PrivateBroker) -> None:
     client = redis.Redis(unix_socket_path=str(desk.settings.broker_socket))
     first = client.info("server")["process_id"]
     os.kill(first, signal.SIGKILL)
-    house = serving(desk, broker)
+    site = serving(desk, broker)
 
     def is_back() -> bool:
         with suppress(redis.ConnectionError):  # it may not be dead yet, or be dying now
-            house.check()
+            site.check()
             return bool(client.info("server")["process_id"] != first)
         return False
 
@@ -48,10 +48,10 @@ def test_our_redis_is_started_again_when_it_was_killed(desk: Desk, broker: Priva
     client.close()
 
 
-def test_a_screen_that_hands_its_work_over_does_not_wait_for_a_dead_house(desk: Desk) -> None:
+def test_a_screen_that_hands_its_work_over_does_not_wait_for_a_dead_installation(desk: Ledger) -> None:
     host = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    house = serving(desk, host=home.Holder(host.pid, "run"))
-    house.check()
+    site = serving(desk, host=home.Holder(host.pid, "run"))
+    site.check()
     host.communicate()
     with pytest.raises(Interrupted, match="the same command continues"):
-        house.check()
+        site.check()

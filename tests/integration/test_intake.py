@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import FileState
-from tests.desk import Desk, without_privileges
+from tests.ledger import Ledger, without_privileges
 from tests.phantoms import (
     EXPLICIT_LITTLE,
     JPEG_LS,
@@ -44,7 +44,7 @@ def inbox(tmp_path: Path) -> Path:
 class Counter:
     """The intake of an installation, which takes in one file after another."""
 
-    def __init__(self, desk: Desk, inbox: Path) -> None:
+    def __init__(self, desk: Ledger, inbox: Path) -> None:
         self.desk, self.inbox, self.settings = desk, inbox, desk.settings
 
     def bring(self, name: str, content: bytes | None = None, *, is_final: bool = True) -> Registration:
@@ -64,7 +64,7 @@ class Counter:
 
 
 @pytest.fixture
-def counter(desk: Desk, inbox: Path) -> Counter:
+def counter(desk: Ledger, inbox: Path) -> Counter:
     return Counter(desk, inbox)
 
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from worker.app import HARD_TIME_LIMIT_S
 from worker.cli.main import app
 from worker.ledger.outbox import QUEUES
@@ -167,7 +167,7 @@ def test_keda_asks_the_database_that_the_program_uses() -> None:
 
 
 @pytest.mark.parametrize("kind", ["postgresql"])
-def test_keda_counts_the_oldest_study_as_the_program_does(desk: Desk) -> None:
+def test_keda_counts_the_oldest_study_as_the_program_does(desk: Ledger) -> None:
     queries = {t["metadata"]["query"] for found in resources("ScaledObject") for t in found["spec"]["triggers"]
                if "query" in t["metadata"]}  # fmt: skip
     (query,) = queries

@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 
 from schema.vocabulary import ReviewOutcome
-from tests.desk import Desk
+from tests.ledger import Ledger
 from trainer.data.folders import read_samples
 from worker.errors import BadData
 from worker.export.labels import INDEX, Exported, export
@@ -25,7 +25,7 @@ SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def take_in(desk: Desk, name: str, probability: float = 0.1) -> str:
+def take_in(desk: Ledger, name: str, probability: float = 0.1) -> str:
     """A sample study, taken in and screened; its UID."""
     content = (SAMPLES / name).read_bytes()
     header = read_instance(content)
@@ -37,17 +37,17 @@ def take_in(desk: Desk, name: str, probability: float = 0.1) -> str:
     return header.study_uid
 
 
-def read(desk: Desk, study_uid: str, outcome: ReviewOutcome) -> None:
+def read(desk: Ledger, study_uid: str, outcome: ReviewOutcome) -> None:
     decisions.review(desk.database, study_uid, outcome, "Dr Test", None, desk.clock())
 
 
-def leave(desk: Desk, out: Path, since: datetime = EVER) -> tuple[Exported, list[dict[str, Any]]]:
+def leave(desk: Ledger, out: Path, since: datetime = EVER) -> tuple[Exported, list[dict[str, Any]]]:
     exported = export(desk.database, desk.store, out, since, DEFAULT)
     with (out / INDEX).open(newline="") as file:
         return exported, list(csv.DictReader(file))
 
 
-def test_confirmed_and_corrected_verdicts_leave_and_uncertain_ones_stay(desk: Desk, tmp_path: Path) -> None:
+def test_confirmed_and_corrected_verdicts_leave_and_uncertain_ones_stay(desk: Ledger, tmp_path: Path) -> None:
     confirmed = take_in(desk, "anna_explicit.dcm", 0.9)
     corrected = take_in(desk, "ida_8_bit.png", 0.9)
     changed = take_in(desk, "emma_rle.dcm", 0.2)
@@ -67,7 +67,7 @@ def test_confirmed_and_corrected_verdicts_leave_and_uncertain_ones_stay(desk: De
     assert (exported.images, exported.studies, exported.left_out) == (3, 3, {"read as uncertain": 1})
 
 
-def test_the_trainer_reads_them_with_the_pixels_that_the_worker_showed(desk: Desk, tmp_path: Path) -> None:
+def test_the_trainer_reads_them_with_the_pixels_that_the_worker_showed(desk: Ledger, tmp_path: Path) -> None:
     uid = take_in(desk, "greta_monochrome1_12_bit.dcm", 0.9)
     read(desk, uid, ReviewOutcome.PNEUMONIA)
     leave(desk, tmp_path / "out")
@@ -78,7 +78,7 @@ def test_the_trainer_reads_them_with_the_pixels_that_the_worker_showed(desk: Des
     assert np.array_equal(shown, left)
 
 
-def test_no_name_leaves_and_a_patient_is_one_pseudonym(desk: Desk, tmp_path: Path) -> None:
+def test_no_name_leaves_and_a_patient_is_one_pseudonym(desk: Ledger, tmp_path: Path) -> None:
     for name in ("anna_explicit.dcm", "ben_jpeg2000.dcm"):
         read(desk, take_in(desk, name), ReviewOutcome.NO_PNEUMONIA)
     header = dcmread(SAMPLES / "anna_explicit.dcm", stop_before_pixels=True)
@@ -96,7 +96,7 @@ def test_no_name_leaves_and_a_patient_is_one_pseudonym(desk: Desk, tmp_path: Pat
     assert {row["patient"] for row in other}.isdisjoint({row["patient"] for row in rows})
 
 
-def test_only_images_that_were_judged_when_they_were_read_leave(desk: Desk, tmp_path: Path) -> None:
+def test_only_images_that_were_judged_when_they_were_read_leave(desk: Ledger, tmp_path: Path) -> None:
     lateral = take_in(desk, "paul_lateral.dcm")
     read(desk, lateral, ReviewOutcome.NO_PNEUMONIA)
     exported, rows = leave(desk, tmp_path / "out")
@@ -104,7 +104,7 @@ def test_only_images_that_were_judged_when_they_were_read_leave(desk: Desk, tmp_
     assert exported.left_out == {"no image was judged when it was read": 1}
 
 
-def test_only_reviews_since_a_day_leave(desk: Desk, tmp_path: Path) -> None:
+def test_only_reviews_since_a_day_leave(desk: Ledger, tmp_path: Path) -> None:
     read(desk, take_in(desk, "anna_explicit.dcm"), ReviewOutcome.NO_PNEUMONIA)
     desk.clock.forward(hours=48)
     late = take_in(desk, "ida_8_bit.png")
@@ -113,7 +113,7 @@ def test_only_reviews_since_a_day_leave(desk: Desk, tmp_path: Path) -> None:
     assert [row["study_uid"] for row in rows] == [late]
 
 
-def test_a_folder_that_holds_something_is_left_alone(desk: Desk, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_is_left_alone(desk: Ledger, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(BadData, match="is not empty"):

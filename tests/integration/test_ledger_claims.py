@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import Band, Priority, Reason, StudyState
-from tests.desk import STUDY, Clock, Desk, digest
+from tests.ledger import STUDY, Clock, Ledger, digest
 from worker.errors import NotRequeueable, UnknownStudy
 from worker.ledger import claims as delivery
 from worker.ledger import decisions
@@ -18,13 +18,13 @@ from worker.ledger.outbox import Backlog, reoffer
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 
 
-def three_studies(desk: Desk) -> None:
+def three_studies(desk: Ledger) -> None:
     for study_uid in (A, B, C):
         desk.receive(study_uid, content=study_uid)
         desk.clock.forward(1)
 
 
-def reoffered(desk: Desk) -> list[str]:
+def reoffered(desk: Ledger) -> list[str]:
     """What is offered again although messages wait."""
     backlog = Backlog(dict.fromkeys(Priority))
     return [offer.study_uid for offer in reoffer(desk.database, desk.settings, desk.clock(), backlog)]
@@ -44,7 +44,7 @@ def at_once(count: int, work: Callable[[], object]) -> None:
         thread.join()
 
 
-def test_one_of_two_workers_gets_the_claim(desk: Desk) -> None:
+def test_one_of_two_workers_gets_the_claim(desk: Ledger) -> None:
     for number in range(5):
         study_uid = f"{STUDY}.{number}"
         desk.receive(study_uid, content=study_uid)
@@ -60,7 +60,7 @@ def test_one_of_two_workers_gets_the_claim(desk: Desk) -> None:
         assert desk.study(study_uid).attempts == 1
 
 
-def test_only_a_queued_study_can_be_claimed(desk: Desk) -> None:
+def test_only_a_queued_study_can_be_claimed(desk: Ledger) -> None:
     desk.receive()
     assert delivery.claim(desk.database, STUDY, desk.settings, desk.clock()) is None, "not offered yet"
     desk.screen()
@@ -68,7 +68,7 @@ def test_only_a_queued_study_can_be_claimed(desk: Desk) -> None:
     assert delivery.claim(desk.database, "1.2.3", desk.settings, desk.clock()) is None, "unknown"
 
 
-def test_a_lapsed_lease_gives_the_study_back(desk: Desk) -> None:
+def test_a_lapsed_lease_gives_the_study_back(desk: Ledger) -> None:
     desk.receive()
     dead = desk.claim()
     desk.clock.forward(desk.settings.lease_s)
@@ -85,7 +85,7 @@ def test_a_lapsed_lease_gives_the_study_back(desk: Desk) -> None:
     assert (desk.count("screening"), desk.entry().probability, desk.study().attempts) == (1, 0.1, 0)
 
 
-def test_a_heartbeat_prolongs_the_lease(desk: Desk) -> None:
+def test_a_heartbeat_prolongs_the_lease(desk: Ledger) -> None:
     desk.receive()
     held = desk.claim()
     for _ in range(10):
@@ -95,7 +95,7 @@ def test_a_heartbeat_prolongs_the_lease(desk: Desk) -> None:
     assert desk.record(held, 0.1)
 
 
-def test_three_dead_workers_make_a_failure_that_people_see_until_it_is_requeued(desk: Desk) -> None:
+def test_three_dead_workers_make_a_failure_that_people_see_until_it_is_requeued(desk: Ledger) -> None:
     desk.receive()
     for _ in range(desk.settings.max_attempts):
         assert desk.study().state != StudyState.FAILED
@@ -113,7 +113,7 @@ def test_three_dead_workers_make_a_failure_that_people_see_until_it_is_requeued(
     assert (entry.state, entry.band, entry.failure_code) == ("screened", Band.NOT_FLAGGED, None)
 
 
-def test_an_interrupted_study_gets_its_attempt_back(desk: Desk) -> None:
+def test_an_interrupted_study_gets_its_attempt_back(desk: Ledger) -> None:
     desk.receive()
     for _ in range(10):
         held = desk.claim()
@@ -122,7 +122,7 @@ def test_an_interrupted_study_gets_its_attempt_back(desk: Desk) -> None:
         assert delivery.give_back(desk.database, held, desk.clock()) is False
 
 
-def test_a_failure_stands_above_the_negatives_with_its_code(desk: Desk) -> None:
+def test_a_failure_stands_above_the_negatives_with_its_code(desk: Ledger) -> None:
     three_studies(desk)
     desk.screen(A, 0.1)
     held = desk.claim(B)
@@ -133,7 +133,7 @@ def test_a_failure_stands_above_the_negatives_with_its_code(desk: Desk) -> None:
     assert desk.record(held, 0.1) is False
 
 
-def test_a_failure_after_a_flag_keeps_the_place_and_says_that_it_failed(desk: Desk) -> None:
+def test_a_failure_after_a_flag_keeps_the_place_and_says_that_it_failed(desk: Ledger) -> None:
     desk.receive()
     desk.screen(STUDY, 0.9)
     desk.receive(STUDY, f"{STUDY}.1.2", "two")
@@ -141,7 +141,7 @@ def test_a_failure_after_a_flag_keeps_the_place_and_says_that_it_failed(desk: De
     assert (desk.entry().band, desk.entry().reason) == (Band.FLAGGED, Reason.UNEXPECTED_ERROR)
 
 
-def test_recover_starts_over(desk: Desk) -> None:
+def test_recover_starts_over(desk: Ledger) -> None:
     three_studies(desk)
     desk.screen(A)
     dead = desk.claim(B)
@@ -152,7 +152,7 @@ def test_recover_starts_over(desk: Desk) -> None:
     assert desk.study(B).attempts == 1, "the claim that died counts"
 
 
-def test_a_requeue_gives_a_second_result_and_the_list_shows_the_newest(desk: Desk) -> None:
+def test_a_requeue_gives_a_second_result_and_the_list_shows_the_newest(desk: Ledger) -> None:
     desk.receive()
     desk.screen(STUDY, 0.9)
     decisions.requeue(desk.database, STUDY, desk.settings, desk.clock())
@@ -163,7 +163,7 @@ def test_a_requeue_gives_a_second_result_and_the_list_shows_the_newest(desk: Des
         assert connection.execute(doubled).all() == []
 
 
-def test_only_an_ended_study_can_be_requeued(desk: Desk) -> None:
+def test_only_an_ended_study_can_be_requeued(desk: Ledger) -> None:
     desk.receive()
     with pytest.raises(NotRequeueable, match="is received already"):
         decisions.requeue(desk.database, STUDY, desk.settings, desk.clock())
@@ -171,7 +171,7 @@ def test_only_an_ended_study_can_be_requeued(desk: Desk) -> None:
         decisions.requeue(desk.database, "1.2.3", desk.settings, desk.clock())
 
 
-def test_the_row_keeps_what_the_model_said(desk: Desk) -> None:
+def test_the_row_keeps_what_the_model_said(desk: Ledger) -> None:
     desk.receive(is_settled=True)
     desk.clock.forward(20)
     held = desk.claim()
@@ -187,17 +187,17 @@ def test_the_row_keeps_what_the_model_said(desk: Desk) -> None:
     assert (finding.familiarity, finding.overlay_digest) == (1.5, digest("overlay 0"))
 
 
-def test_the_first_results_of_a_new_model_may_come_at_once(desk: Desk) -> None:
+def test_the_first_results_of_a_new_model_may_come_at_once(desk: Ledger) -> None:
     for number in range(4):
         desk.receive(f"{STUDY}.{number}", content=str(number))
     for turn in range(3):
         use = replace(desk.model, digest=str(turn) * 64)
         claims = [desk.claim(f"{STUDY}.{number}") for number in range(4)]
         recorded: list[bool] = []
-        desks = [Desk(desk.database, desk.settings, desk.store, Clock(desk.clock()), use) for _ in claims]
+        desks = [Ledger(desk.database, desk.settings, desk.store, Clock(desk.clock()), use) for _ in claims]
         pairs = list(zip(desks, claims, strict=True))
 
-        def work(pairs: list[tuple[Desk, Claim]] = pairs, recorded: list[bool] = recorded) -> None:
+        def work(pairs: list[tuple[Ledger, Claim]] = pairs, recorded: list[bool] = recorded) -> None:
             hand, claim = pairs.pop()
             recorded.append(hand.record(claim, 0.1))
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from schema.models import Study
 from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, ReviewOutcome, StudyState
-from tests.desk import STUDY, Desk, image
+from tests.ledger import STUDY, Ledger, image
 from worker.cli.worklist_table import explained
 from worker.errors import AlreadyRead, NothingToWithdraw, UnknownStudy
 from worker.export.labels import export
@@ -37,7 +37,7 @@ def test_only_the_steps_of_the_table_are_taken(here: StudyState, there: StudySta
             move(study, there)
 
 
-def fill_every_band(desk: Desk) -> list[tuple[str, Band, Reason]]:
+def fill_every_band(desk: Ledger) -> list[tuple[str, Band, Reason]]:
     """A study of every kind, in no order; returns (name, band, reason) in the order in which they must be read."""
     for name in ("negative_old", "hip", "lateral", "flag_low", "conflict"):
         elements: dict[str, Any] = {"hip": HIP, "lateral": LATERAL}.get(name, {})
@@ -75,7 +75,7 @@ def fill_every_band(desk: Desk) -> list[tuple[str, Band, Reason]]:
     ]
 
 
-def test_the_bands_stand_in_order_with_their_reasons(desk: Desk) -> None:
+def test_the_bands_stand_in_order_with_their_reasons(desk: Ledger) -> None:
     expected = fill_every_band(desk)
     assert [(e.study_uid, e.band, e.reason) for e in desk.worklist()] == expected
     assert [e.place for e in desk.worklist()] == list(range(1, len(expected) + 1))
@@ -84,7 +84,7 @@ def test_the_bands_stand_in_order_with_their_reasons(desk: Desk) -> None:
     assert count(desk.database) == len(expected)
 
 
-def test_the_view_itself_gives_the_order(desk: Desk) -> None:
+def test_the_view_itself_gives_the_order(desk: Ledger) -> None:
     expected = [name for name, *_ in fill_every_band(desk)]
     with desk.database.reading() as connection:
         assert list(connection.execute(text("SELECT study_uid FROM worklist")).scalars()) == expected
@@ -92,7 +92,7 @@ def test_the_view_itself_gives_the_order(desk: Desk) -> None:
         assert list(connection.execute(order).scalars()) == expected
 
 
-def test_studies_of_one_moment_keep_the_order_in_which_they_were_booked(desk: Desk) -> None:
+def test_studies_of_one_moment_keep_the_order_in_which_they_were_booked(desk: Ledger) -> None:
     names = [f"{STUDY}.{n}" for n in range(40)]
     for name in names:
         desk.receive(name, content=name)
@@ -101,7 +101,7 @@ def test_studies_of_one_moment_keep_the_order_in_which_they_were_booked(desk: De
     assert [e.study_uid for e in desk.worklist()] == names
 
 
-def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Desk) -> None:
+def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Ledger) -> None:
     order = [name for name, *_ in fill_every_band(desk)]
     desk.clock.forward(hours=desk.settings.overdue_after_h)
     assert is_stale(desk.database, desk.clock())
@@ -116,7 +116,7 @@ def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Desk) -
     assert claims.advance(desk.database, desk.clock()) == 0
 
 
-def test_without_a_result_in_time_a_study_needs_attention(desk: Desk) -> None:
+def test_without_a_result_in_time_a_study_needs_attention(desk: Ledger) -> None:
     desk.receive()
     desk.clock.forward(desk.settings.result_due_s - 1)
     assert claims.advance(desk.database, desk.clock()) == 0
@@ -130,7 +130,7 @@ def test_without_a_result_in_time_a_study_needs_attention(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("body_part", ["CHEST", "HIP"])
-def test_new_images_without_a_result_in_time_need_attention_too(desk: Desk, body_part: str) -> None:
+def test_new_images_without_a_result_in_time_need_attention_too(desk: Ledger, body_part: str) -> None:
     """A study that was clear before must not hide at the bottom while its new image goes unlooked at."""
     headers = [image(body_part=body_part)]
     desk.receive()
@@ -146,7 +146,7 @@ def test_new_images_without_a_result_in_time_need_attention_too(desk: Desk, body
     assert not is_stale(desk.database, desk.clock())
 
 
-def test_sort_keys_order_by_probability_then_age(desk: Desk) -> None:
+def test_sort_keys_order_by_probability_then_age(desk: Ledger) -> None:
     young, old = desk.clock(), desk.clock.forward(-60)
     keys = [
         sort_key(Band.FLAGGED, p, at) for p, at in ((1.0, young), (0.9, old), (0.9, young), (0.5, old), (None, young))
@@ -157,7 +157,7 @@ def test_sort_keys_order_by_probability_then_age(desk: Desk) -> None:
     assert all(key.isdigit() for key in keys)
 
 
-def test_a_read_study_leaves_the_list_and_the_review_is_kept(desk: Desk) -> None:
+def test_a_read_study_leaves_the_list_and_the_review_is_kept(desk: Ledger) -> None:
     desk.receive(accession_number="A-1")
     desk.screen(STUDY, 0.9)
     for outcome, reader in ((ReviewOutcome.UNCERTAIN, "Dr A"), (ReviewOutcome.PNEUMONIA, "Dr B")):
@@ -167,7 +167,7 @@ def test_a_read_study_leaves_the_list_and_the_review_is_kept(desk: Desk) -> None
     assert [(r["outcome"], r["reader"]) for r in kept["reviews"]] == [("uncertain", "Dr A"), ("pneumonia", "Dr B")]
 
 
-def test_a_review_that_contradicts_an_earlier_one_says_so(desk: Desk) -> None:
+def test_a_review_that_contradicts_an_earlier_one_says_so(desk: Ledger) -> None:
     desk.receive()
     desk.screen(STUDY, 0.9)
 
@@ -182,7 +182,7 @@ def test_a_review_that_contradicts_an_earlier_one_says_so(desk: Desk) -> None:
     assert read(ReviewOutcome.PNEUMONIA, "Dr C") is None, "a withdrawn verdict contradicts nothing"
 
 
-def test_a_withdrawn_review_returns_the_study_to_its_place_and_counts_no_more(desk: Desk, tmp_path: Path) -> None:
+def test_a_withdrawn_review_returns_the_study_to_its_place_and_counts_no_more(desk: Ledger, tmp_path: Path) -> None:
     for name, probability in (("a", 0.9), ("b", 0.8)):
         desk.receive(name, content=name)
         desk.screen(name, probability)
@@ -212,7 +212,7 @@ def test_a_withdrawn_review_returns_the_study_to_its_place_and_counts_no_more(de
     assert [e.study_uid for e in desk.worklist()] == ["b"]
 
 
-def test_an_uncertain_study_stays_on_the_list_and_is_marked_unless_the_setting_says_otherwise(desk: Desk) -> None:
+def test_an_uncertain_study_stays_on_the_list_and_is_marked_unless_the_setting_says_otherwise(desk: Ledger) -> None:
     desk.receive()
     desk.screen(STUDY, 0.9)
     uncertain = ReviewOutcome.UNCERTAIN
@@ -227,7 +227,7 @@ def test_an_uncertain_study_stays_on_the_list_and_is_marked_unless_the_setting_s
     assert desk.worklist() == []
 
 
-def test_stat_for_a_study_that_was_read_says_so_and_brings_it_back_when_asked(desk: Desk) -> None:
+def test_stat_for_a_study_that_was_read_says_so_and_brings_it_back_when_asked(desk: Ledger) -> None:
     desk.receive()
     desk.screen(STUDY, 0.1)
     decisions.review(desk.database, STUDY, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
@@ -241,7 +241,7 @@ def test_stat_for_a_study_that_was_read_says_so_and_brings_it_back_when_asked(de
     assert ("Ben", "returned") in told
 
 
-def test_a_priority_is_audited_and_can_be_taken_back_by_a_person(desk: Desk) -> None:
+def test_a_priority_is_audited_and_can_be_taken_back_by_a_person(desk: Ledger) -> None:
     desk.receive()
     decisions.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
     assert desk.entry().band == Band.STAT
@@ -251,7 +251,7 @@ def test_a_priority_is_audited_and_can_be_taken_back_by_a_person(desk: Desk) -> 
     assert [(p["priority"], p["given_by"]) for p in given] == [("stat", "Dr A"), ("routine", "Dr B")]
 
 
-def test_among_stat_studies_flags_stand_first_and_negatives_last(desk: Desk) -> None:
+def test_among_stat_studies_flags_stand_first_and_negatives_last(desk: Ledger) -> None:
     for name, probability in (("a", 0.2), ("b", 0.8), ("c", None), ("d", 0.9)):
         desk.receive(name, content=name, priority=Priority.STAT)
         desk.clock.forward(1)
@@ -260,7 +260,7 @@ def test_among_stat_studies_flags_stand_first_and_negatives_last(desk: Desk) -> 
     assert [e.study_uid for e in desk.worklist()] == ["d", "b", "c", "a"]
 
 
-def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(desk: Desk) -> None:
+def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(desk: Ledger) -> None:
     desk.receive("a", content="a", accession_number="N")
     desk.receive("b", content="b", accession_number="N")
     desk.receive("c", content="c", accession_number="a")  # a hostile number: another study's UID
@@ -277,7 +277,7 @@ def test_a_study_is_found_by_uid_first_then_by_an_accession_number_of_its_own(de
         show(desk.database, desk.store, "nobody")
 
 
-def test_all_that_is_kept_of_a_study_is_plain_json(desk: Desk) -> None:
+def test_all_that_is_kept_of_a_study_is_plain_json(desk: Ledger) -> None:
     desk.receive(content="one", modality=None)
     desk.receive(STUDY, f"{STUDY}.1.2", "half", unreadable="truncated")
     held = desk.claim()

@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from schema import models
 from schema.vocabulary import Priority, StudyState
 from tests.backlog import STUDIES, study_rows
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from worker.ledger import claims, decisions
 from worker.ledger.outbox import (
     CLOCKS_DIFFER_S,
@@ -30,19 +30,19 @@ EMPTY = Backlog()
 BUSY = Backlog(dict.fromkeys(QUEUES))
 
 
-def three_studies(desk: Desk) -> None:
+def three_studies(desk: Ledger) -> None:
     for study_uid in (A, B, C):
         desk.receive(study_uid, content=study_uid)
         desk.clock.forward(1)
 
 
-def lost(desk: Desk, backlog: Backlog, after_s: float = 0.0) -> list[str]:
+def lost(desk: Ledger, backlog: Backlog, after_s: float = 0.0) -> list[str]:
     """Let time pass, and see what is offered again."""
     offers = reoffer(desk.database, desk.settings, desk.clock.forward(after_s), backlog)
     return [offer.study_uid for offer in offers]
 
 
-def test_stat_is_offered_first_then_the_oldest_and_each_once(desk: Desk) -> None:
+def test_stat_is_offered_first_then_the_oldest_and_each_once(desk: Ledger) -> None:
     three_studies(desk)
     decisions.prioritise(desk.database, C, Priority.STAT, "Dr A", desk.clock())
     now = desk.clock()
@@ -51,7 +51,7 @@ def test_stat_is_offered_first_then_the_oldest_and_each_once(desk: Desk) -> None
     assert desk.offer() == []
 
 
-def test_an_archive_is_offered_last_however_old(desk: Desk) -> None:
+def test_an_archive_is_offered_last_however_old(desk: Ledger) -> None:
     desk.receive(A, content=A, priority=Priority.NIGHTLY)
     desk.clock.forward(hours=5)
     desk.receive(B, content=B)
@@ -60,7 +60,7 @@ def test_an_archive_is_offered_last_however_old(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("backlog", "after_s"), [(EMPTY, SETTLE_OFFER_S), (BUSY, 600.0)])
-def test_a_lost_message_is_offered_again_but_not_too_soon(desk: Desk, backlog: Backlog, after_s: float) -> None:
+def test_a_lost_message_is_offered_again_but_not_too_soon(desk: Ledger, backlog: Backlog, after_s: float) -> None:
     desk.receive()
     desk.offer()
     assert lost(desk, backlog, after_s) == []
@@ -68,13 +68,13 @@ def test_a_lost_message_is_offered_again_but_not_too_soon(desk: Desk, backlog: B
     assert lost(desk, backlog) == []
 
 
-def test_a_message_that_was_just_taken_is_not_lost(desk: Desk) -> None:
+def test_a_message_that_was_just_taken_is_not_lost(desk: Ledger) -> None:
     three_studies(desk)
     desk.offer()
     assert lost(desk, Backlog(taken=frozenset({A, C}), unacknowledged=1), SETTLE_OFFER_S + 1) == [B]
 
 
-def test_each_queue_is_empty_by_itself(desk: Desk) -> None:
+def test_each_queue_is_empty_by_itself(desk: Ledger) -> None:
     """A backlog of routine studies does not keep a STAT study waiting whose message was lost."""
     three_studies(desk)
     decisions.prioritise(desk.database, B, Priority.STAT, "Dr A", desk.clock())
@@ -82,7 +82,7 @@ def test_each_queue_is_empty_by_itself(desk: Desk) -> None:
     assert lost(desk, Backlog({Priority.ROUTINE: desk.clock()}), SETTLE_OFFER_S + 1) == [B]
 
 
-def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Desk) -> None:
+def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Ledger) -> None:
     """Its first message lies behind the backlog of the routine queue."""
     three_studies(desk)
     desk.offer()
@@ -92,7 +92,7 @@ def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Desk) -
     assert reoffer(desk.database, desk.settings, now, BUSY) == [Offer(u, Priority.STAT, now) for u in (B, C)]
 
 
-def test_an_interrupted_study_waits_for_its_message(desk: Desk) -> None:
+def test_an_interrupted_study_waits_for_its_message(desk: Ledger) -> None:
     desk.receive()
     held = desk.claim()
     claims.give_back(desk.database, held, desk.clock() + timedelta(seconds=LONGEST_COUNTDOWN_S))
@@ -103,7 +103,7 @@ def test_an_interrupted_study_waits_for_its_message(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_a_clock_that_jumps_loses_nothing(desk: Desk, hours: int) -> None:
+def test_a_clock_that_jumps_loses_nothing(desk: Ledger, hours: int) -> None:
     """Received, queued, held by the dead and by the living: each goes on at once, though its moments lie far off."""
     desk.receive(A, content=A)
     desk.receive(B, content=B)
@@ -119,7 +119,7 @@ def test_a_clock_that_jumps_loses_nothing(desk: Desk, hours: int) -> None:
     assert B in lost(desk, BUSY)
 
 
-def test_clocks_that_differ_a_little_change_nothing(desk: Desk) -> None:
+def test_clocks_that_differ_a_little_change_nothing(desk: Ledger) -> None:
     desk.receive(is_settled=False)
     desk.clock.forward(-CLOCKS_DIFFER_S + 1)
     assert desk.offer() == []
@@ -129,7 +129,7 @@ SWEEP_S, SCREENED_A_SWEEP = 5.0, 25
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])  # on PostgreSQL and with a real broker: acceptance/test_broker.py
-def test_a_healthy_backlog_of_ten_thousand_is_not_offered_twice(desk: Desk) -> None:
+def test_a_healthy_backlog_of_ten_thousand_is_not_offered_twice(desk: Ledger) -> None:
     """It takes an hour, six times `reoffer_after_s`; every fortieth sweep is looked at."""
     with desk.database.writing() as session:
         session.execute(insert(models.Study), list(study_rows(STUDIES, desk.clock())))
@@ -146,7 +146,7 @@ def test_a_healthy_backlog_of_ten_thousand_is_not_offered_twice(desk: Desk) -> N
         assert lost(desk, backlog, 40 * SWEEP_S) == []
 
 
-def test_what_a_backlog_lost_is_found_when_later_ones_are_taken(desk: Desk) -> None:
+def test_what_a_backlog_lost_is_found_when_later_ones_are_taken(desk: Ledger) -> None:
     desk.receive(A, content=A)
     desk.offer()
     desk.clock.forward(60)

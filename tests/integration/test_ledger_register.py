@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome
-from tests.desk import STUDY, Desk, image
+from tests.ledger import STUDY, Ledger, image
 from worker.ledger import claims, decisions, register
 from worker.ledger.arrivals import Incoming
 
@@ -16,7 +16,7 @@ OTHER = f"{STUDY}.2"
 SECOND = f"{STUDY}.1.2"
 
 
-def test_a_new_study_is_received(desk: Desk) -> None:
+def test_a_new_study_is_received(desk: Ledger) -> None:
     booked = desk.receive(path="/inbox/a.dcm", accession_number="A-7")
     assert (booked.state, booked.study_uid) == (FileState.ACCEPTED, STUDY)
     entry = desk.entry()
@@ -24,7 +24,7 @@ def test_a_new_study_is_received(desk: Desk) -> None:
     assert (entry.sources, entry.accession_number, entry.received_at) == (["/inbox/a.dcm"], "A-7", desk.clock())
 
 
-def test_the_same_bytes_again_change_nothing(desk: Desk) -> None:
+def test_the_same_bytes_again_change_nothing(desk: Ledger) -> None:
     desk.receive()
     desk.screen(STUDY, 0.9)
     before = desk.study()
@@ -36,7 +36,7 @@ def test_the_same_bytes_again_change_nothing(desk: Desk) -> None:
     assert desk.entry().sources == ["/inbox/one.dcm", "/inbox/again.dcm"]
 
 
-def test_the_same_pixels_in_other_bytes_are_a_duplicate_and_noted(desk: Desk) -> None:
+def test_the_same_pixels_in_other_bytes_are_a_duplicate_and_noted(desk: Ledger) -> None:
     desk.receive()
     desk.screen()
     before = desk.study()
@@ -48,7 +48,7 @@ def test_the_same_pixels_in_other_bytes_are_a_duplicate_and_noted(desk: Desk) ->
 
 @pytest.mark.parametrize(("probabilities", "band"), [((0.1, 0.2), Band.ATTENTION), ((0.1, 0.8), Band.FLAGGED)])
 def test_other_pixels_under_the_same_uid_are_a_conflict_that_people_see(
-    desk: Desk, probabilities: tuple[float, ...], band: Band
+    desk: Ledger, probabilities: tuple[float, ...], band: Band
 ) -> None:
     desk.receive()
     booked = desk.receive(content="other")
@@ -60,7 +60,7 @@ def test_other_pixels_under_the_same_uid_are_a_conflict_that_people_see(
     assert desk.receive(content="other").state is FileState.DUPLICATE
 
 
-def test_the_same_instance_uid_in_another_study_is_not_swallowed(desk: Desk) -> None:
+def test_the_same_instance_uid_in_another_study_is_not_swallowed(desk: Ledger) -> None:
     desk.receive(STUDY, SECOND, "one")
     booked = desk.receive(OTHER, SECOND, "other")
     assert (booked.state, booked.study_uid) == (FileState.CONFLICT, OTHER)
@@ -68,7 +68,7 @@ def test_the_same_instance_uid_in_another_study_is_not_swallowed(desk: Desk) -> 
     assert desk.study(STUDY).conflict is None
 
 
-def test_the_same_pixels_in_another_study_are_no_conflict(desk: Desk) -> None:
+def test_the_same_pixels_in_another_study_are_no_conflict(desk: Ledger) -> None:
     """One PNG in two folders, each folder a study (raster_study=folder): same bytes, same derived UID, two studies."""
     desk.receive(STUDY, SECOND, "one")
     booked = desk.receive(OTHER, SECOND, "one", path="/inbox/b/one.png")
@@ -86,7 +86,7 @@ def test_the_same_pixels_in_another_study_are_no_conflict(desk: Desk) -> None:
     ],
 )
 def test_two_patients_in_one_study_are_a_conflict(
-    desk: Desk, first: dict[str, Any], second: dict[str, Any], expected: Reason | None
+    desk: Ledger, first: dict[str, Any], second: dict[str, Any], expected: Reason | None
 ) -> None:
     desk.receive(content="one", **first)
     booked = desk.receive(STUDY, SECOND, "two", **second)
@@ -96,14 +96,14 @@ def test_two_patients_in_one_study_are_a_conflict(
     assert desk.entry().band == (Band.ATTENTION if expected else Band.NOT_FLAGGED)
 
 
-def test_the_same_pixels_under_another_patient_are_a_conflict(desk: Desk) -> None:
+def test_the_same_pixels_under_another_patient_are_a_conflict(desk: Ledger) -> None:
     """A sender corrects the patient ID and sends the image again: somebody must look which one is right."""
     desk.receive(patient_id="P-1")
     booked = desk.receive(content="corrected", same_pixels_as="one", patient_id="P-2")
     assert (booked.state, desk.entry().reason) == (FileState.CONFLICT, Reason.TWO_PATIENTS)
 
 
-def test_a_second_image_reopens_a_screened_study(desk: Desk) -> None:
+def test_a_second_image_reopens_a_screened_study(desk: Ledger) -> None:
     desk.receive()
     desk.receive(OTHER, content="other study")
     desk.screen(STUDY, 0.9)
@@ -120,7 +120,7 @@ def test_a_second_image_reopens_a_screened_study(desk: Desk) -> None:
     assert desk.count("screening") == 3
 
 
-def test_an_image_that_comes_during_screening_overtakes_the_claim(desk: Desk) -> None:
+def test_an_image_that_comes_during_screening_overtakes_the_claim(desk: Ledger) -> None:
     desk.receive()
     held = desk.claim()
     desk.receive(STUDY, SECOND, "two")
@@ -131,7 +131,7 @@ def test_an_image_that_comes_during_screening_overtakes_the_claim(desk: Desk) ->
     assert len(desk.screen(STUDY, 0.9).received) == 2
 
 
-def test_an_image_that_comes_while_queued_joins(desk: Desk) -> None:
+def test_an_image_that_comes_while_queued_joins(desk: Ledger) -> None:
     desk.receive()
     desk.offer()
     desk.receive(STUDY, SECOND, "two")
@@ -140,7 +140,7 @@ def test_an_image_that_comes_while_queued_joins(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("state", ["received", "queued"])
-def test_an_image_after_an_early_reading_brings_the_study_back(desk: Desk, state: str) -> None:
+def test_an_image_after_an_early_reading_brings_the_study_back(desk: Ledger, state: str) -> None:
     desk.receive()
     if state == "queued":
         desk.offer()
@@ -149,7 +149,7 @@ def test_an_image_after_an_early_reading_brings_the_study_back(desk: Desk, state
     assert desk.entry().state == state, "the reader has not seen the second image"
 
 
-def test_a_broken_file_shows_on_its_study_until_the_whole_one_comes(desk: Desk) -> None:
+def test_a_broken_file_shows_on_its_study_until_the_whole_one_comes(desk: Ledger) -> None:
     booked = desk.receive(content="half", unreadable="truncated")
     assert (booked.state, booked.study_uid) == (FileState.QUARANTINED, STUDY)
     desk.screen()
@@ -163,7 +163,7 @@ def test_a_broken_file_shows_on_its_study_until_the_whole_one_comes(desk: Desk) 
     assert desk.entry().verdict == "not_flagged"
 
 
-def test_a_broken_copy_of_a_whole_image_spoils_nothing(desk: Desk) -> None:
+def test_a_broken_copy_of_a_whole_image_spoils_nothing(desk: Ledger) -> None:
     desk.receive(content="whole")
     desk.screen(STUDY, 0.1)
     before = desk.study()
@@ -172,7 +172,7 @@ def test_a_broken_copy_of_a_whole_image_spoils_nothing(desk: Desk) -> None:
     assert desk.study() == before
 
 
-def test_a_stat_given_by_a_person_is_never_lowered(desk: Desk) -> None:
+def test_a_stat_given_by_a_person_is_never_lowered(desk: Ledger) -> None:
     desk.receive()
     decisions.prioritise(desk.database, STUDY, Priority.STAT, "Dr A", desk.clock())
     desk.receive(STUDY, SECOND, "two", priority=Priority.ROUTINE)
@@ -180,13 +180,13 @@ def test_a_stat_given_by_a_person_is_never_lowered(desk: Desk) -> None:
     assert (desk.entry().priority, desk.entry().band) == ("stat", Band.STAT)
 
 
-def test_a_stat_folder_raises_a_study_even_by_a_duplicate(desk: Desk) -> None:
+def test_a_stat_folder_raises_a_study_even_by_a_duplicate(desk: Ledger) -> None:
     desk.receive()
     desk.receive(priority=Priority.STAT)
     assert (desk.entry().priority, desk.entry().reason) == ("stat", "stat")
 
 
-def test_files_that_wait_have_one_row_and_one_end(desk: Desk) -> None:
+def test_files_that_wait_have_one_row_and_one_end(desk: Ledger) -> None:
     file = Incoming("/inbox/a.dcm", 10, 1)
     register.wait(desk.database, [file], desk.clock())
     register.wait(desk.database, [Incoming("/inbox/a.dcm", 20, 2)], desk.clock.forward(5))
@@ -197,7 +197,7 @@ def test_files_that_wait_have_one_row_and_one_end(desk: Desk) -> None:
     assert desk.count("arrival") == 1
 
 
-def test_waiting_files_that_are_gone_are_booked_as_vanished(desk: Desk) -> None:
+def test_waiting_files_that_are_gone_are_booked_as_vanished(desk: Ledger) -> None:
     for name in ("/inbox/gone", "/inbox/there", "/inbox_2/gone", "/in_ox/gone"):
         register.wait(desk.database, [Incoming(name, 1, 1)], desk.clock())
     assert register.record_vanished(desk.database, lambda path: path == "/inbox/there", under="/inbox/") == [
@@ -206,7 +206,7 @@ def test_waiting_files_that_are_gone_are_booked_as_vanished(desk: Desk) -> None:
     assert register.record_vanished(desk.database, lambda _: False, under="/in_ox/") == ["/in_ox/gone"]
 
 
-def test_a_study_settles_after_quiet_and_at_last_after_the_longest_wait(desk: Desk) -> None:
+def test_a_study_settles_after_quiet_and_at_last_after_the_longest_wait(desk: Ledger) -> None:
     settings, started = desk.settings, desk.clock()
     desk.receive(is_settled=False)
     desk.clock.forward(settings.study_quiet_s - 1)
@@ -220,7 +220,7 @@ def test_a_study_settles_after_quiet_and_at_last_after_the_longest_wait(desk: De
     assert desk.offer() == [STUDY]
 
 
-def test_two_writers_of_one_new_study_both_succeed(desk: Desk) -> None:
+def test_two_writers_of_one_new_study_both_succeed(desk: Ledger) -> None:
     together, states = threading.Barrier(8), []
 
     def write(number: int) -> None:
@@ -239,7 +239,7 @@ def test_two_writers_of_one_new_study_both_succeed(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "word", ["'; DROP TABLE study; --", "[bold red]x[/]", "../../etc/passwd", "%s%n{0}", "日本 ﷽ \U0001f480", "9" * 64]
 )
-def test_hostile_words_pass_through_unharmed(desk: Desk, word: str) -> None:
+def test_hostile_words_pass_through_unharmed(desk: Ledger, word: str) -> None:
     names = ("patient_id", "issuer_of_patient_id", "accession_number", "modality", "body_part", "view", "manufacturer")
     more = ("station_name", "device_serial_number", "photometric_interpretation", "transfer_syntax_uid")
     elements: dict[str, Any] = dict.fromkeys((*names, *more), word)

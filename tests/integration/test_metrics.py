@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from schema.vocabulary import Priority
-from tests.acceptance.house import House
-from tests.desk import STUDY, Desk
+from tests.acceptance.installation import Installation
+from tests.ledger import STUDY, Ledger
 from worker.app import Depths
 from worker.errors import BrokerUnavailable
 from worker.monitoring.exporter import open_server
@@ -38,7 +38,7 @@ def away() -> Depths:
     raise BrokerUnavailable("cannot be asked")
 
 
-def in_force(desk: Desk, **changes: Any) -> Settings:
+def in_force(desk: Ledger, **changes: Any) -> Settings:
     """Settings under which every request reads the database again."""
     return attrs.evolve(desk.settings, database=desk.database.url, metrics_interval_s=1e-9, **changes)
 
@@ -61,7 +61,7 @@ def samples(ours: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_counts_are_those_of_the_ledger(desk: Desk) -> None:
+def test_counts_are_those_of_the_ledger(desk: Ledger) -> None:
     scanner: dict[str, Any] = {"manufacturer": "ACME Röntgen", "station_name": "ROOM 1"}
     desk.receive(A, content=A, **scanner)
     desk.screen(A, 0.9)
@@ -102,7 +102,7 @@ def test_counts_are_those_of_the_ledger(desk: Desk) -> None:
         assert samples(ours, "screening_claims") == {(): 0}, "a dead worker's claim is nobody's"
 
 
-def test_stages_are_histograms_of_what_results_keep(desk: Desk) -> None:
+def test_stages_are_histograms_of_what_results_keep(desk: Ledger) -> None:
     for number, predict_s in enumerate((0.004, 0.3, 100.0)):
         desk.receive(f"{STUDY}.{number}", content=str(number))
         desk.times = Times(read_s=0.001, predict_s=predict_s, batch_size=number + 1)
@@ -123,7 +123,7 @@ def test_stages_are_histograms_of_what_results_keep(desk: Desk) -> None:
         assert [batches[*own, bound] for bound in ("1.0", "2.0", "4.0", "+Inf")] == [1, 2, 3, 3]
 
 
-def test_days_that_are_over_are_added_up_once_and_the_sums_stay_true(desk: Desk) -> None:
+def test_days_that_are_over_are_added_up_once_and_the_sums_stay_true(desk: Ledger) -> None:
     metrics = Metrics(in_force(desk), desk.clock, idle)
     with registry(metrics) as ours:
         for number in range(4):
@@ -137,7 +137,7 @@ def test_days_that_are_over_are_added_up_once_and_the_sums_stay_true(desk: Desk)
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_scanners_beyond_the_bound_are_others_and_no_label_names_a_patient(desk: Desk) -> None:
+def test_scanners_beyond_the_bound_are_others_and_no_label_names_a_patient(desk: Ledger) -> None:
     for number in range(5):
         uid = f"{STUDY}.{number}"
         desk.receive(
@@ -155,7 +155,7 @@ def test_scanners_beyond_the_bound_are_others_and_no_label_names_a_patient(desk:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_what_cannot_be_read_says_so_and_hides_nothing_else(desk: Desk) -> None:
+def test_what_cannot_be_read_says_so_and_hides_nothing_else(desk: Ledger) -> None:
     with registry(Metrics(in_force(desk), desk.clock, away)) as ours:
         assert samples(ours, "screening_up") == {("database",): 1, ("broker",): 0, ("store",): 1}
         assert samples(ours, "screening_queue_messages") == {}
@@ -185,7 +185,7 @@ def get(port: int, path: str) -> tuple[HTTPResponse, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_health_is_that_of_the_work(desk: Desk) -> None:
+def test_health_is_that_of_the_work(desk: Ledger) -> None:
     desk.receive()  # long ago, by the clock of the server
     with served(in_force(desk, alarm_after_s=60.0)) as port:
         answer, body = get(port, "/healthz")
@@ -216,6 +216,6 @@ def test_health_is_that_of_the_work(desk: Desk) -> None:
 
 
 def test_the_verb_prints_them_where_nothing_was_screened_yet(tmp_path: Path) -> None:
-    told = House(tmp_path / "home").run("metrics", "--once")
+    told = Installation(tmp_path / "home").run("metrics", "--once")
     assert re.search(r'^screening_up\{what="database"\} 0\.0$', told, re.MULTILINE)
     assert not (tmp_path / "home" / "screening.sqlite").exists(), "looking made a database"

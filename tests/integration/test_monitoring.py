@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy import dashboard
 from schema.vocabulary import ModelAction, Stability
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from worker.app import Depths
 from worker.ledger import batch_runs, drift, promotions
 from worker.ledger.drift import Cause, Judgement
@@ -33,7 +33,7 @@ def recorded() -> set[str]:
     return {rule["record"] for rule in rules() if "record" in rule}
 
 
-def given(desk: Desk) -> dict[str, set[str]]:
+def given(desk: Ledger) -> dict[str, set[str]]:
     """Every sample the program gives once everything has happened, with its labels."""
     desk.receive()
     desk.screen(STUDY, 0.9)
@@ -60,7 +60,7 @@ def given(desk: Desk) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_every_metric_named_there_is_one_that_the_program_gives(desk: Desk) -> None:
+def test_every_metric_named_there_is_one_that_the_program_gives(desk: Ledger) -> None:
     known = given(desk)
     asked = [rule["expr"] for rule in rules()]
     asked += [query for panel in dashboard.PANELS for query in panel.queries]

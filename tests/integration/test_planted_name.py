@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from tests import frail_decoder
 from tests.brightness import write_model
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, SOP_INSTANCE_UID, STUDY_UID, declare_syntax, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.errors import StorageUnavailable
@@ -94,7 +94,7 @@ def inbox(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unsaid(
-    desk: Desk, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    desk: Ledger, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[[], None]]:
     """Fails when the name was said in a log, on an output, or in a message of the ledger."""
     caplog.set_level(logging.DEBUG)
@@ -113,7 +113,7 @@ def unsaid(
     check()
 
 
-def watched(desk: Desk, decoder: Decoder, inbox: Path) -> Watcher:
+def watched(desk: Ledger, decoder: Decoder, inbox: Path) -> Watcher:
     """A watcher that has looked at the inbox until nothing there could be waited for any longer."""
     intake = Intake(desk.settings, desk.database, desk.store, decoder)
     watcher = Watcher(intake, inbox.parent, lambda _: None, Backlog, desk.clock, lambda: desk.clock().timestamp())
@@ -123,7 +123,7 @@ def watched(desk: Desk, decoder: Decoder, inbox: Path) -> Watcher:
     return watcher
 
 
-def codes(desk: Desk) -> set[str]:
+def codes(desk: Ledger) -> set[str]:
     """Every code that a file or an image bears."""
     with desk.database.reading() as connection:
         found = set(connection.execute(text("SELECT code FROM arrival")).scalars())
@@ -131,7 +131,7 @@ def codes(desk: Desk) -> set[str]:
 
 
 def test_files_of_every_refusal(
-    desk: Desk, decoder: Decoder, model: Model, inbox: Path, unsaid: Callable[[], None]
+    desk: Ledger, decoder: Decoder, model: Model, inbox: Path, unsaid: Callable[[], None]
 ) -> None:
     for number, (name, (content, _)) in enumerate(REFUSED.items()):
         own = f"{STUDY_UID[:-4]}.{100 + number}".encode()
@@ -151,7 +151,7 @@ def test_files_of_every_refusal(
 
 @pytest.mark.parametrize("deed", ["lost", "changed"])
 def test_files_that_are_gone_when_they_are_screened(
-    desk: Desk, decoder: Decoder, model: Model, inbox: Path, unsaid: Callable[[], None], deed: str
+    desk: Ledger, decoder: Decoder, model: Model, inbox: Path, unsaid: Callable[[], None], deed: str
 ) -> None:
     mode = InboxMode.COPY if deed == "lost" else InboxMode.LEAVE
     desk.settings = attrs.evolve(desk.settings, inbox_mode=mode)
@@ -169,7 +169,7 @@ def test_files_that_are_gone_when_they_are_screened(
     unsaid()
 
 
-def test_a_store_that_is_away(desk: Desk, decoder: Decoder, inbox: Path, unsaid: Callable[[], None]) -> None:
+def test_a_store_that_is_away(desk: Ledger, decoder: Decoder, inbox: Path, unsaid: Callable[[], None]) -> None:
     (inbox / f"{NAME}.dcm").write_bytes(planted())
     desk.store.folder.parent.mkdir(parents=True)
     desk.store.folder.write_text("no folder")
@@ -203,7 +203,7 @@ class Quoting:
 
 
 def test_a_bug_that_quotes_it_is_kept_with_its_study_and_goes_no_further(
-    desk: Desk, decoder: Decoder, model: Model, inbox: Path, unsaid: Callable[[], None]
+    desk: Ledger, decoder: Decoder, model: Model, inbox: Path, unsaid: Callable[[], None]
 ) -> None:
     (inbox / f"{NAME}.dcm").write_bytes(planted())
     watched(desk, decoder, inbox)

@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from schema.vocabulary import AuditAction, FileState, Priority, ReviewOutcome
-from tests.acceptance.house import wait_until
-from tests.desk import STUDY, Desk, image
+from tests.acceptance.installation import wait_until
+from tests.ledger import STUDY, Ledger, image
 from worker.errors import NotRequeueable, StorageUnavailable
 from worker.ledger import decisions, register
 from worker.ledger.arrivals import Incoming, Receipt
@@ -26,7 +26,7 @@ YEAR = timedelta(days=365)
 OBJECT, OVERLAY = 1000, 100
 
 
-def receive(desk: Desk, study_uid: str, probability: float = 0.1, size: int = OBJECT) -> None:
+def receive(desk: Ledger, study_uid: str, probability: float = 0.1, size: int = OBJECT) -> None:
     """A screened study whose object and overlay really are in the store, two days old."""
     digest = desk.store.put(OBJECTS, study_uid.encode().ljust(size))
     header = image(study_uid, f"{study_uid}.1.1")
@@ -37,26 +37,26 @@ def receive(desk: Desk, study_uid: str, probability: float = 0.1, size: int = OB
     age(desk)
 
 
-def age(desk: Desk, days: int = 2) -> None:
+def age(desk: Ledger, days: int = 2) -> None:
     for kind in (OBJECTS, OVERLAYS):
         for stored in desk.store.files(kind):
             moment = desk.clock.now.timestamp() - days * 86400
             os.utime(stored.place, (moment, moment))
 
 
-def read(desk: Desk, study_uid: str) -> None:
+def read(desk: Ledger, study_uid: str) -> None:
     decisions.review(desk.database, study_uid, ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
     desk.clock.forward(1)
 
 
-def pruned(desk: Desk, older_than: timedelta = YEAR, quota_bytes: int | None = None) -> Pruned:
+def pruned(desk: Ledger, older_than: timedelta = YEAR, quota_bytes: int | None = None) -> Pruned:
     found = prune(desk.database, desk.store, desk.clock(), older_than, quota_bytes)
     account = reconcile(desk.database, desk.store)
     assert account.holds, account
     return found
 
 
-def test_what_was_read_long_ago_goes_and_what_is_unread_stays_however_old(desk: Desk) -> None:
+def test_what_was_read_long_ago_goes_and_what_is_unread_stays_however_old(desk: Ledger) -> None:
     for study_uid in (A, B, C):
         receive(desk, study_uid)
     read(desk, A)
@@ -70,7 +70,7 @@ def test_what_was_read_long_ago_goes_and_what_is_unread_stays_however_old(desk: 
     assert pruned(desk) == Pruned(0, 0, 0, 0, 2 * OBJECT)
 
 
-def test_a_pruned_study_is_not_screened_again_until_it_is_sent_again(desk: Desk) -> None:
+def test_a_pruned_study_is_not_screened_again_until_it_is_sent_again(desk: Ledger) -> None:
     receive(desk, A)
     read(desk, A)
     pruned(desk, timedelta(0))
@@ -84,7 +84,7 @@ def test_a_pruned_study_is_not_screened_again_until_it_is_sent_again(desk: Desk)
     assert decisions.requeue(desk.database, A, desk.settings, desk.clock()) == A
 
 
-def test_a_quota_takes_the_longest_read_first_and_no_more_than_it_must(desk: Desk) -> None:
+def test_a_quota_takes_the_longest_read_first_and_no_more_than_it_must(desk: Ledger) -> None:
     for study_uid in (A, B, C):
         receive(desk, study_uid)
     read(desk, B)
@@ -95,7 +95,7 @@ def test_a_quota_takes_the_longest_read_first_and_no_more_than_it_must(desk: Des
     assert (found.studies, found.kept_bytes) == (1, OBJECT), "the unread one stays above any quota"
 
 
-def test_what_came_today_is_let_go_of_once_however_often_room_is_made(desk: Desk) -> None:
+def test_what_came_today_is_let_go_of_once_however_often_room_is_made(desk: Ledger) -> None:
     for study_uid in (A, B, C):
         receive(desk, study_uid)
     read(desk, A)
@@ -117,7 +117,7 @@ class SlowStore(FolderStore):
         yield from super().files(kind)
 
 
-def test_who_only_looks_waits_for_no_measure_of_the_store(desk: Desk) -> None:
+def test_who_only_looks_waits_for_no_measure_of_the_store(desk: Ledger) -> None:
     receive(desk, STUDY, size=2 * 2**20)
     store, capacity = SlowStore(desk.store.folder), Capacity(waits_for_measure=False)
     settings = attrs.evolve(desk.settings, store_quota_mib=1)
@@ -128,7 +128,7 @@ def test_who_only_looks_waits_for_no_measure_of_the_store(desk: Desk) -> None:
         capacity.require(settings, store, desk.clock())
 
 
-def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air(desk: Desk) -> None:
+def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air(desk: Ledger) -> None:
     settings, capacity = attrs.evolve(desk.settings, store_quota_mib=1), Capacity()
     big = 120_000
     for number in range(9):  # 1.08 of 1.05 million bytes
@@ -148,7 +148,7 @@ def test_the_quota_of_the_settings_is_kept_from_nearly_full_on_and_with_some_air
     assert reconcile(desk.database, desk.store).holds
 
 
-def test_the_store_is_pruned_though_intake_has_just_measured_the_store(desk: Desk) -> None:
+def test_the_store_is_pruned_though_intake_has_just_measured_the_store(desk: Ledger) -> None:
     """Under load, intake measures the store before each file; the watcher must still find that pruning is due."""
     settings, capacity = attrs.evolve(desk.settings, store_quota_mib=1), Capacity()
     big = 120_000
@@ -165,7 +165,7 @@ def test_the_store_is_pruned_though_intake_has_just_measured_the_store(desk: Des
     assert keep_quota(settings, desk.database, desk.store, capacity, desk.clock()) is None, "just made"
 
 
-def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None:
+def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Ledger) -> None:
     receive(desk, A)
     letter = desk.store.put(OBJECTS, b"Dear colleague")
     file = Incoming("/inbox/letter.txt", 14, 1, Priority.ROUTINE)
@@ -184,7 +184,7 @@ def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Desk) -> None
     assert desk.store.has(OBJECTS, digests(desk)[0])
 
 
-def digests(desk: Desk) -> list[str]:
+def digests(desk: Ledger) -> list[str]:
     """Of the objects of A, B, C as far as they were received."""
     with desk.database.reading() as connection:
         rows = connection.exec_driver_sql("SELECT digest FROM instance ORDER BY id")

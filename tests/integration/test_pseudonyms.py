@@ -11,8 +11,8 @@ from sqlalchemy import inspect, text
 from schema.database import Database
 from schema.vocabulary import FileState, IdentifierMode, Reason
 from tests.brightness import write_model
-from tests.desk import STUDY, Desk
 from tests.integration.test_planted_name import Quoting
+from tests.ledger import STUDY, Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.errors import IdentifiersDiffer, UnknownStudy
@@ -44,8 +44,8 @@ def planted(number: int = 1, **elements: str) -> bytes:
 
 
 @pytest.fixture
-def hidden(desk: Desk) -> Desk:
-    """A desk whose settings ask for pseudonyms."""
+def hidden(desk: Ledger) -> Ledger:
+    """A ledger whose settings ask for pseudonyms."""
     desk.settings = attrs.evolve(desk.settings, identifiers=IdentifierMode.PSEUDONYMS)
     return desk
 
@@ -57,12 +57,12 @@ def inbox(tmp_path: Path) -> Path:
     return tmp_path / NAME / "inbox"
 
 
-def watcher(desk: Desk, inbox: Path) -> Watcher:
+def watcher(desk: Ledger, inbox: Path) -> Watcher:
     intake = Intake(desk.settings, desk.database, desk.store)
     return Watcher(intake, inbox, lambda _: None, Backlog, desk.clock, lambda: desk.clock().timestamp())
 
 
-def scanned(desk: Desk, inbox: Path, eyes: Watcher | None = None) -> Watcher:
+def scanned(desk: Ledger, inbox: Path, eyes: Watcher | None = None) -> Watcher:
     """After everything that lies in the inbox has settled and was taken in."""
     eyes = eyes or watcher(desk, inbox)
     eyes.scan()
@@ -80,12 +80,12 @@ def everything(database: Database) -> str:
         return "\n".join(str(row) for name in names for row in connection.execute(text(f"SELECT * FROM {name}")))
 
 
-def found(desk: Desk, name: str) -> str:
+def found(desk: Ledger, name: str) -> str:
     with desk.database.reading() as connection:
         return resolve(connection, name, IdentifierPolicy.of(desk.settings))
 
 
-def test_no_row_holds_a_name_and_a_study_is_found_by_what_stands_on_its_form(hidden: Desk, inbox: Path) -> None:
+def test_no_row_holds_a_name_and_a_study_is_found_by_what_stands_on_its_form(hidden: Ledger, inbox: Path) -> None:
     (inbox / NAME).mkdir()
     (inbox / NAME / f"{NAME}_pa.dcm").write_bytes(planted())
     (inbox / f"{NAME}_cut.dcm").write_bytes(planted(2, StudyInstanceUID="1.2.9")[:-200])
@@ -107,14 +107,14 @@ def test_no_row_holds_a_name_and_a_study_is_found_by_what_stands_on_its_form(hid
     assert planted() in stored, "objects stay as they were received"
 
 
-def test_an_accession_number_that_a_person_types_finds_its_study(hidden: Desk, inbox: Path) -> None:
+def test_an_accession_number_that_a_person_types_finds_its_study(hidden: Ledger, inbox: Path) -> None:
     (inbox / "a.dcm").write_bytes(planted())
     scanned(hidden, inbox)
     assert found(hidden, NUMBER) == STUDY_UID
     assert found(hidden, hidden.study(STUDY_UID).accession_number) == STUDY_UID, "what the worklist prints"
 
 
-def test_duplicates_and_two_patients_are_still_told(hidden: Desk, inbox: Path) -> None:
+def test_duplicates_and_two_patients_are_still_told(hidden: Ledger, inbox: Path) -> None:
     (inbox / "a.dcm").write_bytes(planted())
     eyes = scanned(hidden, inbox)
     (inbox / "b.dcm").write_bytes(planted())
@@ -131,7 +131,7 @@ def test_duplicates_and_two_patients_are_still_told(hidden: Desk, inbox: Path) -
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_a_restarted_watcher_knows_what_lies_in_its_inbox(hidden: Desk, inbox: Path) -> None:
+def test_a_restarted_watcher_knows_what_lies_in_its_inbox(hidden: Ledger, inbox: Path) -> None:
     hidden.settings = attrs.evolve(hidden.settings, inbox_mode=InboxMode.COPY)
     (inbox / f"{NAME}.dcm").write_bytes(planted())
     scanned(hidden, inbox)
@@ -147,7 +147,7 @@ def test_a_restarted_watcher_knows_what_lies_in_its_inbox(hidden: Desk, inbox: P
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_a_bugs_own_words_are_not_kept(hidden: Desk, inbox: Path, tmp_path: Path) -> None:
+def test_a_bugs_own_words_are_not_kept(hidden: Ledger, inbox: Path, tmp_path: Path) -> None:
     (inbox / "a.dcm").write_bytes(planted())
     scanned(hidden, inbox)
     hidden.offer()
@@ -160,7 +160,7 @@ def test_a_bugs_own_words_are_not_kept(hidden: Desk, inbox: Path, tmp_path: Path
     assert hidden.study(STUDY_UID).failure_detail.startswith("LookupError at ")
 
 
-def settings_of(desk: Desk, identifiers: IdentifierMode) -> Settings:
+def settings_of(desk: Ledger, identifiers: IdentifierMode) -> Settings:
     return attrs.evolve(desk.settings, database=desk.database.url, identifiers=identifiers)
 
 
@@ -168,7 +168,7 @@ def opened(settings: Settings) -> None:
     open_database(settings).close()
 
 
-def test_a_filled_database_keeps_its_way_and_its_key(desk: Desk) -> None:
+def test_a_filled_database_keeps_its_way_and_its_key(desk: Ledger) -> None:
     plain, hidden = settings_of(desk, IdentifierMode.PLAIN), settings_of(desk, IdentifierMode.PSEUDONYMS)
     for settings in (plain, hidden, plain, hidden):
         opened(settings)  # it is empty: the setting may still change
@@ -185,7 +185,7 @@ def test_a_filled_database_keeps_its_way_and_its_key(desk: Desk) -> None:
     opened(hidden)
 
 
-def test_a_filled_database_of_before_is_plain(desk: Desk) -> None:
+def test_a_filled_database_of_before_is_plain(desk: Ledger) -> None:
     desk.receive(STUDY)
     opened(settings_of(desk, IdentifierMode.PLAIN))
     with pytest.raises(IdentifiersDiffer, match="as they came, SCREENING_IDENTIFIERS says pseudonyms"):

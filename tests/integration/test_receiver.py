@@ -10,7 +10,7 @@ from pydicom import dcmread
 from sqlalchemy import text
 
 from schema.vocabulary import FileState, Priority
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import (
     DX_FOR_PRESENTATION,
     EXPLICIT_LITTLE,
@@ -31,23 +31,23 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 sqlite = pytest.mark.parametrize("kind", ["sqlite"])
 
 
-def arrivals(desk: Desk) -> list[Any]:
+def arrivals(desk: Ledger) -> list[Any]:
     with desk.database.reading() as connection:
         return list(connection.execute(text("SELECT * FROM arrival ORDER BY id")))
 
 
-def states(desk: Desk) -> list[str]:
+def states(desk: Ledger) -> list[str]:
     account = reconcile(desk.database, desk.store)
     assert account.holds, account
     return [row.state for row in arrivals(desk)]
 
 
-def spooled(desk: Desk) -> list[Path]:
+def spooled(desk: Ledger) -> list[Path]:
     assert desk.settings.store_folder is not None
     return list((desk.settings.store_folder / "spool").rglob("*.partial"))
 
 
-def test_an_object_that_was_answered_is_kept_and_names_its_sender(desk: Desk) -> None:
+def test_an_object_that_was_answered_is_kept_and_names_its_sender(desk: Ledger) -> None:
     ds = radiograph()
     with receiving(desk) as receiver:
         assert send(receiver, ds) == [0x0000]
@@ -65,7 +65,7 @@ def test_an_object_that_was_answered_is_kept_and_names_its_sender(desk: Desk) ->
 
 @sqlite
 @pytest.mark.parametrize("syntax", sorted({*LOSSLESS, *LOSSY_ENCODERS}))
-def test_every_transfer_syntax_that_imaging_reads_is_received(desk: Desk, syntax: str) -> None:
+def test_every_transfer_syntax_that_imaging_reads_is_received(desk: Ledger, syntax: str) -> None:
     is_baseline = syntax == JPEG_BASELINE
     elements: dict[str, Any] = {} if is_baseline else {"BitsStored": 12}
     file = dicom_file(picture(bits=8 if is_baseline else 12), syntax, **elements)
@@ -74,21 +74,21 @@ def test_every_transfer_syntax_that_imaging_reads_is_received(desk: Desk, syntax
     assert states(desk) == ["accepted"]
 
 
-def test_the_second_title_makes_a_study_stat(desk: Desk) -> None:
+def test_the_second_title_makes_a_study_stat(desk: Ledger) -> None:
     ds = radiograph()
     with receiving(desk) as receiver:
         assert send(receiver, ds, called=STAT) == [0x0000]
     assert desk.study(ds.StudyInstanceUID).priority == Priority.STAT
 
 
-def test_the_same_object_again_is_a_duplicate_whoever_sends_it(desk: Desk) -> None:
+def test_the_same_object_again_is_a_duplicate_whoever_sends_it(desk: Ledger) -> None:
     with receiving(desk, receive_from=f"{CALLER}, OTHER") as receiver:
         assert send(receiver, radiograph(), radiograph()) == [0x0000, 0x0000]
         assert send(receiver, radiograph(), calling="OTHER") == [0x0000]
     assert states(desk) == ["accepted", "duplicate", "duplicate"]
 
 
-def test_other_pixels_under_one_uid_are_answered_at_once_and_end_as_a_conflict(desk: Desk) -> None:
+def test_other_pixels_under_one_uid_are_answered_at_once_and_end_as_a_conflict(desk: Ledger) -> None:
     other = radiograph()
     other.PixelData = bytes(reversed(other.PixelData))
     same = radiograph(PatientName="spelled^otherwise")
@@ -98,7 +98,7 @@ def test_other_pixels_under_one_uid_are_answered_at_once_and_end_as_a_conflict(d
     assert sorted(states(desk)) == ["accepted", "conflict", "duplicate"]
 
 
-def test_a_comparison_that_a_killed_receiver_left_is_made_after_the_next_start(desk: Desk) -> None:
+def test_a_comparison_that_a_killed_receiver_left_is_made_after_the_next_start(desk: Ledger) -> None:
     other = radiograph()
     other.PixelData = bytes(reversed(other.PixelData))
     with receiving(desk) as receiver:
@@ -111,7 +111,7 @@ def test_a_comparison_that_a_killed_receiver_left_is_made_after_the_next_start(d
 
 
 @sqlite
-def test_what_cannot_be_read_is_kept_in_quarantine(desk: Desk) -> None:
+def test_what_cannot_be_read_is_kept_in_quarantine(desk: Ledger) -> None:
     nameless = radiograph(2)
     del nameless.StudyInstanceUID
     with receiving(desk) as receiver:
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_kept_in_quarantine(desk: Desk) -> None:
 
 
 @sqlite
-def test_a_data_set_that_is_not_the_one_of_the_command_is_refused(desk: Desk) -> None:
+def test_a_data_set_that_is_not_the_one_of_the_command_is_refused(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         association = associate(receiver)
         assert send_bytes(association, data_set_of(radiograph()), "1.2.3.4") == 0xA900
@@ -138,7 +138,7 @@ def test_a_data_set_that_is_not_the_one_of_the_command_is_refused(desk: Desk) ->
 
 
 @sqlite
-def test_other_classes_and_syntaxes_are_refused_when_the_association_is_negotiated(desk: Desk) -> None:
+def test_other_classes_and_syntaxes_are_refused_when_the_association_is_negotiated(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         association = associate(receiver, sop_class=CT)
         assert [str(context.abstract_syntax) for context in association.rejected_contexts] == [CT]
@@ -149,7 +149,7 @@ def test_other_classes_and_syntaxes_are_refused_when_the_association_is_negotiat
 
 
 @sqlite
-def test_an_echo_is_answered(desk: Desk) -> None:
+def test_an_echo_is_answered(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         association = associate(receiver)
         assert association.send_c_echo().Status == 0x0000
@@ -157,7 +157,7 @@ def test_an_echo_is_answered(desk: Desk) -> None:
 
 
 @sqlite
-def test_below_the_least_free_space_objects_are_refused_and_arrive_later(desk: Desk) -> None:
+def test_below_the_least_free_space_objects_are_refused_and_arrive_later(desk: Ledger) -> None:
     with receiving(desk, min_free_mib=2**40) as receiver:
         assert send(receiver, radiograph()) == [0xA700]
     assert (arrivals(desk), spooled(desk)) == ([], [])
@@ -167,7 +167,7 @@ def test_below_the_least_free_space_objects_are_refused_and_arrive_later(desk: D
 
 
 @sqlite
-def test_an_object_beyond_the_limit_is_refused(desk: Desk) -> None:
+def test_an_object_beyond_the_limit_is_refused(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         receiver.spool.limit_bytes = 4096
         assert send(receiver, radiograph()) == [0xC000]
@@ -175,14 +175,14 @@ def test_an_object_beyond_the_limit_is_refused(desk: Desk) -> None:
 
 
 @sqlite
-def test_our_own_results_are_noted_and_never_an_arrival(desk: Desk) -> None:
+def test_our_own_results_are_noted_and_never_an_arrival(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         assert send(receiver, radiograph(Manufacturer="chest-screening")) == [0x0000]
     assert arrivals(desk) == []
 
 
 @sqlite
-def test_a_peer_that_pads_or_compresses_differently_is_one_of_two_files(desk: Desk) -> None:
+def test_a_peer_that_pads_or_compresses_differently_is_one_of_two_files(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         for syntax in (EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_LS):
             assert send(receiver, radiograph(syntax=syntax)) == [0x0000]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.receiving import (
     CALLER,
     OURS,
@@ -59,7 +59,7 @@ def rejected(receiver: Receiver, reason: str) -> float:
     ],
 )
 def test_who_is_not_on_the_list_learns_nothing(
-    desk: Desk, calling: str, called: str, answer: tuple[int, int, int], reason: str
+    desk: Ledger, calling: str, called: str, answer: tuple[int, int, int], reason: str
 ) -> None:
     with receiving(desk) as receiver:
         association = associate(receiver, calling=calling, called=called)
@@ -70,24 +70,24 @@ def test_who_is_not_on_the_list_learns_nothing(
         assert rejected(receiver, reason) == 1
 
 
-def test_a_caller_from_another_address_is_not_even_answered(desk: Desk) -> None:
+def test_a_caller_from_another_address_is_not_even_answered(desk: Ledger) -> None:
     with receiving(desk, receive_from=f"{CALLER}@10.0.0.0/8") as receiver, connection(receiver) as plain:
         assert plain.recv(100) == b""
         assert rejected(receiver, "address") == 1
 
 
-def test_nobody_may_send_until_somebody_is_named(desk: Desk) -> None:
+def test_nobody_may_send_until_somebody_is_named(desk: Ledger) -> None:
     with receiving(desk, receive_from="") as receiver, connection(receiver) as plain:
         assert plain.recv(100) == b""
 
 
 @pytest.mark.parametrize("entry", ["A" * 17, "A\\B", "A@nowhere", "A@10.0.0.1/8", "@10.0.0.1"])
-def test_a_wrong_list_of_callers_is_a_bad_setting(desk: Desk, entry: str) -> None:
+def test_a_wrong_list_of_callers_is_a_bad_setting(desk: Ledger, entry: str) -> None:
     with pytest.raises(BadSetting, match="SCREENING_RECEIVE_FROM"):
         Titles.of(Settings(home=desk.settings.home, receive_from=f"OK, {entry}"))
 
 
-def test_the_fifth_association_of_a_peer_and_the_seventeenth_of_all_are_rejected_for_now(desk: Desk) -> None:
+def test_the_fifth_association_of_a_peer_and_the_seventeenth_of_all_are_rejected_for_now(desk: Ledger) -> None:
     callers = [f"MODALITY{n}" for n in range(5)]
     with receiving(desk, receive_from=",".join(callers)) as receiver:
         held = [associate(receiver, calling=caller) for caller in callers[:4] for _ in range(4)]
@@ -105,7 +105,7 @@ def test_the_fifth_association_of_a_peer_and_the_seventeenth_of_all_are_rejected
         until(lambda: settled(receiver))
 
 
-def test_half_open_connections_reject_nobody_and_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_open_connections_reject_nobody_and_end(desk: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "PDU_DEADLINE_S", 0.5)
     with receiving(desk) as receiver:
         receiver.server.ae.acse_timeout = 1
@@ -120,7 +120,7 @@ def test_half_open_connections_reject_nobody_and_end(desk: Desk, monkeypatch: py
             context.__exit__(None, None, None)
 
 
-def test_more_connections_of_an_address_are_closed_at_once(desk: Desk) -> None:
+def test_more_connections_of_an_address_are_closed_at_once(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         held = [connection(receiver) for _ in range(server.MOST_OF_AN_ADDRESS)]
         for context in held:
@@ -149,7 +149,9 @@ def test_more_connections_of_an_address_are_closed_at_once(desk: Desk) -> None:
     ],
     ids=lambda sent: sent[:12].hex(),
 )
-def test_a_connection_that_speaks_nonsense_is_closed(desk: Desk, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_speaks_nonsense_is_closed(
+    desk: Ledger, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wire, "PDU_DEADLINE_S", 1.0)
     with receiving(desk) as receiver:
         with connection(receiver) as plain:
@@ -181,7 +183,7 @@ def p_data(context: int, header: int, body: bytes) -> bytes:
     ],
     ids=range(7),
 )
-def test_an_association_that_breaks_the_protocol_is_aborted(desk: Desk, sent: bytes) -> None:
+def test_an_association_that_breaks_the_protocol_is_aborted(desk: Ledger, sent: bytes) -> None:
     with receiving(desk) as receiver:
         association = associate(receiver)
         association.dul.socket.socket.sendall(sent)
@@ -190,7 +192,7 @@ def test_an_association_that_breaks_the_protocol_is_aborted(desk: Desk, sent: by
         assert send(receiver, radiograph()) == [0x0000]
 
 
-def test_an_abort_in_the_middle_of_a_data_set_leaves_nothing(desk: Desk) -> None:
+def test_an_abort_in_the_middle_of_a_data_set_leaves_nothing(desk: Ledger) -> None:
     with receiving(desk) as receiver:
         before = threads_of_associations(), open_files()
         for how in ("abort", "close", "abort", "close"):
@@ -223,7 +225,7 @@ def command_set(sop_instance_uid: str) -> bytes:
 
 
 @pytest.mark.parametrize("uid", ["../../etc/passwd", "<b>1.2</b>", "1.2\n3", "", "1" * 65])
-def test_a_command_whose_uid_is_none_keeps_nothing(desk: Desk, uid: str) -> None:
+def test_a_command_whose_uid_is_none_keeps_nothing(desk: Ledger, uid: str) -> None:
     with receiving(desk) as receiver:
         association = associate(receiver)
         data = data_set_of(radiograph())
@@ -235,7 +237,7 @@ def test_a_command_whose_uid_is_none_keeps_nothing(desk: Desk, uid: str) -> None
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 4095, 16_383, 131_072 - 7])
-def test_fragments_of_every_odd_size_give_the_same_object(desk: Desk, size: int) -> None:
+def test_fragments_of_every_odd_size_give_the_same_object(desk: Ledger, size: int) -> None:
     data = data_set_of(radiograph())[: 10_000 if size < 100 else None]
     uid = str(radiograph().SOPInstanceUID)
     with receiving(desk) as receiver:
@@ -252,7 +254,7 @@ def test_fragments_of_every_odd_size_give_the_same_object(desk: Desk, size: int)
     assert desk.store.get(OBJECTS, digest).endswith(data)
 
 
-def desk_arrivals(desk: Desk) -> list[Any]:
+def desk_arrivals(desk: Ledger) -> list[Any]:
     from sqlalchemy import text
 
     with desk.database.reading() as opened:
@@ -280,7 +282,7 @@ def mutated(number: int) -> bytes:
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.timeout(600)
-def test_damaged_data_sets_are_each_accounted_for(desk: Desk, count: int) -> None:
+def test_damaged_data_sets_are_each_accounted_for(desk: Ledger, count: int) -> None:
     answers: dict[int | None, int] = {}
     with receiving(desk) as receiver:
         association = associate(receiver)
@@ -298,7 +300,7 @@ def test_damaged_data_sets_are_each_accounted_for(desk: Desk, count: int) -> Non
 
 @pytest.mark.parametrize("count", [30, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1800)
-def test_many_associations_leave_threads_and_files_as_they_were(desk: Desk, count: int) -> None:
+def test_many_associations_leave_threads_and_files_as_they_were(desk: Ledger, count: int) -> None:
     with receiving(desk) as receiver:
         send(receiver, radiograph())
         until(lambda: settled(receiver))
@@ -310,7 +312,7 @@ def test_many_associations_leave_threads_and_files_as_they_were(desk: Desk, coun
         assert open_files() <= before[1] + 2
 
 
-def test_after_a_signal_what_is_under_way_ends_and_nothing_begins(desk: Desk) -> None:
+def test_after_a_signal_what_is_under_way_ends_and_nothing_begins(desk: Ledger) -> None:
     with receiving(desk, drain_s=10.0) as receiver:
         association = associate(receiver)
         draining = threading.Thread(target=receiver.server.drain, args=[10.0])
@@ -345,7 +347,7 @@ def client_context(ca: Path, own: tuple[Path, Path] | None = None) -> ssl.SSLCon
     return context
 
 
-def test_with_tls_and_with_certificates_of_clients(desk: Desk, tmp_path: Path) -> None:
+def test_with_tls_and_with_certificates_of_clients(desk: Ledger, tmp_path: Path) -> None:
     own, client = certificate(tmp_path, "receiver"), certificate(tmp_path, "modality")
     files: dict[str, Any] = {"receive_tls_certificate": str(own[0]), "receive_tls_key": str(own[1])}
     with receiving(desk, **files) as receiver:
@@ -362,6 +364,6 @@ def test_with_tls_and_with_certificates_of_clients(desk: Desk, tmp_path: Path) -
         assert send(receiver, radiograph(3), tls_args=(client_context(own[0], client), "127.0.0.1")) == [0x0000]
 
 
-def test_a_tls_file_that_is_not_there_is_a_bad_setting(desk: Desk) -> None:
+def test_a_tls_file_that_is_not_there_is_a_bad_setting(desk: Ledger) -> None:
     with pytest.raises(BadSetting, match="RECEIVE_TLS"), receiving(desk, receive_tls_certificate="nowhere.pem"):
         pass

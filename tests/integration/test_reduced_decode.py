@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.brightness import write_model
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
 from worker.decoding.decoder import Decoder
 from worker.imaging.reading import Display, MinimumSize, OpenImage
@@ -69,7 +69,7 @@ def radiograph(grey: int, dot: int | None = None) -> bytes:
     return dicom_file(pixels, JPEG_2000_LOSSLESS, bits=8, WindowCenter=128, WindowWidth=256)
 
 
-def screened(desk: Desk, screener: StudyScreener, data: bytes, folder: Path) -> str:
+def screened(desk: Ledger, screener: StudyScreener, data: bytes, folder: Path) -> str:
     """Screen this file; returns the notes of its first row."""
     path = folder / "a.dcm"
     path.write_bytes(data)
@@ -92,7 +92,7 @@ def screened(desk: Desk, screener: StudyScreener, data: bytes, folder: Path) -> 
     ],
 )
 def test_only_an_answer_without_doubt_is_taken_from_a_lower_resolution(
-    desk: Desk, decoder: Recording, tmp_path: Path, grey: int, rows: list[int], why: str
+    desk: Ledger, decoder: Recording, tmp_path: Path, grey: int, rows: list[int], why: str
 ) -> None:
     model = opened(tmp_path)
     screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
@@ -109,7 +109,7 @@ def test_only_an_answer_without_doubt_is_taken_from_a_lower_resolution(
 
 @pytest.mark.parametrize("shadow_measured", [None, MEASURED])
 def test_a_shadow_has_its_own_say(
-    desk: Desk, decoder: Recording, tmp_path: Path, shadow_measured: ReducedDecode | None
+    desk: Ledger, decoder: Recording, tmp_path: Path, shadow_measured: ReducedDecode | None
 ) -> None:
     model, shadow = opened(tmp_path), opened(tmp_path, shadow_measured, gain=0.6)
     screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, shadow, decoder)
@@ -118,14 +118,14 @@ def test_a_shadow_has_its_own_say(
     assert decoder.rows == ([ROWS] if shadow_measured is None else [750, ROWS])
 
 
-def test_a_setting_turns_it_off(desk: Desk, decoder: Recording, tmp_path: Path) -> None:
+def test_a_setting_turns_it_off(desk: Ledger, decoder: Recording, tmp_path: Path) -> None:
     settings = attrs.evolve(desk.settings, reduced_decode=Setting.OFF)
     screener = StudyScreener(settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
     assert "reduced" not in screened(desk, screener, radiograph(200), tmp_path)
     assert decoder.rows == [ROWS]
 
 
-def test_a_picture_that_looks_blank_is_looked_at_in_full(desk: Desk, decoder: Recording, tmp_path: Path) -> None:
+def test_a_picture_that_looks_blank_is_looked_at_in_full(desk: Ledger, decoder: Recording, tmp_path: Path) -> None:
     screener = StudyScreener(desk.settings, desk.database, desk.store, opened(tmp_path), desk.clock, decoder=decoder)
     screened(desk, screener, radiograph(200, dot=201), tmp_path)
     assert decoder.rows == [750, ROWS]

@@ -19,7 +19,7 @@ from schema.database import Database
 from schema.migrate import alembic_config, upgrade
 from tests.brightness import write_image, write_model
 from tests.dead_device import PoisonedSession
-from tests.desk import Clock, Desk
+from tests.ledger import Clock, Ledger
 from worker.cli.tables import print_models
 from worker.errors import DeviceUnavailable, ModelRefused, PromotionRefused, ProviderUnavailable, StorageUnavailable
 from worker.inference.card import NO_AGES, Estimate, Population
@@ -392,7 +392,7 @@ def test_the_shadow_scores_and_the_active_model_places(
     model_loader: ModelLoader,
     registry: Registry,
     settings: Settings,
-    desk: Desk,
+    desk: Ledger,
     second: Path,
     tmp_path: Path,
     clock: Clock,
@@ -428,7 +428,7 @@ class Faulty(OnnxModel):
 
 
 def test_a_bug_of_the_shadow_costs_no_study_its_verdict(
-    model_loader: ModelLoader, settings: Settings, desk: Desk, tmp_path: Path, clock: Clock
+    model_loader: ModelLoader, settings: Settings, desk: Ledger, tmp_path: Path, clock: Clock
 ) -> None:
     study_uid = received(settings, desk, tmp_path, clock)
     active = model_loader.in_force().active
@@ -438,7 +438,7 @@ def test_a_bug_of_the_shadow_costs_no_study_its_verdict(
     assert (desk.study(study_uid).state, desk.entry(study_uid).verdict) == ("screened", "not_flagged")
 
 
-def received(settings: Settings, desk: Desk, tmp_path: Path, clock: Clock) -> str:
+def received(settings: Settings, desk: Ledger, tmp_path: Path, clock: Clock) -> str:
     """A study that has been offered; its UID."""
     file = incoming(write_image(tmp_path / "inbox" / "grey.png", 80))
     assert file is not None
@@ -460,7 +460,7 @@ def test_a_retired_shadow_no_longer_scores(
     assert model_loader.in_force().shadow is None
 
 
-def test_decisions_survive_the_migration_of_an_older_house(empty_url: str) -> None:
+def test_decisions_survive_the_migration_of_an_older_database(empty_url: str) -> None:
     command.upgrade(alembic_config(empty_url), "0001")
     database = Database(empty_url)
     with database.writing() as session:

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from schema.vocabulary import FileState, Reason, ReviewOutcome
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
@@ -30,7 +30,7 @@ FLIPPED = CONTENT[:-5] + bytes([CONTENT[-5] ^ 1]) + CONTENT[-4:]
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def kept_in(request: pytest.FixtureRequest, desk: Desk) -> Store:
+def kept_in(request: pytest.FixtureRequest, desk: Ledger) -> Store:
     """A store of each kind."""
     if request.param == "folder":
         return desk.store
@@ -55,7 +55,7 @@ def damage(kept_in: Store) -> Callable[[str, bytes | None], None]:
 
 
 def bring(
-    desk: Desk, store: Store, folder: Path, content: bytes = CONTENT, mode: InboxMode = InboxMode.MOVE
+    desk: Ledger, store: Store, folder: Path, content: bytes = CONTENT, mode: InboxMode = InboxMode.MOVE
 ) -> Registration:
     path = folder / "a.dcm"
     path.write_bytes(content)
@@ -76,7 +76,7 @@ def bring(
     ids=["flipped", "short", "empty", "gone", "flipped, and files are left in the inbox"],
 )  # fmt: skip
 def test_what_the_store_lost_is_healed_and_screened_afresh(
-    desk: Desk, kept_in: Store, damage: Callable[..., None], tmp_path: Path, content: bytes | None, mode: InboxMode
+    desk: Ledger, kept_in: Store, damage: Callable[..., None], tmp_path: Path, content: bytes | None, mode: InboxMode
 ) -> None:
     bring(desk, kept_in, tmp_path)
     desk.screen(STUDY_UID, 0.1)
@@ -90,7 +90,7 @@ def test_what_the_store_lost_is_healed_and_screened_afresh(
     assert desk.entry(STUDY_UID).verdict == "flagged"
 
 
-def test_what_is_there_is_a_duplicate_and_nothing_more(desk: Desk, kept_in: Store, tmp_path: Path) -> None:
+def test_what_is_there_is_a_duplicate_and_nothing_more(desk: Ledger, kept_in: Store, tmp_path: Path) -> None:
     bring(desk, kept_in, tmp_path)
     desk.screen(STUDY_UID, 0.1)
     booked = bring(desk, kept_in, tmp_path)
@@ -99,7 +99,7 @@ def test_what_is_there_is_a_duplicate_and_nothing_more(desk: Desk, kept_in: Stor
 
 
 def test_a_worker_that_is_at_it_is_overtaken(
-    desk: Desk, kept_in: Store, damage: Callable[..., None], tmp_path: Path
+    desk: Ledger, kept_in: Store, damage: Callable[..., None], tmp_path: Path
 ) -> None:
     bring(desk, kept_in, tmp_path)
     held = desk.claim(STUDY_UID)
@@ -110,7 +110,7 @@ def test_a_worker_that_is_at_it_is_overtaken(
     assert desk.study(STUDY_UID).state == "received"
 
 
-def test_a_study_that_was_read_and_pruned_is_left(desk: Desk, tmp_path: Path) -> None:
+def test_a_study_that_was_read_and_pruned_is_left(desk: Ledger, tmp_path: Path) -> None:
     desk.clock.now = datetime.now(UTC)  # that of the files in the store
     bring(desk, desk.store, tmp_path)
     desk.screen(STUDY_UID, 0.1)
@@ -123,7 +123,7 @@ def test_a_study_that_was_read_and_pruned_is_left(desk: Desk, tmp_path: Path) ->
 
 
 def test_a_twin_whose_bytes_are_lost_is_not_answered_for_by_what_is_remembered_of_it(
-    desk: Desk, tmp_path: Path
+    desk: Ledger, tmp_path: Path
 ) -> None:
     intake = Intake(desk.settings, desk.database, desk.store)
 
@@ -141,7 +141,7 @@ def test_a_twin_whose_bytes_are_lost_is_not_answered_for_by_what_is_remembered_o
     assert take("c", dicom_file(picture(), bits=12, ImageComments="sent again")) is FileState.CONFLICT
 
 
-def test_everything_that_is_put_is_proved(desk: Desk) -> None:
+def test_everything_that_is_put_is_proved(desk: Ledger) -> None:
     digest = desk.store.put(OVERLAYS, b"a picture")
     desk.store.path(OVERLAYS, digest).write_bytes(b"a pictura")
     assert not desk.store.keep(OVERLAYS, b"a picture").is_proved

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import text
 
 from schema.vocabulary import DispatchKind, DispatchState
-from tests.desk import Desk, image
+from tests.ledger import Ledger, image
 from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive, written
 from worker.ledger import claims, dispatches
 from worker.ledger.decisions import requeue
@@ -23,19 +23,19 @@ from worker.settings import ReportClass, Retract, SendVerdicts, Silent
 sqlite = pytest.mark.parametrize("kind", ["sqlite"])
 
 
-def rows(desk: Desk) -> list[tuple[str, str]]:
+def rows(desk: Ledger) -> list[tuple[str, str]]:
     with desk.database.reading() as connection:
         return [(row.kind, row.state) for row in connection.execute(text("SELECT * FROM dispatch ORDER BY id"))]
 
 
 @pytest.fixture
-def outbox(desk: Desk, tmp_path: Path) -> Path:
+def outbox(desk: Ledger, tmp_path: Path) -> Path:
     folder = tmp_path / "outbox"
     desk.settings = attrs.evolve(desk.settings, send=f"{folder}/")
     return folder
 
 
-def sent(desk: Desk, outbox: Path) -> list[Dataset]:
+def sent(desk: Ledger, outbox: Path) -> list[Dataset]:
     """Everything in the outbox after what is due was sent."""
     while sender_of(desk).turn():
         pass
@@ -57,7 +57,7 @@ def items(ds: Dataset) -> dict[str, Any]:
     return found
 
 
-def test_a_flagged_study_is_reported_as_suspected_and_a_negative_never_as_absent(desk: Desk, outbox: Path) -> None:
+def test_a_flagged_study_is_reported_as_suspected_and_a_negative_never_as_absent(desk: Ledger, outbox: Path) -> None:
     bring(desk, PatientName="Yamada^Taro", PatientID="P7")
     screen(desk, 0.75)
     (flagged,) = sent(desk, outbox)
@@ -82,7 +82,7 @@ def test_a_flagged_study_is_reported_as_suspected_and_a_negative_never_as_absent
 
 
 @sqlite
-def test_every_image_that_was_looked_at_is_evidence_and_named(desk: Desk, outbox: Path) -> None:
+def test_every_image_that_was_looked_at_is_evidence_and_named(desk: Ledger, outbox: Path) -> None:
     uids = {bring(desk, 1), bring(desk, 2)}
     screen(desk, 0.2, 0.7)
     (ds,) = sent(desk, outbox)
@@ -92,7 +92,7 @@ def test_every_image_that_was_looked_at_is_evidence_and_named(desk: Desk, outbox
 
 
 @sqlite
-def test_what_could_not_be_screened_is_reported_without_a_number(desk: Desk, outbox: Path) -> None:
+def test_what_could_not_be_screened_is_reported_without_a_number(desk: Ledger, outbox: Path) -> None:
     bring(desk)
     desk.clock.forward(hours=1)
     claims.fail(desk.database, desk.claim(STUDY), "unexpected_error", "", desk.clock(), desk.settings)
@@ -110,7 +110,7 @@ def test_what_could_not_be_screened_is_reported_without_a_number(desk: Desk, out
 
 
 @sqlite
-def test_a_conflict_is_reported_with_its_reason_and_without_the_number_it_has(desk: Desk, outbox: Path) -> None:
+def test_a_conflict_is_reported_with_its_reason_and_without_the_number_it_has(desk: Ledger, outbox: Path) -> None:
     bring(desk, 1, PatientID="P1")
     bring(desk, 2, PatientID="P2")
     screen(desk, 0.9)
@@ -120,7 +120,7 @@ def test_a_conflict_is_reported_with_its_reason_and_without_the_number_it_has(de
 
 
 @sqlite
-def test_an_unscreenable_study_names_its_reason(desk: Desk, outbox: Path) -> None:
+def test_an_unscreenable_study_names_its_reason(desk: Ledger, outbox: Path) -> None:
     bring(desk)
     screen(desk, 0.2, headers=[image(STUDY, view="LATERAL")])
     (ds,) = sent(desk, outbox)
@@ -140,7 +140,7 @@ def test_an_unscreenable_study_names_its_reason(desk: Desk, outbox: Path) -> Non
     ],
 )
 def test_nothing_is_sent_but_what_the_settings_ask_for(
-    desk: Desk, outbox: Path, changes: dict[str, Any], probability: float, count: int
+    desk: Ledger, outbox: Path, changes: dict[str, Any], probability: float, count: int
 ) -> None:
     desk.settings = attrs.evolve(desk.settings, **changes)
     bring(desk)
@@ -163,7 +163,7 @@ def test_nothing_is_sent_but_what_the_settings_ask_for(
 )
 @pytest.mark.parametrize("report_class", list(ReportClass))
 def test_a_report_is_made_whatever_the_source_lacks_and_keeps_its_names(
-    desk: Desk, outbox: Path, elements: dict[str, Any], report_class: ReportClass
+    desk: Ledger, outbox: Path, elements: dict[str, Any], report_class: ReportClass
 ) -> None:
     desk.settings = attrs.evolve(desk.settings, report_class=report_class)
     bring(desk, **elements)
@@ -177,7 +177,7 @@ def test_a_report_is_made_whatever_the_source_lacks_and_keeps_its_names(
         assert (read.returncode, b"error" in read.stderr.lower()) == (0, False), read.stderr
 
 
-def test_an_archive_takes_results_and_lost_answers_make_no_second_object(desk: Desk) -> None:
+def test_an_archive_takes_results_and_lost_answers_make_no_second_object(desk: Ledger) -> None:
     archive = ArchiveOfTest()
     with archive.listening():
         to_archive(desk, archive)
@@ -203,7 +203,7 @@ def test_an_archive_takes_results_and_lost_answers_make_no_second_object(desk: D
 
 
 @sqlite
-def test_an_archive_that_is_away_for_days_is_tried_ever_more_rarely_and_then_given_up(desk: Desk) -> None:
+def test_an_archive_that_is_away_for_days_is_tried_ever_more_rarely_and_then_given_up(desk: Ledger) -> None:
     archive = ArchiveOfTest()
     with archive.listening():
         pass  # its port is closed again
@@ -226,7 +226,7 @@ def test_an_archive_that_is_away_for_days_is_tried_ever_more_rarely_and_then_giv
 
 
 @sqlite
-def test_an_archive_that_knows_no_comprehensive_3d_report_refuses_it_for_good(desk: Desk) -> None:
+def test_an_archive_that_knows_no_comprehensive_3d_report_refuses_it_for_good(desk: Ledger) -> None:
     archive = ArchiveOfTest()
     archive.classes.remove("1.2.840.10008.5.1.4.1.1.88.34")
     with archive.listening():
@@ -242,7 +242,7 @@ def test_an_archive_that_knows_no_comprehensive_3d_report_refuses_it_for_good(de
     assert [str(ds.SOPClassUID) for ds in archive.objects] == ["1.2.840.10008.5.1.4.1.1.88.22"]
 
 
-def test_a_third_revision_names_the_earlier_reports_and_rejects_them(desk: Desk) -> None:
+def test_a_third_revision_names_the_earlier_reports_and_rejects_them(desk: Ledger) -> None:
     archive = ArchiveOfTest()
     with archive.listening():
         to_archive(desk, archive, retract=Retract.IOCM)
@@ -274,7 +274,7 @@ def test_a_third_revision_names_the_earlier_reports_and_rejects_them(desk: Desk)
 
 
 @sqlite
-def test_the_results_of_a_study_go_in_their_order(desk: Desk) -> None:
+def test_the_results_of_a_study_go_in_their_order(desk: Ledger) -> None:
     archive = ArchiveOfTest()
     with archive.listening():
         to_archive(desk, archive)
@@ -294,7 +294,7 @@ def test_the_results_of_a_study_go_in_their_order(desk: Desk) -> None:
 
 
 @sqlite
-def test_a_study_whose_objects_are_gone_needs_a_person(desk: Desk, outbox: Path) -> None:
+def test_a_study_whose_objects_are_gone_needs_a_person(desk: Ledger, outbox: Path) -> None:
     bring(desk)
     screen(desk, 0.9)
     for stored in list(desk.store.files("objects")):
@@ -321,7 +321,7 @@ def unlisted(said: str) -> list[str]:
 @pytest.mark.parametrize("report_class", list(ReportClass))
 @pytest.mark.parametrize("named", [True, False])
 def test_dciodvfy_finds_nothing(
-    desk: Desk, outbox: Path, probability: float | None, report_class: ReportClass, named: bool
+    desk: Ledger, outbox: Path, probability: float | None, report_class: ReportClass, named: bool
 ) -> None:
     desk.settings = attrs.evolve(desk.settings, report_class=report_class, retract=Retract.IOCM)
     elements = {

@@ -12,7 +12,7 @@ from schema import models, operations, reading_room
 from schema.database import HEAD, Database, view_statements
 from schema.migrate import alembic_config, upgrade
 from schema.vocabulary import FileState, Priority, Reason, StudyState
-from tests.desk import Desk
+from tests.ledger import Ledger
 from worker.errors import DatabaseUnavailable, SchemaOutdated
 from worker.ledger.transactions import reading, writing
 
@@ -84,7 +84,7 @@ def test_the_migrations_leave_other_peoples_tables_alone(empty_url: str) -> None
     database.close()
 
 
-def test_enums_are_stored_by_value(desk: Desk) -> None:
+def test_enums_are_stored_by_value(desk: Ledger) -> None:
     desk.receive(priority=Priority.STAT)
     row = desk.study()
     assert (row.state, row.priority, row.reason, row.band) == ("received", "stat", "stat", 1)
@@ -96,7 +96,7 @@ def test_enums_are_stored_by_value(desk: Desk) -> None:
         assert study.reason is Reason.STAT
 
 
-def test_a_word_outside_the_vocabulary_is_refused(desk: Desk) -> None:
+def test_a_word_outside_the_vocabulary_is_refused(desk: Ledger) -> None:
     desk.receive()
     statement = sa.update(models.Study).values(state="lost")
     with pytest.raises(sa.exc.StatementError, match="lost"), desk.database.writing() as session:
@@ -147,7 +147,7 @@ def test_a_database_that_is_not_there_is_an_outage(database_url: str, kind: str)
     database.close()
 
 
-def test_a_writer_that_fails_leaves_nothing(desk: Desk) -> None:
+def test_a_writer_that_fails_leaves_nothing(desk: Ledger) -> None:
     def write_and_fail() -> None:
         with writing(desk.database) as session:
             session.execute(sa.text(f"INSERT INTO model_version VALUES {MODEL}"))

@@ -7,7 +7,7 @@ import cv2
 import pytest
 from sqlalchemy import text
 
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import StorageUnavailable
 from worker.imaging.preprocess import apply
@@ -31,11 +31,11 @@ def model() -> OnnxModel:
 
 
 @pytest.fixture
-def screener(desk: Desk, model: OnnxModel) -> StudyScreener:
+def screener(desk: Ledger, model: OnnxModel) -> StudyScreener:
     return StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock)
 
 
-def take_in(desk: Desk, path: Path) -> str:
+def take_in(desk: Ledger, path: Path) -> str:
     file = incoming(path)
     assert file is not None
     intake = Intake(desk.settings, desk.database, desk.store)
@@ -45,7 +45,7 @@ def take_in(desk: Desk, path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["anna_explicit.dcm", "ida_8_bit.png", "leo_native.jpeg"])
-def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, screener: StudyScreener, name: str) -> None:
+def test_a_sample_gets_a_probability_and_a_heat_map(desk: Ledger, screener: StudyScreener, name: str) -> None:
     study_uid = take_in(desk, INBOX / name)
     assert screener.screen(desk.claim(study_uid))
     entry = desk.entry(study_uid)
@@ -63,7 +63,7 @@ def test_a_sample_gets_a_probability_and_a_heat_map(desk: Desk, screener: StudyS
 STAGES = text("SELECT read_s, decode_s, predict_s, draw_s, batch_size, worked_s FROM screening")
 
 
-def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Desk, screener: StudyScreener) -> None:
+def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Ledger, screener: StudyScreener) -> None:
     study_uid = take_in(desk, INBOX / "hugo_pa.dcm")
     take_in(desk, INBOX / "hugo_ap.dcm")
     assert screener.screen(desk.claim(study_uid))
@@ -73,7 +73,7 @@ def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Desk, screen
     assert batch_size == 2
 
 
-def test_a_stage_that_was_not_entered_has_no_time(desk: Desk, screener: StudyScreener) -> None:
+def test_a_stage_that_was_not_entered_has_no_time(desk: Ledger, screener: StudyScreener) -> None:
     study_uid = take_in(desk, INBOX / "paul_lateral.dcm")
     assert screener.screen(desk.claim(study_uid))
     with desk.database.reading() as connection:
@@ -83,7 +83,7 @@ def test_a_stage_that_was_not_entered_has_no_time(desk: Desk, screener: StudyScr
 
 
 def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(
-    desk: Desk, screener: StudyScreener, tmp_path: Path
+    desk: Ledger, screener: StudyScreener, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(dicom_file(picture()))
@@ -95,7 +95,7 @@ def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(
     assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "stored_file_lost")
 
 
-def test_a_store_that_is_away_is_an_outage(desk: Desk, screener: StudyScreener, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_an_outage(desk: Ledger, screener: StudyScreener, tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     path.write_bytes(dicom_file(picture()))
     take_in(desk, path)
@@ -108,7 +108,7 @@ def test_a_store_that_is_away_is_an_outage(desk: Desk, screener: StudyScreener, 
 
 
 def test_a_left_file_that_changed_is_shown_and_not_tried_for_ever(
-    desk: Desk, screener: StudyScreener, tmp_path: Path
+    desk: Ledger, screener: StudyScreener, tmp_path: Path
 ) -> None:
     desk.settings = attrs.evolve(desk.settings, inbox_mode=InboxMode.LEAVE)
     path = tmp_path / "a.dcm"
@@ -120,7 +120,7 @@ def test_a_left_file_that_changed_is_shown_and_not_tried_for_ever(
     assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "source_changed")
 
 
-def test_a_blank_image_is_no_negative(desk: Desk, screener: StudyScreener, tmp_path: Path) -> None:
+def test_a_blank_image_is_no_negative(desk: Ledger, screener: StudyScreener, tmp_path: Path) -> None:
     path = tmp_path / "blank.png"
     path.write_bytes(cv2.imencode(".png", picture(bits=8) * 0 + 90)[1].tobytes())
     study_uid = take_in(desk, path)

@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from schema.database import Database
-from tests.acceptance.house import QUICK, House, wait_until
-from tests.desk import STUDY, Desk
+from tests.acceptance.installation import QUICK, Installation, wait_until
+from tests.ledger import STUDY, Ledger
 from worker.errors import DatabaseShared
 from worker.ledger import claims
 from worker.ledger.sharing import offering
@@ -29,7 +29,7 @@ def homes(tmp_path: Path, database_url: str) -> list[Settings]:
     return found
 
 
-def test_only_ones_own_claims_are_taken_back(desk: Desk, homes: list[Settings]) -> None:
+def test_only_ones_own_claims_are_taken_back(desk: Ledger, homes: list[Settings]) -> None:
     ours, theirs = homes
     desk.receive()
     desk.offer()
@@ -42,7 +42,7 @@ def test_only_ones_own_claims_are_taken_back(desk: Desk, homes: list[Settings]) 
     assert desk.entry().verdict == "flagged"
 
 
-def test_ones_own_claims_are_taken_back_at_once(desk: Desk, homes: list[Settings]) -> None:
+def test_ones_own_claims_are_taken_back_at_once(desk: Ledger, homes: list[Settings]) -> None:
     desk.receive()
     desk.offer()
     assert claims.claim(desk.database, STUDY, homes[0], desk.clock()) is not None
@@ -50,7 +50,7 @@ def test_ones_own_claims_are_taken_back_at_once(desk: Desk, homes: list[Settings
     assert (desk.study().state, desk.study().offered_at) == ("queued", None)
 
 
-def test_what_others_queued_keeps_its_message(desk: Desk, homes: list[Settings]) -> None:
+def test_what_others_queued_keeps_its_message(desk: Ledger, homes: list[Settings]) -> None:
     desk.receive()
     desk.offer()
     before = desk.study().offered_at
@@ -90,11 +90,11 @@ def test_a_private_broker_works_alone(database: Database, homes: list[Settings])
 
 
 @contextmanager
-def running(house: House, inbox: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def running(site: Installation, inbox: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """`worker run`, once it watches."""
     inbox.mkdir()
     log = inbox.with_suffix(".log")
-    with child(house.command("run", inbox), log, 60, house.environment()) as process:
+    with child(site.command("run", inbox), log, 60, site.environment()) as process:
         wait_until(lambda: "watching" in log.read_text(), 60)
         yield process
 
@@ -104,7 +104,9 @@ def running(house: House, inbox: Path) -> Iterator["subprocess.Popen[bytes]"]:
 def test_a_second_home_with_a_private_broker_is_refused_until_the_first_is_gone(
     tmp_path: Path, database_url: str
 ) -> None:
-    first, second = (House(tmp_path / name, {**QUICK, "SCREENING_DATABASE": database_url}) for name in ("1", "2"))
+    first, second = (
+        Installation(tmp_path / name, {**QUICK, "SCREENING_DATABASE": database_url}) for name in ("1", "2")
+    )
     sample = Path("tests/data/inbox/ida_8_bit.png")
     command = second.command("screen", sample)
     with running(first, tmp_path / "inbox"):
@@ -114,6 +116,6 @@ def test_a_second_home_with_a_private_broker_is_refused_until_the_first_is_gone(
     first.json("screen", sample)
     done = subprocess.run(command, env=second.environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, "SCREENING_STORE" in done.stderr) == (1, True), done.stderr
-    common = House(second.home, {**second.settings, "SCREENING_STORE": str(first.home / "store")})
+    common = Installation(second.home, {**second.settings, "SCREENING_STORE": str(first.home / "store")})
     (row,) = common.json("screen", sample)
     assert row["state"] == "screened"

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.brightness import write_image, write_model
-from tests.desk import Desk
+from tests.ledger import Ledger
 from worker.cli.main import app
 from worker.inference.model import open_model
 from worker.intake.folder_scan import incoming
@@ -21,7 +21,7 @@ from worker.tasks import screen_study
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 
 
-def ask(desk: Desk, *words: str | Path) -> str:
+def ask(desk: Ledger, *words: str | Path) -> str:
     environment = {"SCREENING_HOME": str(desk.settings.home), "SCREENING_DATABASE": desk.database.url}
     done = CliRunner().invoke(app, list(map(str, words)), env=environment, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -29,7 +29,7 @@ def ask(desk: Desk, *words: str | Path) -> str:
 
 
 @pytest.fixture
-def study_uid(desk: Desk, tmp_path: Path) -> str:
+def study_uid(desk: Ledger, tmp_path: Path) -> str:
     """A flagged study whose image lies beyond its model's familiarity limit."""
     file = write_image(tmp_path / "inbox" / "bright.png", 200)
     found = incoming(file)
@@ -45,7 +45,7 @@ def study_uid(desk: Desk, tmp_path: Path) -> str:
     return taken.study_uid
 
 
-def test_the_picture_beside_the_plain_image(desk: Desk, study_uid: str, tmp_path: Path) -> None:
+def test_the_picture_beside_the_plain_image(desk: Ledger, study_uid: str, tmp_path: Path) -> None:
     out = tmp_path / "picture.png"
     assert ask(desk, "open", study_uid, "--out", out).strip() == str(out)
     both = np.asarray(cv2.imread(str(out)))
@@ -56,14 +56,14 @@ def test_the_picture_beside_the_plain_image(desk: Desk, study_uid: str, tmp_path
     assert abs(int(np.median(plain)) - 200) < 3, "the radiograph on the left"
 
 
-def test_a_flag_beyond_the_limit_is_marked_on_the_list(desk: Desk, study_uid: str) -> None:
+def test_a_flag_beyond_the_limit_is_marked_on_the_list(desk: Ledger, study_uid: str) -> None:
     shown = ask(desk, "worklist")
     assert "unlike" in shown
     assert "flagged" in shown
     assert "unlike the images this model was made from (familiarity" in ask(desk, "show", study_uid)
 
 
-def test_the_card_is_shown_without_raw_values(desk: Desk) -> None:
+def test_the_card_is_shown_without_raw_values(desk: Ledger) -> None:
     desk.receive()
     shown = ask(desk, "model", "show")
     assert "{" not in shown
@@ -71,7 +71,7 @@ def test_the_card_is_shown_without_raw_values(desk: Desk) -> None:
     assert "population   children of 1 to 5 years" in shown
 
 
-def test_no_sentence_of_the_help_is_cut(desk: Desk) -> None:
+def test_no_sentence_of_the_help_is_cut(desk: Ledger) -> None:
     for words in ((), ("model",), ("db",)):
         assert "..." not in ask(desk, *words, "--help").split("Commands:")[1]
         assert re.search(r"\.\n?$", ask(desk, *words, "--help").rstrip())

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from tests.chaos.servers import LOOPBACK
-from tests.yard import Yard
+from tests.watched_inbox import WatchedInbox
 from worker.errors import DatabaseUnavailable
 from worker.ledger.transactions import reading, writing
 
@@ -118,23 +118,23 @@ def _sleep(database: Database) -> None:
         connection.execute(text("SELECT pg_sleep(60)"))
 
 
-def test_the_watcher_goes_on_when_the_database_answers_again(yard: Yard, database_url: str) -> None:
-    yard.desk.database = Database(database_url, silence_s=SILENCE_S)
-    yard.start(scan_interval_s=0.05)
-    yard.drop("a.dcm")
+def test_the_watcher_goes_on_when_the_database_answers_again(watched: WatchedInbox, database_url: str) -> None:
+    watched.desk.database = Database(database_url, silence_s=SILENCE_S)
+    watched.start(scan_interval_s=0.05)
+    watched.drop("a.dcm")
     stop = threading.Event()
-    thread = threading.Thread(target=yard.watcher.run, args=[stop])
-    pid = backend(yard.desk.database)
+    thread = threading.Thread(target=watched.watcher.run, args=[stop])
+    pid = backend(watched.desk.database)
     thread.start()
     os.kill(pid, signal.SIGSTOP)  # for good, as a connection that a firewall forgot
     try:
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not yard.published:
-            yard.desk.clock.forward(5)
+        while time.monotonic() < deadline and not watched.published:
+            watched.desk.clock.forward(5)
             time.sleep(0.1)
-        assert yard.published
+        assert watched.published
     finally:
         stop.set()
         thread.join()
         os.kill(pid, signal.SIGCONT)
-        yard.desk.database.close()
+        watched.desk.database.close()

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from schema.vocabulary import Band, Priority, Reason, ReviewOutcome
-from tests.desk import STUDY, Desk, image
+from tests.ledger import STUDY, Ledger, image
 from worker.cli.main import app
 from worker.decoding.pool import DecoderPool
 from worker.intake.watcher import sweep
@@ -25,7 +25,7 @@ LATERAL: dict[str, Any] = {"view": "LATERAL"}
 HIP: dict[str, Any] = {"body_part": "HIP"}
 
 
-def fill(desk: Desk) -> None:
+def fill(desk: Ledger) -> None:
     """Studies of every kind, flagged ones and others in turn."""
     for name in (
         "negative",
@@ -63,12 +63,12 @@ def fill(desk: Desk) -> None:
 
 
 @pytest.fixture
-def silent(desk: Desk) -> Desk:
+def silent(desk: Ledger) -> Ledger:
     desk.database.is_silent_run = True
     return desk
 
 
-def test_flagged_and_not_flagged_share_a_band_and_the_others_keep_theirs(silent: Desk) -> None:
+def test_flagged_and_not_flagged_share_a_band_and_the_others_keep_theirs(silent: Ledger) -> None:
     fill(silent)
     assert [(e.study_uid, e.band) for e in silent.worklist()] == [
         ("stat", Band.STAT),
@@ -85,7 +85,7 @@ def test_flagged_and_not_flagged_share_a_band_and_the_others_keep_theirs(silent:
     assert {silent.entry(name).reason for name in ("negative", "flag_low", "flag_high")} == {Reason.SILENT_RUN}
 
 
-def test_the_list_shows_no_verdict_and_says_why(silent: Desk) -> None:
+def test_the_list_shows_no_verdict_and_says_why(silent: Ledger) -> None:
     fill(silent)
     for name in ("negative", "flag_low", "flag_high", "stat", "other"):
         entry = silent.entry(name)
@@ -100,7 +100,7 @@ def test_the_list_shows_no_verdict_and_says_why(silent: Desk) -> None:
     assert not any(re.search(r"0\.[1-9]00| flagged|not flagged", line) for line in shown), said.output
 
 
-def test_a_console_without_the_setting_places_nothing_otherwise(silent: Desk) -> None:
+def test_a_console_without_the_setting_places_nothing_otherwise(silent: Ledger) -> None:
     """Its own settings say nothing of the service's; what it moves, it moves as the list is."""
     fill(silent)
     silent.clock.forward(hours=silent.settings.overdue_after_h)
@@ -115,7 +115,7 @@ def test_a_console_without_the_setting_places_nothing_otherwise(silent: Desk) ->
     assert silent.entry("flag_high").verdict == "flagged"
 
 
-def test_overdue_studies_do_not_tell_either(silent: Desk) -> None:
+def test_overdue_studies_do_not_tell_either(silent: Ledger) -> None:
     for name, probability in (("negative", 0.1), ("flagged", 0.9)):
         silent.receive(name, content=name)
         silent.clock.forward(1)
@@ -129,7 +129,7 @@ def test_overdue_studies_do_not_tell_either(silent: Desk) -> None:
 
 
 @pytest.mark.parametrize("begins", [True, False], ids=["begins", "ends"])
-def test_a_switch_places_every_unread_study_in_one_audited_step(desk: Desk, begins: bool) -> None:
+def test_a_switch_places_every_unread_study_in_one_audited_step(desk: Ledger, begins: bool) -> None:
     desk.database.is_silent_run = not begins
     fill(desk)
     decisions.review(desk.database, "hip", ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
@@ -148,7 +148,7 @@ def test_a_switch_places_every_unread_study_in_one_audited_step(desk: Desk, begi
     ]
 
 
-def test_an_end_that_finds_stat_studies_only_still_places_them(silent: Desk) -> None:
+def test_an_end_that_finds_stat_studies_only_still_places_them(silent: Ledger) -> None:
     for name, probability in (("negative", 0.1), ("flagged", 0.9)):
         silent.receive(name, content=name)
         silent.clock.forward(1)
@@ -162,7 +162,7 @@ def test_an_end_that_finds_stat_studies_only_still_places_them(silent: Desk) -> 
     ]
 
 
-def test_the_sweep_of_the_watcher_follows_the_setting(silent: Desk) -> None:
+def test_the_sweep_of_the_watcher_follows_the_setting(silent: Ledger) -> None:
     silent.receive(STUDY)
     silent.screen(STUDY, 0.9)
     silent.database.is_silent_run = False
@@ -175,7 +175,7 @@ def test_the_setting_reaches_the_database(tmp_path: Path) -> None:
     assert unopened(Settings(home=tmp_path, silent=Silent("on"))).is_silent_run
 
 
-def test_a_page_that_goes_on_running_follows_the_list(silent: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_goes_on_running_follows_the_list(silent: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.web.room.LOOKS_EVERY_S", 0.0)
     fill(silent)
     page = unopened(attrs.evolve(silent.settings, database=silent.database.url))  # as a page that was started before

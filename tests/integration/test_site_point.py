@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from schema.database import Database
-from tests.desk import Clock
+from tests.ledger import Clock
 from tests.logistic import NORMALS, POSITIVES, write_factory, write_site
 from trainer.cli.main import app
 from worker.errors import BadData, PromotionRefused

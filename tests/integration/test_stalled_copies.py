@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
-from tests.yard import CHEST, Yard
+from tests.watched_inbox import CHEST, WatchedInbox
 from worker.intake.folder_scan import incoming, remove_if_unchanged
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
@@ -24,85 +24,85 @@ WHOLE = dicom_file(picture(bits=12, rows=80), bits=12)
 HALF = WHOLE[: len(WHOLE) * 6 // 10] + bytes(len(WHOLE) - len(WHOLE) * 6 // 10)
 
 
-def test_a_stalled_copy_waits_and_is_taken_with_a_note(yard: Yard) -> None:
-    yard.drop("half.dcm", HALF)
-    yard.scan()
-    assert yard.scan(10) == {"waiting": 1}
-    assert yard.scan(289) == {"waiting": 1}
-    assert yard.scan(1) == {"accepted": 1}
-    assert yard.left() == []
-    entry = yard.desk.entry(STUDY_UID)
-    assert (entry.state, entry.sources) == ("received", [str(yard.inbox / "half.dcm")])
+def test_a_stalled_copy_waits_and_is_taken_with_a_note(watched: WatchedInbox) -> None:
+    watched.drop("half.dcm", HALF)
+    watched.scan()
+    assert watched.scan(10) == {"waiting": 1}
+    assert watched.scan(289) == {"waiting": 1}
+    assert watched.scan(1) == {"accepted": 1}
+    assert watched.left() == []
+    entry = watched.desk.entry(STUDY_UID)
+    assert (entry.state, entry.sources) == ("received", [str(watched.inbox / "half.dcm")])
 
 
-def test_a_stalled_copy_that_goes_on_is_taken_whole(yard: Yard) -> None:
-    yard.drop("a.dcm", HALF)
-    yard.scan()
-    assert yard.scan(200) == {"waiting": 1}
-    yard.drop("a.dcm", WHOLE)
-    yard.scan()
-    assert yard.scan(10) == {"accepted": 1}
-    yard.desk.clock.forward(60)
-    (received,) = yard.desk.claim(STUDY_UID).received
-    assert yard.desk.store.get("objects", received.digest) == WHOLE
+def test_a_stalled_copy_that_goes_on_is_taken_whole(watched: WatchedInbox) -> None:
+    watched.drop("a.dcm", HALF)
+    watched.scan()
+    assert watched.scan(200) == {"waiting": 1}
+    watched.drop("a.dcm", WHOLE)
+    watched.scan()
+    assert watched.scan(10) == {"accepted": 1}
+    watched.desk.clock.forward(60)
+    (received,) = watched.desk.claim(STUDY_UID).received
+    assert watched.desk.store.get("objects", received.digest) == WHOLE
 
 
-def test_a_stalled_codestream_waits_and_shows_on_its_study(yard: Yard) -> None:
+def test_a_stalled_codestream_waits_and_shows_on_its_study(watched: WatchedInbox) -> None:
     content = dicom_file(picture(), JPEG_LS, bits=12)
-    yard.drop("half.dcm", content[: len(content) * 6 // 10] + bytes(len(content) - len(content) * 6 // 10))
-    yard.scan()
-    assert yard.scan(299) == {"waiting": 1}
-    assert yard.scan(1) == {"quarantined": 1}
-    (row,) = quarantine(yard.desk.database)
+    watched.drop("half.dcm", content[: len(content) * 6 // 10] + bytes(len(content) - len(content) * 6 // 10))
+    watched.scan()
+    assert watched.scan(299) == {"waiting": 1}
+    assert watched.scan(1) == {"quarantined": 1}
+    (row,) = quarantine(watched.desk.database)
     assert (row.code, row.study_uid) == ("truncated", STUDY_UID)
 
 
-def test_the_whole_image_takes_the_place_of_the_half_one(yard: Yard) -> None:
-    yard.drop("a.dcm", HALF)
-    yard.scan()
-    yard.scan(300)
-    yard.drop("a.dcm", WHOLE)
-    yard.scan()
-    assert yard.scan(10) == {"accepted": 2}, "no conflict: the one is the beginning of the other"
-    yard.desk.clock.forward(60)
-    (received,) = yard.desk.claim(STUDY_UID).received
-    assert yard.desk.store.get("objects", received.digest) == WHOLE
-    yard.drop("again.dcm", HALF)
-    yard.scan()
-    assert yard.scan(300) == {"accepted": 2, "quarantined": 1}, "and a half one takes nothing from the whole one"
+def test_the_whole_image_takes_the_place_of_the_half_one(watched: WatchedInbox) -> None:
+    watched.drop("a.dcm", HALF)
+    watched.scan()
+    watched.scan(300)
+    watched.drop("a.dcm", WHOLE)
+    watched.scan()
+    assert watched.scan(10) == {"accepted": 2}, "no conflict: the one is the beginning of the other"
+    watched.desk.clock.forward(60)
+    (received,) = watched.desk.claim(STUDY_UID).received
+    assert watched.desk.store.get("objects", received.digest) == WHOLE
+    watched.drop("again.dcm", HALF)
+    watched.scan()
+    assert watched.scan(300) == {"accepted": 2, "quarantined": 1}, "and a half one takes nothing from the whole one"
 
 
-def test_other_pixels_are_a_conflict_however_they_end(yard: Yard) -> None:
-    yard.drop("a.dcm", HALF)
-    yard.scan()
-    yard.scan(300)
-    yard.drop("b.dcm", dicom_file(picture(bits=12, rows=80)[:, ::-1].copy(), bits=12))
-    yard.scan()
-    assert yard.scan(10) == {"accepted": 1, "conflict": 1}
+def test_other_pixels_are_a_conflict_however_they_end(watched: WatchedInbox) -> None:
+    watched.drop("a.dcm", HALF)
+    watched.scan()
+    watched.scan(300)
+    watched.drop("b.dcm", dicom_file(picture(bits=12, rows=80)[:, ::-1].copy(), bits=12))
+    watched.scan()
+    assert watched.scan(10) == {"accepted": 1, "conflict": 1}
 
 
 @pytest.mark.parametrize("how", ["written", "mapped"])
 def test_a_file_that_a_process_holds_open_for_writing_is_not_taken(
-    yard: Yard, how: str, caplog: pytest.LogCaptureFixture
+    watched: WatchedInbox, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = yard.drop("a.dcm")
+    path = watched.drop("a.dcm")
     with path.open("r+b") as writer:
         held = mmap.mmap(writer.fileno(), 0) if how == "mapped" else writer
         if how == "mapped":
             writer.close()
-        yard.scan()
+        watched.scan()
         for _ in range(40):
-            assert yard.scan(10) == {"waiting": 1}
+            assert watched.scan(10) == {"waiting": 1}
         held.close()
     assert [r.message for r in caplog.records if r.levelno == logging.WARNING] == ["file_held_open"]
-    assert yard.scan(10) == {"accepted": 1}
-    assert yard.left() == []
+    assert watched.scan(10) == {"accepted": 1}
+    assert watched.left() == []
 
 
-def test_who_only_reads_it_is_no_writer(yard: Yard) -> None:
-    with yard.drop("a.dcm").open("rb"):
-        yard.scan()
-        assert yard.scan(10) == {"accepted": 1}
+def test_who_only_reads_it_is_no_writer(watched: WatchedInbox) -> None:
+    with watched.drop("a.dcm").open("rb"):
+        watched.scan()
+        assert watched.scan(10) == {"accepted": 1}
 
 
 @pytest.fixture
@@ -157,17 +157,19 @@ class Meanwhile(FolderStore):
 
 
 @pytest.mark.parametrize("mode", [InboxMode.MOVE, InboxMode.COPY])
-def test_what_comes_while_a_file_is_booked_is_taken_too(desk: Desk, tmp_path: Path, mode: InboxMode) -> None:
-    yard = Yard(desk, tmp_path / "inbox")
-    yard.start(inbox_mode=mode)
-    path = yard.drop("a.dcm", HALF)
+def test_what_comes_while_a_file_is_booked_is_taken_too(desk: Ledger, tmp_path: Path, mode: InboxMode) -> None:
+    watched = WatchedInbox(desk, tmp_path / "inbox")
+    watched.start(inbox_mode=mode)
+    path = watched.drop("a.dcm", HALF)
     intake = Intake(desk.settings, desk.database, Meanwhile(desk.store.folder, path))
-    yard.watcher = Watcher(intake, yard.inbox, yard.publish, yard.backlog, desk.clock, lambda: desk.clock().timestamp())
-    yard.scan()
-    yard.scan(300)
-    yard.scan()
-    yard.scan(10)
+    watched.watcher = Watcher(
+        intake, watched.inbox, watched.publish, watched.backlog, desk.clock, lambda: desk.clock().timestamp()
+    )
+    watched.scan()
+    watched.scan(300)
+    watched.scan()
+    watched.scan(10)
     desk.clock.forward(60)
     (received,) = desk.claim(STUDY_UID).received
     assert desk.store.get("objects", received.digest) == WHOLE
-    assert (yard.left() == []) is (mode is InboxMode.MOVE)
+    assert (watched.left() == []) is (mode is InboxMode.MOVE)

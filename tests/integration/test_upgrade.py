@@ -18,8 +18,8 @@ from alembic import command
 
 from schema.database import HEAD, Database, open_engine
 from schema.migrate import DEADLOCK, alembic_config
-from tests.acceptance.house import House, celery, wait_until
-from tests.desk import Clock, Desk
+from tests.acceptance.installation import Installation, celery, wait_until
+from tests.ledger import Clock, Ledger
 from worker.errors import SchemaOutdated
 from worker.ledger.connect import open_database, upgrade
 from worker.monitoring.health import check_readiness
@@ -150,7 +150,7 @@ def test_a_database_of_the_first_release_is_upgraded_under_a_running_worker(
         wait_until(lambda: old_worker.written >= after + 5 or old_worker.fault is not None, 60)
     database = open_database(ours)
     assert database.revision() == HEAD
-    desk = Desk(database, ours, FolderStore(ours.home / "store"), clock)
+    desk = Ledger(database, ours, FolderStore(ours.home / "store"), clock)
     account = reconcile(database, desk.store)
     assert account.holds, account
     assert account.studies["screened"] >= old_worker.written
@@ -185,7 +185,7 @@ def counted(database: Database, condition: str) -> int:
         return int(connection.execute(sa.text(f"SELECT COUNT(*) FROM screening WHERE {condition}")).scalar_one())
 
 
-def test_a_database_of_a_newer_release_is_left_alone(desk: Desk) -> None:
+def test_a_database_of_a_newer_release_is_left_alone(desk: Ledger) -> None:
     with desk.database.writing() as session:
         session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     settings = attrs.evolve(desk.settings, database=desk.database.url)
@@ -197,12 +197,14 @@ def test_a_database_of_a_newer_release_is_left_alone(desk: Desk) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 @pytest.mark.parametrize(("found", "remedy"), [("9999", "upgrade the program"), ("0001", "run `worker db upgrade`")])
-def test_a_queue_worker_does_not_serve_a_database_of_another_release(desk: Desk, found: str, remedy: str) -> None:
+def test_a_queue_worker_does_not_serve_a_database_of_another_release(desk: Ledger, found: str, remedy: str) -> None:
     """Though every table and column that it asks for is there."""
     with desk.database.writing() as session:
         session.execute(sa.text("UPDATE alembic_version SET version_num = :found"), {"found": found})
-    house = House(desk.settings.home, {"SCREENING_DATABASE": desk.database.url, "SCREENING_BROKER": "redis://nowhere"})
-    ended = subprocess.run(celery(), env=house.environment(), capture_output=True, text=True, check=False)
+    site = Installation(
+        desk.settings.home, {"SCREENING_DATABASE": desk.database.url, "SCREENING_BROKER": "redis://nowhere"}
+    )
+    ended = subprocess.run(celery(), env=site.environment(), capture_output=True, text=True, check=False)
     assert ended.returncode == REFUSED
     assert f"the worker does not start: the database is at {found}" in ended.stderr
     assert remedy in ended.stderr

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from schema.vocabulary import IdentifierMode, Priority, ReviewOutcome, Role
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.reading_room import Page, Visitor, running
 from worker.ledger import accounts, audit, decisions
 from worker.ledger.identifiers import IdentifierPolicy
@@ -25,7 +25,7 @@ UIDS = [f"1.2.826.9.{n:03d}" for n in range(120)]
 
 
 @pytest.fixture
-def page(desk: Desk) -> Iterator[Page]:
+def page(desk: Ledger) -> Iterator[Page]:
     with running(desk) as page:
         yield page
 
@@ -34,7 +34,7 @@ def shown(answer_text: str) -> list[str]:
     return re.findall(r'data-uid="([^"]*)"', answer_text)
 
 
-def filled(desk: Desk, n: int = 6) -> None:
+def filled(desk: Ledger, n: int = 6) -> None:
     """Studies with falling probability, received one minute apart; half of them flagged."""
     for i, uid in enumerate(UIDS[:n]):
         header: dict[str, Any] = {
@@ -149,7 +149,7 @@ def test_open_leads_from_an_accession_number_to_the_study(page: Page, caplog: py
     assert "A-1" not in caplog.text
 
 
-def test_pseudonyms_are_reckoned_for_a_search(desk: Desk) -> None:
+def test_pseudonyms_are_reckoned_for_a_search(desk: Ledger) -> None:
     desk.settings = attrs.evolve(desk.settings, identifiers=IdentifierMode.PSEUDONYMS)
     policy = IdentifierPolicy.of(desk.settings)
     desk.receive(
@@ -188,7 +188,7 @@ def test_next_is_the_first_that_nobody_reads_and_that_i_have_not_read(page: Page
     assert ann.get("/next").header("Location") == f"/study/{UIDS[0]}"  # ben's hold has ended
 
 
-def test_the_list_is_in_the_audit_where_the_setting_says_so(desk: Desk) -> None:
+def test_the_list_is_in_the_audit_where_the_setting_says_so(desk: Ledger) -> None:
     filled(desk, 1)
     for reads, times in ((AuditReads.STUDIES, 0), (AuditReads.LISTS, 1)):
         with running(desk, audit_reads=reads) as page:
@@ -199,7 +199,7 @@ def test_the_list_is_in_the_audit_where_the_setting_says_so(desk: Desk) -> None:
             assert deeds == ["listed"] * times
 
 
-def test_after_verdict_the_list_keeps_its_order_and_hides_what_the_model_said(desk: Desk) -> None:
+def test_after_verdict_the_list_keeps_its_order_and_hides_what_the_model_said(desk: Ledger) -> None:
     filled(desk, 4)
     with running(desk, reveal=Reveal.AFTER_VERDICT) as page:
         visitor = page.visitor("ann")
@@ -211,7 +211,7 @@ def test_after_verdict_the_list_keeps_its_order_and_hides_what_the_model_said(de
         assert "▲" in page.visitor("olga", Role.OPERATOR).get("/").text
 
 
-def test_in_a_silent_run_nobody_sees_what_the_model_said(desk: Desk) -> None:
+def test_in_a_silent_run_nobody_sees_what_the_model_said(desk: Ledger) -> None:
     filled(desk, 4)
     desk.database.is_silent_run = True
     try:

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schema.vocabulary import IdentifierMode, Role
-from tests.desk import STUDY, Desk, digest
+from tests.ledger import STUDY, Ledger, digest
 from tests.phantoms import JPEG_2000_LOSSLESS, JPEG_LS, PHANTOMS, Phantom, dicom_file, window
 from tests.reading_room import Answer, Page, running
 from worker.imaging.display import Codes
@@ -32,7 +32,7 @@ def kind() -> str:
 
 
 @pytest.fixture
-def page(desk: Desk) -> Iterator[Page]:
+def page(desk: Ledger) -> Iterator[Page]:
     with running(desk) as page:
         yield page
 
@@ -171,7 +171,7 @@ def test_the_viewer_is_told_windows_spacing_and_never_a_name(page: Page) -> None
     assert "DOE" not in page.visitor("olga", Role.OPERATOR).get(f"/study/{read_instance(content).study_uid}").text
 
 
-def test_no_name_is_shown_where_identifiers_are_pseudonyms(desk: Desk) -> None:
+def test_no_name_is_shown_where_identifiers_are_pseudonyms(desk: Ledger) -> None:
     with running(desk, identifiers=IdentifierMode.PSEUDONYMS) as page:
         content = dicom_file(np.arange(64, dtype=np.uint16).reshape(8, 8), bits=12, PatientName="DOE^JOHN")
         page.receive(content)
@@ -179,7 +179,7 @@ def test_no_name_is_shown_where_identifiers_are_pseudonyms(desk: Desk) -> None:
     assert "DOE" not in text
 
 
-def test_the_pictures_that_are_kept_stay_within_their_bound(desk: Desk) -> None:
+def test_the_pictures_that_are_kept_stay_within_their_bound(desk: Ledger) -> None:
     with running(desk, web_cache_mib=1) as page:
         visitor = page.visitor("ann")
         rng = np.random.default_rng(2)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from schema.vocabulary import AuditAction, Role
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from tests.reading_room import PASSWORD, Page, Visitor, running
 from worker.cli.main import app
 from worker.errors import BadSetting
@@ -38,7 +38,7 @@ def kind() -> str:
 
 
 @pytest.fixture
-def page(desk: Desk) -> Iterator[Page]:
+def page(desk: Ledger) -> Iterator[Page]:
     desk.receive(accession_number="A-1")
     desk.screen(STUDY, 0.9)
     with running(desk) as page:
@@ -57,7 +57,7 @@ def ask(visitor: Visitor, route: Route, **headers: str | None) -> int:
     return visitor.post(path_of(route), None, **headers).status
 
 
-def deeds(desk: Desk) -> list[tuple[str, str]]:
+def deeds(desk: Ledger) -> list[tuple[str, str]]:
     return [(entry.who, entry.deed) for entry in audit.trail(desk.database, desk.clock() - timedelta(days=2))]
 
 
@@ -314,7 +314,7 @@ def test_at_most_two_hashes_at_a_time(page: Page) -> None:
     assert third == [401]
 
 
-def test_a_password_has_12_characters_and_there_is_no_default_account(desk: Desk) -> None:
+def test_a_password_has_12_characters_and_there_is_no_default_account(desk: Ledger) -> None:
     environment = {"SCREENING_HOME": str(desk.settings.home), "SCREENING_DATABASE": desk.database.url}
 
     def run(*words: str, typed: str = "") -> str:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from schema.vocabulary import Priority, ReviewOutcome, Role
-from tests.desk import STUDY, Desk
+from tests.ledger import STUDY, Ledger
 from tests.reading_room import Answer, Page, Visitor, running
 from worker.ledger import audit, decisions
 from worker.settings import AuditReads, Reveal
@@ -18,7 +18,7 @@ PATH, OTHER_PATH = f"/study/{STUDY}", f"/study/{OTHER}"
 
 
 @pytest.fixture
-def ready(desk: Desk) -> Desk:
+def ready(desk: Ledger) -> Ledger:
     """Two studies with results: 0.9, and 0.8."""
     for uid, probability in ((STUDY, 0.9), (OTHER, 0.8)):
         desk.receive(uid, content=uid, accession_number=f"A{uid[-1]}")
@@ -27,7 +27,7 @@ def ready(desk: Desk) -> Desk:
 
 
 @pytest.fixture
-def page(ready: Desk) -> Iterator[Page]:
+def page(ready: Ledger) -> Iterator[Page]:
     with running(ready) as page:
         yield page
 
@@ -36,7 +36,7 @@ def fields(opened: Answer, **more: object) -> dict[str, object]:
     return {name: opened.field(name) for name in ("revision", "screening", "review")} | more
 
 
-def reviews(desk: Desk) -> list[Any]:
+def reviews(desk: Ledger) -> list[Any]:
     with desk.database.reading() as connection:
         return list(connection.execute(sa.text("SELECT * FROM review ORDER BY id")))
 
@@ -214,7 +214,7 @@ def test_priority_and_requeue_are_in_the_accounts_name(page: Page) -> None:
     assert {("ann", "prioritised"), ("olga", "requeued")} <= {(e.who, e.deed) for e in entries}
 
 
-def test_after_verdict_a_reader_judges_first_and_may_judge_again(ready: Desk) -> None:
+def test_after_verdict_a_reader_judges_first_and_may_judge_again(ready: Ledger) -> None:
     digest = "b" * 64
     with running(ready, reveal=Reveal.AFTER_VERDICT) as page:
         visitor, other = page.visitor("ann"), page.visitor("ben")
@@ -232,7 +232,7 @@ def test_after_verdict_a_reader_judges_first_and_may_judge_again(ready: Desk) ->
     assert seen == [("no_pneumonia", False), ("pneumonia", True)]
 
 
-def test_agreement_can_be_limited_to_verdicts_given_unseen(ready: Desk) -> None:
+def test_agreement_can_be_limited_to_verdicts_given_unseen(ready: Ledger) -> None:
     with running(ready, reveal=Reveal.AFTER_VERDICT) as page:
         give(page.visitor("ann"), "no_pneumonia")
     decisions.review(ready.database, OTHER, ReviewOutcome.PNEUMONIA, "Dr Dee", None, ready.clock())
@@ -242,7 +242,7 @@ def test_agreement_can_be_limited_to_verdicts_given_unseen(ready: Desk) -> None:
     assert (everything.reviewed, unseen.reviewed, unseen.false_positive) == (2, 1, 1)
 
 
-def test_each_opening_is_in_the_audit_unless_the_setting_says_none(ready: Desk) -> None:
+def test_each_opening_is_in_the_audit_unless_the_setting_says_none(ready: Ledger) -> None:
     for reads, times in ((AuditReads.NONE, 0), (AuditReads.STUDIES, 1)):
         with running(ready, audit_reads=reads) as page:
             page.visitor("ann").get(PATH)
@@ -251,7 +251,7 @@ def test_each_opening_is_in_the_audit_unless_the_setting_says_none(ready: Desk) 
     assert "ann opened it" in _history(ready)
 
 
-def _history(desk: Desk) -> str:
+def _history(desk: Ledger) -> str:
     with running(desk) as page:
         return page.visitor("ben").get(PATH).text
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import FileState, ReviewOutcome
-from tests.desk import STUDY, Desk, digest
+from tests.ledger import STUDY, Ledger, digest
 from worker.ledger import claims, decisions, register
 from worker.ledger.arrivals import Incoming
 from worker.monitoring.reconciliation import reconcile
@@ -21,12 +21,12 @@ FIELDS = {
 }  # fmt: skip
 
 
-def rows(desk: Desk, view: str) -> list[Any]:
+def rows(desk: Ledger, view: str) -> list[Any]:
     with desk.database.reading() as connection:
         return list(connection.execute(text(f"SELECT * FROM {view}")))
 
 
-def test_an_entry_holds_what_programs_were_promised(desk: Desk) -> None:
+def test_an_entry_holds_what_programs_were_promised(desk: Ledger) -> None:
     desk.receive(accession_number="A-1", path="/inbox/x.dcm")
     waiting = desk.entry().to_json()
     assert set(waiting) >= FIELDS
@@ -44,7 +44,7 @@ def test_an_entry_holds_what_programs_were_promised(desk: Desk) -> None:
     assert {name: found[name] for name in FIELDS} == expected
 
 
-def test_the_heat_map_shown_is_that_of_the_deciding_image(desk: Desk) -> None:
+def test_the_heat_map_shown_is_that_of_the_deciding_image(desk: Ledger) -> None:
     for number in range(3):
         desk.receive(STUDY, f"{STUDY}.1.{number}", f"image {number}")
     desk.screen(STUDY, 0.1, 0.8, 0.3)
@@ -52,7 +52,7 @@ def test_the_heat_map_shown_is_that_of_the_deciding_image(desk: Desk) -> None:
     assert desk.entry().probability == 0.8
 
 
-def test_many_studies_keep_their_own_sources(desk: Desk) -> None:
+def test_many_studies_keep_their_own_sources(desk: Ledger) -> None:
     total = 502  # more than one IN list holds
     for number in range(total):
         desk.receive(f"{STUDY}.{number}", content=str(number))
@@ -62,7 +62,7 @@ def test_many_studies_keep_their_own_sources(desk: Desk) -> None:
     assert states(desk.database, [e.study_uid for e in found]) == {"received": total}
 
 
-def test_the_quarantine_lists_the_newest_first_with_code_and_study(desk: Desk) -> None:
+def test_the_quarantine_lists_the_newest_first_with_code_and_study(desk: Ledger) -> None:
     letter = Incoming("/inbox/letter.txt", 5, 1)
     register.quarantine(desk.database, letter, "not_an_image", "a letter", digest("l"), desk.clock(), in_store=True)
     desk.clock.forward(5)
@@ -75,7 +75,7 @@ def test_the_quarantine_lists_the_newest_first_with_code_and_study(desk: Desk) -
     assert found[1]["seen_at"] == "2026-03-02T08:00:00+00:00"
 
 
-def test_agreement_counts_the_newest_review_of_each_study(desk: Desk) -> None:
+def test_agreement_counts_the_newest_review_of_each_study(desk: Ledger) -> None:
     table = [
         (0.9, ["no_pneumonia", "pneumonia"]), (0.8, ["no_pneumonia"]), (0.1, ["no_pneumonia"]), (0.2, ["pneumonia"]),
         (0.7, ["pneumonia"]), (0.6, ["uncertain"]),
@@ -94,7 +94,7 @@ def test_agreement_counts_the_newest_review_of_each_study(desk: Desk) -> None:
     assert float(row.agreement) == pytest.approx(3 / 5)
 
 
-def test_throughput_and_turnaround_count_by_day(desk: Desk) -> None:
+def test_throughput_and_turnaround_count_by_day(desk: Ledger) -> None:
     waits = {"a": 10, "b": 300, "c": 301}
     for name, wait_s in waits.items():
         desk.receive(name, content=name, unreadable="truncated" if name == "c" else None)
@@ -116,7 +116,7 @@ def test_throughput_and_turnaround_count_by_day(desk: Desk) -> None:
     assert float(first.mean_waited_s) == pytest.approx((12 + 302 + 303) / 3)
 
 
-def lived(desk: Desk) -> None:
+def lived(desk: Ledger) -> None:
     """A ledger to which a bit of everything has happened."""
     kept = desk.store.put(OBJECTS, b"kept")
     desk.receive("a", content="a")
@@ -134,7 +134,7 @@ def lived(desk: Desk) -> None:
     register.quarantine(desk.database, file, "not_an_image", "a letter", kept, desk.clock(), in_store=True)
 
 
-def test_both_sums_hold_after_everything(desk: Desk) -> None:
+def test_both_sums_hold_after_everything(desk: Ledger) -> None:
     lived(desk)
     account = reconcile(desk.database, desk.store)
     assert account.holds, account.faults
@@ -156,7 +156,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("statement", "fault"), FAULTS.items())
-def test_a_planted_fault_is_found(desk: Desk, statement: str, fault: str) -> None:
+def test_a_planted_fault_is_found(desk: Ledger, statement: str, fault: str) -> None:
     lived(desk)
     with desk.database.writing() as session:
         session.execute(text(statement))
@@ -165,14 +165,14 @@ def test_a_planted_fault_is_found(desk: Desk, statement: str, fault: str) -> Non
     assert not account.holds
 
 
-def test_a_state_outside_the_vocabulary_is_found(desk: Desk) -> None:
+def test_a_state_outside_the_vocabulary_is_found(desk: Ledger) -> None:
     lived(desk)
     with desk.database.writing() as session:
         session.execute(text("UPDATE arrival SET state = 'lost' WHERE state = 'waiting'"))
     assert not reconcile(desk.database, desk.store).holds
 
 
-def test_bytes_missing_from_the_store_are_found(desk: Desk) -> None:
+def test_bytes_missing_from_the_store_are_found(desk: Ledger) -> None:
     lived(desk)
     shutil.rmtree(desk.store.folder)
     account = reconcile(desk.database, desk.store)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.acceptance.house import wait_until
+from tests.acceptance.installation import wait_until
 from tests.brightness import SIZE, write_model
 from worker.errors import DeviceUnavailable
 from worker.inference.batching import BatchingModel, batch_of, shared_model

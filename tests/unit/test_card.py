@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.desk import card
+from tests.ledger import card
 from worker.errors import ModelRefused
 from worker.inference.card import CARD_KEY, GOLDENS_KEY, REFERENCE_KEY, Golden, ModelCard, Population, ReducedDecode
 from worker.inference.lung_field import FieldLimits

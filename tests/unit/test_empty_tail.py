@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schema.vocabulary import Verdict
-from tests.desk import card
+from tests.ledger import card
 from tests.phantoms import (
     DEFLATED,
     EXPLICIT_BIG,

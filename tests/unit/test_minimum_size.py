@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.desk import card
+from tests.ledger import card
 from worker.imaging.codestream import Coding
 from worker.imaging.preprocess import Preprocessing
 from worker.imaging.resolution import MinimumSize

@@ -1,7 +1,7 @@
 """The bounds of doubt on a card follow from how far answers moved, and hold what they promise."""
 
 from tests.benchmarks.moved import MOST, Moved, bounds_of_doubt, judged
-from tests.desk import card
+from tests.ledger import card
 
 DECODE = {"full_ms": 100.0, "reduced_ms": 10.0}
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.migrate import alembic_config
-from tests.acceptance.house import SAMPLES, House
+from tests.acceptance.installation import SAMPLES, Installation
 from worker.settings import LONGEST_SOCKET_PATH, Settings
 
 NAMES = ("a b", "a#b", "a?b", "a%41b", "a%zz", "a;b", "a&b", "a+b", "a@b", "a:b", "ä b", "a\\b", "$a'\"b")
@@ -45,6 +45,6 @@ def test_migrations_are_found_in_a_folder_with_a_per_cent_sign() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a?b#c%41;d ä&e"])
 def test_a_study_is_screened_there(tmp_path: Path, name: str) -> None:
-    (row,) = House(tmp_path / name).json("screen", SAMPLES / "ida_8_bit.png")
+    (row,) = Installation(tmp_path / name).json("screen", SAMPLES / "ida_8_bit.png")
     assert row["state"] == "screened"
     assert [path.name for path in tmp_path.iterdir()] == [name]

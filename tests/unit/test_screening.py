@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from schema.vocabulary import Reason, Verdict
-from tests.desk import card, image
+from tests.ledger import card, image
 from worker.imaging.instance import Container, Instance
 from worker.inference.card import Population
 from worker.inference.lung_field import FieldLimits

@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr import _cid_dict, _concepts_dict
 
-from tests.desk import image
+from tests.ledger import image
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import NoPixelData
 from worker.imaging.instance import Instance

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.desk import without_privileges
+from tests.ledger import without_privileges
 from worker.errors import BadSetting
 from worker.runtime import settings_file
 from worker.runtime.configuration import names

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import without_privileges
+from tests.ledger import without_privileges
 from worker.errors import Interrupted, Rejected, StorageUnavailable, StoredFileLost
 from worker.store import OBJECTS, OVERLAYS, crc_of
 from worker.store.folder import FolderStore

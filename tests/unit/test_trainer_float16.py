@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import brightness
-from tests.desk import card
 from tests.halving import halve_shipped
+from tests.ledger import card
 from trainer.data.manifest import Manifest
 from trainer.evaluation.agreement import LoadedSplit, Predictions, differences, predict_split, require_near
 from trainer.export.float16 import convert

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from schema.vocabulary import Priority
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from worker.errors import BrokerUnavailable
 from worker.intake.ingest import Intake
@@ -24,10 +24,10 @@ def another(number: int) -> bytes:
     return dicom_file(picture(), StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1", SOPInstanceUID=f"{uid}.1.1")
 
 
-class Yard:
+class WatchedInbox:
     """An inbox, its watcher, and the messages that were published."""
 
-    def __init__(self, desk: Desk, inbox: Path) -> None:
+    def __init__(self, desk: Ledger, inbox: Path) -> None:
         self.desk, self.inbox = desk, inbox
         self.published: list[str] = []
         self.is_broker_away, self.refused = False, 0

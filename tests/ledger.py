@@ -100,7 +100,7 @@ def digest(content: str) -> str:
 
 
 @dataclass
-class Desk:
+class Ledger:
     """A ledger with settings, store, clock and a model, and the steps of a study."""
 
     database: Database

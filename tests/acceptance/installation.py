@@ -21,7 +21,7 @@ SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 
 
 @dataclass(frozen=True)
-class House:
+class Installation:
     """One state folder, and the program `worker` on it. `settings` are further `SCREENING_*` variables."""
 
     home: Path
@@ -59,13 +59,13 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
 
 @contextmanager
 def production(
-    house: House, inbox: Path, logs: Path, processes: int = 1
+    site: Installation, inbox: Path, logs: Path, processes: int = 1
 ) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
     """A watcher on `inbox` and a Celery worker as separate processes, by name; their output goes to `logs`."""
-    commands = {"watch": house.command("watch", inbox), "celery": celery(processes)}
+    commands = {"watch": site.command("watch", inbox), "celery": celery(processes)}
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(child(command, logs / f"{name}.log", 30, house.environment()))
+            name: stack.enter_context(child(command, logs / f"{name}.log", 30, site.environment()))
             for name, command in commands.items()
         }
 
