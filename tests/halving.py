@@ -18,12 +18,12 @@ SAMPLES = {
 }
 
 
-def halve_shipped(out: Path, *options: str) -> Result:
+def halve_shipped(out: Path, *options: str, model: Path = DEFAULT_MODEL) -> Result:
     """Run the verb with JSON as its answer; the threshold is that of the shipped model, or as `options` say."""
     with (DATA / "labels.csv").open(encoding="utf-8", newline="") as file:
         labels = {row["file"]: int(row["label"] == "pneumonia") for row in csv.DictReader(file)}
     samples = (Sample(name, labels[name], "", name, "", split=split) for split in SAMPLES for name in SAMPLES[split])
     split = out.with_suffix(".csv")
     write_manifest(Manifest(tuple(samples), 0), split)
-    words = ["half", str(DEFAULT_MODEL), "--data", str(DATA / "inbox"), "--split-manifest", str(split)]
+    words = ["half", str(model), "--data", str(DATA / "inbox"), "--split-manifest", str(split)]
     return CliRunner().invoke(app, [*words, "--threshold-rule", "fixed=0.2978", "--out", str(out), "--json", *options])

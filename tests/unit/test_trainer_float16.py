@@ -21,13 +21,15 @@ from tests.halving import halve_shipped
 from tests.ledger import card
 from trainer.data.manifest import Manifest
 from trainer.evaluation.agreement import LoadedSplit, Predictions, differences, predict_split, require_near
+from trainer.export.card import write
 from trainer.export.float16 import convert
 from trainer.export.float16_graph import halve
 from trainer.progress import silent
 from worker.errors import BadSetting, ModelRefused
-from worker.inference.card import ModelCard
+from worker.inference.card import Estimate, ModelCard
 from worker.inference.model import OnnxModel, open_model, replay_goldens
 from worker.inference.prediction import Prediction
+from worker.inference.site_point import SitePoint
 from worker.settings import DEFAULT_MODEL
 
 
@@ -196,3 +198,13 @@ def run(proto: Any, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"image": image}), strict=True))
+
+
+def test_a_threshold_chosen_anew_is_no_longer_a_sites(shipped: OnnxModel, tmp_path: Path) -> None:
+    half = Estimate(0.5, 0.4, 0.6, 10)
+    site = SitePoint("north", 10, 10, half, half, half, half, 0.5, None, (), False, shipped.digest)
+    calibrated = tmp_path / "site.onnx"
+    write(onnx.load(DEFAULT_MODEL), replace(shipped.card, site=site), calibrated)
+    said = halve_shipped(tmp_path / "half.onnx", "--provider", "cpu", model=calibrated)
+    assert said.exit_code == 0, said.output
+    assert open_model(tmp_path / "half.onnx", "cpu").card.site is None

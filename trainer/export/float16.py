@@ -128,6 +128,7 @@ def _card(
         original.card,
         name=original.card.name + SUFFIX,
         reduced_decode=None,  # it was measured with the original
+        site=None,  # the threshold is chosen anew, on validation images
         versions=versions(PACKAGES) | {"precision": PRECISION, "made from": original.digest},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         goldens=tuple(_scored(golden, made) for golden in original.card.goldens),
