@@ -11,6 +11,7 @@ from pydicom.uid import UID
 
 from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
 from worker.imaging.display import (
+    VOI_LUT_MISSES,
     WINDOW_MISSES,
     Display,
     Grayscale,
@@ -58,7 +59,7 @@ class OpenObject:
             if not self.is_monochrome:
                 return Display(full_range(stored), ("colour=grey", *header.notes))
             shown = display_values(stored, grayscale)
-            if WINDOW_MISSES in shown.notes and minimum is not None:
+            if {WINDOW_MISSES, VOI_LUT_MISSES} & set(shown.notes) and minimum is not None:
                 return self.display()
             assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
             return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
@@ -84,7 +85,7 @@ class OpenObject:
         with lenient_pydicom():
             self.header.notes.clear()
             decoded = self._decode(None)
-        return StoredValues(decoded.codes, decoded.bits, self.pixel.is_signed)
+        return StoredValues(decoded.codes, decoded.bits, decoded.has_sign(self.pixel))
 
     def stored_values(self) -> NDArray[Any]:
         """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""

@@ -4,13 +4,15 @@ Pure: one function per step of the pipeline. Each step works on a table of at mo
 image; one combined look-up table is applied to the image once. Knows no files and no elements.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from worker.imaging.voi_fit import misses
 
 Values = NDArray[np.float64]
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
@@ -100,9 +102,9 @@ def display_table(stored: StoredValues, grayscale: Grayscale) -> tuple[NDArray[n
     padding, notes = padding_codes(stored, values, grayscale)
     notes = (*notes, *presentation_notes(grayscale))
     modality = modality_values(values, grayscale)
-    shown = voi_values(modality, grayscale)
-    if shown is not None and grayscale.voi_lut is None and misses(modality, shown, sample_of(stored.codes), padding):
-        shown, notes = None, (WINDOW_MISSES, *notes)
+    sample = sample_of(stored.codes).ravel()
+    shown, missed = _voi_that_shows(modality, grayscale, sample if padding is None else sample[~padding[sample]])
+    notes = (*missed, *notes)
     if shown is None:
         shown = spread(modality, used_codes(stored, padding))
         notes = ("voi=none", *notes)
@@ -132,6 +134,21 @@ def voi_values(modality: Values, grayscale: Grayscale) -> Values | None:
     if grayscale.voi_lut is not None:
         return voi_lut_values(modality, grayscale.voi_lut)
     return None if grayscale.window is None else window_values(modality, grayscale.window)
+
+
+def _voi_that_shows(modality: Values, grayscale: Grayscale, codes: Codes) -> tuple[Values | None, tuple[str, ...]]:
+    """The VOI LUT, else the window, whichever first leaves something of the picture to see; and notes on what did not.
+
+    `codes` are some of the picture.
+    """
+    table, window = replace(grayscale, window=None), replace(grayscale, voi_lut=None)
+    notes: tuple[str, ...] = ()
+    for declared, note in ((table, VOI_LUT_MISSES), (window, WINDOW_MISSES)):
+        shown = voi_values(modality, declared)
+        if shown is not None and not misses(modality, shown, codes, is_window=declared is window):
+            return shown, notes
+        notes = notes if shown is None else (*notes, note)
+    return None, notes
 
 
 def voi_lut_values(modality: Values, lut: LookUpTable) -> Values:
@@ -166,6 +183,9 @@ def spread(modality: Values, used: NDArray[np.bool_]) -> Values:
 #: With more padding than this the Range Limit is not believed: it spans the picture too.
 MOST_PADDING = 0.95
 
+#: Notes on an image whose window, or whose VOI LUT, was not used.
+WINDOW_MISSES, VOI_LUT_MISSES = "window=misses_picture", "voi_lut=misses_picture"
+
 #: Pixels a side that are looked at to find out how much of a picture is padding.
 SAMPLE_PX = 64
 
@@ -196,39 +216,6 @@ def sample_of(codes: Codes) -> Codes:
     """About SAMPLE_PX x SAMPLE_PX of the codes, a grid over the image."""
     rows, columns = (max(1, side // SAMPLE_PX) for side in codes.shape)
     return codes[::rows, ::columns]
-
-
-#: Note on an image whose window was not used.
-WINDOW_MISSES = "window=misses_picture"
-
-#: A window that shows this share of the pixels as mere white or mere black, and among them this share of the range of
-#: all values, was made for other values: 128/256 over 12 bits shows a radiograph as a white sheet. Air may be most of a
-#: picture, but has a small range.
-_MOST_CLIPPED, _MOST_RANGE = 0.6, 0.3
-
-#: A window that shows at least this share of the range of all values as greys is believed.
-_LEAST_RANGE = 0.15
-
-#: On fewer pixels nothing is said.
-_LEAST_SAMPLE = 1000
-
-
-def misses(modality: Values, shown: Values, sample: Codes, padding: NDArray[np.bool_] | None) -> bool:
-    """Whether the window leaves nothing of the picture to see."""
-    codes = sample.ravel() if padding is None else sample[~padding[sample]]
-    if codes.size < _LEAST_SAMPLE:
-        return False
-    values, levels = modality[codes], shown[codes]
-    for clipped in (levels >= 1.0, levels <= 0.0):
-        if clipped.mean() < _MOST_CLIPPED:
-            continue
-        low, high = np.percentile(values, (1, 99))
-        first, last = np.percentile(values[clipped], (10, 90))
-        as_greys = np.clip(modality[(shown > 0.0) & (shown < 1.0)], low, high)
-        is_narrow = not as_greys.size or np.ptp(as_greys) < _LEAST_RANGE * (high - low)
-        if is_narrow and high > low and last - first >= _MOST_RANGE * (high - low):
-            return True
-    return False
 
 
 def shows_padding_dark(grayscale: Grayscale, bits: int, is_signed: bool) -> bool:

@@ -18,6 +18,7 @@ from worker.imaging.display import StoredValues
 from worker.imaging.header import Header
 from worker.imaging.image_pixel import MONOCHROME, PALETTE, ImagePixel
 from worker.imaging.native import native_pixels
+from worker.imaging.native_bits import NativeCodes, native_codes
 from worker.imaging.palette import palette_grey
 from worker.imaging.part10 import Part10
 from worker.imaging.resolution import MinimumSize
@@ -41,6 +42,11 @@ class Decoded:
     bits: int
     notes: tuple[str, ...] = ()
     is_rgb: bool = False  #: the decoder gave RGB, whatever the photometric interpretation
+    is_signed: bool | None = None  #: None: as Pixel Representation says
+
+    def has_sign(self, pixel: ImagePixel) -> bool:
+        """Whether the codes are two's complements."""
+        return pixel.is_signed if self.is_signed is None else self.is_signed
 
 
 def decode_stored(part10: Part10, pixel: ImagePixel, minimum: MinimumSize | None = None) -> Decoded:
@@ -61,11 +67,15 @@ def decode_stored(part10: Part10, pixel: ImagePixel, minimum: MinimumSize | None
         if pixel.bits_allocated not in (8, 16):
             raise UnsupportedPixels(f"RLE with {pixel.bits_allocated} bits allocated")
         samples = decode_rle(bytes(frame), shape, pixel.bits_allocated // 8)
-        return Decoded(*stored_codes(samples, pixel.bits_allocated, pixel.said_bits))
+        return _native(native_codes(samples, pixel.bits_allocated, pixel.said_bits))
     if len(frame) < pixel.frame_bytes and part10.is_encapsulated:
         raise Undecodable(f"transfer syntax {part10.transfer_syntax_uid}: the pixel data begin no codestream")
     # header says compressed, pixels are not (fo-dicom#2008), or simply native
-    return Decoded(*native_pixels(frame, pixel, part10.is_little_endian))
+    return _native(native_pixels(frame, pixel, part10.is_little_endian))
+
+
+def _native(native: NativeCodes) -> Decoded:
+    return Decoded(native.codes, native.bits, native.notes, is_signed=native.is_signed)
 
 
 def grey_values(decoded: Decoded, pixel: ImagePixel, header: Header) -> StoredValues:
@@ -74,10 +84,27 @@ def grey_values(decoded: Decoded, pixel: ImagePixel, header: Header) -> StoredVa
     if pixel.photometric_interpretation == PALETTE:
         return palette_grey(codes, header)
     if codes.ndim == 2:
-        return StoredValues(codes, bits, pixel.is_signed)
-    if not decoded.is_rgb and pixel.photometric_interpretation.startswith("YBR_FULL"):
+        return StoredValues(codes, bits, decoded.has_sign(pixel))
+    is_said_ybr = not decoded.is_rgb and pixel.photometric_interpretation.startswith("YBR_FULL")
+    if not is_said_ybr and _is_grey_ybr(codes, bits):
+        header.notes.append(f"photometric_interpretation=YBR_FULL (said: {pixel.photometric_interpretation})")
+        is_said_ybr = True
+    if is_said_ybr:
         return StoredValues(np.ascontiguousarray(codes[..., 0]), bits)  # Y is the luma (PS3.3 C.7.6.3.1.2)
     return StoredValues(np.asarray(cv2.cvtColor(np.ascontiguousarray(codes), cv2.COLOR_RGB2GRAY)), bits)
+
+
+#: Chroma of a grey picture may differ so much from its middle by rounding, and its luma more than that.
+_CHROMA = 2
+
+
+def _is_grey_ybr(codes: Pixels, bits: int) -> bool:
+    """Whether these are the luma of a grey picture and two chromas at their middle; in RGB that is no radiograph."""
+    middle = 1 << (bits - 1)
+    some = codes[::61].astype(np.int32)
+    if (np.abs(some[..., 1:] - middle) > _CHROMA).any() or np.ptp(some[..., 0]) <= 4 * _CHROMA:
+        return False
+    return bool((np.abs(codes[..., 1:].astype(np.int32) - middle) <= _CHROMA).all())
 
 
 def _single_frame(part10: Part10) -> bytes | memoryview:

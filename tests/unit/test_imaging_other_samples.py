@@ -1,0 +1,132 @@
+"""Native samples that lie otherwise than the header says: byte order, sign, planes, sides, items; windows and VOI LUTs
+of other pictures. The picture is right and a note says what was assumed, or it is refused."""
+
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from tests.phantoms import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    FULL,
+    JPEG_2000_LOSSLESS,
+    RLE,
+    Pixels,
+    dicom_file,
+    lut_item,
+    picture,
+    window,
+)
+from worker.errors import Undecodable
+from worker.imaging.reading import read_display
+
+PICTURE = picture(96, 128)
+GREY = (PICTURE >> 4).astype(np.uint8)
+SIGNED = (PICTURE.astype(np.int32) - 2048).astype(np.int16)
+SHOWN = read_display(dicom_file(PICTURE, bits=12, **FULL)).pixels
+SPREAD = read_display(dicom_file(PICTURE, bits=12)).pixels
+
+
+def planes(pixels: Pixels) -> bytes:
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0)).tobytes()
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize(("syntax", "held"), [(EXPLICIT_LITTLE, ">u2"), (EXPLICIT_BIG, "<u2")])
+def test_bytes_in_the_other_order(syntax: str, held: str, bits: int) -> None:
+    pixels, voi = PICTURE << (bits - 12), window(1 << (bits - 1), 1 << bits)
+    shown = read_display(dicom_file(pixels, syntax, bits=bits, pixel_data=pixels.astype(held).tobytes(), **voi))
+    right = read_display(dicom_file(pixels, bits=bits, **voi))
+    assert np.array_equal(shown.pixels, right.pixels)
+    assert (shown.notes, right.notes) == (("byte_order=exchanged",), ())
+
+
+def test_rle_segments_in_the_other_order() -> None:
+    frame = dicom_file(PICTURE.byteswap(), RLE, bits=16, **window(2048, 4096))
+    shown = read_display(frame)
+    assert np.array_equal(shown.pixels, SHOWN)
+    assert shown.notes == ("byte_order=exchanged",)
+
+
+@pytest.mark.parametrize("pixels", [GREY.astype(np.uint16) << 8, GREY.astype(np.uint16) * 257], ids=["upper", "both"])
+def test_eight_bits_in_words_are_in_order(pixels: Pixels) -> None:
+    assert "byte_order=exchanged" not in read_display(dicom_file(pixels, bits=16)).notes
+
+
+@pytest.mark.parametrize("voi", [FULL, {}], ids=["window", "none"])
+def test_signed_said_and_unsigned_held(voi: dict[str, Any]) -> None:
+    shown = read_display(dicom_file(PICTURE, bits=12, PixelRepresentation=1, **voi))
+    assert np.array_equal(shown.pixels, SHOWN if voi else SPREAD)
+    assert "pixel_representation=0 (said: 1)" in shown.notes
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("voi", [window(0, 4096), {}], ids=["window", "none"])
+def test_unsigned_said_and_signed_held(voi: dict[str, Any], bits: int) -> None:
+    shown = read_display(dicom_file(SIGNED, bits=bits, PixelRepresentation=0, **voi))
+    assert np.array_equal(shown.pixels, SHOWN if voi else SPREAD)
+    assert "pixel_representation=1 (said: 0)" in shown.notes
+
+
+@pytest.mark.parametrize("value", [-2000, -2048])
+def test_a_signed_picture_beside_its_border_is_signed(value: int) -> None:
+    bright = np.maximum(SIGNED, 700)
+    bright[:20] = bright[:, :20] = value
+    shown = read_display(dicom_file(bright, bits=12, **window(0, 4096)))
+    assert shown.notes == ()
+    assert shown.pixels[0, 0] < 5 < 127 < shown.pixels[30:, 30:].min()
+
+
+@pytest.mark.parametrize("border", [0, 7])
+def test_a_bright_picture_of_16_bits_beside_its_border_is_unsigned(border: int) -> None:
+    bright = 49200 + PICTURE * 3
+    bright[:20] = bright[:, :20] = border
+    assert "pixel_representation=1 (said: 0)" not in read_display(dicom_file(bright, bits=16)).notes
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_planes_said_otherwise(planar: int) -> None:
+    colour = np.repeat(GREY[..., None], 3, 2)
+    held = colour.tobytes() if planar else planes(colour)
+    shown = read_display(dicom_file(colour, PlanarConfiguration=planar, pixel_data=held))
+    assert np.array_equal(shown.pixels, GREY)
+    assert f"planar_configuration={1 - planar} (said: {planar})" in shown.notes
+
+
+@pytest.mark.parametrize("said", ["RGB", "YBR_ICT", "YBR_RCT"])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, JPEG_2000_LOSSLESS])
+def test_luma_and_chroma_of_a_grey_picture_labelled_otherwise(said: str, syntax: str) -> None:
+    ybr = np.stack([GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)], -1)
+    frame = imagecodecs.jpeg2k_encode(ybr, level=0, mct=False, codecformat="j2k") if syntax != EXPLICIT_LITTLE else None
+    shown = read_display(dicom_file(ybr, syntax, frame=frame, PhotometricInterpretation=said))
+    assert np.array_equal(shown.pixels, GREY)
+    assert f"photometric_interpretation=YBR_FULL (said: {said})" in shown.notes
+
+
+def test_rows_and_columns_exchanged_are_refused() -> None:
+    with pytest.raises(Undecodable, match="exchanged"):
+        read_display(dicom_file(PICTURE, bits=12, Rows=128, Columns=96, **FULL))
+
+
+@pytest.mark.parametrize(("center", "width"), [(32768, 65536), (2048, 65536), (8192, 40000)])
+def test_a_window_that_shows_a_picture_in_few_greys_is_none(center: int, width: int) -> None:
+    shown = read_display(dicom_file(PICTURE, bits=12, **window(center, width)))
+    assert np.array_equal(shown.pixels, SPREAD)
+    assert {"window=misses_picture", "voi=none"} <= set(shown.notes)
+
+
+def test_a_picture_of_hardly_any_values_is_as_dim_as_its_window() -> None:
+    flat = (PICTURE % 50) + 2000
+    shown = read_display(dicom_file(flat, bits=12, **FULL))
+    assert shown.notes == ()
+    assert np.ptp(shown.pixels) < 5
+
+
+@pytest.mark.parametrize("voi", [FULL, {}], ids=["window", "none"])
+def test_a_voi_lut_that_misses_the_picture_leaves_it_to_the_window(voi: dict[str, Any]) -> None:
+    table = lut_item(0, 16, [257 * n for n in range(256)])
+    shown = read_display(dicom_file(PICTURE, bits=12, VOILUTSequence=table, **voi))
+    assert np.array_equal(shown.pixels, SHOWN if voi else SPREAD)
+    assert "voi_lut=misses_picture" in shown.notes

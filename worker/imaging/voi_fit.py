@@ -1,0 +1,56 @@
+"""Whether a window or a VOI LUT was made for a picture, or for one of other values. Pure; knows tables and no files."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Codes = NDArray[Any]
+
+#: A window that shows this share of the pixels as mere white or mere black, and among them this share of the range of
+#: all values, was made for other values: 128/256 over 12 bits shows a radiograph as a white sheet. Air may be most of a
+#: picture, but has a small range.
+_MOST_CLIPPED, _MOST_RANGE = 0.6, 0.3
+
+#: A window that shows at least this share of the range of all values as greys is believed.
+_LEAST_RANGE = 0.15
+
+#: A picture that is given fewer of the 256 greys than this share, and whose values take at least this share of those
+#: that its bits can hold, has the window of another picture: 32768/65536 over 12 bits shows sixteen dark greys.
+_LEAST_GREYS, _LEAST_USED = 1 / 8, 1 / 32
+
+#: On fewer pixels nothing is said.
+_LEAST_SAMPLE = 1000
+
+
+def misses(modality: Values, shown: Values, codes: Codes, *, is_window: bool) -> bool:
+    """Whether a window, or else a VOI LUT, leaves nothing of a picture to see. A table may be dim by intent.
+
+    `modality` and `shown` are the modality and the display value [0, 1] of each code, `codes` some of the picture.
+    """
+    if codes.size < _LEAST_SAMPLE:
+        return False
+    values, levels = modality[codes], shown[codes]
+    darkest, brightest = (0.0, 1.0) if is_window else (float(shown.min()), float(shown.max()))
+    if is_window and _shows_hardly_a_grey(modality, values, levels):
+        return True
+    if darkest == brightest:
+        return False
+    for clipped in (levels >= brightest, levels <= darkest):
+        if clipped.mean() < _MOST_CLIPPED:
+            continue
+        low, high = np.percentile(values, (1, 99))
+        first, last = np.percentile(values[clipped], (10, 90))
+        as_greys = np.clip(modality[(shown > darkest) & (shown < brightest)], low, high)
+        is_narrow = not as_greys.size or np.ptp(as_greys) < _LEAST_RANGE * (high - low)
+        if is_narrow and high > low and last - first >= _MOST_RANGE * (high - low):
+            return True
+    return False
+
+
+def _shows_hardly_a_grey(modality: Values, values: Values, levels: Values) -> bool:
+    """Whether a picture of many values is shown in few greys."""
+    low, high = np.percentile(levels, (1, 99))
+    used = np.ptp(np.percentile(values, (1, 99)))
+    return bool(0.0 < high - low < _LEAST_GREYS and used >= _LEAST_USED * np.ptp(modality))
