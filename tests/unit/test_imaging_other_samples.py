@@ -99,7 +99,8 @@ def test_planes_said_otherwise(planar: int) -> None:
 @pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, JPEG_2000_LOSSLESS])
 def test_luma_and_chroma_of_a_grey_picture_labelled_otherwise(said: str, syntax: str) -> None:
     ybr = np.stack([GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)], -1)
-    frame = imagecodecs.jpeg2k_encode(ybr, level=0, mct=False, codecformat="j2k") if syntax != EXPLICIT_LITTLE else None
+    coded = bytes(imagecodecs.jpeg2k_encode(ybr, level=0, mct=False, codecformat="j2k"))
+    frame = None if syntax == EXPLICIT_LITTLE else coded
     shown = read_display(dicom_file(ybr, syntax, frame=frame, PhotometricInterpretation=said))
     assert np.array_equal(shown.pixels, GREY)
     assert f"photometric_interpretation=YBR_FULL (said: {said})" in shown.notes
