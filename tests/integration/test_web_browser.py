@@ -22,7 +22,7 @@ from selenium import webdriver
 from selenium.webdriver import Chrome as Browser
 from selenium.webdriver.common.keys import Keys
 
-from tests.desk import Desk
+from tests.ledger import Ledger
 from tests.phantoms import PHANTOMS, dicom_file, rescale, window
 from tests.reading_room import PASSWORD, Page, running
 from worker.errors import Rejected
@@ -46,7 +46,7 @@ def kind() -> str:
 
 
 @pytest.fixture
-def page(desk: Desk) -> Iterator[Page]:
+def page(desk: Ledger) -> Iterator[Page]:
     with running(desk) as page:
         for name in ("ann", "ben"):
             page.account(name)
