@@ -89,6 +89,11 @@ def until(check: Callable[[], Any], wait_s: float = 60.0) -> Any:
     pytest.fail("waited in vain")
 
 
+def until_elsewhere(driver: Browser, before: str) -> None:
+    """Wait until the browser shows another page."""
+    until(lambda: driver.current_url != before)
+
+
 def press(driver: Browser, *keys: str) -> None:
     """Press keys wherever the focus is."""
     for key in keys:
@@ -220,7 +225,7 @@ def test_two_readers_read_everything_by_keyboard_alone(page: Page, browser: Call
     turns = 0
     for driver in (ann, ben):
         press(driver, "n")
-        until(lambda driver=driver: "/study/" in driver.current_url)
+        until_elsewhere(driver, f"http://127.0.0.1:{page.port}/")
     while turns < 3 * len(uids) and any("/study/" in driver.current_url for driver in (ann, ben)):
         for driver in (ann, ben):
             if "/study/" not in driver.current_url:
@@ -231,7 +236,7 @@ def test_two_readers_read_everything_by_keyboard_alone(page: Page, browser: Call
             driver.switch_to.active_element.send_keys(Keys.TAB)
             driver.find_element("tag name", "body").send_keys(outcomes[turns % 3])
             driver.find_element("tag name", "body").send_keys(Keys.CONTROL, Keys.ENTER)
-            until(lambda driver=driver, before=before: driver.current_url != before)
+            until_elsewhere(driver, before)
             turns += 1
     with page.desk.database.reading() as connection:
         rows = connection.execute(sa.text(
