@@ -147,7 +147,7 @@ def test_ctrl_c_is_told_from_a_refusal(tmp_path: Path) -> None:
         assert json.loads(running.stderr.readline())["event"] == "reading"
         running.send_signal(signal.SIGINT)
         assert running.wait() == 130
-    for words, code in ((["heat", "--no-such-option"], 2), (["heat", str(MODEL), "--data", str(tmp_path / "no")], 1)):
+    for words, code in ((["heat", "--no-such-option"], 64), (["heat", str(MODEL), "--data", str(tmp_path / "no")], 1)):
         assert subprocess.run([sys.executable, "-m", "trainer", *words], capture_output=True).returncode == code
 
 
