@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: No settings of a service that may be installed on this machine.
 os.environ["SCREENING_SETTINGS"] = NO_FILE
 
+#: Tables are as wide as in a pipe; pytest-xdist says 80 columns.
+os.environ.pop("COLUMNS", None)
+
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 #: Where Linux keeps files in memory, and the free space below which they stay on disk.
