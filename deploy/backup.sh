@@ -37,8 +37,13 @@ s3://*)
     ;;
 esac
 mkdir -p "$target/store"
+# a copy that was interrupted may have left half a file: what it wrote is copied again
+copying="$target/store.copying"
+[ ! -e "$copying" ] || find "$target/store" -type f -cnewer "$copying" -delete
+touch --date='1 second ago' "$copying"
 # files of the store never change, so only new ones are copied
 cp --archive --no-clobber "$store/." "$target/store/"
+rm "$copying"
 find "$target/store" -name '.*.partial' -delete
 sync
 echo "backed up to $target"

@@ -76,6 +76,31 @@ def test_a_lost_installation_comes_back_from_its_backup(site: Ledger, empty_url:
     assert run("restore.sh", folder, again.home, empty_url).returncode != 0, "it overwrote a database"
 
 
+#: A `cp` that leaves half of every file and fails, as on a full disk.
+HALF_CP = """#!/bin/sh
+/bin/cp "$@"
+for last; do :; done
+find "$last" -type f -exec truncate --size=100 {} +
+exit 1
+"""
+
+
+def test_a_copy_that_was_interrupted_is_made_again(site: Ledger, migrated_sqlite: Path, tmp_path: Path) -> None:
+    home, folder, programs = site.settings.home, tmp_path / "backup", tmp_path / "programs"
+    home.mkdir(exist_ok=True)
+    shutil.copy(migrated_sqlite, home / "screening.sqlite")
+    programs.mkdir()
+    (programs / "cp").write_text(HALF_CP, encoding="ascii")
+    (programs / "cp").chmod(0o700)
+    path = f"{programs}:{os.environ['PATH']}"
+    assert run("backup.sh", folder, home, "sqlite://", PATH=path).returncode != 0
+    done = run("backup.sh", folder, home, "sqlite://")
+    assert done.returncode == 0, done.stderr
+    kept = {file.name: file.read_bytes() for file in (folder / "store").glob("*/*/*")}
+    assert kept == {file.name: file.read_bytes() for file in site.store.folder.glob("*/*/*")}
+    assert kept
+
+
 def test_a_store_in_a_bucket_is_left_to_the_bucket_and_that_is_said(migrated_sqlite: Path, tmp_path: Path) -> None:
     home, again, folder = tmp_path / "embedded", tmp_path / "again", tmp_path / "backup"
     home.mkdir()
