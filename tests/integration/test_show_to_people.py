@@ -1,6 +1,9 @@
 """What the program shows to people of real studies: the picture beside its heat map, the model's card, its help."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -75,3 +78,14 @@ def test_no_sentence_of_the_help_is_cut(desk: Ledger) -> None:
     for words in ((), ("model",), ("db",)):
         assert "..." not in ask(desk, *words, "--help").split("Commands:")[1]
         assert re.search(r"\.\n?$", ask(desk, *words, "--help").rstrip())
+
+
+def test_a_picture_whose_file_is_lost_is_no_traceback(desk: Ledger, study_uid: str) -> None:
+    for file in desk.store.folder.glob("objects/*/*"):
+        file.write_bytes(b"damaged")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
+    places = {"SCREENING_HOME": str(desk.settings.home), "SCREENING_DATABASE": desk.database.url}
+    command = [sys.executable, "-m", "worker", "open", study_uid]
+    done = subprocess.run(command, env=plain | places, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "restore it from a backup" in done.stderr

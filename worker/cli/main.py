@@ -23,7 +23,7 @@ from worker.cli.user import user
 from worker.cli.watch import run, watch
 from worker.cli.web import web
 from worker.cli.worklist import open_study, quarantine, show, worklist
-from worker.errors import Interrupted, Misconfigured, ScreeningError
+from worker.errors import Interrupted, Misconfigured, Rejected, ScreeningError
 
 #: Every verb, in the order of use.
 VERBS = (
@@ -54,7 +54,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(Exit.USAGE)
-    except Misconfigured as error:
+    except (Misconfigured, Rejected) as error:  # a stored image or model that a verb was to read
         _fail(error, Exit.NOT_WELL)
     except Interrupted as error:
         _fail(error, Exit.INCOMPLETE)
