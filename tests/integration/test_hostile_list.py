@@ -45,7 +45,8 @@ from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 from worker.tasks import screen_study
-from worker.worklist.queries import entries, quarantine, show
+from worker.worklist.details import show
+from worker.worklist.queries import entries, quarantine
 
 PICTURE = picture(bits=8)
 FRAME = LOSSLESS_ENCODERS[JPEG_LS](PICTURE, 8)

@@ -19,7 +19,8 @@ from worker.imaging.limits import DEFAULT
 from worker.ledger import audit, claims, decisions
 from worker.ledger.ordering import move, sort_key
 from worker.settings import UncertainReview
-from worker.worklist.queries import count, entries, is_stale, show
+from worker.worklist.details import show
+from worker.worklist.queries import count, entries, is_stale
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
@@ -291,3 +292,12 @@ def test_all_that_is_kept_of_a_study_is_plain_json(desk: Ledger) -> None:
     assert kept["screenings"][0]["screened_at"] == "2026-03-02T08:00:00+00:00"
     for moment in ("received_at", "settles_at", "offered_at", "read_at"):
         assert kept[moment] == "2026-03-02T08:00:00+00:00"
+
+
+def test_moments_are_written_alike_on_every_database(desk: Ledger) -> None:
+    desk.receive()
+    desk.screen(STUDY, 0.1)
+    decisions.review(desk.database, STUDY, ReviewOutcome.NOT_ASSESSABLE, "Dr A", None, desk.clock())
+    kept = show(desk.database, desk.store, STUDY)
+    given = [kept["not_assessable_at"], kept["received_at"], kept["reviews"][0]["reviewed_at"]]
+    assert given == [desk.clock().isoformat()] * 3

@@ -69,11 +69,6 @@ def print_models(rows: Iterable[dict[str, Any]]) -> None:
             console.print(plain(line), soft_wrap=True)
 
 
-def shortened(uid: str) -> str:
-    """The end of a UID, where UIDs differ, for a column."""
-    return uid if len(uid) <= 13 else f"…{uid[-12:]}"
-
-
 def print_batch(batch: "Batch") -> None:
     """The files and studies of one `worker screen`, by outcome."""
     files = ", ".join(f"{n} {state}" for state, n in sorted(batch.files.items()))
@@ -86,7 +81,6 @@ def print_batch(batch: "Batch") -> None:
         console.print("`worker quarantine` lists the files that could not be read, and why")
 
 
-#: Columns that are not shown to people.
 def print_account(account: Account) -> None:
     """Both sums, and what was found wrong."""
     print_table(f"Files: {account.files_seen} seen", ("state", "files"), sorted(account.files.items()))

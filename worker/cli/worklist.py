@@ -42,12 +42,12 @@ def worklist(limit: int, by: str, as_json: bool) -> None:
 @as_json
 def show(study: str, by: str, as_json: bool) -> None:
     """Print what is known of one study, for people; all its data with --json."""
-    from worker.worklist import queries
+    from worker.worklist import details
 
     database, store = options.ledger()
     uid = options.study_uid(database, study)
     options.record_view(database, by, uid)
-    kept = queries.show(database, store, uid)
+    kept = details.show(database, store, uid)
     if as_json:
         options.print_json(kept)
         return

@@ -12,7 +12,6 @@ from sqlalchemy.types import TypeEngine
 from schema.database import Database, in_lists
 from schema.types import UtcDateTime
 from schema.vocabulary import SILENT_VERDICTS, UNDERWAY
-from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
 from worker.store import OVERLAYS, Store
 
@@ -22,7 +21,7 @@ _UNDERWAY = "state IN ({})".format(", ".join(f"'{state}'" for state in UNDERWAY)
 #: Columns of a study that are moments.
 STUDY_MOMENTS = (
     *("received_at", "asked_at", "settles_at", "offered_at", "lease_until", "screened_at", "read_at"),
-    *("overdue_at", "result_due_at"),
+    *("not_assessable_at", "overdue_at", "result_due_at"),
 )
 
 
@@ -170,70 +169,6 @@ def quarantine(database: Database) -> list[QuarantinedFile]:
         return [QuarantinedFile(*row) for row in connection.execute(with_moments(statement, "seen_at"))]
 
 
-def show(database: Database, store: Store, study: str) -> dict[str, Any]:
-    """All data of the study that a person names; raises UnknownStudy."""
-    with reading(database) as connection:
-        statement = with_moments("SELECT * FROM study WHERE study_uid = :uid", *STUDY_MOMENTS)
-        row = connection.execute(statement, {"uid": resolve(connection, study)}).one()
-
-        def of_study(statement: str, *moments: str) -> list[dict[str, Any]]:
-            result = connection.execute(with_moments(statement, *moments), {"id": row.id})
-            return [plain(dict(kept._mapping)) for kept in result]
-
-        findings = of_study(
-            """
-            SELECT instance.sop_instance_uid, instance.modality, instance.body_part, instance.view, instance.age_years,
-                   instance.transfer_syntax_uid, instance.rows, instance.columns, instance.unreadable,
-                   finding.exclusion, finding.unreadable AS unreadable_now, finding.probability, finding.familiarity,
-                   finding.notes, finding.overlay_digest
-            FROM instance
-            JOIN series ON series.id = instance.series_id
-            JOIN study ON study.id = series.study_id
-            LEFT JOIN finding ON finding.instance_id = instance.id AND finding.screening_id = study.current_screening_id
-            WHERE study.id = :id ORDER BY instance.id
-            """
-        )
-        models = {
-            digest: {
-                "name": card["name"],
-                "sensitivity": card["operating_point"]["sensitivity"],
-                "familiarity_limit": card.get("familiarity_limit"),
-            }
-            for digest, card in connection.execute(
-                text(
-                    "SELECT digest, card FROM model_version"
-                    " WHERE digest IN (SELECT model_digest FROM screening WHERE study_id = :id)"
-                ).columns(card=JSON()),
-                {"id": row.id},
-            )
-        }
-        for finding in findings:
-            finding["heatmap"] = _overlay(store, finding.pop("overlay_digest"))
-        return {
-            **plain(dict(row._mapping)),
-            "images": findings,
-            "screenings": [
-                {**screening, "model": models[screening["model_digest"]]}
-                for screening in of_study(
-                    "SELECT * FROM screening WHERE study_id = :id ORDER BY id DESC", "screened_at"
-                )
-            ],
-            "files": of_study(
-                "SELECT path, state, code, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id", "seen_at"
-            ),
-            "reviews": of_study(
-                "SELECT outcome, reader, comment, reviewed_at, withdrawn_by, withdrawal.reason AS withdrawn_because,"
-                " withdrawn_at FROM review LEFT JOIN withdrawal ON withdrawal.review_id = review.id"
-                " WHERE review.study_id = :id ORDER BY review.id",
-                "reviewed_at",
-                "withdrawn_at",
-            ),
-            "priorities": of_study(
-                "SELECT priority, given_by, given_at FROM prioritisation WHERE study_id = :id ORDER BY id", "given_at"
-            ),
-        }
-
-
 def pending(database: Database) -> list[str]:
     """The studies that have no result for their newest images yet."""
     statement = text(f"SELECT study_uid FROM study WHERE {_UNDERWAY} ORDER BY id")
@@ -297,10 +232,11 @@ def with_moments(statement: str, *moments: str) -> TextualSelect:
 
 def _entry(place: int, row: Row[Any], sources: list[str], store: Store) -> WorklistEntry:
     fields: dict[str, Any] = {name: getattr(row, name) for name in _IN_VIEW}
-    return WorklistEntry(place=place, sources=sources, heatmap=_overlay(store, row.overlay_digest), **fields)
+    return WorklistEntry(place=place, sources=sources, heatmap=overlay_place(store, row.overlay_digest), **fields)
 
 
-def _overlay(store: Store, digest: str | None) -> str | None:
+def overlay_place(store: Store, digest: str | None) -> str | None:
+    """Path or URL of an overlay."""
     return store.place(OVERLAYS, digest) if digest else None
 
 
@@ -317,4 +253,5 @@ def sources_of(connection: Connection, study_ids: Sequence[int]) -> dict[int, li
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Moments as ISO 8601."""
     return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}

@@ -1,4 +1,4 @@
-"""All that the page of one study shows, and nothing of what it costs to show it. Never writes."""
+"""All that the page of one study shows, as rows of the ledger. Never writes."""
 
 import json
 from dataclasses import dataclass
@@ -56,9 +56,7 @@ def study_view(database: Database, study_uid: str, now: datetime) -> StudyView:
             raise UnknownStudy("no such study")
         screening = _one(connection, _SCREENING, {"id": row.current_screening_id}, "screened_at")
         hold = connection.execute(
-            with_moments(
-                "SELECT holder, taken_at FROM hold WHERE study_id = :id AND until > :now", "taken_at"
-            ).bindparams(bindparam("now", type_=UtcDateTime())),
+            with_moments(_HELD, "taken_at").bindparams(bindparam("now", type_=UtcDateTime())),
             {"id": row.id, "now": now},
         ).one_or_none()
         own = {"id": row.id, "uid": study_uid}
