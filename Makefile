@@ -1,5 +1,6 @@
 # Each target sets up what it needs. Only Python 3.11 or 3.12, pip and make are expected.
 #   make screen               the main job on the sample studies; INBOX=folder for yours
+#   make reading-room         the page for radiologists with the sample studies; asks for a password at the first time
 #   make test                 the suite without what is marked slow, against a real Redis and a real PostgreSQL
 #   make test-all             the whole suite
 #   make check                ruff, mypy, the import contracts, and that the generated pages are up to date
@@ -22,10 +23,15 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 SOURCES := worker schema trainer
 BENCHES := throughput endurance two_cores cold heat_share decoders profile_run fit_overhead
 
-.PHONY: screen test test-all check bench chaos fuzz images lock clean
+.PHONY: screen reading-room test test-all check bench chaos fuzz images lock clean
 
 screen: $(VENV)/worker.stamp
 	SCREENING_SETTINGS="$${SCREENING_SETTINGS:-$(or $(wildcard screening.toml),none)}" $(BIN)/worker screen "$(INBOX)"
+
+reading-room: $(VENV)/worker.stamp
+	test -e .screening/screening.sqlite || $(BIN)/worker screen "$(INBOX)"
+	$(BIN)/worker user list --json | grep -q '"name"' || $(BIN)/worker user add reader --role reader --by make
+	$(BIN)/worker web
 
 test: $(VENV)/dev.stamp
 	$(PYTEST) -m "not slow" $(TESTS)

@@ -103,7 +103,7 @@ def test_no_pod_is_root_or_writes_outside_its_volumes_or_takes_all_the_node(
     assert pod["automountServiceAccountToken"] is False
     assert container["securityContext"] == RESTRICTED
     assert {"cpu", "memory"} <= set(container["resources"]["limits"])
-    allowed = {"persistentVolumeClaim", "emptyDir"}
+    allowed = {"persistentVolumeClaim", "emptyDir", "secret"}
     assert all(set(volume) - {"name"} <= allowed for volume in pod["volumes"])
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
@@ -181,7 +181,8 @@ def test_keda_counts_the_oldest_study_as_the_program_does(desk: Ledger) -> None:
 
 
 def test_probes_ask_for_paths_that_metrics_answers_and_for_verbs() -> None:
-    exporter = Path("worker/monitoring/exporter.py").read_text(encoding="utf-8")
+    answering = ("worker/monitoring/exporter.py", "worker/web/application.py")
+    exporter = "".join(Path(file).read_text(encoding="utf-8") for file in answering)
     for _, _, container in pods():
         for probe in (container[key] for key in container if key.endswith("Probe")):
             if "httpGet" in probe:
@@ -195,7 +196,7 @@ def test_only_monitoring_may_ask_and_only_database_and_broker_are_asked() -> Non
     assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     ports = {port["port"] for spec in policies.values() for rule in spec.get("egress", []) for port in rule["ports"]}
     assert ports == {53, 5432, 6379}
-    assert [name for name, spec in policies.items() if "ingress" in spec] == ["metrics"]
+    assert [name for name, spec in policies.items() if "ingress" in spec] == ["metrics", "page"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on this machine")

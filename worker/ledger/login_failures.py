@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from schema.database import Database
 from schema.reading_room import LoginFailure
@@ -33,6 +33,12 @@ def is_locked(database: Database, name: str, address: str, now: datetime) -> boo
     """Whether log-ins for this name, known or not, or from this address are refused now."""
     conditions = (LoginFailure.name_hash == _hash(name), LoginFailure.address == address[:64])
     return any(_locks(_latest(database, condition, now), now) for condition in conditions)
+
+
+def count_since(connection: Connection, since: datetime) -> int:
+    """How many log-ins failed since then."""
+    statement = select(func.count()).select_from(LoginFailure).where(LoginFailure.failed_at > since)
+    return int(connection.execute(statement).scalar_one())
 
 
 def _latest(database: Database, condition: ColumnElement[bool], now: datetime) -> Sequence[datetime]:

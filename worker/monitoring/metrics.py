@@ -25,7 +25,7 @@ from schema.database import Database
 from schema.vocabulary import Band, FileState, Stability, StudyState
 from worker.app import Depths, depths
 from worker.errors import ScreeningError
-from worker.ledger import batch_runs, device_failures, drift, promotions
+from worker.ledger import batch_runs, device_failures, drift, login_failures, promotions
 from worker.ledger.connect import now, open_existing
 from worker.ledger.promotions import Decision, RegistryState
 from worker.ledger.transactions import reading
@@ -113,7 +113,7 @@ class Metrics(Collector):
         with reading(self._database) as connection:
             found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
             found += [*self._stages(connection, moment), *self._drift(connection), *_batch(connection)]
-            found += _devices(connection)
+            found += [*_devices(connection), *_login_failures(connection, moment)]
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)
@@ -222,6 +222,11 @@ def _devices(connection: Connection) -> Iterator[Metric]:
     # without labels: it is there, as 0, before the first failure, so that an increase from none is seen
     counted = device_failures.count(connection)
     yield CounterMetricFamily("screening_device_failures", "Failures of inference devices", value=counted)
+
+
+def _login_failures(connection: Connection, moment: datetime) -> Iterator[Metric]:
+    failed = login_failures.count_since(connection, moment - login_failures.WINDOW)
+    yield _gauge("login_failures", "Log-ins at the page that failed in the last 15 minutes", float(failed))
 
 
 def syntax_name(uid: str | None) -> str:
