@@ -132,6 +132,14 @@ def test_every_value_of_a_header_counts() -> None:
     assert eligible(header(Modality=["OT", "DX"])).radiograph is YES
 
 
+@pytest.mark.parametrize("named", [["ABDOMEN", "CHST"], ["HAND", "1"], ["HEAD", "ABDOMEN"], ["NECK", "PELVIS"]])
+def test_a_value_that_is_not_understood_leaves_open_what_stands_beside_it(named: list[str]) -> None:
+    """So do parts on both sides of the chest."""
+    expected = NO if "1" in named else UNKNOWN
+    assert eligible(header(BodyPartExamined=named)).chest is expected
+    assert eligible(header(ViewPosition=["LL", "SPECIAL"])).frontal is UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("body_part", "region", "answer"),
     [

@@ -37,6 +37,7 @@ class Codestream:
     tiles: int = 0  #: of JPEG 2000
     levels: int = 0  #: of JPEG 2000: how often its wavelet halves the picture
     height_at: int | None = None  #: of JPEG whose height comes after its first scan: offset of the 0 in its place
+    is_progressive: bool = False  #: of JPEG: its scans bring some coefficients, or some of their bits (ISO 10918-1 G)
     is_subsampled: bool = False  #: of JPEG: a component has fewer samples than another (ISO 10918-1 A.1.1)
     mixes_colour: bool = False  #: of JPEG 2000: a multiple component transformation (ISO 15444-1 A.6.1, table A.17)
 
@@ -54,6 +55,7 @@ class Codestream:
 _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
     (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
 )
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA)
 _DNL = b"\xff\xdc\x00\x04"
 _SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14, _COD = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0x52
 #: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
@@ -91,7 +93,10 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         if marker in _FRAMES and frame is None:
             precision, rows, columns, samples = struct.unpack_from(">BHHB", segment)
             height_at = None if rows else at + 5
-            frame = Codestream(_FRAMES[marker], rows, columns, samples, precision, height_at=height_at)
+            frame = Codestream(
+                _FRAMES[marker], rows, columns, samples, precision, height_at=height_at,
+                is_progressive=marker in _PROGRESSIVE,
+            )  # fmt: skip
             sampling = segment[7::3][:samples]
         elif marker == _DRI:
             (interval,) = struct.unpack_from(">H", segment)
@@ -149,6 +154,19 @@ def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int
         scans += data[found.start() + 1] == _SOS
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
     return None, scans
+
+
+def scan_headers(data: bytes, stream: Codestream) -> list[bytes]:
+    """The parameters of each SOS of a JPEG (ISO 10918-1 B.2.3), in their order."""
+    at, end = data.rfind(b"\xff\xda", 0, stream.data_at), stream.end or len(data)
+    headers = []
+    while 0 <= at < end:
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == _SOS:
+            headers.append(data[at + 4 : at + 2 + length])
+        following = _NEXT_MARKER[False].search(data, at + 2 + length)
+        at = -1 if following is None else following.start()
+    return headers
 
 
 def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:

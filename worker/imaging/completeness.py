@@ -1,12 +1,13 @@
-"""Whether a codestream holds all its parts: the tiles of JPEG 2000, the restart intervals of JPEG.
+"""Whether a codestream holds all its parts: the tiles of JPEG 2000, the restart intervals and scans of JPEG.
 
-OpenJPEG leaves a missing tile black and libjpeg a missing interval grey, and both report success.
+OpenJPEG leaves a missing tile black, libjpeg a missing interval grey, and without all scans a picture has no detail;
+both report success.
 """
 
 import re
 import struct
 
-from worker.imaging.codestream import Codestream, Coding
+from worker.imaging.codestream import Codestream, Coding, scan_headers
 
 #: ISO 15444-1 A.4.2: marker, length, tile, length of the tile-part, which part, of how many (0: not said here).
 _SOT = struct.Struct(">HHHIBB")
@@ -22,6 +23,8 @@ def missing_parts(data: bytes, stream: Codestream) -> str | None:
     """A text that says which parts are missing; None when all parts are present."""
     if stream.coding is Coding.JPEG_2000:
         return _missing_tiles(data, stream)
+    if stream.is_progressive:
+        return _missing_scans(data, stream)
     if stream.restart_interval:
         return _missing_intervals(data, stream)
     return None
@@ -63,6 +66,19 @@ def _missing_tiles(data: bytes, stream: Codestream) -> str | None:
         at += length
     whole = sum(len(seen.get(tile, ())) >= promised.get(tile, 1) for tile in range(stream.tiles))
     return None if whole == stream.tiles else f"{stream.tiles - whole:,} of {stream.tiles:,} tiles are missing"
+
+
+def _missing_scans(data: bytes, stream: Codestream) -> str | None:
+    """Every coefficient of every component must come, to its last bit (ISO 10918-1 G.1.1.1)."""
+    due: dict[int, int] = {}  # of a component: the coefficients whose last bit has not come
+    for header in scan_headers(data, stream):
+        first, last, bits = header[-3:]
+        for component in header[1:-3:2]:
+            due.setdefault(component, (1 << 64) - 1)
+            if bits & 15 == 0:
+                due[component] &= ~((1 << last + 1) - (1 << first))
+    missing = sum(1 for coefficients in due.values() if coefficients) + max(0, stream.samples - len(due))
+    return f"scans of {missing} of {stream.samples} components are missing" if missing else None
 
 
 def _missing_intervals(data: bytes, stream: Codestream) -> str | None:

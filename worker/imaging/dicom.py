@@ -20,7 +20,7 @@ from worker.imaging.display import (
     full_range,
     shows_padding_dark,
 )
-from worker.imaging.empty_tail import LOWER_PART_EMPTY, ends_in_zeros, has_stalled
+from worker.imaging.empty_tail import LOWER_PART_EMPTY, ends_in_zeros, has_empty_block, has_hole, has_stalled
 from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
 from worker.imaging.image_pixel import ImagePixel, check_showable, read_image_pixel
@@ -135,13 +135,20 @@ def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, Im
 
 def _has_stalled(part10: Part10, pixel: ImagePixel, header: Header) -> bool:
     """Whether uncompressed pixels end as those of a stalled copy do."""
-    if pixel.bits_allocated not in (8, 16, 32) or not pixel.frame_bytes or holds_codestream(part10, pixel):
+    laid_out = _frame_rows(part10, pixel)
+    if laid_out is None:
         return False
-    rows = pixel.rows * (pixel.samples if pixel.is_planar and not pixel.is_subsampled else 1)
-    frame = part10.pixel_data[: pixel.frame_bytes]
     lowest, highest = (header.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     is_padded = lowest is not None and min(lowest, highest or lowest) <= 0 <= max(lowest, highest or lowest)
-    return has_stalled(frame, rows, pixel.bits_allocated // 8, is_padded_with_zero=is_padded)
+    return has_stalled(*laid_out, pixel.bits_allocated // 8, is_padded_with_zero=is_padded)
+
+
+def _frame_rows(part10: Part10, pixel: ImagePixel) -> tuple[memoryview, int] | None:
+    """The bytes of the frame and their number of rows, if they are uncompressed samples of whole bytes."""
+    if pixel.bits_allocated not in (8, 16, 32) or not pixel.frame_bytes or holds_codestream(part10, pixel):
+        return None
+    rows = pixel.rows * (pixel.samples if pixel.is_planar and not pixel.is_subsampled else 1)
+    return part10.pixel_data[: pixel.frame_bytes], rows
 
 
 def _end(part10: Part10, pixel: ImagePixel) -> str | None:
@@ -154,8 +161,18 @@ def _end(part10: Part10, pixel: ImagePixel) -> str | None:
     if part10.ends_early is not None:
         return part10.ends_early
     if part10.pixel_tag is not None:
-        return _stalled_codestream(part10, pixel)
+        return _stalled_codestream(part10, pixel) or _hole(part10, pixel)
     return None if len(part10.dataset) else "the file ends before its data set begins"
+
+
+def _hole(part10: Part10, pixel: ImagePixel) -> str | None:
+    """A text that says that zeros stand inside the pixel data; None when they do not."""
+    laid_out = _frame_rows(part10, pixel)
+    if laid_out is not None:
+        has = pixel.frames == 1 and has_hole(*laid_out, pixel.bits_allocated // 8, part10.pixel_span[0])
+    else:
+        has = holds_codestream(part10, pixel) and has_empty_block(part10.data, *part10.pixel_span)
+    return "zeros stand inside its picture: a part of it is still being copied, or was lost" if has else None
 
 
 def _stalled_codestream(part10: Part10, pixel: ImagePixel) -> str | None:

@@ -1,5 +1,5 @@
-"""Whether pixels end in zeros as a stalled copy leaves them: a share may show a file at its full length, with zeros
-where its bytes have not come yet. Knows bytes and rows, and no file."""
+"""Whether pixels end in zeros, or hold some inside, as a stalled copy leaves them: a share may show a file at its full
+length, with zeros where its bytes have not come yet. Knows bytes and rows, and no file."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ SLACK = 2
 #: How many times as wide as the empty rows above the picture, or as the empty columns beside it, the empty rows below
 #: it may be for both to be one border; at the first, however its last row ends.
 SAME_BORDER, LIKE_ABOVE, LIKE_BESIDE = 1.1, 2.0, 1.5
+
+
+#: A copy brings, or leaves out, blocks of this size; and so many zeros more may belong to the codestream beside one.
+_BLOCK, _MORE = 4096, 8
 
 
 def ends_in_zeros(data: memoryview | bytes) -> bool:
@@ -51,6 +55,51 @@ def has_stalled(data: memoryview | bytes, rows: int, sample_bytes: int, *, is_pa
     columns = np.flatnonzero(held.any(axis=0))
     beside = max(int(columns[0]), held.shape[1] - 1 - int(columns[-1]))
     return not is_padded_with_zero and below > max(LIKE_ABOVE * above, LIKE_BESIDE * beside)
+
+
+def has_hole(data: memoryview | bytes, rows: int, sample_bytes: int, offset: int) -> bool:
+    """Whether zeros stand inside uncompressed pixels, or at their beginning, where a copy that brings its parts in any
+    order has not brought one: rows without a value which begin and end inside a row, or where a block of the file does.
+
+    `data` as of `has_stalled`, at this `offset` in the file. A border, or a band between two pictures, is ordinary: it
+    begins and ends as the rows beside it do.
+    """
+    samples = np.frombuffer(data, f"u{sample_bytes}").reshape(rows, -1)
+    if samples[:: max(1, int(LEAST_SHARE * rows / 2))].any(axis=1).all():
+        return False
+    held = samples != 0
+    is_held = np.concatenate(([True], held.any(axis=1), [True]))
+    begins, ends = (np.flatnonzero(np.diff(is_held.astype(np.int8)) == step) for step in (-1, 1))
+    return any(
+        _is_hole(held, int(first), int(end), sample_bytes, offset)
+        for first, end in zip(begins, ends, strict=True)
+        if LEAST_SHARE * rows <= end - first and end < rows
+    )
+
+
+def _is_hole(held: NDArray[np.bool_], first: int, end: int, sample_bytes: int, offset: int) -> bool:
+    """Whether the empty rows from `first` on, before `end`, are a hole."""
+    columns = held.shape[1]
+    above, below = held[max(0, first - ROWS_ABOVE - 1) : first], held[end : end + ROWS_ABOVE + 1]
+    is_cut = first > 0 and _is_cut(above), _is_cut(below[::-1, ::-1])
+    begins = 0 if not first else (first - 1) * columns + int(np.flatnonzero(held[first - 1])[-1]) + 1
+    ends = end * columns + int(np.flatnonzero(held[end])[0])
+    is_at_block = -(offset + begins * sample_bytes) % _BLOCK < _MORE, (offset + ends * sample_bytes) % _BLOCK < _MORE
+    return all(one or other for one, other in zip(is_cut, is_at_block, strict=True)) and any(is_cut)
+
+
+def has_empty_block(data: bytes, start: int, end: int) -> bool:
+    """Whether zeros stand in `data[start:end]` from the beginning of one block of the file to the end of another.
+
+    Codestreams of flat pictures hold zeros too, and they end anywhere.
+    """
+    blocks = range(-(-start // _BLOCK) * _BLOCK, end - _BLOCK + 1, _BLOCK)
+    empty = [at for at in blocks if not any(data[at : at + _BLOCK])]
+    for first in (at for at in empty if at - _BLOCK not in empty):
+        last = next(at for at in empty if at >= first and at + _BLOCK not in empty) + _BLOCK
+        if any(data[max(start, first - _MORE) : first]) and any(data[last : min(end, last + _MORE)]):
+            return True
+    return False
 
 
 def _is_cut(held: NDArray[np.bool_]) -> bool:

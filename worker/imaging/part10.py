@@ -166,10 +166,23 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
         pixel_tag=None if pixel is None else pixel.tag,
         data=data,
         pixel_span=(0, 0) if pixel is None else (pixel.start, min(pixel_end, len(data))),
-        is_encapsulated=pixel is not None and pixel.length == _UNDEFINED,
+        is_encapsulated=pixel is not None and (pixel.length == _UNDEFINED or _is_items(data, pixel, pixel_end, endian)),
         missing_bytes=max(0, pixel_end - len(data)),
         ends_early=ends_early,
     )
+
+
+def _is_items(data: bytes, pixel: Element, end: int, endian: str) -> bool:
+    """Whether a value of defined length is nothing but items: an offset table and fragments (PS3.5 A.4)."""
+    at, items = pixel.start, 0
+    while at + 8 <= min(end, len(data)):
+        group, number, length = unpack_from(endian + "HHI", data, at)
+        if group << 16 | number == _SEQUENCE_END:
+            break
+        if group << 16 | number != _ITEM:
+            return False
+        at, items = at + 8 + length, items + 1
+    return items > 1 and at <= end
 
 
 def _parse(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:
@@ -256,9 +269,13 @@ def _encoding(first: bytes) -> tuple[bool, str]:
 
 
 def _inflate(deflated: bytes, limits: Limits) -> tuple[bytes, str | None]:
-    """Inflate a deflated data set (PS3.5 A.5) up to the limits: (data set, where it ends too early)."""
+    """Inflate a deflated data set (PS3.5 A.5) up to the limits: (data set, where it ends too early).
+
+    Some writers wrap it as zlib does (RFC 1950), which the Standard forbids.
+    """
     bound = limits.max_pixel_bytes + limits.max_header_bytes
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    is_wrapped = len(deflated) > 1 and deflated[0] & 15 == 8 and (deflated[0] << 8 | deflated[1]) % 31 == 0
+    inflater = zlib.decompressobj(zlib.MAX_WBITS if is_wrapped else -zlib.MAX_WBITS)
     try:
         data = inflater.decompress(deflated, bound)
     except zlib.error as error:

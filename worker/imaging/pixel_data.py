@@ -111,10 +111,14 @@ def _single_frame(part10: Part10) -> bytes | memoryview:
     if not part10.is_encapsulated:
         return part10.pixel_data
     try:
-        offsets = encaps.parse_basic_offsets(bytes(part10.pixel_data))
-        if len(offsets) > 1:  # PS3.5 A.4: one for each frame
-            raise UnsupportedPixels(f"{len(offsets)} frames, of which the header says nothing: it is no radiograph")
-        return next(encaps.generate_frames(bytes(part10.pixel_data), number_of_frames=1))
+        value = bytes(part10.pixel_data)
+        offsets = encaps.parse_basic_offsets(value)
+        if len(offsets) > 1:  # PS3.5 A.4: one for each frame; some writers give one for each fragment
+            _, *fragments = encaps.generate_fragments(value)
+            if [read_codestream(fragment) is not None for fragment in fragments].count(True) != 1:
+                raise UnsupportedPixels(f"{len(offsets)} frames, of which the header says nothing: it is no radiograph")
+            return b"".join(fragments)
+        return next(encaps.generate_frames(value, number_of_frames=1))
     except (ValueError, StopIteration, RuntimeError, OSError) as error:
         raise Undecodable(f"the encapsulated pixel data hold no frame ({error})") from error
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import NotAnImage, Truncated, Undecodable, UnsupportedPixels
-from worker.imaging.codestream import Coding, exif_orientation, read_codestream
+from worker.imaging.codestream import Codestream, Coding, exif_orientation, read_codestream
 from worker.imaging.display import Display, Grayscale, StoredValues, display_values
+from worker.imaging.empty_tail import has_empty_block
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.resolution import MinimumSize
-from worker.imaging.transfer_syntaxes import Decoded, check_scans, decode_codestream
+from worker.imaging.transfer_syntaxes import Decoded, decode_codestream
 
 #: Namespaces of the derived UIDs. Never change them: the same file must get the same UIDs again.
 STUDY_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e10")
@@ -160,6 +161,8 @@ def _jpeg_header(data: bytes) -> RasterHeader:
     if stream.coding is not Coding.JPEG:
         raise UnsupportedPixels(f"{stream.coding} is taken inside DICOM only: send a baseline JPEG, a PNG or DICOM")
     notes = ("colour=grey",) if stream.samples > 1 else ()
+    if has_empty_block(data, stream.data_at, len(data) if stream.end is None else stream.end):
+        raise Truncated("zeros stand inside its picture: a part of it is still being copied, or was lost")
     bits = 8 if stream.precision == 8 else 16
     return RasterHeader(
         stream.rows, stream.columns, stream.samples, bits, stream.end is not None, stream.orientation,
@@ -187,14 +190,19 @@ def _decode_jpeg(data: bytes, minimum: MinimumSize | None) -> Decoded:
     if stream is None:
         return Decoded(_decode_with_opencv(data))
     if stream.samples == 4:
-        check_scans(stream, "JPEG")
-        return Decoded(_decode_with_opencv(data))
+        return decode_codestream("JPEG", data, stream, is_rgb=False, table={Coding.JPEG: (_inks,)})
     level = 0 if minimum is None else minimum.level(stream)
     decoded = decode_codestream("JPEG", data, stream, is_rgb=False, level=level)
     pixels = decoded.pixels
     if pixels.dtype == np.uint16:  # 12 bits
         pixels = pixels << (16 - stream.precision)
     return Decoded(pixels[..., ::-1] if pixels.ndim == 3 else pixels, decoded.notes)
+
+
+def _inks(data: bytes, stream: Codestream, is_rgb: bool) -> NDArray[Any]:
+    """A JPEG of four samples, CMYK or YCCK."""
+    del stream, is_rgb
+    return _decode_with_opencv(data)
 
 
 def _decode_with_opencv(data: bytes) -> NDArray[Any]:

@@ -181,18 +181,18 @@ def _is_radiograph(instance: Instance) -> Answer:
 
 
 def _is_chest(instance: Instance) -> Answer:
-    named = _values(instance.body_part, instance.anatomic_region)
-    if any(map(body_parts.names_chest, named)):
+    elements = instance.body_part, instance.anatomic_region
+    if any(map(body_parts.names_chest, _values(*elements))):
         return Answer.YES  # one part among several, as in `ABDOMEN\CHEST`
-    return Answer.NO if any(map(body_parts.names_another_part, named)) else Answer.UNKNOWN
+    # all values of an element count: an unknown one beside another part may mean the chest, as may all between two
+    return Answer.NO if any(map(body_parts.names_another_part, map(_as_phrase, elements))) else Answer.UNKNOWN
 
 
 def _is_frontal(instance: Instance) -> Answer:
-    named = _values(instance.view, instance.view_code)
-    is_frontal = any(map(views.names_frontal, named))
-    if any(map(views.names_another_view, named)):
-        return Answer.UNKNOWN if is_frontal else Answer.NO
-    return Answer.YES if is_frontal else Answer.UNKNOWN
+    named, elements = _values(instance.view, instance.view_code), (instance.view, instance.view_code)
+    if any(map(views.names_frontal, named)):
+        return Answer.UNKNOWN if any(map(views.names_another_view, named)) else Answer.YES
+    return Answer.NO if any(map(views.names_another_view, map(_as_phrase, elements))) else Answer.UNKNOWN
 
 
 #: Presentation Intent Type (PS3.3 C.8.11.1.1); any other value is unknown.
@@ -206,6 +206,11 @@ def _is_for_presentation(instance: Instance) -> Answer:
 def view_position(view: str | None) -> str | None:
     """AP or PA, for the view of a header whose first word is one of them; None for any other."""
     return VIEW_POSITIONS.get(next(iter(phrases.words(view or "")), ""))
+
+
+def _as_phrase(element: str | None) -> str:
+    """The values of an element as one text."""
+    return " ".join(_values(element))
 
 
 def _values(*elements: str | None) -> list[str]:
