@@ -211,6 +211,19 @@ def test_after_verdict_the_list_keeps_its_order_and_hides_what_the_model_said(de
         assert "▲" in page.visitor("olga", Role.OPERATOR).get("/").text
 
 
+def test_no_url_of_a_hidden_list_tells_band_or_probability(desk: Ledger) -> None:
+    filled(desk, 120)
+    with running(desk, reveal=Reveal.AFTER_VERDICT) as page:
+        visitor = page.visitor("ann")
+        text, found = visitor.get("/").text, []
+        found += shown(text)
+        while more := re.search(r'hx-get="/rows\?after=([^"]*)"', text):
+            assert not re.match(r"\d+-\d+-\d+", more[1])
+            text = visitor.get(f"/rows?after={more[1]}").text
+            found += shown(text)
+        assert found == UIDS
+
+
 def test_in_a_silent_run_nobody_sees_what_the_model_said(desk: Ledger) -> None:
     filled(desk, 4)
     desk.database.is_silent_run = True

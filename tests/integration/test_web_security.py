@@ -24,6 +24,7 @@ from worker.settings import Settings
 from worker.web import passwords
 from worker.web.application import PAGES
 from worker.web.application import Page as Route
+from worker.web.cache import Bounded
 from worker.web.exposure import check_exposure
 from worker.web.guards import Guard
 from worker.web.permissions import MAY
@@ -483,6 +484,38 @@ def test_a_fault_is_told_by_an_id_and_logged_without_a_word_of_the_request(
     (record,) = [r for r in caplog.records if r.message == "request_failed"]
     assert vars(record)["id"] == found[1]
     assert "DOE" not in caplog.text + str(vars(record))
+
+
+def test_what_databases_cannot_store_is_refused(page: Page) -> None:
+    visitor = page.visitor("ann")
+    assert visitor.post("/search", {"words": "a\0b"}).status == 400
+    assert visitor.post(f"/study/{STUDY}/verdict", {"comment": "\0"}).status == 400
+    assert visitor.get("/?scanner=%00").status == 400
+    assert visitor.get("/study/~AAAA").status == 404
+
+
+def test_behind_a_proxy_nobody_else_is_answered(page: Page) -> None:
+    with running(page.desk, web_behind_proxy="10.1.1.1") as proxied:
+        assert proxied.visitor().get("/login").status == 403
+
+
+def test_a_header_that_came_twice_names_nobody(page: Page) -> None:
+    page.account("ann")
+    with running(page.desk, web_trusted_header="X-Remote-User", web_trusted_from="127.0.0.1") as near:
+        head = f"GET /login HTTP/1.1\r\nHost: 127.0.0.1:{near.port}\r\nConnection: close\r\n"
+        assert sent(near.port, f"{head}X-Remote-User: ann\r\n\r\n".encode()).startswith(b"HTTP/1.1 303")
+        twice = f"{head}X-Remote-User: ann\r\nX-Remote-User: ben\r\n\r\n"
+        assert sent(near.port, twice.encode()).startswith(b"HTTP/1.1 200")
+
+
+def test_strangers_links_crowd_out_nobodys_search(page: Page) -> None:
+    page.room.openings = Bounded(2)
+    visitor = page.visitor("ann")
+    kept = visitor.post("/search", {"words": "nobody has this"}).header("Location")
+    for n in range(5):
+        page.visitor().get(f"/open?accession={n}&again=1")
+    assert "nobody has this" in visitor.get(kept).text
+    assert page.room.openings.weight == 2
 
 
 def test_the_audit_comes_before_the_deed_and_has_every_kind(page: Page) -> None:

@@ -88,7 +88,8 @@ def trusted_name(room: ReadingRoom, request: Request, peer: str) -> str | None:
     """The account that a proxy at a named address has logged in; None from anywhere else."""
     if not room.settings.web_trusted_header or peer not in room.trusted:
         return None
-    return request.headers.get(room.settings.web_trusted_header)
+    named = request.headers.getlist(room.settings.web_trusted_header)
+    return named[0] if len(named) == 1 else None  # a second one was sent by somebody else
 
 
 def form_of(request: Request, body: bytes) -> dict[str, str]:
@@ -101,6 +102,8 @@ def form_of(request: Request, body: bytes) -> dict[str, str]:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError as error:
         raise Refused(HTTPStatus.BAD_REQUEST, "the form cannot be read") from error
+    if any("\0" in value for _, value in fields):  # PostgreSQL stores none
+        raise Refused(HTTPStatus.BAD_REQUEST, "the form cannot be read")
     return dict(reversed(fields))
 
 

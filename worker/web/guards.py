@@ -101,6 +101,11 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         sizes = (len(name) + len(value) + 4 for name, value in scope["headers"])
+        if b"%00" in scope["query_string"]:
+            raise Refused(HTTPStatus.BAD_REQUEST, "there is no such page")
+        peer = scope["client"][0] if scope["client"] else ""
+        if self.room.proxies and not self.room.settings.web_tls_certificate and peer not in self.room.proxies:
+            raise Refused(HTTPStatus.FORBIDDEN, "the page is reached through its proxy alone")
         if sum(sizes) + len(scope["raw_path"]) + len(scope["query_string"]) > MOST_HEADER_BYTES:
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "more than 16 kB of header")
         if not RAW_PATH.fullmatch(scope["raw_path"]):

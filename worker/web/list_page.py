@@ -68,7 +68,7 @@ def open_study(room: ReadingRoom, asked: Asked) -> Response:
     if asked.session is None:
         if "again" not in query:
             return rendering.page("again", **{**asked.page_values, "query": dict(query)})
-        return RedirectResponse(f"/login?next=/opened/{room.remember(said, 0)}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(f"/login?next=/opened/{room.remember(said)}", HTTPStatus.SEE_OTHER)
     found = matches(room, said)
     if len(found) == 1:
         return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
@@ -77,7 +77,7 @@ def open_study(room: ReadingRoom, asked: Asked) -> Response:
 
 def opened(room: ReadingRoom, asked: Asked) -> Response:
     """What `/open` was asked for, after the log-in."""
-    said = room.recall(str(asked.request.path_params["token"]), 0) or ""
+    said = room.recall(str(asked.request.path_params["token"])) or ""
     found = matches(room, said)
     if len(found) == 1:
         return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
@@ -161,7 +161,7 @@ def asked_filter(room: ReadingRoom, asked: Asked) -> Filter:
 
 def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
     query = asked.request.query_params
-    chosen, after = asked_filter(room, asked), Key.read(query.get("after", ""))
+    chosen, after = asked_filter(room, asked), _after(room, asked)
     token = query.get("search", "")
     said = room.recall(token, asked.who.id) if token else None
     if token:
@@ -170,7 +170,7 @@ def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
     else:
         found = listing.rows(room.database, chosen, after, asked.now)
         total = listing.count(room.database, chosen)
-        more = found[-1].key if len(found) == listing.PAGE else None
+        more = _key(room, asked, found[-1].key) if len(found) == listing.PAGE else None
     return {
         "rows": [masked(room, asked, row) for row in found],
         "total": total,
@@ -189,9 +189,19 @@ def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
     }
 
 
+def _key(room: ReadingRoom, asked: Asked, key: Key) -> str:
+    """A row's key in a URL. It has band and probability in it: where the model is hidden, a token stands for it."""
+    return room.remember(str(key), asked.who.id) if hides_model(room, asked) else str(key)
+
+
+def _after(room: ReadingRoom, asked: Asked) -> Key | None:
+    said = asked.request.query_params.get("after", "")
+    return Key.read(said) or Key.read(room.recall(said, asked.who.id) or "")
+
+
 def _tag(values: dict[str, Any]) -> str:
     """An ETag of what the rows show; times that only grow are left to the page's script."""
-    shown = (values["rows"], values["total"], values["more"], values["states"], int(values["waited_s"] // 60))
+    shown = (values["rows"], values["total"], values["more"] is None, values["states"], int(values["waited_s"] // 60))
     return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
 
 

@@ -57,6 +57,7 @@ def uid_of(part: str) -> str:
     if not part.startswith("~"):
         return part
     try:
-        return base64.urlsafe_b64decode(part[1:] + "=" * (-len(part[1:]) % 4)).decode()
+        uid = base64.urlsafe_b64decode(part[1:] + "=" * (-len(part[1:]) % 4)).decode()
+        return "" if "\0" in uid else uid
     except ValueError:
         return ""

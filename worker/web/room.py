@@ -32,6 +32,9 @@ LOOKS_EVERY_S = 5.0
 #: Pictures that are decoded at a time.
 AT_A_TIME = 2
 
+#: In place of a session, for links that were followed before the log-in.
+NOBODY = 0
+
 
 @dataclass(frozen=True)
 class Search:
@@ -52,6 +55,7 @@ class ReadingRoom:
     decoder: DecoderPool
     clock: Callable[[], datetime] = now
     searches: Bounded[Search] = field(default_factory=lambda: Bounded(SEARCHES))
+    openings: Bounded[Search] = field(default_factory=lambda: Bounded(SEARCHES))  #: of links, before the log-in
     thumbnails: Bounded[bytes] = field(default_factory=lambda: Bounded(THUMBNAILS))
     fetched: Bounded[bool] = field(default_factory=lambda: Bounded(FETCHED))
     looks_at: float = 0.0  #: when the room looks next whether the list is in a silent run
@@ -88,15 +92,19 @@ class ReadingRoom:
         """Whether a reader sees what the model said only after a verdict."""
         return self.settings.reveal is Reveal.AFTER_VERDICT
 
-    def remember(self, words: str, session_id: int) -> str:
-        """A short-lived token for a search, for the session that made it."""
+    def remember(self, words: str, session_id: int = NOBODY) -> str:
+        """A short-lived token for words that no URL may have, for the session that said them."""
         token = secrets.token_urlsafe(12)
-        self.searches.put(token, Search(words, session_id, self.clock() + SEARCH_LASTS))
+        self._kept(session_id).put(token, Search(words, session_id, self.clock() + SEARCH_LASTS))
         return token
 
-    def recall(self, token: str, session_id: int) -> str | None:
-        """The words of a search; None when it is over, or another session's."""
-        found = self.searches.get(token)
+    def recall(self, token: str, session_id: int = NOBODY) -> str | None:
+        """The words of a token; None when it is over, or another session's."""
+        found = self._kept(session_id).get(token)
         if found is None or found.session_id != session_id or found.until < self.clock():
             return None
         return found.words
+
+    def _kept(self, session_id: int) -> Bounded[Search]:
+        """Strangers' words are kept apart, so that they crowd out nobody's search."""
+        return self.openings if session_id == NOBODY else self.searches
