@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import cv2
+import numpy as np
 import pytest
 from highdicom.sr import Comprehensive3DSR
 from pydicom import dcmread
@@ -15,6 +17,7 @@ from sqlalchemy import text
 
 from schema.vocabulary import DispatchKind, DispatchState
 from tests.ledger import Ledger, image
+from tests.receiving import receiving, send
 from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive, written
 from worker.ledger import claims, dispatches
 from worker.ledger.decisions import requeue
@@ -303,10 +306,40 @@ def test_a_study_whose_objects_are_gone_needs_a_person(desk: Ledger, outbox: Pat
     assert rows(desk) == [(DispatchKind.REPORT, DispatchState.GIVEN_UP)]
 
 
+def overlay_in_store(desk: Ledger) -> None:
+    """Record the digest of a real PNG as the overlay of every finding."""
+    overlay = np.full((500, 768, 3), 90, np.uint8)
+    digest = desk.store.put("overlays", cv2.imencode(".png", overlay)[1].tobytes())
+    with desk.database.writing() as session:
+        session.execute(
+            text("UPDATE finding SET overlay_digest = :digest WHERE probability IS NOT NULL"), {"digest": digest}
+        )
+
+
+@sqlite
+def test_the_overlay_of_the_deciding_image_goes_as_secondary_capture(desk: Ledger, outbox: Path) -> None:
+    desk.settings = attrs.evolve(desk.settings, results="report,overlay")
+    uid = bring(desk, PatientName="Doe^Jane")
+    screen(desk, 0.9)
+    overlay_in_store(desk)
+    shown = next(ds for ds in sent(desk, outbox) if ds.Modality == "OT")
+    assert list(shown.ImageType) == ["DERIVED", "SECONDARY"]
+    assert (shown.BurnedInAnnotation, shown.SeriesDescription) == ("YES", "AI heat map RESEARCH ONLY")
+    assert shown.SourceImageSequence[0].ReferencedSOPInstanceUID == uid
+    assert max(shown.Rows, shown.Columns) <= 1024
+    pixels = shown.pixel_array
+    assert (pixels[:500] == 90).all()  # the overlay as it is
+    assert pixels[500:].max() > 150  # and text below it
+    assert shown.PatientName == "Doe^Jane"
+    with receiving(desk) as receiver:
+        assert send(receiver, shown) == [0x0000]
+    assert desk.count("arrival") == 1  # our own result is never an arrival
+
+
 def unlisted(said: str) -> list[str]:
     """What dciodvfy says beyond what is known: each with its reason in deploy/CONFORMANCE.md."""
     known = (
-        "Comprehensive3DSR", "EnhancedSR", "KeyObjectSelectionDocument",
+        "Comprehensive3DSR", "EnhancedSR", "KeyObjectSelectionDocument", "SCImage",
         "Retired Person Name form",
         "Missing attribute or value that would be needed to build DICOMDIR",
         "Attribute is not present in standard DICOM IOD - (0x0018,0x9004)",
@@ -323,7 +356,9 @@ def unlisted(said: str) -> list[str]:
 def test_dciodvfy_finds_nothing(
     desk: Ledger, outbox: Path, probability: float | None, report_class: ReportClass, named: bool
 ) -> None:
-    desk.settings = attrs.evolve(desk.settings, report_class=report_class, retract=Retract.IOCM)
+    desk.settings = attrs.evolve(
+        desk.settings, report_class=report_class, retract=Retract.IOCM, results="report,overlay"
+    )
     elements = {
         "PatientName": "Doe^Jane", "PatientID": "P", "PatientBirthDate": "20200101", "PatientSex": "F",
         "StudyDate": "20260101", "StudyTime": "0101", "StudyID": "1", "AccessionNumber": "A",
@@ -334,9 +369,10 @@ def test_dciodvfy_finds_nothing(
             screen(desk, 0.1, headers=[image(STUDY, view="LATERAL"), image(STUDY, view="LATERAL")])
         else:
             screen(desk, probability)
+        overlay_in_store(desk)
         sent(desk, outbox)
     found = list(outbox.glob("*.dcm"))
-    assert len(found) == 3
+    assert len(found) == 3 + 2 * (probability is not None)
     for path in found:
         said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
         assert unlisted(said.stdout + said.stderr) == []

@@ -7,7 +7,8 @@ from uuid import uuid4
 from pydicom.dataset import Dataset
 
 from schema.database import Database
-from schema.vocabulary import DispatchKind
+from schema.vocabulary import DispatchKind, Verdict
+from worker.dicom.capture import capture
 from worker.dicom.key_object import rejection
 from worker.dicom.report import Device, report
 from worker.dicom.source import source_header
@@ -16,7 +17,7 @@ from worker.ledger import dispatches
 from worker.ledger.dispatches import Due, Earlier
 from worker.ledger.reported import Facts, facts
 from worker.settings import Settings
-from worker.store import Store
+from worker.store import OVERLAYS, Store
 from worker.store.fetch import fetch
 
 #: Name in the store of the UID that this installation has as a device.
@@ -48,8 +49,19 @@ class Composer:
         if due.kind is DispatchKind.RETRACTION:
             named = [reference(header, earlier) for earlier in before]
             return rejection(found, named, self.device, due.sop_instance_uid) if named else None
+        if due.kind is DispatchKind.OVERLAY:
+            return self._capture(found, header, due)
         predecessors = [reference(header, earlier) for earlier in before if earlier.kind is DispatchKind.REPORT]
         return report(found, header, self.device, due.sop_instance_uid, self.settings.report_class, predecessors)
+
+    def _capture(self, found: Facts, header: Dataset, due: Due) -> Dataset | None:
+        """The overlay of the deciding image, which shows its probability; None without a clear verdict or overlay."""
+        is_clear = found.verdict in (Verdict.FLAGGED, Verdict.NOT_FLAGGED)
+        image = found.images[found.deciding] if is_clear and found.deciding is not None else None
+        if image is None or image.overlay_digest is None:
+            return None
+        overlay = self.store.get(OVERLAYS, image.overlay_digest)
+        return capture(found, header, image, overlay, self.device, due.sop_instance_uid)
 
     def _header(self, found: Facts) -> Dataset:
         """Patient and study of the deciding image, else of the first whose object can be read."""

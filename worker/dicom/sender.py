@@ -73,7 +73,7 @@ class Sender:
             self._end(due, Answer(DispatchState.REFUSED, f"it cannot be made: {place_of(error)}"))
             return None
         if made is None:
-            self._end(due, Answer(DispatchState.NEEDLESS, "the archive holds no earlier result"))
+            self._end(due, Answer(DispatchState.NEEDLESS, "there is nothing to send"))
         return made
 
     def _end(self, due: Due, answer: Answer, sop_class_uid: str | None = None) -> None:
