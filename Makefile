@@ -78,7 +78,7 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/worker.stamp
 LOCK := uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --quiet
 lock:
-	$(LOCK) --extra web -o requirements.lock
+	$(LOCK) --extra web --extra dicom -o requirements.lock
 	$(LOCK) --extra trainer --extra s3 --extra dicom --extra web --extra test --constraint requirements.lock -o requirements-dev.lock
 
 clean:

@@ -26,7 +26,7 @@ from worker.runtime.configuration import names
 from worker.worklist import queries as worklist
 
 FOLDER = Path("deploy/kubernetes")
-OVERLAYS = ("base", "gpu")
+OVERLAYS = ("base", "gpu", "dicom")
 
 #: The oldest release that knows every field, and the newest that has a schema here.
 RELEASES = ("1.29", "1.37")
@@ -195,8 +195,8 @@ def test_only_monitoring_may_ask_and_only_database_and_broker_are_asked() -> Non
     policies = {found["metadata"]["name"]: found["spec"] for found in resources("NetworkPolicy")}
     assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     ports = {port["port"] for spec in policies.values() for rule in spec.get("egress", []) for port in rule["ports"]}
-    assert ports == {53, 5432, 6379}
-    assert [name for name, spec in policies.items() if "ingress" in spec] == ["metrics", "page"]
+    assert ports == {53, 5432, 6379, 104}  # and the archive, by the sender alone
+    assert [name for name, spec in policies.items() if "ingress" in spec] == ["metrics", "page", "receiver"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on this machine")

@@ -49,7 +49,10 @@ def test_compose_starts_neither_without_passwords_nor_with_a_port_for_others() -
     assert {name for name, _ in secrets} == {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
     assert all(demand == ":?" for _, demand in secrets), "a password has a default, or may be empty"
     published = re.findall(r"^\s*ports:(.*)$", text, re.MULTILINE)
-    assert published == [' ["127.0.0.1:${WEB_PORT:-8464}:8464"]', ' ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"]']
+    assert sorted(published) == [
+        ' ["${RECEIVE_ADDRESS:-127.0.0.1}:11112:11112"]', ' ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"]',
+        ' ["127.0.0.1:${WEB_PORT:-8464}:8464"]',
+    ]  # fmt: skip
 
 
 def test_the_example_environment_lists_what_compose_asks_for_and_no_secret() -> None:

@@ -15,7 +15,8 @@ from worker.runtime.configuration import names
 from worker.runtime.settings_file import NAMED_BY, SYSTEM_FILE
 from worker.schedule.window import Window
 
-SERVICES = {name: Path(f"deploy/{name}.service") for name in ("worker", "batch", "metrics", "web")}
+UNITS = ("worker", "batch", "metrics", "web", "receiver", "sender")
+SERVICES = {name: Path(f"deploy/{name}.service") for name in UNITS}
 
 #: What `systemd-analyze security` may find at most, of 100. The network, for database and broker by URL, is worth 8.
 EXPOSURE = 15

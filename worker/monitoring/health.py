@@ -10,6 +10,7 @@ from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger import accounts, device_failures
 from worker.ledger.connect import now, unopened
 from worker.ledger.revision import require_head, revision
+from worker.monitoring.sending import check_sending
 from worker.runtime.file_events import file_events_fault
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
@@ -37,7 +38,7 @@ class Finding:
 
 def check(settings: Settings) -> list[Finding]:
     """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait; one
-    more where there are no file events."""
+    more where there are no file events, and one where results go to an archive."""
     checks: dict[str, Check] = {
         "database": _database,
         "broker": _broker,
@@ -48,7 +49,7 @@ def check(settings: Settings) -> list[Finding]:
         "disk": _disk,
         "page": _page,
     }
-    return [*_found(settings, checks), *_missing_events(settings), _waiting(settings)]
+    return [*_found(settings, checks), *_missing_events(settings), *_unsent(settings), _waiting(settings)]
 
 
 def check_readiness(settings: Settings) -> list[Finding]:
@@ -177,6 +178,12 @@ def _page(settings: Settings) -> str:
     finally:
         database.close()
     return f"{how}; {n} {'account' if n == 1 else 'accounts'}" if n else f"{how}; no account yet: `worker user add`"
+
+
+def _unsent(settings: Settings) -> list[Finding]:
+    """Whether results reach the archive, where one is named."""
+    found = check_sending(settings)
+    return [] if found is None else [Finding("results", *found)]
 
 
 def _waiting(settings: Settings) -> Finding:
