@@ -18,6 +18,7 @@ from worker.ledger import audit, claims, decisions, silent_run
 from worker.ledger.connect import unopened
 from worker.ledger.outbox import Backlog
 from worker.ledger.silent_run import SETTING
+from worker.monitoring.health import check_readiness
 from worker.settings import Settings, Silent
 from worker.web.room import ReadingRoom
 
@@ -187,3 +188,13 @@ def test_a_page_that_goes_on_running_follows_the_list(silent: Ledger, monkeypatc
     room.follow_silent_run()
     assert (silently, bool(page.is_silent_run)) == (True, False)
     room.close()
+
+
+def test_the_checkup_says_that_a_silent_run_is_on(silent: Ledger) -> None:
+    there = attrs.evolve(silent.settings, database=silent.database.url)
+    (found,) = [each for each in check_readiness(there) if each.what == "database"]
+    assert "silent run" not in found.message
+    fill(silent)
+    (found,) = [each for each in check_readiness(there) if each.what == "database"]
+    assert found.is_well
+    assert "silent run: the list shows no verdicts" in found.message

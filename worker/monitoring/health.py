@@ -9,12 +9,13 @@ from schema.database import HEAD
 from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger import accounts, device_failures
 from worker.ledger.connect import now, unopened
+from worker.ledger.list_mode import is_silent_run
 from worker.ledger.revision import require_head, revision
 from worker.monitoring.sending import check_sending
 from worker.runtime.file_events import file_events_fault
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
-from worker.settings import Settings
+from worker.settings import Settings, Silent
 from worker.store import open_store
 from worker.store.capacity import capacity_of
 from worker.worklist.queries import longest_wait_s
@@ -79,9 +80,11 @@ def _database(settings: Settings) -> str:
     database = unopened(settings)
     try:
         found = require_head(database)
+        is_silent = is_silent_run(database, settings.silent is Silent.ON)
     finally:
         database.close()
-    return f"{database.engine.dialect.name}, migration {found}"
+    silence = "; silent run: the list shows no verdicts and is not sorted by them" if is_silent else ""
+    return f"{database.engine.dialect.name}, migration {found}{silence}"
 
 
 def _broker(settings: Settings) -> str:
@@ -108,6 +111,7 @@ def _model(settings: Settings) -> str:
             ).about(refusal.digest)
     point = opened.card.operating_point
     found = f"{opened.card.name}, {opened.digest[:12]}, threshold {point.threshold:.4f}, goldens replayed"
+    found += f", set at {opened.card.site.place}" if opened.card.site is not None else ""
     limit = opened.card.familiarity_limit
     found += f", familiarity limit {limit:g}" if limit is not None else f", {NO_LIMIT}"
     found += "" if opened.card.population.has_ages else f", {NO_AGES}"
