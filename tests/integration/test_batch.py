@@ -147,6 +147,21 @@ def test_an_outage_ends_with_the_window(direct: DirectScreening, folder: Path) -
     assert direct.run(replace(archive(direct.serving, folder), take=take), window).left == 4
 
 
+def test_an_outage_while_the_last_studies_are_screened_is_outlasted(direct: DirectScreening, folder: Path) -> None:
+    source = archive(direct.serving, folder)
+    outages = [DatabaseUnavailable("gone")]
+
+    def screen(offers: Sequence[Offer]) -> None:
+        if offers and outages:
+            direct.desk.clock.forward(60)  # then what was offered is offered again
+            raise outages.pop()
+        direct.screen(offers)
+
+    night = Batch(direct.serving, source, screen, Backlog, direct.stop, clock=direct.desk.clock).run()
+    assert not outages
+    assert [direct.desk.study(uid).state for uid in night.study_uids] == ["screened"] * 3
+
+
 def test_stored_studies_are_judged_again_by_a_newer_model(direct: DirectScreening, tmp_path: Path) -> None:
     desk = direct.desk
     for study_uid, probability in (("A", 0.9), ("B", 0.1), ("C", 0.1)):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -30,6 +30,8 @@ from worker.settings import InboxMode
 from worker.worklist import queries
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Largest number of studies under way: a few seconds of work for ten workers, also at the window's end.
 UNDERWAY_MAX = 200
@@ -161,45 +163,54 @@ class Batch:
         """Wait until few studies are under way; False when the window is closed or the run is stopped."""
         while self.window.is_open(self._local()) and not self.stop.is_set():
             self.serving.check()
-            try:
-                self._sweep()
-                if queries.nightly_underway(self.serving.intake.database) < UNDERWAY_MAX:
-                    return True
-            except Interrupted as error:
-                log.error("outage", extra={"code": error.code, "reason": error.message})
+            if self._outlast(self._has_few_underway):
+                return True
             self.stop.wait(SWEEP_S)
         return False
+
+    def _has_few_underway(self) -> bool:
+        self._sweep()
+        return queries.nightly_underway(self.serving.intake.database) < UNDERWAY_MAX
 
     def _take(self, piece: Any) -> Taken | None:
         """Take a piece, and try again during an outage; None when the run is stopped or its window closes."""
         while not self.stop.is_set() and self.window.is_open(self._local()):
-            try:
-                return self.source.take(piece)
-            except Interrupted as error:
-                log.error("outage", extra={"code": error.code, "reason": error.message})
-                self.stop.wait(OUTAGE_S)
+            taken = self._outlast(lambda: self.source.take(piece))
+            if taken is not None:
+                return taken
+            self.stop.wait(OUTAGE_S)
         return None
 
     def _finish(self, study_uids: list[str]) -> None:
-        """Wait until the studies have ended; at most `STOP_S` after the run was stopped."""
-        database = self.serving.intake.database
+        """Wait until the studies have ended, also through an outage; at most `STOP_S` after the run was stopped."""
         if not study_uids:
             return
-        outbox.settle(database, study_uids, self.clock())
+        self._outlast(lambda: outbox.settle(self.serving.intake.database, study_uids, self.clock()))
         stopped_at: float | None = None
         while True:
             self.serving.check()
-            self._sweep()
-            states = queries.states(database, study_uids)
-            ended = states.get(StudyState.SCREENED, 0) + states.get(StudyState.FAILED, 0)
-            self.progress("screening", ended, len(study_uids))
-            if ended == len(study_uids):
+            if self._outlast(lambda: self._have_ended(study_uids)):
                 return
             if self.stop.is_set():
                 stopped_at = stopped_at or time.monotonic()
                 if time.monotonic() - stopped_at > STOP_S:
                     return
             time.sleep(SWEEP_S)
+
+    def _have_ended(self, study_uids: list[str]) -> bool:
+        self._sweep()
+        states = queries.states(self.serving.intake.database, study_uids)
+        ended = states.get(StudyState.SCREENED, 0) + states.get(StudyState.FAILED, 0)
+        self.progress("screening", ended, len(study_uids))
+        return ended == len(study_uids)
+
+    def _outlast(self, work: Callable[[], T]) -> T | None:
+        """What the work gives; None in an outage, which is logged."""
+        try:
+            return work()
+        except Interrupted as error:
+            log.error("outage", extra={"code": error.code, "reason": error.message})
+            return None
 
     def _sweep(self) -> None:
         """Sweep, if SWEEP_S have passed since the last time."""
