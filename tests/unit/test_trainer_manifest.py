@@ -91,6 +91,25 @@ def test_a_written_manifest_reads_back_and_guards_itself(tmp_path: Path) -> None
         read_manifest(path)
 
 
+def test_a_manifest_that_is_absent_or_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"absent\.csv: cannot be read \(No such file"):
+        read_manifest(tmp_path / "absent.csv")
+    (tmp_path / "split.csv").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(BadData, match="not text in UTF-8"):
+        read_manifest(tmp_path / "split.csv")
+
+
+def test_an_index_as_a_spreadsheet_writes_it_is_read_and_other_encodings_are_named(tmp_path: Path) -> None:
+    place(tmp_path / "images", "a.png")
+    index = tmp_path / "list.csv"
+    index.write_text("path,label,patient\na.png,normal,M\u00fcller\n", encoding="utf-8-sig")
+    (sample,) = read_samples(tmp_path / "images", index)
+    assert sample.patient == "M\u00fcller"
+    index.write_text("path,label,patient\na.png,normal,M\u00fcller\n", encoding="latin-1")
+    with pytest.raises(BadData, match=r"list\.csv: is not text in UTF-8"):
+        read_samples(tmp_path / "images", index)
+
+
 def test_an_index_serves_a_copy_of_the_folder(tmp_path: Path) -> None:
     file = tmp_path / "set" / "copy" / "PNEUMONIA" / "a.png"
     file.parent.mkdir(parents=True)

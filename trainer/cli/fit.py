@@ -75,6 +75,8 @@ def fit(
     from trainer.statistics.operating_point import read_rule
     from trainer.training.warm_start import read_previous
 
+    if elsewhere_index and not elsewhere:
+        raise click.UsageError("--elsewhere-index names images of --elsewhere: give that too")
     chosen = recipe_named(recipe)  # before Keras, which takes ten seconds to load
     if backbone:
         chosen = chosen.on(backbone)

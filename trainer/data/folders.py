@@ -196,12 +196,15 @@ class _Rows:
 def _read_rows(index: Path) -> list[dict[str, str]]:
     if not index.is_file():
         raise BadData("no such index file").about(str(index))
-    with index.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(line for line in file if not line.startswith("#"))
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise BadData(f"lacks the column(s) {', '.join(sorted(missing))}").about(str(index))
-        return [{name: value or "" for name, value in row.items() if name} for row in reader]
+    try:
+        with index.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
+            reader = csv.DictReader(line for line in file if not line.startswith("#"))
+            missing = {"path", "label"} - set(reader.fieldnames or ())
+            if missing:
+                raise BadData(f"lacks the column(s) {', '.join(sorted(missing))}").about(str(index))
+            return [{name: value or "" for name, value in row.items() if name} for row in reader]
+    except UnicodeDecodeError as error:
+        raise BadData("is not text in UTF-8: save it as CSV in UTF-8").about(str(index)) from error
 
 
 def _tail(path: str) -> str:

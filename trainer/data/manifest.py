@@ -5,6 +5,7 @@
 
 import csv
 import hashlib
+import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,12 +89,18 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Inverse of `write_manifest`; raises BadData when the content does not match the digest in its first line."""
-    with path.open(newline="", encoding="utf-8") as file:
-        head = re.fullmatch(r"# seed=(-?\d+) digest=([0-9a-f]{64})", file.readline().strip())
-        if head is None:
-            raise BadData("is no split manifest: its first line should name seed and digest").about(str(path))
-        rows = list(csv.DictReader(file))
+    """Inverse of `write_manifest`; raises BadData when there is no such file, or its content does not match the digest
+    in its first line."""
+    try:
+        file = io.StringIO(path.read_bytes().decode("utf-8"), newline="")
+    except OSError as error:
+        raise BadData(f"cannot be read ({error.strerror}): give the split.csv of a run").about(str(path)) from error
+    except UnicodeDecodeError as error:
+        raise BadData("is no split manifest: it is not text in UTF-8").about(str(path)) from error
+    head = re.fullmatch(r"# seed=(-?\d+) digest=([0-9a-f]{64})", file.readline().strip())
+    if head is None:
+        raise BadData("is no split manifest: its first line should name seed and digest").about(str(path))
+    rows = list(csv.DictReader(file))
     try:
         samples = tuple(
             Sample(

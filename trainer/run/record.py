@@ -30,6 +30,7 @@ class Record:
     model_file: str
     model_digest: str
     backend: str  #: of Keras
+    elsewhere_digest: str = ""  #: of the images of another place that helped choose the threshold
     python: str = platform.python_version()
     machine: str = f"{platform.system()} {platform.machine()}"
 
@@ -46,7 +47,7 @@ def read_record(folder: Path) -> Record | None:
         return None
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**{field.name: stored[field.name] for field in fields(Record)})
+        return Record(**{field.name: stored[field.name] for field in fields(Record) if field.name in stored})
     except (ValueError, TypeError, KeyError) as error:
         raise BadData(f"is not the record of a run ({error!r}): remove it, and start the same fit again").about(
             str(path)
@@ -59,13 +60,16 @@ def population_of(path: Path) -> Population | None:
     return None if record is None else Population(**record.origin["population"])
 
 
-def is_made(folder: Path, model: Path, origin: Origin) -> bool:
-    """Whether `model` was exported from the checkpoint that is in the folder, with this origin on its card.
+def is_made(folder: Path, model: Path, origin: Origin, elsewhere_digest: str = "") -> bool:
+    """Whether `model` was exported from the checkpoint that is in the folder, with this origin on its card, and its
+    threshold chosen with these images of another place.
 
     Then nothing is left to train or export.
     """
     record = read_record(folder)
     if record is None or record.origin != asdict(origin) or not model.is_file():
+        return False
+    if record.elsewhere_digest != elsewhere_digest:
         return False
     present = (digest_of(folder / CHECKPOINT), model.name, digest_of(model))
     return present == (record.checkpoint_digest, record.model_file, record.model_digest)

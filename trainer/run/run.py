@@ -15,7 +15,7 @@ import keras
 
 from trainer.data.audit import audit
 from trainer.data.folders import read_left_out, read_samples, read_together, root_of
-from trainer.data.manifest import Manifest, Origin, Sample, write_manifest
+from trainer.data.manifest import Manifest, Origin, Sample, digest, write_manifest
 from trainer.data.split import folds, limit, split, without
 from trainer.export.card import Elsewhere
 from trainer.export.graph import export
@@ -130,11 +130,11 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
     model = options.out / f"{options.recipe.name}.onnx"
-    if checkpoint is not None and is_made(options.out, model, options.origin):
+    if checkpoint is not None and is_made(options.out, model, options.origin, _elsewhere_digest(options)):
         report({"event": "kept", "model": model.name})
         return model
-    digest = _train(options, manifest, loaded, fingerprint, checkpoint, model, report)
-    write_record(_record(options, manifest, model.name, digest), options.out)
+    made = _train(options, manifest, loaded, fingerprint, checkpoint, model, report)
+    write_record(_record(options, manifest, model.name, made), options.out)
     return model
 
 
@@ -195,7 +195,15 @@ def _elsewhere(options: FitOptions, report: Report) -> Elsewhere | None:
     return Elsewhere(read.samples, read.grids)
 
 
-def _record(options: FitOptions, manifest: Manifest, model: str, digest: str) -> Record:
+def _elsewhere_digest(options: FitOptions) -> str:
+    """Digest of the images of another place; empty where there are none."""
+    if options.elsewhere is None:
+        return ""
+    folder, index = options.elsewhere
+    return digest(read_samples(folder, index, options.is_patient_each))
+
+
+def _record(options: FitOptions, manifest: Manifest, model: str, model_digest: str) -> Record:
     weights = options.weights
     return Record(
         command=options.command,
@@ -206,8 +214,9 @@ def _record(options: FitOptions, manifest: Manifest, model: str, digest: str) ->
         checkpoint_digest=digest_of(options.out / CHECKPOINT),
         origin=asdict(options.origin),
         model_file=model,
-        model_digest=digest,
+        model_digest=model_digest,
         backend=keras.backend.backend(),
+        elsewhere_digest=_elsewhere_digest(options),
     )
 
 

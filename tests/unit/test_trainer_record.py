@@ -1,0 +1,40 @@
+"""A finished run is kept only if nothing that shaped its model has changed."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from trainer.data.manifest import Origin
+from trainer.run.record import RECORD, Record, digest_of, is_made, read_record, write_record
+from trainer.training.warm_start import CHECKPOINT
+
+HERE, THERE = "1" * 64, "2" * 64
+
+
+def finished(folder: Path, elsewhere_digest: str) -> Path:
+    """A run folder with checkpoint, model and record; returns the model."""
+    (folder / CHECKPOINT).write_bytes(b"weights")
+    model = folder / "model.onnx"
+    model.write_bytes(b"graph")
+    record = Record(
+        "", {}, 0, "", HERE, digest_of(folder / CHECKPOINT), asdict(Origin()), model.name, digest_of(model), "jax",
+        elsewhere_digest=elsewhere_digest,
+    )  # fmt: skip
+    write_record(record, folder)
+    return model
+
+
+def test_a_threshold_chosen_with_other_images_of_elsewhere_is_chosen_again(tmp_path: Path) -> None:
+    model = finished(tmp_path, HERE)
+    assert is_made(tmp_path, model, Origin(), HERE)
+    assert not is_made(tmp_path, model, Origin(), THERE)
+    assert not is_made(tmp_path, model, Origin())
+
+
+def test_the_record_of_an_older_run_still_reads(tmp_path: Path) -> None:
+    model = finished(tmp_path, "")
+    older = json.loads((tmp_path / RECORD).read_text(encoding="utf-8"))
+    del older["elsewhere_digest"]
+    (tmp_path / RECORD).write_text(json.dumps(older), encoding="utf-8")
+    assert read_record(tmp_path) is not None
+    assert is_made(tmp_path, model, Origin())
