@@ -1,5 +1,6 @@
 """`worker calibrate`: from readers' verdicts to the active model, with `trainer` as a child process."""
 
+import shlex
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from worker.export.consecutive import consecutive
 from worker.imaging.reading import read_instance
 from worker.inference.model import open_model
 from worker.ledger import audit, decisions, promotions
-from worker.ledger import register as ledger
 from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.decisions import Seen
 from worker.ledger.promotions import Decision
+from worker.ledger.register import register
 from worker.settings import UncertainReview
 from worker.store import OBJECTS
 
@@ -30,7 +31,7 @@ def take_in(desk: Ledger, folder: Path, grey: int, number: int) -> str:
     content = path.read_bytes()
     header = read_instance(content)
     receipt = Receipt(Incoming(str(path), len(content), 1), header, desk.store.put(OBJECTS, content), is_settled=True)
-    ledger.register(desk.database, receipt, desk.settings, desk.clock())
+    register(desk.database, receipt, desk.settings, desk.clock())
     desk.screen(header.study_uid, probability(grey), headers=[header])
     desk.clock.forward(60)
     return header.study_uid
@@ -80,7 +81,10 @@ def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Ledger, tmp_path
     assert "60 images of 60 studies" in said.output
     assert "20 of 20 found, 38 of 40 normals left alone" in said.output, "r = 3 of 40"
     assert "local sensitivity not shown: 20 patients with pneumonia, 59 are needed" in said.output
-    assert "nothing was promoted; to do it: worker model promote" in said.output
+    (told_how,) = (line for line in said.output.splitlines() if line.startswith("nothing was promoted"))
+    words = shlex.split(told_how.partition(": ")[2])
+    assert words[:4] == ["worker", "model", "promote", str(out / "point.onnx")]
+    assert words[-2:] == ["--by", "Dr A"], "to be pasted into a shell"
     assert (out / "trade_off.svg").stat().st_size > 1000
     assert promoted(desk) == []
     told = open_model(out / "point.onnx", "cpu").card.site

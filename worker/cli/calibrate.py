@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -64,16 +65,17 @@ def calibrate(
     )  # fmt: skip
     _run(child, "compare", active, out / POINT, *data, "--out", out / COMPARED, "--json")
     _show(made, out)
-    promote = f"worker model promote {out / POINT} --comparison {out / COMPARED / 'comparison.json'} --by {by}"
+    compared = out / COMPARED / "comparison.json"
+    promote = ["worker", "model", "promote", str(out / POINT), "--comparison", str(compared), "--by", by, *accepted]
     is_asked = not yes and sys.stdin.isatty()
     if not yes and not (is_asked and click.confirm("Promote this point?", default=False)):
-        click.echo(f"nothing was promoted; to do it: {' '.join([promote, *accepted])}")
+        click.echo(f"nothing was promoted; to do it: {shlex.join(promote)}")
         return
     from worker.registry.registry import Registry, Waiver
 
     registry = Registry(options.settings(), database, store)
     waiver = Waiver(lower_sensitivity=accept_lower_sensitivity, reason=made["rule"])
-    held = registry.promote(out / POINT, out / COMPARED / "comparison.json", by, now(), waiver)
+    held = registry.promote(out / POINT, compared, by, now(), waiver)
     click.echo(f"{made['model']} is the active model: {held}")
 
 
