@@ -15,7 +15,8 @@ from schema.database import Database
 from schema.vocabulary import Priority
 from worker.imaging.instance import Container, Instance
 from worker.imaging.preprocess import Preprocessing
-from worker.inference.card import Estimate, ModelCard, OperatingPoint, Population
+from worker.inference.card import ModelCard, OperatingPoint, Population
+from worker.inference.estimate import Estimate
 from worker.inference.prediction import Prediction
 from worker.ledger import claims, outbox, register
 from worker.ledger.arrivals import Incoming, Receipt, Registration

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from tests.brightness import SIZE, write_image
 from tests.ledger import card
 from worker.imaging.preprocess import Preprocessing
-from worker.inference.card import Estimate, Golden, OperatingPoint
+from worker.inference.card import Golden, OperatingPoint
+from worker.inference.estimate import Estimate
 from worker.inference.site_point import ValidationScores
 
 #: Normals are dark and pneumonias bright; at the factory's threshold of 0.1 (grey 73) most normals are flagged.

@@ -17,9 +17,9 @@ from worker.imaging.reading import open_image
 from worker.inference import overlay as heatmap
 from worker.inference.model import open_model
 from worker.ledger import claims, outbox
-from worker.ledger import register as ledger
 from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.connect import open_database
+from worker.ledger.register import register
 from worker.ledger.results import ModelUse
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.settings import Settings
@@ -78,7 +78,7 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
             outcome = ImageOutcome(instance, eligible(instance), prediction)
             incoming = Incoming(str(path), status.st_size, status.st_mtime_ns)
             with costs.of("ledger"):
-                booked = ledger.register(
+                booked = register(
                     database, Receipt(incoming, instance, digest, is_settled=True), settings, datetime.now(UTC)
                 )
             drawn[booked.study_uid] = (outcome, overlay)

@@ -18,7 +18,7 @@ from tests.benchmarks.archive_rows import fill
 from tests.conftest import POSTGRESQL, SQLITE, fresh_database
 from tests.ledger import Clock, Ledger, image
 from worker.errors import UnknownStudy
-from worker.ledger import claims, decisions, register
+from worker.ledger import claims, decisions, files, register
 from worker.ledger.arrivals import Incoming
 from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
@@ -113,7 +113,7 @@ WORK: dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]] = {
     ),
     "taking in": (take_in, ("ix_arrival_path", "uq_study_study_uid", "ix_instance_sop_instance_uid")),
     "file that still grows": (
-        lambda desk: register.wait(desk.database, [Incoming("/inbox/w.dcm", 1, 1)], desk.clock()), ("ix_arrival_path",)
+        lambda desk: files.wait(desk.database, [Incoming("/inbox/w.dcm", 1, 1)], desk.clock()), ("ix_arrival_path",)
     ),
     "offer, claim and record": (screen, ("ix_study_state", "uq_study_study_uid", "ix_instance_series_id")),
     "the sweep": (

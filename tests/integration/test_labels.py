@@ -17,8 +17,8 @@ from worker.export.labels import INDEX, Exported, export
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import read_display, read_instance
 from worker.ledger import decisions
-from worker.ledger import register as ledger
 from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.register import register
 from worker.store import OBJECTS
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
@@ -32,7 +32,7 @@ def take_in(desk: Ledger, name: str, probability: float = 0.1) -> str:
     receipt = Receipt(
         Incoming(f"/inbox/{name}", len(content), 1), header, desk.store.put(OBJECTS, content), is_settled=True
     )
-    ledger.register(desk.database, receipt, desk.settings, desk.clock())
+    register(desk.database, receipt, desk.settings, desk.clock())
     desk.screen(header.study_uid, probability, headers=[header])
     return header.study_uid
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome
 from tests.ledger import STUDY, Ledger, image
-from worker.ledger import claims, decisions, register
+from worker.ledger import claims, decisions, files
 from worker.ledger.arrivals import Incoming
 
 OTHER = f"{STUDY}.2"
@@ -188,22 +188,20 @@ def test_a_stat_folder_raises_a_study_even_by_a_duplicate(desk: Ledger) -> None:
 
 def test_files_that_wait_have_one_row_and_one_end(desk: Ledger) -> None:
     file = Incoming("/inbox/a.dcm", 10, 1)
-    register.wait(desk.database, [file], desk.clock())
-    register.wait(desk.database, [Incoming("/inbox/a.dcm", 20, 2)], desk.clock.forward(5))
+    files.wait(desk.database, [file], desk.clock())
+    files.wait(desk.database, [Incoming("/inbox/a.dcm", 20, 2)], desk.clock.forward(5))
     with desk.database.reading() as connection:
         rows = connection.execute(text("SELECT state, size_bytes FROM arrival")).all()
     assert rows == [("waiting", 20)]
-    register.quarantine(desk.database, file, "not_an_image", "a letter", None, desk.clock(), in_store=False)
+    files.quarantine(desk.database, file, "not_an_image", "a letter", None, desk.clock(), in_store=False)
     assert desk.count("arrival") == 1
 
 
 def test_waiting_files_that_are_gone_are_booked_as_vanished(desk: Ledger) -> None:
     for name in ("/inbox/gone", "/inbox/there", "/inbox_2/gone", "/in_ox/gone"):
-        register.wait(desk.database, [Incoming(name, 1, 1)], desk.clock())
-    assert register.record_vanished(desk.database, lambda path: path == "/inbox/there", under="/inbox/") == [
-        "/inbox/gone"
-    ]
-    assert register.record_vanished(desk.database, lambda _: False, under="/in_ox/") == ["/in_ox/gone"]
+        files.wait(desk.database, [Incoming(name, 1, 1)], desk.clock())
+    assert files.record_vanished(desk.database, lambda path: path == "/inbox/there", under="/inbox/") == ["/inbox/gone"]
+    assert files.record_vanished(desk.database, lambda _: False, under="/in_ox/") == ["/in_ox/gone"]
 
 
 def test_a_study_settles_after_quiet_and_at_last_after_the_longest_wait(desk: Ledger) -> None:

@@ -12,7 +12,7 @@ from schema.vocabulary import AuditAction, FileState, Priority, ReviewOutcome
 from tests.acceptance.installation import wait_until
 from tests.ledger import STUDY, Ledger, image
 from worker.errors import NotRequeueable, StorageUnavailable
-from worker.ledger import decisions, register
+from worker.ledger import decisions, files, register
 from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.audit import trail
 from worker.ledger.pruning import Pruned, keep_quota, prune
@@ -169,7 +169,7 @@ def test_old_quarantined_files_and_what_no_row_claims_go_too(desk: Ledger) -> No
     receive(desk, A)
     letter = desk.store.put(OBJECTS, b"Dear colleague")
     file = Incoming("/inbox/letter.txt", 14, 1, Priority.ROUTINE)
-    register.quarantine(desk.database, file, "not_an_image", "no image", letter, desk.clock(), in_store=True)
+    files.quarantine(desk.database, file, "not_an_image", "no image", letter, desk.clock(), in_store=True)
     desk.store.put(OVERLAYS, bytes(OVERLAY))
     fresh = desk.store.put(OBJECTS, b"its row is on its way")
     draft = desk.store.path(OBJECTS, fresh).with_name(".draft.partial")

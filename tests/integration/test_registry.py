@@ -22,7 +22,8 @@ from tests.dead_device import PoisonedSession
 from tests.ledger import Clock, Ledger
 from worker.cli.tables import print_models
 from worker.errors import DeviceUnavailable, ModelRefused, PromotionRefused, ProviderUnavailable, StorageUnavailable
-from worker.inference.card import NO_AGES, Estimate, Population
+from worker.inference.card import NO_AGES, Population
+from worker.inference.estimate import Estimate
 from worker.inference.model import OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import incoming

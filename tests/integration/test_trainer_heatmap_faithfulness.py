@@ -19,7 +19,8 @@ from trainer.evaluation.heatmap_faithfulness import HeatTest, heat
 from trainer.progress import silent
 from worker.errors import BadData
 from worker.imaging.preprocess import Preprocessing
-from worker.inference.card import Estimate, ModelCard, OperatingPoint, Population
+from worker.inference.card import ModelCard, OperatingPoint, Population
+from worker.inference.estimate import Estimate
 from worker.inference.prediction import Prediction
 
 SIZE, CELLS = 64, 8

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from schema.vocabulary import FileState, ReviewOutcome
 from tests.ledger import STUDY, Ledger, digest
-from worker.ledger import claims, decisions, register
+from worker.ledger import claims, decisions, files
 from worker.ledger.arrivals import Incoming
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS
@@ -64,7 +64,7 @@ def test_many_studies_keep_their_own_sources(desk: Ledger) -> None:
 
 def test_the_quarantine_lists_the_newest_first_with_code_and_study(desk: Ledger) -> None:
     letter = Incoming("/inbox/letter.txt", 5, 1)
-    register.quarantine(desk.database, letter, "not_an_image", "a letter", digest("l"), desk.clock(), in_store=True)
+    files.quarantine(desk.database, letter, "not_an_image", "a letter", digest("l"), desk.clock(), in_store=True)
     desk.clock.forward(5)
     desk.receive(content="half", unreadable="truncated")
     found = [file.to_json() for file in quarantine(desk.database)]
@@ -128,10 +128,10 @@ def lived(desk: Ledger) -> None:
     desk.screen("a", 0.9)
     desk.claim("b")
     claims.fail(desk.database, desk.claim("c"), "oops", "traceback", desk.clock())
-    register.wait(desk.database, [Incoming("/inbox/w", 1, 1), Incoming("/inbox/v", 1, 1)], desk.clock())
-    register.record_vanished(desk.database, lambda path: path != "/inbox/v", "/inbox/")
+    files.wait(desk.database, [Incoming("/inbox/w", 1, 1), Incoming("/inbox/v", 1, 1)], desk.clock())
+    files.record_vanished(desk.database, lambda path: path != "/inbox/v", "/inbox/")
     file = Incoming("/inbox/letter", 1, 1)
-    register.quarantine(desk.database, file, "not_an_image", "a letter", kept, desk.clock(), in_store=True)
+    files.quarantine(desk.database, file, "not_an_image", "a letter", kept, desk.clock(), in_store=True)
 
 
 def test_both_sums_hold_after_everything(desk: Ledger) -> None:

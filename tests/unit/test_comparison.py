@@ -8,7 +8,7 @@ import pytest
 
 from trainer.statistics.metrics import roc_auc
 from trainer.statistics.paired import auc_difference, rate_difference
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flips
 from worker.registry.margins import ENOUGH_POSITIVES, judge, missed_more
 

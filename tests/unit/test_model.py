@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from worker.errors import DeviceUnavailable, ModelRefused, ProviderUnavailable
 from worker.imaging.preprocess import Preprocessing, apply
 from worker.imaging.reading import read_display
-from worker.inference.card import Estimate, Golden, ModelCard, OperatingPoint, Population
+from worker.inference.card import Golden, ModelCard, OperatingPoint, Population
+from worker.inference.estimate import Estimate
 from worker.inference.lung_field import FieldLimits
 from worker.inference.model import BATCH_SIZES, PROVIDERS, OnnxModel, open_model, replay_goldens
 

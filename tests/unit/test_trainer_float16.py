@@ -26,7 +26,8 @@ from trainer.export.float16 import convert
 from trainer.export.float16_graph import halve
 from trainer.progress import silent
 from worker.errors import BadSetting, ModelRefused
-from worker.inference.card import Estimate, ModelCard
+from worker.inference.card import ModelCard
+from worker.inference.estimate import Estimate
 from worker.inference.model import OnnxModel, open_model, replay_goldens
 from worker.inference.prediction import Prediction
 from worker.inference.site_point import SitePoint

@@ -14,7 +14,7 @@ from trainer.evaluation.heatmap_faithfulness import HeatTest
 from trainer.evaluation.out_of_distribution import FamiliarityTest
 from trainer.evaluation.shift import Shift
 from trainer.recipes.recipe import Recipe
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 
 
 def show_evaluation(report: Evaluation) -> None:

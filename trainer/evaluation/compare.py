@@ -24,7 +24,7 @@ from worker.errors import BadData
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
 from worker.inference import overlay
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
 from worker.inference.prediction import Prediction
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flip, Flips

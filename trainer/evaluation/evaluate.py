@@ -15,7 +15,7 @@ from trainer.progress import Report
 from trainer.statistics import metrics
 from worker.errors import BadData
 from worker.imaging.preprocess import apply
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
 from worker.inference.plain_values import without_nan
 

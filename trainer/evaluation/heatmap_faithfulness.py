@@ -32,7 +32,7 @@ from trainer.statistics.deletion import (
 from trainer.statistics.paired import mean_difference
 from worker.errors import BadData
 from worker.imaging.preprocess import apply
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 from worker.inference.model import Model, open_model
 from worker.inference.plain_values import without_nan
 

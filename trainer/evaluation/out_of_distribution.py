@@ -20,7 +20,7 @@ from trainer.progress import Report, silent
 from trainer.statistics import metrics
 from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
 from worker.inference.plain_values import without_nan
 

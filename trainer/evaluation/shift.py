@@ -23,7 +23,7 @@ from trainer.statistics import metrics
 from worker.errors import BadData
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
 from worker.inference.plain_values import without_nan
 

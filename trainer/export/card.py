@@ -14,7 +14,8 @@ from trainer.export.familiarity import limit_of
 from trainer.export.reference import measured, scores_of
 from trainer.statistics import metrics
 from trainer.statistics.operating_point import AND_ELSEWHERE, ThresholdRule
-from worker.inference.card import Estimate, ModelCard, OperatingPoint
+from worker.inference.card import ModelCard, OperatingPoint
+from worker.inference.estimate import Estimate
 from worker.inference.reference import Reference, make_reference
 from worker.inference.site_point import ValidationScores
 

@@ -30,7 +30,8 @@ from trainer.statistics.operating_point import ThresholdRule, rule_in_words
 from worker.errors import BadSetting
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
-from worker.inference.card import Estimate, Golden, ModelCard
+from worker.inference.card import Golden, ModelCard
+from worker.inference.estimate import Estimate
 from worker.inference.model import PROVIDERS, OnnxModel, open_model, replay_goldens
 from worker.inference.plain_values import without_nan
 

@@ -8,7 +8,8 @@ from trainer.evaluation.logit_line import Line
 from trainer.statistics import metrics
 from trainer.statistics.assurance import fewest
 from trainer.statistics.operating_point import at_sensitivity
-from worker.inference.card import Estimate, ModelCard
+from worker.inference.card import ModelCard
+from worker.inference.estimate import Estimate
 from worker.registry.margins import SENSITIVITY_FLOOR
 
 #: Fewest normals of a site that are advised; fewer leave a wide interval of the specificity.

@@ -28,7 +28,8 @@ from trainer.statistics.operating_point import Calibration, ThresholdRule, calib
 from worker.errors import BadData, BadSetting, ModelRefused
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
-from worker.inference.card import Estimate, Golden, ModelCard, OperatingPoint, ReducedDecode
+from worker.inference.card import Golden, ModelCard, OperatingPoint, ReducedDecode
+from worker.inference.estimate import Estimate
 from worker.inference.model import OnnxModel, open_model, replay_goldens
 from worker.inference.plain_values import without_nan
 from worker.inference.reference import make_reference

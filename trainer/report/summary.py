@@ -15,7 +15,8 @@ from trainer.report.cases import Case, errors
 from trainer.run.folder import RunFolder
 from trainer.statistics import metrics
 from worker.errors import BadData
-from worker.inference.card import CARD_KEY, Estimate, ModelCard
+from worker.inference.card import CARD_KEY, ModelCard
+from worker.inference.estimate import Estimate
 from worker.inference.model import Model
 from worker.inference.plain_values import without_nan
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.errors import ModelRefused
 from worker.imaging.preprocess import Preprocessing
-from worker.inference.estimate import Estimate as Estimate
+from worker.inference.estimate import Estimate
 from worker.inference.lung_field import FieldLimits
 from worker.inference.reference import Reference
 from worker.inference.site_point import SitePoint, ValidationScores

@@ -20,9 +20,11 @@ from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance
-from worker.ledger import register as ledger
+from worker.intake.source_file import changed_ns, modified_ns, open_at_once
+from worker.ledger import files
 from worker.ledger.arrivals import AcceptedCopy, AsRead, Incoming, Receipt, Registration, stored_path
 from worker.ledger.identifiers import IdentifierPolicy
+from worker.ledger.register import accepted_copies, register
 from worker.settings import InboxMode, RasterStudy, Settings
 from worker.store import OBJECTS, Store, sums_of
 from worker.store.capacity import Capacity
@@ -33,9 +35,6 @@ FILE_SLACK_BYTES = 64 * 2**20
 
 #: Number of files whose pixel digests are remembered, 200 bytes each.
 KNOWN_PIXELS_MAX = 50_000
-
-#: The latest time in 64 bits of nanoseconds: 11 April 2262.
-LATEST_NS = 2**63 - 1
 
 #: Subfolder of the inbox whose studies are STAT.
 STAT_FOLDER = "stat"
@@ -125,7 +124,7 @@ class Intake:
         """Read a file, and store it if it can be accepted or if it is final. Does not write the ledger; thread-safe."""
         file, path = request.file, Path(request.file.path)
         try:
-            ctime_ns = _changed_ns(path)
+            ctime_ns = changed_ns(path)
             content = self._read(path, file)
         except FileNotFoundError:
             return ReadFile(request, is_gone=True)
@@ -155,11 +154,11 @@ class Intake:
     def _book(self, read: ReadFile, now: datetime) -> Registration:
         file = self._file(read)
         if read.is_gone:
-            return ledger.record_vanished_file(self.database, file, now)
+            return files.record_vanished_file(self.database, file, now)
         if read.refusal is not None:
             return self._refuse(read, read.refusal, now)
         assert read.header is not None
-        copies = [c for c in ledger.accepted_copies(self.database, read.header, read.digest) if not c.is_unreadable]
+        copies = [c for c in accepted_copies(self.database, read.header, read.digest) if not c.is_unreadable]
         own = AcceptedCopy(read.digest, read.left_at, False, LOWER_PART_EMPTY in read.header.notes)
         is_known = any(self._continues(copy, own) for copy in copies)
         receipt = Receipt(
@@ -170,7 +169,7 @@ class Intake:
             message="its lower part is empty, and the whole image was received before" if is_known else "",
             left_at=read.left_at, is_settled=read.request.is_settled, was_missing=read.was_missing,
         )  # fmt: skip
-        return ledger.register(self.database, receipt, self.settings, now)
+        return register(self.database, receipt, self.settings, now)
 
     def _file(self, read: ReadFile) -> Incoming:
         """The file as the ledger spells it."""
@@ -227,7 +226,7 @@ class Intake:
         """Wait for the rest of the file, or quarantine it, for its study when the header names one."""
         file, digest, left_at = self._file(read), read.digest, read.left_at
         if not read.request.is_final:
-            ledger.wait(self.database, [file], now)
+            files.wait(self.database, [file], now)
             return Registration(FileState.WAITING, None, error.message)
         header = error.instance
         if isinstance(header, Instance) and digest:
@@ -236,8 +235,8 @@ class Intake:
                 file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True,
                 was_missing=read.was_missing,
             )  # fmt: skip
-            return ledger.register(self.database, receipt, self.settings, now)
-        return ledger.quarantine(
+            return register(self.database, receipt, self.settings, now)
+        return files.quarantine(
             self.database, file, error.code, error.message, digest or None, now, in_store=left_at is None
         )
 
@@ -283,23 +282,3 @@ def is_stat_folder(name: str) -> bool:
 def _is_loose(folder: Path, inbox: Path) -> bool:
     """Whether files in the folder lie side by side, and may be of several patients."""
     return folder == inbox or (folder.parent == inbox and is_stat_folder(folder.name))
-
-
-def modified_ns(status: os.stat_result) -> int:
-    """When a file was last modified, limited to the 64 bits of databases: a wrong clock may write the year 2400."""
-    return max(-LATEST_NS, min(status.st_mtime_ns, LATEST_NS))
-
-
-def _changed_ns(path: Path) -> int:
-    """When anything of a file last changed; raises Unreadable, FileNotFoundError unless it is a link."""
-    try:
-        return path.stat().st_ctime_ns
-    except FileNotFoundError:
-        return path.lstat().st_ctime_ns
-    except OSError as error:
-        raise Unreadable(f"the file cannot be read ({error.strerror}): check its permissions") from error
-
-
-def open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for a writer: the path may have become a FIFO."""
-    return os.open(path, flags | os.O_NONBLOCK)

@@ -14,9 +14,10 @@ from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
 from worker.imaging.reading import read_instance
 from worker.intake.ingest import Intake, IntakeRequest, ReadFile
-from worker.ledger import register as ledger
+from worker.ledger import files
 from worker.ledger.arrivals import Incoming, Registration
-from worker.store import OBJECTS
+from worker.ledger.register import accepted_copies
+from worker.store import OBJECTS, crc_of
 
 #: Longest part of a digest in the path of an object that waits for a comparison.
 SHORT_DIGEST = 16
@@ -58,12 +59,12 @@ def take_in(
     request = _request(received.path, received.size_bytes, received.priority, now)
     if isinstance(header, Rejected):
         return intake.book(_read(request, received, None, header, kept.is_proved), now), None
-    copies = ledger.accepted_copies(intake.database, header, received.digest)
+    copies = accepted_copies(intake.database, header, received.digest)
     if not any(not copy.is_unreadable for copy in copies):
         return intake.book(_read(request, received, header, None, kept.is_proved), now), None
     path = f"{received.path}#{received.digest[:SHORT_DIGEST]}"  # several may wait under one SOP Instance UID
     request = _request(path, received.size_bytes, received.priority, now)
-    ledger.hold(intake.database, request.file, received.digest, now)
+    files.hold(intake.database, request.file, received.digest, now)
     registered = Registration(FileState.WAITING, header.study_uid, "its pixels are compared", is_in_store=True)
     return registered, _read(request, received, header, None, kept.is_proved)
 
@@ -71,14 +72,15 @@ def take_in(
 def held_objects(intake: Intake) -> list[ReadFile]:
     """What an earlier process had committed as WAITING and not booked. Raises Interrupted."""
     found = []
-    for file, digest in ledger.held_files(intake.database):
+    for file, digest in files.held_files(intake.database):
         request = IntakeRequest(file, Path("/"), is_final=True, is_settled=False)
         try:
-            header = read_instance(intake.store.get(OBJECTS, digest), intake.limits)
+            content = intake.store.get(OBJECTS, digest)
+            header = read_instance(content, intake.limits)
         except Rejected as error:
             found.append(ReadFile(request, digest, refusal=error, keeps_path=True))
         else:
-            found.append(ReadFile(request, digest, header, keeps_path=True))
+            found.append(ReadFile(request, digest, header, crc_of(content), keeps_path=True))
     return found
 
 

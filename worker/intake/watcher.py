@@ -23,8 +23,7 @@ from worker.errors import BadSetting, Interrupted
 from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.ingest import Intake, IntakeRequest
 from worker.intake.write_lease import is_open_for_writing
-from worker.ledger import claims, outbox, pruning, silent_run
-from worker.ledger import register as ledger
+from worker.ledger import claims, files, outbox, pruning, silent_run
 from worker.ledger.arrivals import Incoming, Registration
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
@@ -164,7 +163,7 @@ class Watcher:
                 is_final = min(quiet_s, closed_s) >= settings.truncated_after_s
                 settled.append(IntakeRequest(file, self.folder, is_final=is_final, is_settled=False))
         new = [self.intake.identifiers.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
-        ledger.wait(self.intake.database, new, now)
+        files.wait(self.intake.database, new, now)
         if listing.is_changed:
             self._forget(listing)
         return self._take_in(sorted(settled, key=lambda request: request.file.priority is not Priority.STAT))
@@ -178,7 +177,7 @@ class Watcher:
         def may_be_there(path: str) -> bool:
             return path in there or path.startswith(unlisted_spelled)
 
-        ledger.record_vanished(self.intake.database, may_be_there, under=self._spelled(f"{self.folder}{os.sep}"))
+        files.record_vanished(self.intake.database, may_be_there, under=self._spelled(f"{self.folder}{os.sep}"))
         for path in self.waiting.keys() - set(listing.paths):
             if not path.startswith(unlisted):
                 del self.waiting[path]

@@ -12,12 +12,6 @@ from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance as Header
 from worker.ledger.arrivals import AcceptedCopy, Receipt, Registration
 from worker.ledger.files import arrival_of, close
-from worker.ledger.files import held_files as held_files
-from worker.ledger.files import hold as hold
-from worker.ledger.files import quarantine as quarantine
-from worker.ledger.files import record_vanished as record_vanished
-from worker.ledger.files import record_vanished_file as record_vanished_file
-from worker.ledger.files import wait as wait
 from worker.ledger.ordering import current_screening, move, outranks, overdue_at, place, set_priority
 from worker.ledger.restored import RESTORED, screen_again
 from worker.ledger.transactions import reading, retried, writing

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import PromotionRefused
-from worker.inference.card import Estimate
+from worker.inference.estimate import Estimate
 
 #: Version of the file's layout; other versions are refused.
 FORMAT_VERSION = 1

@@ -77,7 +77,7 @@ def in_use() -> list[tuple[str, str]]:
 def places_for_a_shell() -> str:
     """Where the data lie, as assignments for backup.sh and restore.sh: the database with its password."""
     settings = load()
-    places = {"home": settings.home, "database": settings.database, "store": settings.store or settings.store_folder}
+    places = {"home": settings.home, "database": settings.database, "store": settings.store_folder or settings.store}
     return "\n".join(f"{name}={shlex.quote(str(place))}" for name, place in places.items())
 
 
