@@ -17,7 +17,7 @@ _GRID = 61
 
 #: Pixels that are compared with those below, in a picture of at least this many rows and columns; and how many times as
 #: unlike they are where Rows and Columns are exchanged.
-_SAMPLE, _LEAST_SIDE, _SHEARED = 20_000, 32, 3
+_SAMPLE, _LEAST_SIDE, _SHEARED = 5_000, 32, 3
 
 
 def native_pixels(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool) -> NativeCodes:

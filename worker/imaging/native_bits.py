@@ -12,7 +12,7 @@ from worker.imaging.stored_bits import StoredBits, stored_codes
 Pixels = NDArray[Any]
 
 #: Rows that are looked at; of fewer samples nothing is said.
-_ROWS, _LEAST_SAMPLES = 64, 1000
+_ROWS, _LEAST_SAMPLES = 24, 1000
 
 #: The neighbours of a picture whose bytes were exchanged differ at least so many times as much as those of the picture.
 _EXCHANGED = 4
