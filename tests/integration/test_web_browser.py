@@ -208,14 +208,15 @@ def console(driver: Browser) -> list[str]:
     ]
 
 
+def urls(driver: Browser) -> list[str]:
+    """What was asked for since this was asked last."""
+    events = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
+    return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+
+
 def requested(driver: Browser) -> set[str]:
     """Every address that was asked for, without path."""
-    urls = []
-    for line in driver.get_log("performance"):
-        event = json.loads(line["message"])["message"]
-        if event["method"] == "Network.requestWillBeSent":
-            urls.append(event["params"]["request"]["url"])
-    return {"/".join(url.split("/")[:3]) for url in urls if url.startswith("http")}
+    return {"/".join(url.split("/")[:3]) for url in urls(driver) if url.startswith("http")}
 
 
 def test_two_readers_read_everything_by_keyboard_alone(page: Page, browser: Callable[[str], Browser]) -> None:
@@ -323,6 +324,23 @@ def test_the_heat_map_is_off_until_it_is_asked_for(page: Page, browser: Callable
     assert words.text == "relative evidence, not a location of disease"
     with page.desk.database.reading() as connection:
         assert connection.execute(seen).scalar() == 1
+
+
+def test_the_next_picture_is_there_before_its_study_is_opened(page: Page, browser: Callable[[str], Browser]) -> None:
+    filled(page)
+    driver = browser("ann")
+    press(driver, "n")
+    until(lambda: "/study/" in driver.current_url)
+    pixels: set[str] = set()
+
+    def both() -> bool:
+        pixels.update(url for url in urls(driver) if url.endswith("/pixels"))
+        return len(pixels) == 2
+
+    until(both)
+    opened = sa.text("SELECT COUNT(DISTINCT study_uid) FROM audit WHERE deed = 'shown'")
+    with page.desk.database.reading() as connection:
+        assert connection.execute(opened).scalar() == 1
 
 
 def test_what_comes_in_does_not_move_the_row_under_the_cursor(page: Page, browser: Callable[[str], Browser]) -> None:

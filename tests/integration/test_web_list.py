@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from schema.vocabulary import IdentifierMode, Priority, ReviewOutcome, Role
-from tests.ledger import Ledger
+from tests.ledger import Ledger, digest
 from tests.reading_room import Page, Visitor, running
 from worker.ledger import accounts, audit, decisions
 from worker.ledger.identifiers import IdentifierPolicy
@@ -186,6 +186,19 @@ def test_next_is_the_first_that_nobody_reads_and_that_i_have_not_read(page: Page
     assert ann.get("/next").header("Location") == f"/study/{UIDS[1]}"
     desk.clock.forward(601)
     assert ann.get("/next").header("Location") == f"/study/{UIDS[0]}"  # ben's hold has ended
+
+
+def test_the_next_picture_is_named_for_fetching_without_a_hold(page: Page) -> None:
+    desk = page.desk
+    filled(desk, 2)
+    ann = page.visitor("ann")
+    ann.get(f"/study/{UIDS[0]}")
+    held = desk.count("hold")
+    named = json.loads(ann.get(f"/study/{UIDS[0]}/next").text)
+    assert named == {"digests": [digest("file 1")]}
+    assert desk.count("hold") == held
+    decisions.review(desk.database, UIDS[1], ReviewOutcome.PNEUMONIA, "ben", None, desk.clock())
+    assert json.loads(ann.get(f"/study/{UIDS[0]}/next").text) == {"digests": []}
 
 
 def test_the_list_is_in_the_audit_where_the_setting_says_so(desk: Ledger) -> None:

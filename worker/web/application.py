@@ -75,6 +75,7 @@ PAGES = (
     Page("GET", "/quarantine", list_page.quarantine, Permission.LIST),
     Page("GET", "/audit", audit_page.show, Permission.AUDIT),
     Page("GET", "/study/{study}", study_page.show, Permission.LIST),
+    Page("GET", "/study/{study}/next", list_page.next_pictures, Permission.VERDICT, is_use=False),
     Page("POST", "/study/{study}/beat", study_page.beat, Permission.LIST, is_use=False),
     Page("POST", "/study/{study}/verdict", verdicts.give, Permission.VERDICT),
     Page("POST", "/study/{study}/withdraw", verdicts.withdraw, Permission.VERDICT),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from schema.vocabulary import AuditAction, Band, Priority
 from worker.errors import UnknownStudy
@@ -17,7 +17,7 @@ from worker.settings import AuditReads
 from worker.web import rendering, words
 from worker.web.asking import Asked
 from worker.web.permissions import Permission
-from worker.web.rendering import study_path
+from worker.web.rendering import study_path, uid_of
 from worker.web.room import ReadingRoom
 from worker.worklist import listing, queries
 from worker.worklist.listing import Filter, Key, ListRow, Show
@@ -87,6 +87,14 @@ def opened(room: ReadingRoom, asked: Asked) -> Response:
 def next_study(room: ReadingRoom, asked: Asked) -> Response:
     """Lead to the first unread study that nobody reads."""
     return RedirectResponse(next_path(room, asked, but=""), HTTPStatus.SEE_OTHER)
+
+
+def next_pictures(room: ReadingRoom, asked: Asked) -> Response:
+    """The digest of the first picture of the study that would come next, so that it is fetched while one reads."""
+    but = uid_of(str(asked.request.path_params["study"]))
+    found = listing.next_unread(room.database, asked.who.name, but, asked.now)
+    rows = [] if found is None else listing.of_studies(room.database, [found], asked.now)
+    return JSONResponse({"digests": [row.digest for row in rows if row.digest]})
 
 
 def beat(room: ReadingRoom, asked: Asked) -> Response:

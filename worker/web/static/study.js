@@ -10,7 +10,7 @@ const BEAT_MS = 10000;
 const study = document.getElementById("study"), { path, opening, revision, screening } = study.dataset;
 const byId = (id) => document.getElementById(id);
 const image = byId("image"), form = byId("verdict"), presets = byId("window");
-let isLeavingByForm = false, heatOf = null;
+let isLeavingByForm = false, hasFetchedNext = false, heatOf = null;
 
 const TELL = {
   note: (text) => { byId("note").textContent = text; },
@@ -21,10 +21,25 @@ const TELL = {
   opened: (facts) => {
     byId("length").hidden = facts.spacing === null;
     presets.replaceChildren(...viewer.presets.map((preset) => new Option(preset.label)));
+    if (form) setTimeout(fetchNext, 300);
   },
 };
 const viewer = byId("canvas") ? new Viewer(byId("canvas"), (what, value) => TELL[what]?.(value)) : null;
 window.viewer = viewer;
+
+// While one reads, the picture that comes next is fetched into the browser's cache; once a page.
+async function fetchNext() {
+  if (hasFetchedNext) return;
+  hasFetchedNext = true;
+  try {
+    const { digests } = await (await fetch(`${path}/next`)).json();
+    for (const part of digests.flatMap((digest) => ["pixels", "facts", "half"].map((kind) => `${digest}/${kind}`))) {
+      await (await fetch(`/picture/${part}`, { priority: "low" })).arrayBuffer();
+    }
+  } catch {
+    // it is fetched when it is opened
+  }
+}
 
 function pressed(id, isOn) {
   byId(id)?.setAttribute("aria-pressed", String(isOn));
