@@ -6,9 +6,12 @@ from io import BytesIO
 from typing import Any
 
 import attrs
+import cv2
+import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
+from sqlalchemy import text
 
 import tests.receiving  # noqa: F401 closes the sockets of pynetdicom's client
 from schema.vocabulary import Priority
@@ -46,6 +49,16 @@ def screen(desk: Ledger, *probabilities: float, study_uid: str = STUDY, **option
     """Let the study settle, and record its verdict with the settings of the desk."""
     desk.clock.forward(hours=1)
     desk.screen(study_uid, *probabilities, **options)
+
+
+def overlay_in_store(desk: Ledger) -> None:
+    """Record the digest of a real PNG as the overlay of every finding."""
+    overlay = np.full((500, 768, 3), 90, np.uint8)
+    digest = desk.store.put("overlays", cv2.imencode(".png", overlay)[1].tobytes())
+    with desk.database.writing() as session:
+        session.execute(
+            text("UPDATE finding SET overlay_digest = :digest WHERE probability IS NOT NULL"), {"digest": digest}
+        )
 
 
 class ArchiveOfTest:

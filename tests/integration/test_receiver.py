@@ -1,6 +1,7 @@
 """A PACS sends: each object that is answered with success is kept, and everything else is refused with its status."""
 
 import hashlib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from pydicom import dcmread
 from sqlalchemy import text
 
+from schema.database import Database
 from schema.vocabulary import FileState, Priority
 from tests.ledger import Ledger
 from tests.phantoms import (
@@ -23,6 +25,7 @@ from tests.phantoms import (
     picture,
 )
 from tests.receiving import CALLER, STAT, associate, data_set_of, radiograph, receiving, send, send_bytes, until
+from worker.dicom.spool import SpooledObject
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 
@@ -188,3 +191,53 @@ def test_a_peer_that_pads_or_compresses_differently_is_one_of_two_files(desk: Le
             assert send(receiver, radiograph(syntax=syntax)) == [0x0000]
         until(lambda: "waiting" not in states(desk))
     assert states(desk) == ["accepted", "duplicate", "duplicate"]
+
+
+@sqlite
+def test_without_its_database_objects_are_refused_and_arrive_later(desk: Ledger) -> None:
+    away = Database("postgresql+psycopg://nobody@127.0.0.1:1/nothing?connect_timeout=2")
+    with receiving(desk) as receiver:
+        reception = receiver.reception
+        there = reception.intake
+        reception.intake = replace(there, database=away)
+        assert send(receiver, radiograph(), radiograph(2)) == [0xA700, 0xA700]
+        assert spooled(desk) == []
+        reception.intake = there
+        until(lambda: reception.refusal() is None)
+        assert send(receiver, radiograph(), radiograph(2)) == [0x0000, 0x0000]
+    away.close()
+    assert states(desk) == ["accepted", "accepted"]
+
+
+@sqlite
+def test_a_database_that_goes_while_an_object_is_received_keeps_nothing_half(desk: Ledger) -> None:
+    away = Database("postgresql+psycopg://nobody@127.0.0.1:1/nothing?connect_timeout=2")
+    with receiving(desk) as receiver:
+        reception = receiver.reception
+        there = reception.intake
+        assert reception.refusal() is None  # asked a moment ago, and believed for a second
+        reception.intake = replace(there, database=away)
+        assert send(receiver, radiograph()) == [0xA700]
+        reception.intake = there
+        until(lambda: reception.refusal() is None)
+        assert send(receiver, radiograph()) == [0x0000]
+    away.close()
+    assert (states(desk), spooled(desk)) == (["accepted"], [])
+
+
+@sqlite
+def test_a_full_spool_is_answered_and_not_an_end_without_a_word(desk: Ledger) -> None:
+    with receiving(desk) as receiver:
+        begin = receiver.spool.begin
+        nowhere = receiver.spool.folder / "gone"
+
+        def begin_nowhere(head: bytes) -> SpooledObject:
+            spooled_object = begin(head)
+            spooled_object.path = nowhere / "x"
+            return spooled_object
+
+        receiver.server.begin = begin_nowhere
+        assert send(receiver, radiograph()) == [0xA700]
+        receiver.server.begin = begin
+        assert send(receiver, radiograph()) == [0x0000]
+    assert states(desk) == ["accepted"]

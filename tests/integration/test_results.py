@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import cv2
-import numpy as np
 import pytest
 from highdicom.sr import Comprehensive3DSR
 from pydicom import dcmread
@@ -18,7 +16,7 @@ from sqlalchemy import text
 from schema.vocabulary import DispatchKind, DispatchState
 from tests.ledger import Ledger, image
 from tests.receiving import receiving, send
-from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive, written
+from tests.results import STUDY, ArchiveOfTest, bring, overlay_in_store, screen, sender_of, to_archive, written
 from worker.ledger import claims, dispatches
 from worker.ledger.decisions import requeue
 from worker.monitoring import sending
@@ -330,16 +328,6 @@ def test_metrics_and_the_check_up_say_when_results_do_not_go(desk: Ledger) -> No
     assert (numbers()["screening_oldest_unsent_seconds"], numbers()["screening_dispatches given_up"]) == (0, 1)
     is_well, words = check_sending(desk.settings) or (True, "")
     assert (is_well, "--stuck" in words) == (False, True)
-
-
-def overlay_in_store(desk: Ledger) -> None:
-    """Record the digest of a real PNG as the overlay of every finding."""
-    overlay = np.full((500, 768, 3), 90, np.uint8)
-    digest = desk.store.put("overlays", cv2.imencode(".png", overlay)[1].tobytes())
-    with desk.database.writing() as session:
-        session.execute(
-            text("UPDATE finding SET overlay_digest = :digest WHERE probability IS NOT NULL"), {"digest": digest}
-        )
 
 
 @sqlite
