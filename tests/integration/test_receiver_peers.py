@@ -6,6 +6,7 @@ import struct
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_more_connections_of_an_address_are_closed_at_once(desk: Ledger) -> None
     [
         b"GET / HTTP/1.1\r\n\r\n",
         b"\x01\x00\xff\xff\xff\xff" + b"A" * 100,
-        struct.pack(">BBL", 1, 0, 2**20 + 1),
+        struct.pack(">BBL", 1, 0, 2**16 + 1),
         pdu(1, b""),
         pdu(1, b"\x00\x01" + b"\xff" * 200),
         pdu(4, struct.pack(">LBB", 2, 1, 3)),
@@ -190,6 +191,36 @@ def test_an_association_that_breaks_the_protocol_is_aborted(desk: Ledger, sent: 
         until(lambda: association.is_aborted or not association.is_established)
         until(lambda: settled(receiver))
         assert send(receiver, radiograph()) == [0x0000]
+
+
+def command_of(field: int) -> bytes:
+    """A command without a data set: a C-ECHO-RQ (0x30), an N-EVENT-REPORT-RQ (0x100) and so on."""
+    uid = b"1.2.840.10008.1.1\0"
+    body = struct.pack("<HHL", 0, 2, len(uid)) + uid + struct.pack("<HHLH", 0, 0x100, 2, field)
+    body += struct.pack("<HHLH", 0, 0x110, 2, 1) + struct.pack("<HHLH", 0, 0x800, 2, 0x101)
+    return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+
+
+@pytest.mark.parametrize("field", [0x0020, 0x0010, 0x0021, 0x0100, 0x0FFF, 0x8001, 0x7777])
+def test_a_service_that_is_not_offered_is_aborted_and_begins_no_thread(desk: Ledger, field: int) -> None:
+    with receiving(desk) as receiver:
+        association = associate(receiver)
+        before = threading.active_count()
+        association.dul.socket.socket.sendall(p_data(3, 3, command_of(field)) * 3)
+        until(lambda: association.is_aborted)
+        assert threading.active_count() <= before
+        until(lambda: settled(receiver))
+
+
+# an answer that was queued meanwhile ends the library's thread, and with it the connection
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_peer_that_asks_without_waiting_for_answers_is_aborted(desk: Ledger) -> None:
+    with receiving(desk) as receiver:
+        association = associate(receiver)
+        with suppress(OSError):
+            association.dul.socket.socket.sendall(p_data(3, 3, command_of(0x30)) * 2000)
+        until(lambda: association.is_aborted or not association.is_established)
+        until(lambda: settled(receiver))
 
 
 def test_an_abort_in_the_middle_of_a_data_set_leaves_nothing(desk: Ledger) -> None:

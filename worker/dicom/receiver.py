@@ -26,6 +26,7 @@ from worker.dicom.titles import Titles
 from worker.dicom.tls import server_context
 from worker.dicom.wire import PDU_BYTES, SpoolingProvider
 from worker.errors import Misconfigured
+from worker.imaging.part10 import DEFLATED_LITTLE
 from worker.intake.ingest import Intake
 from worker.ledger.connect import now
 from worker.runtime.error_place import place_of
@@ -199,4 +200,6 @@ class Receiver:
         sop_class, sop_instance = str(asked.AffectedSOPClassUID), str(asked.AffectedSOPInstanceUID)
         if sop_class != event.context.abstract_syntax:
             return Status.DOES_NOT_MATCH
-        return self.reception.receive(Command(peer.title, sop_class, sop_instance, peer.priority), spooled)
+        is_deflated = event.context.transfer_syntax == DEFLATED_LITTLE
+        command = Command(peer.title, sop_class, sop_instance, peer.priority, is_deflated)
+        return self.reception.receive(command, spooled)

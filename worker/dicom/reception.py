@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -34,6 +35,7 @@ class Command:
     sop_class_uid: str
     sop_instance_uid: str
     priority: Priority
+    is_deflated: bool = False
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Reception:
     to_compare: "queue.Queue[ReadFile]" = field(default_factory=queue.Queue)
     _refusal: tuple[float, Status | None] = (-1e9, None)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _inflating: threading.Lock = field(default_factory=threading.Lock)
 
     def refusal(self) -> Status | None:
         """The status for an object whose data are not read yet; None: it may come."""
@@ -71,7 +74,7 @@ class Reception:
             return Status.CANNOT_UNDERSTAND
         try:
             spooled.finish()
-            header = self._header(spooled)
+            header = self._header(command, spooled)
             if (status := _mismatch(command, header)) is not None:
                 log.warning("object_does_not_match", extra={"peer": command.calling})
                 return status
@@ -84,9 +87,11 @@ class Reception:
             self._refusal = (-1e9, None)
             return Status.OUT_OF_RESOURCES
 
-    def _header(self, spooled: SpooledObject) -> Instance | Rejected:
+    def _header(self, command: Command, spooled: SpooledObject) -> Instance | Rejected:
+        """A deflated data set is inflated in memory, up to the limit for pixels: one at a time."""
         try:
-            return read_header(spooled.path, self.intake.limits)
+            with self._inflating if command.is_deflated else nullcontext():
+                return read_header(spooled.path, self.intake.limits)
         except Rejected as error:
             return error
 

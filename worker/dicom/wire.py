@@ -9,6 +9,7 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
+from struct import unpack_from
 from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import FileMetaDataset
@@ -36,8 +37,9 @@ log = logging.getLogger(__name__)
 #: The PDU length that we offer (PS3.8 D.1).
 PDU_BYTES = 131_072
 
-#: A longer PDU closes the connection: with a request for 128 contexts of all transfer syntaxes it has 0.2 MB.
-LONGEST_PDU_BYTES = 2**20
+#: A longer PDU closes the connection. Requests of known senders for 128 contexts have 20 KB; the library takes three
+#: seconds to parse one of a megabyte, and it does so before anybody knows who asks.
+LONGEST_REQUEST_BYTES, LONGEST_PDU_BYTES = 2**16, 2**18
 
 #: A PDU that has begun must be there after this time.
 PDU_DEADLINE_S = 30.0
@@ -47,6 +49,9 @@ CLOSE_DEADLINE_S, AWAITING_CLOSE = 1.0, "Sta13"
 
 #: A command set has some hundred bytes.
 LONGEST_COMMAND_BYTES = 16_384
+
+#: Command Field of what is served (PS3.7 E.1): C-STORE-RQ, C-ECHO-RQ. The library begins a thread for some others.
+SERVED = frozenset({0x0001, 0x0030})
 
 #: Requests that a peer may send before the first is answered. We negotiate one, and most send one.
 MOST_UNANSWERED = 4
@@ -63,7 +68,7 @@ class DeadlineSocket(AssociationSocket):
 
     def recv(self, nr_bytes: int) -> bytearray:
         """So many bytes, or fewer when the peer has closed. Raises TimeoutError, and OSError for a PDU too long."""
-        if nr_bytes > LONGEST_PDU_BYTES:
+        if nr_bytes > (LONGEST_PDU_BYTES if self.assoc.is_established else LONGEST_REQUEST_BYTES):
             raise OSError("the peer announces a PDU beyond the limit")
         assert self.socket is not None
         data, received = bytearray(nr_bytes), 0
@@ -101,7 +106,7 @@ class SpoolingProvider(DIMSEServiceProvider):
         self.begin, self.refusal = begin, refusal
         self.arrived: deque[StoredRequest] = deque()
         self.current: StoredRequest | None = None
-        self._command_bytes = 0
+        self._command = b""
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take fragments in their order. A peer that breaks the protocol is aborted (Evt19, PS3.8 9.2.1)."""
@@ -119,8 +124,10 @@ class SpoolingProvider(DIMSEServiceProvider):
             return False
         header = fragment[0]
         if header & IS_COMMAND:
-            self._command_bytes += len(fragment)
-            if self.current is not None or self._command_bytes > LONGEST_COMMAND_BYTES:
+            self._command += fragment[1:]
+            if self.current is not None or len(self._command) > LONGEST_COMMAND_BYTES:
+                return False
+            if header & IS_LAST and not self._is_served():
                 return False
             self._pass_on(context_id, fragment)
             return not header & IS_LAST or self._begin(context_id)
@@ -135,11 +142,11 @@ class SpoolingProvider(DIMSEServiceProvider):
 
     def _begin(self, context_id: int) -> bool:
         """After a command: whether it is one that we serve. One with a data set waits for that."""
-        self._command_bytes = 0
+        self._command = b""
         if self.message is None:  # complete: it has no data set
             return True
         context = self.assoc._accepted_cx.get(context_id)
-        if not isinstance(self.message, C_STORE_RQ) or context is None or len(self.arrived) >= MOST_UNANSWERED:
+        if not isinstance(self.message, C_STORE_RQ) or context is None:
             return False
         asked = self.message.command_set
         sop_class, sop_instance = str(asked.get("AffectedSOPClassUID")), str(asked.get("AffectedSOPInstanceUID"))
@@ -148,6 +155,11 @@ class SpoolingProvider(DIMSEServiceProvider):
         head = file_head(sop_class, sop_instance, str(context.transfer_syntax[0]))
         self.current = StoredRequest(self.begin(head), self.refusal())
         return True
+
+    def _is_served(self) -> bool:
+        """Whether a whole command is one that we serve, and the peer waits for answers."""
+        is_patient = self.msg_queue.qsize() < MOST_UNANSWERED and len(self.arrived) < MOST_UNANSWERED
+        return is_patient and command_field(self._command) in SERVED
 
     def _pass_on(self, context_id: int, fragment: bytes) -> None:
         whole = P_DATA()
@@ -160,6 +172,17 @@ class SpoolingProvider(DIMSEServiceProvider):
             request.spooled.discard()
         self.arrived.clear()
         self.current = None
+
+
+def command_field(command: bytes) -> int | None:
+    """Command Field (0000,0100) of a command set, implicit VR little endian (PS3.7 6.3.1); None without one."""
+    at = 0
+    while at + 8 <= len(command):
+        group, number, length = unpack_from("<HHL", command, at)
+        if (group, number, length) == (0x0000, 0x0100, 2) and at + 10 <= len(command):
+            return int(unpack_from("<H", command, at + 8)[0])
+        at += 8 + length
+    return None
 
 
 def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
