@@ -152,6 +152,20 @@ def test_nothing_is_sent_but_what_the_settings_ask_for(
 
 
 @sqlite
+def test_a_negative_that_replaces_a_flag_is_sent_where_only_flags_are(desk: Ledger, outbox: Path) -> None:
+    desk.settings = attrs.evolve(desk.settings, send_verdicts=SendVerdicts.FLAGGED)
+    bring(desk)
+    screen(desk, 0.9)
+    assert len(sent(desk, outbox)) == 1
+    bring(desk, 2)
+    screen(desk, 0.1, 0.1)
+    comments = sorted(items(ds)["Comment"][0] for ds in sent(desk, outbox))
+    assert [comment.partition(";")[0] for comment in comments] == [
+        "at or above the operating point", "below the operating point",
+    ]  # fmt: skip
+
+
+@sqlite
 @pytest.mark.parametrize(
     "elements",
     [

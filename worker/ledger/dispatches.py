@@ -96,20 +96,21 @@ def plan(
 ) -> None:
     """Add the objects of a result, or of a failure, in the transaction that records it.
 
+    A result that replaces one that was to be sent is sent whatever its verdict: the archive would show the old one.
     Rasters have no patient and derived UIDs: nothing of them is sent.
     """
     sending = Sending.of(settings)
-    if sending is None or not _is_sent(study, screening, sending) or not _is_dicom(session, study):
+    if sending is None or not _is_dicom(session, study):
+        return
+    replaces = _has_any(session, study, sending.destination)
+    if not replaces and not _is_sent(study, screening, sending):
         return
     reason = None
     if screening is None:
         reason = study.failure_code
     elif study.conflict is not None:
         reason = str(study.conflict)
-    had = session.scalars(
-        select(Dispatch.id).where(Dispatch.study_id == study.id, Dispatch.destination == sending.destination).limit(1)
-    ).all()
-    kinds = [DispatchKind.RETRACTION] if sending.retracts and had else []
+    kinds = [DispatchKind.RETRACTION] if sending.retracts and replaces else []
     kinds += [kind for kind in sending.kinds if kind is DispatchKind.REPORT or reason is None]
     screening_id, digest = (None, "") if screening is None else (screening.id, screening.model_digest)
     for kind in kinds:
@@ -123,6 +124,12 @@ def plan(
                     attempts=0, next_try_at=now, created_at=now,
                 )
             )  # fmt: skip
+
+
+def _has_any(session: Session, study: models.Study, destination: str) -> bool:
+    """Whether there is an object of an earlier result for this destination."""
+    earlier_ones = select(Dispatch.id).where(Dispatch.study_id == study.id, Dispatch.destination == destination)
+    return session.scalars(earlier_ones.limit(1)).first() is not None
 
 
 def _is_sent(study: models.Study, screening: models.Screening | None, sending: Sending) -> bool:
