@@ -29,15 +29,14 @@ def reference(
 
     Give images that the model was not trained on: its validation images, or usual images of the hospital that uses it.
     """
-    from trainer.export import reference as room
+    from trainer.export.reference import complete, measure_reference
+    from trainer.export.reference import unlabelled as every_image
     from trainer.progress import reporting
     from worker.inference.model import open_model
 
-    samples = (
-        room.unlabelled(data) if unlabelled else samples_of(data, index, split_manifest, split, each_file_a_patient)
-    )
+    samples = every_image(data) if unlabelled else samples_of(data, index, split_manifest, split, each_file_a_patient)
     with reporting(out=sys.stderr) as report:
-        made = room.measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
-    completed = room.complete(model, made, out)
+        made = measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
+    completed = complete(model, made, out)
     print_left_out(made.unreadable)
     click.echo(f"{made.reference.summary}\n{out} {completed.digest}")

@@ -117,7 +117,7 @@ def batch(
         shown = folder_path if sys.stderr.isatty() else spelled(folder_path)  # a log must not contain the name
         click.echo(f"worker: {shown}: this folder cannot be listed; its files were not taken in", err=True)
     click.echo("\n".join([found.sentence, *map(str, written)]))
-    sys.exit(0 if found.is_complete and not batch_run.unlisted else 2)
+    sys.exit(Exit.OK if found.is_complete and not batch_run.unlisted else Exit.INCOMPLETE)
 
 
 def _tell_opening(opens_at: datetime, pieces: int) -> None:

@@ -17,9 +17,9 @@ def drift(since: datetime | None, as_json: bool) -> None:
     Without --since: the newest 500 images of the last 28 days, as in the nightly evaluation. Stores nothing.
     """
     from worker.ledger.connect import now
-    from worker.monitoring.drift import evaluate as room
+    from worker.monitoring.drift.evaluate import read
 
-    found = room.read(options.ledger()[0], now(), since and since.replace(tzinfo=UTC))
+    found = read(options.ledger()[0], now(), since and since.replace(tzinfo=UTC))
     if as_json:
         options.print_json([one.to_json() for one in found])
         return

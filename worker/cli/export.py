@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from worker.cli import options
+from worker.cli.exit_codes import Exit
 
 folder = click.Path(file_okay=False, path_type=Path)
 
@@ -42,7 +43,7 @@ def export_deidentified(studies: tuple[str, ...], out: Path, by: str) -> None:
     _print_exported(f"{exported.objects} objects of {len(exported.studies)} studies", out, exported.left_out)
     click.echo("check each picture before you pass it on: text that is burned into the pixels is still there", err=True)
     if not exported.objects:
-        raise SystemExit(1)
+        raise SystemExit(Exit.NOT_WELL)
 
 
 def _print_exported(what: str, out: Path, left_out: Counter[str]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import click
 
 from worker.cli import options
+from worker.cli.exit_codes import Exit
 
 #: Days after reading until a study is pruned: a year, for questions about it.
 DEFAULT_DAYS = 365
@@ -48,4 +49,4 @@ def prune(older_than: int, quota: int | None, by: str) -> None:
             "worker: still above the quota: all that is left is unread, in work, quarantined, or came within a day",
             err=True,
         )
-        raise SystemExit(1)
+        raise SystemExit(Exit.NOT_WELL)

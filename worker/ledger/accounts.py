@@ -3,7 +3,6 @@
 Every change ends the sessions that it concerns, and is in the audit under the account that ran the program.
 """
 
-import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from schema.reading_room import AccessToken, Account, WebSession
 from schema.vocabulary import AuditAction, Role
 from worker.errors import Misconfigured
 from worker.ledger import audit, sessions
-from worker.ledger.transactions import reading, writing
+from worker.ledger.sessions import hash_of
+from worker.ledger.transactions import reading, retried, writing
 
 #: Letters, digits and a few marks, so that a name can be read in a list and typed at a log-in.
 NAME = re.compile(r"[^\W_][\w.@ -]{0,62}[\w.]")
@@ -45,6 +45,7 @@ class KnownAccount:
     live_sessions: int = 0
 
 
+@retried  # two may make it at the same time: the second is told so
 def add(database: Database, name: str, role: Role, password_hash: str | None, by: str, now: datetime) -> None:
     """Make an account; without a hash only a trusted proxy can log it in. Raises AccountRefused."""
     if not NAME.fullmatch(name):
@@ -115,6 +116,7 @@ def end_sessions(database: Database, name: str, by: str, now: datetime) -> None:
         sessions.end_all(session, account.id, now)
 
 
+@retried
 def make_token(database: Database, name: str, scope: tuple[str, ...], by: str, now: datetime) -> str:
     """Make a token of another system; only its hash is kept. Raises AccountRefused."""
     unknown = set(scope) - set(SCOPES)
@@ -157,11 +159,6 @@ def tokens(database: Database) -> list[tuple[str, str, datetime, datetime | None
     columns = (AccessToken.name, AccessToken.scope, AccessToken.made_at, AccessToken.revoked_at)
     with reading(database) as connection:
         return [(r[0], r[1], r[2], r[3]) for r in connection.execute(select(*columns).order_by(AccessToken.name))]
-
-
-def hash_of(token: str) -> str:
-    """SHA-256 of a random token: it has 256 bits, so a slow hash would add nothing."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _account(session: Session, name: str) -> Account:

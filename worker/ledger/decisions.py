@@ -71,7 +71,7 @@ def review(
         row = _study(session, study)
         if seen is not None:
             _refuse_changed(session, row, seen)
-        before = _standing(session, row)
+        before = _in_force(session, row)
         is_uncertain = outcome is ReviewOutcome.UNCERTAIN and uncertain is not UncertainReview.LEAVES
         is_not_assessable = outcome is ReviewOutcome.NOT_ASSESSABLE
         leaves = not (is_uncertain or is_not_assessable)
@@ -126,7 +126,7 @@ def prioritise(
             session.add(audit.row(AuditAction.RETURNED, by, now, row.study_uid))
             _return_to_list(session, row, now)
         elif row.read_at is not None and priority is Priority.STAT:
-            verdict = _standing(session, row)
+            verdict = _in_force(session, row)
             read = f"it was read ({verdict})" if verdict else "it was read"
             raise AlreadyRead(f"{read} and is not on the list: --bring-back returns it, as {priority}").about(
                 row.study_uid
@@ -185,7 +185,7 @@ def _newest_review(session: Session, row: Study) -> Review | None:
     return newest if withdrawn is None else None
 
 
-def _standing(session: Session, row: Study) -> GivenVerdict | None:
+def _in_force(session: Session, row: Study) -> GivenVerdict | None:
     newest = _newest_review(session, row)
     return None if newest is None else GivenVerdict(newest.outcome, newest.reader, newest.reviewed_at)
 

@@ -42,7 +42,9 @@ def begin(database: Database, account_id: int, name: str, address: str, now: dat
     with writing(database) as session:
         session.add(audit.row(AuditAction.LOGGED_IN, name, now, detail=f"from {address}"))
         session.add(
-            WebSession(token_hash=_hash(token), account_id=account_id, address=address[:64], began_at=now, used_at=now)
+            WebSession(
+                token_hash=hash_of(token), account_id=account_id, address=address[:64], began_at=now, used_at=now
+            )
         )
     return token
 
@@ -54,7 +56,7 @@ def find(database: Database, token: str, now: datetime) -> LiveSession | None:
             WebSession.id, WebSession.account_id, Account.name, Account.role, WebSession.used_at, WebSession.began_at
         )
         .join(Account, Account.id == WebSession.account_id)
-        .where(WebSession.token_hash == _hash(token), is_live(now), Account.disabled_at.is_(None))
+        .where(WebSession.token_hash == hash_of(token), is_live(now), Account.disabled_at.is_(None))
     )
     with reading(database) as connection:
         row = connection.execute(statement).one_or_none()
@@ -98,5 +100,6 @@ def is_live(now: datetime) -> ColumnElement[bool]:
     return WebSession.ended_at.is_(None) & (WebSession.used_at > now - IDLE) & (WebSession.began_at > now - LONGEST)
 
 
-def _hash(token: str) -> str:
+def hash_of(token: str) -> str:
+    """SHA-256 of a random token: it has 256 bits, so a slow hash would add nothing."""
     return hashlib.sha256(token.encode()).hexdigest()

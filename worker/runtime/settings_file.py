@@ -37,11 +37,6 @@ class SettingsFile:
     variables: dict[str, str] = field(default_factory=dict)  #: of an environment file, by their names
     faults: tuple[str, ...] = ()  #: what stands outside the table of a TOML file, and would be ignored
 
-    @property
-    def is_toml(self) -> bool:
-        """Whether it is a TOML file; others hold lines `NAME=value`, as systemd reads them."""
-        return self.path is not None and self.path.suffix == ".toml"
-
 
 def find() -> Path | None:
     """The file in force; raises BadSetting when it cannot be looked at."""
