@@ -148,3 +148,16 @@ def test_a_deflated_data_set_in_the_wrapping_of_zlib() -> None:
     head = declare_syntax(plain, DEFLATED)
     head = head[: head.index(b"\x08\x00\x16\x00UI")]
     assert np.array_equal(read_display(head + zlib.compress(body)).pixels, SHOWN)
+
+
+@pytest.mark.parametrize("tail", [b"\xff" * 300, b"\x47\xdb\xaf\x9e--no element--", b"<html>gateway timeout</html>"])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, JPEG_LS])
+def test_bytes_after_the_pixel_data_that_are_no_element_are_left_out(tail: bytes, syntax: str) -> None:
+    shown = read_display(dicom_file(PICTURE, syntax, bits=12, **FULL) + tail)
+    assert np.array_equal(shown.pixels, SHOWN)
+
+
+def test_an_element_after_the_pixel_data_that_is_cut_off_still_counts() -> None:
+    padding = b"\xfc\xff\xfc\xffOB\0\0\x00\x02\0\0" + bytes(16)
+    with pytest.raises(Truncated):
+        read_display(dicom_file(PICTURE, bits=12, **FULL) + padding)

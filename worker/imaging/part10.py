@@ -202,6 +202,8 @@ def _elements(walk: _Walk, at: int, is_implicit: bool) -> Iterator[tuple[Element
             (seen_pixels or is_short) and not any(walk.data[at : at + MOST_PADDING])
         ):
             return  # padding
+        if seen_pixels and not is_implicit and rest[4:6] not in _VRS:
+            return  # trailing bytes, which are no element
         element = _element(walk, at, is_implicit)
         at = _value_end(walk, element, is_implicit)
         seen_pixels = seen_pixels or element.tag == PIXEL_DATA
