@@ -163,8 +163,13 @@ def test_a_connection_that_speaks_nonsense_is_closed(
         assert send(receiver, radiograph()) == [0x0000]
 
 
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+def open_sockets() -> int:
+    """Sockets of this process; the pool of the database opens files as it likes."""
+    links = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing itself
+            links.append(str(path.readlink()))
+    return sum(link.startswith("socket:") for link in links)
 
 
 def p_data(context: int, header: int, body: bytes) -> bytes:
@@ -225,7 +230,7 @@ def test_a_peer_that_asks_without_waiting_for_answers_is_aborted(desk: Ledger) -
 
 def test_an_abort_in_the_middle_of_a_data_set_leaves_nothing(desk: Ledger) -> None:
     with receiving(desk) as receiver:
-        before = threads_of_associations(), open_files()
+        before = threads_of_associations(), open_sockets()
         for how in ("abort", "close", "abort", "close"):
             association = associate(receiver)
             command = command_set("1.2.3.4")
@@ -238,7 +243,7 @@ def test_an_abort_in_the_middle_of_a_data_set_leaves_nothing(desk: Ledger) -> No
             until(lambda: settled(receiver))
             association.kill()
         until(lambda: threads_of_associations() == before[0])
-        until(lambda: open_files() <= before[1] + 1)
+        until(lambda: open_sockets() <= before[1])
     assert desk.count("arrival") == 0
 
 
@@ -335,12 +340,12 @@ def test_many_associations_leave_threads_and_files_as_they_were(desk: Ledger, co
     with receiving(desk) as receiver:
         send(receiver, radiograph())
         until(lambda: settled(receiver))
-        before = threading.active_count(), open_files()
+        before = threading.active_count(), open_sockets()
         for _ in range(count):
             associate(receiver).release()
         until(lambda: settled(receiver))
         until(lambda: threading.active_count() <= before[0])
-        assert open_files() <= before[1] + 2
+        until(lambda: open_sockets() <= before[1])
 
 
 def test_after_a_signal_what_is_under_way_ends_and_nothing_begins(desk: Ledger) -> None:
