@@ -13,6 +13,7 @@ from sqlalchemy import text
 from schema.database import Database
 from schema.vocabulary import FileState, Priority
 from tests.ledger import Ledger
+from tests.object_store import ObjectStore
 from tests.phantoms import (
     DX_FOR_PRESENTATION,
     EXPLICIT_LITTLE,
@@ -241,3 +242,23 @@ def test_a_full_spool_is_answered_and_not_an_end_without_a_word(desk: Ledger) ->
         receiver.server.begin = begin
         assert send(receiver, radiograph()) == [0x0000]
     assert states(desk) == ["accepted"]
+
+
+@sqlite
+def test_with_the_store_in_a_bucket_an_object_goes_there(
+    desk: Ledger, served_objects: ObjectStore, bucket: str
+) -> None:
+    store = served_objects.store(bucket)
+    with receiving(desk) as receiver:
+        receiver.reception.intake = replace(receiver.reception.intake, store=store)
+        assert send(receiver, radiograph()) == [0x0000]
+        (arrival,) = arrivals(desk)
+        assert hashlib.sha256(store.get(OBJECTS, arrival.digest)).hexdigest() == arrival.digest
+        assert spooled(desk) == []
+        served_objects.stop()
+        until(lambda: receiver.reception.refusal() is not None)
+        assert send(receiver, radiograph(2)) == [0xA700]
+        served_objects.start()
+        until(lambda: receiver.reception.refusal() is None)
+        assert send(receiver, radiograph(2)) == [0x0000]
+    assert reconcile(desk.database, store).holds

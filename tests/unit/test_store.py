@@ -32,6 +32,22 @@ def test_content_comes_back_by_its_digest(keep: FolderStore) -> None:
     assert keep.path(OVERLAYS, keep.put(OVERLAYS, b"png")).suffix == ".png"
 
 
+def test_a_file_of_ours_is_taken_over_and_heals_what_is_damaged(keep: FolderStore, tmp_path: Path) -> None:
+    def spooled() -> Path:
+        file = tmp_path / "spooled"
+        file.write_bytes(CONTENT)
+        return file
+
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert not keep.adopt(OBJECTS, spooled(), digest).is_proved
+    assert keep.get(OBJECTS, digest) == CONTENT
+    assert keep.adopt(OBJECTS, spooled(), digest).is_proved  # it was there, byte for byte
+    keep.path(OBJECTS, digest).write_bytes(CONTENT[:-1] + b"x")
+    assert not keep.adopt(OBJECTS, spooled(), digest).is_proved
+    assert keep.get(OBJECTS, digest) == CONTENT
+    assert not (tmp_path / "spooled").exists()
+
+
 def test_files_and_folders_are_for_our_eyes_only(keep: FolderStore) -> None:
     keep.put(OBJECTS, CONTENT)
     for path in [keep.folder, *keep.folder.rglob("*")]:
