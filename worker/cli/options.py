@@ -89,10 +89,12 @@ def require_extra(extra: str, package: str) -> None:
 
 
 def settings() -> Any:
-    """The settings of the installation."""
+    """The settings of the installation, read once for each command."""
     from worker.runtime import configuration
 
-    return configuration.load()
+    root = click.get_current_context().find_root()
+    root.obj = root.obj or configuration.load()
+    return root.obj
 
 
 def shows_identifiers() -> bool:

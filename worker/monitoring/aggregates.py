@@ -168,6 +168,14 @@ def distributions(numbers: Sequence[float], histograms: Sequence[Sequence[float]
         start = end
 
 
+def merge(into: dict[tuple[str, ...], Distribution], key: tuple[str, ...], more: Distribution) -> None:
+    """Add a distribution to the one of this key."""
+    have = into.setdefault(key, Distribution(0.0, 0.0, [0.0] * len(more.at_or_below)))
+    have.count += more.count
+    have.total += more.total
+    have.at_or_below = [one + other for one, other in zip(have.at_or_below, more.at_or_below, strict=True)]
+
+
 def _histogram(column: str, bounds: Sequence[float]) -> str:
     buckets = (f"SUM(CASE WHEN screening.{column} <= {bound} THEN 1 ELSE 0 END)" for bound in bounds)
     return f"COUNT(screening.{column}), COALESCE(SUM(screening.{column}), 0), {', '.join(buckets)}"

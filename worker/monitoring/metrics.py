@@ -39,6 +39,7 @@ from worker.monitoring.aggregates import (
     Distribution,
     Scanners,
     distributions,
+    merge,
 )
 from worker.screening.timings import Stage
 from worker.settings import Settings
@@ -157,9 +158,9 @@ class Metrics(Collector):
             model, provider, role, verdict, *scanner = labels
             results.add_metric([model[:12], provider, role, verdict, *scanner], numbers[0])
             probability, waited, worked = distributions(numbers[1:], (PROBABILITIES, WAITED_S, WORKED_S))
-            _merge(by_scanner, (model[:12], role, *scanner), probability)
-            _merge(by_role, (role,), waited)
-            _merge(by_provider, (role, provider), worked)
+            merge(by_scanner, (model[:12], role, *scanner), probability)
+            merge(by_role, (role,), waited)
+            merge(by_provider, (role, provider), worked)
         _fill(scores, by_scanner, PROBABILITIES)
         _fill(waits, by_role, WAITED_S)
         _fill(works, by_provider, WORKED_S)
@@ -288,13 +289,6 @@ def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
 
 def _histogram(name: str, meaning: str, labels: list[str]) -> HistogramMetricFamily:
     return HistogramMetricFamily(f"screening_{name}", meaning, labels=labels)
-
-
-def _merge(into: dict[tuple[str, ...], Distribution], key: tuple[str, ...], more: Distribution) -> None:
-    have = into.setdefault(key, Distribution(0.0, 0.0, [0.0] * len(more.at_or_below)))
-    have.count += more.count
-    have.total += more.total
-    have.at_or_below = [one + other for one, other in zip(have.at_or_below, more.at_or_below, strict=True)]
 
 
 def _fill(family: HistogramMetricFamily, found: dict[tuple[str, ...], Distribution], bounds: tuple[float, ...]) -> None:

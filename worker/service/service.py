@@ -104,6 +104,7 @@ def serving(installation: home.Home, patience: Patience | None = None) -> Iterat
     settings, patience = installation.settings, patience or Patience()
     with ExitStack() as stack:
         database = patience.insist("open", lambda: open_database(settings, patience.watch))
+        stack.enter_context(closing(database))
         decoder = stack.enter_context(closing(Decoder.of(settings)))
         intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
