@@ -30,7 +30,7 @@ from tests.benchmarks.laps import Laps
 from tests.benchmarks.machine import Watch, machine
 from tests.chaos.servers import PostgresServer
 from tests.conftest import POSTGRESQL, SQLITE
-from worker.ledger import claims, decisions
+from worker.ledger import claims, decisions, overdue
 from worker.settings import Settings
 from worker.store import open_store
 from worker.worklist import queries
@@ -79,7 +79,7 @@ def alone(database: Database, settings: Settings, count: int) -> dict[str, Any]:
 
     def sweep() -> None:
         claims.heal(database, settings, datetime.now(UTC))
-        claims.advance(database, datetime.now(UTC))
+        overdue.advance(database, datetime.now(UTC))
 
     with database.reading() as connection:
         page = text(PAGE)

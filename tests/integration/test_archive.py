@@ -18,7 +18,7 @@ from tests.benchmarks.archive_rows import fill
 from tests.conftest import POSTGRESQL, SQLITE, fresh_database
 from tests.ledger import Clock, Ledger, image
 from worker.errors import UnknownStudy
-from worker.ledger import claims, decisions, files, register
+from worker.ledger import claims, decisions, files, overdue, register
 from worker.ledger.arrivals import Incoming
 from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
@@ -119,7 +119,7 @@ WORK: dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]] = {
     "the sweep": (
         lambda desk: (
             claims.heal(desk.database, desk.settings, desk.clock()),
-            claims.advance(desk.database, desk.clock()),
+            overdue.advance(desk.database, desk.clock()),
         ),
         ("ix_study_state", "ix_study_unread_overdue"),
     ),

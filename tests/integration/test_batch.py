@@ -24,7 +24,7 @@ from worker.batch import report
 from worker.batch.run import Batch, BatchRun, Source, Taken, archive, stored
 from worker.errors import DatabaseUnavailable, StorageUnavailable
 from worker.intake.ingest import Intake
-from worker.ledger import batch_runs, claims, decisions
+from worker.ledger import batch_runs, claims, decisions, overdue
 from worker.ledger.outbox import Backlog, Offer
 from worker.monitoring.metrics import Metrics
 from worker.schedule.window import ALL_DAY, Window
@@ -92,14 +92,14 @@ def test_an_archive_study_is_never_overdue_until_somebody_sends_it(direct: Direc
     desk = direct.desk
     desk.receive(priority=Priority.NIGHTLY)
     desk.clock.forward(hours=1000)
-    assert claims.advance(desk.database, desk.clock()) == 1, "late, as every study without a result"
+    assert overdue.advance(desk.database, desk.clock()) == 1, "late, as every study without a result"
     desk.screen(STUDY, 0.1)
     desk.clock.forward(hours=1000)
-    assert claims.advance(desk.database, desk.clock()) == 0
+    assert overdue.advance(desk.database, desk.clock()) == 0
     desk.receive(STUDY, f"{STUDY}.1.2", "two", priority=Priority.ROUTINE)
     assert desk.study().priority == "routine"
     desk.clock.forward(hours=25)
-    assert claims.advance(desk.database, desk.clock()) == 1
+    assert overdue.advance(desk.database, desk.clock()) == 1
     assert desk.entry().reason == "overdue"
 
 

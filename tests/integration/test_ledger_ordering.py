@@ -16,7 +16,7 @@ from worker.cli.worklist_table import explained
 from worker.errors import AlreadyRead, NothingToWithdraw, UnknownStudy
 from worker.export.labels import export
 from worker.imaging.limits import DEFAULT
-from worker.ledger import audit, claims, decisions
+from worker.ledger import audit, claims, decisions, overdue
 from worker.ledger.ordering import move, sort_key
 from worker.settings import UncertainReview
 from worker.worklist.details import show
@@ -106,7 +106,7 @@ def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Ledger)
     order = [name for name, *_ in fill_every_band(desk)]
     desk.clock.forward(hours=desk.settings.overdue_after_h)
     assert is_stale(desk.database, desk.clock())
-    assert claims.advance(desk.database, desk.clock()) == len(order) - 1
+    assert overdue.advance(desk.database, desk.clock()) == len(order) - 1
     assert not is_stale(desk.database, desk.clock())
     after = desk.worklist()
     assert [e.band for e in after] == [Band.STAT] + [Band.OVERDUE] * (len(order) - 1)
@@ -114,16 +114,16 @@ def test_unread_beyond_its_time_every_study_is_overdue_except_stat(desk: Ledger)
     order.remove("waiting")
     order.insert(order.index("dead"), "waiting")  # its result is late by now, so it is among what needs attention
     assert [e.study_uid for e in after] == order, "what failed still stands above the negatives"
-    assert claims.advance(desk.database, desk.clock()) == 0
+    assert overdue.advance(desk.database, desk.clock()) == 0
 
 
 def test_without_a_result_in_time_a_study_needs_attention(desk: Ledger) -> None:
     desk.receive()
     desk.clock.forward(desk.settings.result_due_s - 1)
-    assert claims.advance(desk.database, desk.clock()) == 0
+    assert overdue.advance(desk.database, desk.clock()) == 0
     desk.clock.forward(1)
     assert is_stale(desk.database, desk.clock())
-    assert claims.advance(desk.database, desk.clock()) == 1
+    assert overdue.advance(desk.database, desk.clock()) == 1
     assert (desk.entry().band, desk.entry().reason) == (Band.ATTENTION, Reason.RESULT_LATE)
     assert not is_stale(desk.database, desk.clock())
     desk.screen(STUDY, 0.1)
@@ -137,12 +137,12 @@ def test_new_images_without_a_result_in_time_need_attention_too(desk: Ledger, bo
     desk.receive()
     desk.screen(STUDY, 0.1, headers=headers)
     desk.clock.forward(3600)
-    assert claims.advance(desk.database, desk.clock()) == 0
+    assert overdue.advance(desk.database, desk.clock()) == 0
     desk.receive(STUDY, f"{STUDY}.1.2", "two")
     assert desk.entry().reason == Reason.NEW_IMAGES
     desk.clock.forward(desk.settings.result_due_s)
     assert is_stale(desk.database, desk.clock())
-    assert claims.advance(desk.database, desk.clock()) == 1
+    assert overdue.advance(desk.database, desk.clock()) == 1
     assert (desk.entry().band, desk.entry().reason) == (Band.ATTENTION, Reason.RESULT_LATE)
     assert not is_stale(desk.database, desk.clock())
 

@@ -14,7 +14,7 @@ from tests.ledger import STUDY, Ledger, image
 from worker.cli.main import app
 from worker.decoding.pool import DecoderPool
 from worker.intake.watcher import sweep
-from worker.ledger import audit, claims, decisions, silent_run
+from worker.ledger import audit, claims, decisions, overdue, silent_run
 from worker.ledger.connect import unopened
 from worker.ledger.outbox import Backlog
 from worker.ledger.silent_run import SETTING
@@ -122,7 +122,7 @@ def test_overdue_studies_do_not_tell_either(silent: Ledger) -> None:
         silent.clock.forward(1)
         silent.screen(name, probability)
     silent.clock.forward(hours=silent.settings.overdue_after_h)
-    claims.advance(silent.database, silent.clock())
+    overdue.advance(silent.database, silent.clock())
     assert [(e.study_uid, e.reason) for e in silent.worklist()] == [
         ("negative", Reason.OVERDUE),
         ("flagged", Reason.OVERDUE),

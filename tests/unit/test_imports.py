@@ -3,10 +3,16 @@
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from schema.database import Database
+from tests.ledger import STUDY, Clock, Ledger
+from worker.settings import Settings
+from worker.store.folder import FolderStore
 
 OURS = "chest-screening"
 HEAVY = ("onnxruntime", "cv2", "pydicom", "celery", "kombu", "tensorflow", "keras", "imagecodecs", "alembic", "redis")
@@ -36,6 +42,24 @@ def test_the_worklist_verb_loads_nothing_heavy_either(tmp_path: Path, migrated_s
     run = (
         f"import os; os.environ['SCREENING_HOME'] = {str(tmp_path)!r}; from worker.cli.main import app; "
         "app(['worklist', '--json'], standalone_mode=False)"
+    )
+    assert loaded_by(run) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize("words", [["worklist", "--json"], ["worklist"], ["show", STUDY], ["quarantine"]])
+def test_reading_a_list_with_an_overdue_study_loads_nothing_heavy(
+    tmp_path: Path, migrated_sqlite: Path, words: list[str]
+) -> None:
+    file = tmp_path / "screening.sqlite"
+    shutil.copy(migrated_sqlite, file)
+    settings = Settings(home=tmp_path)
+    desk = Ledger(Database(f"sqlite:///{file}"), settings, FolderStore(tmp_path / "store"), Clock())
+    desk.clock.now = datetime(2020, 1, 1, tzinfo=UTC)
+    desk.receive()
+    desk.database.close()
+    run = (
+        f"import os; os.environ['SCREENING_HOME'] = {str(tmp_path)!r}; from worker.cli.main import app; "
+        f"app({words!r}, standalone_mode=False)"
     )
     assert loaded_by(run) & set(HEAVY) == set()
 

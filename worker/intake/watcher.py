@@ -23,7 +23,7 @@ from worker.errors import BadSetting, Interrupted
 from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.ingest import Intake, IntakeRequest
 from worker.intake.write_lease import is_open_for_writing
-from worker.ledger import claims, files, outbox, pruning, silent_run
+from worker.ledger import claims, files, outbox, overdue, pruning, silent_run
 from worker.ledger.arrivals import Incoming, Registration
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
@@ -267,6 +267,6 @@ def sweep(
     """Heal expired claims, enqueue settled studies, offer lost ones again, and move overdue ones up the worklist."""
     claims.heal(database, settings, now)
     silent_run.follow_setting(database, now)
-    claims.advance(database, now)
+    overdue.advance(database, now)
     enqueue(outbox.offer(database, now))
     enqueue(outbox.reoffer(database, settings, now, backlog()))

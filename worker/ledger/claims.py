@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from schema import models
 from schema.database import Database
-from schema.vocabulary import UNDERWAY, Band, Reason, StudyState
+from schema.vocabulary import Reason, StudyState
 from worker.ledger import dispatches
 from worker.ledger.ordering import current_screening, move, place
 from worker.ledger.outbox import CLOCKS_DIFFER_S
@@ -205,24 +205,6 @@ def _take_back(session: Session, which: ColumnElement[bool], settings: Settings,
             place(study, current_screening(session, study), now)
             dispatches.plan(session, study, None, settings, now)
     return len(studies)
-
-
-def advance(database: Database, now: datetime) -> int:
-    """Move unread studies that are due to the overdue band, or to the band that needs attention."""
-    # each half uses its own index; with `band IN (...)` SQLite would read the whole list
-    unread = models.Study.read_at.is_(None)
-    overdue = unread & (models.Study.overdue_at <= now) & models.Study.band.not_in((Band.STAT, Band.OVERDUE))
-    late = (
-        unread
-        & (models.Study.result_due_at <= now)
-        & models.Study.state.in_(UNDERWAY)
-        & models.Study.band.not_in((Band.STAT, Band.OVERDUE, Band.FLAGGED, Band.ATTENTION))
-    )
-    with writing(database) as session:
-        studies = session.scalars(select(models.Study).where(overdue | late).with_for_update(skip_locked=True)).all()
-        for study in studies:
-            place(study, current_screening(session, study), now)
-        return len(studies)
 
 
 def _release(study: models.Study, state: StudyState) -> None:

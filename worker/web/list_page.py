@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from schema.vocabulary import AuditAction, Band, Priority
 from worker.errors import UnknownStudy
-from worker.ledger import audit, claims
+from worker.ledger import audit, overdue
 from worker.ledger.lookup import resolve
 from worker.ledger.sessions import note_input
 from worker.ledger.transactions import reading
@@ -33,7 +33,7 @@ def show(room: ReadingRoom, asked: Asked) -> Response:
     """The whole page."""
     _note_list(room, asked)
     if queries.is_stale(room.database, asked.now):  # no sweep may be running
-        claims.advance(room.database, asked.now)
+        overdue.advance(room.database, asked.now)
     values = _values(room, asked)
     return rendering.page("list", **values, **asked.page_values)
 

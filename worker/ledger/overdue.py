@@ -1,0 +1,29 @@
+"""Moves studies whose time has come up the worklist. Imports little, because readers use it too."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from schema.database import Database
+from schema.models import Study
+from schema.vocabulary import UNDERWAY, Band
+from worker.ledger.ordering import current_screening, place
+from worker.ledger.transactions import writing
+
+
+def advance(database: Database, now: datetime) -> int:
+    """Move unread studies that are due to the overdue band, or to the band that needs attention."""
+    # each half uses its own index; with `band IN (...)` SQLite would read the whole list
+    unread = Study.read_at.is_(None)
+    overdue = unread & (Study.overdue_at <= now) & Study.band.not_in((Band.STAT, Band.OVERDUE))
+    late = (
+        unread
+        & (Study.result_due_at <= now)
+        & Study.state.in_(UNDERWAY)
+        & Study.band.not_in((Band.STAT, Band.OVERDUE, Band.FLAGGED, Band.ATTENTION))
+    )
+    with writing(database) as session:
+        studies = session.scalars(select(Study).where(overdue | late).with_for_update(skip_locked=True)).all()
+        for study in studies:
+            place(study, current_screening(session, study), now)
+        return len(studies)
