@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from pydicom import dcmread
 from sqlalchemy import text
 
@@ -27,6 +28,7 @@ from tests.phantoms import (
 )
 from tests.receiving import CALLER, STAT, associate, data_set_of, radiograph, receiving, send, send_bytes, until
 from worker.dicom.spool import SpooledObject
+from worker.dicom.tallies import metrics_served
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 
@@ -262,3 +264,24 @@ def test_with_the_store_in_a_bucket_an_object_goes_there(
         until(lambda: receiver.reception.refusal() is None)
         assert send(receiver, radiograph(2)) == [0x0000]
     assert reconcile(desk.database, store).holds
+
+
+@sqlite
+def test_the_receiver_counts_what_its_peers_do(desk: Ledger) -> None:
+    with receiving(desk) as receiver:
+        send(receiver, radiograph(), radiograph(), called=STAT)
+        assert associate(receiver, calling="<b>STRANGER</b>").is_rejected
+        receiver.spool.limit_bytes = 100
+        send(receiver, radiograph(2))
+        with metrics_served(receiver.settings, receiver.tallies):
+            pass
+        told = generate_latest(receiver.tallies.registry).decode()
+    samples = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in told.splitlines() if line[0] != "#"}
+    assert samples[f'screening_receiver_associations_total{{peer="{CALLER}"}}'] == 2
+    assert samples['screening_receiver_rejections_total{reason="unknown_caller"}'] == 1
+    assert samples[f'screening_receiver_objects_total{{peer="{CALLER}"}}'] == 2
+    assert samples[f'screening_receiver_bytes_total{{peer="{CALLER}"}}'] > 10_000
+    assert samples['screening_receiver_answers_total{status="0000"}'] == 2
+    assert samples['screening_receiver_answers_total{status="C000"}'] == 1
+    assert samples["screening_receiver_answer_seconds_count"] == 3
+    assert "STRANGER" not in told  # no word of a peer is a label

@@ -194,6 +194,16 @@ def test_a_report_is_made_whatever_the_source_lacks_and_keeps_its_names(
         assert (read.returncode, b"error" in read.stderr.lower()) == (0, False), read.stderr
 
 
+@sqlite
+def test_what_is_due_waits_while_a_run_is_silent(desk: Ledger, outbox: Path) -> None:
+    bring(desk)
+    screen(desk, 0.9)
+    desk.settings = attrs.evolve(desk.settings, silent=Silent.ON)
+    assert (sent(desk, outbox), rows(desk)) == ([], [("report", "due")])
+    desk.settings = attrs.evolve(desk.settings, silent=Silent.OFF)
+    assert len(sent(desk, outbox)) == 1
+
+
 def test_an_archive_takes_results_and_lost_answers_make_no_second_object(desk: Ledger) -> None:
     archive = ArchiveOfTest()
     with archive.listening():

@@ -19,7 +19,7 @@ from worker.ledger import dispatches
 from worker.ledger.connect import now, open_existing
 from worker.ledger.dispatches import Due
 from worker.runtime.error_place import place_of
-from worker.settings import Settings
+from worker.settings import Settings, Silent
 from worker.store import open_store
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,9 @@ class Sender:
                 stop.wait(POLL_S)
 
     def turn(self) -> int:
-        """Send what is due now; returns how many were taken. Raises Interrupted."""
+        """Send what is due now; returns how many were taken. Nothing in a silent run. Raises Interrupted."""
+        if self.composer.settings.silent is Silent.ON:
+            return 0
         taken = dispatches.take(self.database, self.name, self.clock())
         made = [(due, object_made) for due in taken if (object_made := self._make(due)) is not None]
         if made:
