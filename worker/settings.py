@@ -16,7 +16,7 @@ import attrs
 
 from schema.vocabulary import IdentifierMode
 
-DEFAULT_MODEL = Path(__file__).parent / "inference" / "models" / "mobilenetv2_house.onnx"
+DEFAULT_MODEL = Path(__file__).parent / "inference" / "models" / "efficientnet_lite0_lungs.onnx"
 
 #: Longest decode of one image. The slowest codec takes one second for an image of the largest detector.
 DECODER_DEADLINE_S = 60.0

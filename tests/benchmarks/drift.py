@@ -41,8 +41,9 @@ def main() -> None:
     parser.add_argument("--before", type=Path)
     asked = parser.parse_args()
     model = open_model(asked.model, "cpu")
-    children = asked.data / "kermany" / "train"
     manifest = read_manifest(asked.split_manifest)
+    is_whole = (asked.data / manifest.samples[0].path).is_file()  # paths from a fit on several folders start there
+    children = asked.data if is_whole else asked.data / "kermany" / "train"
     tested, values = measure(model, children, manifest.of("test"), [], silent)
     labels = np.array([sample.label for sample in tested])
     healthy, sick = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)

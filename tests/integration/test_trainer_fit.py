@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from trainer.recipes.recipe import Network
 from trainer.recipes.weights import fetch, load
 from trainer.run.run import read_data, run, run_folds
 from trainer.statistics.metrics import roc_auc
-from trainer.statistics.operating_point import Calibration
+from trainer.statistics.operating_point import Calibration, ThresholdRule
 from trainer.training.batches import TrainingBatches, labels_of, load_grids
 from worker.errors import BadData, BadSetting, ModelRefused
 from worker.inference.model import open_model, replay_goldens
@@ -131,6 +132,18 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(finished: Path, i
         for name in one.files:
             if name != "plain":
                 np.testing.assert_allclose(one[name], other[name], rtol=1e-3, atol=1e-4)
+
+
+def test_another_threshold_rule_makes_another_file_without_training(images: Path, tmp_path: Path) -> None:
+    options = fit_options(images, tmp_path)
+    first = open_model(run(options, silent), "cpu")
+    rule = ThresholdRule("fixed", 0.4)
+    events: list[Event] = []
+    second = open_model(run(replace(options, recipe=replace(options.recipe, threshold=rule)), events.append), "cpu")
+    assert not [event for event in events if event["event"] == "epoch"]
+    assert (second.card.operating_point.threshold, second.card.operating_point.rule) == (0.4, "fixed at 0.4")
+    assert first.card.operating_point.rule != second.card.operating_point.rule
+    assert first.card.temperature == pytest.approx(second.card.temperature)
 
 
 def test_another_runs_checkpoint_is_refused(finished: Path, images: Path) -> None:

@@ -66,10 +66,10 @@ def test_the_shipped_model_is_the_measured_one_with_the_reference_of_its_validat
     shipped = open_model(DEFAULT_MODEL, "cpu")
     assert shipped.digest == told["model_digest"]
     assert graph_digest(DEFAULT_MODEL) == told["graph_sha256"] == told["before"]["graph_sha256"]
-    for path in RESULTS.glob("trainer_mobilenetv2_house_*.json"):
+    for path in RESULTS.glob("trainer_efficientnet_lite0_lungs_*.json"):
         named = json.loads(path.read_text(encoding="utf-8")).get("model_digest")
         assert named in (None, told["before"]["model_digest"], told["model_digest"]), path.name
-    validation = read_manifest(RESULTS / "trainer_mobilenetv2_house_split.csv").of("validation")
+    validation = read_manifest(RESULTS / "trainer_efficientnet_lite0_lungs_split.csv").of("validation")
     reference = shipped.card.reference
     assert reference is not None
     assert list(reference.n) == list(np.bincount([sample.label for sample in validation]))

@@ -133,7 +133,7 @@ def result(name: str) -> Any:
 
 @pytest.mark.parametrize("page", [README, MODEL_PAGE], ids=name_of)
 def test_the_external_numbers_are_those_of_the_model_that_ships(page: Path) -> None:
-    found = result("trainer_mobilenetv2_house_external_choose")
+    found = result("trainer_efficientnet_lite0_lungs_external_choose")
     cells = [
         "{value:.3f} [{low:.3f}, {high:.3f}]".format(**found["metrics"][name])
         for name in ("auc", "sensitivity", "specificity")
@@ -153,7 +153,7 @@ def test_readers_find_every_reason_in_words(reason: Reason) -> None:
 
 
 def test_what_is_said_of_unfamiliar_adults_was_measured_on_the_model_that_ships() -> None:
-    found = result("trainer_mobilenetv2_house_familiarity_adults")
+    found = result("trainer_efficientnet_lite0_lungs_familiarity_adults")
     pa, ap = (found["kinds"][f"NIH adults, {view}"] for view in ("PA", "AP"))
     said = " and ".join(
         f"{kind['count_outside']} of {kind['outside']['n']} {view}" for kind, view in ((pa, "PA"), (ap, "AP"))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from trainer.cli.options import command_line
 from trainer.data.manifest import Manifest, Origin, Sample, write_manifest
+from trainer.recipes import RECIPES
 from trainer.report import cases
 from trainer.report.cases import Case, errors, to_picture
 from trainer.run.folder import read_run
@@ -96,7 +97,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_read_is_told(tmp_path: Path, content: str) -> None:
     (folder_with(tmp_path) / "run.json").write_text(content)
     with pytest.raises(BadData, match=r"run\.json.*remove it"):
-        is_made(tmp_path, tmp_path / "0.onnx", Origin())
+        is_made(tmp_path, tmp_path / "0.onnx", Origin(), RECIPES[0])
 
 
 def test_the_words_that_repeat_a_command_are_those_that_a_shell_needs() -> None:

@@ -292,7 +292,7 @@ def test_view_age_and_source_survive_the_manifest_and_count_in_its_digest(tmp_pa
 
 
 def test_the_manifest_of_the_shipped_model_still_reads() -> None:
-    shipped = read_manifest(Path(__file__).parents[1] / "benchmarks/results/trainer_mobilenetv2_house_split.csv")
+    shipped = read_manifest(Path(__file__).parents[1] / "benchmarks/results/trainer_efficientnet_lite0_lungs_split.csv")
     assert len(shipped.of("test")) == 604
 
 

@@ -159,6 +159,7 @@ def test_a_calibration_for_another_prevalence_shifts_the_odds_alone() -> None:
     np.testing.assert_allclose(odds, before_odds / 4)  # 0.8 are odds of four to one
 
 
-def test_a_rule_that_also_held_elsewhere_is_read_back() -> None:
+def test_a_rule_for_two_places_is_not_taken_for_the_rule_of_one() -> None:
     rule = read_rule("sensitivity=0.98")
-    assert rule_in_words(str(rule) + AND_ELSEWHERE) == rule
+    with pytest.raises(BadSetting, match="name one of"):
+        rule_in_words(f"{rule}{AND_ELSEWHERE}{rule}")

@@ -1,14 +1,17 @@
 """A finished run is kept only if nothing that shaped its model has changed."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from trainer.data.manifest import Origin
+from trainer.recipes import RECIPES
 from trainer.run.record import RECORD, Record, digest_of, is_made, read_record, write_record
+from trainer.statistics.operating_point import ThresholdRule
 from trainer.training.warm_start import CHECKPOINT
 
 HERE, THERE = "1" * 64, "2" * 64
+RECIPE = RECIPES[0]
 
 
 def finished(folder: Path, elsewhere_digest: str) -> Path:
@@ -17,8 +20,8 @@ def finished(folder: Path, elsewhere_digest: str) -> Path:
     model = folder / "model.onnx"
     model.write_bytes(b"graph")
     record = Record(
-        "", {}, 0, "", HERE, digest_of(folder / CHECKPOINT), asdict(Origin()), model.name, digest_of(model), "jax",
-        elsewhere_digest=elsewhere_digest,
+        "", RECIPE.to_json(), 0, "", HERE, digest_of(folder / CHECKPOINT), asdict(Origin()), model.name,
+        digest_of(model), "jax", elsewhere_digest=elsewhere_digest,
     )  # fmt: skip
     write_record(record, folder)
     return model
@@ -26,9 +29,11 @@ def finished(folder: Path, elsewhere_digest: str) -> Path:
 
 def test_a_threshold_chosen_with_other_images_of_elsewhere_is_chosen_again(tmp_path: Path) -> None:
     model = finished(tmp_path, HERE)
-    assert is_made(tmp_path, model, Origin(), HERE)
-    assert not is_made(tmp_path, model, Origin(), THERE)
-    assert not is_made(tmp_path, model, Origin())
+    assert is_made(tmp_path, model, Origin(), RECIPE, HERE)
+    assert not is_made(tmp_path, model, Origin(), RECIPE, THERE)
+    assert not is_made(tmp_path, model, Origin(), RECIPE)
+    other_rule = replace(RECIPE, threshold=ThresholdRule("fixed", 0.5))
+    assert not is_made(tmp_path, model, Origin(), other_rule, HERE)
 
 
 def test_the_record_of_an_older_run_still_reads(tmp_path: Path) -> None:
@@ -37,4 +42,4 @@ def test_the_record_of_an_older_run_still_reads(tmp_path: Path) -> None:
     del older["elsewhere_digest"]
     (tmp_path / RECORD).write_text(json.dumps(older), encoding="utf-8")
     assert read_record(tmp_path) is not None
-    assert is_made(tmp_path, model, Origin())
+    assert is_made(tmp_path, model, Origin(), RECIPE)

@@ -27,6 +27,7 @@ from worker.inference.card import NO_AGES, Population
 @click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model.")
 @click.option("--index", type=FILE, multiple=True, help="CSV as of `evaluate`; the n-th of the n-th --data.")
 @click.option("--elsewhere", type=FILE, help="Images of another place, on which the threshold must hold too.")
+@click.option("--elsewhere-rule", metavar="NAME[=NUMBER]", help="Of the threshold there; default: --threshold-rule.")
 @click.option("--elsewhere-index", type=FILE, help="CSV with path, label, patient: which of those to take.")
 @click.option("--backbone", help="Instead of the recipe's own: mobilenetv2, if the recipe allows it.")
 @click.option("--weights", type=FILE, help="Weights of the backbone, or `random`. Default: Keras's, downloaded.")
@@ -52,6 +53,7 @@ def fit(
     out: Path,
     index: tuple[Path, ...],
     elsewhere: Path | None,
+    elsewhere_rule: str | None,
     elsewhere_index: Path | None,
     backbone: str | None,
     weights: Path | None,
@@ -105,6 +107,7 @@ def fit(
         index=first_index,
         more=tuple(more),
         elsewhere=(elsewhere, elsewhere_index) if elsewhere else None,
+        elsewhere_rule=read_rule(elsewhere_rule) if elsewhere_rule else None,
         weights=weights,
         left_out=leave_out,
         seed=seed,

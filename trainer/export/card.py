@@ -28,14 +28,16 @@ class Elsewhere(NamedTuple):
 
     samples: Sequence[Sample]
     grids: NDArray[np.uint8]  #: [N, size, size]
+    rule: ThresholdRule
 
 
 class Answered(NamedTuple):
-    """Samples and a model's probabilities for them."""
+    """Samples of another place, a model's answers to them, and the rule that the threshold keeps there."""
 
     samples: Sequence[Sample]
     probabilities: metrics.Scores
     distances: metrics.Scores  #: familiarity
+    rule: ThresholdRule
 
     @property
     def labels(self) -> metrics.Labels:
@@ -63,16 +65,16 @@ def measure_fields(
 ) -> MeasuredFields:
     """Measure the fields on the validation images; `rule` chooses the threshold, `distances` are the familiarity [N].
 
-    With images of `elsewhere` the threshold keeps the rule on both: it is the lower of the two. Raises ValueError where
-    the rule lacks a class, ModelRefused when a distance is not finite.
+    With images of `elsewhere` the threshold also keeps their rule there: it is the lower of the two. Raises ValueError
+    where a rule lacks a class, ModelRefused when a distance is not finite.
     """
     labels = np.array([sample.label for sample in samples], np.int64)
     threshold, words = rule.choose(labels, probabilities), str(rule)
     limit = limit_of(distances)
     further: dict[str, Estimate] = {}
     if elsewhere is not None:
-        threshold = min(threshold, rule.choose(elsewhere.labels, elsewhere.probabilities))
-        words += AND_ELSEWHERE
+        threshold = min(threshold, elsewhere.rule.choose(elsewhere.labels, elsewhere.probabilities))
+        words += f"{AND_ELSEWHERE}{elsewhere.rule}"
         further = measure(elsewhere.labels, elsewhere.probabilities, threshold)
         further["familiar"] = familiar(elsewhere.distances, limit)
     quality = measure(labels, probabilities, threshold) | {"familiar": familiar(distances, limit)}

@@ -173,7 +173,8 @@ def _answered(served: Served, elsewhere: Elsewhere | None) -> Answered | None:
     if elsewhere is None:
         return None
     found = predict(served, elsewhere.grids)
-    return Answered(elsewhere.samples, found["probability"].astype(np.float64), found["familiarity"].astype(np.float64))
+    probabilities, distances = (found[name].astype(np.float64) for name in ("probability", "familiarity"))
+    return Answered(elsewhere.samples, probabilities, distances, elsewhere.rule)
 
 
 def _spread(count: int) -> NDArray[np.int64]:

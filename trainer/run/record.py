@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.manifest import Origin
+from trainer.recipes.recipe import Recipe
 from trainer.training.checkpoint import write_atomically
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadData
@@ -60,8 +61,8 @@ def population_of(path: Path) -> Population | None:
     return None if record is None else Population(**record.origin["population"])
 
 
-def is_made(folder: Path, model: Path, origin: Origin, elsewhere_digest: str = "") -> bool:
-    """Whether `model` was exported from the checkpoint that is in the folder, with this origin on its card, and its
+def is_made(folder: Path, model: Path, origin: Origin, recipe: Recipe, elsewhere_digest: str = "") -> bool:
+    """Whether `model` was exported from the checkpoint that is in the folder, by this recipe and origin, and its
     threshold chosen with these images of another place.
 
     Then nothing is left to train or export.
@@ -69,7 +70,7 @@ def is_made(folder: Path, model: Path, origin: Origin, elsewhere_digest: str = "
     record = read_record(folder)
     if record is None or record.origin != asdict(origin) or not model.is_file():
         return False
-    if record.elsewhere_digest != elsewhere_digest:
+    if record.elsewhere_digest != elsewhere_digest or record.recipe != json.loads(json.dumps(recipe.to_json())):
         return False
     present = (digest_of(folder / CHECKPOINT), model.name, digest_of(model))
     return present == (record.checkpoint_digest, record.model_file, record.model_digest)

@@ -26,6 +26,7 @@ from trainer.recipes.lung_net import lung_fields, read_lung_net
 from trainer.recipes.recipe import Network, Recipe, Start
 from trainer.run.out_of_fold import OUT_OF_FOLD, predictions_of, summary, write_predictions
 from trainer.run.record import Record, digest_of, is_made, write_record
+from trainer.statistics.operating_point import ThresholdRule
 from trainer.training.batches import (
     Loaded,
     TrainingBatches,
@@ -42,6 +43,9 @@ from trainer.training.fit import fit
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting
 
+#: Of a recipe's fields, those that decide no epoch; `build` is code.
+AFTER_TRAINING = ("build", "threshold", "prevalence")
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -53,6 +57,7 @@ class FitOptions:
     index: Path | None = None
     more: tuple[tuple[Path, Path | None], ...] = ()  #: further folders, each with its index
     elsewhere: tuple[Path, Path | None] | None = None  #: images of another place: help choose the threshold
+    elsewhere_rule: ThresholdRule | None = None  #: of the threshold there; None: the recipe's
     weights: Path | None = None
     left_out: tuple[Path, ...] = ()
     seed: int = 0
@@ -130,7 +135,8 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
     model = options.out / f"{options.recipe.name}.onnx"
-    if checkpoint is not None and is_made(options.out, model, options.origin, _elsewhere_digest(options)):
+    made_by = (options.origin, options.recipe, _elsewhere_digest(options))
+    if checkpoint is not None and is_made(options.out, model, *made_by):
         report({"event": "kept", "model": model.name})
         return model
     made = _train(options, manifest, loaded, fingerprint, checkpoint, model, report)
@@ -192,15 +198,16 @@ def _elsewhere(options: FitOptions, report: Report) -> Elsewhere | None:
     folder, index = options.elsewhere
     samples = read_samples(folder, index, options.is_patient_each)
     read = load_grids(folder, samples, options.recipe.preprocessing, options.out / "cache", report)
-    return Elsewhere(read.samples, read.grids)
+    return Elsewhere(read.samples, read.grids, options.elsewhere_rule or options.recipe.threshold)
 
 
 def _elsewhere_digest(options: FitOptions) -> str:
-    """Digest of the images of another place; empty where there are none."""
+    """Digest of the images of another place, and the rule that the threshold keeps there; empty without such images."""
     if options.elsewhere is None:
         return ""
     folder, index = options.elsewhere
-    return digest(read_samples(folder, index, options.is_patient_each))
+    rule = options.elsewhere_rule or options.recipe.threshold
+    return f"{digest(read_samples(folder, index, options.is_patient_each))} {rule}"
 
 
 def _record(options: FitOptions, manifest: Manifest, model: str, model_digest: str) -> Record:
@@ -221,9 +228,9 @@ def _record(options: FitOptions, manifest: Manifest, model: str, model_digest: s
 
 
 def _fingerprint(options: FitOptions, manifest: Manifest) -> str:
-    """Digest of everything that influences the next epoch."""
+    """Digest of everything that influences the next epoch; threshold and prevalence come after the last one."""
     weights = options.weights
-    plain = {name: value for name, value in vars(options.recipe).items() if name != "build"}
+    plain = {name: value for name, value in vars(options.recipe).items() if name not in AFTER_TRAINING}
     hasher = hashlib.sha256(f"{plain} {options.seed} {manifest.digest} {weights == RANDOM}".encode())
     if weights is not None and weights != RANDOM:
         if not weights.is_file():

@@ -118,13 +118,12 @@ def read_rule(text: str) -> ThresholdRule:
     return ThresholdRule(name, value)
 
 
-#: What a card adds to the words of a rule when the threshold also keeps the rule on images of another place.
-AND_ELSEWHERE = ", and on images of elsewhere"
+#: In the words of a card, between the rule on the validation images and the rule on images of another place.
+AND_ELSEWHERE = "; and on images of elsewhere: "
 
 
 def rule_in_words(words: str) -> ThresholdRule:
     """The rule in the words of a card; raises BadSetting when they are of none of RULES."""
-    words = words.removesuffix(AND_ELSEWHERE)
     for name, rule in RULES.items():
         before, _, after = rule.words.partition("{}")
         number = words.removeprefix(before).removesuffix(after)
