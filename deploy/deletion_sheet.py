@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.evaluation.heatmap_faithfulness import MAPS, TESTS, grids_of, not_flagged
 from trainer.progress import silent
 from trainer.statistics.deletion import STEPS, between, closest, random_heat, ranks
@@ -103,22 +103,17 @@ def write(canvas: Picture, text: str, left: int, baseline: int, colour: tuple[in
 def main(
     model: Path,
     scores: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     out: Path,
 ) -> None:
     """Draw what `trainer heat MODEL --json > SCORES` found, and examples spread evenly over the positive images."""
     found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))["groups"]["true positives"]
-    opened = open_model(model, provider)
-    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
+    opened = open_model(model, images.provider)
+    samples = images.samples()
     positives = [sample for sample in samples if sample.label == 1]
     chosen = [positives[int(i)] for i in np.linspace(0, len(positives) - 1, EXAMPLES).round()]
     normals = [sample for sample in samples if sample.label == 0]
-    grids, _ = grids_of(opened, data, (*chosen, *normals), silent)
+    grids, _ = grids_of(opened, images.data, (*chosen, *normals), silent)
     quiet = not_flagged(opened, [grids[sample.path] for sample in normals if sample.path in grids])
     charts = [chart(test, found["curves"][test], found["areas"][test], found["n"]) for test in TESTS]
     wide = np.hstack([charts[0], np.full((len(charts[0]), GAP, 3), FLOOR, np.uint8), charts[1]])

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import FILE, as_json, print_left_out
 
 if TYPE_CHECKING:
@@ -39,12 +39,7 @@ RULE_HELP = (
 @as_json
 def calibrate(
     model: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     rule: str,
     place: str | None,
     accept_lower_sensitivity: bool,
@@ -61,7 +56,7 @@ def calibrate(
     if unlabelled:
         if out or picture:
             raise click.UsageError("--unlabelled writes no model and no picture: leave --out and --picture away")
-        _measure_distance(model, provider, data, as_json)
+        _measure_distance(model, images.provider, images.data, as_json)
         return
     if out is None:
         raise click.UsageError("name the new model file with --out, or give --unlabelled")
@@ -69,10 +64,10 @@ def calibrate(
     from trainer.progress import reporting
     from trainer.statistics.operating_point import read_rule
 
-    site = Site(place or data.resolve().name, read_rule(rule), accept_lower_sensitivity)
-    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
+    site = Site(place or images.data.resolve().name, read_rule(rule), accept_lower_sensitivity)
+    samples = images.samples()
     with reporting(out=sys.stderr) as report:
-        made = calibrate_for(model, provider, data, samples, site, out, report)
+        made = calibrate_for(model, images.provider, images.data, samples, site, out, report)
     if picture:
         from trainer.report.trade_off import draw_trade_off
 

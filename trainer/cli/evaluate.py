@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import (
     FILE,
     as_json,
@@ -25,12 +25,7 @@ from trainer.cli.options import (
 @as_json
 def evaluate(
     model: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     prevalence: float | None,
     as_json: bool,
 ) -> None:
@@ -39,8 +34,8 @@ def evaluate(
     from trainer.evaluation.evaluate import evaluate_file
     from trainer.progress import silent
 
-    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
-    report = evaluate_file(model, provider, data, samples, silent, prevalence)
+    samples = images.samples()
+    report = evaluate_file(model, images.provider, images.data, samples, silent, prevalence)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
     else:
@@ -56,12 +51,7 @@ def evaluate(
 def compare(
     old: Path,
     new: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -70,9 +60,7 @@ def compare(
     from trainer.progress import silent
     from worker.registry.margins import judge
 
-    found = compare_files(
-        old, new, provider, data, samples_of(data, index, split_manifest, split, each_file_a_patient), out, silent
-    )
+    found = compare_files(old, new, images.provider, images.data, images.samples(), out, silent)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
         return
@@ -91,12 +79,7 @@ def compare(
 @as_json
 def shift(
     model: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     as_json: bool,
 ) -> None:
     """Measure a model file on restyled, re-compressed, resampled copies of labelled images."""
@@ -104,9 +87,7 @@ def shift(
     from trainer.evaluation.shift import shift_file
     from trainer.progress import silent
 
-    found = shift_file(
-        model, provider, data, samples_of(data, index, split_manifest, split, each_file_a_patient), silent
-    )
+    found = shift_file(model, images.provider, images.data, images.samples(), silent)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import FILE, as_json
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -26,12 +26,7 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @as_json
 def familiarity(
     model: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     strangers: Path | None,
     count: int,
     as_json: bool,
@@ -41,9 +36,9 @@ def familiarity(
     from trainer.evaluation.out_of_distribution import measure_familiarity_of_file
     from trainer.progress import reporting
 
-    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
+    samples = images.samples()
     with reporting(out=sys.stderr) as report:
-        found = measure_familiarity_of_file(model, provider, data, samples, strangers, report, count)
+        found = measure_familiarity_of_file(model, images.provider, images.data, samples, strangers, report, count)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import FILE, as_json
 from trainer.statistics.deletion import REFERENCES
 
@@ -23,12 +23,7 @@ REFERENCE_HELP = "Take pixels from the most similar normal image that the model 
 @as_json
 def heat(
     model: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     limit: int | None,
     reference: str,
     as_json: bool,
@@ -38,9 +33,9 @@ def heat(
     from trainer.evaluation.heatmap_faithfulness import heat_file
     from trainer.progress import reporting
 
-    samples = samples_of(data, index, split_manifest, split, each_file_a_patient)
+    samples = images.samples()
     with reporting(out=sys.stderr) as report:
-        found = heat_file(model, provider, data, samples, report, reference, limit)
+        found = heat_file(model, images.provider, images.data, samples, report, reference, limit)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

@@ -1,6 +1,8 @@
 """The options that name labelled images to measure a model on, and the samples that they give."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,30 +18,50 @@ if TYPE_CHECKING:
 provider = click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
 
 
+@dataclass(frozen=True)
+class LabelledImages:
+    """Labelled images as the command line names them, and the provider that is to read them."""
+
+    data: Path
+    index: Path | None
+    split_manifest: Path | None
+    split: str
+    provider: str
+    each_file_a_patient: bool
+
+    def samples(self) -> "tuple[Sample, ...]":
+        """The samples of one split of a manifest, or else all below the folder; raises BadData when there are none."""
+        from trainer.data.folders import read_samples
+        from trainer.data.manifest import read_manifest
+
+        if self.split_manifest is None:
+            return read_samples(self.data, self.index, self.each_file_a_patient)
+        samples = read_manifest(self.split_manifest).of(self.split)
+        if not samples:
+            raise BadData(f"has no split {self.split!r}").about(str(self.split_manifest))
+        return samples
+
+
+OPTIONS = (
+    data,
+    index,
+    click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split."),
+    click.option("--split", default="test", show_default=True, help="Split of the split manifest."),
+    provider,
+    patient_each,
+)
+
+
 def labelled_images(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the options --data, --index, --split-manifest, --split, --provider and --each-file-a-patient."""
-    for option in reversed(
-        (
-            data,
-            index,
-            click.option("--split-manifest", type=FILE, help="The split.csv of a run; with --split."),
-            click.option("--split", default="test", show_default=True, help="Split of the split manifest."),
-            provider,
-            patient_each,
-        )
-    ):
-        verb = option(verb)
-    return verb
+    """Give a verb the options --data, --index, --split-manifest, --split, --provider and --each-file-a-patient, as its
+    parameter `images`."""
 
+    @wraps(verb)
+    def with_images(**values: Any) -> Any:
+        named = LabelledImages(**{field.name: values.pop(field.name) for field in fields(LabelledImages)})
+        return verb(images=named, **values)
 
-def samples_of(
-    data: Path, index: Path | None, split_manifest: Path | None, split: str, is_patient_each: bool
-) -> "tuple[Sample, ...]":
-    """The samples of one split of a manifest, or else all below the folder; raises BadData when there are none."""
-    from trainer.data.folders import read_samples
-    from trainer.data.manifest import read_manifest
-
-    samples = read_manifest(split_manifest).of(split) if split_manifest else read_samples(data, index, is_patient_each)
-    if not samples:
-        raise BadData(f"has no split {split!r}").about(str(split_manifest))
-    return samples
+    taking: Callable[..., Any] = with_images
+    for option in reversed(OPTIONS):
+        taking = option(taking)
+    return taking

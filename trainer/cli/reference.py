@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.labelled import labelled_images, samples_of
+from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import FILE, print_left_out
 
 
@@ -16,12 +16,7 @@ from trainer.cli.options import FILE, print_left_out
 @click.option("--out", type=FILE, required=True, help="The completed model file; may be MODEL itself.")
 def reference(
     model: Path,
-    data: Path,
-    index: Path | None,
-    split_manifest: Path | None,
-    split: str,
-    provider: str,
-    each_file_a_patient: bool,
+    images: LabelledImages,
     unlabelled: bool,
     out: Path,
 ) -> None:
@@ -34,9 +29,9 @@ def reference(
     from trainer.progress import reporting
     from worker.inference.model import open_model
 
-    samples = every_image(data) if unlabelled else samples_of(data, index, split_manifest, split, each_file_a_patient)
+    samples = every_image(images.data) if unlabelled else images.samples()
     with reporting(out=sys.stderr) as report:
-        made = measure_reference(open_model(model, provider), data, samples, not unlabelled, report)
+        made = measure_reference(open_model(model, images.provider), images.data, samples, not unlabelled, report)
     completed = complete(model, made, out)
     print_left_out(made.unreadable)
     click.echo(f"{made.reference.summary}\n{out} {completed.digest}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from trainer.cli.labelled import provider
 from trainer.cli.options import FILE, load_keras
 from trainer.report import PREVALENCE
 
@@ -12,7 +13,7 @@ from trainer.report import PREVALENCE
 @click.argument("run", type=FILE)
 @click.option("--data", type=FILE, required=True, help="Folder of the run's images.")
 @click.option("--split", default="test", show_default=True, help="Split of the run's split.csv.")
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
+@provider
 @click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
