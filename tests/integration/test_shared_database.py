@@ -12,7 +12,7 @@ import pytest
 from schema.database import Database
 from tests.acceptance.installation import QUICK, Installation, wait_until
 from tests.ledger import STUDY, Ledger
-from worker.errors import DatabaseShared
+from worker.errors import DatabaseShared, DatabaseUnavailable
 from worker.ledger import claims
 from worker.ledger.sharing import offering
 from worker.runtime.children import child
@@ -97,6 +97,14 @@ def running(site: Installation, inbox: Path) -> Iterator["subprocess.Popen[bytes
     with child(site.command("run", inbox), log, 60, site.environment()) as process:
         wait_until(lambda: "watching" in log.read_text(), 60)
         yield process
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_lock_that_cannot_be_written_is_named(database: Database, homes: list[Settings]) -> None:
+    lock = Path(f"{database.engine.url.database}.offering")
+    lock.mkdir()
+    with pytest.raises(DatabaseUnavailable, match="file that locks it cannot be written"), offering(database, homes[0]):
+        pass
 
 
 @pytest.mark.slow

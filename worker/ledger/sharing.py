@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from schema.database import Database
-from worker.errors import DatabaseShared
+from worker.errors import DatabaseShared, DatabaseUnavailable
 from worker.ledger.transactions import translated
 from worker.settings import Settings
 
@@ -64,7 +64,12 @@ def _lock_beside_file(stack: ExitStack, database: Database, *, exclusive: bool) 
     path = database.engine.url.database
     if not path or path.startswith("file:"):  # in memory, or a URI whose path SQLite alone reads
         return True
-    file = stack.enter_context(Path(f"{path}.offering").open("a"))  # noqa: SIM115 the stack closes it
+    try:
+        file = stack.enter_context(Path(f"{path}.offering").open("a"))  # noqa: SIM115 the stack closes it
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"the file that locks it cannot be written ({error.strerror}): check its permissions"
+        ).about(f"{path}.offering") from error
     try:
         fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
