@@ -1,5 +1,9 @@
 """Thresholds that show a specificity or a sensitivity with 95 % assurance, from few images of a site."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -61,3 +65,17 @@ def test_the_words_on_a_card_name_the_rule(text: str) -> None:
     rule = read_rule(text)
     assert rule_in_words(str(rule)) == rule
     assert "95% assurance" in str(rule)
+
+
+def test_the_page_says_what_calibration_gave_on_other_images() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "trainer" / "README.md").read_text(encoding="utf-8")
+    found = json.loads((root / "tests" / "benchmarks" / "results" / "calibrate_external.json").read_text())
+    for rule in ("target-specificity=0.85", "target-sensitivity=0.95"):
+        (row,) = re.findall(rf"^\| `{re.escape(rule)}`.*$", page, re.MULTILINE)
+        told = [found[rule][part][name] for part in ("choose", "final") for name in ("sensitivity", "specificity")]
+        assert re.findall(r"(\S+) \[(\S+), (\S+)\]", row) == [
+            tuple(f"{each[name]:.3f}" for name in ("value", "low", "high")) for each in told
+        ]
+    assert found["target-specificity=0.85"]["final"]["specificity"]["value"] >= 0.85
+    assert found["target-sensitivity=0.95"]["final"]["sensitivity"]["value"] >= 0.95
