@@ -4,11 +4,12 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from trainer.data.manifest import Origin
+from trainer.cli.fit import leaks
+from trainer.data.manifest import Manifest, Origin, Sample, write_manifest
 from trainer.recipes import RECIPES
 from trainer.run.record import RECORD, Record, digest_of, is_made, read_record, write_record
 from trainer.statistics.operating_point import ThresholdRule
-from trainer.training.warm_start import CHECKPOINT
+from trainer.training.warm_start import CHECKPOINT, SPLIT, PreviousRun
 
 HERE, THERE = "1" * 64, "2" * 64
 RECIPE = RECIPES[0]
@@ -43,3 +44,15 @@ def test_the_record_of_an_older_run_still_reads(tmp_path: Path) -> None:
     (tmp_path / RECORD).write_text(json.dumps(older), encoding="utf-8")
     assert read_record(tmp_path) is not None
     assert is_made(tmp_path, model, Origin(), RECIPE)
+
+
+def test_a_fold_that_is_tested_on_images_of_the_earlier_run_is_named(tmp_path: Path) -> None:
+    mine, others = (Sample(f"{name}.png", 0, "normal", name, name * 64) for name in "ab")
+    earlier = PreviousRun(tmp_path, "", [], (mine,))
+    folders = [tmp_path / name for name in ("fold-1", "fold-2")]
+    for folder, tested in zip(folders, (mine, others), strict=True):
+        folder.mkdir()
+        write_manifest(Manifest((replace(tested, split="test"),), 0), folder / SPLIT)
+    assert leaks(earlier, folders) == [
+        "fold-1: 1 images of the test split were used to train the earlier run: its result is too good"
+    ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -19,6 +19,9 @@ from trainer.cli.options import (
 )
 from worker.errors import BadSetting
 from worker.inference.card import NO_AGES, Population
+
+if TYPE_CHECKING:
+    from trainer.training.warm_start import PreviousRun
 
 
 @click.command()
@@ -93,7 +96,7 @@ def fit(
         chosen = replace(chosen, threshold=read_rule(threshold_rule))
 
     load_keras()
-    from trainer.data.manifest import Origin, read_manifest
+    from trainer.data.manifest import Origin
     from trainer.progress import reporting
     from trainer.report.page import write_report
     from trainer.run.run import FitOptions, fold_folder, run, run_folds
@@ -123,9 +126,9 @@ def fit(
             run_folds(options, folds, report_event)
         else:
             run(options, report_event)
-            for warning in earlier.leaks_into(read_manifest(out / "split.csv")) if earlier else ():
-                report_event({"event": "warning", "text": warning})
         made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]
+        for warning in leaks(earlier, made) if earlier else ():
+            report_event({"event": "warning", "text": warning})
         for folder in made if not no_report else ():
             write_report(folder, options.root, report_event, recipe=chosen)
 
@@ -141,6 +144,17 @@ def recipes(as_json: bool) -> None:
         click.echo(json.dumps(recipe_rows(RECIPES), indent=1))
     else:
         show_recipes(RECIPES)
+
+
+def leaks(earlier: "PreviousRun", folders: Sequence[Path]) -> list[str]:
+    """A warning for each held-out split of these runs, or folds, with images that the earlier run was trained on."""
+    from trainer.data.manifest import read_manifest
+    from trainer.training.warm_start import SPLIT
+
+    found = [
+        (folder.name, warning) for folder in folders for warning in earlier.leaks_into(read_manifest(folder / SPLIT))
+    ]
+    return [warning if len(folders) == 1 else f"{name}: {warning}" for name, warning in found]
 
 
 def _too_many(index: Sequence[Path]) -> NoReturn:
