@@ -17,7 +17,7 @@ from tests.ledger import Ledger, digest
 from tests.reading_room import Page, Visitor, running
 from worker.ledger import accounts, audit, decisions
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.settings import AuditReads, Reveal
+from worker.settings import AuditReads, Reveal, Silent
 from worker.web.interface import VERSION
 
 INTERFACE = Path(__file__).parents[2] / "deploy" / "interface"
@@ -238,10 +238,10 @@ def test_no_url_of_a_hidden_list_tells_band_or_probability(desk: Ledger) -> None
 
 
 def test_in_a_silent_run_nobody_sees_what_the_model_said(desk: Ledger) -> None:
-    filled(desk, 4)
     desk.database.is_silent_run = True
     try:
-        with running(desk) as page:
+        filled(desk, 4)
+        with running(desk, silent=Silent.ON) as page:
             for visitor in (page.visitor("ann"), page.visitor("root", Role.ADMIN)):
                 for path in ("/", "/rows", f"/study/{UIDS[0]}"):
                     assert "0.900" not in visitor.get(path).text

@@ -21,6 +21,7 @@ from worker.web.rendering import study_path, uid_of
 from worker.web.room import ReadingRoom
 from worker.worklist import listing, queries
 from worker.worklist.listing import Filter, Key, ListRow, Show
+from worker.worklist.next_study import next_unread
 from worker.worklist.study_view import find
 
 LONGEST_SEARCH = 256
@@ -92,7 +93,7 @@ def next_study(room: ReadingRoom, asked: Asked) -> Response:
 def next_pictures(room: ReadingRoom, asked: Asked) -> Response:
     """The digest of the first picture of the study that would come next, so that it is fetched while one reads."""
     but = uid_of(str(asked.request.path_params["study"]))
-    found = listing.next_unread(room.database, asked.who.name, but, asked.now)
+    found = next_unread(room.database, asked.who.name, but, asked.now)
     rows = [] if found is None else listing.of_studies(room.database, [found], asked.now)
     return JSONResponse({"digests": [row.digest for row in rows if row.digest]})
 
@@ -112,7 +113,7 @@ def quarantine(room: ReadingRoom, asked: Asked) -> Response:
 
 def next_path(room: ReadingRoom, asked: Asked, but: str) -> str:
     """The path of the next study to read; the list when there is none."""
-    found = listing.next_unread(room.database, asked.who.name, but, asked.now)
+    found = next_unread(room.database, asked.who.name, but, asked.now)
     return "/" if found is None else study_path(found)
 
 

@@ -15,8 +15,8 @@ from worker.worklist.queries import sources_of, with_moments
 
 PAGE = 50
 
-#: The order of the view, said again because a condition that becomes a join may lose it.
-_ORDER = "ORDER BY band, sort_key, study_id"
+# Conditions on the view are plain or scalar subqueries: PostgreSQL makes a join of EXISTS, which loses the view's
+# order, and an ORDER BY of our own would have it sort the whole list.
 
 
 class Show(StrEnum):
@@ -39,8 +39,8 @@ CONDITIONS: dict[Show, str] = {
     Show.WAITING: "state IN ('received', 'queued', 'screening')",
 }
 
-_SCANNER = """EXISTS (SELECT 1 FROM series WHERE series.study_id = {id}
-    AND (series.station_name = :scanner OR series.manufacturer = :scanner))"""
+_SCANNER = """(SELECT COUNT(*) FROM series WHERE series.study_id = {id}
+    AND (series.station_name = :scanner OR series.manufacturer = :scanner)) > 0"""
 
 #: The columns of the view, for studies that are not on it.
 _ANY_STUDY = """
@@ -58,6 +58,9 @@ _ANY_STUDY = """
             (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)) AS review_withdrawn
     FROM study LEFT JOIN screening ON screening.id = study.current_screening_id
 """
+
+
+AFTER = "(band, sort_key, study_id) > (:band, :sort_key, :study_id)"
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,10 @@ def rows(database: Database, asked: Filter, after: Key | None, now: datetime, mo
         condition, values = _condition(asked)
         keyed = [*condition]
         if after is not None:
-            keyed.append("(band, sort_key, study_id) > (:band, :sort_key, :study_id)")
+            keyed.append(AFTER)
             values |= vars(after)
         where = f" WHERE {' AND '.join(keyed)}" if keyed else ""
-        statement = with_moments(f"SELECT * FROM worklist{where} {_ORDER} LIMIT :most", "received_at", "screened_at")
+        statement = with_moments(f"SELECT * FROM worklist{where} LIMIT :most", "received_at", "screened_at")
         found = connection.execute(statement, values | {"most": most}).all()
         before = None if condition else _before(connection, after)
         listed = [_row(row, None if before is None else before + n) for n, row in enumerate(found, start=1)]
@@ -166,26 +169,6 @@ def of_studies(database: Database, study_uids: Sequence[str], now: datetime) -> 
     with reading(database) as connection:
         found = connection.execute(statement, {"uids": list(study_uids) or [""]}).all()
         return _filled(connection, [_row(row, None) for row in found], now)
-
-
-def next_unread(database: Database, reader: str, but: str, now: datetime) -> str | None:
-    """The first unread study that nobody else reads and that this reader has not read as it is now; not `but`."""
-    statement = text(
-        """
-        SELECT worklist.study_uid FROM worklist
-        WHERE worklist.study_uid <> :but
-        AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.study_id = worklist.study_id
-                        AND hold.until > :now AND hold.holder <> :reader)
-        AND NOT EXISTS (SELECT 1 FROM review JOIN study ON study.id = review.study_id
-                        WHERE review.study_id = worklist.study_id AND review.reader = :reader
-                        AND review.reviewed_at >= study.asked_at
-                        AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id))
-        ORDER BY band, sort_key, worklist.study_id LIMIT 1
-        """
-    ).bindparams(bindparam("now", type_=UtcDateTime()))
-    with reading(database) as connection:
-        found = connection.execute(statement, {"but": but, "reader": reader, "now": now}).first()
-    return None if found is None else str(found.study_uid)
 
 
 def _condition(asked: Filter) -> tuple[list[str], dict[str, Any]]:
@@ -254,10 +237,10 @@ def _filled(connection: Connection, listed: list[ListRow], now: datetime) -> lis
         return []
     images: dict[int, Row[Any]] = {}
     # the deciding image first, then those that can be read, then by arrival
-    for found in connection.execute(_in(_IMAGES), {"ids": ids}):
+    for found in connection.execute(in_ids(_IMAGES), {"ids": ids}):
         images.setdefault(found.study_id, found)
     sources = sources_of(connection, ids)
-    held = connection.execute(_in(_HELD).bindparams(bindparam("now", type_=UtcDateTime())), {"ids": ids, "now": now})
+    held = connection.execute(in_ids(_HELD).bindparams(NOW), {"ids": ids, "now": now})
     holders = {row.study_id: row.holder for row in held}
     filled = []
     for row in listed:
@@ -288,5 +271,8 @@ _IMAGES = """
 _HELD = "SELECT study_id, holder FROM hold WHERE study_id IN :ids AND until > :now"
 
 
-def _in(statement: str) -> Any:
+NOW = bindparam("now", type_=UtcDateTime())
+
+
+def in_ids(statement: str) -> Any:
     return text(statement).bindparams(bindparam("ids", expanding=True))
