@@ -63,7 +63,8 @@ def train_lungs(
     tested, samples = _outlined(data, masks, manifest.of("test"), report)
     overlaps, subtypes = dice(net, tested), np.array([sample.subtype for sample in samples])
     part, alone = out.with_name(f"part-{out.name}"), lung_net()
-    alone.set_weights(net.get_weights())  # without the optimizer's moments, twice as large
+    for own, trained in zip(alone.variables, net.variables, strict=True):
+        own.assign(trained.value)  # without the optimizer's moments, twice as large
     alone.save_weights(part)
     part.replace(out)
     return LungsReport(
