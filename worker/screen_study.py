@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schema.database import Database
+from schema.setting_values import ReducedDecode
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
 from worker.errors import DatabaseUnavailable, DecoderTimedOut, Rejected, ScreeningError
@@ -33,7 +34,7 @@ from worker.ledger.claims import Claim
 from worker.ledger.results import ModelUse, Received
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.screening.timings import Stage, Times
-from worker.settings import ReducedDecode, Settings
+from worker.settings import Settings
 from worker.store import OVERLAYS, Store
 from worker.store.fetch import fetch
 

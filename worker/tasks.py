@@ -17,6 +17,7 @@ from celery import Task
 from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import CONNECTIONS, Database
+from schema.setting_values import Silent
 from schema.vocabulary import IdentifierMode, Reason
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
 from worker.decoding.pool import DecoderPool
@@ -40,7 +41,7 @@ from worker.runtime.process_end import ProcessEnd
 from worker.runtime.reconnect import Stall
 from worker.schedule import beat
 from worker.screen_study import DECODE_BUDGET_S, StudyScreener
-from worker.settings import DECODER_DEADLINE_S, Silent
+from worker.settings import DECODER_DEADLINE_S
 from worker.store import open_store
 
 log = logging.getLogger(__name__)

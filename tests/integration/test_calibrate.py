@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from schema.setting_values import UncertainReview
 from schema.vocabulary import AuditAction, ReviewOutcome
 from tests.brightness import write_image
 from tests.ledger import Ledger
@@ -21,7 +22,6 @@ from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.decisions import Seen
 from worker.ledger.promotions import Decision
 from worker.ledger.register import register
-from worker.settings import UncertainReview
 from worker.store import OBJECTS
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from schema.setting_values import InboxMode, RasterStudy
 from schema.vocabulary import FileState
 from tests.ledger import Ledger, without_privileges
 from tests.phantoms import (
@@ -26,7 +27,6 @@ from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
-from worker.settings import InboxMode, RasterStudy
 from worker.store import OBJECTS
 from worker.store.fetch import fetch
 from worker.worklist.queries import quarantine

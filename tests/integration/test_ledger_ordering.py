@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.models import Study
+from schema.setting_values import UncertainReview
 from schema.vocabulary import TRANSITIONS, Band, Priority, Reason, ReviewOutcome, StudyState
 from tests.ledger import STUDY, Ledger, image
 from worker.cli.worklist_table import explained
@@ -18,7 +19,6 @@ from worker.export.labels import export
 from worker.imaging.limits import DEFAULT
 from worker.ledger import audit, claims, decisions, overdue
 from worker.ledger.ordering import move, sort_key
-from worker.settings import UncertainReview
 from worker.worklist.details import show
 from worker.worklist.queries import count, entries, is_stale
 

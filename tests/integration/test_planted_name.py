@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import text
 
+from schema.setting_values import InboxMode
 from tests import frail_decoder
 from tests.brightness import write_model
 from tests.ledger import Ledger
@@ -29,7 +30,6 @@ from worker.intake.watcher import Watcher
 from worker.ledger.outbox import Backlog
 from worker.runtime.error_place import place_of
 from worker.screen_study import StudyScreener
-from worker.settings import InboxMode
 from worker.store import OBJECTS
 from worker.tasks import screen_study
 

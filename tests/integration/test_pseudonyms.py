@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 from schema.database import Database
+from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, IdentifierMode, Reason
 from tests.brightness import write_model
 from tests.integration.test_planted_name import Quoting
@@ -25,7 +26,7 @@ from worker.ledger.lookup import resolve
 from worker.ledger.outbox import Backlog
 from worker.ledger.pseudonyms import KEY_FILE
 from worker.screen_study import StudyScreener
-from worker.settings import InboxMode, Settings
+from worker.settings import Settings
 from worker.store import OBJECTS
 from worker.tasks import screen_study
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from schema.setting_values import ReducedDecode as Setting
 from tests.brightness import write_model
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
@@ -20,7 +21,6 @@ from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.screen_study import StudyScreener
-from worker.settings import ReducedDecode as Setting
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # what differs here lies before the database
 

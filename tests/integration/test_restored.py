@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Reason, ReviewOutcome
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
@@ -17,7 +18,6 @@ from worker.intake.ingest import Intake
 from worker.ledger import claims, decisions, pruning
 from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
-from worker.settings import InboxMode
 from worker.store import OBJECTS, OVERLAYS, Store, sums_of
 from worker.store.folder import FolderStore
 

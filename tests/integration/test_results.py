@@ -13,6 +13,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from sqlalchemy import text
 
+from schema.setting_values import (
+    ReportClass,
+    Retract,
+    SendVerdicts,
+    Silent,
+)
 from schema.vocabulary import DispatchKind, DispatchState
 from tests.ledger import Ledger, image
 from tests.receiving import receiving, send
@@ -21,7 +27,6 @@ from worker.ledger import claims, dispatches
 from worker.ledger.decisions import requeue
 from worker.monitoring import sending
 from worker.monitoring.sending import check_sending
-from worker.settings import ReportClass, Retract, SendVerdicts, Silent
 
 sqlite = pytest.mark.parametrize("kind", ["sqlite"])
 

@@ -17,10 +17,10 @@ from pydicom import dcmread
 from pynetdicom import AE
 from sqlalchemy import text
 
+from schema.setting_values import Retract
 from tests.ledger import Ledger
 from tests.phantoms import DX_FOR_PRESENTATION, EXPLICIT_LITTLE
 from tests.results import STUDY, bring, overlay_in_store, screen, sender_of
-from worker.settings import Retract
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,6 +7,7 @@ import cv2
 import pytest
 from sqlalchemy import text
 
+from schema.setting_values import InboxMode
 from tests.ledger import Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import StorageUnavailable
@@ -17,7 +18,7 @@ from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.screen_study import StudyScreener
-from worker.settings import DEFAULT_MODEL, InboxMode
+from worker.settings import DEFAULT_MODEL
 from worker.store import OBJECTS
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # what differs here lies before the database

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
+from schema.setting_values import Silent
 from schema.vocabulary import Band, Priority, Reason, ReviewOutcome
 from tests.ledger import STUDY, Ledger, image
 from worker.cli.main import app
@@ -19,7 +20,7 @@ from worker.ledger.connect import unopened
 from worker.ledger.outbox import Backlog
 from worker.ledger.silent_run import SETTING
 from worker.monitoring.health import check_readiness
-from worker.settings import Settings, Silent
+from worker.settings import Settings
 from worker.web.room import ReadingRoom
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from schema.setting_values import InboxMode
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from tests.watched_inbox import CHEST, WatchedInbox
@@ -15,7 +16,6 @@ from worker.intake.folder_scan import incoming, remove_if_unchanged
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
 from worker.ledger.arrivals import AsRead
-from worker.settings import InboxMode
 from worker.store import Kept
 from worker.store.folder import FolderStore
 from worker.worklist.queries import quarantine

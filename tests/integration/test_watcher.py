@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from tests.acceptance.installation import wait_until
 from tests.ledger import Ledger, without_privileges
@@ -21,7 +22,6 @@ from worker.errors import BadSetting, BrokerUnavailable, StorageUnavailable
 from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, files_in, incoming, remove_if_unchanged
 from worker.ledger import decisions
 from worker.monitoring.reconciliation import reconcile
-from worker.settings import InboxMode
 from worker.store.fetch import fetch
 from worker.worklist.queries import quarantine
 

@@ -12,12 +12,12 @@ import attrs
 import jsonschema
 import pytest
 
+from schema.setting_values import AuditReads, Reveal, Silent
 from schema.vocabulary import IdentifierMode, Priority, ReviewOutcome, Role
 from tests.ledger import Ledger, digest
 from tests.reading_room import Page, Visitor, running
 from worker.ledger import accounts, audit, decisions
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.settings import AuditReads, Reveal, Silent
 from worker.web.interface import VERSION
 
 INTERFACE = Path(__file__).parents[2] / "deploy" / "interface"

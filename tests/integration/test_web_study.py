@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from schema.setting_values import AuditReads, Reveal
 from schema.vocabulary import Priority, ReviewOutcome, Role
 from tests.ledger import STUDY, Ledger
 from tests.reading_room import Answer, Page, Visitor, running
 from worker.ledger import audit, decisions
-from worker.settings import AuditReads, Reveal
 
 OTHER = "1.2.826.0.1.3680043.10.8"
 PATH, OTHER_PATH = f"/study/{STUDY}", f"/study/{OTHER}"

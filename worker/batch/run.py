@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, IdentifierMode, Priority, StudyState
 from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
 from worker.intake.folder_scan import files_in
@@ -26,7 +27,6 @@ from worker.ledger.outbox import Backlog, Offer
 from worker.registry.registry import Registry
 from worker.schedule.window import ALL_DAY, Window
 from worker.service.service import BATCH_QUIET_S, SWEEP_S, Serving
-from worker.settings import InboxMode
 from worker.worklist import queries
 
 log = logging.getLogger(__name__)

@@ -135,10 +135,10 @@ def study_uid(database: Any, study: str) -> str:
 
 def record_view(database: Any, by: str, study_uid: str | None = None) -> None:
     """Record a view of a study or of a list before it is shown, if the settings ask for it."""
+    from schema.setting_values import AuditReads
     from schema.vocabulary import AuditAction
     from worker.ledger import audit
     from worker.ledger.connect import now
-    from worker.settings import AuditReads
 
     kept = settings().audit_reads
     if kept is AuditReads.LISTS or (kept is AuditReads.STUDIES and study_uid is not None):

@@ -26,13 +26,13 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from schema.setting_values import ReportClass
 from schema.vocabulary import DispatchKind, Verdict
 from worker.dicom import codes
 from worker.dicom.ours import MANUFACTURER, MODEL_NAME
 from worker.imaging.header import lenient_pydicom
 from worker.ledger.dispatches import result_uid, series_uid
 from worker.ledger.reported import Facts, ReportedImage
-from worker.settings import ReportClass
 
 TRACKING_IDENTIFIER = "chest-screening/pneumonia"
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from schema.database import Database
+from schema.setting_values import Silent
 from schema.vocabulary import DispatchState
 from worker.dicom.composer import Composer
 from worker.dicom.destination import Answer, Destination, destination_of
@@ -19,7 +20,7 @@ from worker.ledger import dispatches
 from worker.ledger.connect import now, open_existing
 from worker.ledger.dispatches import Due
 from worker.runtime.error_place import place_of
-from worker.settings import Settings, Silent
+from worker.settings import Settings
 from worker.store import open_store
 
 log = logging.getLogger(__name__)

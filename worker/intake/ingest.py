@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from schema.database import Database
+from schema.setting_values import InboxMode, RasterStudy
 from schema.vocabulary import FileState
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
@@ -25,7 +26,7 @@ from worker.ledger import files
 from worker.ledger.arrivals import AcceptedCopy, AsRead, Incoming, Receipt, Registration, stored_path
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.register import accepted_copies, register
-from worker.settings import InboxMode, RasterStudy, Settings
+from worker.settings import Settings
 from worker.store import OBJECTS, Store, sums_of
 from worker.store.capacity import Capacity
 from worker.store.fetch import fetch

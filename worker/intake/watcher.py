@@ -18,6 +18,7 @@ from typing import TypeVar
 from sqlalchemy import text
 
 from schema.database import Database
+from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority
 from worker.errors import BadSetting, Interrupted
 from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
@@ -29,7 +30,7 @@ from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.transactions import reading
 from worker.runtime.file_events import woken_by_events
-from worker.settings import InboxMode, Settings
+from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from schema.database import HEAD, Database
+from schema.setting_values import Silent
 from worker.errors import BadSetting, NoHome, ScreeningError
 from worker.ledger.identifiers import check_database
 from worker.ledger.list_mode import is_silent_run
 from worker.ledger.revision import refuse_newer, revision
 from worker.ledger.transactions import translated
 from worker.runtime.state_folder import make_home
-from worker.settings import Settings, Silent
+from worker.settings import Settings
 
 #: How long a queue worker that was started beside a watcher waits for the embedded database.
 MADE_WITHIN_S = 30.0

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from schema.database import Database
 from schema.models import Prioritisation, Review, Study, Withdrawal
+from schema.setting_values import UncertainReview
 from schema.vocabulary import AuditAction, Priority, Reason, ReviewOutcome, StudyState
 from worker.errors import AlreadyRead, NothingToWithdraw, NotRequeueable, StudyChanged
 from worker.ledger import audit
@@ -15,7 +16,7 @@ from worker.ledger.lookup import resolve
 from worker.ledger.ordering import current_screening, place, request_screening_again, set_priority
 from worker.ledger.retention import is_pruned
 from worker.ledger.transactions import writing
-from worker.settings import Settings, UncertainReview
+from worker.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session, aliased
 from schema import models
 from schema.database import Database
 from schema.operations import Dispatch
+from schema.setting_values import Retract, SendVerdicts, Silent
 from schema.vocabulary import DispatchKind, DispatchState, Verdict
 from worker.ledger.transactions import reading, writing
-from worker.settings import Retract, SendVerdicts, Settings, Silent
+from worker.settings import Settings
 
 #: Namespace of every UID that this program derives (PS3.5 B.2).
 NAMESPACE = UUID("5f0d2a3e-6e6b-5a53-9c55-0f6a4d7e2b11")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from schema.database import HEAD
+from schema.setting_values import Silent
 from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger import accounts, device_failures
 from worker.ledger.connect import now, unopened
@@ -15,7 +16,7 @@ from worker.monitoring.sending import check_sending
 from worker.runtime.file_events import file_events_fault
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
-from worker.settings import Settings, Silent
+from worker.settings import Settings
 from worker.store import open_store
 from worker.store.capacity import capacity_of
 from worker.worklist.queries import longest_wait_s

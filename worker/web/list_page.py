@@ -7,13 +7,13 @@ from typing import Any
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, Band, Priority
 from worker.errors import UnknownStudy
 from worker.ledger import audit, overdue
 from worker.ledger.lookup import resolve
 from worker.ledger.sessions import note_input
 from worker.ledger.transactions import reading
-from worker.settings import AuditReads
 from worker.web import rendering, words
 from worker.web.asking import Asked
 from worker.web.permissions import Permission

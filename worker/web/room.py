@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from schema.database import Database
+from schema.setting_values import Reveal, Silent
 from worker.decoding.pool import DecoderPool
 from worker.imaging.limits import Limits
 from worker.ledger.connect import now, open_existing
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.list_mode import is_silent_run
-from worker.settings import Reveal, Settings, Silent
+from worker.settings import Settings
 from worker.store import Store, open_store
 from worker.web.addresses import addresses, listed
 from worker.web.cache import Bounded

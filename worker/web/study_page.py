@@ -8,12 +8,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, IdentifierMode, ReviewOutcome
 from worker.errors import Interrupted, Rejected
 from worker.imaging.viewing import Person, read_view
 from worker.ledger import audit, holds
 from worker.ledger.sessions import note_input
-from worker.settings import AuditReads
 from worker.store.fetch import fetch
 from worker.web import rendering
 from worker.web.asking import Asked
