@@ -60,10 +60,14 @@ def opened(folder: Path, measured: ReducedDecode | None = MEASURED, gain: float 
 
 
 def radiograph(grey: int, dot: int | None = None) -> bytes:
-    """Of one brightness, with a darker band or only one pixel to show that it is not blank."""
+    """Of one brightness, with a darker band or only one pixel to show that it is not blank.
+
+    Beside the band it has a bright marker, as films do: a window that shows only a few dark greys would not be used.
+    """
     pixels = np.full((ROWS, COLUMNS), grey, np.uint8)
     if dot is None:
         pixels[:40] = grey // 2
+        pixels[:8, :64] = 255
     else:
         pixels[701, 31] = dot
     return dicom_file(pixels, JPEG_2000_LOSSLESS, bits=8, WindowCenter=128, WindowWidth=256)
