@@ -44,7 +44,7 @@ REQUEST_S = 30.0
 IDLE_S = 60.0
 
 #: Associations under way may end within this time after SIGTERM.
-DRAIN_S = 30.0
+DRAIN_S = 25.0
 
 
 @dataclass(frozen=True)
