@@ -110,7 +110,9 @@ def test_what_came_today_is_let_go_of_once_however_often_room_is_made(desk: Ledg
 class SlowStore(FolderStore):
     """One that is listed when it may be."""
 
-    may_list = threading.Event()
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.may_list = threading.Event()
 
     def files(self, kind: str) -> Iterator[Stored]:
         assert self.may_list.wait(60)
