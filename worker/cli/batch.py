@@ -1,8 +1,6 @@
 """The verb `worker batch`."""
 
-import signal
 import sys
-import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -81,14 +79,13 @@ def batch(
     from worker.ledger import batch_runs
     from worker.ledger.connect import now
     from worker.runtime import home, logs
+    from worker.runtime.stop_signals import stop_requested
     from worker.schedule.window import ALL_DAY
     from worker.service import service
 
     settings = options.settings()
     logs.configure("WARNING" if sys.stderr.isatty() else settings.log_level)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_requested()
     settled = home.hold_home(settings, "batch", with_worker=settings.is_embedded)
     with settled as installation, service.serving(installation) as serving, bars() as progress:
         database, window = serving.intake.database, between or ALL_DAY

@@ -1,7 +1,5 @@
 """The verbs `worker receive` and `worker send`."""
 
-import signal
-import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -26,10 +24,9 @@ def receive() -> None:
     logs.configure(in_force.log_level)
     options.require_extra("dicom", "pynetdicom")
     from worker.dicom import service
+    from worker.runtime.stop_signals import stop_requested
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_requested()
     with service.receiving(in_force) as receiver:
         click.echo(f"{in_force.ae_title} on {in_force.receive_host} port {receiver.port}; SIGTERM stops", err=True)
         stop.wait()
@@ -57,10 +54,9 @@ def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
     logs.configure(in_force.log_level)
     options.require_extra("dicom", "highdicom")
     from worker.dicom import sender
+    from worker.runtime.stop_signals import stop_requested
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_requested()
     with sender.sending(in_force) as sending:
         if once:
             while sending.turn():

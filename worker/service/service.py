@@ -1,6 +1,5 @@
 """The running installation: opens the ledger, starts the embedded broker, screens a batch, watches a folder."""
 
-import signal
 import subprocess
 import threading
 import time
@@ -25,6 +24,7 @@ from worker.ledger.sharing import offering
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
 from worker.runtime.redis_server import PrivateBroker, private_broker
+from worker.runtime.stop_signals import stop_requested
 from worker.service.patience import Patience
 from worker.settings import Settings
 from worker.store import MODELS, open_store
@@ -188,9 +188,7 @@ def watch(serving: Serving, inbox: Path) -> None:
     """
     from worker.app import backlog, enqueue
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_requested()
     watcher = Watcher(serving.intake, inbox, enqueue, backlog, now)
     drift_schedule = DriftSchedule(serving.intake.database, now)
     thread = threading.Thread(target=watcher.run, args=[stop], name="watcher")
