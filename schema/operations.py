@@ -18,6 +18,7 @@ from schema.vocabulary import (
     DriftEvent,
     IdentifierMode,
     ModelAction,
+    Process,
     Stability,
 )
 
@@ -106,6 +107,16 @@ class DeviceFailure(Base):
     worker: Mapped[str] = mapped_column(Text)  #: worker@host
     code: Mapped[str] = mapped_column(String(64))
     message: Mapped[str] = mapped_column(Text)
+
+
+class SignOfLife(Base):
+    """When a process of this kind was last seen alive on a machine; written every 15 s, beside its work."""
+
+    __tablename__ = "sign_of_life"
+
+    process: Mapped[Process] = mapped_column(primary_key=True)
+    host: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seen_at: Mapped[datetime]
 
 
 class Dispatch(Base):

@@ -176,6 +176,14 @@ class AuditAction(StrEnum):
     INTERFACE_READ = "interface_read"  #: another system read the JSON interface
 
 
+class Process(StrEnum):
+    """A kind of process whose life the list shows."""
+
+    WATCHER = "watcher"
+    WORKER = "worker"
+    RECEIVER = "receiver"
+
+
 class DispatchKind(StrEnum):
     """A result object that is sent to an archive."""
 

@@ -18,7 +18,7 @@ from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import CONNECTIONS, Database
 from schema.setting_values import Silent
-from schema.vocabulary import IdentifierMode, Reason
+from schema.vocabulary import IdentifierMode, Process, Reason
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
 from worker.decoding.pool import DecoderPool
 from worker.errors import (
@@ -33,6 +33,7 @@ from worker.ledger.claims import Claim
 from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
 from worker.ledger.outbox import LONGEST_COUNTDOWN_S
+from worker.ledger.signs_of_life import Signs
 from worker.registry.loader import ModelLoader
 from worker.runtime.error_place import place_of
 from worker.runtime.gate import Gate
@@ -233,6 +234,7 @@ def start_process(**_: Any) -> None:
         _open_models()
     except (DeviceUnavailable, ProviderUnavailable) as error:  # the device served the trial: the next message tries
         log.error("device_failed", extra={"code": error.code, "why": error.message})
+    Signs(model_loader().database, Process.WORKER).start()
 
 
 @celeryd_init.connect

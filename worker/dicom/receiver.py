@@ -87,6 +87,7 @@ class Receiver:
         self.reception = Reception(intake, clock, time.monotonic)
         self._peers: dict[Association, Peer] = {}
         self._lock = threading.Lock()
+        self._accepting: threading.Thread | None = None
         self.server = self._listen()
 
     def _listen(self) -> Server:
@@ -116,12 +117,18 @@ class Receiver:
         """The port it listens on."""
         return int(self.server.server_address[1])
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether its thread accepts associations."""
+        return self._accepting is not None and self._accepting.is_alive()
+
     @contextmanager
     def serving(self, drain_s: float = DRAIN_S) -> Iterator["Receiver"]:
         """Accept associations while the block runs; those under way then may end within `drain_s`."""
         comparison = self.reception.start()
         accepting = threading.Thread(target=partial(self.server.serve_forever, 0.1), name="accepting", daemon=True)
         accepting.start()
+        self._accepting = accepting
         try:
             yield self
         finally:

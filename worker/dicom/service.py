@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
+from schema.vocabulary import Process
 from worker.decoding.decoder import Decoder
 from worker.dicom.receiver import Receiver
 from worker.dicom.spool import Spool
@@ -13,6 +14,7 @@ from worker.dicom.wire import quiet_library
 from worker.imaging.header import lenient_pydicom
 from worker.intake.ingest import Intake
 from worker.ledger.connect import open_database
+from worker.ledger.signs_of_life import Signs
 from worker.runtime.error_place import place_of
 from worker.settings import Settings
 from worker.store import open_store
@@ -38,7 +40,9 @@ def receiving(settings: Settings) -> Iterator[Receiver]:
         spool = stack.enter_context(Spool(settings).opened())
         receiver = Receiver(settings, intake, spool)
         stack.enter_context(metrics_served(settings, receiver.tallies))
-        yield stack.enter_context(receiver.serving())
+        serving = stack.enter_context(receiver.serving())
+        stack.enter_context(Signs(database, Process.RECEIVER).given(lambda: serving.is_listening))
+        yield serving
 
 
 def log_thread_failed(failed: threading.ExceptHookArgs) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.setting_values import InboxMode
-from schema.vocabulary import FileState, Priority
+from schema.vocabulary import FileState, Priority, Process
 from worker.errors import BadSetting, Interrupted
 from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.ingest import Intake, IntakeRequest
@@ -28,6 +28,7 @@ from worker.ledger import claims, files, outbox, overdue, pruning, silent_run
 from worker.ledger.arrivals import Incoming, Registration
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
+from worker.ledger.signs_of_life import Signs
 from worker.ledger.transactions import reading
 from worker.runtime.file_events import woken_by_events
 from worker.settings import Settings
@@ -78,6 +79,7 @@ class Watcher:
         default_factory=dict
     )  #: work -> code of the outage, and when it was logged
     inbox: Inbox = field(init=False)
+    signs: Signs = field(init=False)
 
     def __post_init__(self) -> None:
         """Read from the ledger which files in the inbox an earlier process recorded.
@@ -95,11 +97,13 @@ class Watcher:
         if settings.inbox_mode is not InboxMode.MOVE:
             self.booked = booked_files(self.intake.database, str(self.folder), self.intake.identifiers)
         self.inbox = Inbox(self.folder, self._is_done, steady_s=self.steady_s)
+        self.signs = Signs(self.intake.database, Process.WATCHER, self.clock, self.steady_s)
 
     def run(self, stop: threading.Event) -> None:
         """Scan and sweep until `stop`; outages of store, database and broker are logged, and it goes on."""
         with woken_by_events(self.folder) as wake:
             while not stop.is_set():
+                self.signs.give()
                 self._tolerating_outage("make_room", self.make_room)
                 is_through = self._tolerating_outage("scan", self.scan)
                 self._tolerating_outage("sweep", self.sweep)  # a full disk stops the scan and not the sweep
@@ -187,6 +191,7 @@ class Watcher:
 
     def offer(self) -> None:
         """Enqueue the settled studies."""
+        self.signs.give()
         self.enqueue(outbox.offer(self.intake.database, self.clock()))
 
     def sweep(self) -> None:

@@ -74,6 +74,8 @@ def health(room: ReadingRoom, asked: Asked) -> Response:
         quarantined_files=signs.quarantined,
         last_file_at=None if signs.last_file_at is None else signs.last_file_at.isoformat(),
         last_result_at=None if signs.last_result_at is None else signs.last_result_at.isoformat(),
+        last_seen_at={str(kind): at.isoformat() for kind, at in signs.seen_at.items()},
+        missing=[str(kind) for kind in signs.missing(asked.now)],
     )
 
 

@@ -22,6 +22,7 @@ from worker.web.room import ReadingRoom
 from worker.worklist import listing, queries
 from worker.worklist.listing import Filter, Key, ListRow, Show
 from worker.worklist.next_study import next_unread
+from worker.worklist.queries import SignsOfLife
 from worker.worklist.study_view import find
 
 LONGEST_SEARCH = 256
@@ -44,11 +45,11 @@ def rows(room: ReadingRoom, asked: Asked) -> Response:
     if asked.request.query_params.get("after"):
         _note_list(room, asked)
     values = _values(room, asked)
-    tag = _tag(values)
-    if asked.request.headers.get("if-none-match") == tag:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
-    answer = rendering.page("rows", **values, **asked.page_values)
-    answer.headers["ETag"] = tag
+    headers = {"ETag": _tag(values), "X-Seen-At": _seen_at(values["signs"])}
+    if asked.request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    answer = rendering.page("polled", **values, **asked.page_values)
+    answer.headers.update(headers)
     return answer
 
 
@@ -180,6 +181,7 @@ def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
         found = listing.rows(room.database, chosen, after, asked.now)
         total = listing.count(room.database, chosen)
         more = _key(room, asked, found[-1].key) if len(found) == listing.PAGE else None
+    signs = queries.signs_of_life(room.database)
     return {
         "rows": [masked(room, asked, row) for row in found],
         "total": total,
@@ -192,7 +194,8 @@ def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
         "said": said,
         "url_filter": {k: v for k, v in vars(chosen).items() if v and v != Show.UNREAD},
         "hidden": HIDDEN,
-        "states": queries.signs_of_life(room.database),
+        "signs": signs,
+        "missing": signs.missing(asked.now),
         "waited_s": queries.longest_wait_s(room.database, asked.now),
         "now": asked.now,
     }
@@ -209,9 +212,17 @@ def _after(room: ReadingRoom, asked: Asked) -> Key | None:
 
 
 def _tag(values: dict[str, Any]) -> str:
-    """An ETag of what the rows show; times that only grow are left to the page's script."""
-    shown = (values["rows"], values["total"], values["more"] is None, values["states"], int(values["waited_s"] // 60))
+    """An ETag of what the rows and the signs beside them show. Times that only grow are left to the page's script, and
+    those of the processes that live to a header."""
+    signs = values["signs"]
+    beside = (signs.last_file_at, signs.last_result_at, signs.quarantined, values["missing"])
+    shown = (values["rows"], values["total"], values["more"] is None, beside, int(values["waited_s"] // 60))
     return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
+
+
+def _seen_at(signs: SignsOfLife) -> str:
+    """When each process was last seen alive, also for an answer without a body."""
+    return ", ".join(f"{kind}={at:{words.MOMENT}}" for kind, at in signs.seen_at.items())
 
 
 def _note_list(room: ReadingRoom, asked: Asked) -> None:

@@ -42,6 +42,9 @@ def environment() -> Environment:
     made.filters["band_word"] = words.band_word
     made.filters["band_shape"] = words.band_shape
     made.filters["shortened"] = words.shortened
+    made.filters["moment"] = words.moment
+    made.filters["minute"] = words.minute
+    made.filters["without"] = words.WITHOUT.__getitem__
     return made
 
 

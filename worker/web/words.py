@@ -1,6 +1,8 @@
 """Verdicts, reasons and bands in the words of deploy/READING.md."""
 
-from schema.vocabulary import Band, Reason
+from datetime import datetime
+
+from schema.vocabulary import Band, Process, Reason
 
 #: Word and shape of each band: a shape, so that colour is never the only sign.
 BANDS: dict[Band, tuple[str, str]] = {
@@ -40,6 +42,16 @@ REASONS: dict[str, str] = {
     Reason.NOT_ASSESSABLE: "a reader found it not assessable",
 }
 
+#: What does not happen while a process is missing, and how to begin it.
+WITHOUT: dict[Process, str] = {
+    Process.WATCHER: "no file is taken in: see that `worker run` or `worker watch` runs",
+    Process.WORKER: "no study is screened: see that `worker run` or a queue worker runs",
+    Process.RECEIVER: "no image is received by DICOM: see that `worker receive` runs",
+}
+
+#: How a moment stands in an attribute or a header, for the page's script.
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
 #: Reasons that tell what the model said.
 TELLING = frozenset({Reason.AT_OR_ABOVE_THRESHOLD, Reason.BELOW_THRESHOLD})
 
@@ -74,6 +86,16 @@ def band_shape(band: int) -> str:
 def interval(estimate: dict[str, float]) -> str:
     """A measured number of a model's card with its 95 % interval."""
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f}, {estimate['n']:,} images)"
+
+
+def moment(at: datetime | None) -> str:
+    """A moment for the script; nothing for none."""
+    return f"{at:{MOMENT}}" if at else ""
+
+
+def minute(at: datetime | None) -> str:
+    """A moment for people."""
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "never"
 
 
 def shortened(uid: str) -> str:

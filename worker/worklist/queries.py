@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, Connection, Row, TextualSelect, bindparam, text
@@ -11,12 +11,16 @@ from sqlalchemy.types import TypeEngine
 
 from schema.database import Database, in_lists
 from schema.types import UtcDateTime
-from schema.vocabulary import SILENT_VERDICTS, UNDERWAY
+from schema.vocabulary import SILENT_VERDICTS, UNDERWAY, Process
 from worker.ledger.transactions import reading
 from worker.store import OVERLAYS, Store
 
 #: A study that still waits for a result, as a condition in SQL.
 _UNDERWAY = "state IN ({})".format(", ".join(f"'{state}'" for state in UNDERWAY))
+
+#: A process without a sign of life for this long is missed. One is given every 15 s; a slow listing of the inbox may
+#: take a minute.
+MISSED_AFTER = timedelta(minutes=2)
 
 #: Columns of a study that are moments.
 STUDY_MOMENTS = (
@@ -138,21 +142,33 @@ def longest_wait_s(database: Database, now: datetime) -> float:
 
 @dataclass(frozen=True)
 class SignsOfLife:
-    """When something last came of the processes, and how many files nobody could read."""
+    """When something last came of the processes and when each was last seen alive; how many files nobody could read."""
 
     last_file_at: datetime | None
     last_result_at: datetime | None
     quarantined: int
+    seen_at: dict[Process, datetime]  #: the newest of each kind; a kind that was never seen is not there
+
+    def missing(self, now: datetime) -> dict[Process, datetime | None]:
+        """Processes without a sign of life for MISSED_AFTER, and when they gave the last one. A receiver is missed only
+        where there was one."""
+        expected = [kind for kind in Process if kind is not Process.RECEIVER or kind in self.seen_at]
+        seen = {kind: self.seen_at.get(kind) for kind in expected}
+        return {kind: at for kind, at in seen.items() if at is None or now - at > MISSED_AFTER}
 
 
 def signs_of_life(database: Database) -> SignsOfLife:
-    """The newest file, the newest result, and the number of quarantined files."""
+    """The newest file and result, the newest sign of each process, and the number of quarantined files."""
     newest = "SELECT {0} FROM {1} ORDER BY id DESC LIMIT 1"
     quarantined = text("SELECT COUNT(*) FROM arrival WHERE state = 'quarantined'")
     with reading(database) as connection:
         seen = connection.execute(with_moments(newest.format("seen_at", "arrival"), "seen_at")).scalar()
         screened = connection.execute(with_moments(newest.format("screened_at", "screening"), "screened_at")).scalar()
-        return SignsOfLife(seen, screened, int(connection.execute(quarantined).scalar_one()))
+        alive = connection.execute(
+            with_moments("SELECT process, MAX(seen_at) AS seen_at FROM sign_of_life GROUP BY process", "seen_at")
+        )
+        seen_at = {Process(row.process): row.seen_at for row in alive}
+        return SignsOfLife(seen, screened, int(connection.execute(quarantined).scalar_one()), seen_at)
 
 
 def quarantine(database: Database) -> list[QuarantinedFile]:

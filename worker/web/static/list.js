@@ -6,7 +6,7 @@ import { answered, send, takeInput } from "/static/page.js";
 const POLL_MS = 5000, BEAT_MS = 30000, QUIET_MS = 60000;
 
 const body = document.getElementById("rows");
-const news = document.getElementById("news");
+const news = document.getElementById("news"), beside = document.getElementById("beside");
 const asServed = new Map();
 let tag = null, fresh = null, selected = null, lastInput = Date.now();
 
@@ -31,6 +31,20 @@ function tellTimes() {
     time.title = time.title || time.textContent;
     time.textContent = `${elapsed(new Date(time.dateTime))} ago`;
   }
+}
+
+// When each process was last seen alive comes with every poll, also when nothing else has changed.
+function tellSeen(seen) {
+  for (const [process, moment] of seen.split(", ").map((part) => part.split("="))) {
+    for (const time of document.querySelectorAll(`time[data-process="${process}"]`)) time.dateTime = time.title = moment;
+  }
+  tellTimes();
+}
+
+function tellBeside(content) {
+  const now = content.querySelector("#beside-now");
+  now?.remove();
+  if (now) beside.replaceChildren(now.content);
 }
 
 function select(row, focus = true) {
@@ -66,7 +80,9 @@ function refresh(content) {
 function takeIn() {
   if (fresh === null) return;
   const hadFocus = body.contains(document.activeElement);
-  body.replaceChildren(parsed(fresh));
+  const content = parsed(fresh);
+  tellBeside(content);
+  body.replaceChildren(content);
   window.htmx.process(body);
   fresh = null;
   news.hidden = true;
@@ -94,9 +110,11 @@ async function poll() {
     const answer = await fetch(body.dataset.poll, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
     if (answer.status === 401) location.assign("/login");
     if (answer.status === 304 || answer.ok) answered();
+    tellSeen(answer.headers.get("X-Seen-At") ?? "");
     if (answer.status !== 200) return;
     tag = answer.headers.get("ETag");
     const text = await answer.text(), content = parsed(text);
+    tellBeside(content);
     fresh = tellNews(content) ? text : null;
     refresh(content);
   } catch {

@@ -1,0 +1,88 @@
+"""When watcher, workers and receiver were last seen alive: a row for each kind of process and machine."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, insert, update
+
+from schema.database import Database
+from schema.operations import SignOfLife
+from schema.vocabulary import Process
+from worker.errors import Interrupted, SchemaOutdated
+from worker.ledger.connect import now
+from worker.ledger.transactions import retried, writing
+
+log = logging.getLogger(__name__)
+
+#: Time between two signs of a process.
+EVERY_S = 15.0
+
+#: A machine without a sign for this long is forgotten when another one of its kind appears.
+FORGOTTEN_AFTER = timedelta(days=7)
+
+LONGEST_HOST = 64
+
+
+@retried
+def record(database: Database, process: Process, host: str, moment: datetime) -> None:
+    """Note that a process of this kind lives on this machine. Raises DatabaseUnavailable, SchemaOutdated."""
+    row = (SignOfLife.process == process, SignOfLife.host == host)
+    with writing(database) as session:
+        if session.scalars(update(SignOfLife).where(*row).values(seen_at=moment).returning(SignOfLife.host)).all():
+            return
+        old = moment - FORGOTTEN_AFTER
+        session.execute(delete(SignOfLife).where(SignOfLife.process == process, SignOfLife.seen_at < old))
+        session.execute(insert(SignOfLife).values(process=process, host=host, seen_at=moment))
+
+
+class Signs:
+    """The signs of one process, at most one every EVERY_S. An outage of the database is passed over."""
+
+    def __init__(
+        self, database: Database, process: Process, clock: Callable[[], datetime] = now,
+        steady_s: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.database, self.process, self.clock, self.steady_s = database, process, clock, steady_s
+        self.host = socket.gethostname()[:LONGEST_HOST]
+        self._next_s = -EVERY_S
+
+    def give(self) -> None:
+        """Write a sign if one is due."""
+        if self.steady_s() < self._next_s:
+            return
+        self._next_s = self.steady_s() + EVERY_S
+        try:
+            record(self.database, self.process, self.host, self.clock())
+        except (Interrupted, SchemaOutdated) as error:  # the work of the process tells of it
+            log.debug("no_sign_of_life", extra={"code": error.code})
+
+    @contextmanager
+    def given(self, is_alive: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Give signs from a thread while the block runs and `is_alive` holds."""
+        stop = threading.Event()
+        thread = self._start(stop, is_alive)
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def start(self) -> None:
+        """Give signs from a thread until the process ends."""
+        self._start(threading.Event(), lambda: True)
+
+    def _start(self, stop: threading.Event, is_alive: Callable[[], bool]) -> threading.Thread:
+        thread = threading.Thread(target=self._give_until, args=(stop, is_alive), name="signs of life", daemon=True)
+        thread.start()
+        return thread
+
+    def _give_until(self, stop: threading.Event, is_alive: Callable[[], bool]) -> None:
+        while not stop.is_set():
+            if is_alive():
+                self.give()
+            stop.wait(EVERY_S)
