@@ -74,7 +74,7 @@ class Visitor:
                 "Content-Type": "application/x-www-form-urlencoded", "Origin": origin, "Sec-Fetch-Site": "same-origin"
             }  # fmt: skip
         said |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, {k: v for k, v in said.items() if v is not None})
             got = connection.getresponse()
@@ -146,7 +146,7 @@ def running(desk: Ledger, **settings: Any) -> Iterator[Page]:
         serving = server(in_force, room)
         thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
         thread.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not serving.started and time.monotonic() < deadline:
             time.sleep(0.02)
         try:

@@ -1,5 +1,6 @@
 """`worker screen` with a broker or database that does not serve: it says what it waits for, and ends."""
 
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 SAMPLE = SAMPLES / "ida_8_bit.png"
 
-#: The patience that is asked for, and what a busy machine takes to start and stop the program.
-WAIT_S, STARTS_S, SLOW_S = 8.0, 8.0, 40.0
+#: The patience that is asked for, when a wait must be told at the latest, and what a busy machine may take besides.
+WAIT_S, SPEAKS_S, SLOW_S = 10.0, 5.0, 100.0
 
 
 @dataclass
@@ -34,9 +35,9 @@ class Outcome:
     lines: list[tuple[float, str]] = field(default_factory=list)
 
     @property
-    def spoke_after_s(self) -> float:
-        """When it first said what it waits for."""
-        return next(moment for moment, line in self.lines if "waits for" in line)
+    def spoke_before_end_s(self) -> float:
+        """How long before its end it first said what it waits for; the start of the program does not count."""
+        return self.lines[-1][0] - next(moment for moment, line in self.lines if "waits for" in line)
 
     @property
     def words(self) -> str:
@@ -50,14 +51,14 @@ def screen(site: Installation, *words: str) -> Outcome:
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=site.environment()
     ) as process:
-        killer = threading.Timer(WAIT_S + 2 * SLOW_S, process.kill)
+        killer = threading.Timer(WAIT_S + SLOW_S, process.kill)
         killer.start()
         assert process.stderr is not None
         for line in process.stderr:
             outcome.lines.append((time.monotonic() - began, line))
         outcome.code = process.wait()
         killer.cancel()
-    assert time.monotonic() - began < WAIT_S + SLOW_S, outcome.words
+    assert outcome.code != -signal.SIGKILL, outcome.words
     return outcome
 
 
@@ -73,7 +74,7 @@ def redis_on(log: Path, *options: str) -> Iterator[int]:
     port = free_port()
     command = [str(redis_server()), "--bind", LOOPBACK, "--port", str(port), "--save", "", "--appendonly", "no"]
     with child([*command, *options], log, 5.0):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + SLOW_S
         while time.monotonic() < deadline:
             try:
                 redis.Redis(host=LOOPBACK, port=port).ping()
@@ -85,12 +86,16 @@ def redis_on(log: Path, *options: str) -> Iterator[int]:
         yield port
 
 
-def away(_log: Path) -> Iterator[int]:
-    yield free_port()
+@contextmanager
+def nobody(_log: Path) -> Iterator[int]:
+    """A port on which nobody listens, and which nobody else is given."""
+    with socket.socket() as held:
+        held.bind((LOOPBACK, 0))
+        yield int(held.getsockname()[1])
 
 
 BROKERS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "not there": (lambda _: contextmanager(away)(_), "it is not there"),
+    "not there": (nobody, "it is not there"),
     "silent": (lambda _: silent_server(), "broker"),
     "wants a password": (lambda log: redis_on(log, "--requirepass", "secret"), "it wants a password"),
     "full": (lambda log: redis_on(log, "--maxmemory", "400kb", "--maxmemory-policy", "noeviction"), "it is full"),
@@ -114,9 +119,8 @@ def test_a_broker_that_does_not_serve_is_told_and_ends_with_2(tmp_path: Path, fa
         assert said in outcome.words
         assert "[broker_unavailable]" in outcome.lines[-1][1]
         assert "Traceback" not in outcome.words
-        assert outcome.spoke_after_s < 5 + STARTS_S
         if fault not in ENDS_CELERY:
-            assert outcome.lines[-1][0] > WAIT_S, "it waits meanwhile"
+            assert outcome.spoke_before_end_s > WAIT_S - SPEAKS_S, "it waits meanwhile"
         check = subprocess.run(
             site.command("check"), capture_output=True, text=True, env=site.environment(), check=False, timeout=150
         )
@@ -132,7 +136,7 @@ def test_a_database_that_accepts_and_says_nothing(tmp_path: Path) -> None:
         outcome = screen(site)
     assert outcome.code == 2, outcome.words
     assert "waits for the database" in outcome.words
-    assert outcome.spoke_after_s < 5 + STARTS_S
+    assert outcome.spoke_before_end_s > WAIT_S - SPEAKS_S
     assert "[database_unavailable]" in outcome.lines[-1][1]
 
 
@@ -141,8 +145,6 @@ def test_a_database_that_another_program_locks(tmp_path: Path) -> None:
     site.run("screen", SAMPLE)
     with sqlite3.connect(tmp_path / "home" / "screening.sqlite", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        release = threading.Timer(25.0, lambda: None)
-        release.start()
         process = subprocess.Popen(
             site.command("screen", SAMPLES / "leo_native.jpeg"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, env=site.environment(),
@@ -150,6 +152,5 @@ def test_a_database_that_another_program_locks(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert any("waits for the database" in line for line in process.stderr)
         other.execute("ROLLBACK")
-        release.cancel()
     process.communicate(timeout=120)
     assert process.returncode == 0, "it goes on where it was"

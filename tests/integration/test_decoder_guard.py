@@ -84,7 +84,7 @@ def test_a_study_of_hanging_images_ends_before_its_message_is_killed(
     inbox, images = tmp_path / "inbox", 6
     inbox.mkdir()
     for image in range(1, images + 1):
-        (inbox / f"{image}.dcm").write_bytes(study("7", "CODEC-HANG " if image > 1 else "", image=image))
+        (inbox / f"{image}.dcm").write_bytes(study("7", "CODEC-HANG ", image=image))
     take_in(desk, inbox, decoder)
     screener = StudyScreener(
         desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder, decode_budget_s=1.5
@@ -97,7 +97,7 @@ def test_a_study_of_hanging_images_ends_before_its_message_is_killed(
     with desk.database.reading() as connection:
         notes = connection.execute(text("SELECT notes FROM finding WHERE unreadable IS NOT NULL")).scalars().all()
     untried = sum("it was not tried" in str(note) for note in notes)
-    assert (len(notes), untried) in {(5, 3), (5, 4)}
+    assert (len(notes), untried) in {(images, images - 2), (images, images - 1)}, "the first, and a second in time"
 
 
 def test_intake_lives_through_pixels_that_kill_while_it_compares_them(

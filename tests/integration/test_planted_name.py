@@ -76,7 +76,7 @@ pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with closing(Decoder(deadline_s=20.0, memory_mib=2048, program=frail_decoder.PROGRAM)) as decoder:
+    with closing(Decoder(deadline_s=60.0, memory_mib=2048, program=frail_decoder.PROGRAM)) as decoder:
         yield decoder
 
 

@@ -102,11 +102,11 @@ def test_refused_access_is_an_outage_that_names_the_credentials(served_objects: 
     import requests
 
     ask = f"{served_objects.url}/moto-api/reset-auth"
-    assert requests.post(ask, data=b"0", timeout=20).ok, "from now on moto asks who comes"
+    assert requests.post(ask, data=b"0", timeout=120).ok, "from now on moto asks who comes"
     try:
         for_all_uses(served_objects.store(bucket), "check AWS_ACCESS_KEY_ID")
     finally:
-        assert requests.post(ask, data=b"inf", timeout=20).ok
+        assert requests.post(ask, data=b"inf", timeout=120).ok
 
 
 def for_all_uses(keep: Store, match: str) -> None:
@@ -166,5 +166,5 @@ from worker.store import open_store
 open_store(Settings(store="s3://images"))
 """
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert "BadSetting: SCREENING_STORE names an object store, which needs the extra `s3`: `pip install" in done.stderr

@@ -119,10 +119,10 @@ def test_zeros_from_within_the_header_on_are_no_million_elements() -> None:
 def test_a_header_of_empty_elements_costs_no_look_at_the_whole_file_each() -> None:
     content = dicom_file(np.zeros((2048, 2048), np.uint16) + 7)
     at = content.index(b"\xe0\x7f\x10\x00")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(TooLarge):
         read_instance(content[:at] + bytes(8 * 200_000) + content[at:])
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(("probability", "verdict"), [(0.9, Verdict.FLAGGED), (0.1, Verdict.UNSCREENABLE)])
