@@ -1,4 +1,5 @@
--- As `agreement`, but only of verdicts that a reader gave before the probability was shown (setting reveal).
+-- As `agreement`, but of each study's newest verdict that was given before its reader was shown the probability (setting
+-- reveal). A verdict given after it, on the same study, changes nothing here.
 CREATE VIEW agreement_unseen AS
 SELECT
     screening.model_digest,
@@ -20,7 +21,11 @@ SELECT
     ) AS agreement
 FROM review
 JOIN screening ON screening.id = review.screening_id
-WHERE review.id = (SELECT MAX(newer.id) FROM review AS newer WHERE newer.study_id = review.study_id)
-    AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id)
-    AND review.saw_probability IS FALSE
+WHERE review.id = (
+        SELECT MAX(newer.id) FROM review AS newer
+        WHERE newer.study_id = review.study_id AND newer.saw_probability IS FALSE
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM withdrawal WHERE withdrawal.study_id = review.study_id AND withdrawal.review_id >= review.id
+    )
 GROUP BY screening.model_digest

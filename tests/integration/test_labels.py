@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from pydicom import dcmread
 
 from schema.vocabulary import ReviewOutcome
@@ -18,6 +19,7 @@ from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import read_display, read_instance
 from worker.ledger import decisions
 from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.decisions import Seen
 from worker.ledger.register import register
 from worker.store import OBJECTS
 
@@ -41,8 +43,10 @@ def read(desk: Ledger, study_uid: str, outcome: ReviewOutcome) -> None:
     decisions.review(desk.database, study_uid, outcome, "Dr Test", None, desk.clock())
 
 
-def leave(desk: Ledger, out: Path, since: datetime = EVER) -> tuple[Exported, list[dict[str, Any]]]:
-    exported = export(desk.database, desk.store, out, since, DEFAULT)
+def leave(
+    desk: Ledger, out: Path, since: datetime = EVER, *, is_unseen: bool = False
+) -> tuple[Exported, list[dict[str, Any]]]:
+    exported = export(desk.database, desk.store, out, since, DEFAULT, is_unseen=is_unseen)
     with (out / INDEX).open(newline="") as file:
         return exported, list(csv.DictReader(file))
 
@@ -65,6 +69,37 @@ def test_confirmed_and_corrected_verdicts_leave_and_uncertain_ones_stay(desk: Le
         changed: ("pneumonia", "corrected"),
     }
     assert (exported.images, exported.studies, exported.left_out) == (3, 3, {"read as uncertain": 1})
+
+
+def test_verdicts_given_unseen_can_leave_alone(desk: Ledger, tmp_path: Path) -> None:
+    """One who followed the model after it was shown keeps the label that was given before; others stay here."""
+    swayed, unseen, seen, unknown, withdrawn = (
+        take_in(desk, name, 0.9)
+        for name in ("anna_explicit.dcm", "ida_8_bit.png", "emma_rle.dcm", "noah_224.jpeg", "mia_224.jpeg")
+    )
+
+    def judge(uid: str, outcome: ReviewOutcome, *, saw: bool) -> None:
+        row = desk.study(uid)
+        with desk.database.reading() as connection:
+            newest = connection.execute(
+                sa.text("SELECT MAX(id) FROM review WHERE study_id = :id"), {"id": row.id}
+            ).scalar()
+        shown = Seen(row.revision, row.current_screening_id, newest, saw, saw, open_s=1.0)
+        decisions.review(desk.database, uid, outcome, "ann", None, desk.clock(), seen=shown)
+
+    judge(swayed, ReviewOutcome.NO_PNEUMONIA, saw=False)
+    judge(swayed, ReviewOutcome.PNEUMONIA, saw=True)
+    judge(unseen, ReviewOutcome.PNEUMONIA, saw=False)
+    judge(seen, ReviewOutcome.PNEUMONIA, saw=True)
+    read(desk, unknown, ReviewOutcome.PNEUMONIA)
+    judge(withdrawn, ReviewOutcome.NO_PNEUMONIA, saw=False)
+    judge(withdrawn, ReviewOutcome.PNEUMONIA, saw=True)
+    decisions.withdraw(desk.database, withdrawn, "ann", "the wrong study", desk.clock())
+    exported, rows = leave(desk, tmp_path / "unseen", is_unseen=True)
+    assert {row["study_uid"]: row["label"] for row in rows} == {swayed: "no_pneumonia", unseen: "pneumonia"}
+    assert exported.left_out == {"review withdrawn": 1}
+    everything, _ = leave(desk, tmp_path / "all")
+    assert everything.studies == 4
 
 
 def test_the_trainer_reads_them_with_the_pixels_that_the_worker_showed(desk: Ledger, tmp_path: Path) -> None:

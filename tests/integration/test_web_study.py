@@ -242,6 +242,23 @@ def test_agreement_can_be_limited_to_verdicts_given_unseen(ready: Ledger) -> Non
     assert (everything.reviewed, unseen.reviewed, unseen.false_positive) == (2, 1, 1)
 
 
+def test_a_reader_who_follows_the_model_after_all_has_still_disagreed_unseen(ready: Ledger) -> None:
+    """Else the studies in which the model changed a reader's mind would be missing among the verdicts given unseen."""
+
+    def agreement(view: str) -> tuple[int, float] | None:
+        with ready.database.reading() as connection:
+            row = connection.execute(sa.text(f"SELECT reviewed, agreement FROM {view}")).one_or_none()
+        return None if row is None else (row.reviewed, float(row.agreement))
+
+    with running(ready, reveal=Reveal.AFTER_VERDICT) as page:
+        visitor = page.visitor("ann")
+        give(visitor, "no_pneumonia")
+        give(visitor, "pneumonia")
+    assert (agreement("agreement"), agreement("agreement_unseen")) == ((1, 1.0), (1, 0.0))
+    decisions.withdraw(ready.database, STUDY, "ann", "the wrong study", ready.clock())
+    assert (agreement("agreement"), agreement("agreement_unseen")) == (None, None)
+
+
 def test_each_opening_is_in_the_audit_unless_the_setting_says_none(ready: Ledger) -> None:
     for reads, times in ((AuditReads.NONE, 0), (AuditReads.STUDIES, 1)):
         with running(ready, audit_reads=reads) as page:

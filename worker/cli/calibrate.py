@@ -106,7 +106,8 @@ def _export(database: Any, store: Any, out: Path, stretch: Any, by: str) -> None
         )
     limits = Limits(max_pixel_bytes=options.settings().max_pixel_mib * 2**20)
     meant = frozenset(study.study_uid for study in stretch.studies)
-    exported = labels.export(database, store, out / LABELS, options.start_of(None), limits, by, meant)
+    since = options.start_of(None)
+    exported = labels.export(database, store, out / LABELS, since, limits, by, meant, is_unseen=stretch.is_blind)
     why = "; ".join(f"{n} {reason}" for reason, n in sorted(exported.left_out.items()))
     click.echo(f"{exported.images} images of {exported.studies} studies in {out / LABELS}; left out: {why or 'none'}")
 

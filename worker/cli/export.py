@@ -16,12 +16,13 @@ folder = click.Path(file_okay=False, path_type=Path)
 @click.command("export-labels")
 @click.argument("out", metavar="OUT_DIR", type=folder)
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Reviews of this day (UTC) and later.")
+@click.option("--unseen", is_flag=True, help="Only verdicts given before the reader knew what the model said.")
 @options.asked_by
-def export_labels(out: Path, since: datetime | None, by: str) -> None:
+def export_labels(out: Path, since: datetime | None, unseen: bool, by: str) -> None:
     """Write readers' verdicts and their images as a data set for `trainer fit`, without names."""
     from worker.export import labels
 
-    exported = labels.export(*options.ledger(), out, options.start_of(since), _limits(), by)
+    exported = labels.export(*options.ledger(), out, options.start_of(since), _limits(), by, is_unseen=unseen)
     _print_exported(f"{exported.images} images of {exported.studies} studies", out, exported.left_out)
 
 

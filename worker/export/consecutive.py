@@ -3,30 +3,29 @@
 Where only some of the studies were read, readers chose which, and a point that is set on these holds for no others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import Row, bindparam, text
 
 from schema.database import Database
 from schema.types import UtcDateTime
-from schema.vocabulary import AuditAction, Reason, ReviewOutcome
+from schema.vocabulary import ReviewOutcome
+from worker.export import unseen
 from worker.ledger.transactions import reading
 
-#: Every study with a probability, in the order of arrival, and its newest review, if there is one.
-JUDGED = """
-    SELECT study.study_uid, study.received_at, review.outcome, review.reviewed_at,
-           EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id) AS is_withdrawn,
-           CASE WHEN review.saw_probability IS NOT NULL THEN review.saw_probability IS FALSE
-               ELSE study.reason = :silent_run AND NOT EXISTS (
-                   SELECT 1 FROM audit WHERE audit.study_uid = study.study_uid AND audit.deed = :shown
-                   AND audit.happened_at <= review.reviewed_at
-               )
-           END AS is_blind
+#: Every study with a probability, in the order of arrival, with its newest review and the newest one given unseen.
+JUDGED = f"""
+    SELECT study.study_uid, study.received_at,
+           CASE WHEN NOT {unseen.WITHDRAWN.format(review="review")} THEN review.outcome END AS outcome,
+           CASE WHEN NOT {unseen.WITHDRAWN.format(review="blind")} THEN blind.outcome END AS blind_outcome,
+           review.id = blind.id AS is_blind
     FROM study
     JOIN screening ON screening.id = study.current_screening_id
-    LEFT JOIN review ON review.id = (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)
+    LEFT JOIN review ON review.id = {unseen.NEWEST}
+    LEFT JOIN review AS blind ON blind.id = {unseen.NEWEST_UNSEEN}
     WHERE screening.probability IS NOT NULL AND study.received_at >= :since
     ORDER BY study.received_at, study.id
 """
@@ -42,7 +41,7 @@ class Judged:
     study_uid: str
     received_at: datetime
     outcome: ReviewOutcome | None  #: None: unread, or the review was withdrawn
-    is_blind: bool  #: known to be read before its score was seen: by the page, or in a silent run without `worker show`
+    is_blind: bool  #: this reading is known to have been given before its score was seen
 
 
 @dataclass(frozen=True)
@@ -83,37 +82,38 @@ class Stretch:
 def consecutive(database: Database, since: datetime) -> Stretch:
     """The longest stretch of studies received since then; one of verdicts given blindly first, if it has ENOUGH."""
     statement = text(JUDGED).bindparams(bindparam("since", type_=UtcDateTime()))
-    typed = statement.columns(received_at=UtcDateTime(), reviewed_at=UtcDateTime())
-    asked = {"since": since, "silent_run": str(Reason.SILENT_RUN), "shown": str(AuditAction.SHOWN)}
     with reading(database) as connection:
-        rows = connection.execute(typed, asked).all()
-    studies = [
-        Judged(
-            row.study_uid,
-            row.received_at,
-            ReviewOutcome(row.outcome) if row.outcome and not row.is_withdrawn else None,
-            bool(row.is_blind) and bool(row.outcome),
-        )
-        for row in rows
-    ]
+        typed = statement.columns(received_at=UtcDateTime())
+        rows = connection.execute(typed, {"since": since, **unseen.VALUES}).all()
+    blind = [_judged(row, row.blind_outcome, is_blind=True) for row in rows]
+    newest = [_judged(row, row.outcome, is_blind=bool(row.is_blind)) for row in rows]
+    read = sum(study.outcome is not None for study in newest)
     return (
-        _stretch(studies, lambda study: study.is_blind and study.outcome is not None, is_blind=True)
-        or _stretch(studies, lambda study: study.outcome is not None, is_blind=False)
-        or Stretch((), len(studies), 0, is_blind=False)
+        _stretch(blind, read, is_blind=True)
+        or _stretch(newest, read, is_blind=False)
+        or Stretch((), len(rows), 0, is_blind=False)
     )
 
 
-def _stretch(studies: Sequence[Judged], is_usable: Callable[[Judged], bool], is_blind: bool) -> Stretch | None:
-    """The longest run of usable studies, the latest of equals; None without one, or if too few were read blindly."""
+def _judged(row: Row[Any], outcome: str | None, *, is_blind: bool) -> Judged:
+    return Judged(
+        row.study_uid, row.received_at, ReviewOutcome(outcome) if outcome else None, is_blind and bool(outcome)
+    )
+
+
+def _stretch(studies: Sequence[Judged], read: int, *, is_blind: bool) -> Stretch | None:
+    """The longest run of read studies, the latest of equals; None without one, or if too few were read blindly.
+
+    `read`: how many of the studies were read, blindly or not.
+    """
     longest: list[Judged] = []
     run: list[Judged] = []
     for study in studies:
-        if not is_usable(study):
+        if study.outcome is None:
             run = []
             continue
         run.append(study)
         longest = run if len(run) >= len(longest) else longest
-    unread = sum(study.outcome is None for study in studies)
-    found = Stretch(tuple(longest), unread, len(studies) - unread - len(longest), is_blind)
+    found = Stretch(tuple(longest), len(studies) - read, read - len(longest), is_blind)
     lacks = is_blind and any(found.count(outcome) < least for outcome, least in ENOUGH.items())
     return None if not longest or lacks else found

@@ -19,6 +19,7 @@ from schema.database import Database
 from schema.types import UtcDateTime
 from schema.vocabulary import AuditAction, Reason, ReviewOutcome, Verdict
 from worker.errors import BadData, Rejected, StorageUnavailable
+from worker.export import unseen
 from worker.imaging.limits import Limits
 from worker.imaging.reading import read_display
 from worker.ledger import audit
@@ -33,17 +34,17 @@ INDEX = "index.csv"
 IMAGES = "images"
 COLUMNS = ("path", "label", "patient", "view", "age", "study_uid", "source_sha256", "review")
 
-#: The newest review of each study, with every image that has a probability in the screening which the reader saw.
-REVIEWED = """
+#: One review of each study, with every image that has a probability in the screening which the reader had.
+REVIEWED = f"""
     SELECT review.outcome, study.study_uid, study.patient_id, study.issuer_of_patient_id, study.conflict,
            screening.verdict, instance.digest, instance.left_at, instance.view, instance.age_years,
-           EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id) AS is_withdrawn
+           {unseen.WITHDRAWN.format(review="review")} AS is_withdrawn
     FROM review
     JOIN study ON study.id = review.study_id
     LEFT JOIN screening ON screening.id = review.screening_id
     LEFT JOIN finding ON finding.screening_id = screening.id AND finding.probability IS NOT NULL
     LEFT JOIN instance ON instance.id = finding.instance_id
-    WHERE review.id = (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = review.study_id)
+    WHERE review.id = {{newest}}
     AND review.reviewed_at >= :since
     ORDER BY review.id, instance.id
 """
@@ -70,17 +71,21 @@ def export(
     limits: Limits,
     by: str = "",
     only: Container[str] | None = None,
+    *,
+    is_unseen: bool = False,
 ) -> Exported:
     """Write the images of every study reviewed since then below `out`, and `index.csv` at the end.
 
-    `only`: the UIDs of the studies that are meant; None: all.
+    `only`: the UIDs of the studies that are meant; None: all. `is_unseen`: of each study's verdicts only the newest one
+    counts that was given before its reader knew what the model said.
     Uncertain and withdrawn reviews, studies of two patients and those without a judged image are left out and counted.
     Raises BadData when `out` is not empty, StorageUnavailable when it or the store cannot be used.
     """
     key = load_key(store)
     with reading(database) as connection:
-        statement = text(REVIEWED).bindparams(bindparam("since", type_=UtcDateTime()))
-        found = connection.execute(statement, {"since": since}).all()
+        newest = unseen.NEWEST_UNSEEN if is_unseen else unseen.NEWEST
+        statement = text(REVIEWED.format(newest=newest)).bindparams(bindparam("since", type_=UtcDateTime()))
+        found = connection.execute(statement, {"since": since, **(unseen.VALUES if is_unseen else {})}).all()
     found = found if only is None else [row for row in found if row.study_uid in only]
     exported = Exported()
     rows: list[dict[str, Any]] = []
