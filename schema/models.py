@@ -122,7 +122,7 @@ class Instance(Base):
     rows: Mapped[int]
     columns: Mapped[int]
     unreadable: Mapped[str | None] = mapped_column(String(64))  #: error code if it arrived damaged
-    superseded: Mapped[bool]  #: arrived damaged, and whole later; no longer screened
+    superseded: Mapped[bool]  #: arrived whole, or with a corrected header, later; no longer screened
     notes: Mapped[list[str]]
     received_at: Mapped[datetime]
 

@@ -121,7 +121,7 @@ class Ledger:
         file = Incoming(path or f"/inbox/{content}.dcm", len(content), 1, priority)
         receipt = Receipt(
             file, header, digest(content), unreadable=unreadable, message="it ends early" if unreadable else "",
-            same_pixels_as=None if same_pixels_as is None else digest(same_pixels_as),
+            same_pixels_as=frozenset() if same_pixels_as is None else frozenset({digest(same_pixels_as)}),
             left_at=file.path, is_settled=is_settled,
         )  # fmt: skip
         return register.register(self.database, receipt, self.settings, self.clock())

@@ -21,9 +21,10 @@ from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.imaging.reading import read_instance
+from worker.intake.corrections import correction_of
 from worker.intake.source_file import changed_ns, modified_ns, open_at_once
 from worker.ledger import files
-from worker.ledger.arrivals import AcceptedCopy, AsRead, Incoming, Receipt, Registration, stored_path
+from worker.ledger.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration, stored_path
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.register import accepted_copies, register
 from worker.settings import Settings
@@ -162,9 +163,11 @@ class Intake:
         copies = [c for c in accepted_copies(self.database, read.header, read.digest) if not c.is_unreadable]
         own = AcceptedCopy(read.digest, read.left_at, False, LOWER_PART_EMPTY in read.header.notes)
         is_known = any(self._continues(copy, own) for copy in copies)
+        same_pixels_as = self._same_pixels(copies, read.digest, read.left_at)
+        correction = self._correction([copy for copy in copies if copy.digest in same_pixels_as], own)
         receipt = Receipt(
             file, self.identifiers.header(read.header), read.digest, crc=read.crc,
-            same_pixels_as=self._same_pixels(copies, read.digest, read.left_at),
+            same_pixels_as=same_pixels_as, correction=correction,
             completes=frozenset(copy.digest for copy in copies if self._continues(own, copy)),
             unreadable=Truncated.code if is_known else None,
             message="its lower part is empty, and the whole image was received before" if is_known else "",
@@ -241,16 +244,23 @@ class Intake:
             self.database, file, error.code, error.message, digest or None, now, in_store=left_at is None
         )
 
-    def _same_pixels(self, copies: list[AcceptedCopy], digest: str, left_at: str | None) -> str | None:
-        """The digest of a file accepted under this UID with other bytes and the same pixels, or None."""
+    def _same_pixels(self, copies: list[AcceptedCopy], digest: str, left_at: str | None) -> frozenset[str]:
+        """The digests of files accepted under this UID with other bytes and the same pixels."""
         if not copies:
-            return None
+            return frozenset()
         try:
             pixels = self._pixels_of(digest, left_at)
         except Rejected:
-            return None  # not decodable, so it counts as other pixels
+            return frozenset()  # not decodable, so it counts as other pixels
         same = (copy for copy in copies if self._pixels_of_copy(copy) == pixels)
-        return next((copy.digest for copy in same if self._is_held(copy)), None)
+        return frozenset(copy.digest for copy in same if self._is_held(copy))
+
+    def _correction(self, same: list[AcceptedCopy], own: AcceptedCopy) -> Correction | None:
+        """How a file corrects the copy that counts of those with the same pixels."""
+        if not same:
+            return None
+        copy, later = (fetch(self.store, each.digest, each.left_at) for each in (same[0], own))
+        return correction_of(copy, same[0].digest, later, self.decoder, self.limits)
 
     def _is_held(self, copy: AcceptedCopy) -> bool:
         """Whether the bytes of a copy still exist: its pixels may be known from an earlier decode."""

@@ -29,6 +29,17 @@ class AcceptedCopy:
     left_at: str | None
     is_unreadable: bool
     is_stalled: bool = False  #: the lower part of its picture is empty
+    is_superseded: bool = False  #: a later copy counts in its place
+
+
+@dataclass(frozen=True)
+class Correction:
+    """How the header of a file differs from that of an accepted copy with the same UID and pixels."""
+
+    of: str  #: digest of the copy
+    elements: tuple[str, ...] = ()  #: names of what differs; never a value
+    is_screened_by: bool = False  #: some of it matters to the screening
+    excludes: bool = False  #: it excludes an image from screening that the copy's header did not exclude
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,8 @@ class Receipt:
     header: Header
     digest: str
     crc: int | None = None  #: CRC-32 of the file
-    same_pixels_as: str | None = None  #: digest of an accepted copy with the same stored values
+    same_pixels_as: frozenset[str] = frozenset()  #: digests of accepted copies with the same stored values
+    correction: Correction | None = None  #: of one of them
     completes: frozenset[str] = frozenset()  #: digests of accepted copies that hold its beginning, and then zeros
     unreadable: str | None = None  #: error code of a damaged file; its study will show it
     message: str = ""

@@ -10,7 +10,7 @@ from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance as Header
-from worker.ledger.arrivals import AcceptedCopy, Receipt, Registration
+from worker.ledger.arrivals import AcceptedCopy, Correction, Receipt, Registration
 from worker.ledger.files import arrival_of, close
 from worker.ledger.ordering import current_screening, move, outranks, overdue_at, place, set_priority
 from worker.ledger.restored import RESTORED, screen_again
@@ -22,11 +22,14 @@ def accepted_copies(database: Database, header: Header, digest: str) -> list[Acc
     """The files that were accepted before under this SOP Instance UID with other bytes."""
     with reading(database) as connection:
         rows = connection.execute(
-            select(Instance.digest, Instance.left_at, Instance.unreadable, Instance.notes).where(
-                Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest
-            )
+            select(Instance.digest, Instance.left_at, Instance.unreadable, Instance.notes, Instance.superseded)
+            .where(Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest)
+            .order_by(Instance.superseded, Instance.id)
         )
-        return [AcceptedCopy(r.digest, r.left_at, r.unreadable is not None, LOWER_PART_EMPTY in r.notes) for r in rows]
+        return [
+            AcceptedCopy(r.digest, r.left_at, r.unreadable is not None, LOWER_PART_EMPTY in r.notes, r.superseded)
+            for r in rows
+        ]
 
 
 @retried
@@ -42,7 +45,10 @@ def register(database: Database, receipt: Receipt, settings: Settings, now: date
         siblings = _siblings(session, header)
         original = _original(study, siblings, receipt)
         whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
-        if original is not None:
+        correction = receipt.correction if original is not None and original.digest != receipt.digest else None
+        if original is not None and correction is not None:
+            _correct(session, arrival, study, original, receipt, correction, settings, now)
+        elif original is not None:
             _close_again(arrival, receipt, study, original)
             if receipt.was_missing and screen_again(session, receipt.digest, settings, now):
                 arrival.message = f"{arrival.message}{RESTORED}"
@@ -71,9 +77,13 @@ def _siblings(session: Session, header: Header) -> list[Instance]:
 
 
 def _original(study: Study, siblings: list[Instance], receipt: Receipt) -> Instance | None:
-    """The instance of the same study that this file repeats, by bytes or by pixels of the same patient."""
-    same = {receipt.digest} if _is_other_patient(study, receipt.header) else {receipt.digest, receipt.same_pixels_as}
-    return next((s for s in siblings if s.series.study_id == study.id and s.digest in same), None)
+    """The instance of the same study that this file repeats, by bytes or by pixels of the same patient.
+
+    Of several the one that holds the same bytes, else the one that counts.
+    """
+    same = {receipt.digest} if _is_other_patient(study, receipt.header) else {receipt.digest, *receipt.same_pixels_as}
+    found = [s for s in siblings if s.series.study_id == study.id and s.digest in same]
+    return min(found, key=lambda s: (s.digest != receipt.digest, s.superseded, s.id), default=None)
 
 
 def _close_again(arrival: Arrival, receipt: Receipt, study: Study, original: Instance) -> None:
@@ -84,6 +94,32 @@ def _close_again(arrival: Arrival, receipt: Receipt, study: Study, original: Ins
         original.left_at = receipt.left_at  # the older path may be gone, and this one exists
     same = "bytes were" if original.digest == receipt.digest else "pixels, in other bytes, were"
     close(arrival, FileState.DUPLICATE, "duplicate", f"the same {same} accepted before", study, original)
+
+
+def _correct(
+    session: Session, arrival: Arrival, study: Study, original: Instance, receipt: Receipt, correction: Correction,
+    settings: Settings, now: datetime,
+) -> None:  # fmt: skip
+    """The image came again with another header. The later one counts, but an image that is screened stays screened."""
+    header = receipt.header
+    study.patient_id = study.patient_id or header.patient_id
+    study.issuer_of_patient_id = study.issuer_of_patient_id or header.issuer_of_patient_id
+    for element in ("accession_number", "study_date", "study_time"):
+        if element in correction.elements:
+            setattr(study, element, getattr(header, element))
+    said = f"its header says otherwise: {', '.join(correction.elements)}" if correction.elements else ""
+    if not correction.is_screened_by or receipt.unreadable:
+        _close_again(arrival, receipt, study, original)
+        arrival.message = "; ".join(filter(None, (arrival.message, said)))
+        return
+    instance = _new_instance(session, study, receipt, now)
+    original.superseded = original.superseded or not correction.excludes
+    was_read = study.read_at, study.not_assessable_at
+    _request_screening(study, settings, now, receipt.is_settled)
+    study.read_at, study.not_assessable_at = was_read  # the reader has seen these pixels
+    counts = "the image is screened by both" if correction.excludes else "the image is screened by it from now on"
+    message = f"the same pixels were accepted before; {said}; {counts}"
+    close(arrival, FileState.ACCEPTED, None, message, study, instance)
 
 
 def _add_image(
@@ -183,7 +219,7 @@ def _conflict(study: Study, siblings: list[Instance], receipt: Receipt) -> Reaso
     """Two patients under one study, or other pixels under one SOP Instance UID. Damaged files have none to compare."""
     if _is_other_patient(study, receipt.header):
         return Reason.TWO_PATIENTS
-    same = {receipt.digest, receipt.same_pixels_as, *receipt.completes}
+    same = {receipt.digest, *receipt.same_pixels_as, *receipt.completes}
     if receipt.unreadable is None and any(s.unreadable is None and s.digest not in same for s in siblings):
         return Reason.OTHER_PIXELS
     return None
