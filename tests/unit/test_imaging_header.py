@@ -74,11 +74,31 @@ def test_ages_in_every_unit(age: str, years: float) -> None:
     assert read(PatientAge=age).age_years == pytest.approx(years)
 
 
-@pytest.mark.parametrize("age", ["81", "Y", "4 years", "-04Y", "1234Y", "04.5Y"])
+@pytest.mark.parametrize("age", ["81", "Y", "-04Y", "1234Y", "4 moons", "years 4", "400 YEARS", "4/5 Y"])
 def test_an_age_without_sense_is_unknown_and_noted(age: str) -> None:
     instance = read(PatientAge=age)
     assert instance.age_years is None
     assert "age=malformed" in instance.notes
+
+
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [
+        ("45 YEARS", 45.0), ("4 years old", 4.0), ("04.5Y", 4.5), ("4,5 ans", 4.5), ("3Y 6M", 3.5), ("18 Months", 1.5),
+        ("45 Años", 45.0), ("7 Jahre", 7.0), ("045 Y", 45.0), ("４５歳", 45.0), ("6 лет", 6.0), ("3세", 3.0),
+    ],
+)  # fmt: skip
+def test_an_age_in_other_words_is_understood_and_noted(age: str, years: float) -> None:
+    said = age.encode() + b" " * (len(age.encode()) % 2)
+    content = dicom_file(picture(), bits=12, PatientAge="9" * len(said), SpecificCharacterSet="ISO_IR 192")
+    instance = read_instance(content.replace(b"9" * len(said), said))
+    assert instance.age_years == pytest.approx(years)
+    assert "age=malformed" in instance.notes
+
+
+def test_dates_go_before_an_age_in_other_words() -> None:
+    age = read(PatientAge="45 YEARS", PatientBirthDate="20200305", StudyDate="20240305").age_years
+    assert age == 4.0
 
 
 @pytest.mark.parametrize(

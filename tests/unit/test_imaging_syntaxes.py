@@ -50,6 +50,34 @@ def test_signed_pixels_keep_their_sign_in_every_lossless_syntax(syntax: str) -> 
     assert np.array_equal(shown, read_display(dicom_file(picture(bits=12), bits=12)).pixels)
 
 
+@pytest.mark.parametrize("syntax", [phantoms.JPEG_LOSSLESS, phantoms.JPEG_LOSSLESS_SV1, phantoms.JPEG_LS])
+def test_wrong_bits_that_run_through_a_lossless_picture_are_found(syntax: str) -> None:
+    """No codestream has a checksum: a wrong bit is found where the values leave their range, or the codes make none."""
+    pixels = picture(160, 192)
+    frame, whole = phantoms.LOSSLESS_ENCODERS[syntax](pixels, 12), read_display(dicom_file(pixels, syntax, bits=12))
+    stream = read_codestream(frame)
+    assert stream is not None
+    found, seen = 0, 0
+    for at in range(stream.data_at + 7, len(frame) - 20, len(frame) // 60):
+        damaged = frame[:at] + bytes([frame[at] ^ 8]) + frame[at + 1 :]
+        try:
+            shown = read_display(dicom_file(pixels, syntax, bits=12, frame=damaged)).pixels
+        except Rejected:
+            found += 1
+        else:
+            seen += bool((shown != whole.pixels).mean() > 0.05)
+    assert found > 2 * seen
+
+
+def test_lossless_jpeg_whose_samples_are_extended_by_their_sign_is_read() -> None:
+    signed = (picture().astype(np.int32) - 2048).astype(np.int16)
+    moved = (signed.view(np.uint16).astype(np.int32) + (1 << 15) - (1 << 11)).astype(np.uint16)
+    frame = bytearray(phantoms.LOSSLESS_ENCODERS[phantoms.JPEG_LOSSLESS_SV1](moved, 16))
+    frame[frame.index(b"\xff\xc3") + 4] = 12  # its first prediction is half of the range
+    data = dicom_file(signed, phantoms.JPEG_LOSSLESS_SV1, bits=12, frame=bytes(frame))
+    assert np.array_equal(read_display(data).pixels, read_display(dicom_file(signed, bits=12)).pixels)
+
+
 def test_a_jpeg_2000_codestream_that_is_signed_itself_gives_the_same_picture() -> None:
     pixels = (picture(bits=16).astype(np.int32) - 32768).astype(np.int16)
     frame = bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0))

@@ -252,6 +252,24 @@ def test_a_window_of_a_part_of_the_values_is_believed(center: int, width: int) -
     assert "window=misses_picture" not in read_display(dicom_file(bright, bits=12, **window(1228, 2457))).notes
 
 
+@pytest.mark.parametrize(("center", "width"), [(8192, 16384), (4096, 8300), (0, 65536), (6000, 10000)])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_window_for_more_bits_than_there_are_is_none(photometric: str, center: int, width: int) -> None:
+    elements: dict[str, Any] = {"PhotometricInterpretation": photometric}
+    shown = read_display(dicom_file(PICTURE, bits=12, **elements, **window(center, width)))
+    assert np.array_equal(shown.pixels, read_display(dicom_file(PICTURE, bits=12, **elements)).pixels)
+    assert {"voi=none", "window=misses_picture"} <= set(shown.notes)
+
+
+def test_a_window_that_is_too_wide_for_the_values_alone_is_believed_and_noted() -> None:
+    """Twelve bits of values in sixteen: nothing but the picture speaks against the window."""
+    shown = read_display(dicom_file(PICTURE, bits=16, **window(8192, 16384)))
+    assert shown.pixels.max() == 64
+    assert "window=few_greys" in shown.notes
+    for ordinary in (window(2048, 4096), window(2048, 8000)):
+        assert "window=few_greys" not in read_display(dicom_file(PICTURE, bits=12, **ordinary)).notes
+
+
 def test_the_first_usable_slope_counts_and_a_decimal_comma_is_a_point() -> None:
     data = dicom_file(PICTURE, bits=12, RescaleSlope="2.5", RescaleIntercept="-99.5 ", **window(1600, 2000))
     right = read_display(data).pixels

@@ -3,13 +3,13 @@ display pipeline, which do not know each other."""
 
 import re
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
+from worker.imaging.age import age_years, date_of
 from worker.imaging.display import (
     VOI_LUT_MISSES,
     WINDOW_MISSES,
@@ -32,9 +32,6 @@ from worker.imaging.pixel_data import Decoded, decode_stored, grey_values, holds
 from worker.imaging.resolution import MinimumSize
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
-
-#: Years per unit of an Age String (PS3.5 6.2, AS).
-_YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
 @dataclass(frozen=True)
@@ -179,8 +176,8 @@ def _instance(part10: Part10, header: Header, pixel: ImagePixel) -> Instance:
     if part10.pixel_tag is None and modality is None and not pixel.rows:
         raise NotAnImage("a DICOM object with neither pixel data nor Modality")
     region, view_code = header.code_meanings("AnatomicRegionSequence"), header.code_meanings("ViewCodeSequence")
-    study_date = _date(header, "StudyDate")
-    age = _age_years(header, study_date)
+    study_date = date_of(header, "StudyDate")
+    age = age_years(header, study_date)
     return Instance(
         container=Container.DICOM,
         study_uid=study,
@@ -222,24 +219,6 @@ def _uid(header: Header, keyword: str) -> str | None:
     return text if 0 < len(text) <= MAX_TEXT and text.isprintable() else None
 
 
-def _date(header: Header, keyword: str) -> date | None:
-    """A DA value, YYYYMMDD, or the YYYY.MM.DD of ACR-NEMA (PS3.5 6.2)."""
-    text = header.text(keyword)
-    if text is None:
-        return None
-    digits = text.replace(".", "")
-    try:
-        if not re.fullmatch(r"[0-9]{8}", digits):
-            raise ValueError
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-    except ValueError:
-        header.malformed(_NAMES[keyword])
-        return None
-
-
-_NAMES = {"StudyDate": "study_date", "PatientBirthDate": "birth_date"}
-
-
 def _time(header: Header) -> str | None:
     """A TM value: HH, HHMM, HHMMSS or HHMMSS.F (PS3.5 6.2)."""
     text = header.text("StudyTime")
@@ -249,30 +228,3 @@ def _time(header: Header) -> str | None:
         header.malformed("study_time")
         return None
     return text.replace(":", "")
-
-
-def _age_years(header: Header, study_date: date | None) -> float | None:
-    """Patient's Age, else study date minus birth date. `81` has no unit and counts as malformed."""
-    text = header.text("PatientAge")
-    if text is not None:
-        match = re.fullmatch(r"([0-9]{1,3})([DWMY])", text.upper())
-        if match:
-            return int(match[1]) * _YEARS_PER[match[2]]
-        header.malformed("age")
-    birth = _date(header, "PatientBirthDate")
-    if birth is None or study_date is None:
-        return None
-    if birth > study_date:
-        header.malformed("birth_date")
-        return None
-    had_birthday = (study_date.month, study_date.day) >= (birth.month, birth.day)
-    completed = study_date.year - birth.year - (not had_birthday)
-    last = _birthday(birth, birth.year + completed)
-    return completed + (study_date - last).days / 366
-
-
-def _birthday(birth: date, year: int) -> date:
-    try:
-        return birth.replace(year=year)
-    except ValueError:  # 29 February
-        return date(year, 3, 1)

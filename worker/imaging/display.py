@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.voi_fit import misses
+from worker.imaging.voi_fit import is_dim, misses
 
 Values = NDArray[np.float64]
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
@@ -146,7 +146,8 @@ def _voi_that_shows(modality: Values, grayscale: Grayscale, codes: Codes) -> tup
     for declared, note in ((table, VOI_LUT_MISSES), (window, WINDOW_MISSES)):
         shown = voi_values(modality, declared)
         if shown is not None and not misses(modality, shown, codes, is_window=declared is window):
-            return shown, notes
+            is_wide = declared is window and is_dim(modality, shown, codes)
+            return shown, (*notes, WINDOW_WIDE) if is_wide else notes
         notes = notes if shown is None else (*notes, note)
     return None, notes
 
@@ -185,6 +186,9 @@ MOST_PADDING = 0.95
 
 #: Notes on an image whose window, or whose VOI LUT, was not used.
 WINDOW_MISSES, VOI_LUT_MISSES = "window=misses_picture", "voi_lut=misses_picture"
+
+#: Note on an image whose window shows its values in a few of the greys, as one that is several times too wide does.
+WINDOW_WIDE = "window=few_greys"
 
 #: Pixels a side that are looked at to find out how much of a picture is padding.
 SAMPLE_PX = 64

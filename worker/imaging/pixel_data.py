@@ -134,6 +134,8 @@ def _from_codestream(
     level = minimum.level(stream) if minimum is not None and _may_be_reduced(stream, pixel) else 0
     decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB", level=level)
     samples = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
+    if stream.coding is Coding.JPEG_LOSSLESS:
+        _check_range(samples, stream, pixel)
     if level and stream.precision > pixel.bits_stored:
         if int(samples.max()) > _MOST_OVERSHOOT * (1 << pixel.bits_stored):
             return _from_codestream(uid, frame, stream, pixel, None)  # an overlay, or left-aligned samples
@@ -144,6 +146,21 @@ def _from_codestream(
     if stream.is_ycbcr and pixel.photometric_interpretation == "RGB":
         notes = (*notes, "photometric_interpretation=YBR_FULL_422 (said: RGB)")
     return Decoded(codes, bits, (*decoded.notes, *notes), is_rgb=stream.gives_rgb)
+
+
+def _check_range(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> None:
+    """Raise Undecodable for samples beyond the precision of lossless JPEG, whose sums run away after a wrong bit.
+
+    Signed ones may be extended by their sign (ISO 10918-1 H.1.2.1: differences are added modulo 65,536).
+    """
+    if not int(samples.max()) >> stream.precision:
+        return
+    above = samples >> (stream.precision - 1)
+    is_extended = (above <= 1) | (above == (1 << (17 - stream.precision)) - 1)
+    if not (pixel.is_signed and bool(is_extended.all())):
+        raise Undecodable(
+            f"the codestream is damaged: it gives values beyond its {stream.precision} bits; send the image again"
+        )
 
 
 #: A wavelet's lower resolution goes beyond the values of the picture by less than this.

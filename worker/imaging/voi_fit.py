@@ -20,6 +20,12 @@ _LEAST_RANGE = 0.15
 #: that its bits can hold, has the window of another picture: 32768/65536 over 12 bits shows sixteen dark greys.
 _LEAST_GREYS, _LEAST_USED = 1 / 8, 1 / 32
 
+#: A window under which all values that the bits can hold make less than half of the greys was made for more bits.
+_LEAST_SPAN = 0.5
+
+#: The values of a radiograph made for its window take more of the greys than this share.
+_FEW_GREYS = 0.35
+
 #: On fewer pixels nothing is said.
 _LEAST_SAMPLE = 1000
 
@@ -33,7 +39,7 @@ def misses(modality: Values, shown: Values, codes: Codes, *, is_window: bool) ->
         return False
     values, levels = modality[codes], shown[codes]
     darkest, brightest = (0.0, 1.0) if is_window else (float(shown.min()), float(shown.max()))
-    if is_window and _shows_hardly_a_grey(modality, values, levels):
+    if is_window and (np.ptp(shown) < _LEAST_SPAN or _shows_hardly_a_grey(modality, values, levels)):
         return True
     if darkest == brightest:
         return False
@@ -47,6 +53,15 @@ def misses(modality: Values, shown: Values, codes: Codes, *, is_window: bool) ->
         if is_narrow and high > low and last - first >= _MOST_RANGE * (high - low):
             return True
     return False
+
+
+def is_dim(modality: Values, shown: Values, codes: Codes) -> bool:
+    """Whether a window that is believed shows a picture of many values in few greys."""
+    if codes.size < _LEAST_SAMPLE:
+        return False
+    low, high = np.percentile(shown[codes], (1, 99))
+    used = np.ptp(np.percentile(modality[codes], (1, 99)))
+    return bool(high - low < _FEW_GREYS and used >= _LEAST_USED * np.ptp(modality))
 
 
 def _shows_hardly_a_grey(modality: Values, values: Values, levels: Values) -> bool:
