@@ -18,10 +18,9 @@ from worker.imaging.preprocess import Preprocessing
 from worker.inference.card import ModelCard, OperatingPoint, Population
 from worker.inference.estimate import Estimate
 from worker.inference.prediction import Prediction
-from worker.ledger import claims, outbox, register
+from worker.ledger import claims, outbox, register, verdicts
 from worker.ledger.arrivals import Incoming, Receipt, Registration
-from worker.ledger.claims import Claim
-from worker.ledger.results import ModelUse
+from worker.ledger.results import Claim, ModelUse, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.screening.timings import Times
 from worker.settings import Settings
@@ -151,23 +150,25 @@ class Ledger:
             outcomes.append(ImageOutcome(header, eligibility, prediction))
         overlays = [digest(f"overlay {i}") if o.prediction else None for i, o in enumerate(outcomes)]
         judged = decide(outcomes, self.model.card)
-        return claims.record(
-            self.database,
-            held,
-            judged,
-            outcomes,
-            overlays,
-            self.model,
-            self.clock(),
-            times=self.times,
-            settings=self.settings,
-        )
+        worked_s = (self.clock() - held.claimed_at).total_seconds()
+        result = Result(held, judged, outcomes, overlays, self.model, worked_s, self.times)
+        return verdicts.record(self.database, result, self.clock(), self.settings)
 
     def screen(self, study_uid: str = STUDY, *probabilities: float, headers: Sequence[Instance] = ()) -> Claim:
         """Offer, claim and record a study; returns the claim."""
         held = self.claim(study_uid)
         assert self.record(held, *(probabilities or (0.1,)), headers=headers)
         return held
+
+    def refuse(self, study_uid: str) -> None:
+        """Let the database refuse any verdict on a study from now on."""
+        key = self.study(study_uid).id
+        with self.database.writing() as session:
+            if self.database.engine.dialect.name == "sqlite":
+                body = f"BEFORE INSERT ON screening WHEN NEW.study_id = {key} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+                session.execute(text(f"CREATE TRIGGER refuse {body}"))
+            else:
+                session.execute(text(f"ALTER TABLE screening ADD CONSTRAINT refuse CHECK (study_id <> {key})"))
 
     def study(self, study_uid: str = STUDY) -> Any:
         """The row of a study."""

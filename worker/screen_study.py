@@ -1,12 +1,12 @@
-"""Screen one claimed study: fetch, decode, predict, draw, a batch of images at a time; then decide and record.
+"""Screen one claimed study: fetch, decode, predict, draw, a batch of images at a time; then decide. Record the results
+of several studies together.
 
 The shadow model, if any, gets the same images; its results are recorded beside the verdict.
 """
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from schema.database import Database
 from schema.setting_values import ReducedDecode
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
-from worker.errors import DatabaseUnavailable, DecoderTimedOut, Rejected, ScreeningError
+from worker.errors import DecoderTimedOut, Rejected, ScreeningError
 from worker.imaging.display import is_blank
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
@@ -29,9 +29,8 @@ from worker.inference.batching import batch_of
 from worker.inference.model import Model
 from worker.inference.prediction import Prediction
 from worker.inference.reduced_decode import minimum_size_for, needs_full_decode
-from worker.ledger import claims
-from worker.ledger.claims import Claim
-from worker.ledger.results import ModelUse, Received
+from worker.ledger import verdicts
+from worker.ledger.results import Claim, ModelUse, Received, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.screening.timings import Stage, Times
 from worker.settings import Settings
@@ -65,6 +64,14 @@ class ModelRun:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What the models say of a claimed study. A shadow's error is kept here: it must not cost the verdict."""
+
+    result: Result
+    shadow: Result | Exception | None = None
+
+
+@dataclass(frozen=True)
 class StudyScreener:
     """Screens studies with the models, store and ledger of a worker process. Thread-safe, one study for each thread."""
 
@@ -77,43 +84,34 @@ class StudyScreener:
     decoder: Decoder | DecoderPool = field(default_factory=Decoder)
     decode_budget_s: float = DECODE_BUDGET_S
 
-    def screen(self, held: Claim) -> bool:
-        """Screen a claimed study and record its verdict; False when a newer claim or image overtook it.
-
-        Raises Interrupted when the store, the device or the database is not available.
-        """
+    def judge(self, held: Claim) -> Judgement:
+        """Screen a claimed study. Raises Interrupted when the store, the device or the database is not available."""
+        began_s = time.monotonic()
         active, shadow = ModelRun(self.model), None if self.shadow is None else ModelRun(self.shadow)
-        with self._heartbeat(held):
-            minimum = self._minimum_size()
-            for start in range(0, len(held.received), IMAGES_AT_ONCE):
-                batch = held.received[start : start + IMAGES_AT_ONCE]
-                images = [self._read_image(received, active.times, minimum) for received in batch]
-                self._predict(images, batch, active)
-                if shadow is not None:
-                    self._predict_shadow(images, batch, shadow)
-            is_recorded = self._record(held, active)
-        if is_recorded and shadow is not None:
-            self._record_shadow(held, shadow)
-        return is_recorded
+        minimum = self._minimum_size()
+        for start in range(0, len(held.received), IMAGES_AT_ONCE):
+            batch = held.received[start : start + IMAGES_AT_ONCE]
+            images = [self._read_image(received, active.times, minimum) for received in batch]
+            self._predict(images, batch, active)
+            if shadow is not None:
+                self._predict_shadow(images, batch, shadow)
+        result = _result(held, active, began_s)
+        if shadow is None:
+            return Judgement(result)
+        return Judgement(result, shadow.interrupted or _result(held, shadow, began_s))
 
-    def _record(self, held: Claim, model_run: ModelRun, shadow_of: str | None = None) -> bool:
-        """Decide the verdict from all images, and record it."""
-        model = model_run.model
-        judged = decide(model_run.outcomes, model.card)
-        use = ModelUse(model.digest, model.card, model.provider)
-        outcomes, overlays = model_run.outcomes, model_run.overlays
-        return claims.record(
-            self.database,
-            held,
-            judged,
-            outcomes,
-            overlays,
-            use,
-            self.clock(),
-            shadow_of,
-            model_run.times,
-            self.settings,
-        )
+    def record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
+        """Record the verdicts in one transaction, and what the shadow says after it.
+
+        False for a study that a newer claim or image has overtaken; its own error for one that the database refuses. An
+        error of the shadow that is a bug is given for a study whose verdict is recorded, so that the task reports it.
+        """
+        results = [judgement.result for judgement in judgements]
+        ends = verdicts.record_all(self.database, results, self.clock(), self.settings)
+        at = [number for number, end in enumerate(ends) if end is True and judgements[number].shadow is not None]
+        for number, error in zip(at, self._record_shadows([judgements[number].shadow for number in at]), strict=True):
+            ends[number] = True if error is None else error
+        return ends
 
     def _minimum_size(self) -> MinimumSize | None:
         """The smallest size that a decoder must give; None: the full size."""
@@ -193,17 +191,17 @@ class StudyScreener:
             except Exception as error:  # noqa: BLE001 a fault of the shadow must not cost the verdict: see below
                 shadow.interrupted = error
 
-    def _record_shadow(self, held: Claim, shadow: ModelRun) -> None:
-        """Record the results of the shadow. The verdict of the study is recorded already.
-
-        Errors other than ScreeningError are bugs, and raised: the task reports them.
-        """
-        try:
-            if shadow.interrupted is not None:
-                raise shadow.interrupted
-            self._record(held, shadow, shadow_of=self.model.digest)
-        except ScreeningError as error:
-            log.warning("shadow_interrupted", extra={"study_uid": held.study_uid, "code": error.code})
+    def _record_shadows(self, shadows: Sequence[Result | Exception | None]) -> list[Exception | None]:
+        """Record the results of the shadow; the bug of each, if any. Other errors of a shadow are only logged."""
+        results = [shadow for shadow in shadows if isinstance(shadow, Result)]
+        ends = iter(verdicts.record_shadows(self.database, results, self.model.digest, self.clock()))
+        found = [next(ends) if isinstance(shadow, Result) else shadow for shadow in shadows]
+        for error in found:
+            if isinstance(error, ScreeningError):
+                log.warning("shadow_interrupted", extra={"code": error.code})
+        return [
+            error if isinstance(error, Exception) and not isinstance(error, ScreeningError) else None for error in found
+        ]
 
     def _draw(self, pixels: NDArray[np.uint8], prediction: Prediction, placement: Placement, model: Model) -> str:
         """Store the overlay of a predicted image; returns its digest."""
@@ -217,25 +215,14 @@ class StudyScreener:
         )
         return self.store.put(OVERLAYS, png)
 
-    @contextmanager
-    def _heartbeat(self, held: Claim) -> Iterator[None]:
-        """Prolong the lease while the block runs, however long a decoder takes."""
-        finished = threading.Event()
 
-        def beat() -> None:
-            while not finished.wait(self.settings.heartbeat_s):
-                try:
-                    claims.heartbeat(self.database, [held.token], self.settings, self.clock())
-                except DatabaseUnavailable:
-                    continue  # the lease may expire: then `record` drops this result, and another worker screens
-
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            finished.set()
-            thread.join()
+def _result(held: Claim, model_run: ModelRun, began_s: float) -> Result:
+    """The verdict from all images."""
+    model = model_run.model
+    judged = decide(model_run.outcomes, model.card)
+    use = ModelUse(model.digest, model.card, model.provider)
+    worked_s = time.monotonic() - began_s
+    return Result(held, judged, model_run.outcomes, model_run.overlays, use, worked_s, model_run.times)
 
 
 def _is_reduced(image_read: ReadImage) -> bool:

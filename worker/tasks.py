@@ -2,13 +2,12 @@
 
 import logging
 import sys
-import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import billiard
@@ -25,16 +24,20 @@ from worker.errors import (
     DatabaseUnavailable,
     DeviceUnavailable,
     Interrupted,
+    Misconfigured,
     ProviderUnavailable,
     ScreeningError,
 )
 from worker.ledger import claims, device_failures, outbox
-from worker.ledger.claims import Claim
 from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
+from worker.ledger.leases import give_back, prolonged
 from worker.ledger.outbox import LONGEST_COUNTDOWN_S
+from worker.ledger.pending import PendingResults
+from worker.ledger.results import Claim
 from worker.ledger.signs_of_life import Signs
 from worker.registry.loader import ModelLoader
+from worker.runtime.at_once import for_each
 from worker.runtime.error_place import place_of
 from worker.runtime.gate import Gate
 from worker.runtime.parent_death import die_with_parent
@@ -48,9 +51,6 @@ from worker.store import open_store
 log = logging.getLogger(__name__)
 
 app.steps["consumer"].add(Stall)
-
-#: Time between two tries to give back a claim while the database is not available.
-DATABASE_RETRY_S = 1.0
 
 assert DECODE_BUDGET_S + 2 * DECODER_DEADLINE_S < HARD_TIME_LIMIT_S, "a study of hanging images would be killed"
 
@@ -129,66 +129,88 @@ def screen_each(
 ) -> list[Exception | None]:
     """The end of each study, in their order: None, a bug, or Interrupted. `thread_pool` screens several at a time.
 
-    Raises errors that end no study, such as an outdated database: running studies end first, the others are not begun.
+    They are claimed in one transaction and recorded in another; each ends by itself. `again_at`: when the message comes
+    again for those that are interrupted. Raises errors that end no study, such as an outdated database: running studies
+    end first, and the claims of the others are given back.
     """
-    end = partial(_end_of, screener, again_at)
-    if thread_pool is None:
-        return list(map(end, study_uids))
-    begun = [thread_pool.submit(end, study_uid) for study_uid in study_uids]
+    message = Message(screener)
+    taken = claims.claim_all(screener.database, study_uids, screener.settings, screener.clock())
+    held = [claim for claim in taken if isinstance(claim, Claim)]
     try:
-        wait(begun, return_when=FIRST_EXCEPTION)
+        for study_uid, claim in zip(study_uids, taken, strict=True):
+            message.claimed(study_uid, claim)
+        with prolonged(screener.database, held, screener.settings, screener.clock, message.pending.flush):
+            try:
+                for_each(message.judge, held, thread_pool)
+            finally:
+                message.pending.flush()
     finally:
-        for study in begun:
-            study.cancel()
-    wait(begun)
-    return [study.result() for study in begun]  # the first that failed comes before all that were cancelled
+        message.end_recorded()
+        unended = [claim for claim in held if claim.study_uid not in message.ended]
+        give_back(screener.database, unended, again_at, screener.settings)
+    return [message.ends.get(study_uid) for study_uid in study_uids]
 
 
-def _end_of(screener: StudyScreener, again_at: datetime, study_uid: str) -> Exception | None:
-    try:
-        return screen_study(screener, study_uid, again_at)
-    except Interrupted as error:
-        about = {"study_uid": study_uid, "code": error.code, "reason": error.message}
-        log.warning("study_interrupted", extra=about)
-        return error
+class Message:
+    """The studies of a message while they are screened: their results that wait to be recorded, and their ends."""
 
+    def __init__(self, screener: StudyScreener) -> None:
+        self.screener = screener
+        self.pending = PendingResults(screener.record)
+        self.ends: dict[str, Exception | None] = {}
+        self.ended = set[str]()  #: studies whose claims have ended
 
-def screen_study(screener: StudyScreener, study_uid: str, again_at: datetime) -> Exception | None:
-    """Claim one study and bring it to an end. A bug is recorded on the study and returned; raises Interrupted.
+    def claimed(self, study_uid: str, claim: Claim | Exception | None) -> None:
+        """Log a claim, or note why there is none."""
+        if isinstance(claim, Exception):
+            if isinstance(claim, Misconfigured):
+                raise claim
+            self._interrupted(study_uid, claim)
+        elif claim is None:
+            log.info("study_left_alone", extra={"study_uid": study_uid})  # the message came twice
+        else:
+            log.info("study_claimed", extra={"study_uid": study_uid})
 
-    `again_at`: when the message comes again if the study is interrupted.
-    """
-    held = claims.claim(screener.database, study_uid, screener.settings, screener.clock())
-    if held is None:
-        log.info("study_left_alone", extra={"study_uid": study_uid})  # the message came twice
-        return None
-    log.info("study_claimed", extra={"study_uid": study_uid})
-    try:
-        is_recorded = screener.screen(held)
-    except Interrupted:
-        give_back(screener, held, again_at)
-        raise
-    except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
+    def judge(self, held: Claim) -> None:
+        """Screen a study. A bug is recorded on it."""
+        try:
+            judgement = self.screener.judge(held)
+        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
+            self._end(held, error)
+        else:
+            self.pending.add(judgement)
+
+    def end_recorded(self) -> None:
+        """Note the ends of the studies whose results were to be recorded."""
+        for judgement, end in self.pending.ends:
+            held = judgement.result.held
+            if isinstance(end, Exception):
+                self._end(held, end)
+                continue
+            self.ended.add(held.study_uid)
+            log.info("study_screened" if end else "study_overtaken", extra={"study_uid": held.study_uid})
+
+    def _end(self, held: Claim, error: Exception) -> None:
+        """Record a bug on its study; the claim of a study that was interrupted is given back later."""
+        if isinstance(error, Interrupted):
+            self._interrupted(held.study_uid, error)
+            return
+        screener = self.screener
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
         is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # the text of an error may quote a header
-        detail = traceback.format_exc(limit=20) if is_plain else place_of(error)
-        claims.fail(screener.database, held, code, detail, screener.clock(), screener.settings)
-        return error
-    log.info("study_screened" if is_recorded else "study_overtaken", extra={"study_uid": study_uid})
-    return None
-
-
-def give_back(screener: StudyScreener, held: Claim, again_at: datetime) -> None:
-    """Give back a claim with its attempt. Tries as long as the lease lasts; raises DatabaseUnavailable after that."""
-    deadline = time.monotonic() + screener.settings.lease_s
-    while True:
+        detail = "".join(traceback.format_exception(error, limit=20)) if is_plain else place_of(error)
         try:
-            claims.give_back(screener.database, held, again_at)
-            return
-        except DatabaseUnavailable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(DATABASE_RETRY_S)
+            claims.fail(screener.database, held, code, detail, screener.clock(), screener.settings)
+        except Interrupted as away:
+            self._interrupted(held.study_uid, away)
+        else:
+            self.ended.add(held.study_uid)
+            self.ends[held.study_uid] = error
+
+    def _interrupted(self, study_uid: str, error: Exception) -> None:
+        code, reason = getattr(error, "code", ""), getattr(error, "message", "")
+        log.warning("study_interrupted", extra={"study_uid": study_uid, "code": code, "reason": reason})
+        self.ends[study_uid] = error
 
 
 @cache

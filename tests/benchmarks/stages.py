@@ -16,11 +16,11 @@ from worker.imaging.preprocess import apply
 from worker.imaging.reading import open_image
 from worker.inference import overlay as heatmap
 from worker.inference.model import open_model
-from worker.ledger import claims, outbox
+from worker.ledger import claims, outbox, verdicts
 from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.connect import open_database
 from worker.ledger.register import register
-from worker.ledger.results import ModelUse
+from worker.ledger.results import ModelUse, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, open_store
@@ -90,7 +90,7 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
                 held = claims.claim(database, offer.study_uid, settings, datetime.now(UTC))
                 assert held is not None, "the roofline's own ledger lost a study"
                 judged = decide([outcome], model.card)
-                claims.record(database, held, judged, [outcome], [overlay], use, datetime.now(UTC))
+                verdicts.record(database, Result(held, judged, [outcome], [overlay], use, 0.0), datetime.now(UTC))
     finally:
         cv2.setNumThreads(threads)
         database.close()

@@ -1,6 +1,5 @@
 """Several studies of a message at a time: each ends once, independently of the others."""
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -8,11 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy.exc import IntegrityError
 
 from tests import frail_decoder
+from tests.acceptance.installation import wait_until
 from tests.brightness import write_model
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import JPEG_LS, dicom_file, picture
@@ -33,8 +35,8 @@ from worker.tasks import screen_each
 
 STUDIES, AT_ONCE = 8, 4
 
-#: Greys of images: one on which the device fails, one at which the model stumbles.
-LOST, ODD = 20, 40
+#: Greys of images: one on which the device fails, one at which the model stumbles, one that takes long.
+LOST, ODD, SLOW = 20, 40, 60
 
 UIDS = [f"1.2.3.{number}" for number in range(STUDIES)]
 
@@ -131,23 +133,63 @@ def test_studies_that_share_a_model_keep_their_own_answers(
     assert desk.count("screening") == STUDIES
 
 
-def test_what_is_no_end_of_a_study_is_raised_when_nothing_is_under_way(
-    desk: Ledger, model: OnnxModel, decoders: DecoderPool, thread_pool: ThreadPoolExecutor, tmp_path: Path
+@pytest.fixture(params=["one after the other", "at once"])
+def threads(request: pytest.FixtureRequest, thread_pool: ThreadPoolExecutor) -> ThreadPoolExecutor | None:
+    """How the studies of a message are screened."""
+    return thread_pool if request.param == "at once" else None
+
+
+def test_what_is_no_end_of_a_study_is_raised_and_gives_the_claims_back(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, threads: ThreadPoolExecutor | None, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [100] * STUDIES)
-    once = threading.Lock()
+    asked = iter(range(STUDIES))
 
     def clock() -> datetime:
-        if once.acquire(blocking=False):
+        if next(asked, None) == 1:  # at the moment of recording
             raise LookupError("no clock")
         return desk.clock()
 
     screener = StudyScreener(desk.settings, desk.database, desk.store, model, clock, decoder=decoders)
     with pytest.raises(LookupError, match="no clock"):
-        screen_each(screener, UIDS, desk.clock(), thread_pool)
-    states = [desk.study(uid).state for uid in UIDS]
-    assert set(states) <= {"screened", "queued"}
-    assert "queued" in states, "the one whose claim failed"
+        screen_each(screener, UIDS, desk.clock(), threads)
+    found = {(desk.study(uid).state, desk.study(uid).attempts, desk.study(uid).claim) for uid in UIDS}
+    assert found == {("queued", 0, None)}
+
+
+def test_a_verdict_that_the_database_refuses_is_a_failure_of_its_study(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, threads: ThreadPoolExecutor | None, tmp_path: Path
+) -> None:
+    offered(desk, tmp_path / "inbox", [100] * STUDIES)
+    desk.refuse(UIDS[3])
+    ends = screen_each(bench_of(desk, model, decoders), UIDS, desk.clock(), threads)
+    assert [type(end) for end in ends] == [IntegrityError if n == 3 else type(None) for n in range(STUDIES)]
+    assert [desk.study(uid).state for uid in UIDS] == ["failed" if n == 3 else "screened" for n in range(STUDIES)]
+    assert "refuse" in desk.study(UIDS[3]).failure_detail
+
+
+class Slow(Moody):
+    """A model that takes as long at some images as other studies need to be recorded."""
+
+    def __init__(self, model: OnnxModel, desk: Ledger) -> None:
+        super().__init__(model)
+        self.desk = desk
+
+    def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
+        """The real answers, after the wait."""
+        if int(batch[0, 4, 4, 0]) == SLOW:
+            wait_until(lambda: self.desk.study(UIDS[0]).state == "screened", 60)
+        return self.model.predict(batch)
+
+
+def test_a_study_that_hangs_does_not_keep_back_the_verdicts_of_others(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, threads: ThreadPoolExecutor | None, tmp_path: Path
+) -> None:
+    desk.settings = attrs.evolve(desk.settings, heartbeat_s=0.05)
+    offered(desk, tmp_path / "inbox", [120] * (STUDIES - 1) + [SLOW])
+    ends = screen_each(bench_of(desk, Slow(model, desk), decoders), UIDS, desk.clock(), threads)
+    assert ends == [None] * STUDIES
+    assert {desk.study(uid).state for uid in UIDS} == {"screened"}
 
 
 def test_a_study_that_kills_workers_takes_one_attempt_of_its_neighbours_and_no_more(desk: Ledger) -> None:

@@ -18,6 +18,7 @@ from tests.brightness import write_model
 from tests.ledger import Ledger
 from tests.object_store import ObjectStore
 from tests.phantoms import STUDY_UID, dicom_file, picture
+from tests.screening import screen
 from worker.errors import StorageUnavailable
 from worker.export.labels import INDEX, export
 from worker.imaging.limits import DEFAULT
@@ -98,9 +99,9 @@ def test_a_study_goes_its_whole_path_over_outages(ward: Ward, tmp_path: Path) ->
     screener = StudyScreener(desk.settings, desk.database, store, model_loader.in_force().active, desk.clock)
     desk.clock.forward(60)
     held = desk.claim(STUDY_UID)
-    ward.is_interrupted(lambda: screener.screen(held))
-    claims.give_back(desk.database, held, desk.clock())
-    assert screener.screen(desk.claim(STUDY_UID)) is True
+    ward.is_interrupted(lambda: screen(screener, held))
+    claims.give_back_all(desk.database, [held], desk.clock())
+    assert screen(screener, desk.claim(STUDY_UID)) is True
     assert ward.kept() == {OBJECTS: 1, OVERLAYS: 1, MODELS: 1}
 
     (entry,) = entries(desk.database, store)

@@ -15,6 +15,7 @@ from tests import frail_decoder
 from tests.brightness import write_model
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
+from tests.screening import screen, screen_study
 from worker.decoding.decoder import Decoder
 from worker.imaging.display import Display
 from worker.imaging.reading import MinimumSize, OpenImage
@@ -24,7 +25,6 @@ from worker.intake.ingest import Intake
 from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import IMAGES_AT_ONCE, StudyScreener
-from worker.tasks import screen_study
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 
@@ -140,7 +140,7 @@ def test_a_study_of_many_images_is_never_held_whole(desk: Ledger, model: OnnxMod
     decoder = Counting()
     take_in(desk, inbox, decoder)
     screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, model, decoder)
-    assert screener.screen(desk.claim(STUDY_UID))
+    assert screen(screener, desk.claim(STUDY_UID))
     assert 1 <= decoder.most <= 2 * IMAGES_AT_ONCE
     entry = desk.entry(STUDY_UID)
     assert (entry.verdict, desk.count("finding")) == ("flagged", many)

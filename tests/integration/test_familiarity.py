@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tests.brightness import write_image, write_model
 from tests.ledger import Ledger
+from tests.screening import screen
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
 from trainer.evaluation.non_radiographs import KINDS, generate
@@ -52,7 +53,7 @@ def test_beyond_the_limit_nothing_becomes_a_negative(
     booked = intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=path.parent)
     assert booked.study_uid is not None
     screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock)
-    assert screener.screen(desk.claim(booked.study_uid))
+    assert screen(screener, desk.claim(booked.study_uid))
     entry = desk.entry(booked.study_uid)
     assert (entry.verdict, entry.band) == (verdict, band)
     assert entry.probability is not None

@@ -10,13 +10,13 @@ import pytest
 from tests.brightness import write_model
 from tests.fuzz.mutations import damaged
 from tests.ledger import Ledger
+from tests.screening import screen_study
 from worker.decoding.decoder import Decoder
 from worker.inference.model import open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import StudyScreener
-from worker.tasks import screen_study
 
 SEED, FILES = 4, 120
 

@@ -34,6 +34,7 @@ from tests.phantoms import (
     dicom_file,
     picture,
 )
+from tests.screening import screen_study
 from worker.decoding.decoder import Decoder
 from worker.inference.model import open_model
 from worker.intake.folder_scan import files_in
@@ -44,7 +45,6 @@ from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store.folder import FolderStore
-from worker.tasks import screen_study
 from worker.worklist.details import show
 from worker.worklist.queries import entries, quarantine
 

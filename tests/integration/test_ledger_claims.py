@@ -12,8 +12,8 @@ from tests.ledger import STUDY, Clock, Ledger, digest
 from worker.errors import NotRequeueable, UnknownStudy
 from worker.ledger import claims as delivery
 from worker.ledger import decisions
-from worker.ledger.claims import Claim
 from worker.ledger.outbox import Backlog, reoffer
+from worker.ledger.results import Claim
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 
@@ -117,9 +117,9 @@ def test_an_interrupted_study_gets_its_attempt_back(desk: Ledger) -> None:
     desk.receive()
     for _ in range(10):
         held = desk.claim()
-        assert delivery.give_back(desk.database, held, desk.clock())
-        assert (desk.study().state, desk.study().attempts) == ("queued", 0)
-        assert delivery.give_back(desk.database, held, desk.clock()) is False
+        for _twice in range(2):
+            delivery.give_back_all(desk.database, [held], desk.clock())
+            assert (desk.study().state, desk.study().attempts) == ("queued", 0)
 
 
 def test_a_failure_stands_above_the_negatives_with_its_code(desk: Ledger) -> None:

@@ -95,7 +95,7 @@ def test_a_queued_study_that_becomes_stat_is_offered_again_at_once(desk: Ledger)
 def test_an_interrupted_study_waits_for_its_message(desk: Ledger) -> None:
     desk.receive()
     held = desk.claim()
-    claims.give_back(desk.database, held, desk.clock() + timedelta(seconds=LONGEST_COUNTDOWN_S))
+    claims.give_back_all(desk.database, [held], desk.clock() + timedelta(seconds=LONGEST_COUNTDOWN_S))
     assert lost(desk, EMPTY, LONGEST_COUNTDOWN_S) == []
     postpone(desk.database, [STUDY], desk.clock() + timedelta(seconds=60))
     assert lost(desk, EMPTY, 60) == []

@@ -20,6 +20,7 @@ from tests import frail_decoder
 from tests.brightness import write_model
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, SOP_INSTANCE_UID, STUDY_UID, declare_syntax, dicom_file, picture
+from tests.screening import screen, screen_study
 from worker.decoding.decoder import Decoder
 from worker.errors import StorageUnavailable
 from worker.inference.card import ModelCard
@@ -31,7 +32,6 @@ from worker.ledger.outbox import Backlog
 from worker.runtime.error_place import place_of
 from worker.screen_study import StudyScreener
 from worker.store import OBJECTS
-from worker.tasks import screen_study
 
 NAME = "PLANTEDNAME"
 
@@ -164,7 +164,7 @@ def test_files_that_are_gone_when_they_are_screened(
     else:
         (inbox / f"{NAME}.dcm").unlink()
     screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoder)
-    assert screener.screen(held)
+    assert screen(screener, held)
     assert codes(desk) == {None, "stored_file_lost" if deed == "lost" else "source_changed"}
     unsaid()
 

@@ -15,6 +15,7 @@ from tests.brightness import write_model
 from tests.integration.test_planted_name import Quoting
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
+from tests.screening import screen_study
 from worker.decoding.decoder import Decoder
 from worker.errors import IdentifiersDiffer, UnknownStudy
 from worker.inference.model import open_model
@@ -28,7 +29,6 @@ from worker.ledger.pseudonyms import KEY_FILE
 from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store import OBJECTS
-from worker.tasks import screen_study
 
 NAME = "PLANTEDNAME"
 NUMBER = f"{NAME}7"

@@ -14,6 +14,7 @@ from schema.setting_values import ReducedDecode as Setting
 from tests.brightness import write_model
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
+from tests.screening import screen
 from worker.decoding.decoder import Decoder
 from worker.imaging.reading import Display, MinimumSize, OpenImage
 from worker.inference.card import ReducedDecode
@@ -81,7 +82,7 @@ def screened(desk: Ledger, screener: StudyScreener, data: bytes, folder: Path) -
     assert file is not None
     intake = Intake(desk.settings, desk.database, desk.store)
     intake.take_in(file, desk.clock(), is_final=True, is_settled=True, inbox=folder)
-    assert screener.screen(desk.claim(STUDY_UID))
+    assert screen(screener, desk.claim(STUDY_UID))
     with desk.database.reading() as session:
         return str(session.execute(text("SELECT notes FROM finding ORDER BY id")).scalars().first())
 

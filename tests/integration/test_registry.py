@@ -20,6 +20,7 @@ from schema.migrate import alembic_config, upgrade
 from tests.brightness import write_image, write_model
 from tests.dead_device import PoisonedSession
 from tests.ledger import Clock, Ledger
+from tests.screening import screen_study
 from worker.cli.tables import print_models
 from worker.errors import DeviceUnavailable, ModelRefused, PromotionRefused, ProviderUnavailable, StorageUnavailable
 from worker.inference.card import NO_AGES, Population
@@ -37,7 +38,6 @@ from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS, Store
 from worker.store.folder import FolderStore
-from worker.tasks import screen_study
 
 HALF = Estimate(0.5, 0.4, 0.6, 100)
 

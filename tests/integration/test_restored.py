@@ -106,7 +106,7 @@ def test_a_worker_that_is_at_it_is_overtaken(
     damage(DIGEST, FLIPPED)
     bring(desk, kept_in, tmp_path)
     assert not desk.record(held, 0.1), "it may have read the damaged bytes"
-    assert not claims.give_back(desk.database, held, desk.clock())
+    claims.give_back_all(desk.database, [held], desk.clock())
     assert desk.study(STUDY_UID).state == "received"
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from schema.setting_values import InboxMode
 from tests.ledger import Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
+from tests.screening import screen
 from worker.errors import StorageUnavailable
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import read_display
@@ -48,7 +49,7 @@ def take_in(desk: Ledger, path: Path) -> str:
 @pytest.mark.parametrize("name", ["anna_explicit.dcm", "ida_8_bit.png", "leo_native.jpeg"])
 def test_a_sample_gets_a_probability_and_a_heat_map(desk: Ledger, screener: StudyScreener, name: str) -> None:
     study_uid = take_in(desk, INBOX / name)
-    assert screener.screen(desk.claim(study_uid))
+    assert screen(screener, desk.claim(study_uid))
     entry = desk.entry(study_uid)
     assert entry.probability is not None
     assert (entry.verdict == "flagged") is (entry.probability >= screener.model.card.operating_point.threshold)
@@ -67,7 +68,7 @@ STAGES = text("SELECT read_s, decode_s, predict_s, draw_s, batch_size, worked_s 
 def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Ledger, screener: StudyScreener) -> None:
     study_uid = take_in(desk, INBOX / "hugo_pa.dcm")
     take_in(desk, INBOX / "hugo_ap.dcm")
-    assert screener.screen(desk.claim(study_uid))
+    assert screen(screener, desk.claim(study_uid))
     with desk.database.reading() as connection:
         *stages, batch_size, _ = connection.execute(STAGES).one()
     assert all(0 < taken < 600 for taken in stages)
@@ -76,7 +77,7 @@ def test_a_result_keeps_the_times_of_its_stages_and_its_batch(desk: Ledger, scre
 
 def test_a_stage_that_was_not_entered_has_no_time(desk: Ledger, screener: StudyScreener) -> None:
     study_uid = take_in(desk, INBOX / "paul_lateral.dcm")
-    assert screener.screen(desk.claim(study_uid))
+    assert screen(screener, desk.claim(study_uid))
     with desk.database.reading() as connection:
         row = connection.execute(STAGES).one()
     assert row.read_s > 0
@@ -91,7 +92,7 @@ def test_a_file_lost_from_the_store_is_shown_and_not_waited_for(
     take_in(desk, path)
     (received,) = (held := desk.claim(STUDY_UID)).received
     desk.store.path(OBJECTS, received.digest).unlink()
-    assert screener.screen(held)
+    assert screen(screener, held)
     entry = desk.entry(STUDY_UID)
     assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "stored_file_lost")
 
@@ -103,9 +104,9 @@ def test_a_store_that_is_away_is_an_outage(desk: Ledger, screener: StudyScreener
     held = desk.claim(STUDY_UID)
     desk.store.folder.rename(tmp_path / "unmounted")
     with pytest.raises(StorageUnavailable):
-        screener.screen(held)
+        screen(screener, held)
     (tmp_path / "unmounted").rename(desk.store.folder)
-    assert screener.screen(held), "the claim still holds"
+    assert screen(screener, held), "the claim still holds"
 
 
 def test_a_left_file_that_changed_is_shown_and_not_tried_for_ever(
@@ -116,7 +117,7 @@ def test_a_left_file_that_changed_is_shown_and_not_tried_for_ever(
     path.write_bytes(dicom_file(picture()))
     take_in(desk, path)
     path.write_bytes(b"something else")
-    assert screener.screen(desk.claim(STUDY_UID))
+    assert screen(screener, desk.claim(STUDY_UID))
     entry = desk.entry(STUDY_UID)
     assert (entry.verdict, entry.verdict_detail) == ("unscreenable", "source_changed")
 
@@ -125,5 +126,5 @@ def test_a_blank_image_is_no_negative(desk: Ledger, screener: StudyScreener, tmp
     path = tmp_path / "blank.png"
     path.write_bytes(cv2.imencode(".png", picture(bits=8) * 0 + 90)[1].tobytes())
     study_uid = take_in(desk, path)
-    assert screener.screen(desk.claim(study_uid))
+    assert screen(screener, desk.claim(study_uid))
     assert (desk.entry(study_uid).verdict, desk.entry(study_uid).reason) == ("unscreenable", "blank_image")

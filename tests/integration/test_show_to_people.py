@@ -13,13 +13,13 @@ from click.testing import CliRunner
 
 from tests.brightness import write_image, write_model
 from tests.ledger import Ledger
+from tests.screening import screen_study
 from worker.cli.main import app
 from worker.inference.model import open_model
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.ledger import outbox
 from worker.screen_study import StudyScreener
-from worker.tasks import screen_study
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 

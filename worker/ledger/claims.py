@@ -1,11 +1,15 @@
-"""Takes offered studies to their verdict: claim, heartbeat, record, fail, give back, and take back lapsed claims."""
+"""The claims of offered studies: claim, heartbeat, fail, give back, and take back those that have lapsed.
+
+`verdicts` records what was found.
+"""
 
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
-from sqlalchemy import ColumnElement, CursorResult, select, update
+from sqlalchemy import ColumnElement, bindparam, case, select, update
 from sqlalchemy.orm import Session
 
 from schema import models
@@ -14,53 +18,82 @@ from schema.vocabulary import Reason, StudyState
 from worker.ledger import dispatches
 from worker.ledger.ordering import current_screening, move, place
 from worker.ledger.outbox import CLOCKS_DIFFER_S
-from worker.ledger.results import ModelUse, Received, add_model, finding
-from worker.ledger.transactions import retried, writing
+from worker.ledger.results import Claim, Received
+from worker.ledger.transactions import together, writing, writing_rows
 from worker.runtime.state_folder import owner_of_claims
-from worker.screening.rules import ImageOutcome, Screening
-from worker.screening.timings import Times
 from worker.settings import Settings
 
-NOT_TIMED = Times()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to screen one revision of a study until its lease lapses. The token begins with its owner and a dot."""
-
-    study_uid: str
-    token: str
-    revision: int
-    claimed_at: datetime
-    received: tuple[Received, ...]
+#: Statements are built once, because building one takes longer than running it.
+_GIVE_BACK = (
+    update(models.Study)
+    .where(
+        models.Study.study_uid == bindparam("uid"),
+        models.Study.claim == bindparam("token"),
+        models.Study.state == StudyState.SCREENING,
+    )
+    .values(
+        state=StudyState.QUEUED,
+        claim=None,
+        lease_until=None,
+        attempts=case((models.Study.attempts > 0, models.Study.attempts - 1), else_=0),
+        offered_at=bindparam("until"),
+    )
+)
+_CLAIM = (
+    update(models.Study)
+    .where(models.Study.study_uid.in_(bindparam("uids", expanding=True)), models.Study.state == StudyState.QUEUED)
+    .values(
+        state=StudyState.SCREENING,
+        claim=bindparam("token"),
+        lease_until=bindparam("until"),
+        attempts=models.Study.attempts + 1,
+    )
+)
+_CLAIMED = (
+    select(
+        models.Study.study_uid, models.Study.revision, models.Instance.id, models.Instance.digest,
+        models.Instance.left_at, models.Instance.unreadable, models.Instance.crc,
+    )
+    .outerjoin(models.Study.series)
+    .outerjoin(models.Series.instances.and_(models.Instance.superseded.is_(False)))
+    .where(
+        models.Study.study_uid.in_(bindparam("uids", expanding=True)), models.Study.claim == bindparam("token")
+    )
+    .order_by(models.Study.id, models.Instance.id)
+)  # fmt: skip
 
 
 def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
-    """Claim a QUEUED study; None when it is not available (done, claimed by another, unknown). Counts the attempt."""
+    """`claim_all` for one study; raises the error in place of returning it."""
+    (taken,) = claim_all(database, [study_uid], settings, now)
+    if isinstance(taken, Exception):
+        raise taken
+    return taken
+
+
+def claim_all(
+    database: Database, study_uids: Sequence[str], settings: Settings, now: datetime
+) -> list[Claim | Exception | None]:
+    """Claim QUEUED studies, each with one attempt more; None where one is not available (done, claimed by another,
+    unknown), an error where the database refuses this one."""
+    return together(partial(_claim, database, settings, now), study_uids)
+
+
+def _claim(database: Database, settings: Settings, now: datetime, study_uids: Sequence[str]) -> list[Claim | None]:
     token = f"{owner_of_claims(settings)}.{secrets.token_hex(16)}"
-    with writing(database) as session:
-        taken = session.execute(
-            update(models.Study)
-            .where(models.Study.study_uid == study_uid, models.Study.state == StudyState.QUEUED)
-            .values(
-                state=StudyState.SCREENING,
-                claim=token,
-                lease_until=now + timedelta(seconds=settings.lease_s),
-                attempts=models.Study.attempts + 1,
-            )
-        )
-        if _rows(taken) == 0:
-            return None
-        image = models.Instance
-        rows = session.execute(
-            select(models.Study.revision, image.id, image.digest, image.left_at, image.unreadable, image.crc)
-            .outerjoin(models.Study.series)
-            .outerjoin(models.Series.instances.and_(image.superseded.is_(False)))
-            .where(models.Study.study_uid == study_uid)
-            .order_by(image.id)
-        ).all()
-        received = tuple(Received(i.id, i.digest, i.left_at, i.unreadable, i.crc) for i in rows if i.id is not None)
-        return Claim(study_uid, token, rows[0].revision, now, received)
+    with writing_rows(database) as connection:
+        until = now + timedelta(seconds=settings.lease_s)
+        taken = connection.execute(_CLAIM, {"uids": study_uids, "token": token, "until": until})
+        if taken.rowcount == 0:
+            return [None] * len(study_uids)
+        rows = connection.execute(_CLAIMED, {"uids": study_uids, "token": token}).all()
+    received = defaultdict[tuple[str, int], list[Received]](list)
+    for study_uid, revision, key, digest, left_at, unreadable, crc in rows:
+        of_study = received[study_uid, revision]
+        if key is not None:  # else the study has no image
+            of_study.append(Received(key, digest, left_at, unreadable, crc))
+    claims = {uid: Claim(uid, token, revision, now, tuple(images)) for (uid, revision), images in received.items()}
+    return [claims.pop(study_uid, None) for study_uid in study_uids]
 
 
 def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now: datetime) -> None:
@@ -73,71 +106,12 @@ def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now
         )
 
 
-@retried  # two workers may be the first to use a model
-def record(
-    database: Database,
-    held: Claim,
-    judged: Screening,
-    outcomes: Sequence[ImageOutcome],
-    overlays: Sequence[str | None],
-    model: ModelUse,
-    now: datetime,
-    shadow_of: str | None = None,
-    times: Times = NOT_TIMED,
-    settings: Settings | None = None,
-) -> bool:
-    """Write the verdict, if the claim still holds; False when a newer claim or a new image has replaced it.
-
-    `outcomes` and `overlays` (store digests) are in the order of `held.received`. `shadow_of` is the digest of the
-    active model that has judged these images: the verdict is then only stored, and the study does not move.
-    `settings` say which result objects are to be sent; without them, none.
-    """
-    with writing(database) as session:
-        study = _held(session, held) if shadow_of is None else _judged(session, held, shadow_of, model.digest)
-        if study is None:
-            return False
-        if not session.scalars(select(models.ModelVersion.digest).filter_by(digest=model.digest)).all():
-            add_model(session, model, now)
-        row = models.Screening(
-            study_id=study.id,
-            revision=held.revision,
-            model_digest=model.digest,
-            verdict=judged.verdict,
-            reason=judged.reason,
-            detail=judged.detail,
-            probability=judged.probability,
-            threshold=model.card.operating_point.threshold,
-            provider=model.provider,
-            deciding_finding=judged.deciding,
-            screened_at=now,
-            screened_on=now.strftime("%Y-%m-%d"),
-            waited_s=(now - study.asked_at).total_seconds(),
-            worked_s=(now - held.claimed_at).total_seconds(),
-            shadow_of=shadow_of,
-            **vars(times),
-        )
-        row.findings = [
-            finding(ordinal, received, outcome, overlay)
-            for ordinal, (received, outcome, overlay) in enumerate(zip(held.received, outcomes, overlays, strict=True))
-        ]
-        session.add(row)
-        if shadow_of is not None:
-            return True
-        session.flush()
-        _release(study, StudyState.SCREENED)
-        study.attempts, study.screened_at, study.current_screening_id = 0, now, row.id
-        place(study, row, now)
-        if settings is not None:
-            dispatches.plan(session, study, row, settings, now)
-        return True
-
-
 def fail(
     database: Database, held: Claim, code: str, detail: str, now: datetime, settings: Settings | None = None
 ) -> bool:
     """End a claim without a verdict: the study is FAILED until `worker requeue`; False if the claim no longer holds.
 
-    `settings`: as in `record`.
+    `settings` say whether the failure is to be sent; without them, it is not.
     """
     with writing(database) as session:
         study = _held(session, held)
@@ -147,23 +121,18 @@ def fail(
         study.attempts, study.failure_code, study.failure_detail = 0, code, detail
         place(study, current_screening(session, study), now)
         if settings is not None:
-            dispatches.plan(session, study, None, settings, now)
+            dispatches.plan(session.connection(), study, None, settings, now)
         return True
 
 
-def give_back(database: Database, held: Claim, until: datetime) -> bool:
-    """End a claim whose interruption is no fault of the study: it is QUEUED again, and the attempt does not count.
+def give_back_all(database: Database, held: Sequence[Claim], until: datetime) -> None:
+    """End claims whose interruption is no fault of the studies: they are QUEUED again, and the attempts do not count.
 
-    `until`: when its message comes again; the sweep waits from then on.
+    `until`: when their message comes again; the sweep waits from then on. A claim that no longer holds is left.
     """
-    with writing(database) as session:
-        study = _held(session, held)
-        if study is None:
-            return False
-        _release(study, StudyState.QUEUED)
-        study.attempts = max(0, study.attempts - 1)
-        study.offered_at = until
-        return True
+    with writing_rows(database) as connection:
+        rows = [{"uid": claim.study_uid, "token": claim.token, "until": until} for claim in held]
+        connection.execute(_GIVE_BACK, rows)
 
 
 def heal(database: Database, settings: Settings, now: datetime) -> int:
@@ -203,7 +172,7 @@ def _take_back(session: Session, which: ColumnElement[bool], settings: Settings,
             study.failure_code = Reason.ATTEMPTS_EXHAUSTED
             study.failure_detail = f"{study.attempts} workers died while they screened it"
             place(study, current_screening(session, study), now)
-            dispatches.plan(session, study, None, settings, now)
+            dispatches.plan(session.connection(), study, None, settings, now)
     return len(studies)
 
 
@@ -216,22 +185,10 @@ def _held(session: Session, held: Claim) -> models.Study | None:
     """The study, if this claim still holds."""
     return session.scalars(
         select(models.Study)
-        .where(models.Study.state == StudyState.SCREENING, models.Study.claim == held.token)
+        .where(
+            models.Study.study_uid == held.study_uid,
+            models.Study.claim == held.token,
+            models.Study.state == StudyState.SCREENING,
+        )
         .with_for_update()
     ).one_or_none()
-
-
-def _judged(session: Session, held: Claim, active: str, shadow: str) -> models.Study | None:
-    """The study, if the active model has judged this revision and the shadow has not."""
-    study = session.scalars(select(models.Study).where(models.Study.study_uid == held.study_uid)).one()
-    by = session.scalars(
-        select(models.Screening.model_digest).where(
-            models.Screening.study_id == study.id, models.Screening.revision == held.revision
-        )
-    ).all()
-    return study if active in by and shadow not in by else None
-
-
-def _rows(result: object) -> int:
-    assert isinstance(result, CursorResult)
-    return int(result.rowcount)

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.orm import aliased
 
 from schema import models
 from schema.database import Database
 from schema.operations import Dispatch
 from schema.setting_values import Retract, SendVerdicts, Silent
 from schema.vocabulary import DispatchKind, DispatchState, Verdict
+from worker.ledger.ordering import StudyRow
 from worker.ledger.transactions import reading, writing
 from worker.settings import Settings
 
@@ -92,62 +93,68 @@ def series_uid(study_uid: str, revision: int, model_digest: str, kind: str) -> s
     return result_uid(study_uid, revision, model_digest, f"{kind} series")
 
 
+@dataclass(frozen=True)
+class Stated:
+    """A verdict that was recorded."""
+
+    screening_id: int
+    model_digest: str
+    verdict: Verdict
+
+
 def plan(
-    session: Session, study: models.Study, screening: models.Screening | None, settings: Settings, now: datetime
+    connection: Connection, study: models.Study | StudyRow, stated: Stated | None, settings: Settings, now: datetime
 ) -> None:
-    """Add the objects of a result, or of a failure, in the transaction that records it.
+    """Add the objects of a verdict, or of a failure, in the transaction that records it.
 
     A result that replaces one that was to be sent is sent whatever its verdict: the archive would show the old one.
     Rasters have no patient and derived UIDs: nothing of them is sent.
     """
     sending = Sending.of(settings)
-    if sending is None or not _is_dicom(session, study):
+    if sending is None or not _is_dicom(connection, study.id):
         return
-    replaces = _has_any(session, study, sending.destination)
-    if not replaces and not _is_sent(study, screening, sending):
+    replaces = _has_any(connection, study.id, sending.destination)
+    if not replaces and not _is_sent(study.conflict is not None, stated, sending):
         return
-    reason = None
-    if screening is None:
+    reason = study.conflict and str(study.conflict)
+    if stated is None:
         reason = study.failure_code
-    elif study.conflict is not None:
-        reason = str(study.conflict)
     kinds = [DispatchKind.RETRACTION] if sending.retracts and replaces else []
     kinds += [kind for kind in sending.kinds if kind is DispatchKind.REPORT or reason is None]
-    screening_id, digest = (None, "") if screening is None else (screening.id, screening.model_digest)
+    screening_id, digest = (None, "") if stated is None else (stated.screening_id, stated.model_digest)
     for kind in kinds:
         uid = result_uid(study.study_uid, study.revision, digest, kind)
         known = select(Dispatch.id).where(Dispatch.sop_instance_uid == uid, Dispatch.destination == sending.destination)
-        if session.scalars(known).first() is None:
-            session.add(
-                Dispatch(
-                    study_id=study.id, screening_id=screening_id, revision=study.revision, kind=kind,
-                    destination=sending.destination, sop_instance_uid=uid, reason=reason, state=DispatchState.DUE,
-                    attempts=0, next_try_at=now, created_at=now,
-                )
-            )  # fmt: skip
+        if connection.scalars(known).first() is None:
+            row = {
+                "study_id": study.id, "screening_id": screening_id, "revision": study.revision, "kind": kind,
+                "destination": sending.destination, "sop_instance_uid": uid, "reason": reason,
+                "state": DispatchState.DUE, "attempts": 0, "next_try_at": now, "created_at": now,
+            }  # fmt: skip
+            connection.execute(insert(Dispatch), [row])
 
 
-def _has_any(session: Session, study: models.Study, destination: str) -> bool:
+def _has_any(connection: Connection, study_id: int, destination: str) -> bool:
     """Whether there is an object of an earlier result for this destination."""
-    earlier_ones = select(Dispatch.id).where(Dispatch.study_id == study.id, Dispatch.destination == destination)
-    return session.scalars(earlier_ones.limit(1)).first() is not None
+    earlier_ones = select(Dispatch.id).where(Dispatch.study_id == study_id, Dispatch.destination == destination)
+    return connection.scalars(earlier_ones.limit(1)).first() is not None
 
 
-def _is_sent(study: models.Study, screening: models.Screening | None, sending: Sending) -> bool:
+def _is_sent(is_conflict: bool, stated: Stated | None, sending: Sending) -> bool:
     """A study that failed is sent with the verdicts that are not flagged: silence would look like health."""
-    if screening is None:
+    if stated is None:
         return sending.verdicts is SendVerdicts.SCREENED
-    is_told = study.conflict is not None and sending.verdicts is SendVerdicts.SCREENED
-    return is_told or screening.verdict in SENT_VERDICTS[sending.verdicts]
+    is_told = is_conflict and sending.verdicts is SendVerdicts.SCREENED
+    return is_told or stated.verdict in SENT_VERDICTS[sending.verdicts]
 
 
-def _is_dicom(session: Session, study: models.Study) -> bool:
+def _is_dicom(connection: Connection, study_id: int) -> bool:
     received = (
         select(models.Instance.id)
         .join(models.Series)
-        .where(models.Series.study_id == study.id, models.Instance.container == "dicom")
+        .where(models.Series.study_id == study_id, models.Instance.container == "dicom")
     )
-    return session.scalars(received.limit(1)).first() is not None
+    return connection.scalars(received.limit(1)).first() is not None
 
 
 def take(database: Database, destination: str, now: datetime) -> list[Due]:

@@ -1,11 +1,13 @@
 """A study's state and its place on the worklist. Called on every change of a row."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session, object_session
 
 from schema.models import Screening, Study
 from schema.vocabulary import SILENT_VERDICTS, TRANSITIONS, Band, Priority, Reason, StudyState, Verdict
+from worker.screening import rules
 from worker.settings import Settings
 
 BAND_OF_VERDICT = {
@@ -20,6 +22,34 @@ PROBABILITY_STEPS = 9_999_999
 
 #: When a study of an archive is overdue: never, because ten thousand of them would come before today's flagged studies.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """The columns of a study that decide its place, and that a verdict needs."""
+
+    id: int
+    study_uid: str
+    state: StudyState
+    revision: int
+    priority: Priority
+    conflict: Reason | None
+    failure_code: str | None
+    received_at: datetime
+    asked_at: datetime
+    asked_because: Reason
+    not_assessable_at: datetime | None
+    overdue_at: datetime
+    result_due_at: datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on the worklist, as the columns of a study hold it."""
+
+    band: Band
+    reason: Reason
+    sort_key: str
 
 
 def move(study: Study, state: StudyState) -> None:
@@ -68,23 +98,32 @@ def current_screening(session: Session, study: Study) -> Screening | None:
 
 
 def place(study: Study, screening: Screening | None, now: datetime) -> None:
-    """Set `band`, `sort_key` and `reason` of a study from its rows, as of `now`.
+    """Set `band`, `sort_key` and `reason` of a study from its rows, as of `now`."""
+    session = object_session(study)
+    is_silent = session is not None and bool(session.info.get("is_silent_run"))
+    found = place_of(study, screening, now, is_silent)
+    study.band, study.reason, study.sort_key = found.band, found.reason, found.sort_key
+
+
+def place_of(
+    study: Study | StudyRow, screening: Screening | rules.Screening | None, now: datetime, is_silent: bool
+) -> Place:
+    """The place of a study on the worklist as of `now`.
 
     STAT comes first, then overdue studies; for all others the state and the verdict decide. In a silent run FLAGGED and
     NOT_FLAGGED decide nothing.
     """
-    session = object_session(study)
-    is_silent = session is not None and bool(session.info.get("is_silent_run"))
     own, own_reason = (_silent_band if is_silent else _own_band)(study, screening, now)
+    band, reason = own, own_reason
     if study.priority is Priority.STAT:
-        study.band, study.reason = Band.STAT, Reason.STAT
+        band, reason = Band.STAT, Reason.STAT
     elif study.overdue_at <= now:
-        study.band, study.reason = Band.OVERDUE, Reason.OVERDUE
-    else:
-        study.band, study.reason = own, own_reason
+        band, reason = Band.OVERDUE, Reason.OVERDUE
     is_flagged = own is Band.FLAGGED and screening is not None
     probability = screening.probability if is_flagged and screening else None
-    study.sort_key = sort_key(own, 1.0 if own_reason is Reason.SILENT_RUN else probability, study.received_at)
+    return Place(
+        band, reason, sort_key(own, 1.0 if own_reason is Reason.SILENT_RUN else probability, study.received_at)
+    )
 
 
 def sort_key(own: Band, probability: float | None, received_at: datetime) -> str:
@@ -96,7 +135,9 @@ def sort_key(own: Band, probability: float | None, received_at: datetime) -> str
     return f"{own}{improbability:07d}{int(received_at.timestamp() * 1000):013d}"
 
 
-def _silent_band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:
+def _silent_band(
+    study: Study | StudyRow, screening: Screening | rules.Screening | None, now: datetime
+) -> tuple[Band, Reason]:
     """As `_own_band`, where nobody may see from its place whether a study is flagged."""
     is_silenced = screening is not None and screening.verdict in SILENT_VERDICTS
     if not is_silenced:
@@ -109,7 +150,9 @@ def _silent_band(study: Study, screening: Screening | None, now: datetime) -> tu
     return Band.NOT_FLAGGED, Reason.SILENT_RUN
 
 
-def _own_band(study: Study, screening: Screening | None, now: datetime) -> tuple[Band, Reason]:
+def _own_band(
+    study: Study | StudyRow, screening: Screening | rules.Screening | None, now: datetime
+) -> tuple[Band, Reason]:
     """Band and reason without STAT priority and without the clock."""
     flagged = screening is not None and screening.verdict is Verdict.FLAGGED
     if study.not_assessable_at is not None and study.state is StudyState.SCREENED:  # until another verdict

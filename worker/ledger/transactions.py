@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from schema.database import Database
-from worker.errors import DatabaseUnavailable, SchemaOutdated
+from worker.errors import DatabaseUnavailable, SchemaOutdated, ScreeningError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 #: Two writers may insert the same new row at the same time; the one that fails sees the row at its second try.
 TRIES = 3
@@ -29,11 +37,26 @@ MISSING = ("no such table", "no such column", "has no column")
 BUGS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 
 
+#: What a database refuses a statement with. SQLite's driver has its own error for a number that is too large.
+REFUSALS = (SQLAlchemyError, ScreeningError, OverflowError)
+
+#: Classes of PostgreSQL's SQLSTATE that no other statement would fare better with: the connection, the server's
+#: resources, an operator's intervention.
+AWAY_CLASSES = ("08", "53", "57", "58")
+
+
 @contextmanager
 def writing(database: Database) -> Iterator[Session]:
     """A writing transaction. Raises DatabaseUnavailable, and SchemaOutdated when a table or column is missing."""
     with _translating(), database.writing() as session:
         yield session
+
+
+@contextmanager
+def writing_rows(database: Database) -> Iterator[Connection]:
+    """A writing transaction of statements alone; raises as `writing` does."""
+    with _translating(), database.writing_rows() as connection:
+        yield connection
 
 
 @contextmanager
@@ -56,6 +79,40 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return again
+
+
+def together(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
+    """What `work`, one transaction, gives for each item. If the database refuses it, each item has a transaction of its
+    own; what that raises stands in the place of its item, and costs the others nothing.
+
+    Items are not tried alone once the database is away or outdated.
+    """
+    if not items:
+        return []
+    try:
+        return list(work(items))
+    except REFUSALS as error:
+        if len(items) == 1 or _concerns_all(error):
+            return [error] * len(items)
+    ends: list[R | Exception] = []
+    for number, item in enumerate(items):
+        try:
+            ends += work([item])
+        except REFUSALS as error:
+            if _concerns_all(error):
+                return ends + [error] * (len(items) - number)
+            ends.append(error)
+    return ends
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether any other statement would fail too."""
+    if isinstance(error, DatabaseUnavailable) and isinstance(cause := error.__cause__, DBAPIError):
+        state = getattr(
+            cause.orig, "sqlstate", None
+        )  # none: SQLite's locked or full disk, or a connection that is lost
+        return cause.connection_invalidated or state is None or state.startswith(AWAY_CLASSES)
+    return isinstance(error, ScreeningError)
 
 
 def translated(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:

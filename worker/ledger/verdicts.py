@@ -1,0 +1,155 @@
+"""Records the verdicts of claimed studies, those of a message in one transaction: by statements, without the ORM."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from schema.database import Database
+from schema.models import Finding, ModelVersion, Screening, Study
+from schema.vocabulary import StudyState
+from worker.ledger import dispatches
+from worker.ledger.dispatches import Stated
+from worker.ledger.ordering import StudyRow, place_of
+from worker.ledger.results import Claim, ModelUse, Result, add_model, finding_rows, screening_row
+from worker.ledger.transactions import retried, together, writing_rows
+from worker.settings import Settings
+
+COLUMNS = [getattr(Study, name) for name in StudyRow.__dataclass_fields__]
+
+#: The statements are built once, because building one takes longer than running it.
+_HELD = (
+    select(*COLUMNS, Study.claim)
+    .where(
+        Study.study_uid.in_(bindparam("uids", expanding=True)),
+        Study.claim.in_(bindparam("tokens", expanding=True)),
+        Study.state == StudyState.SCREENING,
+    )
+    .order_by(Study.id)  # two writers lock in the same order
+    .with_for_update()
+)
+_KNOWN_MODELS = select(ModelVersion.digest).where(ModelVersion.digest.in_(bindparam("digests", expanding=True)))
+_STUDIES = select(*COLUMNS).where(Study.study_uid.in_(bindparam("uids", expanding=True)))
+_SCREENINGS = select(Screening.id, Screening.study_id, Screening.revision, Screening.model_digest).where(
+    Screening.study_id.in_(bindparam("studies", expanding=True)),
+    Screening.model_digest.in_(bindparam("digests", expanding=True)),
+)
+_SCREENED = (
+    update(Study)
+    .where(Study.id == bindparam("study"))
+    .values(
+        state=StudyState.SCREENED,
+        claim=None,
+        lease_until=None,
+        attempts=0,
+        screened_at=bindparam("now"),
+        current_screening_id=bindparam("screening"),
+        band=bindparam("its_band"),
+        reason=bindparam("its_reason"),
+        sort_key=bindparam("its_key"),
+    )
+)
+
+
+def record(database: Database, result: Result, now: datetime, settings: Settings | None = None) -> bool:
+    """`record_all` for one result; raises the error in place of returning it."""
+    (end,) = record_all(database, [result], now, settings)
+    if isinstance(end, Exception):
+        raise end
+    return end
+
+
+def record_all(
+    database: Database, results: Sequence[Result], now: datetime, settings: Settings | None = None
+) -> list[bool | Exception]:
+    """Write the verdict of each claim that still holds: True; False when a newer claim or a new image has replaced it;
+    the error, when the database refuses this one.
+
+    `settings` say which result objects are to be sent; without them, none.
+    """
+    return together(retried(partial(_record, database, now, settings)), results)  # two may be the first of a model
+
+
+def record_shadows(database: Database, results: Sequence[Result], active: str, now: datetime) -> list[bool | Exception]:
+    """Write what one shadow model says of studies that the model of digest `active` has judged; no study moves.
+
+    False where that model has not judged this revision, or the shadow has already; the error of one that is refused.
+    """
+    return together(retried(partial(_record_shadows, database, active, now)), results)
+
+
+def _record(database: Database, now: datetime, settings: Settings | None, results: Sequence[Result]) -> list[bool]:
+    with writing_rows(database) as connection:
+        held = _held(connection, [result.held for result in results])
+        kept = [(held[result.held.study_uid], result) for result in results if result.held.study_uid in held]
+        if not kept:
+            return [False] * len(results)
+        keys = _insert(connection, kept, None, now)
+        moves = []
+        for (study, result), key in zip(kept, keys, strict=True):
+            screened = replace(study, state=StudyState.SCREENED)
+            place = place_of(screened, result.judged, now, database.is_silent_run)
+            moves.append(
+                {
+                    "study": study.id, "now": now, "screening": key,
+                    "its_band": place.band, "its_reason": place.reason, "its_key": place.sort_key,
+                }
+            )  # fmt: skip
+        connection.execute(_SCREENED, moves)
+        if settings is not None:
+            for (study, result), key in zip(kept, keys, strict=True):
+                stated = Stated(key, result.model.digest, result.judged.verdict)
+                dispatches.plan(connection, study, stated, settings, now)
+        return [result.held.study_uid in held for result in results]
+
+
+def _record_shadows(database: Database, active: str, now: datetime, results: Sequence[Result]) -> list[bool]:
+    with writing_rows(database) as connection:
+        uids = {"uids": [result.held.study_uid for result in results]}
+        studies = {row.study_uid: StudyRow(*row) for row in connection.execute(_STUDIES, uids)}
+        asked = {"studies": [study.id for study in studies.values()], "digests": [active, results[0].model.digest]}
+        written = {tuple(others) for _, *others in connection.execute(_SCREENINGS, asked)}
+        kept = []
+        for result in results:
+            study = studies[result.held.study_uid]
+            by_active, by_shadow = (
+                (study.id, result.held.revision, digest) in written for digest in (active, result.model.digest)
+            )
+            if by_active and not by_shadow:
+                kept.append((study, result))
+        if kept:
+            _insert(connection, kept, active, now)
+        return [any(each is result for _, each in kept) for result in results]
+
+
+def _held(connection: Connection, claims: Sequence[Claim]) -> dict[str, StudyRow]:
+    """The studies whose claims still hold, by UID."""
+    tokens = {held.study_uid: held.token for held in claims}
+    rows = connection.execute(_HELD, {"uids": list(tokens), "tokens": list(set(tokens.values()))})
+    return {row.study_uid: StudyRow(*row[:-1]) for row in rows if row.claim == tokens[row.study_uid]}
+
+
+def _insert(
+    connection: Connection, kept: Sequence[tuple[StudyRow, Result]], shadow_of: str | None, now: datetime
+) -> list[int]:
+    """Write the rows of these results; returns the keys of their screenings, in their order."""
+    models = {result.model.digest: result.model for _, result in kept}
+    _add_models(connection, models, now)
+    connection.execute(
+        insert(Screening), [screening_row(study.id, study.asked_at, result, shadow_of, now) for study, result in kept]
+    )
+    written = {"studies": [study.id for study, _ in kept], "digests": list(models)}
+    keys = {tuple(others): key for key, *others in connection.execute(_SCREENINGS, written)}
+    found = [keys[study.id, result.held.revision, result.model.digest] for study, result in kept]
+    findings = [row for key, (_, result) in zip(found, kept, strict=True) for row in finding_rows(key, result)]
+    if findings:
+        connection.execute(insert(Finding), findings)
+    return found
+
+
+def _add_models(connection: Connection, models: dict[str, ModelUse], now: datetime) -> None:
+    known = set(connection.scalars(_KNOWN_MODELS, {"digests": list(models)}))
+    for digest in models.keys() - known:
+        add_model(connection, models[digest], now)
