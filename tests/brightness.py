@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.ledger import card
-from worker.imaging.preprocess import Preprocessing
+from worker.imaging.preprocess import Preprocessing, Resize
 from worker.inference.card import Golden, Population, ReducedDecode
 
 SIZE = 8
@@ -50,6 +50,7 @@ def write_model(
     familiarity_limit: float | None = None,
     reduced_decode: ReducedDecode | None = None,
     population: Population | None = None,
+    resize: Resize = Resize.LINEAR,
 ) -> Path:
     """Write such a model, threshold 0.5; with `golden_gain` its golden expects the score that this gain gives.
 
@@ -58,7 +59,7 @@ def write_model(
     picture = np.full((SIZE, SIZE), 100, np.uint8)
     promised = min(1.0, 100 / 255 * (gain if golden_gain is None else golden_gain))
     golden = Golden("grey.png", cv2.imencode(".png", picture)[1].tobytes(), promised, {"CPUExecutionProvider": 1e-5})
-    promises = replace(card(), name=name, preprocessing=Preprocessing(size=SIZE), goldens=(golden,))
+    promises = replace(card(), name=name, preprocessing=Preprocessing(size=SIZE, resize=resize), goldens=(golden,))
     promises = replace(promises, familiarity_limit=familiarity_limit, reduced_decode=reduced_decode)
     if population:
         promises = replace(promises, population=population)

@@ -15,7 +15,7 @@ import numpy as np
 
 from worker.decoding.child import Reader, real_readers, run
 from worker.imaging.limits import Limits
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.resolution import Reduction
 
 #: The command that `worker.decoding.decoder.Decoder` takes in place of its own.
 PROGRAM = (sys.executable, "-m", "tests.frail_decoder")
@@ -70,11 +70,11 @@ FAILURES: dict[bytes, Callable[[bytes], None]] = {
 
 
 def _frail(reader: Reader) -> Reader:
-    def read(content: bytes, limits: Limits, minimum: MinimumSize | None) -> tuple[dict[str, Any], Any]:
+    def read(content: bytes, limits: Limits, reduction: Reduction | None) -> tuple[dict[str, Any], Any]:
         for word, fail in FAILURES.items():
             if word in content:
                 fail(content)
-        answer, payload = reader(content, limits, minimum)
+        answer, payload = reader(content, limits, reduction)
         return answer, b"" if b"CODEC-LIE " in content else payload
 
     return read

@@ -22,13 +22,14 @@ from worker.imaging.display import is_blank
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
-from worker.imaging.reading import MinimumSize, open_image
+from worker.imaging.pyramid import Pyramid
+from worker.imaging.reading import Reduction, open_image
 from worker.imaging.statistics import InputStatistics, describe
 from worker.inference import overlay
 from worker.inference.batching import batch_of
 from worker.inference.model import Model
 from worker.inference.prediction import Prediction
-from worker.inference.reduced_decode import minimum_size_for, needs_full_decode
+from worker.inference.reduced_decode import needs_full_decode, reduction_for
 from worker.ledger import verdicts
 from worker.ledger.results import Claim, ModelUse, Received, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
@@ -88,10 +89,9 @@ class StudyScreener:
         """Screen a claimed study. Raises Interrupted when the store, the device or the database is not available."""
         began_s = time.monotonic()
         active, shadow = ModelRun(self.model), None if self.shadow is None else ModelRun(self.shadow)
-        minimum = self._minimum_size()
         for start in range(0, len(held.received), IMAGES_AT_ONCE):
             batch = held.received[start : start + IMAGES_AT_ONCE]
-            images = [self._read_image(received, active.times, minimum) for received in batch]
+            images = self._read_images(batch, active)
             self._predict(images, batch, active)
             if shadow is not None:
                 self._predict_shadow(images, batch, shadow)
@@ -113,13 +113,16 @@ class StudyScreener:
             ends[number] = True if error is None else error
         return ends
 
-    def _minimum_size(self) -> MinimumSize | None:
-        """The smallest size that a decoder must give; None: the full size."""
-        if self.settings.reduced_decode is ReducedDecode.OFF:
-            return None
-        return minimum_size_for(model.card for model in (self.model, self.shadow) if model is not None)
+    def _reduction(self, model: Model) -> Reduction | None:
+        """At which resolution this model's images are read; None: in full."""
+        others = [other.card for other in (self.model, self.shadow) if other is not None and other is not model]
+        return reduction_for(model.card, others, self.settings.reduced_decode is not ReducedDecode.OFF)
 
-    def _read_image(self, received: Received, times: Times, minimum: MinimumSize | None = None) -> ReadImage:
+    def _read_images(self, batch: Sequence[Received], model_run: ModelRun) -> list[ReadImage]:
+        reduction = self._reduction(model_run.model)
+        return [self._read_image(received, model_run.times, reduction) for received in batch]
+
+    def _read_image(self, received: Received, times: Times, reduction: Reduction | None = None) -> ReadImage:
         """Read one object as far as its eligibility requires. An unreadable object gives an outcome, not an error."""
         limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         try:
@@ -136,12 +139,13 @@ class StudyScreener:
         try:
             self._require_time(times)
             with times.spent(Stage.DECODE):
-                display = self.decoder.read_display(image, minimum)
+                display = self.decoder.read_display(image, reduction)
         except Rejected as error:
             return ImageOutcome(header, eligibility, unreadable=error.code, unreadable_because=error.message), None
         with_notes = ImageOutcome(header.with_notes(display.notes), eligibility)
         if is_blank(display.pixels):
-            if minimum is not None and _is_reduced((with_notes, display.pixels)):
+            may_hide = reduction is not None and not isinstance(reduction, Pyramid)
+            if may_hide and _is_reduced((with_notes, display.pixels)):
                 return self._read_image(received, times)  # a small detail may be lost at lower resolution
             return ImageOutcome(with_notes.instance, eligibility, is_blank=True), None
         return with_notes, display.pixels
@@ -184,9 +188,14 @@ class StudyScreener:
                 model_run.overlays.append(self._draw(pixels, prediction, placement, model))
 
     def _predict_shadow(self, images: list[ReadImage], batch: Sequence[Received], shadow: ModelRun) -> None:
-        """Predict with the shadow model, unless it has failed before. Its errors are kept and not raised."""
+        """Predict with the shadow model, unless it has failed before. Its errors are kept and not raised.
+
+        The images are read again where it sees another resolution than the active model.
+        """
         if shadow.interrupted is None:
             try:
+                if self._reduction(shadow.model) != self._reduction(self.model):
+                    images = self._read_images(batch, shadow)
                 self._predict(images, batch, shadow)
             except Exception as error:  # noqa: BLE001 a fault of the shadow must not cost the verdict: see below
                 shadow.interrupted = error

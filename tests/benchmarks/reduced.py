@@ -35,12 +35,12 @@ from tests.phantoms import EXPLICIT_LITTLE, HTJ2K, JPEG_2000_LOSSLESS, JPEG_BASE
 from trainer.export.card import write
 from worker.imaging.codestream import Coding
 from worker.imaging.preprocess import apply
+from worker.imaging.pyramid import TIMES_THE_GRID
 from worker.imaging.reading import open_image, read_display
 from worker.imaging.resolution import MinimumSize
 from worker.inference.card import ReducedDecode
 from worker.inference.model import OnnxModel, open_model
 from worker.inference.overlay import PICTURE_PX
-from worker.inference.reduced_decode import TIMES_THE_GRID
 from worker.settings import DEFAULT_MODEL
 
 RESULT = Path(__file__).parent / "results" / "reduced.json"
@@ -104,7 +104,7 @@ def moved(model: OnnxModel, pixels: Codes | Grey, name: str, group: str, minimum
     """How the prediction changes; None where the picture has no lower resolution."""
     syntax, coding, bits = SYNTAXES[name]
     data = file_of(pixels, syntax, bits)
-    reduced = read_display(data, minimum=minimum)
+    reduced = read_display(data, reduction=minimum)
     level = next((int(note.partition("=")[2]) for note in reduced.notes if note.startswith("reduced=")), 0)
     if not level:
         return None

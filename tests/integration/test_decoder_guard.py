@@ -18,7 +18,7 @@ from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from tests.screening import screen, screen_study
 from worker.decoding.decoder import Decoder
 from worker.imaging.display import Display
-from worker.imaging.reading import MinimumSize, OpenImage
+from worker.imaging.reading import OpenImage, Reduction
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
@@ -120,9 +120,9 @@ class Counting(Decoder):
         self.held: list[Any] = []
         self.most = 0
 
-    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
+    def read_display(self, image: OpenImage, reduction: Reduction | None = None) -> Display:
         """The real display, counted."""
-        shown = super().read_display(image, minimum)
+        shown = super().read_display(image, reduction)
         self.held = [*(ref for ref in self.held if ref() is not None), weakref.ref(shown.pixels)]
         self.most = max(self.most, len(self.held))
         return shown

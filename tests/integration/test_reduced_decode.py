@@ -16,7 +16,8 @@ from tests.ledger import Ledger
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
 from tests.screening import screen
 from worker.decoding.decoder import Decoder
-from worker.imaging.reading import Display, MinimumSize, OpenImage
+from worker.imaging.preprocess import Resize
+from worker.imaging.reading import Display, OpenImage, Reduction, read_grid
 from worker.inference.card import ReducedDecode
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import incoming
@@ -36,9 +37,9 @@ class Recording(Decoder):
         super().__init__()
         self.rows: list[int] = []
 
-    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
+    def read_display(self, image: OpenImage, reduction: Reduction | None = None) -> Display:
         """The real display, remembered."""
-        shown = super().read_display(image, minimum)
+        shown = super().read_display(image, reduction)
         self.rows.append(shown.pixels.shape[0])
         return shown
 
@@ -53,6 +54,11 @@ def one_child() -> Iterator[Recording]:
 def decoder(one_child: Recording) -> Recording:
     one_child.rows.clear()
     return one_child
+
+
+def with_pyramid(folder: Path, gain: float = 1.0) -> OnnxModel:
+    path = write_model(folder / f"{gain}-pyramid.onnx", gain, familiarity_limit=1.9, resize=Resize.PYRAMID53)
+    return open_model(path, "cpu")
 
 
 def opened(folder: Path, measured: ReducedDecode | None = MEASURED, gain: float = 1.0) -> OnnxModel:
@@ -135,3 +141,52 @@ def test_a_picture_that_looks_blank_is_looked_at_in_full(desk: Ledger, decoder: 
     screened(desk, screener, radiograph(200, dot=201), tmp_path)
     assert decoder.rows == [750, ROWS]
     assert desk.entry(STUDY_UID).verdict == "flagged"
+
+
+@pytest.mark.parametrize("grey", [20, 100, 200, 240])
+def test_a_pyramid_leaves_no_doubt(desk: Ledger, decoder: Recording, tmp_path: Path, grey: int) -> None:
+    """Near the threshold, and near the limit of familiarity, the halved picture is the one that counts."""
+    screener = StudyScreener(
+        desk.settings, desk.database, desk.store, with_pyramid(tmp_path), desk.clock, None, decoder
+    )
+    assert "reduced=1" in screened(desk, screener, radiograph(grey), tmp_path)
+    assert decoder.rows == [750]
+    entry = desk.entry(STUDY_UID)
+    assert entry.probability == pytest.approx(grey / 255, abs=0.02)
+    assert entry.heatmap is not None
+    drawn = cv2.imread(entry.heatmap)
+    assert drawn is not None
+    assert drawn.shape[0] == 768
+
+
+def test_a_pyramid_decoded_in_full_says_the_same(desk: Ledger, decoder: Recording, tmp_path: Path) -> None:
+    settings, model = attrs.evolve(desk.settings, reduced_decode=Setting.OFF), with_pyramid(tmp_path)
+    screener = StudyScreener(settings, desk.database, desk.store, model, desk.clock, None, decoder)
+    data = radiograph(200)
+    assert "reduced" not in screened(desk, screener, data, tmp_path)
+    pixels = read_grid(data, model.card.preprocessing)
+    assert desk.entry(STUDY_UID).probability == model.predict(pixels[None])[0].probability
+
+
+def test_a_picture_is_blank_when_its_halved_one_is(desk: Ledger, decoder: Recording, tmp_path: Path) -> None:
+    screener = StudyScreener(
+        desk.settings, desk.database, desk.store, with_pyramid(tmp_path), desk.clock, None, decoder
+    )
+    screened(desk, screener, radiograph(200, dot=201), tmp_path)
+    assert decoder.rows == [750]
+    assert desk.entry(STUDY_UID).reason == "blank_image"
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+def test_a_pyramid_and_a_model_without_one_see_their_own_pictures(
+    desk: Ledger, decoder: Recording, tmp_path: Path, is_active: bool
+) -> None:
+    pair = with_pyramid(tmp_path), opened(tmp_path, None)
+    model, shadow = pair if is_active else pair[::-1]
+    screener = StudyScreener(desk.settings, desk.database, desk.store, model, desk.clock, shadow, decoder)
+    screened(desk, screener, radiograph(200), tmp_path)
+    assert decoder.rows == ([750, ROWS] if is_active else [ROWS, 750])
+    with desk.database.reading() as session:
+        scores = session.execute(text("SELECT probability FROM screening ORDER BY id")).scalars().all()
+    assert len(scores) == 2
+    assert scores == pytest.approx([200 / 255] * 2, abs=0.02)

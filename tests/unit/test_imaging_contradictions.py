@@ -117,7 +117,7 @@ def test_overlays_in_the_pixels_are_masked_at_a_lower_resolution_too() -> None:
         deep(PICTURE << 4, phantoms.HTJ2K, HighBit=15, **FULL),
         deep(PICTURE << 4, phantoms.HTJ2K, **FULL),
     ):
-        assert np.array_equal(read_display(data, minimum=minimum).pixels, SHOWN)
+        assert np.array_equal(read_display(data, reduction=minimum).pixels, SHOWN)
 
 
 def test_an_overlay_with_data_of_its_own_masks_nothing() -> None:

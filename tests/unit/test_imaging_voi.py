@@ -221,7 +221,7 @@ def test_a_picture_of_nothing_but_padding_is_shown_as_it_is() -> None:
 
 def test_padding_keeps_its_bounds_when_a_lower_resolution_would_do() -> None:
     data = dicom_file(PADDED, phantoms.JPEG_2000_LOSSLESS, bits=12, PixelPaddingValue=0, **MONO1, **FULL)
-    reduced = read_display(data, minimum=MinimumSize(16, 16, frozenset(Coding)))
+    reduced = read_display(data, reduction=MinimumSize(16, 16, frozenset(Coding)))
     assert np.array_equal(reduced.pixels, read_display(data).pixels)
 
 
@@ -238,7 +238,7 @@ def test_a_window_that_leaves_nothing_to_see_is_none(photometric: str, center: i
     frame = dicom_file(
         bright.astype(np.uint16), phantoms.JPEG_2000_LOSSLESS, bits=12, **elements, **window(center, width)
     )
-    reduced = read_display(frame, minimum=MinimumSize(40, 40, frozenset(Coding)))
+    reduced = read_display(frame, reduction=MinimumSize(40, 40, frozenset(Coding)))
     assert np.array_equal(reduced.pixels, shown.pixels)
 
 

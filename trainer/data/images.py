@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from trainer.data.manifest import Sample
 from trainer.progress import Report
 from worker.errors import Rejected
-from worker.imaging.reading import read_display
+from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.reading import read_display, read_grid
 
 
 class LoadedImage(NamedTuple):
@@ -20,6 +21,13 @@ class LoadedImage(NamedTuple):
     sample: Sample
     content: bytes
     pixels: NDArray[np.uint8]
+
+    def grid(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """The image on a model's grid, [size, size, 1], as the worker makes it: read again where the model has a rule
+        for the reading."""
+        if preprocessing.pyramid is None:
+            return apply(self.pixels, preprocessing)[0]
+        return read_grid(self.content, preprocessing)
 
 
 def read_images(

@@ -11,7 +11,7 @@ from trainer.data.images import read_images
 from trainer.data.manifest import Sample
 from trainer.progress import Report
 from worker.errors import BadData, ModelRefused
-from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.preprocess import Preprocessing
 from worker.inference.model import Model
 
 #: Largest share of images whose flag may change, each model at its own operating point.
@@ -53,8 +53,7 @@ def load_split(root: Path, samples: Sequence[Sample], preprocessing: Preprocessi
     """Read the samples under `root` with the worker's imaging; raises BadData unless both classes can be read."""
     unreadable: list[dict[str, str]] = []
     loaded_images = [
-        (loaded.sample, apply(loaded.pixels, preprocessing)[0])
-        for loaded in read_images(root, samples, unreadable, report)
+        (loaded.sample, loaded.grid(preprocessing)) for loaded in read_images(root, samples, unreadable, report)
     ]
     if len({sample.label for sample, _ in loaded_images}) < 2:
         raise BadData("needs readable images of both classes in its validation and its test split").about(str(root))

@@ -21,8 +21,8 @@ from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.paired import ROUNDS, SEED, Difference, auc_difference, rate_difference
 from worker.errors import BadData
-from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
+from worker.imaging.preprocess import place
+from worker.imaging.reading import read_display, read_grid
 from worker.inference import overlay
 from worker.inference.estimate import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
@@ -77,7 +77,7 @@ def score(models: Sequence[Model], root: Path, samples: Sequence[Sample], report
     for batch in in_batches(read_images(root, samples, unreadable, report), BATCH_SIZES[-1]):
         read += [loaded.sample for loaded in batch]
         for model, probabilities in zip(models, found, strict=True):
-            grids = np.stack([apply(loaded.pixels, model.card.preprocessing)[0] for loaded in batch])
+            grids = np.stack([loaded.grid(model.card.preprocessing) for loaded in batch])
             probabilities += [prediction.probability for prediction in model.predict(grids)]
     return Scored(tuple(read), np.array(found, np.float64), tuple(fault["path"] for fault in unreadable))
 
@@ -145,8 +145,8 @@ def draw_flips(models: Sequence[Model], flips: Sequence[Flip], root: Path, out: 
         if number <= PICTURES:
             kind = f"{'won' if flip.is_won else 'lost'}_{'positive' if flip.label else 'negative'}"
             picture = f"flip_{number:02d}_{kind}.png"
-            pixels = read_display((root / flip.path).read_bytes()).pixels
-            sides = [_overlay(model, pixels) for model in models]
+            content = (root / flip.path).read_bytes()
+            sides = [_overlay(model, content) for model in models]
             cv2.imwrite(str(out / picture), np.hstack(sides))
         drawn.append(Flip(**{**vars(flip), "picture": picture}))
     return tuple(drawn)
@@ -164,8 +164,9 @@ def rows_of(comparison: Comparison) -> list[tuple[str, ...]]:
     return rows
 
 
-def _overlay(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    grid, placement = apply(pixels, model.card.preprocessing)
+def _overlay(model: Model, content: bytes) -> NDArray[np.uint8]:
+    pixels, grid = read_display(content).pixels, read_grid(content, model.card.preprocessing)
+    placement = place(model.card.preprocessing, pixels.shape[1], pixels.shape[0])
     prediction: Prediction = model.predict(grid[None])[0]
     threshold = model.card.operating_point.threshold
     png = overlay.overlay(pixels, prediction.heatmap, placement, prediction.probability, threshold)

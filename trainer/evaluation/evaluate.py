@@ -14,7 +14,6 @@ from trainer.data.manifest import Sample, digest
 from trainer.progress import Report
 from trainer.statistics import metrics
 from worker.errors import BadData
-from worker.imaging.preprocess import apply
 from worker.inference.estimate import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model
 from worker.inference.plain_values import without_nan
@@ -85,7 +84,7 @@ def score(
     unreadable: list[dict[str, str]] = []
     scores: list[tuple[float, float]] = []
     for batch in in_batches(read_images(root, samples, unreadable, report), BATCH_SIZES[-1]):
-        grids = np.stack([apply(loaded.pixels, model.card.preprocessing)[0] for loaded in batch])
+        grids = np.stack([loaded.grid(model.card.preprocessing) for loaded in batch])
         scores += [(p.probability, p.familiarity) for p in model.predict(grids)]
         read += [loaded.sample for loaded in batch]
     return read, np.array(scores, np.float64).reshape(-1, 2), unreadable

@@ -31,7 +31,6 @@ from trainer.statistics.deletion import (
 )
 from trainer.statistics.paired import mean_difference
 from worker.errors import BadData
-from worker.imaging.preprocess import apply
 from worker.inference.estimate import Estimate
 from worker.inference.model import Model, open_model
 from worker.inference.plain_values import without_nan
@@ -172,7 +171,7 @@ def grids_of(
     """Path -> the image on the model's grid; and path, code and message of the files that cannot be read."""
     unreadable: list[dict[str, str]] = []
     grids: dict[str, Image] = {
-        loaded.sample.path: apply(loaded.pixels, model.card.preprocessing)[0][:, :, 0]
+        loaded.sample.path: loaded.grid(model.card.preprocessing)[:, :, 0]
         for loaded in read_images(root, samples, unreadable, report)
     }
     return grids, unreadable

@@ -28,8 +28,7 @@ from trainer.export.float16_graph import halve
 from trainer.progress import Report
 from trainer.statistics.operating_point import ThresholdRule, rule_in_words
 from worker.errors import BadSetting
-from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
+from worker.imaging.reading import read_grid
 from worker.inference.card import Golden, ModelCard
 from worker.inference.estimate import Estimate
 from worker.inference.model import PROVIDERS, OnnxModel, open_model, replay_goldens
@@ -143,7 +142,7 @@ def _card(
 
 def _scored(golden: Golden, made: OnnxModel) -> Golden:
     """The same file with the probability of the new model, computed from the bytes of the file."""
-    grid, _ = apply(read_display(golden.content).pixels, made.card.preprocessing)
+    grid = read_grid(golden.content, made.card.preprocessing)
     return replace(golden, probability=made.predict(grid[None])[0].probability, tolerances=TOLERANCES[made.provider])
 
 

@@ -15,8 +15,8 @@ from trainer.data.manifest import Sample
 from trainer.data.synthetic_dicom import as_monochrome1
 from trainer.export.serving_graph import Served, predict
 from worker.errors import BadData
-from worker.imaging.preprocess import Preprocessing, apply
-from worker.imaging.reading import read_display
+from worker.imaging.preprocess import Preprocessing
+from worker.imaging.reading import read_display, read_grid
 from worker.inference.card import Golden
 
 #: Largest |difference| of the probability that float32 arithmetic may make, by execution provider.
@@ -54,7 +54,7 @@ def choose_goldens(
 
 
 def _scored(golden: Golden, served: Served, preprocessing: Preprocessing) -> Golden:
-    grid, _ = apply(read_display(golden.content).pixels, preprocessing)
+    grid = read_grid(golden.content, preprocessing)
     probability = float(predict(served, grid[None, :, :, 0])["probability"][0])
     if not np.isfinite(probability):
         raise BadData(f"golden {golden.name!r} scores {probability}")

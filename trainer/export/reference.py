@@ -12,7 +12,6 @@ from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
 from trainer.progress import Report
 from worker.errors import BadData, ModelRefused
-from worker.imaging.preprocess import apply
 from worker.imaging.statistics import describe
 from worker.inference.card import REFERENCE_KEY, VALIDATION_KEY
 from worker.inference.model import BATCH_SIZES, Model, OnnxModel, open_model, replay_goldens
@@ -36,7 +35,7 @@ def measure(
     read: list[Sample] = []
     rows: list[Values] = []
     for part in in_batches(read_images(root, samples, unreadable, report), BATCH_SIZES[-1]):
-        grids = np.stack([apply(loaded.pixels, model.card.preprocessing)[0] for loaded in part])
+        grids = np.stack([loaded.grid(model.card.preprocessing) for loaded in part])
         predictions = model.predict(grids)
         scores = np.array([[p.probability, p.familiarity] for p in predictions], np.float64)
         rows.append(np.stack(list(measured(scores[:, 0], scores[:, 1], grids).values())))

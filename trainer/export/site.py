@@ -26,8 +26,7 @@ from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.operating_point import Calibration, ThresholdRule, calibrate, smoothed
 from worker.errors import BadData, BadSetting, ModelRefused
-from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
+from worker.imaging.reading import read_grid
 from worker.inference.card import Golden, ModelCard, OperatingPoint, ReducedDecode
 from worker.inference.estimate import Estimate
 from worker.inference.model import OnnxModel, open_model, replay_goldens
@@ -220,7 +219,7 @@ def _words(site: Site) -> str:
 
 def _scored(golden: Golden, made: OnnxModel, line: Line) -> Golden:
     """The same file with the probability of the new model; a steeper line also enlarges rounding errors."""
-    grid, _ = apply(read_display(golden.content).pixels, made.card.preprocessing)
+    grid = read_grid(golden.content, made.card.preprocessing)
     wider = {name: tolerance * max(1.0, line.scale) for name, tolerance in golden.tolerances.items()}
     return replace(golden, probability=made.predict(grid[None])[0].probability, tolerances=wider)
 

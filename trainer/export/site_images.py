@@ -12,7 +12,6 @@ from trainer.data.manifest import Sample
 from trainer.progress import Report
 from trainer.statistics import metrics
 from worker.errors import BadData
-from worker.imaging.preprocess import apply
 from worker.inference.model import Model
 
 
@@ -45,8 +44,7 @@ def score(
 ) -> Scored:
     """Read the samples under `root` and score them; raises BadData with fewer than two of a class."""
     loaded = [
-        (image.sample, apply(image.pixels, model.card.preprocessing)[0])
-        for image in read_images(root, samples, unreadable, report)
+        (image.sample, image.grid(model.card.preprocessing)) for image in read_images(root, samples, unreadable, report)
     ]
     counts = [sum(sample.label == label for sample, _ in loaded) for label in (0, 1)]
     if min(counts) < 2:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.report.cases import Case
-from worker.imaging.preprocess import Placement, apply
-from worker.imaging.reading import read_display
+from worker.imaging.preprocess import Placement, place
+from worker.imaging.reading import read_display, read_grid
 from worker.inference.model import Model
 from worker.inference.overlay import blend
 
@@ -48,8 +48,9 @@ def draw(cases: Sequence[Case], root: Path, model: Model, saliency_map: Saliency
 
 
 def _layers_of(path: Path, model: Model, saliency_map: SaliencyMap | None) -> _Layers:
-    pixels = read_display(path.read_bytes()).pixels
-    grid, placement = apply(pixels, model.card.preprocessing)
+    content, preprocessing = path.read_bytes(), model.card.preprocessing
+    pixels, grid = read_display(content).pixels, read_grid(content, preprocessing)
+    placement = place(preprocessing, pixels.shape[1], pixels.shape[0])
     heat = model.predict(grid[None])[0].heatmap
     return _Layers(_resized(pixels), placement, heat, saliency_map(grid[..., 0]) if saliency_map else None)
 

@@ -17,7 +17,7 @@ from trainer.progress import Report
 from trainer.recipes.lung_net import IMAGE_PX, lung_net
 from trainer.training.fit_lungs import Outlined, dice, fit_lungs
 from worker.errors import BadData, BadSetting
-from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.preprocess import Preprocessing
 
 #: Preprocessing of the recipes that use a lung field.
 GRID = Preprocessing(size=IMAGE_PX)
@@ -93,7 +93,7 @@ def _outlined(data: Path, masks: Path, samples: Sequence[Sample], report: Report
         mask = cv2.imread(str(_mask_of(masks, image.sample)), cv2.IMREAD_GRAYSCALE)
         if mask is None:
             raise BadData("cannot be read as a picture").about(str(_mask_of(masks, image.sample)))
-        grids.append(apply(image.pixels, GRID)[0][:, :, 0])
+        grids.append(image.grid(GRID)[:, :, 0])
         field = cv2.resize(mask, (IMAGE_PX, IMAGE_PX), interpolation=cv2.INTER_NEAREST)
         fields.append(np.where(field > 127, 255, 0).astype(np.uint8))
         read.append(image.sample)

@@ -10,8 +10,7 @@ from trainer.run.folder import RunFolder
 from trainer.statistics.operating_point import Calibration, apply_calibration
 from trainer.training.warm_start import read_previous
 from worker.errors import BadSetting
-from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
+from worker.imaging.reading import read_grid
 from worker.inference.model import Model
 
 #: Limit of the |difference| of probabilities from the model file; the weights of another epoch differ much more.
@@ -43,7 +42,7 @@ def _recipe_of(run: RunFolder, model: Model) -> Recipe:
 def _difference(network: Network, model: Model) -> float:
     """Largest |difference| between the probabilities of network and model file, on the card's goldens."""
     card = model.card
-    grids = np.stack([apply(read_display(golden.content).pixels, card.preprocessing)[0] for golden in card.goldens])
+    grids = np.stack([read_grid(golden.content, card.preprocessing) for golden in card.goldens])
     logits = keras.ops.convert_to_numpy(network.model(grids, training=False))[:, 0]
     probabilities = apply_calibration(logits, Calibration(card.temperature, card.bias))
     served = np.array([prediction.probability for prediction in model.predict(grids)])

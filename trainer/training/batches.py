@@ -19,7 +19,7 @@ from trainer.data.style import describe, propensities
 from trainer.progress import Report
 from trainer.recipes.recipe import Monitor, Recipe
 from worker.errors import BadData
-from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.preprocess import Preprocessing
 
 #: Threads that augment; numpy and OpenCV release the GIL. 32 views take 90 ms, a training step on two cores 1,000.
 WORKERS = 2
@@ -185,7 +185,7 @@ def _fill(
     grids = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     unreadable: list[dict[str, str]] = []
     for i, loaded in enumerate(read_images(root, samples, unreadable, report)):
-        grids[i] = apply(loaded.pixels, preprocessing)[0][:, :, 0]
+        grids[i] = loaded.grid(preprocessing)[:, :, 0]
     grids.flush()
     if unreadable:
         np.save(part.with_suffix(".kept.npy"), grids[: len(samples) - len(unreadable)])

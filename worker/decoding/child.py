@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from worker.errors import DecoderOutOfMemory, Rejected
 from worker.imaging.limits import Limits
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.resolution import Reduction, reduction_of
 from worker.runtime.error_place import place_of
 from worker.runtime.parent_death import die_with_parent
 
@@ -35,8 +35,8 @@ class RequestKind(StrEnum):
     STORED_DIGEST = "stored_digest"  #: SHA-256 over the stored values
 
 
-#: (bytes of a file, limits, smallest size that is enough) -> (JSON of the answer, its payload).
-Reader = Callable[[bytes, Limits, MinimumSize | None], tuple[dict[str, Any], Any]]
+#: (bytes of a file, limits, at which resolution) -> (JSON of the answer, its payload).
+Reader = Callable[[bytes, Limits, Reduction | None], tuple[dict[str, Any], Any]]
 
 
 def write_message(pipe: IO[bytes], words: dict[str, Any], payload: Any = b"") -> None:
@@ -72,9 +72,9 @@ def serve(requests: IO[bytes], answers: IO[bytes], readers: Mapping[str, Reader]
             return
         content = requests.read(size)
         limits = Limits(max_pixel_bytes=words["max_pixel_bytes"])
-        minimum = None if words["enough"] is None else MinimumSize.from_json(words["enough"])
+        reduction = None if words["enough"] is None else reduction_of(words["enough"])
         try:
-            answer, payload = readers[words["wanted"]](content, limits, minimum)
+            answer, payload = readers[words["wanted"]](content, limits, reduction)
         except MemoryError:
             answer, payload = {"code": DecoderOutOfMemory.code}, b""
         except Rejected as error:
@@ -109,16 +109,16 @@ def real_readers() -> Mapping[str, Reader]:
 
     cv2.setNumThreads(1)
 
-    def display(content: bytes, limits: Limits, minimum: MinimumSize | None) -> tuple[dict[str, Any], Any]:
-        shown = read_display(content, limits, minimum)
+    def display(content: bytes, limits: Limits, reduction: Reduction | None) -> tuple[dict[str, Any], Any]:
+        shown = read_display(content, limits, reduction)
         return {"notes": shown.notes, "shape": shown.pixels.shape}, shown.pixels
 
-    def stored(content: bytes, limits: Limits, _: MinimumSize | None) -> tuple[dict[str, Any], Any]:
+    def stored(content: bytes, limits: Limits, _: Reduction | None) -> tuple[dict[str, Any], Any]:
         values = read_stored(content, limits)
         words = {"bits": values.bits, "is_signed": values.is_signed, "itemsize": values.codes.dtype.itemsize}
         return words | {"shape": values.codes.shape}, np.ascontiguousarray(values.codes)
 
-    def digest(content: bytes, limits: Limits, _: MinimumSize | None) -> tuple[dict[str, Any], Any]:
+    def digest(content: bytes, limits: Limits, _: Reduction | None) -> tuple[dict[str, Any], Any]:
         return {"digest": stored_digest(content, limits)}, b""
 
     return {RequestKind.DISPLAY: display, RequestKind.STORED: stored, RequestKind.STORED_DIGEST: digest}

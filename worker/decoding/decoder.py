@@ -28,7 +28,7 @@ from worker.imaging import reading
 from worker.imaging.display import Codes, Display, StoredValues
 from worker.imaging.limits import Limits
 from worker.imaging.reading import OpenImage
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.resolution import Reduction
 from worker.imaging.viewing import read_stored
 from worker.settings import DECODER_DEADLINE_S, DECODER_MEMORY_MIB, Settings
 
@@ -87,16 +87,16 @@ class Decoder:
         with self._lock:
             self._drop()
 
-    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
-        """Display values; at a lower resolution if the file offers one of at least the `minimum` size.
+    def read_display(self, image: OpenImage, reduction: Reduction | None = None) -> Display:
+        """Display values; at a lower resolution if the file offers one of the minimum size, or at that of a pyramid.
 
         Raises any Rejected, including those for a lost decoder, and DecoderUnavailable.
         """
         header = image.instance
         if not header.is_compressed:
-            return image.display()
+            return image.display(reduction)
         most = (max(0, header.rows), max(0, header.columns))
-        answer, pixels = self._ask(RequestKind.DISPLAY, image.content, image.limits, most, minimum)
+        answer, pixels = self._ask(RequestKind.DISPLAY, image.content, image.limits, most, reduction)
         return Display(np.asarray(pixels, np.uint8), tuple(map(str, answer["notes"])))
 
     def read_stored(self, image: OpenImage) -> StoredValues:
@@ -115,13 +115,13 @@ class Decoder:
         return str(self._ask(RequestKind.STORED_DIGEST, content, limits, (0, 0))[0]["digest"])
 
     def _ask(
-        self, wanted: RequestKind, content: bytes, limits: Limits, most: Shape, minimum: MinimumSize | None = None
+        self, wanted: RequestKind, content: bytes, limits: Limits, most: Shape, reduction: Reduction | None = None
     ) -> Answer:
         """The answer's JSON and its picture, which may be at most of the shape `most`."""
         words = {
             "wanted": wanted,
             "max_pixel_bytes": limits.max_pixel_bytes,
-            "enough": None if minimum is None else minimum.to_json(),
+            "enough": None if reduction is None else reduction.to_json(),
         }
         with self._lock:
             try:

@@ -9,7 +9,7 @@ from worker.decoding.decoder import Decoder
 from worker.imaging.display import Display, StoredValues
 from worker.imaging.limits import Limits
 from worker.imaging.reading import OpenImage
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.resolution import Reduction
 from worker.settings import Settings
 
 
@@ -48,10 +48,10 @@ class DecoderPool:
         for decoder in self._all:
             decoder.close()
 
-    def read_display(self, image: OpenImage, minimum: MinimumSize | None = None) -> Display:
+    def read_display(self, image: OpenImage, reduction: Reduction | None = None) -> Display:
         """As `Decoder.read_display`, by a free child."""
         with self._one() as decoder:
-            return decoder.read_display(image, minimum)
+            return decoder.read_display(image, reduction)
 
     def read_stored(self, image: OpenImage) -> StoredValues:
         """As `Decoder.read_stored`, by a free child."""

@@ -4,6 +4,7 @@ JPEG 2000 (ISO 15444-1 A.5.1). Reads them without decoding, so that sizes are kn
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -40,6 +41,8 @@ class Codestream:
     is_progressive: bool = False  #: of JPEG: its scans bring some coefficients, or some of their bits (ISO 10918-1 G)
     is_subsampled: bool = False  #: of JPEG: a component has fewer samples than another (ISO 10918-1 A.1.1)
     mixes_colour: bool = False  #: of JPEG 2000: a multiple component transformation (ISO 15444-1 A.6.1, table A.17)
+    is_reversible: bool = False  #: of JPEG 2000: the 5/3 wavelet in integers, not the 9/7 (ISO 15444-1, table A.20)
+    is_simple: bool = False  #: of JPEG 2000: one tile, from the origin of the grid, coded alike throughout
 
     @property
     def is_ycbcr(self) -> bool:
@@ -57,7 +60,11 @@ _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
 )
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA)
 _DNL = b"\xff\xdc\x00\x04"
-_SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14, _COD = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0x52
+_SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
+#: Of JPEG 2000: coding style, that of a component, a region of interest, and what ends the header of a tile-part.
+_COD, _COC, _RGN, _SOD = 0x52, 0x53, 0x5E, 0x93
+#: Rsiz of a codestream with the extensions of ISO 15444-2, other wavelets among them.
+_EXTENDED = 0x8000
 #: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
 _NEXT_MARKER = {
     True: re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]"),
@@ -170,14 +177,19 @@ def scan_headers(data: bytes, stream: Codestream) -> list[bytes]:
 
 
 def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
+    (extensions,) = struct.unpack_from(">H", data, at + 6)
     right, bottom, left, top = struct.unpack_from(">IIII", data, at + 8)
     tile_width, tile_height, tile_left, tile_top = struct.unpack_from(">IIII", data, at + 24)
     (samples,) = struct.unpack_from(">H", data, at + 40)
-    depth = data[at + 42]
+    depth, steps = data[at + 42], data[at + 43 : at + 45]
     if not tile_width or not tile_height:
         return None
     end = data.rfind(b"\xff\xd9", at + 42)
-    first_tile, levels, mixes_colour = _main_header(data, at + 2)
+    main = _markers(data, at + 2)
+    first_tile, style = main[-1][1], next((where for marker, where in main if marker == _COD), None)
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    is_plain = steps == b"\1\1" and not (left or top or tile_left or tile_top or extensions & _EXTENDED)
+    is_coded_alike = not {_COC, _RGN} & {marker for marker, _ in main} and _keeps_style(data, first_tile)
     return Codestream(
         Coding.JPEG_2000,
         rows=bottom - top,
@@ -187,22 +199,30 @@ def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
         is_signed=depth > 0x7F,
         end=None if end < 0 else end,
         data_at=first_tile,
-        tiles=-(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height),
-        levels=levels,
-        mixes_colour=mixes_colour,
+        tiles=tiles,
+        levels=0 if style is None else data[style + 9],
+        mixes_colour=style is not None and data[style + 8] == 1,
+        is_reversible=style is not None and data[style + 13] == 1,
+        is_simple=tiles == 1 and is_plain and is_coded_alike,
     )
 
 
-def _main_header(data: bytes, at: int) -> tuple[int, int, bool]:
-    """Of the main header (ISO 15444-1 A.3, A.6.1): offset of the first SOT or of EOC, decomposition levels, and whether
-    components are transformed together.
-    """
-    levels, mixes_colour = 0, False
-    while data[at] == 0xFF and data[at + 1] not in (_SOT, _EOI):
-        if data[at + 1] == _COD:
-            levels, mixes_colour = data[at + 9], data[at + 8] == 1
+def _keeps_style(data: bytes, first_tile: int) -> bool:
+    """Whether the first tile-part is coded as the main header says."""
+    with suppress(IndexError, struct.error):  # it ends early, which is found elsewhere
+        return not {_COD, _COC, _RGN} & {marker for marker, _ in _markers(data, first_tile)}
+    return False
+
+
+def _markers(data: bytes, at: int) -> list[tuple[int, int]]:
+    """The markers of a header, each with its offset (ISO 15444-1 A.3); the last one begins what comes after it."""
+    found = []
+    while data[at] == 0xFF:
+        found.append((data[at + 1], at))
+        if data[at + 1] in (_SOD, _EOI) or (data[at + 1] == _SOT and len(found) > 1):
+            return found
         at += 2 + max(2, *struct.unpack_from(">H", data, at + 2))
-    return at, levels, mixes_colour
+    return [*found, (0, at)]
 
 
 def exif_orientation(tiff: bytes) -> int:

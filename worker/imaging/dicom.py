@@ -29,7 +29,8 @@ from worker.imaging.limits import Limits
 from worker.imaging.missing_pixels import has_stalled_rows, where_it_ends_early
 from worker.imaging.part10 import Part10, open_part10
 from worker.imaging.pixel_data import Decoded, decode_stored, grey_values, holds_codestream
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.pyramid import Pyramid, lifted
+from worker.imaging.resolution import MinimumSize, Reduction
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 
@@ -43,24 +44,55 @@ class OpenObject:
     header: Header
     pixel: ImagePixel
 
-    def display(self, minimum: MinimumSize | None = None) -> Display:
-        """Display values, air dark; at a lower resolution if that has the `minimum` size. Raises any Rejected."""
+    def display(self, reduction: Reduction | None = None) -> Display:
+        """Display values, air dark; at a lower resolution if that has the minimum size, or at that of a pyramid.
+
+        Raises any Rejected.
+        """
         with lenient_pydicom():
-            header, pixel = self.header, self.pixel
-            header.notes.clear()  # the notes of the header pass belong to the Instance
-            grayscale = read_grayscale(header)
-            # without a VOI the display range comes from the smallest and largest stored value, and a lower resolution
-            # does not keep these, nor the bounds of padding
-            is_reducible = grayscale.declares_voi and shows_padding_dark(grayscale, pixel.bits_stored, pixel.is_signed)
-            decoded = self._decode(minimum if is_reducible else None)
-            stored = grey_values(decoded, pixel, header)
-            if not self.is_monochrome:
-                return Display(full_range(stored), ("colour=grey", *header.notes))
-            shown = display_values(stored, grayscale)
-            if {WINDOW_MISSES, VOI_LUT_MISSES} & set(shown.notes) and minimum is not None:
-                return self.display()
-            assumed = () if header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
-            return replace(shown, notes=(*shown.notes, *assumed, *header.notes))
+            self.header.notes.clear()  # the notes of the header pass belong to the Instance
+            if isinstance(reduction, Pyramid):
+                return self._from_pyramid(reduction)
+            return self._of_size(reduction)
+
+    def _of_size(self, minimum: MinimumSize | None) -> Display:
+        header, pixel = self.header, self.pixel
+        grayscale = read_grayscale(header)
+        # without a VOI the display range comes from the smallest and largest stored value, and a lower resolution
+        # does not keep these, nor the bounds of padding
+        is_reducible = grayscale.declares_voi and shows_padding_dark(grayscale, pixel.bits_stored, pixel.is_signed)
+        decoded = self._decode(minimum if is_reducible else None)
+        stored = grey_values(decoded, pixel, header)
+        if not self.is_monochrome:
+            return Display(full_range(stored), ("colour=grey", *header.notes))
+        shown = display_values(stored, grayscale)
+        if {WINDOW_MISSES, VOI_LUT_MISSES} & set(shown.notes) and decoded.level:
+            return self.display()
+        return self._noted(shown)
+
+    def _from_pyramid(self, pyramid: Pyramid) -> Display:
+        """Halved stored values through the display pipeline, which sees nothing else of the picture.
+
+        Padding would run into the picture when it is halved: where it is declared, the whole picture's display values
+        are halved, in which padding is dark. Grey made from colour or a palette is halved as it is shown.
+        """
+        level = pyramid.level(self.pixel.rows, self.pixel.columns)
+        grayscale = read_grayscale(self.header)
+        decoded = self._decode(pyramid if grayscale.padding is None else None)
+        stored = grey_values(decoded, self.pixel, self.header)
+        if self.is_monochrome and grayscale.padding is not None:
+            shown = self._noted(display_values(stored, grayscale))
+            return replace(shown, pixels=lifted(shown.pixels, 8, False, level))
+        codes = lifted(stored.codes, stored.bits, stored.is_signed, level - decoded.level)
+        halved = replace(stored, codes=codes)
+        if not self.is_monochrome:
+            return Display(full_range(halved), ("colour=grey", *self.header.notes))
+        return self._noted(display_values(halved, grayscale))
+
+    def _noted(self, shown: Display) -> Display:
+        """The same with all notes on what was assumed."""
+        assumed = () if self.header.text("PhotometricInterpretation") else ("photometric_interpretation=absent",)
+        return replace(shown, notes=(*shown.notes, *assumed, *self.header.notes))
 
     def stored_grey(self) -> StoredValues:
         """Codes as stored, colour as grey. Raises any Rejected."""
@@ -89,9 +121,9 @@ class OpenObject:
         """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
         return self.stored().values
 
-    def _decode(self, minimum: MinimumSize | None) -> Decoded:
+    def _decode(self, reduction: Reduction | None) -> Decoded:
         check_showable(self.part10, self.pixel)
-        decoded = decode_stored(self.part10, self.pixel, minimum)
+        decoded = decode_stored(self.part10, self.pixel, reduction)
         self.header.notes.extend(decoded.notes)
         return decoded
 

@@ -21,7 +21,8 @@ from worker.imaging.native import native_pixels
 from worker.imaging.native_bits import NativeCodes, native_codes
 from worker.imaging.palette import palette_grey
 from worker.imaging.part10 import Part10
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.pyramid import Pyramid
+from worker.imaging.resolution import Reduction
 from worker.imaging.stored_bits import stored_codes
 from worker.imaging.transfer_syntaxes import RLE, decode_codestream, decode_rle
 
@@ -43,24 +44,25 @@ class Decoded:
     notes: tuple[str, ...] = ()
     is_rgb: bool = False  #: the decoder gave RGB, whatever the photometric interpretation
     is_signed: bool | None = None  #: None: as Pixel Representation says
+    level: int = 0  #: how often the picture was halved while it was decoded
 
     def has_sign(self, pixel: ImagePixel) -> bool:
         """Whether the codes are two's complements."""
         return pixel.is_signed if self.is_signed is None else self.is_signed
 
 
-def decode_stored(part10: Part10, pixel: ImagePixel, minimum: MinimumSize | None = None) -> Decoded:
+def decode_stored(part10: Part10, pixel: ImagePixel, reduction: Reduction | None = None) -> Decoded:
     """The stored values of the only frame.
 
-    Monochrome pixels are decoded at the lowest resolution that has the `minimum` size, if the codestream
-    offers one; otherwise in full. The module must have passed `check_showable`. Raises Undecodable.
+    Monochrome pixels are decoded at the lowest resolution that has the minimum size, or at that of a pyramid, if the
+    codestream offers it; otherwise in full. The module must have passed `check_showable`. Raises Undecodable.
     """
     frame = _single_frame(part10)
     if holds_codestream(part10, pixel):
         coded = bytes(frame)
         stream = read_codestream(coded)
         if stream is not None:
-            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel, minimum)
+            return _from_codestream(part10.transfer_syntax_uid, coded, stream, pixel, reduction)
     if part10.is_encapsulated and part10.transfer_syntax_uid == RLE:
         # PS3.5 G.2: one segment per byte of a sample
         shape = (pixel.rows, pixel.columns, pixel.samples)
@@ -128,24 +130,26 @@ _NEXT = re.compile(rb"\xff\xd9\0*(\xff\xd8\xff|\xff\x4f\xff\x51)")
 
 
 def _from_codestream(
-    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel, minimum: MinimumSize | None
+    uid: str, frame: bytes, stream: Codestream, pixel: ImagePixel, reduction: Reduction | None
 ) -> Decoded:
     _check_frame(frame, stream, pixel)
-    level = minimum.level(stream) if minimum is not None and _may_be_reduced(stream, pixel) else 0
+    level = _level(stream, pixel, reduction)
     decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB", level=level)
     samples = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
     if stream.coding is Coding.JPEG_LOSSLESS:
         _check_range(samples, stream, pixel)
-    if level and stream.precision > pixel.bits_stored:
+    if decoded.level and stream.precision > pixel.bits_stored:
         if int(samples.max()) > _MOST_OVERSHOOT * (1 << pixel.bits_stored):
             return _from_codestream(uid, frame, stream, pixel, None)  # an overlay, or left-aligned samples
-        return Decoded(samples, stream.precision, decoded.notes)
+        return Decoded(samples, stream.precision, decoded.notes, level=decoded.level)
     codes, bits, notes = stored_codes(samples, stream.precision, pixel.said_bits)
     if stream.coding is Coding.JPEG and pixel.bits_stored < bits:
         notes = ()  # what is lossy goes beyond Bits Stored by some values
     if stream.is_ycbcr and pixel.photometric_interpretation == "RGB":
         notes = (*notes, "photometric_interpretation=YBR_FULL_422 (said: RGB)")
-    return Decoded(codes, bits, (*decoded.notes, *notes), is_rgb=stream.gives_rgb)
+    if decoded.level and isinstance(reduction, Pyramid) and not stream.is_reversible:
+        notes = (*notes, "wavelet=9/7")
+    return Decoded(codes, bits, (*decoded.notes, *notes), is_rgb=stream.gives_rgb, level=decoded.level)
 
 
 def _check_range(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> None:
@@ -180,6 +184,23 @@ def _check_frame(frame: bytes, stream: Codestream, pixel: ImagePixel) -> None:
     end = frame.find(b"\xff\xd9", stream.data_at) if stream.coding is Coding.JPEG_2000 else stream.end
     if end is not None and end >= 0 and _NEXT.match(frame, end):
         raise UnsupportedPixels("more than one codestream: the frames of several pictures, of which the header has one")
+
+
+def _level(stream: Codestream, pixel: ImagePixel, reduction: Reduction | None) -> int:
+    """How often the decoder is to halve the picture."""
+    if reduction is None or not _may_be_reduced(stream, pixel):
+        return 0
+    if not isinstance(reduction, Pyramid):
+        return reduction.level(stream)
+    level = reduction.level(stream.rows, stream.columns)
+    return level if reduction.is_decoded_reduced and _holds_pyramid(stream, pixel, level) else 0
+
+
+def _holds_pyramid(stream: Codestream, pixel: ImagePixel, level: int) -> bool:
+    """Whether the codestream's lower resolution is the pyramid's. Its borders and its clipping must be the same too."""
+    if stream.coding is not Coding.JPEG_2000 or stream.samples != 1 or level > stream.levels:
+        return False
+    return stream.is_simple and stream.precision == pixel.bits_stored
 
 
 def _may_be_reduced(stream: Codestream, pixel: ImagePixel) -> bool:

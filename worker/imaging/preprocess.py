@@ -1,15 +1,19 @@
 """From display values to a model's grid. The steps are data, so that training and serving do the same.
 
-`Preprocessing` is stored in the model card; only `apply` performs it; `Placement` maps a heat map back.
+`Preprocessing` is stored in the model card; only `apply` performs it; `Placement` maps a heat map back. Of a model with
+the rule `pyramid53`, `Preprocessing.pyramid` belongs to the reading of the file: `reading.read_grid` does both.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from worker.imaging.pyramid import Pyramid, lifted, shift_px, size_of
 
 
 class Fit(StrEnum):
@@ -20,13 +24,16 @@ class Fit(StrEnum):
 
 
 class Resize(StrEnum):
-    """Resize operators, by OpenCV's names."""
+    """Resize operators, by OpenCV's names, and one of our own."""
 
     NEAREST = "nearest"
     LINEAR = "linear"
     AREA = "area"
     CUBIC = "cubic"
     LANCZOS = "lanczos"
+    #: The picture's stored values are halved by the 5/3 wavelet while both sides keep twice the grid's; then the
+    #: display pipeline; then bilinear in integers. Every lossless transfer syntax gives the same bytes.
+    PYRAMID53 = "pyramid53"
 
 
 CV2_INTERPOLATION: dict[Resize, int] = {
@@ -35,12 +42,21 @@ CV2_INTERPOLATION: dict[Resize, int] = {
     Resize.AREA: cv2.INTER_AREA,
     Resize.CUBIC: cv2.INTER_CUBIC,
     Resize.LANCZOS: cv2.INTER_LANCZOS4,
+    # With s and g the sides of picture and grid, grid pixel i lies at the sample (2i + 1)s / 2g - 1/2, held within the
+    # picture. Its share of the sample after it is rounded to 1/256, halves up; so is the sum of shares, to an integer.
+    Resize.PYRAMID53: cv2.INTER_LINEAR_EXACT,
 }
+
+#: On the card of a `pyramid53` model: display ranges without a VOI LUT, and blankness, are those of this picture.
+RANGES_FROM = "reduced picture"
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The steps from display values to the network's input tensor, in this order: CLAHE, fit, resize."""
+    """The steps from display values to the network's input tensor, in this order: CLAHE, fit, resize.
+
+    With `pyramid53` the halvings come first of all, on stored values.
+    """
 
     size: int = 224  #: side of the square grid, px
     fit: Fit = Fit.STRETCH
@@ -48,19 +64,27 @@ class Preprocessing:
     clahe_clip: float | None = None  #: None: no CLAHE
     clahe_tiles: int = 8
 
+    @property
+    def pyramid(self) -> Pyramid | None:
+        """The rule by which files are read for this model; None: at any resolution, as display values."""
+        return Pyramid(self.size) if self.resize is Resize.PYRAMID53 else None
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for the card."""
-        return {
+        plain = {
             "size": self.size,
             "fit": str(self.fit),
             "resize": str(self.resize),
             "clahe_clip": self.clahe_clip,
             "clahe_tiles": self.clahe_tiles,
         }
+        return plain if self.pyramid is None else plain | {"ranges_from": RANGES_FROM}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Preprocessing":
         """Inverse of `to_json`; raises ValueError or KeyError on values this version does not know."""
+        if values.get("ranges_from", RANGES_FROM) != RANGES_FROM:
+            raise ValueError(f"display ranges from {values['ranges_from']!r}")
         return cls(
             size=int(values["size"]),
             fit=Fit(values["fit"]),
@@ -85,13 +109,27 @@ class Placement:
     scale_y: float
     offset_x: float = 0.0
     offset_y: float = 0.0
+    is_pyramid: bool = False  #: smaller copies of the original are halvings of the pyramid, else means of blocks
 
     def of(self, width: int, height: int) -> "Placement":
         """The same position on the full-size original of `width` x `height`, of which this image is a smaller copy."""
+        if self.is_pyramid:
+            return self._before_halvings(width, height)
         across, down = width / self.width, height / self.height
         return Placement(
             self.grid, width, height,
             self.scale_x * across, self.scale_y * down, self.offset_x * across, self.offset_y * down,
+        )  # fmt: skip
+
+    def _before_halvings(self, width: int, height: int) -> "Placement":
+        level = next(n for n in count() if size_of(n, width) <= self.width)
+        if (size_of(level, width), size_of(level, height)) != (self.width, self.height):
+            raise ValueError(f"{self.width} x {self.height} is no halving of {width} x {height}")
+        step, shift = 1 << level, shift_px(level)
+        return Placement(
+            self.grid, width, height,
+            self.scale_x * step, self.scale_y * step, self.offset_x * step - shift, self.offset_y * step - shift,
+            is_pyramid=True,
         )  # fmt: skip
 
     def to_original(self, heat: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
@@ -108,27 +146,52 @@ class Placement:
 
 
 def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], Placement]:
-    """Bring display values [H, W] uint8 (air dark) to the grid: ([size, size, 1] uint8, Placement)."""
+    """Bring display values [H, W] uint8 (air dark) to the grid: ([size, size, 1] uint8, Placement).
+
+    With `pyramid53`, display values that were read by `preprocessing.pyramid` are halved already. Others are halved
+    here, which is the same only where display values are the stored ones, as of 8-bit PNG and JPEG.
+    """
     height, width = display.shape
     size = preprocessing.size
     image: Any = display
+    if preprocessing.pyramid is not None:
+        image = lifted(display, 8, False, preprocessing.pyramid.level(height, width))
+    inner_w, inner_h, left, top = _inside(preprocessing, image.shape[1], image.shape[0])
     if preprocessing.clahe_clip is not None:
         tiles = (preprocessing.clahe_tiles, preprocessing.clahe_tiles)
         image = cv2.createCLAHE(preprocessing.clahe_clip, tiles).apply(image)
-    interpolation = CV2_INTERPOLATION[preprocessing.resize]
+    if image.shape != (inner_h, inner_w):
+        image = cv2.resize(image, (inner_w, inner_h), interpolation=CV2_INTERPOLATION[preprocessing.resize])
+    if (inner_w, inner_h) != (size, size):
+        grid = np.zeros((size, size), np.uint8)
+        grid[top : top + inner_h, left : left + inner_w] = image
+        image = grid
+    return np.asarray(image, np.uint8)[:, :, None], place(preprocessing, width, height)
+
+
+def place(preprocessing: Preprocessing, width: int, height: int) -> Placement:
+    """Where the grid lies on an image of this size."""
+    pyramid, level = preprocessing.pyramid, 0
+    if pyramid is not None:
+        level = pyramid.level(height, width)
+    across, down = size_of(level, width), size_of(level, height)
+    inner_w, inner_h, left, top = _inside(preprocessing, across, down)
+    scale_x, scale_y = across / inner_w, down / inner_h
+    offset_x, offset_y = -left * scale_x, -top * scale_y
+    placed = Placement(
+        preprocessing.size, across, down, scale_x, scale_y, offset_x, offset_y, is_pyramid=pyramid is not None
+    )
+    return placed.of(width, height)
+
+
+def _inside(preprocessing: Preprocessing, width: int, height: int) -> tuple[int, int, int, int]:
+    """Width and height of the image on the grid, and where it begins: left, top."""
+    size = preprocessing.size
     if preprocessing.fit is Fit.STRETCH:
-        if (height, width) != (size, size):
-            image = cv2.resize(image, (size, size), interpolation=interpolation)
-        return np.asarray(image, np.uint8)[:, :, None], Placement(size, width, height, width / size, height / size)
+        return size, size, 0, 0
     scale = max(height, width) / size
     inner_w, inner_h = max(1, round(width / scale)), max(1, round(height / scale))
-    left, top = (size - inner_w) // 2, (size - inner_h) // 2
-    grid = np.zeros((size, size, 1), np.uint8)
-    grid[top : top + inner_h, left : left + inner_w, 0] = cv2.resize(
-        image, (inner_w, inner_h), interpolation=interpolation
-    )
-    scale_x, scale_y = width / inner_w, height / inner_h
-    return grid, Placement(size, width, height, scale_x, scale_y, -left * scale_x, -top * scale_y)
+    return inner_w, inner_h, (size - inner_w) // 2, (size - inner_h) // 2
 
 
 def _interpolated(rows: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -20,7 +20,8 @@ from worker.imaging.display import Display, Grayscale, StoredValues, display_val
 from worker.imaging.empty_tail import has_empty_block
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.pyramid import Pyramid, lifted
+from worker.imaging.resolution import MinimumSize, Reduction
 from worker.imaging.transfer_syntaxes import Decoded, decode_codestream
 
 #: Namespaces of the derived UIDs. Never change them: the same file must get the same UIDs again.
@@ -91,20 +92,27 @@ def read_stored_values(data: bytes, limits: Limits) -> NDArray[Any]:
     return _decode(data, _admit(data, limits)).pixels
 
 
-def read_display(data: bytes, limits: Limits, minimum: MinimumSize | None = None) -> Display:
+def read_display(data: bytes, limits: Limits, reduction: Reduction | None = None) -> Display:
     """8-bit values unchanged; 16-bit values linear between the smallest and the largest, with the note `voi=none`.
 
-    An 8-bit JPEG is decoded at the lowest resolution that has the `minimum` size.
+    An 8-bit JPEG is decoded at the lowest resolution that has the minimum size. For a pyramid, the upright grey picture
+    is halved before its display range is found, or after where it has transparent pixels.
     """
     header = _admit(data, limits)
-    grey = _decode(data, header, minimum)
+    pyramid = reduction if isinstance(reduction, Pyramid) else None
+    grey = _decode(data, header, None if isinstance(reduction, Pyramid) else reduction)
+    level = 0 if pyramid is None else pyramid.level(*grey.pixels.shape)
     notes = (*header.notes, *grey.notes)
     key = header.transparent
     if grey.pixels.dtype == np.uint8:
-        return Display(grey.pixels if key is None else np.where(grey.pixels == key, np.uint8(0), grey.pixels), notes)
+        opaque = grey.pixels if key is None else np.where(grey.pixels == key, np.uint8(0), grey.pixels)
+        return Display(lifted(opaque, 8, False, level), notes)
+    if key is None:
+        shown = display_values(StoredValues(lifted(grey.pixels, 16, False, level), 16), Grayscale())
+        return Display(shown.pixels, (*shown.notes, *notes))
     # transparent pixels are background, as padding is: they have no part in the display range
-    shown = display_values(StoredValues(grey.pixels, 16), Grayscale(padding=None if key is None else (key, key)))
-    return Display(shown.pixels, (*shown.notes, *notes))
+    shown = display_values(StoredValues(grey.pixels, 16), Grayscale(padding=(key, key)))
+    return Display(lifted(shown.pixels, 8, False, level), (*shown.notes, *notes))
 
 
 def _admit(data: bytes, limits: Limits) -> RasterHeader:

@@ -1,4 +1,4 @@
-"""Entry point of imaging: the bytes of one file -> its Instance, or its display values.
+"""Entry point of imaging: the bytes of one file -> its Instance, its display values, or a model's grid of it.
 
 Detects DICOM, PNG and JPEG by content, never by file name. Knows no paths and no database.
 """
@@ -7,20 +7,26 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from worker.errors import NotAnImage, Truncated
 from worker.imaging import dicom, part10, raster
 from worker.imaging.display import Display
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT, Limits
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.preprocess import Preprocessing, apply
+from worker.imaging.resolution import MinimumSize, Reduction
 
 __all__ = [
     "Display",
     "Limits",
     "MinimumSize",
     "OpenImage",
+    "Reduction",
     "open_image",
     "read_display",
+    "read_grid",
     "read_instance",
     "stored_digest",
 ]
@@ -43,11 +49,11 @@ class OpenImage:
     content: bytes = field(repr=False)
     limits: Limits
     instance: Instance
-    show: Callable[[MinimumSize | None], Display] = field(repr=False)
+    show: Callable[[Reduction | None], Display] = field(repr=False)
 
-    def display(self, minimum: MinimumSize | None = None) -> Display:
+    def display(self, reduction: Reduction | None = None) -> Display:
         """Decode to display values; raises what `read_display` raises."""
-        return self.show(minimum)
+        return self.show(reduction)
 
 
 def open_image(data: bytes, limits: Limits = DEFAULT) -> OpenImage:
@@ -57,7 +63,7 @@ def open_image(data: bytes, limits: Limits = DEFAULT) -> OpenImage:
         return OpenImage(data, limits, opened.instance, opened.display)
     if raster.looks_like_raster(data):
         instance = raster.read_instance(data, limits)
-        return OpenImage(data, limits, instance, lambda minimum: raster.read_display(data, limits, minimum))
+        return OpenImage(data, limits, instance, lambda reduction: raster.read_display(data, limits, reduction))
     raise _refusal(data)
 
 
@@ -73,17 +79,23 @@ def read_instance(data: bytes, limits: Limits = DEFAULT) -> Instance:
     return open_image(data, limits).instance
 
 
-def read_display(data: bytes, limits: Limits = DEFAULT, minimum: MinimumSize | None = None) -> Display:
+def read_display(data: bytes, limits: Limits = DEFAULT, reduction: Reduction | None = None) -> Display:
     """Decode to display values: uint8 [H, W], air dark, with notes on the assumptions that were made.
 
-    If the codestream offers a lower resolution of at least the `minimum` size, it is decoded at that, with a note.
+    If the codestream offers a lower resolution of at least the minimum size, it is decoded at that, with a note. For a
+    pyramid the picture is halved, whatever it is coded in; a codestream that holds the halving is decoded at that.
     Raises what `read_instance` raises, and UnsupportedSyntax, UnsupportedPixels, Undecodable.
     """
     if part10.looks_like_dicom(data):
-        return dicom.open_object(data, limits).display(minimum)
+        return dicom.open_object(data, limits).display(reduction)
     if raster.looks_like_raster(data):
-        return raster.read_display(data, limits, minimum)
+        return raster.read_display(data, limits, reduction)
     raise _refusal(data)
+
+
+def read_grid(data: bytes, preprocessing: Preprocessing, limits: Limits = DEFAULT) -> NDArray[np.uint8]:
+    """The picture on a model's grid, [size, size, 1], read by the model's rule. Raises what `read_display` raises."""
+    return apply(read_display(data, limits, preprocessing.pyramid).pixels, preprocessing)[0]
 
 
 def stored_digest(data: bytes, limits: Limits = DEFAULT) -> str:

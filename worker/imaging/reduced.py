@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worker.imaging.codestream import Codestream, Coding
 from worker.imaging.completeness import declares_lengths
+from worker.imaging.pyramid import size_of
 
 Pixels = NDArray[Any]
 Decoder = Callable[[bytes, Codestream, bool], Pixels]
@@ -61,6 +62,9 @@ def _jpeg_2000(data: bytes, stream: Codestream, level: int) -> Pixels:
         raise ValueError("more pixels than Pillow takes without a warning")
     try:
         with Image.open(BytesIO(data), formats=("JPEG2000",)) as picture:
+            # Pillow rounds the reduced size to nearest, OpenJPEG rounds it up: of a multiple they make the same
+            across, down = (size_of(level, side) << level for side in (stream.columns, stream.rows))
+            picture._size = (across, down)
             picture.reduce = level  # type: ignore[method-assign, assignment]
             picture.load()
             codes = np.asarray(picture)

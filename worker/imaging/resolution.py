@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.imaging.codestream import Codestream, Coding
+from worker.imaging.pyramid import Pyramid, size_of
 
 #: ISO 10918-1: blocks of 8 px, so an eighth is their mean. Only 8-bit JPEG: no decoder of 12 bits offers it.
 JPEG_LEVELS = 3
@@ -29,9 +30,7 @@ class MinimumSize:
 
     def _holds_at(self, level: int, stream: Codestream) -> bool:
         short, long = sorted(size_at(level, stream))
-        if short < self.short_px or long < self.long_px:
-            return False
-        return stream.coding is not Coding.JPEG_2000 or _rounds_alike(level, stream)
+        return short >= self.short_px and long >= self.long_px
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the decoder child."""
@@ -43,18 +42,21 @@ class MinimumSize:
         return cls(values["short_px"], values["long_px"], frozenset(map(Coding, values["codings"])))
 
 
+#: At which resolution a file is read: at any that is large enough, or at that of a model's pyramid.
+Reduction = MinimumSize | Pyramid
+
+
+def reduction_of(values: Mapping[str, Any]) -> Reduction:
+    """Inverse of the `to_json` of either."""
+    return Pyramid.from_json(values) if "grid_px" in values else MinimumSize.from_json(values)
+
+
 def size_at(level: int, stream: Codestream) -> tuple[int, int]:
     """(rows, columns) after `level` halvings, each rounded up (ISO 15444-1 B.5, libjpeg's jdmaster.c)."""
-    return -(-stream.rows >> level), -(-stream.columns >> level)
+    return size_of(level, stream.rows), size_of(level, stream.columns)
 
 
 def _levels_of(stream: Codestream) -> int:
     if stream.coding is Coding.JPEG_2000:
         return stream.levels
     return JPEG_LEVELS if stream.coding is Coding.JPEG and stream.precision == 8 else 0
-
-
-def _rounds_alike(level: int, stream: Codestream) -> bool:
-    """Whether Pillow, which rounds to nearest, expects the size that OpenJPEG gives; if not, it reports broken data."""
-    half = 1 << (level - 1)
-    return size_at(level, stream) == ((stream.rows + half) >> level, (stream.columns + half) >> level)

@@ -65,6 +65,7 @@ class Decoded:
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
+    level: int = 0  #: how often it was halved while it was decoded
 
 
 #: Decoders by the coding found in the codestream, which also serves headers that name another syntax. They are ordered
@@ -138,7 +139,7 @@ def decode_codestream(
             raise Undecodable(f"{name}: the codestream is damaged, a part of its picture is missing: send it again")
         else:
             read_at = (f"reduced={at}",) if at else ()
-            return Decoded(pixels, (*read_at, *(f"decoder_failed={fault}" for fault in faults)))
+            return Decoded(pixels, (*read_at, *(f"decoder_failed={fault}" for fault in faults)), at)
     found = "" if promised is stream.coding else f" (the codestream is {stream.coding})"
     raise Undecodable(f"{name}{found}: no decoder could read it ({'; '.join(faults)})")
 

@@ -131,8 +131,11 @@ class ModelCard:
     reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
 
     def __post_init__(self) -> None:
-        """Refuse reduced-decode bounds that do not include the threshold, where verdicts change; raises ValueError."""
+        """Refuse reduced-decode bounds that do not include the threshold, where verdicts change, or that nothing needs
+        because every resolution gives the same; raises ValueError."""
         measured = self.reduced_decode
+        if measured and self.preprocessing.pyramid:
+            raise ValueError(f"bounds for reduced decoding beside resize = {self.preprocessing.resize}")
         if measured and not measured.sure_below <= self.operating_point.threshold <= measured.sure_above:
             raise ValueError(f"the threshold {self.operating_point.threshold} lies outside the reduced-decode bounds")
 

@@ -134,8 +134,7 @@ def replay_goldens(model: Model) -> None:
 
     This proves that decoder, resize operator and provider behave here as they did when the model was measured.
     """
-    from worker.imaging.preprocess import apply
-    from worker.imaging.reading import read_display
+    from worker.imaging.reading import read_grid
 
     if not model.card.goldens:
         raise ModelRefused("the model file contains no golden files, so it cannot be checked: export it again")
@@ -144,7 +143,7 @@ def replay_goldens(model: Model) -> None:
         if tolerance is None:
             raise ModelRefused(f"golden {golden.name!r} states no tolerance for {model.provider}: use another provider")
         try:
-            grid, _ = apply(read_display(golden.content).pixels, model.card.preprocessing)
+            grid = read_grid(golden.content, model.card.preprocessing)
         except Rejected as error:
             raise ModelRefused(f"golden {golden.name!r} cannot be read here ({error}): check the decoders") from error
         probability = model.predict(grid[None])[0].probability

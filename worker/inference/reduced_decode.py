@@ -1,16 +1,28 @@
-"""The resolution that the models in force need, and whether the result at a lower resolution is safe to use."""
+"""The resolution at which the models in force see an image, and whether a result at a lower one is safe to use."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from worker.imaging.codestream import Coding
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.pyramid import TIMES_THE_GRID
+from worker.imaging.resolution import MinimumSize, Reduction
 from worker.inference.card import ModelCard
 from worker.inference.overlay import PICTURE_PX
 from worker.inference.prediction import Prediction
 
-#: A picture is never decoded smaller than this many times a model's grid, so that resizing always shrinks it.
-TIMES_THE_GRID = 2
+
+def reduction_for(card: ModelCard, others: Sequence[ModelCard], is_allowed: bool) -> Reduction | None:
+    """At which resolution an image is read for the model of `card`; None: in full.
+
+    The halving of a pyramid is its card's alone. Models without one see the same picture, of a size that is enough for
+    all of them. Unless it `is_allowed`, codestreams are decoded in full.
+    """
+    pyramid = card.preprocessing.pyramid
+    if pyramid is not None:
+        return replace(pyramid, is_decoded_reduced=is_allowed)
+    same = [card, *(other for other in others if other.preprocessing.pyramid is None)]
+    return minimum_size_for(same) if is_allowed else None
 
 
 def minimum_size_for(cards: Iterable[ModelCard]) -> MinimumSize | None:
@@ -30,8 +42,11 @@ def minimum_size_for(cards: Iterable[ModelCard]) -> MinimumSize | None:
 def needs_full_decode(prediction: Prediction, card: ModelCard) -> bool:
     """Whether the full resolution could change the verdict, given the prediction at a lower resolution.
 
-    That is so between the card's bounds, closer to the familiarity limit than its margin or beyond it, and for NaN.
+    That is so between the card's bounds, closer to the familiarity limit than its margin or beyond it, and for NaN. A
+    pyramid gives the same at every resolution.
     """
+    if card.preprocessing.pyramid is not None:
+        return False
     measured = card.reduced_decode
     if measured is None or not math.isfinite(prediction.probability):
         return True

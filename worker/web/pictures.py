@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from worker.errors import StoredFileLost
 from worker.imaging.codestream import Coding
 from worker.imaging.display import Codes, StoredValues, look_up
-from worker.imaging.preprocess import Placement, Preprocessing, apply
+from worker.imaging.preprocess import Preprocessing, place
 from worker.imaging.reading import MinimumSize, OpenImage, open_image
 from worker.imaging.viewing import View, read_table, read_view
 from worker.store.fetch import fetch
@@ -67,17 +67,10 @@ def heat(found: Row[Any]) -> bytes:
     preprocessing = Preprocessing.from_json(card["preprocessing"])
     scale = HEAT_PX / max(found.rows, found.columns)
     width, height = max(1, round(found.columns * scale)), max(1, round(found.rows * scale))
-    placement = placement_of(preprocessing, found.columns, found.rows)
+    placement = place(preprocessing, found.columns, found.rows)
     level = np.asarray(np.clip(np.nan_to_num(placement.to_original(raw, width, height)), 0, 1) * 255, np.uint8)
     coloured = cv2.applyColorMap(np.asarray(76 + level * 0.7, np.uint8), cv2.COLORMAP_INFERNO)
     return _png(np.dstack([coloured, level]))
-
-
-def placement_of(preprocessing: Preprocessing, width: int, height: int) -> Placement:
-    """Where the model's grid lies on an image of this size."""
-    small = 64 / max(width, height)
-    stand_in = np.zeros((max(1, round(height * small)), max(1, round(width * small))), np.uint8)
-    return apply(stand_in, preprocessing)[1].of(width, height)
 
 
 def _decoded(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
