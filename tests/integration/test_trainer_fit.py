@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -38,6 +39,8 @@ from trainer.statistics.metrics import roc_auc
 from trainer.statistics.operating_point import Calibration, ThresholdRule
 from trainer.training.batches import TrainingBatches, labels_of, load_grids
 from worker.errors import BadData, BadSetting, ModelRefused
+from worker.imaging.preprocess import Resize
+from worker.imaging.reading import read_grid
 from worker.inference.model import open_model, replay_goldens
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # it trains; a shared machine does that slowly
@@ -144,6 +147,25 @@ def test_another_threshold_rule_makes_another_file_without_training(images: Path
     assert (second.card.operating_point.threshold, second.card.operating_point.rule) == (0.4, "fixed at 0.4")
     assert first.card.operating_point.rule != second.card.operating_point.rule
     assert first.card.temperature == pytest.approx(second.card.temperature)
+
+
+def test_a_recipe_may_see_the_pyramid(images: Path, tmp_path: Path) -> None:
+    """Training, goldens and card see files as a worker reads them for such a card."""
+    larger = tmp_path / "larger"
+    for path in images.rglob("*.png"):
+        (larger / path.relative_to(images)).parent.mkdir(parents=True, exist_ok=True)
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None
+        cv2.imwrite(str(larger / path.relative_to(images)), cv2.resize(grey, (157, 190)))
+    recipe = RECIPE.seeing(Resize.PYRAMID53)
+    model = open_model(run(replace(fit_options(larger, tmp_path / "run"), recipe=recipe), silent), "cpu")
+    replay_goldens(model)
+    assert model.card.preprocessing == replace(RECIPE.preprocessing, resize=Resize.PYRAMID53)
+    assert model.card.recipe == "toy (resize pyramid53)"
+    train = read_manifest(tmp_path / "run" / "split.csv").of("train")
+    loaded = load_grids(larger, train, recipe.preprocessing, tmp_path / "run" / "cache", silent)
+    seen = [read_grid((larger / sample.path).read_bytes(), model.card.preprocessing)[..., 0] for sample in train]
+    assert np.array_equal(loaded.grids, np.stack(seen))
 
 
 def test_another_runs_checkpoint_is_refused(finished: Path, images: Path) -> None:

@@ -119,7 +119,7 @@ def test_the_level_follows_the_size(rows: int, columns: int, grid: int, level: i
 def test_every_lossless_syntax_gives_the_same_bytes(shape: tuple[int, int], bits: int, sign: int, voi: str) -> None:
     codes = textured(*shape, bits)
     middle = 0 if sign else 1 << (bits - 1)
-    window = {"WindowCenter": middle, "WindowWidth": 1 << bits} if voi == "declared" else {}
+    window: dict[str, Any] = {"WindowCenter": middle, "WindowWidth": 1 << bits} if voi == "declared" else {}
     pixels = with_sign(codes, bits) if sign else codes
     grids = [
         read_grid(dicom_file(pixels, syntax, bits=bits, PhotometricInterpretation=photometric, **window), GRID)
@@ -154,7 +154,7 @@ def test_a_codestream_that_holds_the_halving_is_decoded_at_that(
 def test_signed_codestreams_are_decoded_at_the_level_too() -> None:
     codes = textured(*SHAPES[0], 12)
     pixels = with_sign(codes, 12)
-    window = {"WindowCenter": 0, "WindowWidth": 4096}
+    window: dict[str, Any] = {"WindowCenter": 0, "WindowWidth": 4096}
     signed = dicom_file(pixels, phantoms.JPEG_2000_LOSSLESS, bits=12, frame=j2k(pixels, 12), **window)
     assert "reduced=2" in read_display(signed, reduction=TO_24).notes
     assert np.array_equal(read_grid(signed, GRID), read_grid(dicom_file(pixels, bits=12, **window), GRID))
@@ -270,7 +270,7 @@ def bilinear(picture_: Pixels, size: int) -> Pixels:
     values = picture_.astype(np.int64)
     rows = values[:, left] * (256 - across) + values[:, right] * across
     both = rows[top] * (256 - down)[:, None] + rows[below] * down[:, None]
-    return ((both + (1 << 15)) >> 16).astype(np.uint8)
+    return np.asarray((both + (1 << 15)) >> 16, np.uint8)
 
 
 @pytest.mark.parametrize("shape", [(47, 40), (48, 48), (95, 93), (71, 90), (23, 30)])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--elsewhere-rule", metavar="NAME[=NUMBER]", help="Of the threshold there; default: --threshold-rule.")
 @click.option("--elsewhere-index", type=FILE, help="CSV with path, label, patient: which of those to take.")
 @click.option("--backbone", help="Instead of the recipe's own: mobilenetv2, if the recipe allows it.")
+@click.option("--resize", help="Resize rule instead of the recipe's own: pyramid53, linear, area, ...")
 @click.option("--weights", type=FILE, help="Weights of the backbone, or `random`. Default: Keras's, downloaded.")
 @click.option("--from", "previous", type=FILE, help="Run folder whose weights this fit starts from.")
 @click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
@@ -59,6 +60,7 @@ def fit(
     elsewhere_rule: str | None,
     elsewhere_index: Path | None,
     backbone: str | None,
+    resize: str | None,
     weights: Path | None,
     previous: Path | None,
     leave_out: tuple[Path, ...],
@@ -79,6 +81,7 @@ def fit(
     from trainer.recipes.backbone import RANDOM
     from trainer.statistics.operating_point import read_rule
     from trainer.training.warm_start import read_previous
+    from worker.imaging.preprocess import resize_named
 
     if elsewhere_index and not elsewhere:
         raise click.UsageError("--elsewhere-index names images of --elsewhere: give that too")
@@ -87,6 +90,8 @@ def fit(
         chosen = chosen.on(backbone)
     if epochs:
         chosen = chosen.lasting(_numbers(epochs))
+    if resize:
+        chosen = chosen.seeing(resize_named(resize))
     if weights == RANDOM:
         chosen = chosen.varied("random first weights")
     earlier = read_previous(previous) if previous else None

@@ -2,19 +2,13 @@
 
 import json
 import sys
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from trainer.cli.conversion import show_conversion
 from trainer.cli.labelled import provider
-from trainer.cli.options import FILE, as_json, data, print_left_out, threshold_rule
-
-if TYPE_CHECKING:
-    from trainer.export.float16 import Conversion
+from trainer.cli.options import FILE, as_json, data, threshold_rule
 
 
 @click.command()
@@ -50,20 +44,4 @@ def half(
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=1))
     else:
-        _show(made, out)
-
-
-def _show(made: "Conversion", out: Path) -> None:
-    """The differences of the predictions by split, and the new file."""
-    from trainer.evaluation.agreement import Differences
-
-    table = Table("", *made.moved, title=f"{made.model} against its original, {made.provider}")
-    for field in fields(Differences):
-        measured = (getattr(moved, field.name) for moved in made.moved.values())
-        table.add_row(field.name.replace("_", " "), *(f"{value:.4g}" for value in measured))
-    Console().print(table)
-    print_left_out(made.unreadable)
-    click.echo(
-        f"threshold {made.threshold:g} (was {made.original_threshold:g}), familiarity limit {made.familiarity_limit:g},"
-        f" {made.bytes / made.original_bytes:.0%} of the size\n{out} {made.model_digest}"
-    )
+        show_conversion(made, out)

@@ -17,6 +17,7 @@ from trainer.cli.lungs import lungs
 from trainer.cli.manifest import manifest
 from trainer.cli.reference import reference
 from trainer.cli.report import report
+from trainer.cli.resize import resize
 from trainer.cli.styles import styles
 from worker.errors import ScreeningError
 
@@ -36,6 +37,7 @@ VERBS = (
     reference,
     calibrate,
     half,
+    resize,
     compare,
 )
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.statistics.metrics import Scores
+from trainer.statistics.operating_point import Calibration
 from worker.errors import ModelRefused
 
 #: Names of the two nodes and of their constants.
@@ -32,6 +33,10 @@ class Line(NamedTuple):
         """Both lines in one, `first` first."""
         return Line(self.scale * first.scale, self.scale * first.shift + self.shift)
 
+    def after_calibration(self, first: Calibration) -> Calibration:
+        """Calibration and line in one: sigmoid(scale * (logit / temperature + bias) + shift)."""
+        return Calibration(first.temperature / self.scale, self.scale * first.bias + self.shift)
+
     def of(self, probabilities: Scores) -> Scores:
         """The probabilities that follow from those without the line."""
         return np.asarray(0.5 * (1 + np.tanh((self.scale * logits_of(probabilities) + self.shift) / 2)), np.float64)
@@ -53,19 +58,23 @@ def line_of(proto: Any) -> Line:
 
 def set_line(proto: Any, line: Line) -> None:
     """Give the graph this line in place of the one it has; raises ModelRefused without a sigmoid at its end."""
+    remove_line(proto)
+    if line != Line():
+        add_line(proto, line, SCALE, SHIFT)
+
+
+def add_line(proto: Any, line: Line, scale: str, shift: str) -> None:
+    """Put a line before the sigmoid, after what is there, by nodes of these names; raises ModelRefused without one."""
     from onnx import TensorProto, helper
 
-    remove_line(proto)
-    if line == Line():
-        return
     nodes = proto.graph.node
     place = _place_of_sigmoid(proto)
     logit = nodes[place].input[0]
-    scaled, shifted = f"{SCALE}:0", f"{SHIFT}:0"
+    scaled, shifted = f"{scale}:0", f"{shift}:0"
     nodes[place].input[0] = shifted
-    nodes.insert(place, helper.make_node("Add", [scaled, SHIFT], [shifted], name=SHIFT))
-    nodes.insert(place, helper.make_node("Mul", [logit, SCALE], [scaled], name=SCALE))
-    constants = ((SCALE, line.scale), (SHIFT, line.shift))
+    nodes.insert(place, helper.make_node("Add", [scaled, shift], [shifted], name=shift))
+    nodes.insert(place, helper.make_node("Mul", [logit, scale], [scaled], name=scale))
+    constants = ((scale, line.scale), (shift, line.shift))
     for name, value in constants:
         proto.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
 

@@ -145,7 +145,7 @@ def _card(
     old, labels, data = factory.card, after.labels, digest(after.samples)
     limit = limit_of(after.familiarity)
     rates = _rates(labels, after.probabilities, threshold)
-    calibration = _calibration(old, line)
+    calibration = line.after_calibration(Calibration(old.temperature, old.bias))
     found = measure(labels, after.probabilities, threshold) | {"familiar": familiar(after.familiarity, limit)}
     lasting = {name: value for name, value in old.metrics.items() if name.endswith(LASTING)}
     return replace(
@@ -206,11 +206,6 @@ def _site_point(
 def _rates(labels: metrics.Labels, probabilities: metrics.Scores, threshold: float) -> tuple[Estimate, Estimate]:
     found = metrics.rates(metrics.confusion(labels, probabilities, threshold))
     return Estimate(*found["sensitivity"]), Estimate(*found["specificity"])
-
-
-def _calibration(old: ModelCard, line: Line) -> Calibration:
-    """sigmoid(scale * (logit / temperature + bias) + shift), as temperature and bias."""
-    return Calibration(old.temperature / line.scale, line.scale * old.bias + line.shift)
 
 
 def _words(site: Site) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from trainer.data.augment import Augmentation
 from trainer.statistics.operating_point import DEFAULT_RULE, ThresholdRule
 from worker.errors import BadSetting
-from worker.imaging.preprocess import Preprocessing
+from worker.imaging.preprocess import Preprocessing, Resize
 
 
 class Monitor(StrEnum):
@@ -156,6 +156,12 @@ class Recipe:
             allowed = ", ".join(name for name in (self.backbone, *self.other_backbones) if name) or "none"
             raise BadSetting(f"recipe {self.name} cannot take the backbone {backbone!r}: it takes {allowed}")
         return self.varied(f"backbone {backbone}", backbone=backbone)
+
+    def seeing(self, resize: Resize) -> "Recipe":
+        """The same recipe with another resize rule."""
+        if resize is self.preprocessing.resize:
+            return self
+        return self.varied(f"resize {resize}", preprocessing=replace(self.preprocessing, resize=resize))
 
     def lasting(self, epochs: Sequence[int]) -> "Recipe":
         """The same recipe with these numbers of epochs; one number: the total, the last phases shortened first."""

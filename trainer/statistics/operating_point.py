@@ -134,6 +134,12 @@ def rule_in_words(words: str) -> ThresholdRule:
     raise BadSetting(f"unknown words for a threshold rule {words!r}: name one of {', '.join(RULES)}")
 
 
+def rules_in_words(words: str) -> tuple[ThresholdRule, ThresholdRule | None]:
+    """The rules on validation images and on images of elsewhere, if any; raises BadSetting as `rule_in_words` does."""
+    own, _, elsewhere = words.partition(AND_ELSEWHERE)
+    return rule_in_words(own), rule_in_words(elsewhere) if elsewhere else None
+
+
 def at_sensitivity(labels: Labels, probabilities: Scores, target: float) -> float:
     """The highest threshold, rounded down to THRESHOLD_DECIMALS, that flags at least `target` of the positives.
 

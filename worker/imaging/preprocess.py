@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.errors import BadSetting
 from worker.imaging.pyramid import Pyramid, lifted, shift_px, size_of
 
 
@@ -34,6 +35,14 @@ class Resize(StrEnum):
     #: The picture's stored values are halved by the 5/3 wavelet while both sides keep twice the grid's; then the
     #: display pipeline; then bilinear in integers. Every lossless transfer syntax gives the same bytes.
     PYRAMID53 = "pyramid53"
+
+
+def resize_named(name: str) -> Resize:
+    """The resize rule of this name; raises BadSetting with the names there are."""
+    try:
+        return Resize(name)
+    except ValueError:
+        raise BadSetting(f"no resize rule {name!r}: choose one of {', '.join(Resize)}") from None
 
 
 CV2_INTERPOLATION: dict[Resize, int] = {
