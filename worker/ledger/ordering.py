@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session, object_session
 
 from schema.models import Screening, Study
 from schema.vocabulary import SILENT_VERDICTS, TRANSITIONS, Band, Priority, Reason, StudyState, Verdict
-from worker.screening import rules
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.screening import rules  # it loads OpenCV, and reading a list sets places too
 
 BAND_OF_VERDICT = {
     Verdict.FLAGGED: Band.FLAGGED,
@@ -106,7 +109,7 @@ def place(study: Study, screening: Screening | None, now: datetime) -> None:
 
 
 def place_of(
-    study: Study | StudyRow, screening: Screening | rules.Screening | None, now: datetime, is_silent: bool
+    study: Study | StudyRow, screening: "Screening | rules.Screening | None", now: datetime, is_silent: bool
 ) -> Place:
     """The place of a study on the worklist as of `now`.
 
@@ -136,7 +139,7 @@ def sort_key(own: Band, probability: float | None, received_at: datetime) -> str
 
 
 def _silent_band(
-    study: Study | StudyRow, screening: Screening | rules.Screening | None, now: datetime
+    study: Study | StudyRow, screening: "Screening | rules.Screening | None", now: datetime
 ) -> tuple[Band, Reason]:
     """As `_own_band`, where nobody may see from its place whether a study is flagged."""
     is_silenced = screening is not None and screening.verdict in SILENT_VERDICTS
@@ -151,7 +154,7 @@ def _silent_band(
 
 
 def _own_band(
-    study: Study | StudyRow, screening: Screening | rules.Screening | None, now: datetime
+    study: Study | StudyRow, screening: "Screening | rules.Screening | None", now: datetime
 ) -> tuple[Band, Reason]:
     """Band and reason without STAT priority and without the clock."""
     flagged = screening is not None and screening.verdict is Verdict.FLAGGED
