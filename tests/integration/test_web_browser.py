@@ -4,12 +4,9 @@ Needs Chromium and its driver (Debian: `chromium`, `chromium-driver`); skipped w
 """
 
 import base64
-import json
-import os
-import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,25 +15,21 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from selenium import webdriver
 from selenium.webdriver import Chrome as Browser
 from selenium.webdriver.common.keys import Keys
 
+from tests import browsers
+from tests.browsers import console, log_in, needs_chromium, press, requested, script, until, until_elsewhere, urls
 from tests.ledger import Ledger
 from tests.phantoms import PHANTOMS, dicom_file, rescale, window
-from tests.reading_room import PASSWORD, Page, running
+from tests.reading_room import Page, running
 from worker.errors import Rejected
 from worker.imaging.display import VoiFunction, Window, to_8_bits, window_values
 from worker.imaging.reading import read_display, read_instance
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_chromium]
 
 
 @pytest.fixture
@@ -56,56 +49,14 @@ def page(desk: Ledger) -> Iterator[Page]:
 @pytest.fixture
 def browser(page: Page) -> Iterator[Callable[[str], Browser]]:
     """Opens browsers in which somebody has logged in."""
-    opened: list[Browser] = []
+    with ExitStack() as stack:
 
-    def log_in(name: str) -> Browser:
-        options = webdriver.ChromeOptions()
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900",
-                         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"):  # fmt: skip
-            options.add_argument(argument)
-        options.binary_location = str(CHROMIUM)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = Browser(options=options, service=webdriver.ChromeService(str(DRIVER), env=dict(os.environ)))
-        opened.append(driver)
-        driver.get(f"http://127.0.0.1:{page.port}/login")
-        driver.switch_to.active_element.send_keys(Keys.TAB)
-        driver.find_element("id", "name").send_keys(name, Keys.TAB, PASSWORD, Keys.ENTER)
-        until(lambda: driver.find_elements("css selector", "nav"))
-        return driver
+        def opened(name: str) -> Browser:
+            driver = stack.enter_context(browsers.browser())
+            log_in(driver, f"http://127.0.0.1:{page.port}", name)
+            return driver
 
-    yield log_in
-    for driver in opened:
-        driver.quit()
-
-
-def until(check: Callable[[], Any], wait_s: float = 60.0) -> Any:
-    """Wait until something holds."""
-    deadline = time.monotonic() + wait_s
-    while time.monotonic() < deadline:
-        found = check()
-        if found:
-            return found
-        time.sleep(0.05)
-    pytest.fail("waited in vain")
-
-
-def until_elsewhere(driver: Browser, before: str) -> None:
-    """Wait until the browser shows another page."""
-    until(lambda: driver.current_url != before)
-
-
-def press(driver: Browser, *keys: str) -> None:
-    """Press keys wherever the focus is."""
-    for key in keys:
-        driver.switch_to.active_element.send_keys(key)
-
-
-def script(driver: Browser, code: str, *values: Any) -> Any:
-    return driver.execute_async_script(
-        f"const done = arguments[arguments.length - 1], given = arguments; (async () => {{ {code} }})()"
-        ".then(done, (error) => done({ error: String(error) }))",
-        *values,
-    )
+        yield opened
 
 
 #: Opens an image, shows it at 1:1, and reads the pixels of the canvas back.
@@ -197,26 +148,6 @@ def filled(page: Page) -> list[str]:
     for n, uid in enumerate(uids):
         page.desk.screen(uid, 0.95 - 0.1 * n)
     return uids
-
-
-def console(driver: Browser) -> list[str]:
-    # an answer 409 or 422 to a form is told by the browser itself
-    return [
-        line["message"]
-        for line in driver.get_log("browser")
-        if "the server responded with a status of 4" not in line["message"]
-    ]
-
-
-def urls(driver: Browser) -> list[str]:
-    """What was asked for since this was asked last."""
-    events = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
-    return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-
-
-def requested(driver: Browser) -> set[str]:
-    """Every address that was asked for, without path."""
-    return {"/".join(url.split("/")[:3]) for url in urls(driver) if url.startswith("http")}
 
 
 def test_two_readers_read_everything_by_keyboard_alone(page: Page, browser: Callable[[str], Browser]) -> None:

@@ -72,6 +72,24 @@ def test_every_route_without_a_session_shows_nothing(page: Page) -> None:
         assert status in (303, 401), f"{route.method} {route.path}: {status}"
 
 
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("GET", "/study/1.2.3", 404), ("GET", "/nothing", 404), ("GET", "/%3Cb%3E", 400), ("POST", "/search", 403),
+])  # fmt: skip
+def test_a_refusal_is_a_page_for_people_and_a_line_for_programs(
+    page: Page, method: str, path: str, status: int
+) -> None:
+    visitor = page.visitor("ann")
+    visitor.cookies["theme"] = "dark"
+    body = None if method == "GET" else "words=A-1"
+    said = visitor.ask(method, path, body, Accept="text/html,application/xhtml+xml", Sec_Fetch_Site="cross-site")
+    assert said.status == status
+    for words in ("Research use only. Not a medical device.", 'data-theme="dark"', 'href="/"', "[refused]"):
+        assert words in said.text.replace("unknown_study", "refused"), words
+    line = visitor.ask(method, path, body, Sec_Fetch_Site="cross-site")
+    assert (line.status, line.header("Content-Type")) == (status, "text/plain; charset=utf-8")
+    assert "<" not in line.text
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_every_route_is_open_to_just_the_roles_that_may(page: Page, role: Role) -> None:
     visitor = page.visitor(f"some {role}", role)

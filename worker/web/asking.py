@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from worker.ledger import sessions
 from worker.ledger.sessions import LiveSession
-from worker.web import addresses
+from worker.web import addresses, rendering
 from worker.web.permissions import MAY, Permission
 from worker.web.refusal import Refused
 from worker.web.room import ReadingRoom
@@ -51,17 +51,11 @@ class Asked:
         return self.session is not None and permission in MAY[self.session.role]
 
     @property
-    def theme(self) -> str:
-        """The theme that this browser chose."""
-        return "dark" if self.request.cookies.get("theme") == "dark" else "light"
-
-    @property
     def page_values(self) -> dict[str, Any]:
         """What every template needs."""
-        return {
-            "csrf": self.csrf, "session": self.session, "theme": self.theme,
-            "keys": self.request.cookies.get("keys") != "off", "may": {p.value: self.may(p) for p in Permission},
-        }  # fmt: skip
+        return rendering.page_values(self.request, self.csrf, self.session) | {
+            "may": {p.value: self.may(p) for p in Permission}
+        }
 
 
 def look_at(room: ReadingRoom, request: Request, body: bytes) -> Asked:

@@ -11,11 +11,13 @@ import time
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.errors import DatabaseUnavailable, Interrupted, Rejected, ScreeningError, UnknownStudy
 from worker.runtime.error_place import place_of
+from worker.web import rendering
 from worker.web.refusal import Refused
 from worker.web.room import ReadingRoom
 
@@ -87,13 +89,13 @@ class Guard:
             body = await self._body(scope, receive)
             await self.app(scope, _replay(body, receive), send_guarded)
         except ScreeningError as error:
-            await refusal(error)(scope, receive, send_guarded)
+            await refusal(scope, error)(scope, receive, send_guarded)
         except Exception as error:  # noqa: BLE001  (the boundary of a request)
             log.error(
                 "request_failed", extra={"id": request_id, "code": type(error).__name__, "place": place_of(error)}
             )
             if not status:
-                await fault(request_id)(scope, receive, send_guarded)
+                await fault(scope, request_id)(scope, receive, send_guarded)
         route = scope.get("route_name", "none")  # never the path: it may be anybody's text
         took_ms = round(1000 * (time.monotonic() - began), 1)
         log.info("request", extra={"id": request_id, "route": route, "status": status, "took_ms": took_ms})
@@ -152,19 +154,27 @@ class Guard:
             headers["Strict-Transport-Security"] = "max-age=31536000"
 
 
-def refusal(error: ScreeningError) -> Response:
+def refusal(scope: Scope, error: ScreeningError) -> Response:
     """An error of ours as an answer; its subject may identify a patient and is left out."""
     if isinstance(error, Refused):
         status = error.status
     else:
         status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return PlainTextResponse(f"{error.message} [{error.code}]\n", status_code=status)
+    return _told(scope, f"{error.message} [{error.code}]", status)
 
 
-def fault(request_id: str) -> Response:
+def fault(scope: Scope, request_id: str) -> Response:
     """The answer after a bug: an id to look for in the log."""
-    text = f"This is a fault of the program; nothing was stored. Its id in the log is {request_id}.\n"
-    return PlainTextResponse(text, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+    text = f"This is a fault of the program; nothing was stored. Its id in the log is {request_id}."
+    return _told(scope, text, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _told(scope: Scope, text: str, status: HTTPStatus) -> Response:
+    """A page for a person, in the theme that their browser chose; one line for anything else."""
+    request = Request(scope)
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse(f"{text}\n", status_code=status)
+    return rendering.page("refused", status, message=text, **rendering.page_values(request))
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from worker.web import words
@@ -27,6 +28,16 @@ def html(template: str, **values: Any) -> str:
     return environment().get_template(f"{template}.html.j2").render(**values)
 
 
+def page_values(request: Request, csrf: str = "", session: object = None) -> dict[str, Any]:
+    """What every template needs; the theme and the switch of the keys are this browser's."""
+    return {
+        "csrf": csrf,
+        "session": session,
+        "theme": "dark" if request.cookies.get("theme") == "dark" else "light",
+        "keys": request.cookies.get("keys") != "off",
+    }
+
+
 @cache
 def environment() -> Environment:
     """The one environment, with the filters of the templates."""
@@ -42,6 +53,7 @@ def environment() -> Environment:
     made.filters["band_word"] = words.band_word
     made.filters["band_shape"] = words.band_shape
     made.filters["shortened"] = words.shortened
+    made.filters["digest"] = words.digest
     made.filters["moment"] = words.moment
     made.filters["minute"] = words.minute
     made.filters["without"] = words.WITHOUT.__getitem__

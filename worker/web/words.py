@@ -1,5 +1,6 @@
 """Verdicts, reasons and bands in the words of deploy/READING.md."""
 
+import re
 from datetime import datetime
 
 from schema.vocabulary import Band, Process, Reason
@@ -49,6 +50,8 @@ WITHOUT: dict[Process, str] = {
     Process.RECEIVER: "no image is received by DICOM: see that `worker receive` runs",
 }
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
 #: How a moment stands in an attribute or a header, for the page's script.
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -96,6 +99,11 @@ def moment(at: datetime | None) -> str:
 def minute(at: datetime | None) -> str:
     """A moment for people."""
     return f"{at:%Y-%m-%d %H:%M} UTC" if at else "never"
+
+
+def digest(subject: str | None) -> str:
+    """What a deed was done to; of a digest only its beginning."""
+    return subject[:12] if subject and DIGEST.fullmatch(subject) else subject or ""
 
 
 def shortened(uid: str) -> str:

@@ -1,0 +1,50 @@
+"""Every page, theme and width: no violation of WCAG 2.2 AA by axe-core, no sideways scrolling, an empty console."""
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browsers import AXE, console, needs_chromium, violations
+from tests.page_pictures import SHOTS, SIZES, Room, browsers, room, show
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_chromium]
+
+#: What scrolls sideways would be cut off on a telephone; tables scroll within their own region.
+OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    with room(tmp_path_factory.mktemp("room")) as at:
+        yield at
+
+
+def test_every_page_theme_and_width(at: Room) -> None:
+    found = []
+    with browsers(at, {shot.account for shot in SHOTS}) as opened:
+        for shot in SHOTS:
+            driver = opened[shot.account]
+            for theme in ("light", "dark"):
+                for width, size in SIZES.items():
+                    show(driver, at, shot, theme, size)
+                    where = f"{shot.name}, {theme}, {width} px"
+                    found += [f"{where}: {violation}" for violation in violations(driver)]
+                    if driver.execute_script(OVERFLOW) > 0:
+                        found.append(f"{where}: wider than the screen")
+        found += [f"{name}: {line}" for name, driver in opened.items() for line in console(driver)]
+    assert found == []
+
+
+def test_the_rules_find_what_is_wrong(at: Room) -> None:
+    """So that an empty list above means something."""
+    with browsers(at, {None}) as opened:
+        driver = opened[None]
+        driver.execute_script("document.querySelector('label').remove()")
+        assert any(found.startswith("label") for found in violations(driver))
+
+
+def test_the_copy_of_axe_core_is_the_published_one() -> None:
+    content = gzip.decompress(AXE.read_bytes())
+    assert hashlib.sha256(content).hexdigest() == "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
