@@ -103,6 +103,17 @@ def test_what_cannot_be_fair_is_refused(images: Path, models: tuple[Path, Path],
     assert not (tmp_path / "out").exists()
 
 
+def test_images_that_chose_a_threshold_are_refused_also_beside_one_that_cannot_be_read(
+    images: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    broken = images / "NORMAL" / "IM-9999-1.png"
+    chosen = write_model(tmp_path / "chosen.onnx", 1.1, chosen_on=digest(read_samples(images)))
+    broken.write_bytes(b"no image")
+    answer = run(models[0], chosen, "--data", images, "--out", tmp_path / "out")
+    assert isinstance(answer.exception, BadData)
+    assert "chosen on these images" in str(answer.exception)
+
+
 def test_images_that_chose_a_threshold_are_refused(images: Path, models: tuple[Path, Path], tmp_path: Path) -> None:
     chosen = write_model(tmp_path / "chosen.onnx", 1.1, chosen_on=digest(read_samples(images)))
     answer = run(models[0], chosen, "--data", images, "--out", tmp_path / "out")

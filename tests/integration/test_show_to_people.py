@@ -80,6 +80,22 @@ def test_no_sentence_of_the_help_is_cut(desk: Ledger) -> None:
         assert re.search(r"\.\n?$", ask(desk, *words, "--help").rstrip())
 
 
+def test_pictures_without_a_place_of_their_own_replace_each_other(
+    desk: Ledger, study_uid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    paths = {ask(desk, "open", study_uid).split(" (")[0].strip() for _ in range(2)}
+    (path,) = map(Path, paths)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.parent.stat().st_mode & 0o077 == 0, "nobody else may look"
+    assert [*(tmp_path / "tmp").iterdir()] == []
+    assert [*(tmp_path / "run").rglob("*.png")] == [path]
+
+
 def test_a_picture_whose_file_is_lost_is_no_traceback(desk: Ledger, study_uid: str) -> None:
     for file in desk.store.folder.glob("objects/*/*"):
         file.write_bytes(b"damaged")

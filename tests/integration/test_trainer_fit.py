@@ -300,6 +300,21 @@ def test_files_that_cannot_be_read_are_listed_and_the_rest_is_trained_on(images:
     )
 
 
+def test_a_file_that_changes_is_read_again_though_its_row_names_the_same_source(images: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(images, data)
+    named = [replace(sample, source_sha256="0" * 64) for sample in read_samples(data)]
+
+    def first() -> int:
+        grids = load_grids(data, named, RECIPE.preprocessing, tmp_path / "cache", silent).grids
+        return int(np.asarray(grids[0], np.int64).sum())
+
+    before = first()
+    assert first() == before
+    shutil.copy(data / named[-1].path, data / named[0].path)
+    assert first() != before
+
+
 def test_a_set_without_any_readable_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "NORMAL").mkdir()
     (tmp_path / "NORMAL" / "IM-0001-1.png").write_bytes(b"nothing")

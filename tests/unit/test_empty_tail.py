@@ -89,6 +89,36 @@ def test_borders_are_ordinary(pixels: Pixels) -> None:
     assert not has_note(pixels)
 
 
+def in_a_circle(pixels: Pixels, radius: float) -> Pixels:
+    """Dark but for a round field, 1: as high as the picture."""
+    y, x = np.mgrid[-1 : 1 : pixels.shape[0] * 1j, -1 : 1 : pixels.shape[1] * 1j]
+    return np.where(np.hypot(y, x) < radius, pixels, 0).astype(pixels.dtype)
+
+
+LARGE = np.tile(NOISE, (5, 5))
+
+
+@pytest.mark.parametrize("radius", [0.85, 0.95])
+def test_zeros_that_begin_in_the_margin_of_a_round_field_are_suspect(radius: float) -> None:
+    whole = in_a_circle(LARGE, radius)
+    for share in (0.3, 0.6, 0.8, 0.9):
+        part = whole.copy()
+        part[int(share * len(part)) :] = 0
+        assert has_note(part), share
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        in_a_circle(LARGE, 0.8), np.pad(in_a_circle(LARGE, 0.98), ((0, 60), (40, 40))),
+        *(turned(LARGE, degrees) for degrees in (0.2, 1, 4, 15, 45, 80)),
+        *(np.pad(turned(LARGE, degrees), ((0, 50), (0, 0))) for degrees in (0.2, 1, 4, 15, 45, 80)),
+    ],
+)  # fmt: skip
+def test_whole_fields_of_any_form_are_ordinary(pixels: Pixels) -> None:
+    assert not has_note(pixels)
+
+
 def test_padding_below_the_picture_is_ordinary_where_it_is_declared() -> None:
     padded = np.pad(FULL, ((0, 40), (0, 0)))
     assert has_note(padded)

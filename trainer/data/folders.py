@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from trainer.data.image_files import image_files, is_dicom
 from trainer.data.manifest import LABELS, LEFT_OUT, TRAIN_ONLY, Sample
 from worker.errors import BadData, Rejected
 from worker.imaging.reading import read_instance
-
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"}) | DICOM_SUFFIXES
 
 #: What folders and CSV files call a split (lower case) -> what it is called here.
 SPLITS = {
@@ -53,13 +51,12 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
         raise BadData("is not a folder: give the folder that holds the images").about(str(data))
     found = index or _find_index(data)
     rows = _Rows(found) if found else None
-    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    pairs = [(path, rows.of(path, data) if rows else None) for path in files]
+    pairs = [(path, rows.of(path, data) if rows else None) for path in image_files(data)]
     if index is not None:
         pairs = [(path, row) for path, row in pairs if row]
     if not pairs:
         named = f" that {index} names" if index else ""
-        raise BadData(f"holds no image{named} ({', '.join(sorted(IMAGE_SUFFIXES))})").about(str(data))
+        raise BadData(f"holds no image{named} (DICOM, PNG or JPEG)").about(str(data))
     return tuple(_sample(path, data, row or {}, is_patient_each) for path, row in pairs)
 
 
@@ -136,7 +133,7 @@ def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) 
 
 def _header(path: Path) -> dict[str, str]:
     """Patient, view and age of a DICOM file; empty for other files; a placeholder patient if it cannot be read."""
-    if path.suffix.lower() not in DICOM_SUFFIXES:
+    if not is_dicom(path):
         return {}
     try:
         instance = read_instance(path.read_bytes())

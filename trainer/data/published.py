@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.data.folders import IMAGE_SUFFIXES
+from trainer.data.image_files import image_files
 from worker.errors import BadData
 
 #: Columns of the index, as `read_samples` takes them; and of the boxes, whose numbers are fractions of the side.
@@ -117,8 +117,7 @@ def _row(**values: str) -> dict[str, str]:
 
 def _images(folder: Path) -> dict[str, str]:
     """Name without suffix -> path below the folder, of every image; raises BadData without any."""
-    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
-    found = {path.stem: path.relative_to(folder).as_posix() for path in files}
+    found = {path.stem: path.relative_to(folder).as_posix() for path in image_files(folder)}
     if not found:
         raise BadData("holds no image: give the folder with the set's tables and images").about(str(folder))
     return found

@@ -60,6 +60,7 @@ def compare_files(
     have_same_weights = weights_digest(old) == weights_digest(new)
     _require_fair(models, samples, old, new, have_same_weights)
     scored = score(models, root, samples, report)
+    _require_fair(models, scored.samples, old, new, have_same_weights)  # a card names those that could be read
     comparison = compare(models, scored, have_same_weights)
     out.mkdir(parents=True, exist_ok=True)
     flips = draw_flips(models, flips_of(models, scored), root, out)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.folders import IMAGE_SUFFIXES
+from trainer.data.image_files import image_files
 from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
 from trainer.progress import Report
@@ -75,9 +75,9 @@ def scores_of(labels: NDArray[np.int64], probabilities: Values) -> ValidationSco
 
 def unlabelled(root: Path) -> tuple[Sample, ...]:
     """Every image file below a folder, in order of path, as samples whose label means nothing."""
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    paths = image_files(root)
     if not paths:
-        raise BadData(f"holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})").about(str(root))
+        raise BadData("holds no image (DICOM, PNG or JPEG)").about(str(root))
     return tuple(Sample(path.relative_to(root).as_posix(), 0, "", "", "") for path in paths)
 
 

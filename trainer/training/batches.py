@@ -44,10 +44,10 @@ def load_grids(
 ) -> Loaded:
     """The samples' grids from `cache`, built there at first use. A file that cannot be read is listed.
 
-    The name of the cache file is a digest of the preprocessing and of the samples, so a change of either builds a new
-    one. Raises BadData when no file can be read.
+    The name of the cache file is a digest of the preprocessing, of the samples, and of the size and time of each file,
+    so a change of any of them builds a new one. Raises BadData when no file can be read.
     """
-    key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples)
+    key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples) + _as_they_lie(root, samples)
     path = cache / f"grids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
     faults = path.with_suffix(".unreadable.json")
     if not faults.is_file() or not path.is_file():
@@ -60,6 +60,19 @@ def load_grids(
     if not read:
         raise BadData(f"none of the {len(samples)} images can be read: {unreadable[0]['message']}").about(str(root))
     return Loaded(read, np.asarray(np.load(path, mmap_mode="r")), tuple(unreadable))
+
+
+def _as_they_lie(root: Path, samples: Sequence[Sample]) -> str:
+    """Size and time of modification of each file: a row of an index may name the bytes of another, published one."""
+    lie = []
+    for sample in samples:
+        try:
+            found = (root / sample.path).stat()
+        except OSError:
+            lie.append((0, 0))
+        else:
+            lie.append((found.st_size, found.st_mtime_ns))
+    return json.dumps(lie)
 
 
 def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:

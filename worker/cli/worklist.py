@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import click
@@ -61,7 +60,10 @@ def show(study: str, by: str, as_json: bool) -> None:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the picture to this file.")
 @asked_by
 def open_study(study: str, out: Path | None, by: str) -> None:
-    """Show a study's picture: the radiograph, and beside it the heat map. Without a screen, print where it is."""
+    """Show a study's picture: the radiograph, and beside it the heat map. Without a screen, print where it is.
+
+    Without --out the file lies in your runtime or cache folder, and the next call replaces it.
+    """
     from contextlib import closing
 
     from worker.decoding.decoder import Decoder
@@ -74,12 +76,26 @@ def open_study(study: str, out: Path | None, by: str) -> None:
     options.record_view(database, by, uid)
     with closing(Decoder.of(settings)) as decoder:
         picture = draw(database, store, uid, decoder, Limits(max_pixel_bytes=settings.max_pixel_mib * 2**20))
-    path = out or Path(tempfile.mkdtemp(prefix="screening-")) / "picture.png"
+    path = out or _picture_file()
     path.write_bytes(picture.content)
     click.echo(f"{path}{'' if picture.has_heat_map else ' (without a heat map: `worker show` says why)'}")
     viewer = shutil.which("xdg-open")
     if out is None and viewer and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         subprocess.Popen([viewer, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _picture_file() -> Path:
+    """The one file for pictures of this user, in a folder that nobody else may enter."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "chest-screening"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        from worker.errors import BadSetting
+
+        raise BadSetting(f"{folder} cannot be made ({error.strerror}): give --out FILE") from error
+    return folder / "picture.png"
 
 
 @click.command()

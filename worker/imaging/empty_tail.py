@@ -23,6 +23,9 @@ SLACK = 2
 #: it may be for both to be one border; at the first, however its last row ends.
 SAME_BORDER, LIKE_ABOVE, LIKE_BESIDE = 1.1, 2.0, 1.5
 
+#: A field that narrows at its top, as a round one does, narrows as much at its bottom: over this share of the rows it
+#: is at most so many times as wide there, unless less than a quarter of its width.
+EDGE_SHARE, AS_NARROW, NARROW = 0.01, 2.0, 0.25
 
 #: A copy brings, or leaves out, blocks of this size; and so many zeros more may belong to the codestream beside one.
 _BLOCK, _MORE = 4096, 8
@@ -50,7 +53,11 @@ def has_stalled(data: memoryview | bytes, rows: int, sample_bytes: int, *, is_pa
         return True
     if below <= SAME_BORDER * above:
         return False
-    if _is_cut(held[max(0, last - ROWS_ABOVE) : last + 1]):
+    first = int(is_held.argmax())
+    is_turned = first > 0 and _is_cut(held[first : first + ROWS_ABOVE + 1][::-1, ::-1])  # its first row begins late
+    if _is_cut(held[max(0, last - ROWS_ABOVE) : last + 1]) and not is_turned:
+        return True
+    if _is_cut_across(held[is_held]):
         return True
     columns = np.flatnonzero(held.any(axis=0))
     beside = max(int(columns[0]), held.shape[1] - 1 - int(columns[-1]))
@@ -100,6 +107,16 @@ def has_empty_block(data: bytes, start: int, end: int) -> bool:
         if any(data[max(start, first - _MORE) : first]) and any(data[last : min(end, last + _MORE)]):
             return True
     return False
+
+
+def _is_cut_across(held: NDArray[np.bool_]) -> bool:
+    """Whether these rows narrow at the top and end wide, as a round field does whose lower part is missing."""
+    edge = int(EDGE_SHARE * len(held))
+    if edge < ROWS_ABOVE // 4:
+        return False  # too few rows to tell an edge from chance
+    widths = held.shape[1] - held.argmax(axis=1) - held[:, ::-1].argmax(axis=1)
+    top, bottom = float(widths[:edge].mean()), float(widths[-edge:].mean())
+    return bottom > max(AS_NARROW * top, NARROW * float(widths.max()))
 
 
 def _is_cut(held: NDArray[np.bool_]) -> bool:
