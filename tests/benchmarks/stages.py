@@ -67,9 +67,10 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
                 image = open_image(content)
                 instance = image.instance
             with costs.of("decode, display"):
-                display = image.display().pixels
+                display = image.display(model.card.preprocessing.pyramid).pixels
             with costs.of("preprocess"):
-                grid, placement = apply(display, model.card.preprocessing)
+                grid, seen = apply(display, model.card.preprocessing)
+                placement = seen.of(instance.columns, instance.rows)
             with costs.of("inference"):
                 prediction = model.predict(grid[None])[0]
             with costs.of("heat map, PNG, store"):

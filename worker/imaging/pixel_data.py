@@ -138,18 +138,19 @@ def _from_codestream(
     samples = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
     if stream.coding is Coding.JPEG_LOSSLESS:
         _check_range(samples, stream, pixel)
+    is_pyramid = bool(decoded.level) and isinstance(reduction, Pyramid)
+    read_at = (*decoded.notes, "wavelet=9/7") if is_pyramid and not stream.is_reversible else decoded.notes
     if decoded.level and stream.precision > pixel.bits_stored:
-        if int(samples.max()) > _MOST_OVERSHOOT * (1 << pixel.bits_stored):
-            return _from_codestream(uid, frame, stream, pixel, None)  # an overlay, or left-aligned samples
-        return Decoded(samples, stream.precision, decoded.notes, level=decoded.level)
+        beyond = 1 << pixel.bits_stored
+        if int(samples.max()) > (beyond - 1 if is_pyramid else _MOST_OVERSHOOT * beyond):
+            return _from_codestream(uid, frame, stream, pixel, None)  # an overlay, left-aligned samples, or overshoot
+        return Decoded(samples, pixel.bits_stored if is_pyramid else stream.precision, read_at, level=decoded.level)
     codes, bits, notes = stored_codes(samples, stream.precision, pixel.said_bits)
     if stream.coding is Coding.JPEG and pixel.bits_stored < bits:
         notes = ()  # what is lossy goes beyond Bits Stored by some values
     if stream.is_ycbcr and pixel.photometric_interpretation == "RGB":
         notes = (*notes, "photometric_interpretation=YBR_FULL_422 (said: RGB)")
-    if decoded.level and isinstance(reduction, Pyramid) and not stream.is_reversible:
-        notes = (*notes, "wavelet=9/7")
-    return Decoded(codes, bits, (*decoded.notes, *notes), is_rgb=stream.gives_rgb, level=decoded.level)
+    return Decoded(codes, bits, (*read_at, *notes), is_rgb=stream.gives_rgb, level=decoded.level)
 
 
 def _check_range(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> None:
@@ -197,10 +198,13 @@ def _level(stream: Codestream, pixel: ImagePixel, reduction: Reduction | None) -
 
 
 def _holds_pyramid(stream: Codestream, pixel: ImagePixel, level: int) -> bool:
-    """Whether the codestream's lower resolution is the pyramid's. Its borders and its clipping must be the same too."""
+    """Whether the codestream's lower resolution is the pyramid's, its borders too.
+
+    One of more bits than Bits Stored is not clipped as the pyramid is: what goes beyond them there is decoded in full.
+    """
     if stream.coding is not Coding.JPEG_2000 or stream.samples != 1 or level > stream.levels:
         return False
-    return stream.is_simple and stream.precision == pixel.bits_stored
+    return stream.is_simple and stream.precision >= pixel.bits_stored
 
 
 def _may_be_reduced(stream: Codestream, pixel: ImagePixel) -> bool:

@@ -89,9 +89,8 @@ def halved(values: Lines, kind: np.dtype[Any]) -> Lines:
         start = max(0, 2 * first - 2)
         block = _as(values[start : 2 * end + 1], kind)
         # the first and the last line of a block inside the picture lack a neighbour, and are left out again
-        across = _low_pass(block[::2], block[1::2])[first - start // 2 :][: end - first]
-        even, odd = _columns(across)
-        out[first:end] = _low_pass(even.T, odd.T).T
+        down = _low_pass(block[::2], block[1::2])[first - start // 2 :][: end - first]
+        out[first:end] = _low_pass_of_columns(down)
     return out
 
 
@@ -126,14 +125,31 @@ def _low_pass(even: Lines, odd: Lines) -> Lines:
     return low
 
 
-def _columns(lines: Lines) -> tuple[Lines, Lines]:
-    """The even and the odd columns. OpenCV tells pairs apart five times as fast as strided copies in numpy."""
-    width = lines.shape[1]
-    pairs = np.ascontiguousarray(lines[:, : width - width % 2]).reshape(len(lines), -1, 2)
-    if width < 2:
-        return lines, lines[:, :0]
-    even, odd = cv2.split(pairs)
-    return (np.hstack((even, lines[:, -1:])) if width % 2 else np.asarray(even)), np.asarray(odd)
+def _low_pass_of_columns(lines: Lines) -> Lines:
+    """The same along the second axis. All lines are one row of numbers here, which is twice as fast in numpy; what then
+    comes from the line before or after it is put right in the first and the last column."""
+    rows, columns = lines.shape
+    if columns < 2:
+        return lines
+    is_odd = columns % 2 == 1
+    if is_odd:
+        lines = np.hstack((lines, lines[:, -1:]))
+    # OpenCV tells pairs apart five times as fast as strided copies in numpy
+    even, odd = (np.asarray(half) for half in cv2.split(np.ascontiguousarray(lines).reshape(rows, -1, 2)))
+    details = np.empty_like(even)
+    flat, inner = even.reshape(-1), details.reshape(-1)[:-1]
+    np.add(flat[:-1], flat[1:], out=inner)
+    np.right_shift(inner, 1, out=inner)
+    np.subtract(odd.reshape(-1)[:-1], inner, out=inner)
+    details[:, -1] = details[:, -2] if is_odd else odd[:, -1] - even[:, -1]
+    low = np.empty_like(even)
+    rest = low.reshape(-1)[1:]
+    np.add(inner, details.reshape(-1)[1:], out=rest)
+    low[:, 0] = 2 * details[:, 0]
+    low += 2
+    low >>= 2
+    low += even
+    return low
 
 
 def _as(values: Lines, kind: np.dtype[Any]) -> Lines:
