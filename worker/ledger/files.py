@@ -1,16 +1,17 @@
 """The rows of files: waiting, vanished, or in the state in which they ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from schema.database import Database
+from schema.database import Database, in_lists
 from schema.models import Arrival, Instance, Study
 from schema.vocabulary import FileState
 from worker.ledger.arrivals import Incoming, Registration, stored_path
-from worker.ledger.transactions import retried, writing
+from worker.ledger.transactions import retried, writing, writing_rows
 
 _UNREAD = and_(
     Arrival.state == FileState.QUARANTINED,
@@ -26,15 +27,54 @@ _ARRIVAL = (
 )
 
 
+#: The same for many paths; of those that were quarantined, the changed ones too.
+_ARRIVALS = select(Arrival.path, Arrival.id, Arrival.state, Arrival.size_bytes, Arrival.mtime_ns).where(
+    Arrival.path.in_(bindparam("paths", expanding=True)),
+    or_(Arrival.state == FileState.WAITING, and_(Arrival.state == FileState.QUARANTINED, Arrival.digest.is_(None))),
+)
+
+_GROWN = (
+    update(Arrival)
+    .where(Arrival.id == bindparam("key"))
+    .values(size_bytes=bindparam("size"), mtime_ns=bindparam("mtime"), changed_at=bindparam("now"))
+)
+
+
+class UnendedRow(NamedTuple):
+    """The row that waits for a file."""
+
+    id: int
+    size_bytes: int
+    mtime_ns: int
+
+
 def wait(database: Database, files: list[Incoming], now: datetime) -> None:
     """Register files that have not settled yet: one WAITING row per path; `changed_at` is updated while it grows."""
-    if not files:
-        return
-    with writing(database) as session:
-        for file in files:
-            arrival = arrival_of(session, file, now)
-            if (arrival.size_bytes, arrival.mtime_ns) != (file.size_bytes, file.mtime_ns):
-                arrival.size_bytes, arrival.mtime_ns, arrival.changed_at = file.size_bytes, file.mtime_ns, now
+    for some in in_lists(files):
+        with writing_rows(database) as connection:
+            grown, new = [], {}
+            for file, row in zip(some, unended_rows(connection, some), strict=True):
+                if row is None:
+                    new[stored_path(file.path)] = arrival_values(file, now)
+                elif (row.size_bytes, row.mtime_ns) != (file.size_bytes, file.mtime_ns):
+                    grown.append({"key": row.id, "size": file.size_bytes, "mtime": file.mtime_ns, "now": now})
+            if grown:
+                connection.execute(_GROWN, grown)
+            if new:
+                connection.execute(insert(Arrival), list(new.values()))
+
+
+def unended_rows(connection: Connection, files: Sequence[Incoming]) -> list[UnendedRow | None]:
+    """For each file the row that waits for it, as `arrival_of` finds it; None: there is none."""
+    paths = [stored_path(file.path) for file in files]
+    rows = dict[tuple[object, ...], UnendedRow]()
+    for path, key, state, size, mtime in connection.execute(_ARRIVALS, {"paths": paths}):
+        is_waiting = state is FileState.WAITING
+        rows[(path,) if is_waiting else (path, size, mtime)] = UnendedRow(key, size, mtime)
+    return [
+        rows.get((path,)) or rows.get((path, file.size_bytes, file.mtime_ns))
+        for path, file in zip(paths, files, strict=True)
+    ]
 
 
 def hold(database: Database, file: Incoming, digest: str, now: datetime) -> None:
@@ -90,18 +130,23 @@ def arrival_of(session: Session, file: Incoming, now: datetime) -> Arrival:
     lies_there = {"path": path, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns}
     arrival = session.scalars(_ARRIVAL, lies_there).one_or_none()
     if arrival is None:
-        arrival = Arrival(
-            path=path,
-            size_bytes=file.size_bytes,
-            mtime_ns=file.mtime_ns,
-            state=FileState.WAITING,
-            in_store=False,
-            priority=file.priority,
-            seen_at=now,
-            changed_at=now,
-        )
+        arrival = Arrival(**arrival_values(file, now))
         session.add(arrival)
     return arrival
+
+
+def arrival_values(file: Incoming, now: datetime) -> dict[str, Any]:
+    """The columns of a file that is seen for the first time."""
+    return {
+        "path": stored_path(file.path),
+        "size_bytes": file.size_bytes,
+        "mtime_ns": file.mtime_ns,
+        "state": FileState.WAITING,
+        "in_store": False,
+        "priority": file.priority,
+        "seen_at": now,
+        "changed_at": now,
+    }
 
 
 def close(

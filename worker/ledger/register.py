@@ -1,6 +1,8 @@
 """Registers files: each arrival gets exactly one state, each new image is added to its study."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
@@ -10,11 +12,13 @@ from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance as Header
+from worker.ledger import new_studies
 from worker.ledger.arrivals import AcceptedCopy, Correction, Receipt, Registration
 from worker.ledger.files import arrival_of, close
+from worker.ledger.new_studies import instance_values, series_values, settles_at, study_values
 from worker.ledger.ordering import current_screening, move, outranks, overdue_at, place, set_priority
 from worker.ledger.restored import RESTORED, screen_again
-from worker.ledger.transactions import reading, retried, writing
+from worker.ledger.transactions import reading, retried, together, writing
 from worker.settings import Settings
 
 
@@ -32,36 +36,64 @@ def accepted_copies(database: Database, header: Header, digest: str) -> list[Acc
         ]
 
 
-@retried
 def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Registration:
-    """Register a file with a readable header: as a new image of its study, a duplicate, a conflict, or damaged."""
+    """`register_all` for one file; raises the error in place of returning it."""
+    (registered,) = register_all(database, [receipt], settings, now)
+    if isinstance(registered, Exception):
+        raise registered
+    return registered
+
+
+def register_all(
+    database: Database, receipts: Sequence[Receipt], settings: Settings, now: datetime
+) -> list[Registration | Exception]:
+    """Register files with readable headers in one transaction: each as a new image of its study, a duplicate, a
+    conflict, or damaged. The error of a file that the database refuses; the others are registered without it."""
+    return together(retried(partial(_register_all, database, settings, now)), receipts)
+
+
+def _register_all(
+    database: Database, settings: Settings, now: datetime, receipts: Sequence[Receipt]
+) -> list[Registration]:
+    with writing(database) as session, session.no_autoflush:  # no query of one file needs the new rows
+        connection = session.connection()
+        simple = new_studies.plain(connection, receipts)
+        added = new_studies.add(connection, simple, settings, now, database.is_silent_run) if simple else []
+        registered = {id(receipt): registration for receipt, registration in zip(simple, added, strict=True)}
+        for receipt in receipts:
+            if id(receipt) not in registered:
+                registered[id(receipt)] = _register(session, receipt, settings, now)
+                session.flush()  # the next file may be of the same study
+        return [registered[id(receipt)] for receipt in receipts]
+
+
+def _register(session: Session, receipt: Receipt, settings: Settings, now: datetime) -> Registration:
     header = receipt.header
-    with writing(database) as session, session.no_autoflush:  # no query below needs the new rows
-        arrival = arrival_of(session, receipt.file, now)
-        arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
-        study = session.scalars(
-            select(Study).where(Study.study_uid == header.study_uid).with_for_update()
-        ).one_or_none() or _new_study(session, header, receipt.file.priority, settings, now)
-        siblings = _siblings(session, header)
-        original = _original(study, siblings, receipt)
-        whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
-        correction = receipt.correction if original is not None and original.digest != receipt.digest else None
-        if original is not None and correction is not None:
-            _correct(session, arrival, study, original, receipt, correction, settings, now)
-        elif original is not None:
-            _close_again(arrival, receipt, study, original)
-            if receipt.was_missing and screen_again(session, receipt.digest, settings, now):
-                arrival.message = f"{arrival.message}{RESTORED}"
-        elif receipt.unreadable and whole is not None:  # the image is there already; a damaged copy changes nothing
-            close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
-        else:
-            _add_image(session, arrival, study, siblings, receipt, settings, now)
-        if outranks(receipt.file.priority, study.priority):  # a new file may raise a study's priority, never lower it
-            if study.priority is Priority.NIGHTLY:
-                study.overdue_at = overdue_at(receipt.file.priority, settings, now)
-            set_priority(study, receipt.file.priority)
-        place(study, current_screening(session, study), now)
-        return Registration(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
+    arrival = arrival_of(session, receipt.file, now)
+    arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
+    study = session.scalars(
+        select(Study).where(Study.study_uid == header.study_uid).with_for_update()
+    ).one_or_none() or _new_study(session, header, receipt.file.priority, settings, now)
+    siblings = _siblings(session, header)
+    original = _original(study, siblings, receipt)
+    whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
+    correction = receipt.correction if original is not None and original.digest != receipt.digest else None
+    if original is not None and correction is not None:
+        _correct(session, arrival, study, original, receipt, correction, settings, now)
+    elif original is not None:
+        _close_again(arrival, receipt, study, original)
+        if receipt.was_missing and screen_again(session, receipt.digest, settings, now):
+            arrival.message = f"{arrival.message}{RESTORED}"
+    elif receipt.unreadable and whole is not None:  # the image is there already; a damaged copy changes nothing
+        close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
+    else:
+        _add_image(session, arrival, study, siblings, receipt, settings, now)
+    if outranks(receipt.file.priority, study.priority):  # a new file may raise a study's priority, never lower it
+        if study.priority is Priority.NIGHTLY:
+            study.overdue_at = overdue_at(receipt.file.priority, settings, now)
+        set_priority(study, receipt.file.priority)
+    place(study, current_screening(session, study), now)
+    return Registration(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
 
 
 CONFLICT_MESSAGES = {
@@ -152,24 +184,7 @@ def _add_image(
 
 
 def _new_study(session: Session, header: Header, priority: Priority, settings: Settings, now: datetime) -> Study:
-    study = Study(
-        study_uid=header.study_uid,
-        patient_id=header.patient_id,
-        issuer_of_patient_id=header.issuer_of_patient_id,
-        accession_number=header.accession_number,
-        study_date=header.study_date,
-        study_time=header.study_time,
-        state=StudyState.RECEIVED,
-        revision=0,  # _request_screening sets it to 1, and `place` sets the place on the worklist
-        priority=priority,
-        received_at=now,
-        asked_at=now,
-        asked_because=Reason.NEW_IMAGES,
-        settles_at=now,
-        attempts=0,
-        overdue_at=overdue_at(priority, settings, now),
-        result_due_at=now + timedelta(seconds=settings.result_due_s),
-    )
+    study = Study(**study_values(header, priority, settings, now))  # _request_screening counts its first revision
     session.add(study)
     return study
 
@@ -181,36 +196,8 @@ def _new_instance(session: Session, study: Study, receipt: Receipt, now: datetim
         known = select(Series).where(Series.study_id == study.id, Series.series_uid == header.series_uid)
         series = session.scalars(known).one_or_none()
     if series is None:
-        series = Series(
-            study=study,
-            series_uid=header.series_uid,
-            modality=header.modality,
-            manufacturer=header.manufacturer,
-            station_name=header.station_name,
-            device_serial_number=header.device_serial_number,
-        )
-    instance = Instance(
-        series=series,
-        sop_instance_uid=header.sop_instance_uid,
-        digest=receipt.digest,
-        crc=receipt.crc,
-        size_bytes=receipt.file.size_bytes,
-        left_at=receipt.left_at,
-        container=str(header.container),
-        sop_class_uid=header.sop_class_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        modality=header.modality,
-        body_part=header.body_part,
-        view=header.view,
-        photometric_interpretation=header.photometric_interpretation,
-        age_years=header.age_years,
-        rows=header.rows,
-        columns=header.columns,
-        unreadable=receipt.unreadable,
-        superseded=False,
-        notes=list(header.notes),
-        received_at=now,
-    )
+        series = Series(study=study, **series_values(header))
+    instance = Instance(series=series, **instance_values(receipt, now))
     session.add(instance)
     return instance
 
@@ -247,6 +234,4 @@ def _request_screening(study: Study, settings: Settings, now: datetime, settled:
         study.attempts, study.claim, study.lease_until = 0, None, None
         study.result_due_at = now + timedelta(seconds=settings.result_due_s)
         study.failure_code = study.failure_detail = None
-    quiet = timedelta(seconds=settings.study_quiet_s)
-    longest = timedelta(seconds=settings.study_longest_wait_s)
-    study.settles_at = now if settled else min(now + quiet, study.asked_at + longest)
+    study.settles_at = settles_at(settings, study.asked_at, now, settled)
