@@ -1,27 +1,13 @@
--- How often readers agreed with the flag, by model: each study's newest review, unless it was withdrawn, against the
--- screening its reader saw.
--- Uncertain and not assessable readings, and studies without a flag or a clear negative are counted, but neither as agreement nor against it.
+-- How often readers agreed with the flag, by model: each study's newest review, unless it was withdrawn.
 CREATE VIEW agreement AS
 SELECT
-    screening.model_digest,
+    model_digest,
     COUNT(*) AS reviewed,
-    SUM(CASE WHEN screening.verdict = 'flagged' AND review.outcome = 'pneumonia' THEN 1 ELSE 0 END) AS true_positive,
-    SUM(CASE WHEN screening.verdict = 'flagged' AND review.outcome = 'no_pneumonia' THEN 1 ELSE 0 END)
-        AS false_positive,
-    SUM(CASE WHEN screening.verdict = 'not_flagged' AND review.outcome = 'no_pneumonia' THEN 1 ELSE 0 END)
-        AS true_negative,
-    SUM(CASE WHEN screening.verdict = 'not_flagged' AND review.outcome = 'pneumonia' THEN 1 ELSE 0 END)
-        AS false_negative,
-    AVG(
-        CASE
-            WHEN review.outcome NOT IN ('pneumonia', 'no_pneumonia') THEN NULL
-            WHEN screening.verdict NOT IN ('flagged', 'not_flagged') THEN NULL
-            WHEN (screening.verdict = 'flagged') = (review.outcome = 'pneumonia') THEN 1.0
-            ELSE 0.0
-        END
-    ) AS agreement
-FROM review
-JOIN screening ON screening.id = review.screening_id
-WHERE review.id = (SELECT MAX(newer.id) FROM review AS newer WHERE newer.study_id = review.study_id)
-    AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id)
-GROUP BY screening.model_digest
+    SUM(true_positive) AS true_positive,
+    SUM(false_positive) AS false_positive,
+    SUM(true_negative) AS true_negative,
+    SUM(false_negative) AS false_negative,
+    AVG(agrees) AS agreement
+FROM accordance
+WHERE is_newest
+GROUP BY model_digest

@@ -1,4 +1,5 @@
--- How a shadow model's verdicts differ from the active one's on the same studies, and what readers said where they did.
+-- How a shadow model's verdicts differ from the active one's on the same studies, and what readers said where they did:
+-- the newest review of each study, unless it was withdrawn.
 CREATE VIEW shadowing AS
 SELECT
     active.model_digest AS active_digest,
@@ -15,4 +16,5 @@ FROM screening AS shadow
 JOIN screening AS active ON active.study_id = shadow.study_id AND active.revision = shadow.revision
     AND active.model_digest = shadow.shadow_of
 LEFT JOIN review ON review.id = (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = shadow.study_id)
+    AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.review_id = review.id)
 GROUP BY active.model_digest, shadow.model_digest

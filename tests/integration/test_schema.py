@@ -17,8 +17,8 @@ from worker.errors import DatabaseUnavailable, SchemaOutdated
 from worker.ledger.transactions import reading, writing
 
 VIEWS = (
-    *("agreement", "agreement_unseen", "reconciliation", "shadowing", "throughput", "trail", "turnaround"),
-    "worklist",
+    *("accordance", "agreement", "agreement_unseen", "reconciliation", "shadowing", "throughput", "trail"),
+    *("turnaround", "worklist"),
 )
 MODEL = "('d', 'n', 'r', 0.5, '{}', '2026-01-01 00:00:00')"
 

@@ -5,6 +5,7 @@ Every change ends the sessions that it concerns, and is in the audit under the a
 
 import re
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,10 +52,18 @@ def add(database: Database, name: str, role: Role, password_hash: str | None, by
     if not NAME.fullmatch(name):
         raise AccountRefused("2 to 64 letters, digits, spaces and . @ - _, a letter or digit first").about(name)
     with writing(database) as session:
-        if session.scalars(select(Account.id).where(func.lower(Account.name) == name.lower())).first() is not None:
+        if _folded(name) in map(_folded, session.scalars(select(Account.name))):
             raise AccountRefused("there is such an account: `worker user list`").about(name)
         session.add(audit.row(AuditAction.ACCOUNT_CHANGED, by, now, subject=name, detail=f"added as {role}"))
         session.add(Account(name=name, role=role, password_hash=password_hash, created_at=now))
+
+
+def _folded(name: str) -> str:
+    """A name as it counts for being the same: without case, and however its accents are encoded.
+
+    SQLite's `lower` folds the letters of ASCII alone.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def every(database: Database, now: datetime) -> list[KnownAccount]:
