@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from sqlalchemy import text
 
 from schema.database import Database
 from tests.acceptance.installation import QUICK, Installation, wait_until
@@ -87,6 +88,39 @@ def test_a_private_broker_works_alone(database: Database, homes: list[Settings])
         pass
     with offering(database, ours), offering(database, Settings(home=ours.home)):
         pass  # its own database is nobody else's
+
+
+def end_connections(database: Database) -> None:
+    """As a PostgreSQL that restarts: every connection that holds a lock of ours is gone."""
+    held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
+    with database.engine.connect() as connection:
+        ended = connection.execute(text(f"SELECT pg_terminate_backend(pid, 60000) FROM ({held}) AS held")).scalars()
+        assert list(ended) == [True]
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_the_lock_is_taken_again_when_postgresql_has_restarted(database: Database, homes: list[Settings]) -> None:
+    ours, theirs = homes
+    with offering(database, ours) as right:
+        right.every_s = 0.0
+        right.keep()
+        end_connections(database)
+        right.keep()
+        with pytest.raises(DatabaseShared), offering(database, theirs):
+            pass
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_who_finds_the_lock_taken_after_a_restart_stops(database: Database, homes: list[Settings]) -> None:
+    ours, theirs = homes
+    with offering(database, ours) as right:
+        right.every_s = 0.0
+        end_connections(database)
+        with offering(database, theirs), pytest.raises(DatabaseShared, match="another installation works on this"):
+            right.keep()
+        right.keep()
+        with pytest.raises(DatabaseShared), offering(database, theirs):
+            pass
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from worker.intake.watcher import Watcher, sweep
 from worker.ledger import claims, outbox, promotions
 from worker.ledger.arrivals import Registration
 from worker.ledger.connect import now, open_database
-from worker.ledger.sharing import offering
+from worker.ledger.sharing import Offering, offering
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
 from worker.runtime.redis_server import PrivateBroker, private_broker
@@ -74,13 +74,16 @@ class Serving:
     broker: PrivateBroker | None = None
     host: home.Holder | None = None  #: the `worker run` that screens for this process
     patience: Patience = field(default_factory=Patience)
+    offering: Offering | None = None  #: the right to offer studies, if this process offers any
 
     def check(self) -> None:
-        """Start the private Redis again when it has ended.
+        """Start the private Redis again when it has ended; take the lock of a shared database again when it was lost.
 
-        Raises Misconfigured, with the end of its log, when the queue worker of this process has ended; Interrupted when
-        the host has.
+        Raises Misconfigured, with the end of its log, when the queue worker of this process has ended; DatabaseShared
+        when others hold the lock now; Interrupted when the host has ended.
         """
+        if self.offering is not None:
+            self.offering.keep()
         if self.host is not None and not self.host.is_alive:
             raise Interrupted(
                 f"`worker {self.host.role}` (process {self.host.pid}), which screened for us, has ended:"
@@ -108,16 +111,16 @@ def serving(installation: home.Home, patience: Patience | None = None) -> Iterat
         decoder = stack.enter_context(closing(Decoder.of(settings)))
         intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
-        broker = None
+        broker = right = None
         if installation.host is None:
-            stack.enter_context(offering(database, settings))
+            right = stack.enter_context(offering(database, settings))
             _require_its_store(settings, intake)
         if settings.is_embedded and installation.host is None:
             claims.recover(database, settings, now())
             broker = stack.enter_context(private_broker(settings))
         stack.callback(installation.worker_stack.close)  # before its broker
         installation.gate.open()
-        yield Serving(settings, intake, installation.worker, broker, installation.host, patience)
+        yield Serving(settings, intake, installation.worker, broker, installation.host, patience, right)
 
 
 def _require_its_store(settings: Settings, intake: Intake) -> None:
