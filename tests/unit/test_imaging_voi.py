@@ -60,7 +60,6 @@ def test_a_table_of_one_entry_too_few_still_maps_every_value() -> None:
         ("dim_16", 16, [round(40000 * n / 4095) for n in range(4096)]),
         ("bright_8", 8, [n >> 4 for n in range(4096)]),
         ("of_a_part", 16, [round(4095 * n / 999) for n in range(1000)]),
-        ("dark", 16, [0] * 4096),
     ],
 )
 def test_a_legitimate_table_is_scaled_as_it_says(name: str, bits: int, entries: list[int]) -> None:

@@ -39,7 +39,10 @@ CT: dict[str, Any] = {"modality": "CT"}
         *(("frontal", "view", value, UNKNOWN) for value in (None, "X", "STANDING", "PA/AP?")),
         ("presentation", "presentation_intent_type", "FOR PRESENTATION", YES),
         ("presentation", "presentation_intent_type", "FOR PROCESSING", NO),
+        *(("presentation", "presentation_intent_type", f"FOR{gap}PROCESSING", NO) for gap in ("_", "-", "  ", "")),
+        ("presentation", "presentation_intent_type", "For_Presentation", YES),
         ("presentation", "presentation_intent_type", None, UNKNOWN),
+        ("presentation", "sop_class_uid", "1.2.840.10008.5.1.4.1.1.1.1.1", NO),
     ],
 )
 def test_the_header_answers_each_test(test: str, element: str, value: str | None, answer: Answer) -> None:
@@ -48,6 +51,11 @@ def test_the_header_answers_each_test(test: str, element: str, value: str | None
     assert getattr(eligibility, test) is answer
     assert (test in eligibility.unknowns) is (answer is UNKNOWN)
     assert (eligibility.exclusion is not None) is (answer is NO), "only a declared no excludes"
+
+
+def test_a_declared_intent_goes_before_the_sop_class() -> None:
+    for_processing = image(sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1.1", presentation_intent_type="FOR PRESENTATION")
+    assert eligible(for_processing).presentation is YES
 
 
 def test_modality_decides_and_not_the_sop_class() -> None:

@@ -108,7 +108,7 @@ def test_only_another_declared_modality_excludes(answer: Answer, modality: str) 
     assert (eligibility.exclusion is not None) is (answer is NO)
 
 
-@pytest.mark.parametrize("intent", ["", "PRESENTATION", "UNKNOWN", "FOR PROCESSING?", "FOR_PRESENTATION"])
+@pytest.mark.parametrize("intent", ["", "PRESENTATION", "UNKNOWN", "FOR PROCESSING?", "FOR"])
 def test_an_intent_that_is_no_defined_term_is_unknown(intent: str) -> None:
     assert eligible(image(presentation_intent_type=intent)).presentation is UNKNOWN
 

@@ -170,8 +170,19 @@ def _lut_data(item: Header, entries: int) -> tuple[NDArray[np.uint16], bool]:
     # entries of 8 bits, two in a word (C.11.1.1.1); less than half of the words is a short table of 16 bits
     is_bytes = entries <= len(raw) < 2 * entries
     kind = np.dtype("u1") if is_bytes else np.dtype(">u2" if item.is_big_endian else "<u2")
-    values = np.frombuffer(raw[: len(raw) // kind.itemsize * kind.itemsize], kind).astype(np.uint16)
-    return values[:entries], is_bytes
+    values = np.frombuffer(raw[: len(raw) // kind.itemsize * kind.itemsize], kind).astype(np.uint16)[:entries]
+    if not is_bytes and _roughness(values) > _EXCHANGED * _roughness(values.byteswap()):
+        values = values.byteswap()  # a converter that took the table for text left its bytes as they were
+        item.notes.append("lut_byte_order=exchanged")
+    return values, is_bytes
+
+
+#: The steps of a table whose bytes were exchanged are together at least so many times as large.
+_EXCHANGED = 8
+
+
+def _roughness(values: NDArray[np.uint16]) -> int:
+    return int(np.abs(np.diff(values.astype(np.int64))).sum())
 
 
 def _as_signed(value: int) -> int:

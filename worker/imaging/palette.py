@@ -11,6 +11,9 @@ from worker.imaging.header import Header
 
 _COLOURS = ("Red", "Green", "Blue")
 
+#: A table of 16 bits that uses no more than these was made for as many as it uses: it would be all but black.
+_MOST_OF_A_DARK_TABLE = 13
+
 #: BT.601 luma.
 _WEIGHTS = (0.299, 0.587, 0.114)
 
@@ -18,11 +21,12 @@ _WEIGHTS = (0.299, 0.587, 0.114)
 def palette_grey(codes: NDArray[Any], header: Header) -> StoredValues:
     """Codes through the three tables to luma of 8 bits. Raises MissingElement.
 
-    Whether entries have 8 or 16 bits is decided by what the tables hold; the descriptor may say otherwise.
+    How many bits entries have is decided by what the tables hold; the descriptor may say otherwise.
     """
     tables = [_table(header, colour) for colour in _COLOURS]
     said = max(bits for _, _, bits in tables)
-    held = 8 if all(int(entries.max()) < 256 for entries, _, _ in tables) else 16
+    used = max(int(entries.max()) for entries, _, _ in tables).bit_length()
+    held = 8 if used <= 8 else used if used <= _MOST_OF_A_DARK_TABLE else 16
     if held != said:
         header.notes.append(f"palette_bits={held} (said: {said})")
     luma = np.zeros(65536)

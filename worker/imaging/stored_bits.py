@@ -20,6 +20,9 @@ _ROWS = 256
 #: Of so many pixels in each direction one is looked at first.
 _GRID = 61
 
+#: Neighbours are close, however few Bits Stored says, that differ by so many bits less than the picture has.
+_CLOSE_BITS = 5
+
 #: Bits above Bits Stored that belong to no picture still fit this container.
 MOST_BITS = 16
 
@@ -114,7 +117,7 @@ def _deeper(codes: Pixels, top: int, stored: int, said: StoredBits) -> int | Non
         return None
     rows = codes[:: max(1, len(codes) // _ROWS)].astype(np.int64)
     changes = np.diff(rows >> stored, axis=1) != 0
-    is_close = np.abs(np.diff(rows, axis=1))[changes] < 1 << (stored - 1)
+    is_close = np.abs(np.diff(rows, axis=1))[changes] < 1 << max(stored - 1, top.bit_length() - _CLOSE_BITS)
     return top.bit_length() if is_close.size and is_close.mean() > 0.5 else None
 
 

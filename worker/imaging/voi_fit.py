@@ -42,7 +42,7 @@ def misses(modality: Values, shown: Values, codes: Codes, *, is_window: bool) ->
     if is_window and (np.ptp(shown) < _LEAST_SPAN or _shows_hardly_a_grey(modality, values, levels)):
         return True
     if darkest == brightest:
-        return False
+        return True  # a table of one value, or one that begins beyond all values
     for clipped in (levels >= brightest, levels <= darkest):
         if clipped.mean() < _MOST_CLIPPED:
             continue

@@ -1,6 +1,7 @@
 """The screening rules, pure: which images may be screened, and which verdict a study's predictions give."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -195,12 +196,16 @@ def _is_frontal(instance: Instance) -> Answer:
     return Answer.NO if any(map(views.names_another_view, map(_as_phrase, elements))) else Answer.UNKNOWN
 
 
-#: Presentation Intent Type (PS3.3 C.8.11.1.1); any other value is unknown.
-_INTENTS = {"FOR PRESENTATION": Answer.YES, "FOR PROCESSING": Answer.NO}
+#: Presentation Intent Type (PS3.3 C.8.11.1.1), with or without the space; any other value is unknown.
+_INTENTS = {"FORPRESENTATION": Answer.YES, "FORPROCESSING": Answer.NO}
+
+#: Digital X-Ray Image Storage - For Processing (PS3.4 B.5): an object of it has that intent, also where it is not said.
+_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 
 
 def _is_for_presentation(instance: Instance) -> Answer:
-    return _INTENTS.get((instance.presentation_intent_type or "").strip().upper(), Answer.UNKNOWN)
+    said = re.sub(r"[\s_-]+", "", (instance.presentation_intent_type or "").upper())
+    return _INTENTS.get(said, Answer.NO if instance.sop_class_uid == _FOR_PROCESSING else Answer.UNKNOWN)
 
 
 def view_position(view: str | None) -> str | None:
