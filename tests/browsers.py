@@ -122,6 +122,12 @@ def urls(driver: Browser) -> list[str]:
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
+def answers(driver: Browser) -> list[dict[str, Any]]:
+    """What was answered since this or `urls` was asked last."""
+    events = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
+    return [e["params"]["response"] for e in events if e["method"] == "Network.responseReceived"]
+
+
 def requested(driver: Browser) -> set[str]:
     """Every address that was asked for, without path."""
     return {"/".join(url.split("/")[:3]) for url in urls(driver) if url.startswith("http")}

@@ -3,7 +3,6 @@
 import random
 import ssl
 import struct
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import certificate
 from tests.ledger import Ledger
 from tests.receiving import (
     CALLER,
@@ -365,15 +365,6 @@ def test_after_a_signal_what_is_under_way_ends_and_nothing_begins(desk: Ledger) 
             del within_s
 
         receiver.server.drain = not_again  # type: ignore[method-assign]
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    file, key = folder / f"{name}.pem", folder / f"{name}.key"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(file), "-days", "2", "-subj", f"/CN={name}"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    return file, key
 
 
 def client_context(ca: Path, own: tuple[Path, Path] | None = None) -> ssl.SSLContext:

@@ -19,7 +19,19 @@ from selenium.webdriver import Chrome as Browser
 from selenium.webdriver.common.keys import Keys
 
 from tests import browsers
-from tests.browsers import console, log_in, needs_chromium, press, requested, script, until, until_elsewhere, urls
+from tests.browsers import (
+    console,
+    log_in,
+    needs_chromium,
+    press,
+    requested,
+    script,
+    tab_to,
+    until,
+    until_elsewhere,
+    urls,
+)
+from tests.certificates import certificate
 from tests.ledger import Ledger
 from tests.phantoms import PHANTOMS, dicom_file, rescale, window
 from tests.reading_room import Page, running
@@ -317,3 +329,53 @@ def test_a_link_from_another_site_opens_the_study(page: Page, browser: Callable[
         driver.find_element("id", "link").click()
         until(lambda: "/study/" in driver.current_url)
         server.shutdown()
+
+
+#: Whether the browser itself still has this answer, without asking anybody.
+KEPT = """
+    try {
+      return (await fetch(given[0], { cache: "only-if-cached", mode: "same-origin" })).ok;
+    } catch {
+      return false;
+    }
+"""
+
+
+def test_at_log_out_the_browser_forgets_the_pictures(page: Page, browser: Callable[[str], Browser]) -> None:
+    content = (SAMPLES / "anna_explicit.dcm").read_bytes()
+    digest = page.receive(content)
+    driver = browser("ann")
+    driver.get(f"http://127.0.0.1:{page.port}/study/{read_instance(content).study_uid}")
+    until(lambda: driver.execute_script("return window.viewer?.canvas.dataset.ready === 'full'"))
+    driver.execute_script("localStorage.setItem('left', 'behind')")
+    pictures = [f"/picture/{digest}/{part}" for part in ("pixels", "facts", "half")]
+    assert all(script(driver, KEPT, picture) for picture in pictures)
+    tab_to(driver, "form[action='/logout'] button")
+    press(driver, Keys.ENTER)
+    until(lambda: driver.current_url.endswith("/login"))
+    assert not any(script(driver, KEPT, picture) for picture in pictures)
+    assert driver.execute_script("return localStorage.getItem('left')") is None
+
+
+def test_over_tls_pictures_come_by_zstd_and_are_exact(desk: Ledger, tmp_path: Path) -> None:
+    file, key = certificate(tmp_path, "page")
+    content = (SAMPLES / "greta_monochrome1_12_bit.dcm").read_bytes()
+    with (
+        running(desk, web_tls_certificate=str(file), web_tls_key=str(key)) as page,
+        browsers.browser("--ignore-certificate-errors") as driver,
+    ):
+        page.account("ann")
+        digest = page.receive(content)
+        address = f"https://127.0.0.1:{page.port}"
+        log_in(driver, address, "ann")
+        (cookie,) = [each for each in driver.get_cookies() if "session" in each["name"]]
+        assert (cookie["name"], cookie["secure"], cookie["httpOnly"]) == ("__Host-session", True, True)
+        driver.get(f"{address}/study/{read_instance(content).study_uid}")
+        until(lambda: driver.execute_script("return window.viewer?.canvas.dataset.ready === 'full'"))
+        answers = {answer["url"]: answer for answer in browsers.answers(driver)}
+        pixels = answers[f"{address}/picture/{digest}/pixels"]
+        headers = {name.lower(): value for name, value in pixels["headers"].items()}
+        assert headers["content-encoding"] == "zstd"
+        assert pixels["securityDetails"]["protocol"] in ("TLS 1.2", "TLS 1.3")
+        assert (canvas(driver, digest) == read_display(content).pixels).all()
+        assert console(driver) == []

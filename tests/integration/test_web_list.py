@@ -3,8 +3,9 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +283,35 @@ def test_other_systems_read_with_a_token_of_their_scope(page: Page) -> None:
     assert [e.who for e in entries if e.deed == "interface_read"] == ["ris", "ris"]
     accounts.revoke_token(desk.database, "ris", "me", desk.clock())
     assert visitor.get("/api/v1/worklist", **bearer).status == 401
+
+
+def test_a_poll_that_makes_no_rows_misses_nothing(page: Page) -> None:
+    """Whatever the list shows of a study or beside it: the next poll after it brings it."""
+    desk = page.desk
+    filled(desk, 3)
+    visitor, other = page.visitor("ann"), page.visitor("ben")
+    first, second = UIDS[:2]
+
+    def changes(act: Callable[[], object]) -> bool:
+        tag = visitor.get("/rows").header("ETag")
+        assert [visitor.get("/rows", If_None_Match=tag).status for _ in range(2)] == [304, 304]
+        act()
+        return visitor.get("/rows", If_None_Match=tag).status == 200
+
+    desk_review = partial(decisions.review, desk.database, reader="Dr Dee", comment=None, now=desk.clock())
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: other.get(f"/study/{first}"),
+        lambda: other.post("/logout"),
+        lambda: desk_review(study=first, outcome=ReviewOutcome.UNCERTAIN),
+        lambda: desk_review(study=first, outcome=ReviewOutcome.NOT_ASSESSABLE),
+        lambda: decisions.withdraw(desk.database, first, "Dr Dee", "no", desk.clock()),
+        lambda: desk_review(study=second, outcome=ReviewOutcome.PNEUMONIA),
+        lambda: decisions.prioritise(desk.database, first, Priority.STAT, "me", desk.clock()),
+        lambda: desk.receive(first, f"{first}.1.2", "another"),
+        lambda: desk.screen(first, 0.2),
+        lambda: decisions.requeue(desk.database, first, desk.settings, desk.clock(), "me"),
+        lambda: desk.receive("1.2.826.9.901", content="new"),
+        lambda: desk.clock.forward(120),
+    )
+    for n, act in enumerate(acts):
+        assert changes(act), n

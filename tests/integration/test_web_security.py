@@ -3,12 +3,15 @@
 import json
 import logging
 import re
+import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from argon2 import Parameters, PasswordHasher, extract_parameters
@@ -17,6 +20,7 @@ from click.testing import CliRunner
 from schema.vocabulary import AuditAction, Role
 from tests.acceptance.installation import wait_until
 from tests.ledger import STUDY, Ledger
+from tests.phantoms import dicom_file
 from tests.reading_room import PASSWORD, Page, Visitor, running
 from worker.cli.main import app
 from worker.errors import BadSetting
@@ -282,6 +286,32 @@ def test_five_failures_lock_a_name_or_an_address_for_15_minutes(page: Page) -> N
     assert deeds(page.desk).count(("ann", "login_failed")) == 5
 
 
+def test_others_failures_end_no_session_and_lock_nobody_else(page: Page) -> None:
+    """The lock of a name is for log-ins by that name alone, of an address for those from there alone."""
+    page.account("ben")
+    clock = page.desk.clock
+    with running(page.desk, web_behind_proxy="127.0.0.1") as proxied:
+
+        def log_in(name: str, password: str, address: str) -> tuple[int, Visitor]:
+            visitor = proxied.visitor()
+            visitor.csrf = visitor.get("/login").field("csrf")
+            said = {"Origin": f"https://127.0.0.1:{proxied.port}", "X_Forwarded_For": address}
+            return visitor.post("/login", {"name": name, "password": password}, **said).status, visitor
+
+        page.account("ann")
+        status, ann = log_in("ann", PASSWORD, "10.0.0.1")
+        assert status == 303
+        for _ in range(9):  # the last four are refused, and do not make the lock longer
+            log_in("ann", "wrong wrong wrong", "10.0.0.66")
+            clock.forward(10)
+        assert ann.get("/").status == 200, "who is there already works on"
+        assert log_in("ann", PASSWORD, "10.0.0.1")[0] == 429
+        assert log_in("ben", PASSWORD, "10.0.0.66")[0] == 429
+        assert log_in("ben", PASSWORD, "10.0.0.1")[0] == 303
+        clock.forward(15 * 60 - 50)
+        assert log_in("ann", PASSWORD, "10.0.0.1")[0] == 303
+
+
 def test_failures_from_many_addresses_lock_the_name_known_or_not(page: Page) -> None:
     page.account("ann")
     with running(page.desk, web_behind_proxy="127.0.0.1") as proxied:
@@ -447,6 +477,67 @@ def test_slow_requests_are_cut_off(page: Page, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("worker.web.server.HEADER_DEADLINE_S", 0.3)
     assert sent(page.port, b"GET /lo") == b""
     assert sent(page.port, b"") == b""
+
+
+@contextmanager
+def raw(page: Page, address: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """A connection from an address of this machine."""
+    with socket.create_connection(("127.0.0.1", page.port), timeout=120, source_address=(address, 0)) as connection:
+        yield connection
+
+
+def test_slow_clients_hold_no_place_and_one_address_not_all_of_theirs(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ninety requests whose bodies do not come: more than may be under way."""
+    monkeypatch.setattr("worker.web.guards.BODY_DEADLINE_S", 600.0)
+    monkeypatch.setattr("worker.web.server.HEADER_DEADLINE_S", 600.0)
+    visitor = page.visitor("ann")
+    head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nSec-Fetch-Site: same-origin\r\n"
+    begun = f"{head}Content-Length: 100\r\n\r\nname=".encode()
+    with ExitStack() as stack:
+        for last in range(2, 8):
+            slow = [stack.enter_context(raw(page, f"127.0.0.{last}")) for _ in range(17)]
+            for connection in slow:
+                connection.sendall(begun)
+            refused = select.select(slow, [], [], 120)[0]
+            assert len(refused) == 1, "the seventeenth of an address is refused at once"
+            assert refused[0].recv(100).startswith(b"HTTP/1.1 503")
+        assert visitor.get("/").status == 200
+        assert visitor.post(f"/study/{STUDY}/priority", {"priority": "stat"}).status == 303
+
+
+def test_a_client_that_does_not_take_its_answer_is_cut_off(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.web.server.TAKEN_S", 0.3)
+    noise = np.random.default_rng(1).integers(0, 65536, (2500, 2500), np.uint16)
+    digest = page.receive(dicom_file(noise, bits=16, StudyInstanceUID="1.2.3.4", SOPInstanceUID="1.2.3.4.1"))
+    visitor = page.visitor("ann")
+    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+    asked = f"GET /picture/{digest}/pixels HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nCookie: {cookie}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", page.port))
+        connection.sendall(asked.encode())
+        ended = select.poll()
+        ended.register(connection, select.POLLHUP | select.POLLERR)
+        assert ended.poll(120_000), "the server still waits for it"
+    assert len(visitor.get(f"/picture/{digest}/pixels").body) > 12_000_000  # who takes it gets it whole
+
+
+def test_one_address_cannot_have_all_connections(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.web.server.HEADER_DEADLINE_S", 600.0)
+    monkeypatch.setattr("worker.web.server.MOST_OF_AN_ADDRESS", 5)
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(raw(page, "127.0.0.2"))
+        sixth = stack.enter_context(raw(page, "127.0.0.2"))
+        with suppress(ConnectionError):
+            assert sixth.recv(1) == b""
+        assert page.visitor().get("/login").status == 200
+    monkeypatch.setattr("worker.web.server.MOST_OF_AN_ADDRESS", 256)
+    with raw(page, "127.0.0.2") as again:
+        again.sendall(f"GET /alive HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
+        assert again.recv(100).startswith(b"HTTP/1.1 204")
 
 
 def test_more_than_64_requests_under_way_are_refused(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,24 @@ def test_every_file_that_compose_mounts_is_there() -> None:
     files = [COMPOSE.parent / mount.split(":")[0] for mount in mounts if mount.startswith(".")]
     assert len(files) == 5
     assert [str(file) for file in files if not file.is_file()] == []
+
+
+RULES, RULE_TESTS = Path("deploy/monitoring/rules.yaml"), Path("deploy/monitoring/rules_test.yaml")
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    alerts = {rule["alert"] for rule in rules if "alert" in rule}
+    cases = [case for test in yaml.safe_load(RULE_TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
+    fires = {case["alertname"] for case in cases if case["exp_alerts"]}
+    silent = {case["alertname"] for case in cases if not case["exp_alerts"]}
+    assert fires == silent == alerts
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here (Debian: prometheus)")
+def test_the_alerts_fire_as_their_cases_say() -> None:
+    done = subprocess.run(["promtool", "test", "rules", str(RULE_TESTS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_contact_sheet_takes_both_verdicts_without_choosing_by_eye(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ import logging
 import re
 import secrets
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.errors import DatabaseUnavailable, Interrupted, Rejected, ScreeningError, UnknownStudy
 from worker.runtime.error_place import place_of
-from worker.web import rendering
+from worker.web import addresses, rendering
 from worker.web.refusal import Refused
 from worker.web.room import ReadingRoom
 
@@ -27,6 +30,10 @@ MOST_BODY_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 16 * 1024
 MOST_AT_A_TIME = 64
 BODY_DEADLINE_S = 10.0
+
+#: A request whose body is still awaited does not count among those under way, so that slow clients hold up nobody. Such
+#: requests have bounds of their own, for all and for one address.
+MOST_AWAITED, MOST_AWAITED_OF_AN_ADDRESS = 128, 16
 
 #: A path of ours as it is sent; nothing in it needs an escape, so an escape is refused and never undone.
 RAW_PATH = re.compile(rb"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?")
@@ -61,16 +68,12 @@ class Guard:
     def __init__(self, app: ASGIApp, room: ReadingRoom, most_at_a_time: int = MOST_AT_A_TIME) -> None:
         self.app, self.room, self.most_at_a_time = app, room, most_at_a_time
         self.under_way = 0
+        self.awaited: Counter[str] = Counter()  #: address -> requests whose body is awaited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; sockets of other kinds are closed."""
-        if scope["type"] != "http":
-            return
-        self.under_way += 1
-        try:
+        if scope["type"] == "http":
             await self._answer(scope, receive, send)
-        finally:
-            self.under_way -= 1
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, request_id, status = time.monotonic(), secrets.token_hex(6), 0
@@ -83,11 +86,11 @@ class Guard:
             await send(message)
 
         try:
-            if self.under_way > self.most_at_a_time:
-                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
             self._check(scope)
-            body = await self._body(scope, receive)
-            await self.app(scope, _replay(body, receive), send_guarded)
+            with self._awaiting(scope):
+                body = await self._body(scope, receive)
+            with self._under_way():
+                await self.app(scope, _replay(body, receive), send_guarded)
         except ScreeningError as error:
             await refusal(scope, error)(scope, receive, send_guarded)
         except Exception as error:  # noqa: BLE001  (the boundary of a request)
@@ -99,6 +102,32 @@ class Guard:
         route = scope.get("route_name", "none")  # never the path: it may be anybody's text
         took_ms = round(1000 * (time.monotonic() - began), 1)
         log.info("request", extra={"id": request_id, "route": route, "status": status, "took_ms": took_ms})
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """Count a request that is answered now; raises Refused for one too many."""
+        if self.under_way >= self.most_at_a_time:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+
+    @contextmanager
+    def _awaiting(self, scope: Scope) -> Iterator[None]:
+        """Count a request whose body is awaited; raises Refused for one too many, of all or of its address."""
+        peer = scope["client"][0] if scope["client"] else ""
+        address = addresses.client(peer, Headers(scope=scope), self.room.proxies)
+        if self.awaited.total() >= MOST_AWAITED or self.awaited[address] >= MOST_AWAITED_OF_AN_ADDRESS:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
+        self.awaited[address] += 1
+        try:
+            yield
+        finally:
+            self.awaited[address] -= 1
+            if not self.awaited[address]:
+                del self.awaited[address]
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

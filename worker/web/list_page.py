@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +20,7 @@ from worker.web.asking import Asked
 from worker.web.permissions import Permission
 from worker.web.rendering import study_path, uid_of
 from worker.web.room import ReadingRoom
-from worker.worklist import listing, queries
+from worker.worklist import changes, listing, queries
 from worker.worklist.listing import Filter, Key, ListRow, Show
 from worker.worklist.next_study import next_unread
 from worker.worklist.queries import SignsOfLife
@@ -36,7 +37,7 @@ def show(room: ReadingRoom, asked: Asked) -> Response:
     _note_list(room, asked)
     if queries.is_stale(room.database, asked.now):  # no sweep may be running
         overdue.advance(room.database, asked.now)
-    values = _values(room, asked)
+    values = _values(room, asked, queries.signs_of_life(room.database))
     return rendering.page("list", **values, **asked.page_values)
 
 
@@ -44,13 +45,33 @@ def rows(room: ReadingRoom, asked: Asked) -> Response:
     """The rows alone, for polls and for the next page; 304 when nothing has changed."""
     if asked.request.query_params.get("after"):
         _note_list(room, asked)
-    values = _values(room, asked)
-    headers = {"ETag": _tag(values), "X-Seen-At": _seen_at(values["signs"])}
-    if asked.request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    signs, known = queries.signs_of_life(room.database), asked.request.headers.get("if-none-match")
+    signature = _signature(room, asked, signs)
+    if known and signature and room.polls.get(asked.who.id) == (signature, known):
+        return _unchanged(known, signs)
+    values = _values(room, asked, signs)
+    tag = _tag(values)
+    if signature:
+        room.polls.put(asked.who.id, (signature, tag))
+    if known == tag:
+        return _unchanged(tag, signs)
+    headers = {"ETag": tag, "X-Seen-At": _seen_at(signs)}
     answer = rendering.page("polled", **values, **asked.page_values)
     answer.headers.update(headers)
     return answer
+
+
+def _unchanged(tag: str, signs: SignsOfLife) -> Response:
+    headers = {"ETag": tag, "X-Seen-At": _seen_at(signs)}
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+
+
+def _signature(room: ReadingRoom, asked: Asked, signs: SignsOfLife) -> str:
+    """Stands for all that the unread list shows this person; nothing where another list is asked for."""
+    if asked_filter(room, asked) != Filter() or {"after", "search"} & asked.request.query_params.keys():
+        return ""
+    shown = (hides_model(room, asked), room.database.is_silent_run, _beside(signs, asked.now))
+    return f"{changes.signature(room.database, asked.now)} {shown}"
 
 
 def search(room: ReadingRoom, asked: Asked) -> Response:
@@ -169,7 +190,7 @@ def asked_filter(room: ReadingRoom, asked: Asked) -> Filter:
     )  # fmt: skip
 
 
-def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
+def _values(room: ReadingRoom, asked: Asked, signs: SignsOfLife) -> dict[str, Any]:
     query = asked.request.query_params
     chosen, after = asked_filter(room, asked), _after(room, asked)
     token = query.get("search", "")
@@ -181,7 +202,6 @@ def _values(room: ReadingRoom, asked: Asked) -> dict[str, Any]:
         found = listing.rows(room.database, chosen, after, asked.now)
         total = listing.count(room.database, chosen)
         more = _key(room, asked, found[-1].key) if len(found) == listing.PAGE else None
-    signs = queries.signs_of_life(room.database)
     return {
         "rows": [masked(room, asked, row) for row in found],
         "total": total,
@@ -214,10 +234,13 @@ def _after(room: ReadingRoom, asked: Asked) -> Key | None:
 def _tag(values: dict[str, Any]) -> str:
     """An ETag of what the rows and the signs beside them show. Times that only grow are left to the page's script, and
     those of the processes that live to a header."""
-    signs = values["signs"]
-    beside = (signs.last_file_at, signs.last_result_at, signs.quarantined, values["missing"])
+    beside = _beside(values["signs"], values["now"])
     shown = (values["rows"], values["total"], values["more"] is None, beside, int(values["waited_s"] // 60))
     return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
+
+
+def _beside(signs: SignsOfLife, now: datetime) -> tuple[object, ...]:
+    return signs.last_file_at, signs.last_result_at, signs.quarantined, signs.missing(now)
 
 
 def _seen_at(signs: SignsOfLife) -> str:

@@ -59,6 +59,7 @@ class ReadingRoom:
     openings: Bounded[Search] = field(default_factory=lambda: Bounded(SEARCHES))  #: of links, before the log-in
     thumbnails: Bounded[bytes] = field(default_factory=lambda: Bounded(THUMBNAILS))
     fetched: Bounded[bool] = field(default_factory=lambda: Bounded(FETCHED))
+    polls: Bounded[tuple[str, str]] = field(default_factory=lambda: Bounded(SEARCHES))  #: session -> signature, ETag
     looks_at: float = 0.0  #: when the room looks next whether the list is in a silent run
     decoding: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_A_TIME))
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
-from typing import Any
+import struct
+from collections import Counter
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,15 +18,37 @@ from worker.web.room import ReadingRoom
 HEADER_DEADLINE_S = 10.0
 IDLE_CONNECTION_S = 30
 
+#: A client that reads an answer must take so much of it in this time, or all that is left.
+TAKEN_S, TAKEN_BYTES = 20.0, 64 * 1024
+
+#: Nothing is sent after a connection was given up (`struct linger`: on, 0 s).
+AT_ONCE = struct.pack("ii", 1, 0)
+
+#: Open connections, and those of one address; a named proxy has as many as it likes of them.
+MOST_CONNECTIONS, MOST_OF_AN_ADDRESS = 768, 256
+
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1, but a client that begins a request must finish its header in time: else it is cut off."""
+    """HTTP/1.1, but a client that begins a request must finish its header in time, and take its answer: else it is cut
+    off. So is one that opens too many connections."""
 
     deadline: asyncio.TimerHandle | None = None
+    taking: asyncio.TimerHandle | None = None
+    open_connections: ClassVar[Counter[str]] = Counter()  #: by address; each server has its own
+    proxies: ClassVar[frozenset[str]] = frozenset()
+    address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the first deadline with the connection."""
         super().connection_made(transport)
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        self.open_connections[self.address] += 1
+        mine = self.open_connections[self.address]
+        if self.open_connections.total() > MOST_CONNECTIONS or (
+            mine > MOST_OF_AN_ADDRESS and self.address not in self.proxies
+        ):
+            transport.abort()
+            return
         # asyncio does so only for sockets that name their protocol: without it an answer may wait 40 ms for its own end
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.access_log = False  # whatever a handler of the root logger says: a path may hold anybody's text
@@ -42,7 +66,38 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to wait for."""
         self._unwatch()
+        self._stop_taking()
+        self.open_connections[self.address] -= 1
+        if not self.open_connections[self.address]:
+            del self.open_connections[self.address]
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes its answer more slowly than it is written: watch that it takes it at all."""
+        super().pause_writing()
+        self._watch_taking()
+
+    def resume_writing(self) -> None:
+        """The client has taken it."""
+        self._stop_taking()
+        super().resume_writing()
+
+    def _watch_taking(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self.taking = self.loop.call_later(TAKEN_S, self._cut_off_unless_taken, left)
+
+    def _stop_taking(self) -> None:
+        if self.taking is not None:
+            self.taking.cancel()
+            self.taking = None
+
+    def _cut_off_unless_taken(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < TAKEN_BYTES:
+            # without this the kernel would keep what is left for the client
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            self.transport.abort()
+        else:
+            self._watch_taking()
 
     def _watch(self) -> None:
         self.deadline = self.loop.call_later(HEADER_DEADLINE_S, self._cut_off)
@@ -69,7 +124,7 @@ def server(settings: Settings, room: ReadingRoom) -> uvicorn.Server:
             build(room),
             host=settings.web_host.strip("[]"),
             port=settings.web_port,
-            http=PatientProtocol,
+            http=type("Protocol", (PatientProtocol,), {"open_connections": Counter(), "proxies": room.proxies}),
             ws="none",
             lifespan="off",
             loop="asyncio",

@@ -16,7 +16,7 @@ from worker.ledger.transactions import reading
 from worker.store import OVERLAYS, Store
 
 #: A study that still waits for a result, as a condition in SQL.
-_UNDERWAY = "state IN ({})".format(", ".join(f"'{state}'" for state in UNDERWAY))
+UNDERWAY_STUDIES = "state IN ({})".format(", ".join(f"'{state}'" for state in UNDERWAY))
 
 #: A process without a sign of life for this long is missed. One is given every 15 s; a slow listing of the inbox may
 #: take a minute.
@@ -119,7 +119,7 @@ def is_stale(database: Database, now: datetime) -> bool:
         # two queries, each with its own index; `+` stops the planner from reading the whole list by its band
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM study WHERE read_at IS NULL AND overdue_at <= :now AND +band > 2)"
         " OR EXISTS (SELECT 1 FROM study WHERE read_at IS NULL AND result_due_at <= :now AND +band >= 5"
-        f" AND {_UNDERWAY})"
+        f" AND {UNDERWAY_STUDIES})"
     ).bindparams(bindparam("now", type_=UtcDateTime()))
     with reading(database) as connection:
         return connection.execute(statement, {"now": now}).first() is not None
@@ -131,7 +131,7 @@ def longest_wait_s(database: Database, now: datetime) -> float:
     Only this number shows a worker that runs but takes no messages.
     """
     statement = with_moments(
-        f"SELECT MIN(asked_at) AS asked_at FROM study WHERE {_UNDERWAY}"
+        f"SELECT MIN(asked_at) AS asked_at FROM study WHERE {UNDERWAY_STUDIES}"
         " AND priority != 'nightly' AND asked_because != 'rescreened'",
         "asked_at",
     )
@@ -187,7 +187,7 @@ def quarantine(database: Database) -> list[QuarantinedFile]:
 
 def pending(database: Database) -> list[str]:
     """The studies that have no result for their newest images yet."""
-    statement = text(f"SELECT study_uid FROM study WHERE {_UNDERWAY} ORDER BY id")
+    statement = text(f"SELECT study_uid FROM study WHERE {UNDERWAY_STUDIES} ORDER BY id")
     with reading(database) as connection:
         return [str(uid) for uid in connection.execute(statement).scalars()]
 
@@ -195,7 +195,8 @@ def pending(database: Database) -> list[str]:
 def nightly_underway(database: Database) -> int:
     """How many studies of archives and re-screenings have no result yet."""
     statement = text(
-        f"SELECT COUNT(*) FROM study WHERE {_UNDERWAY} AND (priority = 'nightly' OR asked_because = 'rescreened')"
+        f"SELECT COUNT(*) FROM study WHERE {UNDERWAY_STUDIES}"
+        " AND (priority = 'nightly' OR asked_because = 'rescreened')"
     )
     with reading(database) as connection:
         return int(connection.execute(statement).scalar_one())
