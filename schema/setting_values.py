@@ -18,6 +18,13 @@ class InboxMode(StrEnum):
     LEAVE = "leave"  #: left in the inbox and read there; the store keeps only its overlay
 
 
+class StoreLink(StrEnum):
+    """Whether a file that leaves the inbox may become the stored file itself, without a copy."""
+
+    AUTO = "auto"  #: where inbox and store are on one file system, and the system holds the file against writers
+    OFF = "off"  #: for an inbox that other machines mount (NFS): they may hold a file open unseen
+
+
 class AuditReads(StrEnum):
     """Which reads the audit records."""
 

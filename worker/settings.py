@@ -22,6 +22,7 @@ from schema.setting_values import (
     Reveal,
     SendVerdicts,
     Silent,
+    StoreLink,
     UncertainReview,
     destination,
     log_level_name,
@@ -85,6 +86,9 @@ class Settings:
         whole(1, 16))  # fmt: skip
 
     inbox_mode: InboxMode = setting(InboxMode.MOVE, "move, copy or leave")
+    store_link: StoreLink = setting(
+        StoreLink.AUTO, "auto: with inbox_mode=move, files become those of the store without a copy where they can; off"
+    )
     raster_study: RasterStudy = setting(RasterStudy.FILE, "file: each PNG/JPEG is a study; folder: each subfolder is")
     scan_interval_s: float = setting(5.0, "time between two scans of the inbox", positive(float))
     file_quiet_s: float = setting(10.0, "a file is settled after this time without change", positive(float))

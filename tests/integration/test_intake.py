@@ -25,6 +25,7 @@ from tests.phantoms import (
 from worker.errors import SourceChanged, StorageUnavailable, Unreadable
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
+from worker.intake.reader import IntakeRequest
 from worker.ledger.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
@@ -160,10 +161,13 @@ def test_a_file_without_permission_is_told_from_a_broken_one(counter: Counter) -
     file = incoming(path)
     assert file is not None
     intake = Intake(counter.settings, counter.desk.database, counter.desk.store)
-    with without_privileges(), pytest.raises(Unreadable, match="check its permissions"):
-        intake._read(path, file)  # the whole counter cannot work so: the database files are root's
+    request = IntakeRequest(file, folder, is_final=True, is_settled=True)
+    with without_privileges():  # the whole counter cannot work so: the database files are root's
+        refusal = intake.reader.read(request, counter.desk.clock()).refusal
+    assert isinstance(refusal, Unreadable)
+    assert "check its permissions" in refusal.message
     path.chmod(0o600)
-    assert intake._read(path, file) == dicom_file(picture())
+    assert intake.reader.read(request, counter.desk.clock()).refusal is None
 
 
 def test_a_file_too_large_is_refused_unread_and_taken_once_the_setting_allows_it(counter: Counter) -> None:

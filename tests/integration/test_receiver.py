@@ -236,7 +236,7 @@ def test_a_full_spool_is_answered_and_not_an_end_without_a_word(desk: Ledger) ->
 
         def begin_nowhere(head: bytes) -> SpooledObject:
             spooled_object = begin(head)
-            spooled_object.path = nowhere / "x"
+            spooled_object.draft.path = nowhere / "x"
             return spooled_object
 
         receiver.server.begin = begin_nowhere

@@ -3,21 +3,21 @@
 import logging
 import mmap
 import os
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schema.setting_values import InboxMode
+from schema.setting_values import InboxMode, StoreLink
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from tests.watched_inbox import CHEST, WatchedInbox
 from worker.intake.folder_scan import incoming, remove_if_unchanged
-from worker.intake.ingest import Intake
-from worker.intake.watcher import Watcher
+from worker.intake.held_file import Step
+from worker.intake.source_file import open_at_once
 from worker.ledger.arrivals import AsRead
-from worker.store import Kept
-from worker.store.folder import FolderStore
 from worker.worklist.queries import quarantine
 
 WHOLE = dicom_file(picture(bits=12, rows=80), bits=12)
@@ -140,35 +140,41 @@ def test_a_file_that_is_opened_for_writing_meanwhile_is_not_removed(read: Any) -
     assert remove_if_unchanged(seen, as_read) is True
 
 
-class Meanwhile(FolderStore):
-    """A store during whose work a copier goes on, and sets the time back as `cp -p` does."""
+class Copier:
+    """A copier that goes on once the file is in the store, and sets the time back as `cp -p` does."""
 
-    def __init__(self, folder: Path, path: Path) -> None:
-        super().__init__(folder)
-        self.copied, self.is_done = path, False
+    def __init__(self, path: Path) -> None:
+        self.path, self.is_due, self.is_done = path, False, False
 
-    def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:
-        kept = super().keep(kind, content, digest)
-        if not self.is_done:
-            self.is_done, before = True, self.copied.stat()
-            self.copied.write_bytes(WHOLE)
-            os.utime(self.copied, ns=(before.st_atime_ns, before.st_mtime_ns))
-        return kept
+    def at_step(self, step: Step) -> None:
+        self.is_due = self.is_due or step is Step.STORED
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Write the rest; whoever is held off by a lease tries again later."""
+        if not self.is_due or self.is_done:
+            return
+        before = self.path.stat()
+        with suppress(BlockingIOError), open(self.path, "r+b", opener=open_at_once) as writer:
+            writer.write(WHOLE)
+            self.is_done = True
+        if self.is_done:
+            os.utime(self.path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.mark.parametrize("mode", [InboxMode.MOVE, InboxMode.COPY])
-def test_what_comes_while_a_file_is_booked_is_taken_too(desk: Ledger, tmp_path: Path, mode: InboxMode) -> None:
+@pytest.mark.parametrize("link", StoreLink)
+def test_what_comes_while_a_file_is_booked_is_taken_too(
+    desk: Ledger, tmp_path: Path, mode: InboxMode, link: StoreLink
+) -> None:
     watched = WatchedInbox(desk, tmp_path / "inbox")
-    watched.start(inbox_mode=mode)
-    path = watched.drop("a.dcm", HALF)
-    intake = Intake(desk.settings, desk.database, Meanwhile(desk.store.folder, path))
-    watched.watcher = Watcher(
-        intake, watched.inbox, watched.publish, watched.backlog, desk.clock, lambda: desk.clock().timestamp()
-    )
-    watched.scan()
-    watched.scan(300)
-    watched.scan()
-    watched.scan(10)
+    watched.start(inbox_mode=mode, store_link=link)
+    copier = Copier(watched.drop("a.dcm", HALF))
+    watched.watcher.intake = replace(watched.watcher.intake, at_step=copier.at_step)
+    for after_s in (0, 300, 0, 10, 10):
+        watched.scan(after_s)
+        copier.go_on()
+    assert copier.is_done
     desk.clock.forward(60)
     (received,) = desk.claim(STUDY_UID).received
     assert desk.store.get("objects", received.digest) == WHOLE

@@ -14,7 +14,8 @@ from worker.dicom.spool import SpooledObject
 from worker.dicom.statuses import Status
 from worker.errors import Interrupted, Rejected
 from worker.imaging.instance import Instance
-from worker.intake.ingest import Intake, ReadFile
+from worker.intake.ingest import Intake
+from worker.intake.reader import ReadFile
 from worker.intake.received import ReceivedObject, held_objects, read_header, take_in
 from worker.ledger.revision import revision
 

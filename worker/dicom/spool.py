@@ -9,13 +9,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import StorageUnavailable
 from worker.settings import Settings
 from worker.store import Sums
+from worker.store.draft import Draft
 
 log = logging.getLogger(__name__)
 
@@ -30,51 +31,39 @@ LOCK = "lock"
 class SpooledObject:
     """One object as a file. `write`, then `finish`; in any case `discard`."""
 
-    path: Path
+    draft: Draft
     head: bytes  #: preamble and file meta information, written before the first piece
     limit_bytes: int
-    sums: Sums = field(default_factory=Sums)
-    size_bytes: int = 0
-    _descriptor: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.draft.path
+
+    @property
+    def sums(self) -> Sums:
+        """Of what was written."""
+        return self.draft.sums
+
+    @property
+    def size_bytes(self) -> int:
+        """Of what was written; 0 before the first piece."""
+        return self.draft.size_bytes
 
     def write(self, piece: bytes) -> None:
         """Append a piece; raises StorageUnavailable when the disk is full, OverflowError beyond the limit."""
-        if self._descriptor is None:
-            with _translated(self.path):
-                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._append(self.head)
-        self._append(piece)
-
-    def _append(self, piece: bytes) -> None:
-        if self.size_bytes + len(piece) > self.limit_bytes:
-            raise OverflowError
-        assert self._descriptor is not None
-        with _translated(self.path):
-            written = 0
-            while written < len(piece):
-                written += os.write(self._descriptor, memoryview(piece)[written:])
-        self.sums.add(piece)
-        self.size_bytes += len(piece)
+        for each in (piece,) if self.size_bytes else (self.head, piece):
+            if self.size_bytes + len(each) > self.limit_bytes:
+                raise OverflowError
+            self.draft.write(each)
 
     def finish(self) -> None:
         """Make the whole file durable; raises StorageUnavailable."""
-        if self._descriptor is None:
-            return
-        with _translated(self.path):
-            os.fsync(self._descriptor)
-        self._close()
+        self.draft.finish()
 
     def discard(self) -> None:
         """Close and remove the file, unless the store has taken it over."""
-        self._close()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            with suppress(OSError):
-                os.close(self._descriptor)
-            self._descriptor = None
+        self.draft.discard()
 
 
 class Spool:
@@ -103,7 +92,7 @@ class Spool:
 
     def begin(self, head: bytes) -> SpooledObject:
         """A new object; its file is made when the first piece comes."""
-        return SpooledObject(self.folder / f"{secrets.token_hex(16)}.partial", head, self.limit_bytes)
+        return SpooledObject(Draft(self.folder / f"{secrets.token_hex(16)}.partial"), head, self.limit_bytes)
 
     def held(self) -> int:
         """How many objects are on their way."""

@@ -131,10 +131,14 @@ class OpenObject:
 def open_object(data: bytes, limits: Limits) -> OpenObject:
     """Header pass. Raises NotAnImage, MissingElement, TooLarge, Truncated (with the Instance if the header has one)."""
     with lenient_pydicom():
-        part10 = open_part10(data, limits)
-        header = Header(part10.dataset)
-        instance, pixel = _admit(part10, header, limits)
-        return OpenObject(instance, part10, header, pixel)
+        return admit_object(open_part10(data, limits), limits)
+
+
+def admit_object(part10: Part10, limits: Limits) -> OpenObject:
+    """The checks of the header pass. Raises as `open_object`."""
+    header = Header(part10.dataset)
+    instance, pixel = _admit(part10, header, limits)
+    return OpenObject(instance, part10, header, pixel)
 
 
 def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, ImagePixel]:

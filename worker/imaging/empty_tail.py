@@ -72,7 +72,7 @@ def has_hole(data: memoryview | bytes, rows: int, sample_bytes: int, offset: int
     begins and ends as the rows beside it do.
     """
     samples = np.frombuffer(data, f"u{sample_bytes}").reshape(rows, -1)
-    if samples[:: max(1, int(LEAST_SHARE * rows / 2))].any(axis=1).all():
+    if samples[sampled_rows(rows).start :: sampled_rows(rows).step].any(axis=1).all():
         return False
     held = samples != 0
     is_held = np.concatenate(([True], held.any(axis=1), [True]))
@@ -82,6 +82,11 @@ def has_hole(data: memoryview | bytes, rows: int, sample_bytes: int, offset: int
         for first, end in zip(begins, ends, strict=True)
         if LEAST_SHARE * rows <= end - first and end < rows
     )
+
+
+def sampled_rows(rows: int) -> range:
+    """The rows of which each holds a value if there is no hole as large as `has_hole` finds."""
+    return range(0, rows, max(1, int(LEAST_SHARE * rows / 2)))
 
 
 def _is_hole(held: NDArray[np.bool_], first: int, end: int, sample_bytes: int, offset: int) -> bool:

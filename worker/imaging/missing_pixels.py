@@ -12,6 +12,8 @@ from worker.imaging.pixel_data import holds_codestream
 
 def has_stalled_rows(part10: Part10, pixel: ImagePixel, header: Header) -> bool:
     """Whether uncompressed pixels end as those of a stalled copy do."""
+    if part10.is_known_whole:
+        return False
     laid_out = _frame_rows(part10, pixel)
     if laid_out is None:
         return False
@@ -39,9 +41,9 @@ def where_it_ends_early(part10: Part10, pixel: ImagePixel) -> str | None:
         return None  # all pixels are present; only padding is missing
     if part10.ends_early is not None:
         return part10.ends_early
-    if part10.pixel_tag is not None:
+    if part10.pixel_tag is not None and not part10.is_known_whole:
         return _stalled_codestream(part10, pixel) or _hole(part10, pixel)
-    return None if len(part10.dataset) else "the file ends before its data set begins"
+    return None if part10.is_known_whole or len(part10.dataset) else "the file ends before its data set begins"
 
 
 def _hole(part10: Part10, pixel: ImagePixel) -> str | None:

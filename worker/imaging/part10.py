@@ -58,7 +58,7 @@ class Element:
 
 
 @dataclass
-class _Walk:
+class Walk:
     """The bytes to walk over, and how many more elements are allowed."""
 
     data: bytes
@@ -96,6 +96,7 @@ class Part10:
     is_encapsulated: bool = False  #: the pixel data are items, whatever the transfer syntax says
     missing_bytes: int = 0  #: of the pixel data's declared length
     ends_early: str | None = None
+    is_known_whole: bool = False  #: its pixels are not in `data`, and known to have no zeros where a copy stalled
 
     @property
     def pixel_data(self) -> memoryview:
@@ -126,13 +127,13 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
     start = at = 0 if is_forced else 132
     ends_early = None
     try:
-        for element, end in _elements(_Walk(data, "<"), at, is_implicit=False):
+        for element, end in elements_of(Walk(data, "<"), at, is_implicit=False):
             if element.tag >> 16 != 0x0002 or end > len(data):
                 break
             at = end
     except Truncated:
         pass  # reading the body, which starts here, finds the same end
-    meta = _parse(data[start:at], is_implicit=False, is_little_endian=True)
+    meta = parse_elements(data[start:at], is_implicit=False, is_little_endian=True)
     syntax = Header(meta).text("TransferSyntaxUID") or ""
     if syntax == DEFLATED_LITTLE:
         data, ends_early = _inflate(data[at:], limits)
@@ -141,10 +142,10 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
 
 
 def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool, ends_early: str | None) -> Part10:
-    is_implicit, endian = _encoding(data[at : at + 6])
+    is_implicit, endian = encoding_of(data[at : at + 6])
     header_end, pixel, pixel_end = at, None, at
     try:
-        for element, end in _elements(_Walk(data, endian), at, is_implicit):
+        for element, end in elements_of(Walk(data, endian), at, is_implicit):
             if pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
                 pixel, pixel_end = element, end
             elif pixel is not None and element.tag <= pixel.tag:
@@ -159,7 +160,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
     found = EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
     return Part10(
         meta=meta,
-        dataset=_parse(data[at:header_end], is_implicit, is_little),
+        dataset=parse_elements(data[at:header_end], is_implicit, is_little),
         transfer_syntax_uid=syntax or (IMPLICIT_LITTLE if is_implicit else found),
         is_little_endian=is_little,
         is_forced=is_forced,
@@ -185,14 +186,14 @@ def _is_items(data: bytes, pixel: Element, end: int, endian: str) -> bool:
     return items > 1 and at <= end
 
 
-def _parse(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:
+def parse_elements(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:
     try:
         return read_dataset(BytesIO(data), is_implicit, is_little_endian)
     except MALFORMED as error:
         raise MissingElement(f"the header cannot be parsed ({type(error).__name__}): it is malformed") from error
 
 
-def _elements(walk: _Walk, at: int, is_implicit: bool) -> Iterator[tuple[Element, int]]:
+def elements_of(walk: Walk, at: int, is_implicit: bool) -> Iterator[tuple[Element, int]]:
     """Top-level elements, each with its end offset; the last end may lie beyond the data."""
     seen_pixels = False
     while at < len(walk.data):
@@ -210,7 +211,7 @@ def _elements(walk: _Walk, at: int, is_implicit: bool) -> Iterator[tuple[Element
         yield element, at
 
 
-def _element(walk: _Walk, at: int, is_implicit: bool) -> Element:
+def _element(walk: Walk, at: int, is_implicit: bool) -> Element:
     walk.count()
     data, endian = walk.data, walk.endian
     if at + 8 > len(data):
@@ -229,7 +230,7 @@ def _element(walk: _Walk, at: int, is_implicit: bool) -> Element:
     return Element(group << 16 | number, vr, at + 12, unpack_from(endian + "I", data, at + 8)[0])
 
 
-def _value_end(walk: _Walk, element: Element, is_implicit: bool, depth: int = 0) -> int:
+def _value_end(walk: Walk, element: Element, is_implicit: bool, depth: int = 0) -> int:
     """End offset of the value; walks over items when the length is undefined (PS3.5 7.5.2)."""
     if element.length != _UNDEFINED:
         return element.start + element.length
@@ -255,7 +256,7 @@ def _value_end(walk: _Walk, element: Element, is_implicit: bool, depth: int = 0)
             at = _item_end(walk, at, is_implicit, depth)
 
 
-def _item_end(walk: _Walk, at: int, is_implicit: bool, depth: int) -> int:
+def _item_end(walk: Walk, at: int, is_implicit: bool, depth: int) -> int:
     while True:
         element = _element(walk, at, is_implicit)
         if element.tag == _ITEM_END:
@@ -263,7 +264,7 @@ def _item_end(walk: _Walk, at: int, is_implicit: bool, depth: int) -> int:
         at = _value_end(walk, element, is_implicit, depth + 1)
 
 
-def _encoding(first: bytes) -> tuple[bool, str]:
+def encoding_of(first: bytes) -> tuple[bool, str]:
     """(is implicit VR, struct's byte order) from the first element: files that declare another encoding exist."""
     # groups of a data set's first element are small: their first byte is zero only in big endian
     endian = ">" if len(first) >= 2 and first[0] == 0 and first[1] != 0 else "<"

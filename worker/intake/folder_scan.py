@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schema.vocabulary import Priority
 from worker.errors import StorageUnavailable
-from worker.intake.ingest import is_stat_folder
+from worker.intake.reader import is_stat_folder
 from worker.intake.source_file import modified_ns, open_at_once
 from worker.intake.write_lease import is_written
 from worker.ledger.arrivals import AsRead, Incoming

@@ -4,16 +4,19 @@ Knows nothing of the network. A study still settles after its own quiet time.
 """
 
 import mmap
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from schema.vocabulary import FileState, Priority
 from worker.errors import Rejected
+from worker.imaging.first_bytes import read_from_first_bytes
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
 from worker.imaging.reading import read_instance
-from worker.intake.ingest import Intake, IntakeRequest, ReadFile
+from worker.intake.ingest import Intake
+from worker.intake.reader import IntakeRequest, ReadFile
 from worker.ledger import files
 from worker.ledger.arrivals import Incoming, Registration
 from worker.ledger.register import accepted_copies
@@ -36,8 +39,13 @@ class ReceivedObject:
 
 
 def read_header(file: Path, limits: Limits) -> Instance:
-    """The header of a file, mapped and not read into memory. Raises Rejected."""
-    with file.open("rb") as opened:
+    """The header of a file: from its first bytes, or mapped, never read into memory. Raises Rejected."""
+    with file.open("rb", buffering=0) as opened:
+        descriptor = opened.fileno()
+        size = os.fstat(descriptor).st_size
+        found = read_from_first_bytes(lambda at, length: os.pread(descriptor, length, at), size, limits)
+        if found is not None:
+            return found
         whole = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)  # unmapped with its last view
     try:
         return read_instance(whole, limits)  # type: ignore[arg-type]  # a map has what the walk needs of bytes

@@ -22,10 +22,12 @@ from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority, Process
 from worker.errors import BadSetting, Interrupted
 from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
-from worker.intake.ingest import Intake, IntakeRequest
+from worker.intake.held_file import Removal
+from worker.intake.ingest import Intake, TakenIn
+from worker.intake.reader import IntakeRequest
 from worker.intake.write_lease import is_open_for_writing
 from worker.ledger import claims, files, outbox, overdue, pruning, silent_run
-from worker.ledger.arrivals import Incoming, Registration
+from worker.ledger.arrivals import Incoming
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.signs_of_life import Signs
@@ -166,7 +168,7 @@ class Watcher:
             else:
                 closed_s = now_s - self.waiting[file.path].closed_since_s
                 is_final = min(quiet_s, closed_s) >= settings.truncated_after_s
-                settled.append(IntakeRequest(file, self.folder, is_final=is_final, is_settled=False))
+                settled.append(IntakeRequest(file, self.folder, is_final, is_settled=False, is_ours=self._is_moving))
         new = [self.intake.identifiers.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
         files.wait(self.intake.database, new, now)
         if listing.is_changed:
@@ -229,28 +231,39 @@ class Watcher:
         end_s = self.steady_s() + max(TAKE_IN_S, min(self.listing_s, LONGEST_PAUSE_S))
         next_offer_s = self.steady_s() + OFFER_S
         taken = 0
-        for request, booked in self.intake.take_in_all(
+        for each in self.intake.take_in_all(
             itertools.takewhile(lambda _: self.steady_s() <= end_s, requests), self.clock
         ):
             taken += 1
-            self._note(request.file, booked)
+            self._note(each)
             if self.steady_s() >= next_offer_s:
                 self._tolerating_outage("sweep", self.offer, is_proof=False)
                 next_offer_s = self.steady_s() + OFFER_S
         return taken == len(requests)
 
-    def _note(self, file: Incoming, booked: Registration) -> None:
+    def _note(self, taken: TakenIn) -> None:
         """Remember a recorded file, and remove it from the inbox in mode `move`."""
+        file, booked = taken.request.file, taken.booked
         if booked.state is FileState.WAITING:
             return
         self.waiting.pop(file.path, None)
         log.info("file_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
         if booked.state is FileState.VANISHED:  # if it comes back unchanged, it must be taken in
             return
-        is_ours = self.intake.settings.inbox_mode is InboxMode.MOVE and booked.is_in_store
-        is_removed = is_ours and remove_if_unchanged(file, booked.as_read)
-        if not is_removed and not has_changed(file, booked.as_read):
+        if not self._is_gone(taken) and not has_changed(file, booked.as_read):
             self.booked[self._spelled(file.path)] = (file.size_bytes, file.mtime_ns)
+
+    def _is_gone(self, taken: TakenIn) -> bool:
+        """Take a recorded file out of the inbox in mode `move`; True if it is not there, or will come again."""
+        if taken.held is not None:
+            return taken.held.remove() is not Removal.STAYS
+        is_ours = self._is_moving and taken.booked.is_in_store
+        return is_ours and remove_if_unchanged(taken.request.file, taken.booked.as_read)
+
+    @property
+    def _is_moving(self) -> bool:
+        """Whether files leave the inbox once they are booked."""
+        return self.intake.settings.inbox_mode is InboxMode.MOVE
 
 
 def booked_files(database: Database, inbox: str, identifiers: IdentifierPolicy) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import stat
-from errno import EAGAIN
+from errno import EAGAIN, ENOSYS
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,15 +33,35 @@ def is_open_for_writing(path: str) -> bool:
 
 def is_written(descriptor: int) -> bool:
     """`is_open_for_writing` of a file that is open for reading."""
+    refused = _refusal(descriptor)
+    if refused is None:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return refused == EAGAIN and not _is_share(os.fstat(descriptor).st_dev)
+
+
+def take_lease(descriptor: int) -> bool:
+    """Hold a file that is open for reading against writers, until it is closed. False where the system refuses that.
+
+    Whoever then opens it for writing waits until it is closed, or for /proc/sys/fs/lease-break-time (45 s).
+    """
+    return _refusal(descriptor) is None
+
+
+def holds_lease(descriptor: int) -> bool:
+    """Whether nobody has wanted to write to the file since `take_lease`."""
+    return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+
+
+def _refusal(descriptor: int) -> int | None:
+    """Take a read lease; the error number of the refusal, None when it is granted."""
     if not hasattr(fcntl, "F_SETLEASE"):
-        return False
+        return ENOSYS
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, BREAK_SIGNAL)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        return error.errno == EAGAIN and not _is_share(os.fstat(descriptor).st_dev)
-    return False
+        return error.errno
+    return None
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,8 @@ from worker.decoding.decoder import Decoder
 from worker.errors import DatabaseShared, Interrupted, Misconfigured
 from worker.imaging.reading import AN_ARCHIVE
 from worker.intake.folder_scan import files_in, incoming
-from worker.intake.ingest import Intake, IntakeRequest
+from worker.intake.ingest import Intake
+from worker.intake.reader import IntakeRequest
 from worker.intake.watcher import Watcher, sweep
 from worker.ledger import claims, outbox, promotions
 from worker.ledger.arrivals import Registration
@@ -225,6 +226,6 @@ def _take_in(
     intake = replace(serving.intake, settings=settings)
     requests = (IntakeRequest(file, inbox, is_final=True, is_settled=False) for file, inbox in found)
     progress("taking in", 0, len(found))
-    for done, (_, booked) in enumerate(intake.take_in_all(requests, now), start=1):
-        yield booked
+    for done, taken in enumerate(intake.take_in_all(requests, now), start=1):
+        yield taken.booked
         progress("taking in", done, len(found))

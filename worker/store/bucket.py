@@ -53,6 +53,12 @@ class BucketStore:
             raise StorageUnavailable(f"a received file cannot be read ({error.strerror})").about(str(file)) from error
         return kept
 
+    def draft(self, kind: str) -> None:
+        """None: an object goes up whole."""
+
+    def links(self, kind: str) -> None:
+        """None: a bucket is no file system."""
+
     def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:
         """Keep `content`: one request, after which the object is whole or absent.
 

@@ -1,7 +1,8 @@
 """The contract of every store: immutable content by its digest. No name is taken from a file."""
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +31,27 @@ class Kept:
 
     digest: str
     is_proved: bool  #: it was there already, byte for byte
+    is_linked: bool = False  #: the stored file is the caller's own, which has another name still
+
+
+class Links(Protocol):
+    """Makes a file that lies elsewhere one of the store, by a second name: no byte is copied."""
+
+    def may_take(self, status: os.stat_result) -> bool:
+        """Whether a file of this status may be linked."""
+
+    def take(self, descriptor: int, digest: str, on_linked: Callable[[], None]) -> Kept | None:
+        """`Store.keep` for the content of an open file; None where it cannot be linked.
+
+        `on_linked` is called before the name is durable. Whoever has a file taken holds it against writers until its
+        first name is gone, or calls `separate`.
+        """
+
+    def separate(self, descriptor: int, digest: str) -> bool:
+        """Let the stored name stand for a copy, if it stands for this open file. False if its content has changed.
+
+        Raises StorageUnavailable.
+        """
 
 
 class Store(Protocol):
@@ -53,6 +75,12 @@ class Store(Protocol):
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:
         """`keep` for the content of a durable file of ours, which is moved or copied, and then gone."""
+
+    def draft(self, kind: str) -> Path | None:
+        """Where a file may be written that `adopt` then takes by renaming it; None: the store takes bytes."""
+
+    def links(self, kind: str) -> Links | None:
+        """What links files into the store; None: the store is no file system."""
 
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
         """The content of a digest, verified by its CRC-32 if known, which is thirty times as fast as by the digest.

@@ -1,7 +1,6 @@
 """A store in a folder, which several machines may mount. Files are 0600 in 0700 folders: they hold patient data."""
 
 import contextlib
-import filecmp
 import hashlib
 import os
 import secrets
@@ -11,9 +10,8 @@ from pathlib import Path
 
 from worker.errors import StorageUnavailable, StoredFileLost
 from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Kept, Stored, is_intact
-
-#: A file is compared in pieces of this size: another copy of an image would double what intake holds in memory.
-PIECE_BYTES = 2**20
+from worker.store.disk import fsync_folder, holds, holds_file, make_folder, make_folders, object_path, write_durably
+from worker.store.links import FolderLinks, is_own
 
 
 class FolderStore:
@@ -25,7 +23,7 @@ class FolderStore:
 
     def path(self, kind: str, digest: str) -> Path:
         """The path of the content of this digest, whether it exists or not."""
-        return self.folder.joinpath(kind, digest[:2], digest + ENDINGS[kind])
+        return object_path(self.folder, kind, digest)
 
     def place(self, kind: str, digest: str) -> str:
         """The path of the content of this digest."""
@@ -45,19 +43,18 @@ class FolderStore:
         target = self.path(kind, digest)
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
-            if _holds(target, content):
+            if (is_proved := holds(target, content)) and is_own(target):
                 os.utime(target)  # a new date keeps `remove` from removing it
                 return Kept(digest, is_proved=True)
-            for folder in (self.folder, self.folder / kind, target.parent):
-                _make(folder)
-            _write(draft, content)
+            make_folders(self.folder, kind, target.parent)
+            write_durably(draft, content)
             draft.replace(target)
-            _fsync_folder(target.parent)
+            fsync_folder(target.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
-        return Kept(digest, is_proved=False)
+        return Kept(digest, is_proved)
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:
         """`keep` for the content of a durable file on the same file system, by renaming it.
@@ -66,17 +63,33 @@ class FolderStore:
         """
         target = self.path(kind, digest)
         try:
-            if _is_same(target, file):
+            if (is_proved := holds_file(target, file)) and is_own(target):
                 os.utime(target)  # a new date keeps `remove` from removing it
                 file.unlink()
                 return Kept(digest, is_proved=True)
-            for folder in (self.folder, self.folder / kind, target.parent):
-                _make(folder)
+            make_folders(self.folder, kind, target.parent)
             file.replace(target)
-            _fsync_folder(target.parent)
+            fsync_folder(target.parent)
         except OSError as error:
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
-        return Kept(digest, is_proved=False)
+        return Kept(digest, is_proved)
+
+    def draft(self, kind: str) -> Path:
+        """The path of a new file for content whose digest is not known yet; `adopt` takes it over, `files` lists it.
+
+        Raises StorageUnavailable.
+        """
+        name = secrets.token_hex(16)
+        folder = self.folder / kind / name[:2]
+        try:
+            make_folders(self.folder, kind, folder)
+        except OSError as error:
+            raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
+        return folder / f".{name}.partial"
+
+    def links(self, kind: str) -> FolderLinks:
+        """What links files into this store."""
+        return FolderLinks(self.folder, kind)
 
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
         """The content of a digest, verified by its CRC-32 if known.
@@ -117,7 +130,9 @@ class FolderStore:
         """Remove a file, unless it was put again after the moment `latest`; raises StorageUnavailable."""
         path = Path(stored.place)
         try:
-            if path.stat().st_mtime > latest:
+            status = path.stat()
+            is_linked = status.st_nlink > 1  # it is being taken in, and has the date of its sender until that is booked
+            if status.st_mtime > latest or (is_linked and status.st_ctime > latest):
                 return False
             path.unlink()
         except FileNotFoundError:
@@ -130,10 +145,10 @@ class FolderStore:
         """Keep `content`, fsynced, under a plain name, unless that exists; returns what then has the name."""
         path = self.folder / name
         try:
-            _make(self.folder)
+            make_folder(self.folder)
             with contextlib.suppress(FileExistsError):
-                _write(path, content)
-                _fsync_folder(self.folder)
+                write_durably(path, content)
+                fsync_folder(self.folder)
             return path.read_bytes()
         except OSError as error:
             raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error
@@ -153,52 +168,3 @@ class FolderStore:
             return shutil.disk_usage(self.folder).free / 2**20
         except OSError as error:
             raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    """Whether the file holds just this content. One that a bad disk no longer gives does not."""
-    expected, at = memoryview(content), 0
-    try:
-        with path.open("rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size != len(content):
-                return False
-            while piece := file.read(PIECE_BYTES):
-                if piece != expected[at : at + len(piece)]:
-                    return False
-                at += len(piece)
-    except OSError:
-        return False
-    return at == len(content)
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    """Whether two files hold the same content. One that a bad disk no longer gives, or that is gone, does not."""
-    try:
-        return filecmp.cmp(path, other, shallow=False)
-    except OSError:
-        return False
-
-
-def _make(folder: Path) -> None:
-    """Make a folder that only its owner may read; `mkdir(parents=True)` would give the mode only to the last folder."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _fsync_folder(folder.parent)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a new file and fsync its content, but not its name; raises FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

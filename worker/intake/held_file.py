@@ -1,0 +1,133 @@
+"""A file of the inbox that was stored and is to leave the inbox: held against writers from before it was read until its
+name is gone, so that no byte that somebody writes to it is lost or gets into the store.
+"""
+
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from pathlib import Path
+
+from worker.errors import StorageUnavailable
+from worker.intake.source_file import SourceFile
+from worker.store import Links
+from worker.store.links import add_name
+
+log = logging.getLogger(__name__)
+
+
+class Step(StrEnum):
+    """What was done last, in this order; what is on the disk if the process is killed, or the power cut, just then."""
+
+    READ = "read"  #: the file is in the inbox alone, whole and unchanged
+    LINKED = "linked"  #: its bytes are durable, and it may have a second name, in the store; no row names it
+    STORED = "stored"  #: the second name is durable: the file is taken in from the inbox as if for the first time
+    BOOKED = "booked"  #: the row is durable: the file in the inbox is a duplicate, and leaves it
+    MARKED = "marked"  #: as before; the file is ours alone by its mode, and has a new date that keeps pruning from it
+    REMOVED = "removed"  #: the store alone has the file; after a power cut, perhaps the inbox too, which is as before
+
+
+class Removal(Enum):
+    """Whether a file has left the inbox."""
+
+    GONE = auto()
+    WANTED = auto()  #: somebody wants to write to it, so it stays, and comes again as another arrival
+    STAYS = auto()  #: it cannot be removed
+
+
+#: Called after each step; tests end the process there.
+AtStep = Callable[[Step], None]
+
+
+def no_step(_: Step) -> None:
+    """Called after each step in normal use."""
+
+
+@dataclass(frozen=True)
+class HeldFile:
+    """A stored file with its lease. Either `remove` or `abandon` it."""
+
+    source: SourceFile
+    digest: str
+    links: Links | None  #: of the store, when the stored file is this very file
+    at_step: AtStep = no_step
+
+    def remove(self) -> Removal:
+        """Take a booked file out of the inbox."""
+        self.at_step(Step.BOOKED)
+        try:
+            return self._remove()
+        finally:
+            self.source.close()
+
+    def abandon(self) -> None:
+        """Leave the file as it is, because it could not be booked. It may have been, in spite of an error."""
+        try:
+            self._separate()
+        finally:
+            self.source.close()
+
+    def _remove(self) -> Removal:
+        path = Path(self.source.path)
+        if not self.source.holds():
+            self._separate()
+            return Removal.WANTED
+        try:
+            self._mark()
+            self.at_step(Step.MARKED)
+            if not self._is_at(path):  # somebody moved it, or put another file there
+                self._separate()
+                return Removal.WANTED if path.exists() else Removal.GONE
+            path.unlink()
+        except OSError as error:
+            log.error("file_not_removed", extra={"reason": error.strerror})
+            self._separate()
+            return Removal.STAYS
+        self.at_step(Step.REMOVED)
+        if self.source.holds() or not self._put_back(path):
+            return Removal.GONE
+        return Removal.WANTED
+
+    def _mark(self) -> None:
+        if self.links is not None:
+            os.utime(self.source.descriptor)
+            os.fchmod(self.source.descriptor, 0o600)
+
+    def _unmark(self) -> None:
+        status = self.source.status
+        with suppress(OSError):
+            os.fchmod(self.source.descriptor, stat.S_IMODE(status.st_mode))
+            os.utime(self.source.descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(path.stat(follow_symlinks=False), self.source.status)
+        except FileNotFoundError:
+            return False
+
+    def _put_back(self, path: Path) -> bool:
+        """Give the file its name again: somebody opened it by that, and waits to write to it. False: not linked."""
+        if self.links is None:
+            return False
+        self._separate()
+        try:
+            add_name(self.source.descriptor, path)
+        except FileExistsError:  # the next file of this name came meanwhile
+            add_name(self.source.descriptor, path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
+        log.warning("file_put_back")
+        return True
+
+    def _separate(self) -> None:
+        """Give the store a copy of what is linked, and the file its mode and date again."""
+        if self.links is None:
+            return
+        try:
+            if not self.links.separate(self.source.descriptor, self.digest):
+                log.error("stored_file_changed", extra={"digest": self.digest})
+        except StorageUnavailable as error:
+            log.error("stored_file_shared", extra={"digest": self.digest, "reason": error.message})
+        self._unmark()

@@ -1,0 +1,134 @@
+"""A file of an inbox becomes a file of the store by a second name (link(2)): no byte is copied.
+
+Until its first name is removed, whoever may write to the file there could change what is stored: the caller holds it
+against writers (`worker.intake.held_file`), and other callers do not rely on a stored file that has a second name.
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from errno import EMLINK
+from pathlib import Path
+
+from worker.errors import StorageUnavailable
+from worker.store.contract import Kept
+from worker.store.disk import fsync_folder, holds_file, make_folder, make_folders, object_path, pieces
+from worker.store.draft import Draft
+
+#: Names of a file that is taken in: its own, and that in the store if a process was killed before it removed the first.
+MOST_NAMES = 2
+
+#: Names of the files that this process has open.
+OPEN_FILES = "/proc/self/fd"
+
+
+@dataclass(frozen=True)
+class FolderLinks:
+    """Links files into one kind of content of a store in a folder."""
+
+    folder: Path  #: of the store
+    kind: str
+
+    def may_take(self, status: os.stat_result) -> bool:
+        """Whether a file of this status may be linked: it is ours alone, and on the store's file system."""
+        try:
+            make_folder(self.folder)
+            device = self.folder.stat().st_dev
+        except OSError:
+            return False
+        return status.st_uid == os.geteuid() and status.st_nlink <= MOST_NAMES and status.st_dev == device
+
+    def take(self, descriptor: int, digest: str, on_linked: Callable[[], None] = lambda: None) -> Kept | None:
+        """As the contract says."""
+        target = object_path(self.folder, self.kind, digest)
+        with suppress(OSError):  # copying meets the same fault, or none
+            make_folders(self.folder, self.kind, target.parent)
+            return _link(descriptor, target, digest, on_linked)
+        return None
+
+    def separate(self, descriptor: int, digest: str) -> bool:
+        """As the contract says; raises StorageUnavailable."""
+        try:
+            return _separate(descriptor, object_path(self.folder, self.kind, digest), digest)
+        except OSError as error:
+            raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
+
+
+def _link(descriptor: int, target: Path, digest: str, on_linked: Callable[[], None]) -> Kept:
+    """Give the open file the name `target`. Raises OSError when it cannot be linked.
+
+    What has that name already is compared byte for byte. It stays if it is the same, and nobody else's too.
+    """
+    status, there = os.fstat(descriptor), _status(target)
+    is_proved = there is not None and os.path.samestat(there, status)  # linked by a process that was killed
+    if is_proved:
+        os.fsync(descriptor)
+    else:
+        is_proved = there is not None and holds_file(target, descriptor)
+        if is_proved and is_own(target):
+            os.utime(target)  # a new date keeps `remove` from removing it
+            return Kept(digest, is_proved=True)
+        if status.st_nlink > 1:
+            raise OSError(EMLINK, "it has another name already, by which it may be written to")
+        os.fsync(descriptor)
+        _name(descriptor, target, is_new=there is None)
+    on_linked()
+    fsync_folder(target.parent)
+    return Kept(digest, is_proved, is_linked=True)
+
+
+def _separate(descriptor: int, target: Path, digest: str) -> bool:
+    there = _status(target)
+    if there is None or not os.path.samestat(there, os.fstat(descriptor)):
+        return True
+    draft = Draft(_draft(target))
+    try:
+        for piece in pieces(descriptor):
+            draft.write(piece)
+        draft.finish()
+        if draft.sums.digest != digest:
+            return False
+        draft.path.replace(target)
+        fsync_folder(target.parent)
+    finally:
+        draft.discard()
+    return True
+
+
+def is_own(stored: Path) -> bool:
+    """Whether a stored file has no other name, by which somebody could write to it."""
+    return stored.stat().st_nlink == 1
+
+
+def add_name(descriptor: int, path: Path) -> None:
+    """Give an open file another name; raises OSError, FileExistsError among them."""
+    folder = os.open(OPEN_FILES, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.link(str(descriptor), path, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _name(descriptor: int, target: Path, *, is_new: bool) -> None:
+    if is_new:
+        try:
+            add_name(descriptor, target)
+        except FileExistsError:  # another process was faster
+            is_new = False
+    if not is_new:
+        draft = _draft(target)
+        add_name(descriptor, draft)
+        draft.replace(target)
+
+
+def _draft(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
