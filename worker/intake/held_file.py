@@ -113,11 +113,11 @@ class HeldFile:
         """Give the file its name again: somebody opened it by that, and waits to write to it. False: not linked."""
         if self.links is None:
             return False
-        self._separate()
         try:
-            add_name(self.source.descriptor, path)
+            add_name(self.source.descriptor, path)  # first, because a file without any name gets none again
         except FileExistsError:  # the next file of this name came meanwhile
             add_name(self.source.descriptor, path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
+        self._separate()
         log.warning("file_put_back")
         return True
 

@@ -1,0 +1,240 @@
+"""Whoever wants to write to a file while it is taken in loses no byte, and never writes into the store; what cannot be
+held or linked is copied."""
+
+import os
+import stat
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schema.setting_values import StoreLink
+from tests.acceptance.installation import wait_until
+from tests.ledger import Ledger
+from tests.phantoms import dicom_file, picture
+from tests.watched_inbox import CHEST, WatchedInbox, another
+from worker.errors import DatabaseUnavailable
+from worker.intake.held_file import Step
+from worker.intake.ingest import Intake
+from worker.intake.reader import ReadFile
+from worker.intake.write_lease import take_lease
+from worker.ledger.arrivals import Registration
+from worker.store import OBJECTS, sums_of
+
+DIGEST = sums_of(CHEST)[0]
+LATER = another(7)
+
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
+
+
+def settle(watched: WatchedInbox, at_step: Callable[[Step], None] = lambda _: None) -> dict[str, int]:
+    """Two listings, with the quiet time between them."""
+    watched.watcher.intake = replace(watched.watcher.intake, at_step=at_step)
+    watched.scan()
+    return watched.scan(10)
+
+
+def stored(watched: WatchedInbox, digest: str = DIGEST) -> Path:
+    return watched.desk.store.path(OBJECTS, digest)
+
+
+def is_being_broken(path: Path) -> bool:
+    """Whether somebody waits for the lease on a file to end (proc(5), locks)."""
+    inode = f":{path.stat().st_ino} "
+    locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return any("BREAKING" in line and inode in line for line in locks)
+
+
+def test_a_file_is_linked_and_not_copied(watched: WatchedInbox) -> None:
+    inode = watched.drop("a.dcm").stat().st_ino
+    assert settle(watched) == {"accepted": 1}
+    status = stored(watched).stat()
+    assert (status.st_ino, status.st_nlink, stat.S_IMODE(status.st_mode)) == (inode, 1, 0o600)
+    assert (stored(watched).read_bytes(), watched.left()) == (CHEST, [])
+
+
+@pytest.mark.parametrize("step", [Step.READ, Step.LINKED, Step.STORED, Step.BOOKED, Step.MARKED])
+def test_a_writer_that_comes_after_a_step_waits_and_loses_nothing(watched: WatchedInbox, step: Step) -> None:
+    path = watched.drop("a.dcm")
+    mode = stat.S_IMODE(path.stat().st_mode)
+
+    def overwrite() -> None:
+        with path.open("r+b") as file:
+            file.truncate(0)
+            file.write(LATER)
+
+    writer = threading.Thread(target=overwrite)
+
+    def begin(done: Step) -> None:
+        if done is step and writer.ident is None:
+            writer.start()
+            wait_until(lambda: is_being_broken(path), 60)
+
+    assert settle(watched, begin) == {"accepted": 1}
+    writer.join(60)
+    assert (stored(watched).read_bytes(), stored(watched).stat().st_nlink) == (CHEST, 1)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (LATER, mode)
+    assert settle(watched) == {"accepted": 2}
+    assert (stored(watched, sums_of(LATER)[0]).read_bytes(), watched.left()) == (LATER, [])
+
+
+def test_a_file_that_is_put_back_takes_the_place_of_no_other(watched: WatchedInbox) -> None:
+    path = watched.drop("a.dcm")
+    writer = threading.Thread(target=lambda: path.open("ab").close())
+
+    def begin(step: Step) -> None:
+        if step is Step.MARKED:
+            writer.start()
+            wait_until(lambda: is_being_broken(path), 60)
+        elif step is Step.REMOVED and not path.exists():
+            path.write_bytes(LATER)
+
+    settle(watched, begin)
+    writer.join(60)
+    assert path.read_bytes() == LATER
+    (other,) = set(watched.left()) - {"a.dcm"}
+    assert (watched.inbox / other).read_bytes() == CHEST
+
+
+def test_a_file_that_is_open_for_writing_is_copied_and_stays(watched: WatchedInbox) -> None:
+    path = watched.drop("a.dcm")
+    watched.scan()
+    with path.open("ab") as writer:
+        watched.watcher._is_held = lambda *_: False  # type: ignore[method-assign]  # it came after that was asked
+        watched.scan(10)
+        assert stored(watched).stat().st_ino != path.stat().st_ino
+        writer.write(b"more")
+        writer.flush()
+        assert (stored(watched).read_bytes(), path.read_bytes()) == (CHEST, CHEST + b"more")
+
+
+def owned_by_another(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    os.chown(path, 12345, -1)
+
+
+def with_another_name(path: Path) -> None:
+    (path.parent.parent / "another").hardlink_to(path)
+
+
+def a_link_to_a_file(path: Path) -> None:
+    path.symlink_to(path.rename(path.parent.parent / "elsewhere"))
+
+
+@pytest.mark.parametrize("make", [owned_by_another, with_another_name, a_link_to_a_file])
+def test_what_is_not_ours_alone_is_copied(watched: WatchedInbox, make: Callable[[Path], None]) -> None:
+    path = watched.drop("a.dcm")
+    make(path)
+    inode = path.stat().st_ino
+    assert settle(watched) == {"accepted": 1}
+    assert (stored(watched).stat().st_ino == inode, watched.left()) == (False, [])
+    assert (stored(watched).read_bytes(), stored(watched).stat().st_nlink) == (CHEST, 1)
+
+
+def test_nothing_is_linked_when_that_is_off_or_the_store_has_another_disk(desk: Ledger, tmp_path: Path) -> None:
+    watched = WatchedInbox(desk, tmp_path / "inbox")
+    watched.start(store_link=StoreLink.OFF)
+    inode = watched.drop("a.dcm").stat().st_ino
+    assert settle(watched) == {"accepted": 1}
+    assert (stored(watched).stat().st_ino == inode, watched.left()) == (False, [])
+
+
+def test_what_the_store_has_under_a_second_name_is_not_relied_on(watched: WatchedInbox) -> None:
+    """As after a kill: the stored file still lies in the inbox too, where it may be written to."""
+    path = watched.drop("a.dcm")
+    settle(watched)
+    path.hardlink_to(stored(watched))
+    first = path.stat().st_ino
+    watched.drop("b.dcm")
+    path.rename(watched.inbox / ".kept")
+    settle(watched)
+    assert (stored(watched).stat().st_ino == first, stored(watched).stat().st_nlink) == (False, 1)
+    (watched.inbox / ".kept").write_bytes(b"overwritten")
+    assert stored(watched).read_bytes() == CHEST
+
+
+@pytest.mark.parametrize("damage", [CHEST[:-1] + b"\x07", b""])
+def test_damaged_bytes_in_the_store_are_replaced_by_the_file(watched: WatchedInbox, damage: bytes) -> None:
+    stored(watched).parent.mkdir(parents=True)
+    stored(watched).write_bytes(damage)
+    inode = watched.drop("a.dcm").stat().st_ino
+    settle(watched)
+    assert (stored(watched).read_bytes(), stored(watched).stat().st_ino) == (CHEST, inode)
+
+
+@pytest.mark.parametrize("step", [Step.STORED, Step.BOOKED, Step.MARKED])
+def test_pruning_spares_a_file_with_an_old_date_that_is_being_taken_in(watched: WatchedInbox, step: Step) -> None:
+    path = watched.drop("a.dcm")
+    os.utime(path, (10**9, 10**9))
+    desk, yesterday = watched.desk, time.time() - 86_400
+
+    def prune(done: Step) -> None:
+        if done is step:
+            (each,) = [one for one in desk.store.files(OBJECTS) if one.digest == DIGEST]
+            assert not desk.store.remove(each, yesterday)
+
+    assert settle(watched, prune) == {"accepted": 1}
+    assert stored(watched).read_bytes() == CHEST
+    assert stored(watched).stat().st_mtime > yesterday
+
+
+class Unbookable(Intake):
+    """Its database is lost when a file is to be booked."""
+
+    def book(self, read: ReadFile, now: datetime) -> Registration:  # noqa: ARG002
+        raise DatabaseUnavailable("lost")
+
+
+def test_a_file_that_cannot_be_booked_stays_as_it_was_and_the_store_has_its_own(watched: WatchedInbox) -> None:
+    path = watched.drop("a.dcm")
+    os.utime(path, (10**9, 10**9))
+    before = path.stat()
+    desk, able = watched.desk, watched.watcher.intake
+    watched.watcher.intake = Unbookable(desk.settings, desk.database, desk.store)
+    watched.scan()
+    with pytest.raises(DatabaseUnavailable):
+        watched.scan(10)
+    after = path.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_nlink) == (before.st_mode, before.st_mtime_ns, 1)
+    assert (path.read_bytes(), stored(watched).stat().st_nlink) == (CHEST, 1)
+    watched.watcher.intake = able
+    assert watched.scan() == {"accepted": 1}
+    assert (stored(watched).read_bytes(), watched.left()) == (CHEST, [])
+
+
+def test_a_large_file_is_taken_in_without_memory_for_it(watched: WatchedInbox) -> None:
+    pixels = np.maximum(picture(rows=3000, columns=2000), 1)
+    watched.drop("small.dcm", another(1))
+    settle(watched)
+    watched.drop("large.dcm", dicom_file(pixels, bits=12))
+    with traced() as peak:
+        assert settle(watched) == {"accepted": 2}
+    assert peak[0] < 3 * 2**20, f"{peak[0]:,} bytes for a file of 12,000,000"
+
+
+@contextmanager
+def traced() -> Iterator[list[int]]:
+    """The most memory that Python held within the block."""
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_lease_is_refused_while_somebody_writes(watched: WatchedInbox) -> None:
+    path = watched.drop("a.dcm")
+    with path.open("rb") as file, path.open("ab"):
+        assert not take_lease(file.fileno())
+    with path.open("rb") as file:
+        assert take_lease(file.fileno())
