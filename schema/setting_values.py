@@ -7,7 +7,9 @@ import math
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 class InboxMode(StrEnum):
@@ -104,7 +106,7 @@ def positive(kind: type[int] | type[float]) -> Callable[[Any], int | float]:
     """A converter to numbers greater than 0."""
 
     def convert(value: Any) -> int | float:
-        number = kind(value)
+        number = _number(value, kind)
         if not 0 < number < math.inf:
             raise ValueError(f"it must be greater than 0 and finite, not {number}")
         return number
@@ -117,12 +119,22 @@ def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
     limit = "" if most is None else f" and at most {most}"
 
     def convert(value: Any) -> int:
-        number = int(value)
+        number = _number(value, int)
         if number < least or (most is not None and number > most):
             raise ValueError(f"it must be at least {least}{limit}, not {number}")
         return number
 
     return convert
+
+
+def _number(value: Any, kind: Callable[[Any], Number]) -> Number:
+    try:
+        if isinstance(value, bool):  # Python counts true as 1
+            raise ValueError
+        return kind(value)
+    except (ValueError, TypeError):
+        wanted = "a whole number" if kind is int else "a number"
+        raise ValueError(f"it must be {wanted}, not {value!r}") from None
 
 
 def log_level_name(value: Any) -> str:

@@ -103,6 +103,31 @@ def test_faults_of_the_services_file_are_named(tmp_path: Path, text: str, words:
         assert word in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[screening]\nlease_s = true\n", "SCREENING_LEASE_S: it must be a number, not True"),
+        (b"[screening]\nlease_s = [1]\n", "SCREENING_LEASE_S: it must be a number, not [1]"),
+        (b"[screening]\nSCREENING_LEASE_S = 50\n", "there is no setting SCREENING_LEASE_S: did you mean lease_s?"),
+        (b"[screening]\nLEASE_S = 50\n", "there is no setting LEASE_S: did you mean lease_s?"),
+        ("[screening]\nlease_s = 50\n".encode("utf-16"), "is not text in UTF-8: save it as UTF-8"),
+        (b"[screening]\nhome = '" + b"h" * 300 + b"'\n", "SCREENING_HOME: a name in it is longer than 255 bytes"),
+    ],
+)
+def test_faults_of_a_file_of_ones_own_are_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "screening.toml").write_bytes(content)
+    done = ask(tmp_path)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1), done.stderr
+    assert words in done.stderr
+
+
+def test_a_file_with_a_byte_order_mark_and_a_home_of_the_account(tmp_path: Path) -> None:
+    (tmp_path / "screening.toml").write_bytes(b"\xef\xbb\xbf[screening]\r\nlease_s = 50\r\nhome = '~/state'\r\n")
+    found = in_force(tmp_path)
+    assert found["lease_s"]["value"] == "50.0"
+    assert found["home"]["value"] == str(Path.home() / "state")
+
+
 def test_settings_of_a_service_that_may_not_be_read_are_never_passed_over(tmp_path: Path) -> None:
     service = tmp_path / "etc" / "worker.env"
     service.parent.mkdir()

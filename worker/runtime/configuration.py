@@ -30,14 +30,24 @@ _ONE_VALUE = re.compile(
 _ALL_VALUES = re.compile(r"Could not convert loaded settings: \w+\((['\"])(.*)\1\)", re.DOTALL)
 
 
+#: Bytes that file systems take for one name.
+LONGEST_NAME = 255
+
+
 class NamedPath(PathConverter):
-    """Paths relative to the folder of their file; an empty one (an unset variable) would mean that folder itself."""
+    """Paths relative to the folder of their file; an empty one (an unset variable) would mean that folder itself.
+
+    `~/` is the home of the account that runs the program.
+    """
 
     def __call__(self, value: Any, cls: type[Any]) -> Any:
-        """The path; raises ValueError for an empty one."""
+        """The path; raises ValueError for an empty one, and for one that no file system takes."""
+        path = Path(str(value))
         if not str(value):
             raise ValueError("it is empty: name a folder or file, or leave it unset")
-        return super().__call__(value, cls)
+        if "\0" in str(value) or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+            raise ValueError(f"a name in it is longer than {LONGEST_NAME} bytes, or holds a byte 0: name it otherwise")
+        return super().__call__(path.expanduser() if path.parts[:1] == ("~",) else value, cls)
 
 
 def load() -> Settings:
@@ -172,7 +182,8 @@ def _fault(error: Exception) -> str:
 
 
 def _no_such(name: str, among: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name if name.startswith(ENV_PREFIX) else name.lower(), among, n=1, cutoff=0.85)
+    said = name if among[0].startswith(ENV_PREFIX) else name.lower().removeprefix(ENV_PREFIX.lower())
+    near = difflib.get_close_matches(said, among, n=1, cutoff=0.85)
     return f"there is no setting {name}: " + (f"did you mean {near[0]}?" if near else "unset it, see `worker settings`")
 
 

@@ -61,7 +61,7 @@ def read() -> SettingsFile:
     if path is None:
         return SettingsFile()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors write a byte order mark
         if path.suffix == ".toml":
             document = tomllib.loads(text)
             table = document.get(TABLE, {})
@@ -70,7 +70,9 @@ def read() -> SettingsFile:
         variables = dict(_variable(line) for line in _lines(text))
     except PermissionError as error:
         raise _unreadable(path) from error
-    except ValueError as error:  # not TOML, not UTF-8, a quote without its end
+    except UnicodeDecodeError as error:
+        raise BadSetting(f"{path} is not text in UTF-8: save it as UTF-8") from error
+    except ValueError as error:  # not TOML, a quote without its end
         raise BadSetting(f"{path} cannot be read ({error}): correct it there") from error
     if path == SYSTEM_FILE:
         variables.setdefault("SCREENING_HOME", SYSTEM_HOME)
