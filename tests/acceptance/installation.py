@@ -30,7 +30,7 @@ class Installation:
     home: Path
     settings: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *words: str | Path, code: int = 0, patience_s: float = 150) -> str:
+    def run(self, *words: str | Path, code: int = 0, patience_s: float = 500) -> str:
         """Run `worker` with these words; its standard output. Fails unless it exits with `code`."""
         done = subprocess.run(
             self.command(*words), capture_output=True, text=True, env=self.environment(), timeout=patience_s

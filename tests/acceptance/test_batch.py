@@ -55,7 +55,7 @@ def test_celery_beat_has_the_batch_of_the_night_started(tmp_path: Path) -> None:
     with production(site, inbox, tmp_path), child(beat, tmp_path / "beat.log", 30, site.environment()) as beating:
         reports = site.home / "reports"
         wait_until(Settings(home=site.home).broker_socket.exists, 60)
-        subprocess.run([sys.executable, "-c", send], env=site.environment(), check=True, timeout=150)
+        subprocess.run([sys.executable, "-c", send], env=site.environment(), check=True, timeout=500)
         wait_until(lambda: any(reports.glob("*.html")), 90)
         wait_until(lambda: any(tmp_path.glob("schedule*")), 60)
         assert beating.poll() is None

@@ -26,7 +26,7 @@ def test_an_installation_whose_store_is_a_bucket(served_objects: ObjectStore, bu
             env=site.environment(),
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=500,
             check=False,
         )
     finally:

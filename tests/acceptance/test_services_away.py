@@ -122,7 +122,7 @@ def test_a_broker_that_does_not_serve_is_told_and_ends_with_2(tmp_path: Path, fa
         if fault not in ENDS_CELERY:
             assert outcome.spoke_before_end_s > WAIT_S - SPEAKS_S, "it waits meanwhile"
         check = subprocess.run(
-            site.command("check"), capture_output=True, text=True, env=site.environment(), check=False, timeout=150
+            site.command("check"), capture_output=True, text=True, env=site.environment(), check=False, timeout=500
         )
         assert check.returncode == 1
         broker = next(line for line in check.stdout.splitlines() if " broker " in line)

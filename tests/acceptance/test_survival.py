@@ -94,7 +94,7 @@ def test_run_screens_what_is_dropped_refuses_a_twin_takes_work_and_drains(tmp_pa
         assert screened(site) == 2
     finally:
         running.send_signal(signal.SIGTERM)
-        assert running.wait(timeout=150) == 0
+        assert running.wait(timeout=500) == 0
         log.close()
     assert not processes_of(site)
     assert site.json("reconcile")["holds"]

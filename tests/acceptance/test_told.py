@@ -24,7 +24,7 @@ def test_a_batch_outside_its_hours_says_until_when_it_waits_and_its_early_end_is
         assert process.stderr is not None
         told = next(line for line in process.stderr if "waits until" in line)
         process.send_signal(signal.SIGTERM)
-        out, rest = process.communicate(timeout=150)
+        out, rest = process.communicate(timeout=500)
     assert f"{opens:%Y-%m-%d %H:%M}" in told
     assert (process.returncode, out) == (2, "")
     assert "stopped before anything was begun" in rest

@@ -50,7 +50,7 @@ def take_in_and_be_killed(root: Path, *cut: Path) -> None:
     running = {
         step: subprocess.Popen([*command, step, root / step, *cut], stderr=subprocess.PIPE, text=True) for step in Step
     }
-    said = {step: process.communicate(timeout=150)[1] for step, process in running.items()}
+    said = {step: process.communicate(timeout=500)[1] for step, process in running.items()}
     for step, process in running.items():
         assert process.returncode == -signal.SIGKILL, f"after {step}: {process.returncode}\n{said[step]}"
 

@@ -166,5 +166,5 @@ from worker.store import open_store
 open_store(Settings(store="s3://images"))
 """
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert "BadSetting: SCREENING_STORE names an object store, which needs the extra `s3`: `pip install" in done.stderr

@@ -45,10 +45,10 @@ os.kill(child, signal.SIGKILL)
 
 @pytest.mark.parametrize("code", [WAITING.format(name="SIGTERM"), WAITING.format(name="SIGINT"), INTERRUPTED])
 def test_the_wait_ends(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=150, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=True)
     assert done.stdout == "ended\n"
 
 
 def test_a_signal_to_a_forked_child_is_not_for_its_parent() -> None:
-    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=150, check=True)
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=500, check=True)
     assert done.stdout == "not asked\n"
