@@ -17,6 +17,7 @@ import click
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.uid import UID
 from rich.console import Console
 from rich.table import Table
 
@@ -83,7 +84,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     """The rows as tables."""
     table = Table("transfer syntax", "equal grids", "in full, ms", "pyramid, ms", "halved while decoded")
     for syntax, row in found["lossless"].items():
-        table.add_row(syntax, f"{row['equal']} of {found['pictures']}", *map(str, list(row.values())[1:]))
+        table.add_row(UID(syntax).name, f"{row['equal']} of {found['pictures']}", *map(str, list(row.values())[1:]))
     console.print(table)
     for name, row in found["lossy"].items():
         console.print(f"{name}: {row}")

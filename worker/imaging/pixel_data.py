@@ -141,10 +141,12 @@ def _from_codestream(
     is_pyramid = bool(decoded.level) and isinstance(reduction, Pyramid)
     read_at = (*decoded.notes, "wavelet=9/7") if is_pyramid and not stream.is_reversible else decoded.notes
     if decoded.level and stream.precision > pixel.bits_stored:
-        beyond = 1 << pixel.bits_stored
-        if int(samples.max()) > (beyond - 1 if is_pyramid else _MOST_OVERSHOOT * beyond):
-            return _from_codestream(uid, frame, stream, pixel, None)  # an overlay, left-aligned samples, or overshoot
-        return Decoded(samples, pixel.bits_stored if is_pyramid else stream.precision, read_at, level=decoded.level)
+        if int(samples.max()) > _MOST_OVERSHOOT * (1 << pixel.bits_stored):
+            return _from_codestream(uid, frame, stream, pixel, None)  # an overlay, or left-aligned samples
+        if not is_pyramid:
+            return Decoded(samples, stream.precision, read_at, level=decoded.level)
+        clipped = np.minimum(samples, samples.dtype.type((1 << pixel.bits_stored) - 1))
+        return Decoded(clipped, pixel.bits_stored, read_at, level=decoded.level)
     codes, bits, notes = stored_codes(samples, stream.precision, pixel.said_bits)
     if stream.coding is Coding.JPEG and pixel.bits_stored < bits:
         notes = ()  # what is lossy goes beyond Bits Stored by some values
@@ -200,7 +202,7 @@ def _level(stream: Codestream, pixel: ImagePixel, reduction: Reduction | None) -
 def _holds_pyramid(stream: Codestream, pixel: ImagePixel, level: int) -> bool:
     """Whether the codestream's lower resolution is the pyramid's, its borders too.
 
-    One of more bits than Bits Stored is not clipped as the pyramid is: what goes beyond them there is decoded in full.
+    Of one of more bits than Bits Stored OpenJPEG clips less than the pyramid does; that is made up for.
     """
     if stream.coding is not Coding.JPEG_2000 or stream.samples != 1 or level > stream.levels:
         return False
