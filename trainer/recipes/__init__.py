@@ -1,4 +1,8 @@
-"""The recipes, one file each; this tuple is the whole registry."""
+"""The recipes, one file each; the tuple below is the whole registry.
+
+Knows networks and their phases. Does not know images, or how a network is fitted and exported.
+Begin with `recipe` (what a recipe is), then `scratch_cnn`, the shortest one.
+"""
 
 from trainer.recipes.efficientnet_lite0_lungs import EFFICIENTNET_LITE0_LUNGS
 from trainer.recipes.mobilenetv2_house import MOBILENETV2_HOUSE
