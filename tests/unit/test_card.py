@@ -74,6 +74,7 @@ def changed(**changes: Any) -> dict[str, str]:
         (changed(reduced_decode__sure_below=0.6), "outside the reduced-decode bounds"),
         (changed(preprocessing__resize="pyramid53"), "beside resize = pyramid53"),
         (changed(preprocessing__ranges_from="whole picture"), "whole picture"),
+        (changed(preprocessing__size=0), "a grid of 0 px"),
         (changed(operating_point__threshold=float("nan")), "threshold"),
         (changed(operating_point__threshold=1.5), "threshold"),
         (changed(operating_point__threshold=-0.1), "threshold"),

@@ -327,6 +327,11 @@ def test_a_picture_that_is_no_halving_has_no_place() -> None:
         Placement(24, 20, 20, 1.0, 1.0, is_pyramid=True).of(80, 100)
 
 
+def test_a_grid_without_pixels_is_refused() -> None:
+    with pytest.raises(ValueError, match="a grid of 0 px"):
+        Pyramid(0)
+
+
 def test_the_rule_travels_to_the_decoder_child() -> None:
     for rule in (TO_24, Pyramid(7, is_decoded_reduced=False)):
         assert reduction_of(rule.to_json()) == rule

@@ -94,13 +94,16 @@ class Preprocessing:
         """Inverse of `to_json`; raises ValueError or KeyError on values this version does not know."""
         if values.get("ranges_from", RANGES_FROM) != RANGES_FROM:
             raise ValueError(f"display ranges from {values['ranges_from']!r}")
-        return cls(
+        read = cls(
             size=int(values["size"]),
             fit=Fit(values["fit"]),
             resize=Resize(values["resize"]),
             clahe_clip=None if values["clahe_clip"] is None else float(values["clahe_clip"]),
             clahe_tiles=int(values["clahe_tiles"]),
         )
+        if read.size < 1:
+            raise ValueError(f"a grid of {read.size} px")
+        return read
 
 
 @dataclass(frozen=True)

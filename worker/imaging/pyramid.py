@@ -33,6 +33,11 @@ class Pyramid:
     grid_px: int  #: side of the model's grid
     is_decoded_reduced: bool = True  #: False: codestreams are decoded in full, and give the same
 
+    def __post_init__(self) -> None:
+        """Refuse a grid without pixels, which no picture is too small for; raises ValueError."""
+        if self.grid_px < 1:
+            raise ValueError(f"a grid of {self.grid_px} px")
+
     def level(self, rows: int, columns: int) -> int:
         """How often a picture of this size is halved. It follows the size alone, never how the picture is coded."""
         least, level = TIMES_THE_GRID * self.grid_px, 0
