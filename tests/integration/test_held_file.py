@@ -3,6 +3,7 @@ held or linked is copied."""
 
 import os
 import stat
+import subprocess
 import threading
 import time
 import tracemalloc
@@ -12,17 +13,18 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
 from schema.setting_values import StoreLink
 from tests.acceptance.installation import wait_until
-from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import CHEST, WatchedInbox, another
 from worker.errors import DatabaseUnavailable
 from worker.intake.held_file import Step
 from worker.intake.ingest import Intake
+from worker.intake.link_probe import how_taken_in
 from worker.intake.reader import ReadFile
 from worker.intake.write_lease import take_lease
 from worker.ledger.arrivals import Registration
@@ -139,12 +141,30 @@ def test_what_is_not_ours_alone_is_copied(watched: WatchedInbox, make: Callable[
     assert (stored(watched).read_bytes(), stored(watched).stat().st_nlink) == (CHEST, 1)
 
 
-def test_nothing_is_linked_when_that_is_off_or_the_store_has_another_disk(desk: Ledger, tmp_path: Path) -> None:
-    watched = WatchedInbox(desk, tmp_path / "inbox")
+def test_nothing_is_linked_when_that_is_off(watched: WatchedInbox) -> None:
     watched.start(store_link=StoreLink.OFF)
     inode = watched.drop("a.dcm").stat().st_ino
     assert settle(watched) == {"accepted": 1}
     assert (stored(watched).stat().st_ino == inode, watched.left()) == (False, [])
+    assert "SCREENING_STORE_LINK=off" in how_taken_in(watched.inbox, watched.desk.settings)
+
+
+def test_an_inbox_that_is_mounted_by_itself_is_copied_and_said_so(watched: WatchedInbox, tmp_path: Path) -> None:
+    """As below the `ReadWritePaths=` of a systemd unit: the disk is the same, and a link is refused all the same."""
+    other = tmp_path / "other"
+    other.mkdir()
+    settings = attrs.evolve(watched.desk.settings, store=str(watched.desk.store.folder))
+    assert "are linked into the store" in how_taken_in(watched.inbox, settings)
+    if subprocess.run(["mount", "--bind", str(other), str(watched.inbox)], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        inode = watched.drop("a.dcm").stat().st_ino
+        assert settle(watched) == {"accepted": 1}
+        assert (stored(watched).stat().st_ino == inode, watched.left()) == (False, [])
+        assert "another mount" in how_taken_in(watched.inbox, settings)
+        assert list(watched.inbox.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(watched.inbox)], check=True)
 
 
 def test_what_the_store_has_under_a_second_name_is_not_relied_on(watched: WatchedInbox) -> None:

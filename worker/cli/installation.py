@@ -1,6 +1,7 @@
 """The verbs about an installation: check, reconcile, settings, db."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -32,17 +33,23 @@ def reconcile(as_json: bool) -> None:
 
 
 @click.command()
+@click.argument(
+    "inboxes", metavar="[INBOX]...", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
 @as_json
-def check(as_json: bool) -> None:
+def check(inboxes: tuple[Path, ...], as_json: bool) -> None:
     """Check database, broker, model, provider, decoder, store, disk and the longest wait: one line each.
 
-    Exit 1, with the remedy, when a check fails.
+    For each INBOX one more: whether its files are linked into the store, or why they are copied. Ask as the user of
+    the service. Exit 1, with the remedy, when a check fails.
     """
+    from worker.intake.link_probe import how_taken_in
     from worker.monitoring import health
 
     if not as_json:
         options.print_in_use()
     results = health.check(options.settings())
+    results += [health.Finding("inbox", True, how_taken_in(inbox, options.settings())) for inbox in inboxes]
     if as_json:
         options.print_json([vars(result) for result in results])
     else:

@@ -166,7 +166,7 @@ class Reader:
     def _links(self, source: SourceFile) -> Links | None:
         """What links the file into the store, if it may be linked."""
         links = self.store.links(OBJECTS) if source.has_lease and self.settings.store_link is StoreLink.AUTO else None
-        return links if links is not None and links.may_take(source.status) else None
+        return links if links is not None and links.refusal(source.descriptor) is None else None
 
     def _copy(self, source: SourceFile) -> tuple[Kept, Sums]:
         """Write the bytes into the store as they are read."""

@@ -1,5 +1,6 @@
 """The running installation: opens the ledger, starts the embedded broker, screens a batch, watches a folder."""
 
+import logging
 import subprocess
 import threading
 import time
@@ -16,6 +17,7 @@ from worker.errors import DatabaseShared, Interrupted, Misconfigured
 from worker.imaging.reading import AN_ARCHIVE
 from worker.intake.folder_scan import files_in, incoming
 from worker.intake.ingest import Intake
+from worker.intake.link_probe import how_taken_in
 from worker.intake.reader import IntakeRequest
 from worker.intake.watcher import Watcher, sweep
 from worker.ledger import claims, outbox, promotions
@@ -30,6 +32,8 @@ from worker.service.patience import Patience
 from worker.settings import Settings
 from worker.store import MODELS, open_store
 from worker.worklist import queries
+
+log = logging.getLogger(__name__)
 
 #: Time between two queries of the ledger while a batch is screened.
 POLL_S = 0.2
@@ -194,6 +198,7 @@ def watch(serving: Serving, inbox: Path) -> None:
 
     stop = stop_requested()
     watcher = Watcher(serving.intake, inbox, enqueue, backlog, now)
+    log.info("inbox_opened", extra={"how": how_taken_in(inbox, serving.settings)})
     drift_schedule = DriftSchedule(serving.intake.database, now)
     thread = threading.Thread(target=watcher.run, args=[stop], name="watcher")
     thread.start()

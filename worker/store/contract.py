@@ -1,7 +1,6 @@
 """The contract of every store: immutable content by its digest. No name is taken from a file."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +36,8 @@ class Kept:
 class Links(Protocol):
     """Makes a file that lies elsewhere one of the store, by a second name: no byte is copied."""
 
-    def may_take(self, status: os.stat_result) -> bool:
-        """Whether a file of this status may be linked."""
+    def refusal(self, descriptor: int) -> str | None:
+        """Why an open file cannot be linked; None when it can, as far as that can be said before it is tried."""
 
     def take(self, descriptor: int, digest: str, on_linked: Callable[[], None]) -> Kept | None:
         """`Store.keep` for the content of an open file; None where it cannot be linked.

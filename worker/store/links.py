@@ -31,14 +31,23 @@ class FolderLinks:
     folder: Path  #: of the store
     kind: str
 
-    def may_take(self, status: os.stat_result) -> bool:
-        """Whether a file of this status may be linked: it is ours alone, and on the store's file system."""
+    def refusal(self, descriptor: int) -> str | None:
+        """As the contract says."""
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            return "it belongs to another user than this process runs as"
+        if status.st_nlink > MOST_NAMES:
+            return "it has another name already"
         try:
             make_folder(self.folder)
-            device = self.folder.stat().st_dev
-        except OSError:
-            return False
-        return status.st_uid == os.geteuid() and status.st_nlink <= MOST_NAMES and status.st_dev == device
+            here = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
+            try:
+                is_here = _mount(here) == _mount(descriptor)
+            finally:
+                os.close(here)
+        except OSError as error:
+            return f"the store cannot be asked ({error.strerror})"
+        return None if is_here else "it lies on another file system than the store, or on another mount of it"
 
     def take(self, descriptor: int, digest: str, on_linked: Callable[[], None] = lambda: None) -> Kept | None:
         """As the contract says."""
@@ -125,6 +134,12 @@ def _name(descriptor: int, target: Path, *, is_new: bool) -> None:
 
 def _draft(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+
+
+def _mount(descriptor: int) -> str:
+    """The mount in which a file was opened (proc(5), fdinfo): no link leads out of it, not even to the same disk."""
+    lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
+    return next(line for line in lines if line.startswith("mnt_id:"))
 
 
 def _status(path: Path) -> os.stat_result | None:
