@@ -66,7 +66,7 @@ def associate(
     entity = AE(calling)
     entity.add_requested_context(sop_class, list(syntaxes))
     entity.add_requested_context("1.2.840.10008.1.1")
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 90
     return entity.associate("127.0.0.1", receiver.port, ae_title=called, **options)
 
 
@@ -102,7 +102,7 @@ def data_set_of(ds: Dataset) -> bytes:
     return encode(ds, is_implicit_vr=False, is_little_endian=True) or b""
 
 
-def until(true: Callable[[], bool], within_s: float = 20.0) -> None:
+def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + within_s
     while not true():
@@ -113,7 +113,7 @@ def until(true: Callable[[], bool], within_s: float = 20.0) -> None:
 @contextmanager
 def connection(receiver: Receiver) -> Iterator[socket.socket]:
     """A plain connection, for peers that speak otherwise than they should."""
-    with socket.create_connection(("127.0.0.1", receiver.port), timeout=20) as plain:
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=90) as plain:
         yield plain
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,23 @@ def test_every_alert_says_how_urgent_it_is_and_the_runbook_what_to_do() -> None:
         if "alert" in rule:
             assert rule["labels"]["severity"] in ("page", "ticket")
             assert f"`{rule['alert']}`" in runbook
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here (Debian: prometheus)")
+def test_each_alert_fires_when_it_should_and_not_before() -> None:
+    for what in (["check", "rules", str(RULES)], ["test", "rules", str(RULES.with_name("rules_test.yaml"))]):
+        done = subprocess.run(["promtool", *what], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_job_of_an_alert_is_one_that_prometheus_reads() -> None:
+    configuration = RULES.with_name("prometheus.yaml").read_text(encoding="utf-8")
+    jobs = set(re.findall(r"job_name: (\S+)", configuration))  # also those that a site must uncomment
+    asked = {job for rule in rules() for job in re.findall(r'job="(.*?)"', rule["expr"])}
+    assert "chest-screening-receiver" in asked <= jobs
+
+
+def test_every_alert_about_sender_and_receiver_is_tried_with_numbers() -> None:
+    tried = yaml.safe_load(RULES.with_name("rules_test.yaml").read_text(encoding="utf-8"))["tests"]
+    fired = {c["alertname"] for test in tried for c in test["alert_rule_test"] if c["exp_alerts"]}
+    assert {"ReceiverAway", "ResultsNotSent", "ResultsNeedAPerson"} <= fired

@@ -4,7 +4,6 @@ import random
 import ssl
 import struct
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from tests.certificates import certificate
 from tests.ledger import Ledger
+from tests.peers import client_context, command_set, p_data
 from tests.receiving import (
     CALLER,
     OURS,
@@ -172,10 +172,6 @@ def open_sockets() -> int:
     return sum(link.startswith("socket:") for link in links)
 
 
-def p_data(context: int, header: int, body: bytes) -> bytes:
-    return pdu(4, struct.pack(">LBB", len(body) + 2, context, header) + body)
-
-
 @pytest.mark.parametrize(
     "sent",
     [
@@ -245,19 +241,6 @@ def test_an_abort_in_the_middle_of_a_data_set_leaves_nothing(desk: Ledger) -> No
         until(lambda: threads_of_associations() == before[0])
         until(lambda: open_sockets() <= before[1])
     assert desk.count("arrival") == 0
-
-
-def command_set(sop_instance_uid: str) -> bytes:
-    """A C-STORE-RQ (PS3.7 9.3.1), implicit little endian."""
-    from tests.phantoms import DX_FOR_PRESENTATION
-
-    def element(number: int, value: bytes) -> bytes:
-        value += b"\0" * (len(value) % 2)
-        return struct.pack("<HHL", 0, number, len(value)) + value
-
-    body = element(0x0002, DX_FOR_PRESENTATION.encode()) + element(0x0100, b"\x01\0") + element(0x0110, b"\x07\0")
-    body += element(0x0700, b"\0\0") + element(0x0800, b"\0\0") + element(0x1000, sop_instance_uid.encode())
-    return element(0, struct.pack("<L", len(body))) + body
 
 
 @pytest.mark.parametrize("uid", ["../../etc/passwd", "<b>1.2</b>", "1.2\n3", "", "1" * 65])
@@ -346,32 +329,6 @@ def test_many_associations_leave_threads_and_files_as_they_were(desk: Ledger, co
         until(lambda: settled(receiver))
         until(lambda: threading.active_count() <= before[0])
         until(lambda: open_sockets() <= before[1])
-
-
-def test_after_a_signal_what_is_under_way_ends_and_nothing_begins(desk: Ledger) -> None:
-    with receiving(desk, drain_s=10.0) as receiver:
-        association = associate(receiver)
-        draining = threading.Thread(target=receiver.server.drain, args=[10.0])
-        draining.start()
-        time.sleep(0.3)
-        answer = association.send_c_store(radiograph())
-        assert answer.Status == 0x0000
-        assert not associate(receiver).is_established
-        association.release()
-        draining.join(5)
-        assert not draining.is_alive()
-
-        def not_again(within_s: float) -> None:
-            del within_s
-
-        receiver.server.drain = not_again  # type: ignore[method-assign]
-
-
-def client_context(ca: Path, own: tuple[Path, Path] | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(ca))
-    if own is not None:
-        context.load_cert_chain(*own)
-    return context
 
 
 def test_with_tls_and_with_certificates_of_clients(desk: Ledger, tmp_path: Path) -> None:

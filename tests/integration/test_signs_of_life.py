@@ -1,6 +1,8 @@
 """Signs of life: each process writes one now and then, and the list says in words which process is missing."""
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,3 +111,17 @@ def test_other_systems_are_told_too(page: Page) -> None:
     told = json.loads(page.visitor().get("/api/v1/health", Authorization=f"Bearer {token}").text)
     assert told["last_seen_at"] == {"watcher": desk.clock().isoformat()}
     assert told["missing"] == ["worker"]
+
+
+def test_a_sign_that_a_silent_database_holds_does_not_hold_the_end_of_its_process(desk: Ledger) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def waits() -> bool:
+        begun.set()
+        return not goes_on.wait(120)
+
+    with Signs(desk.database, Process.RECEIVER).given(waits):
+        assert begun.wait(60)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 60
+    goes_on.set()

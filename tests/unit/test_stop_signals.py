@@ -52,3 +52,21 @@ def test_the_wait_ends(code: str) -> None:
 def test_a_signal_to_a_forked_child_is_not_for_its_parent() -> None:
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=500, check=True)
     assert done.stdout == "not asked\n"
+
+
+STUCK = """
+import os, signal, threading
+from worker.runtime.stop_signals import stop_requested
+stop = stop_requested(0.2)
+signal.raise_signal(signal.SIGTERM)
+stop.wait()
+def waits_for_ever():
+    threading.Lock().acquire() and threading.Event().wait()
+waits_for_ever()
+"""
+
+
+def test_a_program_that_waits_for_something_else_ends_all_the_same_and_says_where_it_was() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "in waits_for_ever" in done.stderr

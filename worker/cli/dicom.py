@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from worker.ledger.dispatches import Stuck
 
 
+#: Longest life of `worker receive` and `worker send` after SIGTERM, seconds.
+END_WITHIN_S = 28.0
+
+
 @click.command()
 def receive() -> None:
     """Receive images by DICOM (C-STORE, C-ECHO) until interrupted; SIGTERM lets the associations under way end.
@@ -26,7 +30,7 @@ def receive() -> None:
     from worker.dicom import service
     from worker.runtime.stop_signals import stop_requested
 
-    stop = stop_requested()
+    stop = stop_requested(END_WITHIN_S)
     with service.receiving(in_force) as receiver:
         click.echo(f"{in_force.ae_title} on {in_force.receive_host} port {receiver.port}; SIGTERM stops", err=True)
         stop.wait()
@@ -56,10 +60,10 @@ def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
     from worker.dicom import sender
     from worker.runtime.stop_signals import stop_requested
 
-    stop = stop_requested()
+    stop = stop_requested(END_WITHIN_S)
     with sender.sending(in_force) as sending:
         if once:
-            while sending.turn():
+            while not stop.is_set() and sending.turn(stop):
                 pass
             return
         click.echo(f"results go to {in_force.send}; SIGTERM stops", err=True)

@@ -82,10 +82,16 @@ class Decoder:
         with self._lock:
             self._ready()
 
-    def close(self) -> None:
-        """End the child; the next image would start another."""
-        with self._lock:
-            self._drop()
+    def close(self, within_s: float = -1.0) -> None:
+        """End the child; the next image would start another.
+
+        An image that is being decoded is waited for, at most `within_s` where given: then its child goes on.
+        """
+        if self._lock.acquire(timeout=within_s):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     def read_display(self, image: OpenImage, reduction: Reduction | None = None) -> Display:
         """Display values; at a lower resolution if the file offers one of the minimum size, or at that of a pyramid.

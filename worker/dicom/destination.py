@@ -3,20 +3,22 @@
 import logging
 import os
 import re
+import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from schema.vocabulary import DispatchState
 from worker.dicom.ours import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from worker.dicom.tls import client_context
+from worker.dicom.wire import DeadlineSocket
 from worker.errors import BadSetting, StorageUnavailable
 from worker.settings import Settings
 
@@ -30,6 +32,8 @@ DUPLICATE = 0x0111
 
 #: Statuses that no later attempt would change: SOP Class not supported, not authorised.
 FINAL = frozenset({0x0122, 0x0124})
+
+UNREACHABLE = "the archive cannot be reached"
 
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 
@@ -45,8 +49,11 @@ class Answer:
 class Destination(Protocol):
     """Takes objects in their order; gives an answer for each."""
 
-    def send(self, objects: Sequence[Dataset]) -> Iterator[Answer]:
+    def send(self, objects: Sequence[Dataset]) -> Generator[Answer]:
         """Send them; an object whose turn does not come stays due."""
+
+    def hang_up(self) -> None:
+        """End what is under way, now and from now on; called by another thread. Its objects stay due."""
 
 
 def destination_of(settings: Settings) -> Destination:
@@ -59,27 +66,34 @@ def destination_of(settings: Settings) -> Destination:
     return Archive(settings.ae_title, archive[1], archive[2].strip("[]"), int(archive[3]), client_context(settings))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Archive:
-    """An archive by DIMSE: one association for all objects of a turn."""
+    """An archive by DIMSE: one association for all objects of a turn. No archive can hold it for longer than its times.
+
+    The library's own socket has no deadline: an archive that stops reading would hold it for ever.
+    """
 
     calling: str
     title: str
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    _opened: DeadlineSocket | None = None
+    _is_over: bool = field(default=False)
 
-    def send(self, objects: Sequence[Dataset]) -> Iterator[Answer]:
+    def send(self, objects: Sequence[Dataset]) -> Generator[Answer]:
         """Send them over one association."""
-        association = self._associate({str(each.SOPClassUID) for each in objects})
+        try:
+            association = self._associate({str(each.SOPClassUID) for each in objects})
+        except OSError:  # its name has no address
+            yield from (Answer(DispatchState.DUE, UNREACHABLE) for _ in objects)
+            return
         accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
         if association.rejected_contexts and not accepted:  # then the library has aborted it
             yield from map(_not_accepted, objects)
             return
         if not association.is_established:
-            words = (
-                "the archive rejects the association" if association.is_rejected else "the archive cannot be reached"
-            )
+            words = "the archive rejects the association" if association.is_rejected else UNREACHABLE
             yield from (Answer(DispatchState.DUE, words) for _ in objects)
             return
         try:
@@ -98,11 +112,26 @@ class Archive:
         for sop_class in sorted(sop_classes):
             entity.add_requested_context(sop_class, SYNTAXES)
         tls = None if self.tls is None else (self.tls, self.host)
-        return entity.associate(self.host, self.port, ae_title=self.title, tls_args=tls)
+        return entity.associate(
+            self.host, self.port, ae_title=self.title, tls_args=tls, evt_handlers=[(evt.EVT_CONN_OPEN, self._connected)]
+        )
+
+    def _connected(self, event: evt.Event) -> None:
+        """Give the connection deadlines."""
+        provider = event.assoc.dul
+        self._opened = provider.socket = DeadlineSocket(event.assoc, client_socket=provider.socket.socket)
+        provider.event_queue.get_nowait()  # as whose connection it announces itself is the acceptor's
+        if self._is_over:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the association under way, whatever its archive does or does not."""
+        self._is_over = True
+        if self._opened is not None and self._opened.socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._opened.socket, socket.SHUT_RDWR)
 
     def _send_one(self, association: Association, each: Dataset, accepted: set[str]) -> Answer:
-        if str(each.SOPClassUID) not in accepted:
-            return _not_accepted(each)
         if str(each.SOPClassUID) not in accepted:
             return _not_accepted(each)
         if not association.is_established:
@@ -135,11 +164,14 @@ class Outbox:
 
     folder: Path
 
-    def send(self, objects: Sequence[Dataset]) -> Iterator[Answer]:
+    def send(self, objects: Sequence[Dataset]) -> Generator[Answer]:
         """Write each under its UID. Raises StorageUnavailable."""
         for each in objects:
             self._write(each)
             yield Answer(DispatchState.SENT, "written")
+
+    def hang_up(self) -> None:
+        """A folder needs none."""
 
     def _write(self, each: Dataset) -> None:
         target = self.folder / f"{each.SOPInstanceUID}.dcm"

@@ -43,8 +43,11 @@ REQUEST_S = 30.0
 #: An association without a byte from its peer is aborted after this time.
 IDLE_S = 60.0
 
-#: Associations under way may end within this time after SIGTERM.
-DRAIN_S = 25.0
+#: Associations under way may end within this time after SIGTERM; with what comes after it the process ends within 30 s.
+DRAIN_S = 20.0
+
+#: A comparison that takes longer after that is made after the next start.
+COMPARISON_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,10 @@ class Receiver:
         try:
             yield self
         finally:
-            self.server.drain(drain_s)
             self.reception.stop()
-            accepting.join()
-            comparison.join()
+            if not self.server.drain(drain_s):
+                log.warning("associations_left", extra={"connections": self.server.open_connections()})
+            comparison.join(COMPARISON_S)
 
     def admission(self, calling: str, called: str, address: str) -> Rejection | None:
         """Why this request is rejected; None: it is accepted. The caller is judged first, so a stranger learns nothing

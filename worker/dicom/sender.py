@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 #: Time between two questions for what is due.
 POLL_S = 2.0
 
+#: How long an archive may take to answer after SIGTERM. What it has not answered stays due, and is sent again.
+STOP_S = 15.0
+
 
 @dataclass(frozen=True)
 class Sender:
@@ -41,25 +44,40 @@ class Sender:
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop`. Outages of store, database and outbox are logged, and it goes on."""
+        ended = threading.Event()
+        threading.Thread(target=self._hang_up, args=[stop, ended], name="hang_up", daemon=True).start()
         while not stop.is_set():
             try:
-                is_idle = self.turn() == 0
+                is_idle = self.turn(stop) == 0
             except Interrupted as error:
                 log.error("outage", extra={"work": "send", "code": error.code, "reason": error.message})
                 is_idle = True
             if is_idle:
                 stop.wait(POLL_S)
+        ended.set()
 
-    def turn(self) -> int:
-        """Send what is due now; returns how many were taken. Nothing in a silent run. Raises Interrupted."""
+    def _hang_up(self, stop: threading.Event, ended: threading.Event) -> None:
+        stop.wait()
+        if not ended.wait(STOP_S):
+            log.warning("answer_not_awaited")
+            self.destination.hang_up()
+
+    def turn(self, stop: threading.Event | None = None) -> int:
+        """Send what is due now, and no more after `stop`; returns how many were taken. Nothing in a silent run.
+
+        Raises Interrupted.
+        """
         if self.composer.settings.silent is Silent.ON:
             return 0
+        stop = stop or threading.Event()
         taken = dispatches.take(self.database, self.name, self.clock())
-        made = [(due, object_made) for due in taken if (object_made := self._make(due)) is not None]
-        if made:
-            answers = self.destination.send([each for _, each in made])
-            for (due, each), answer in zip(made, answers, strict=True):
-                self._end(due, answer, str(each.SOPClassUID))
+        made = [(due, made) for due in taken if not stop.is_set() and (made := self._make(due)) is not None]
+        if made and not stop.is_set():
+            with closing(self.destination.send([each for _, each in made])) as answers:
+                for (due, each), answer in zip(made, answers, strict=True):
+                    self._end(due, answer, str(each.SOPClassUID))
+                    if stop.is_set():
+                        break
         return len(taken)
 
     def _make(self, due: Due) -> Dataset | None:

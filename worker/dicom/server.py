@@ -4,9 +4,9 @@ import logging
 import secrets
 import socket
 import ssl
+import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -30,6 +30,9 @@ HANDSHAKE_S = 30.0
 
 #: How long the threads of a connection may take to end after it.
 END_S = 40.0
+
+#: After the time to drain: an abort may leave, then a connection whose socket was shut may end.
+ABORT_S, SHUT_S = 1.0, 2.0
 
 
 class Connection(RequestHandler):
@@ -87,7 +90,7 @@ class Server(ThreadedAssociationServer):
         """`refused`: called with the reason when a connection is closed before any association."""
         self.begin, self.refusal, self.admits_address = begin, refusal, admits_address
         self.ended, self.refused = ended, refused
-        self._open: Counter[str] = Counter()
+        self._open: dict[socket.socket, str] = {}  # the address of each open connection
         self._lock = threading.Lock()
         super().__init__(*arguments, request_handler=Connection, **options)
 
@@ -98,52 +101,83 @@ class Server(ThreadedAssociationServer):
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return accepted, address
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 as socketserver calls it
+    def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether the connection may stay open."""
         address = str(client_address[0])
         if not self.admits_address(address):
             self.refused("address")
             return False
         with self._lock:
-            if self._open.total() >= MOST_CONNECTIONS or self._open[address] >= MOST_OF_AN_ADDRESS:
-                is_free = False
-            else:
-                self._open[address] += 1
-                is_free = True
+            mine = sum(1 for other in self._open.values() if other == address)
+            is_free = len(self._open) < MOST_CONNECTIONS and mine < MOST_OF_AN_ADDRESS
+            if is_free:
+                self._open[request] = address
         if not is_free:
             self.refused("connections")
         return is_free
 
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 as socketserver calls it
+        """Forget a connection for which no thread could be started; it is closed by the caller."""
+        with self._lock:
+            self._open.pop(request, None)
+        error = sys.exc_info()[1]
+        if error is not None:
+            log.error("connection_failed", extra={"kind": place_of(error)})
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection to its end; what it leaves is closed in any case."""
+        opened = request
         try:
             if self.ssl_context:
-                request.settimeout(HANDSHAKE_S)
-                request = self.ssl_context.wrap_socket(request, server_side=True)
-            self.finish_request(request, client_address)
+                opened = self._with_tls(request, self.ssl_context)
+                opened.do_handshake()
+            self.finish_request(opened, client_address)
         except (ssl.SSLError, OSError) as error:
             self.refused("handshake" if self.ssl_context else "connection")
             log.info("connection_failed", extra={"kind": place_of(error)})
         finally:
             with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
-            request.close()
-            address = str(client_address[0])
+                opened.shutdown(socket.SHUT_RDWR)
+            opened.close()
             with self._lock:
-                self._open[address] -= 1
-                if not self._open[address]:
-                    del self._open[address]
+                self._open.pop(opened, None)
 
-    def drain(self, within_s: float) -> None:
-        """Accept nothing more, wait for the associations under way, then abort what is left."""
+    def _with_tls(self, request: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """The connection with TLS, which has not begun; it takes the place of the plain one, which is detached."""
+        request.settimeout(HANDSHAKE_S)
+        with self._lock:
+            wrapped = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            self._open[wrapped] = self._open.pop(request)
+        return wrapped
+
+    def drain(self, within_s: float) -> bool:
+        """Accept nothing more and wait for the associations under way; abort what is left, then shut its sockets.
+
+        No peer and no state of the upper layer can make it wait longer than `within_s`, ABORT_S and SHUT_S. Returns
+        whether every connection has ended.
+        """
         self.shutdown()
-        deadline = time.monotonic() + within_s
-        while self.open_connections() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        if self._end_within(within_s):
+            return True
         for association in self.active_associations:
-            association.abort()
+            if association.is_established:  # others have no abort (PS3.8 9.2.3), or have sent one
+                association.abort(block=False)
+        if self._end_within(ABORT_S):
+            return True
+        with self._lock:
+            left = list(self._open)
+        for opened in left:
+            with suppress(OSError):
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)  # wakes its thread, which may be within TLS
+        return self._end_within(SHUT_S)
+
+    def _end_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.open_connections() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return not self.open_connections()
 
     def open_connections(self) -> int:
         """How many connections are open."""
         with self._lock:
-            return self._open.total()
+            return len(self._open)

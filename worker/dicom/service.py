@@ -22,6 +22,9 @@ from worker.store.capacity import capacity_of
 
 log = logging.getLogger(__name__)
 
+#: How long the decoder may go on after SIGTERM; its child ends with this process in any case.
+DECODER_S = 1.0
+
 
 @contextmanager
 def receiving(settings: Settings) -> Iterator[Receiver]:
@@ -34,7 +37,8 @@ def receiving(settings: Settings) -> Iterator[Receiver]:
     with ExitStack() as stack:
         stack.enter_context(lenient_pydicom())  # its warnings quote what a peer sent
         database = stack.enter_context(closing(open_database(settings)))
-        decoder = stack.enter_context(closing(Decoder.of(settings)))
+        decoder = Decoder.of(settings)
+        stack.callback(decoder.close, DECODER_S)  # a decode under way must not hold the end of the process
         intake = Intake(settings, database, open_store(settings), decoder, capacity_of(settings))
         intake.capacity.waits_for_measure = False  # the size of a large store is measured beside the answers
         spool = stack.enter_context(Spool(settings).opened())

@@ -76,15 +76,32 @@ class DeadlineSocket(AssociationSocket):
         deadline = time.monotonic() + (CLOSE_DEADLINE_S if is_over else PDU_DEADLINE_S)
         with memoryview(data) as view:
             while received < nr_bytes:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError("the peer does not finish its PDU")
-                self.socket.settimeout(left)
+                self._wait_no_longer_than(deadline)
                 count = self.socket.recv_into(view[received:])
                 if count == 0:
                     break
                 received += count
         return data[:received]
+
+    def _wait_no_longer_than(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the peer does not finish its PDU")
+        if self.socket is None:
+            raise ConnectionAbortedError("it was closed here")
+        self.socket.settimeout(left)
+
+    def send(self, bytestream: bytes) -> None:
+        """All bytes within the deadline of a PDU; else the connection counts as closed (Evt17), as the library does."""
+        deadline = time.monotonic() + PDU_DEADLINE_S
+        try:
+            with memoryview(bytestream) as view:
+                sent = 0
+                while sent < len(view):
+                    self._wait_no_longer_than(deadline)
+                    sent += self.socket.send(view[sent:])
+        except OSError:
+            self.event_queue.put("Evt17")
 
     def _shutdown_socket(self) -> None:
         """Shut down and close, each in any case: a reset connection cannot be shut down, and must be closed."""

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 #: Time between two signs of a process.
 EVERY_S = 15.0
 
+#: How long the end of a process waits for a sign that is being written: a database that is silent must not hold it.
+END_S = 1.0
+
 #: A machine without a sign for this long is forgotten when another one of its kind appears.
 FORGOTTEN_AFTER = timedelta(days=7)
 
@@ -70,7 +73,7 @@ class Signs:
             yield
         finally:
             stop.set()
-            thread.join()
+            thread.join(END_S)
 
     def start(self) -> None:
         """Give signs from a thread until the process ends."""

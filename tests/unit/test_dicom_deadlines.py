@@ -1,0 +1,37 @@
+"""The times of receiver and sender: a peer that does not read cannot hold a thread, and SIGTERM has an end."""
+
+import queue
+import socket
+
+import pytest
+
+from worker.cli.dicom import END_WITHIN_S
+from worker.dicom import receiver, sender, server, service, wire
+from worker.dicom.wire import DeadlineSocket
+from worker.ledger import signs_of_life
+
+
+class Events:
+    """What a socket tells its association."""
+
+    def __init__(self) -> None:
+        self.dul = self
+        self.event_queue: queue.Queue[str] = queue.Queue()
+
+
+def test_bytes_that_nobody_reads_close_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 0.3)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        events = Events()
+        sending = DeadlineSocket(events, client_socket=ours)
+        assert events.event_queue.get_nowait() == "Evt5"
+        sending.send(b"\0" * 2**24)
+        assert events.event_queue.get_nowait() == "Evt17"
+
+
+def test_all_that_may_last_after_sigterm_is_below_thirty_seconds() -> None:
+    receiving_s = receiver.DRAIN_S + server.ABORT_S + server.SHUT_S + receiver.COMPARISON_S + service.DECODER_S
+    receiving_s += signs_of_life.END_S
+    assert receiving_s < END_WITHIN_S < 30
+    assert sender.STOP_S < END_WITHIN_S
