@@ -155,18 +155,28 @@ def _from_codestream(
     return Decoded(codes, bits, (*read_at, *notes), is_rgb=stream.gives_rgb, level=decoded.level)
 
 
-def _check_range(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> None:
-    """Raise Undecodable for samples beyond the precision of lossless JPEG, whose sums run away after a wrong bit.
+#: Of a picture whose values left their range, such a share of neighbours is torn apart when it is brought back into it.
+_MOST_TORN = 1 / 1000
 
-    Signed ones may be extended by their sign (ISO 10918-1 H.1.2.1: differences are added modulo 65,536).
+
+def _check_range(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> None:
+    """Raise Undecodable where sums of lossless JPEG have run away, as they do after a wrong bit.
+
+    Differences are added modulo 65,536 (ISO 10918-1 H.1.2.1), so samples beyond the precision may be right: signed ones
+    extended by their sign, or differences by way of the other end of the range. Those fit together once the bits above
+    are cut off; sums that ran away fit together before.
     """
-    if not int(samples.max()) >> stream.precision:
+    if samples.dtype.itemsize < 2 or not int(samples.max()) >> stream.precision:
         return
     above = samples >> (stream.precision - 1)
-    is_extended = (above <= 1) | (above == (1 << (17 - stream.precision)) - 1)
-    if not (pixel.is_signed and bool(is_extended.all())):
+    if pixel.is_signed and ((above <= 1) | (above == (1 << (17 - stream.precision)) - 1)).all():
+        return
+    within = samples & samples.dtype.type((1 << stream.precision) - 1)
+    torn = np.abs(np.diff(within.astype(np.int32), axis=1)) > 1 << (stream.precision - 1)
+    whole = np.abs(np.diff(samples.view(np.int16).astype(np.int32), axis=1)) < 1 << (stream.precision - 2)
+    if (torn & whole).mean() > _MOST_TORN:
         raise Undecodable(
-            f"the codestream is damaged: it gives values beyond its {stream.precision} bits; send the image again"
+            f"the codestream is damaged: its values run beyond {stream.precision} bits; send the image again"
         )
 
 

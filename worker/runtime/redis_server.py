@@ -16,7 +16,7 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 #: How long the private Redis may take to answer.
-BROKER_START_S = 10.0
+BROKER_START_S = 60.0
 
 
 class PrivateBroker:
