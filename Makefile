@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 SOURCES := worker schema trainer
-BENCHES := throughput endurance two_cores cold heat_share decoders profile_run fit_overhead page
+BENCHES := throughput endurance two_cores cold heat_share decoders profile_run fit_overhead page page_readers page_viewer
 
 .PHONY: screen reading-room test test-all check bench chaos fuzz images lock clean
 

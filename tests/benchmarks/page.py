@@ -2,11 +2,15 @@
 
     python -m tests.benchmarks.page [--on sqlite|postgresql] [--studies N] [--unread N] [--rounds N] [--write]
 
-`worker web` is a process of its own, asked over one connection on this machine. Nothing else writes meanwhile.
+`worker web` is a process of its own, asked over one connection on this machine: first while nothing else writes, then
+while another process books 100 images a second, without files, as the archive benchmark does.
 """
+
+from __future__ import annotations
 
 import http.client
 import json
+import multiprocessing
 import os
 import re
 import statistics
@@ -14,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
@@ -28,9 +33,10 @@ from schema.migrate import upgrade
 from schema.vocabulary import Role
 from tests.benchmarks.archive import LIBRARIES, empty_database
 from tests.benchmarks.archive_rows import fill
+from tests.benchmarks.intake_load import PER_S, take_in
 from tests.benchmarks.machine import Watch, machine
 from tests.conftest import POSTGRESQL, SQLITE
-from tests.phantoms import JPEG_2000_LOSSLESS, dicom_file, window
+from tests.phantoms import EXPLICIT_LITTLE, JPEG_2000_LOSSLESS, dicom_file, window
 from tests.reading_room import PASSWORD, PASSWORD_HASH
 from worker.imaging.reading import read_instance
 from worker.ledger import accounts, register
@@ -38,9 +44,17 @@ from worker.ledger.arrivals import Incoming, Receipt
 from worker.settings import Settings
 from worker.store import OBJECTS, open_store
 
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
 RESULT = Path(__file__).parent / "results" / "page.json"
 
 PARTS = ("half", "pixels")
+
+SYNTAXES = {"native": EXPLICIT_LITTLE, "jpeg2000": JPEG_2000_LOSSLESS}
+
+#: Longer than any measurement beside it lasts.
+LONG_S = 3600
 
 #: A large detector's image, 12 bits.
 ROWS, COLUMNS = 3056, 2544
@@ -73,16 +87,26 @@ class Client:
         self.csrf = re.findall(r'data-csrf="([^"]*)"', self.ask("GET", "/").text.decode())[0]
 
 
-def timed(rounds: int, work: Callable[[int], object]) -> dict[str, float]:
-    """Median and 95th percentile in ms."""
+def timed(rounds: int, pid: int, work: Callable[[int], object]) -> dict[str, float]:
+    """Median and 95th percentile in ms; and the processor time of the page, which other programs do not lengthen."""
     work(0)
-    times = []
+    times, spent_s = [], processor_s(pid)
     for n in range(rounds):
         began = time.perf_counter()
         work(n)
         times.append(1000 * (time.perf_counter() - began))
     times.sort()
-    return {"median_ms": round(statistics.median(times), 1), "p95_ms": round(times[int(0.95 * (rounds - 1))], 1)}
+    return {
+        "median_ms": round(statistics.median(times), 1),
+        "p95_ms": round(times[int(0.95 * (rounds - 1))], 1),
+        "processor_ms": round(1000 * (processor_s(pid) - spent_s) / rounds, 1),
+    }
+
+
+def processor_s(pid: int) -> float:
+    """Processor time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measured(url: str, folder: Path, studies: int, unread: int, rounds: int) -> dict[str, Any]:
@@ -92,38 +116,77 @@ def measured(url: str, folder: Path, studies: int, unread: int, rounds: int) -> 
     fill(database, studies, unread)
     settings = Settings(home=folder, database=url)
     accounts.add(database, "bench", Role.READER, PASSWORD_HASH, "bench", datetime.now(UTC))
-    rng = np.random.default_rng(1)
-    smooth = np.add.outer(np.arange(ROWS), np.arange(COLUMNS)) // 2
-    digests = {}
-    for name, syntax in (("native", None), ("jpeg2000", JPEG_2000_LOSSLESS)):
-        pixels = ((smooth + rng.integers(0, 24, smooth.shape)) % 4096).astype(np.uint16)
-        elements: dict[str, Any] = {} if syntax is None else {"syntax": syntax}
-        elements |= {"StudyInstanceUID": f"1.2.3.{len(name)}", "SOPInstanceUID": f"1.2.3.{len(name)}.1"}
-        content = dicom_file(pixels, bits=12, **window(2048, 4096), **elements)
-        digests[name] = open_store(settings).put(OBJECTS, content)
-        receipt = Receipt(Incoming(f"/{name}", len(content), 1), read_instance(content), digests[name], is_settled=True)
-        register.register(database, receipt, settings, datetime.now(UTC))
-    environment = os.environ | {
-        "SCREENING_HOME": str(folder), "SCREENING_DATABASE": url, "SCREENING_WEB_PORT": "0",
-        "SCREENING_LOG_LEVEL": "ERROR",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "worker", "web"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as served:
-        assert served.stderr is not None
-        try:
-            port = int(re.findall(r":(\d+)/", served.stderr.readline())[0])
-            found = of_pages(port, rounds) | of_pictures(port, digests)
-            found["memory_mib"] = memory_mib(served.pid)
-        finally:
-            served.terminate()
+    digests = {name: large_image(database, settings, name, seed=1) for name in SYNTAXES}
+    with served(settings) as (port, pid):
+        found = of_pages(port, pid, rounds) | of_pictures(port, pid, digests)
+        with intake(url, settings):
+            found[f"beside_{PER_S}_images_a_second"] = of_pages(port, pid, rounds)
+        found["memory_mib"] = memory_mib(pid)
     database.close()
     return found
 
 
-def of_pages(port: int, rounds: int) -> dict[str, Any]:
+def large_image(database: Database, settings: Settings, syntax: str, seed: int) -> str:
+    """Take in a study of one large image, of 12 bits; its digest."""
+    rng = np.random.default_rng(seed)
+    smooth = np.add.outer(np.arange(ROWS), np.arange(COLUMNS)) // 2
+    pixels = ((smooth + rng.integers(0, 24, smooth.shape)) % 4096).astype(np.uint16)
+    uid = f"1.2.3.{len(syntax)}.{seed}"
+    elements: dict[str, Any] = {
+        "StudyInstanceUID": uid,
+        "SeriesInstanceUID": f"{uid}.1",
+        "SOPInstanceUID": f"{uid}.1.1",
+    }
+    content = dicom_file(pixels, SYNTAXES[syntax], bits=12, **window(2048, 4096), **elements)
+    name = open_store(settings).put(OBJECTS, content)
+    receipt = Receipt(Incoming(f"/{uid}", len(content), 1), read_instance(content), name, is_settled=True)
+    register.register(database, receipt, settings, datetime.now(UTC))
+    return name
+
+
+@contextmanager
+def served(settings: Settings, cores: set[int] | None = None) -> Iterator[tuple[int, int]]:
+    """`worker web` on a free port, on these cores alone if any are named; (port, process)."""
+    environment = os.environ | {
+        "SCREENING_HOME": str(settings.home), "SCREENING_WEB_PORT": "0", "SCREENING_LOG_LEVEL": "ERROR"
+    }  # fmt: skip
+    if settings.database:
+        environment["SCREENING_DATABASE"] = settings.database
+    command = [sys.executable, "-m", "worker", "web"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        if cores is not None:
+            os.sched_setaffinity(process.pid, cores)
+        try:
+            yield int(re.findall(r":(\d+)/", process.stderr.readline())[0]), process.pid
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def intake(url: str, settings: Settings) -> Iterator[None]:
+    """Images are booked by another process while the block runs."""
+    context = multiprocessing.get_context("spawn")
+    told: Queue[dict[str, Any]] = context.Queue()
+    process = context.Process(target=take_in, args=(url, settings, LONG_S, told), daemon=True)
+    process.start()
+    told.get(timeout=120)  # it is warm
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def of_pages(port: int, pid: int, rounds: int) -> dict[str, Any]:
     client = Client(port)
     client.log_in()
-    tag = client.ask("GET", "/rows").getheader("ETag")
+    tag = [client.ask("GET", "/rows").getheader("ETag")]
+
+    def poll() -> None:
+        """As a page does: with the tag of the last answer."""
+        tag[0] = client.ask("GET", "/rows", **{"If-None-Match": tag[0]}).getheader("ETag")
+
     uids = re.findall(r'data-uid="([^"]*)"', client.ask("GET", "/").text.decode())
     assert len(uids) == 50
 
@@ -139,10 +202,10 @@ def of_pages(port: int, rounds: int) -> dict[str, Any]:
 
     began, took = [0.0], list[float]()
     found = {
-        "list": timed(rounds, lambda _: client.ask("GET", "/")),
-        "not_modified": timed(rounds, lambda _: client.ask("GET", "/rows", **{"If-None-Match": tag})),
-        "search": timed(rounds, lambda n: client.ask("POST", "/search", {"words": f"A{n * 7919 + 1}"})),
-        "study": timed(rounds, lambda n: client.ask("GET", f"/study/{uids[n % 50]}")),
+        "list": timed(rounds, pid, lambda _: client.ask("GET", "/")),
+        "not_modified": timed(rounds, pid, lambda _: poll()),
+        "search": timed(rounds, pid, lambda n: client.ask("POST", "/search", {"words": f"A{n * 7919 + 1}"})),
+        "study": timed(rounds, pid, lambda n: client.ask("GET", f"/study/{uids[n % 50]}")),
     }
     for n in range(50):
         verdict(n)
@@ -151,7 +214,7 @@ def of_pages(port: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def of_pictures(port: int, digests: dict[str, str]) -> dict[str, Any]:
+def of_pictures(port: int, pid: int, digests: dict[str, str]) -> dict[str, Any]:
     """The first request decodes; the others find the picture in memory."""
     client, found = Client(port), {}
     client.log_in()
@@ -160,7 +223,7 @@ def of_pictures(port: int, digests: dict[str, str]) -> dict[str, Any]:
         client.ask("GET", f"/picture/{digest}/half")
         first = round(1000 * (time.perf_counter() - began), 1)
         half, pixels = (lambda _, d=digest, part=part: client.ask("GET", f"/picture/{d}/{part}") for part in PARTS)
-        found[name] = {"first_half_ms": first, "half": timed(20, half), "pixels": timed(20, pixels)}
+        found[name] = {"first_half_ms": first, "half": timed(20, pid, half), "pixels": timed(20, pid, pixels)}
         found[name]["packed_mb"] = round(len(client.ask("GET", f"/picture/{digest}/pixels").text) / 1e6, 1)
     return found
 

@@ -189,6 +189,17 @@ def test_next_is_the_first_that_nobody_reads_and_that_i_have_not_read(page: Page
     assert ann.get("/next").header("Location") == f"/study/{UIDS[0]}"  # ben's hold has ended
 
 
+def test_next_leads_away_from_the_study_that_is_open(page: Page) -> None:
+    filled(page.desk, 2)
+    ann = page.visitor("ann")
+    for here, there in ((0, f"/study/{UIDS[1]}"), (1, f"/study/{UIDS[0]}")):
+        link = re.search(r'id="next" href="([^"]*)"', ann.get(f"/study/{UIDS[here]}").text)
+        assert link is not None
+        assert ann.get(link[1]).header("Location") == there
+    decisions.review(page.desk.database, UIDS[0], ReviewOutcome.PNEUMONIA, "ann", None, page.desk.clock())
+    assert ann.get(f"/next?but={UIDS[1]}").header("Location") == "/", "nothing else is left"
+
+
 def test_the_next_picture_is_named_for_fetching_without_a_hold(page: Page) -> None:
     desk = page.desk
     filled(desk, 2)

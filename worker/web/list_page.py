@@ -108,8 +108,9 @@ def opened(room: ReadingRoom, asked: Asked) -> Response:
 
 
 def next_study(room: ReadingRoom, asked: Asked) -> Response:
-    """Lead to the first unread study that nobody reads."""
-    return RedirectResponse(next_path(room, asked, but=""), HTTPStatus.SEE_OTHER)
+    """Lead to the first unread study that nobody reads, but not to the one that is left."""
+    but = uid_of(asked.request.query_params.get("but", ""))
+    return RedirectResponse(next_path(room, asked, but=but), HTTPStatus.SEE_OTHER)
 
 
 def next_pictures(room: ReadingRoom, asked: Asked) -> Response:

@@ -63,7 +63,7 @@ document.getElementById("help")?.addEventListener("click", () => help.showModal(
 onKeys({
   "?": () => help?.showModal(),
   "/": () => document.getElementById("search")?.focus(),
-  n: () => { if (document.querySelector('a[href="/next"]')) location.assign("/next"); },
+  n: () => document.getElementById("next")?.click(),
   b: () => location.assign("/"),
 });
 

@@ -1,0 +1,163 @@
+"""Twenty readers at once, each a page a second, the page on one core and a worker on the other; then the page's memory
+after ten thousand pages and two thousand pictures.
+
+    python -m tests.benchmarks.page_readers [--studies N] [--unread N] [--seconds N] [--write]
+
+SQLite, in the same state folder. The readers run on the page's core. The worker's rate is measured by `worker screen`
+on its core, alone and beside the readers; a machine of one core is refused.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schema.database import Database
+from schema.migrate import upgrade
+from schema.vocabulary import Role
+from tests.benchmarks.archive_rows import fill
+from tests.benchmarks.machine import Watch, machine, tell
+from tests.benchmarks.page import Client, large_image, memory_mib, served
+from tests.benchmarks.studies import write_studies
+from tests.reading_room import PASSWORD_HASH
+from worker.ledger import accounts
+from worker.settings import Settings
+
+RESULT = Path(__file__).parent / "results" / "page_readers.json"
+
+READERS = 20
+
+#: What a reader asks for in turn, a page a second.
+PATHS = ("/", "/study/{uid}")
+
+PAGES, PICTURES, IMAGES = 10_000, 2_000, 40
+
+
+def percentile(times_s: list[float], share: float) -> float:
+    """In ms."""
+    return round(1e3 * sorted(times_s)[int(share * (len(times_s) - 1))], 1)
+
+
+def read(
+    client: Client, is_over: Callable[[int], bool], offset_s: float, uids: list[str], taken: dict[str, list[float]]
+) -> None:
+    """One reader: a page each second by the clock; one that is late asks at once."""
+    began = time.monotonic() + offset_s
+    for number in itertools.takewhile(lambda number: not is_over(number), itertools.count()):
+        time.sleep(max(0.0, began + number - time.monotonic()))
+        path = PATHS[number % len(PATHS)]
+        asked = time.perf_counter()
+        answer = client.ask("GET", path.format(uid=uids[number % len(uids)]))
+        assert answer.status == 200, answer.status
+        taken[path].append(time.perf_counter() - asked)
+
+
+def logged_in(port: int) -> list[Client]:
+    """Readers, one after the other: at most two hashes are computed at a time."""
+    clients = [Client(port) for _ in range(READERS)]
+    for client in clients:
+        client.log_in()
+    return clients
+
+
+def readers(clients: list[Client], is_over: Callable[[int], bool], uids: list[str]) -> dict[str, Any]:
+    """Median and 95th percentile of each page, asked for until it is over after so many."""
+    taken: dict[str, list[float]] = {path: [] for path in PATHS}
+    threads = [
+        threading.Thread(target=read, args=(client, is_over, n / READERS, uids[n::READERS], taken))
+        for n, client in enumerate(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {
+        path: {"median_ms": percentile(times, 0.5), "p95_ms": percentile(times, 0.95), "asked": len(times)}
+        for path, times in taken.items()
+    }
+
+
+def screen(settings: Settings, files: Path, core: int) -> "subprocess.Popen[bytes]":
+    """`worker screen` of a folder, begun on one core with all its children."""
+    environment = os.environ | {"SCREENING_HOME": str(settings.home), "SCREENING_PROCESSES": "1"}
+    command = ["taskset", "-c", str(core), sys.executable, "-m", "worker", "screen", str(files)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def rate(settings: Settings, files: Path, core: int) -> float:
+    """Studies a second."""
+    began = time.monotonic()
+    assert screen(settings, files, core).wait() == 0
+    return round(len(list(files.iterdir())) / (time.monotonic() - began), 2)
+
+
+def memory(client: Client, pid: int, uids: list[str], digests: list[str]) -> dict[str, int]:
+    """Resident memory, in MiB, after a fifth of the pages and pictures and after all of them."""
+    found = {}
+    for fifth in range(1, 6):
+        for number in range(PAGES // 5):
+            client.ask("GET", PATHS[number % 2].format(uid=uids[number % len(uids)]))
+            if number % (PAGES // PICTURES) == 0:
+                client.ask("GET", f"/picture/{digests[number % len(digests)]}/{('half', 'pixels')[number % 2]}")
+        found[f"after_{fifth * PAGES // 5}"] = memory_mib(pid)
+    return found
+
+
+@click.command()
+@click.option("--studies", default=1_000_000, show_default=True)
+@click.option("--unread", default=20_000, show_default=True)
+@click.option("--seconds", default=60, show_default=True)
+@click.option("--files", default=100, show_default=True, help="Studies that the worker screens, each time.")
+@click.option("--write", is_flag=True, help="Keep the result.")
+def main(studies: int, unread: int, seconds: int, files: int, write: bool) -> None:
+    """Measure, print, and keep the result if asked."""
+    page_core, worker_core = sorted(os.sched_getaffinity(0))[:2]
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = Settings(home=folder / "home")
+        settings.home.mkdir()
+        upgrade(settings.database_url)
+        database = Database(settings.database_url)
+        fill(database, studies, unread)
+        accounts.add(database, "bench", Role.READER, PASSWORD_HASH, "bench", datetime.now(UTC))
+        digests = [large_image(database, settings, "native", seed) for seed in range(IMAGES)]
+        database.close()
+        uids = [f"2.25.7{100000000 + studies - n}" for n in range(200)]
+        for number, part in enumerate(("alone", "beside")):
+            (folder / part).mkdir()
+            write_studies(folder / part, files, first=number * files)
+        found: dict[str, Any] = {"studies": studies, "unread": unread, "readers": READERS}
+        found["studies_a_second_alone"] = rate(settings, folder / "alone", worker_core)
+        os.sched_setaffinity(0, {page_core})
+        with served(settings, {page_core}) as (port, pid):
+            clients = logged_in(port)
+            found["alone"] = readers(clients, lambda number: number >= seconds, uids)
+            began = time.monotonic()
+            screening = screen(settings, folder / "beside", worker_core)
+            ended: list[float] = []
+
+            def is_screened(_number: int) -> bool:
+                if screening.poll() is not None and not ended:
+                    ended.append(time.monotonic())
+                return bool(ended)
+
+            found["beside_a_worker"] = readers(clients, is_screened, uids)
+            assert screening.returncode == 0
+            found["studies_a_second_beside"] = round(files / (ended[0] - began), 2)
+            found["memory_mib"] = memory(clients[0], pid, uids, digests)
+    found["machine"] = machine(watch.share_taken_by_others(), ("sqlalchemy",))
+    tell(found, RESULT if write else None)
+
+
+if __name__ == "__main__":
+    main()
