@@ -183,6 +183,16 @@ def test_a_codestream_deeper_than_the_header_says_does_not_wrap_around() -> None
     assert np.array_equal(shown, read_display(dicom_file(pixels, bits=12)).pixels)
 
 
+@pytest.mark.parametrize("between", [b"", b"\0", b"\0\0\0"])
+@pytest.mark.parametrize("syntax", [s for s in ENCAPSULATED if s != phantoms.RLE])
+def test_two_codestreams_are_no_single_frame(syntax: str, between: bytes) -> None:
+    bits = BASELINE_BITS.get(syntax, 12)
+    pixels = picture(bits=bits)
+    frame = encoded(syntax, pixels, bits)
+    with pytest.raises(UnsupportedPixels, match="more than one codestream"):
+        read_display(dicom_file(pixels, syntax, bits=bits, frame=frame + between + frame))
+
+
 def test_garbage_instead_of_a_codestream_names_the_syntax() -> None:
     frame = bytearray(encoded(phantoms.JPEG_2000_LOSSLESS, picture(), 12))
     frame[60:-2] = bytes(len(frame) - 62)

@@ -14,6 +14,7 @@ from pydicom import encaps
 
 from worker.errors import Undecodable, UnsupportedPixels
 from worker.imaging.codestream import Codestream, Coding, read_codestream
+from worker.imaging.completeness import declares_lengths
 from worker.imaging.display import StoredValues
 from worker.imaging.header import Header
 from worker.imaging.image_pixel import MONOCHROME, PALETTE, ImagePixel
@@ -193,8 +194,10 @@ def _check_frame(frame: bytes, stream: Codestream, pixel: ImagePixel) -> None:
         )
     if stream.precision > 16:
         raise UnsupportedPixels(f"a codestream of {stream.precision} bits")
-    # FF D9 ends a codestream and cannot occur inside the packets of JPEG 2000 (ISO 15444-1 A.1.3)
-    end = frame.find(b"\xff\xd9", stream.data_at) if stream.coding is Coding.JPEG_2000 else stream.end
+    end = stream.end
+    if stream.coding is Coding.JPEG_2000 and not declares_lengths(frame, stream):  # which lead from its head to its end
+        # FF D9 ends a codestream and cannot occur inside the packets of JPEG 2000 (ISO 15444-1 A.1.3)
+        end = frame.find(b"\xff\xd9", stream.data_at)
     if end is not None and end >= 0 and _NEXT.match(frame, end):
         raise UnsupportedPixels("more than one codestream: the frames of several pictures, of which the header has one")
 
