@@ -131,19 +131,14 @@ class OpenObject:
 def open_object(data: bytes, limits: Limits) -> OpenObject:
     """Header pass. Raises NotAnImage, MissingElement, TooLarge, Truncated (with the Instance if the header has one)."""
     with lenient_pydicom():
-        return admit_object(open_part10(data, limits), limits)
+        part10 = open_part10(data, limits)
+        header = Header(part10.dataset)
+        pixel = read_image_pixel(header)
+        return OpenObject(admitted(part10, header, pixel, limits), part10, header, pixel)
 
 
-def admit_object(part10: Part10, limits: Limits) -> OpenObject:
-    """The checks of the header pass. Raises as `open_object`."""
-    header = Header(part10.dataset)
-    instance, pixel = _admit(part10, header, limits)
-    return OpenObject(instance, part10, header, pixel)
-
-
-def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, ImagePixel]:
-    """The checks of the header pass; the most useful error comes first."""
-    pixel = read_image_pixel(header)
+def admitted(part10: Part10, header: Header, pixel: ImagePixel, limits: Limits) -> Instance:
+    """The checks of the header pass; the most useful error comes first. Raises as `open_object`."""
     ends_early = where_it_ends_early(part10, pixel)
     try:
         instance = _instance(part10, header, pixel)
@@ -164,7 +159,7 @@ def _admit(part10: Part10, header: Header, limits: Limits) -> tuple[Instance, Im
         raise
     if has_stalled_rows(part10, pixel, header):
         instance = instance.with_notes((LOWER_PART_EMPTY,))
-    return instance, pixel
+    return instance
 
 
 #: The remedies for an object that ends with a whole element and holds no pixels: nothing shows that it was cut.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from worker.errors import Rejected
-from worker.imaging.dicom import admit_object
+from worker.imaging.dicom import admitted
 from worker.imaging.empty_tail import LEAST_SHARE, sampled_rows
 from worker.imaging.header import Header, lenient_pydicom
 from worker.imaging.image_pixel import ImagePixel, read_image_pixel
@@ -46,10 +46,11 @@ def read_from_first_bytes(read_at: ReadAt, size: int, limits: Limits) -> Instanc
             part10 = _open(read_at(0, min(FIRST_BYTES, size)), size)
             if part10 is None:
                 return None
-            pixel = read_image_pixel(Header(part10.dataset))
+            header = Header(part10.dataset)
+            pixel = read_image_pixel(header)
             if not _is_ordinary(part10, pixel) or not _holds_values(part10, pixel, read_at):
                 return None
-            return admit_object(replace(part10, is_known_whole=True), limits).instance
+            return admitted(replace(part10, is_known_whole=True), header, pixel, limits)
         except Rejected:
             return None
 

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 from pydicom import config
@@ -20,6 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from worker.imaging.instance import VALUES_APART
@@ -119,17 +121,18 @@ class Header:
 
     def has(self, keyword: str) -> bool:
         """Whether the element is present, with any value."""
-        return keyword in self.dataset
+        return _tag(keyword) in self.dataset
 
     def value(self, keyword: Keyword) -> Any:
         """The parsed value, None when absent, empty, malformed or longer than `MAX_VALUE_BYTES`."""
-        if keyword not in self.dataset:
+        tag = _tag(keyword)
+        if tag not in self.dataset:
             return None
         try:
-            unparsed = self.dataset.get_item(keyword).value
+            unparsed = self.dataset.get_item(tag).value
             if isinstance(unparsed, bytes) and len(unparsed) > MAX_VALUE_BYTES:
                 raise ValueError("too long to be parsed")
-            value = self.dataset[keyword].value
+            value = self.dataset[tag].value
         except MALFORMED:
             self.malformed(_snake(keyword))
             return None
@@ -251,6 +254,12 @@ class Header:
         """Code Meaning of each item of a code sequence (PS3.3 8.3), joined as values are."""
         meanings = (item.text("CodeMeaning") for item in self.items(keyword)[:MAX_ITEMS])
         return VALUES_APART.join(meaning for meaning in meanings if meaning) or None
+
+
+@cache
+def _tag(keyword: Keyword) -> BaseTag:
+    """The tag of an element, looked up once."""
+    return Tag(keyword)
 
 
 def _decimal(text: str) -> float | None:

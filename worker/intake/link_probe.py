@@ -6,19 +6,21 @@ from pathlib import Path
 
 from schema.setting_values import InboxMode, StoreLink
 from worker.intake.write_lease import take_lease
+from worker.ledger.arrivals import in_utf8
 from worker.settings import Settings
 from worker.store import OBJECTS, Links, open_store, sums_of
 
 
 def how_taken_in(inbox: Path, settings: Settings) -> str:
     """A sentence: that files of this user are linked, or why files are copied."""
+    name = in_utf8(str(inbox))
     if settings.inbox_mode is not InboxMode.MOVE:
-        return f"{inbox}: files stay there (SCREENING_INBOX_MODE={settings.inbox_mode})"
+        return f"{name}: files stay there (SCREENING_INBOX_MODE={settings.inbox_mode})"
     if settings.store_link is StoreLink.OFF:
-        return f"{inbox}: files are copied (SCREENING_STORE_LINK=off)"
+        return f"{name}: files are copied (SCREENING_STORE_LINK=off)"
     links = open_store(settings).links(OBJECTS)
     if links is None:
-        return f"{inbox}: files are copied (the store is a bucket)"
+        return f"{name}: files are copied (the store is a bucket)"
     probe = inbox / f".{secrets.token_hex(16)}.probe"
     try:
         probe.write_text(probe.name, encoding="ascii")
@@ -28,8 +30,8 @@ def how_taken_in(inbox: Path, settings: Settings) -> str:
     finally:
         probe.unlink(missing_ok=True)
     if fault is not None:
-        return f"{inbox}: files are copied ({fault})"
-    return f"{inbox}: files of this user are linked into the store, those of other users are copied"
+        return f"{name}: files are copied ({fault})"
+    return f"{name}: files of this user are linked into the store, those of other users are copied"
 
 
 def _fault(probe: Path, links: Links, settings: Settings) -> str | None:
