@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
@@ -267,29 +268,38 @@ def test_without_a_voi_the_range_is_that_of_the_halved_picture() -> None:
         assert np.array_equal(shown.pixels, expected)
 
 
-def bilinear(picture_: Pixels, size: int) -> Pixels:
-    """The last step, in integers, as `Resize` says."""
+def at_one_pixel(values: Pixels, row: int, column: int, size: int) -> int:
+    """The last step at one pixel of a grid, number by number."""
 
-    def axis(side: int) -> tuple[Pixels, Pixels, Pixels]:
-        doubled = (2 * np.arange(size) + 1) * side - size  # of the position, times twice the grid's side
-        first, rest = np.divmod(doubled, 2 * size)
-        share = np.where((first < 0) | (first >= side - 1), 0, (rest * 256 * 2 + 2 * size) // (4 * size))
-        first = np.clip(first, 0, side - 1)
-        return first, np.minimum(first + 1, side - 1), share
+    def beside(pixel: int, side: int) -> list[tuple[int, int]]:
+        at = Fraction((2 * pixel + 1) * side - size, 2 * size)
+        at = min(max(at, Fraction(0)), Fraction(side - 1))
+        share = round((at - int(at)) * 2048)  # halves to even
+        return [(int(at), 2048 - share), (min(int(at) + 1, side - 1), share)]
 
-    top, below, down = axis(picture_.shape[0])
-    left, right, across = axis(picture_.shape[1])
-    values = picture_.astype(np.int64)
-    rows = values[:, left] * (256 - across) + values[:, right] * across
-    both = rows[top] * (256 - down)[:, None] + rows[below] * down[:, None]
-    return np.asarray((both + (1 << 15)) >> 16, np.uint8)
+    rows, columns = values.shape
+    lines = [(sum(int(values[y, x]) * part for x, part in beside(column, columns)) >> 4, y_part)
+             for y, y_part in beside(row, rows)]  # fmt: skip
+    return (sum(line * part >> 16 for line, part in lines) + 2) >> 2
 
 
 @pytest.mark.parametrize("shape", [(47, 40), (48, 48), (95, 93), (71, 90), (23, 30)])
 def test_the_last_step_is_bilinear_in_integers(shape: tuple[int, int]) -> None:
     values = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     grid, _ = apply(values, GRID)
-    assert np.array_equal(grid[:, :, 0], bilinear(values, 24))
+    assert grid[:, :, 0].tolist() == [[at_one_pixel(values, y, x, 24) for x in range(24)] for y in range(24)]
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (321, 383), (150, 200)])
+def test_a_picture_that_is_not_halved_looks_as_to_a_linear_model(shape: tuple[int, int]) -> None:
+    """So that a model trained on small images with `linear` can have a `pyramid53` card."""
+    values = np.random.default_rng(2).integers(0, 256, shape).astype(np.uint8)
+    pyramid, linear = (
+        apply(values, Preprocessing(192, resize=resize))[0] for resize in (Resize.PYRAMID53, Resize.LINEAR)
+    )
+    moved = np.abs(pyramid.astype(int) - linear)
+    assert moved.max() <= 1
+    assert moved.mean() < 0.01
 
 
 @pytest.mark.parametrize("fit", list(Fit))

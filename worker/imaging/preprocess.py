@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import BadSetting
+from worker.imaging.bilinear import bilinear
 from worker.imaging.pyramid import Pyramid, lifted, shift_px, size_of
 
 
@@ -51,9 +52,6 @@ CV2_INTERPOLATION: dict[Resize, int] = {
     Resize.AREA: cv2.INTER_AREA,
     Resize.CUBIC: cv2.INTER_CUBIC,
     Resize.LANCZOS: cv2.INTER_LANCZOS4,
-    # With s and g the sides of picture and grid, grid pixel i lies at the sample (2i + 1)s / 2g - 1/2, held within the
-    # picture. Its share of the sample after it is rounded to 1/256, halves up; so is the sum of shares, to an integer.
-    Resize.PYRAMID53: cv2.INTER_LINEAR_EXACT,
 }
 
 #: On the card of a `pyramid53` model: display ranges without a VOI LUT, and blankness, are those of this picture.
@@ -173,12 +171,18 @@ def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDA
         tiles = (preprocessing.clahe_tiles, preprocessing.clahe_tiles)
         image = cv2.createCLAHE(preprocessing.clahe_clip, tiles).apply(image)
     if image.shape != (inner_h, inner_w):
-        image = cv2.resize(image, (inner_w, inner_h), interpolation=CV2_INTERPOLATION[preprocessing.resize])
+        image = _resized(image, inner_w, inner_h, preprocessing.resize)
     if (inner_w, inner_h) != (size, size):
         grid = np.zeros((size, size), np.uint8)
         grid[top : top + inner_h, left : left + inner_w] = image
         image = grid
     return np.asarray(image, np.uint8)[:, :, None], place(preprocessing, width, height)
+
+
+def _resized(image: NDArray[np.uint8], width: int, height: int, resize: Resize) -> Any:
+    if resize is Resize.PYRAMID53:
+        return bilinear(image, width, height)
+    return cv2.resize(image, (width, height), interpolation=CV2_INTERPOLATION[resize])
 
 
 def place(preprocessing: Preprocessing, width: int, height: int) -> Placement:
