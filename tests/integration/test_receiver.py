@@ -27,6 +27,7 @@ from tests.phantoms import (
     picture,
 )
 from tests.receiving import CALLER, STAT, associate, data_set_of, radiograph, receiving, send, send_bytes, until
+from worker.decoding.decoder import Decoder
 from worker.dicom.spool import SpooledObject
 from worker.dicom.tallies import metrics_served
 from worker.monitoring.reconciliation import reconcile
@@ -114,6 +115,29 @@ def test_a_comparison_that_a_killed_receiver_left_is_made_after_the_next_start(d
     with receiving(desk):
         until(lambda: "waiting" not in states(desk))
     assert states(desk) == ["accepted", "conflict"]
+
+
+@sqlite
+def test_a_comparison_that_fails_for_an_unknown_reason_holds_up_no_other(desk: Ledger) -> None:
+    class Failing(Decoder):
+        failures = 1
+
+        def stored_digest(self, content: bytes, limits: Any) -> str:
+            if self.failures:
+                self.failures -= 1
+                raise ZeroDivisionError
+            return super().stored_digest(content, limits)
+
+    others = [radiograph(number) for number in (1, 2)]
+    for other in others:
+        other.PixelData = bytes(reversed(other.PixelData))
+    with receiving(desk) as receiver:
+        receiver.reception.intake = replace(receiver.reception.intake, decoder=Failing())
+        assert send(receiver, radiograph(1), radiograph(2), *others) == [0x0000] * 4
+        until(lambda: states(desk).count("conflict") == 1)
+        assert states(desk) == ["accepted", "accepted", "waiting", "conflict"]
+    with receiving(desk):
+        until(lambda: "waiting" not in states(desk))
 
 
 @sqlite

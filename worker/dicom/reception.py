@@ -18,6 +18,7 @@ from worker.intake.ingest import Intake
 from worker.intake.reader import ReadFile
 from worker.intake.received import ReceivedObject, held_objects, read_header, take_in
 from worker.ledger.revision import revision
+from worker.runtime.error_place import place_of
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,14 @@ class Reception:
                 continue
 
     def _book(self, read: ReadFile) -> None:
-        booked = self.intake.book(read, self.clock())
+        """Book it; after an unexpected error it waits for the next start, and no other waits with it."""
+        try:
+            booked = self.intake.book(read, self.clock())
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 the boundary of a comparison: logged by its place, and its row waits
+            log.error("comparison_failed", extra={"kind": place_of(error)})
+            return
         log.info("object_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
 
 
