@@ -67,7 +67,7 @@ def log_in(driver: Browser, address: str, name: str, password: str = PASSWORD) -
     until(lambda: driver.find_elements("css selector", "nav"))
 
 
-def until(check: Callable[[], Any], wait_s: float = 60.0) -> Any:
+def until(check: Callable[[], Any], wait_s: float = 180.0) -> Any:
     """Wait until something holds."""
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:

@@ -120,7 +120,8 @@ def memory(client: Client, pid: int, uids: list[str], digests: list[str]) -> dic
 @click.option("--write", is_flag=True, help="Keep the result.")
 def main(studies: int, unread: int, seconds: int, files: int, write: bool) -> None:
     """Measure, print, and keep the result if asked."""
-    page_core, worker_core = sorted(os.sched_getaffinity(0))[:2]
+    cores = os.sched_getaffinity(0)
+    page_core, worker_core = sorted(cores)[:2]
     watch = Watch()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -155,6 +156,7 @@ def main(studies: int, unread: int, seconds: int, files: int, write: bool) -> No
             assert screening.returncode == 0
             found["studies_a_second_beside"] = round(files / (ended[0] - began), 2)
             found["memory_mib"] = memory(clients[0], pid, uids, digests)
+    os.sched_setaffinity(0, cores)
     found["machine"] = machine(watch.share_taken_by_others(), ("sqlalchemy",))
     tell(found, RESULT if write else None)
 

@@ -521,7 +521,8 @@ def test_a_client_that_does_not_take_its_answer_is_cut_off(page: Page, monkeypat
         ended = select.poll()
         ended.register(connection, select.POLLHUP | select.POLLERR)
         assert ended.poll(120_000), "the server still waits for it"
-    assert len(visitor.get(f"/picture/{digest}/pixels").body) > 12_000_000  # who takes it gets it whole
+    monkeypatch.setattr("worker.web.server.TAKEN_S", 600.0)  # who takes it gets it whole, on a busy machine too
+    assert len(visitor.get(f"/picture/{digest}/pixels").body) > 12_000_000
 
 
 def test_one_address_cannot_have_all_connections(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
