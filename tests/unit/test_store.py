@@ -12,6 +12,7 @@ import pytest
 from tests.ledger import without_privileges
 from worker.errors import Interrupted, Rejected, StorageUnavailable, StoredFileLost
 from worker.store import OBJECTS, OVERLAYS, crc_of
+from worker.store.draft import Draft
 from worker.store.folder import FolderStore
 
 CONTENT = b"a radiograph" * 1000
@@ -134,3 +135,15 @@ def test_a_store_proves_again_and_again_that_it_can_be_written(keep: FolderStore
     (keep.folder / OBJECTS).write_text("a file where a folder should be")
     with pytest.raises(StorageUnavailable, match="cannot write"):
         keep.prove_writable()
+
+
+def test_what_comes_again_leaves_no_draft(keep: FolderStore) -> None:
+    for _ in range(2):
+        draft = Draft(keep.draft(OBJECTS))
+        for piece in (CONTENT[:10], b"", CONTENT[10:]):
+            draft.write(piece)
+        draft.close()
+        kept = keep.adopt(OBJECTS, draft.path, draft.sums.digest)
+        draft.discard()
+    assert kept.is_proved
+    assert [path.read_bytes() for path in keep.folder.rglob("*") if path.is_file()] == [CONTENT]

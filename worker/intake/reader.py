@@ -182,7 +182,7 @@ class Reader:
             draft.write(b"")  # of an empty file there is no piece
             for piece in source.pieces():
                 draft.write(piece)
-            draft.finish()
+            draft.close()  # most of what comes twice need not reach the disk again
             return self.store.adopt(OBJECTS, path, draft.sums.digest), draft.sums
         finally:
             draft.discard()

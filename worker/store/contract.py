@@ -73,7 +73,7 @@ class Store(Protocol):
         """`keep`, for those who only want the digest."""
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:
-        """`keep` for the content of a durable file of ours, which is moved or copied, and then gone."""
+        """`keep` for the content of a file of ours, which is moved once it is durable, or copied, and then gone."""
 
     def draft(self, kind: str) -> Path | None:
         """Where a file may be written that `adopt` then takes by renaming it; None: the store takes bytes."""

@@ -96,7 +96,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder that only its owner may read; `mkdir(parents=True)` would give the mode only to the last folder."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fsync_folder(folder.parent)
+        fsync_path(folder.parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -108,9 +108,9 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync_path(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

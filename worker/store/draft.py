@@ -13,7 +13,7 @@ from worker.store.contract import Sums
 
 @dataclass
 class Draft:
-    """A new file that only its owner may read. `write`, then `finish`; in any case `discard`."""
+    """A new file that only its owner may read. `write`, then `finish` or `close`; in any case `discard`."""
 
     path: Path
     sums: Sums = field(default_factory=Sums)
@@ -38,19 +38,20 @@ class Draft:
             return
         with self._translated():
             os.fsync(self._descriptor)
-        self._close()
+        self.close()
 
-    def discard(self) -> None:
-        """Close and remove the file, unless the store has taken it over."""
-        self._close()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End writing; `Store.adopt` makes the file durable if it is needed."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.close(self._descriptor)
             self._descriptor = None
+
+    def discard(self) -> None:
+        """Close and remove the file, unless the store has taken it over."""
+        self.close()
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

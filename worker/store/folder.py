@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker.errors import StorageUnavailable, StoredFileLost
 from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Kept, Stored, is_intact
-from worker.store.disk import fsync_folder, holds, holds_file, make_folder, make_folders, object_path, write_durably
+from worker.store.disk import fsync_path, holds, holds_file, make_folder, make_folders, object_path, write_durably
 from worker.store.links import FolderLinks, is_own
 
 
@@ -49,7 +49,7 @@ class FolderStore:
             make_folders(self.folder, kind, target.parent)
             write_durably(draft, content)
             draft.replace(target)
-            fsync_folder(target.parent)
+            fsync_path(target.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ class FolderStore:
         return Kept(digest, is_proved)
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:
-        """`keep` for the content of a durable file on the same file system, by renaming it.
+        """`keep` for the content of a file on the same file system, by renaming it once it is durable.
 
         Raises StorageUnavailable when the disk is full or unavailable.
         """
@@ -68,8 +68,9 @@ class FolderStore:
                 file.unlink()
                 return Kept(digest, is_proved=True)
             make_folders(self.folder, kind, target.parent)
+            fsync_path(file)
             file.replace(target)
-            fsync_folder(target.parent)
+            fsync_path(target.parent)
         except OSError as error:
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
         return Kept(digest, is_proved)
@@ -148,7 +149,7 @@ class FolderStore:
             make_folder(self.folder)
             with contextlib.suppress(FileExistsError):
                 write_durably(path, content)
-                fsync_folder(self.folder)
+                fsync_path(self.folder)
             return path.read_bytes()
         except OSError as error:
             raise StorageUnavailable(f"cannot be used ({error.strerror})").about(str(path)) from error

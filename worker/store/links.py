@@ -14,7 +14,7 @@ from pathlib import Path
 
 from worker.errors import StorageUnavailable
 from worker.store.contract import Kept
-from worker.store.disk import fsync_folder, holds_file, make_folder, make_folders, object_path, pieces
+from worker.store.disk import fsync_path, holds_file, make_folder, make_folders, object_path, pieces
 from worker.store.draft import Draft
 
 #: Names of a file that is taken in: its own, and that in the store if a process was killed before it removed the first.
@@ -84,7 +84,7 @@ def _link(descriptor: int, target: Path, digest: str, on_linked: Callable[[], No
         os.fsync(descriptor)
         _name(descriptor, target, is_new=there is None)
     on_linked()
-    fsync_folder(target.parent)
+    fsync_path(target.parent)
     return Kept(digest, is_proved, is_linked=True)
 
 
@@ -100,7 +100,7 @@ def _separate(descriptor: int, target: Path, digest: str) -> bool:
         if draft.sums.digest != digest:
             return False
         draft.path.replace(target)
-        fsync_folder(target.parent)
+        fsync_path(target.parent)
     finally:
         draft.discard()
     return True
