@@ -50,6 +50,7 @@ class Costs:
         self.inference_s = stages["inference"] / 1e3
         copied = run["runs"]["copied"]
         self.intake_s = sum(each["taking_in_s"] for each in copied) / sum(each["studies"] for each in copied)
+        self.taking_in = {way: read("taking_in")[way]["cpu_ms"] / 1e3 for way in ("move", "copy", "leave")}
         ours = {syntax: found["ours_ms"] for syntax, found in decoders["syntaxes"].items()}
         self.slow_core_s = self.core_s + (ours[SLOWEST] - ours[UNCOMPRESSED]) / 1e3
         self.commands, self.transactions = each["redis_commands"], each["postgresql_transactions"]
@@ -66,6 +67,8 @@ class Costs:
         yield f"| of it the network (what a GPU would take over) | {ms(self.inference_s)} | the same |"
         yield f"| JPEG 2000 lossless, exact: CPU time | {ms(self.slow_core_s)} | and `decoders.json` |"
         yield f"| one watcher's time | {ms(self.intake_s)} | `throughput.json`, `taking_in_s` |"
+        linked, copied, left = (ms(self.taking_in[way]) for way in ("move", "copy", "leave"))
+        yield f"| its CPU time: linked, copied, left | {linked}; {copied}; {left} | `taking_in.json` (busy cores) |"
         yield f"| received; kept in the store | {size(self.received)}; {size(self.stored)} | `footprint.json` |"
         yield f"| Redis: commands | {figure(self.commands)} | `footprint.json` |"
         yield f"| PostgreSQL: transactions; rows | {figure(self.transactions)}; {figure(self.rows)} | the same |"
