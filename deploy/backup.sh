@@ -3,7 +3,7 @@
 # its object is not).    backup.sh FOLDER
 # Asks the program which state folder, database and store are in force, so that it backs up what the service uses; WORKER
 # names the program where it is neither beside this script nor on the PATH. Needs pg_dump for PostgreSQL, python3 for
-# SQLite. FOLDER then holds patients: keep it as the store is kept.
+# SQLite, flock. FOLDER then holds patients: keep it as the store is kept.
 set -eu
 umask 077
 target=${1:?where to: backup.sh FOLDER}
@@ -17,6 +17,15 @@ home='' database='' store=''
 eval "$places"
 echo "state folder $home, $([ -n "$database" ] && echo "a database by URL" || echo SQLite), store $store"
 mkdir -p "$target"
+# nothing that the copy of the database names may be pruned before it is copied: `worker prune` and the watcher ask for this lock
+case $store in
+s3://*) ;;
+*)
+    mkdir -p "$store"
+    exec 9>>"$store/.backup.lock"
+    flock --exclusive 9
+    ;;
+esac
 if [ -n "$database" ]; then
     pg_dump --format=custom --file="$target/database.partial" --dbname="$database"
 else

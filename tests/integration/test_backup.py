@@ -10,9 +10,11 @@ import attrs
 import pytest
 
 from schema.database import Database
+from schema.vocabulary import ReviewOutcome
 from tests.ledger import Clock, Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake.ingest import Intake
+from worker.ledger import decisions
 from worker.ledger.arrivals import Incoming
 from worker.monitoring.reconciliation import reconcile
 from worker.runtime.settings_file import NO_FILE
@@ -99,6 +101,47 @@ def test_a_copy_that_was_interrupted_is_made_again(site: Ledger, migrated_sqlite
     kept = {file.name: file.read_bytes() for file in (folder / "store").glob("*/*/*")}
     assert kept == {file.name: file.read_bytes() for file in site.store.folder.glob("*/*/*")}
     assert kept
+
+
+#: A `cp` that first tries to prune what was read.
+PRUNING_CP = """#!/bin/sh
+"$WORKER" prune --older-than 30 --by tester > "$TOLD" 2>&1
+/bin/cp "$@"
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_nothing_is_pruned_between_the_copy_of_the_database_and_that_of_the_store(
+    site: Ledger, empty_url: str, tmp_path: Path
+) -> None:
+    home, folder, programs, told = site.settings.home, tmp_path / "backup", tmp_path / "programs", tmp_path / "told"
+    decisions.review(site.database, STUDY_UID, ReviewOutcome.PNEUMONIA, "Dr A", None, site.clock())
+    for name in ("", "-wal"):
+        shutil.copy(f"{site.database.url.removeprefix('sqlite:///')}{name}", home / f"screening.sqlite{name}")
+    aged(site.store.folder)
+    before = {file.name for file in site.store.folder.glob("objects/*/*")}
+    programs.mkdir()
+    (programs / "cp").write_text(PRUNING_CP, encoding="ascii")
+    (programs / "cp").chmod(0o700)
+    done = run("backup.sh", folder, home, "sqlite://", PATH=f"{programs}:{os.environ['PATH']}", TOLD=str(told))
+    assert done.returncode == 0, done.stderr
+    assert "a backup copies the store" in told.read_text(encoding="utf-8")
+    assert {file.name for file in (folder / "store").glob("objects/*/*")} == before
+    again = attrs.evolve(site.settings, home=tmp_path / "again")
+    assert run("restore.sh", folder, again.home, empty_url).returncode == 0
+    restored = Database(f"sqlite:///{again.home / 'screening.sqlite'}")
+    assert reconcile(restored, open_store(again)).holds
+    restored.close()
+    program = [sys.executable, "-m", "worker", "prune", "--older-than", "30", "--by", "tester"]
+    environment = {**os.environ, "SCREENING_HOME": str(home), "SCREENING_SETTINGS": NO_FILE}
+    subprocess.run(program, env=environment, check=True, capture_output=True)
+    assert not list(site.store.folder.glob("objects/*/*")), "when the backup has ended it is pruned"
+
+
+def aged(folder: Path) -> None:
+    """Let the files of a store be old enough to be removed."""
+    for file in folder.glob("*/*/*"):
+        os.utime(file, (0, 0))
 
 
 def test_a_store_in_a_bucket_is_left_to_the_bucket_and_that_is_said(migrated_sqlite: Path, tmp_path: Path) -> None:

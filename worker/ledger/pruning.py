@@ -1,19 +1,30 @@
-"""Frees space in the store: by age, down to a quota, and from files that no row uses. Never removes an unread study."""
+"""Frees space in the store: by age, down to a quota, and from files that no row uses. Never removes an unread study,
+and nothing while a backup copies the store.
+"""
 
+import fcntl
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from schema.database import Database
 from schema.vocabulary import AuditAction
+from worker.errors import StorageUnavailable
 from worker.ledger import audit, retention
 from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, Store
 from worker.store.capacity import Capacity
+from worker.store.folder import FolderStore
 
 #: A file that no row uses is kept this long, because its row may not be written yet.
 ORPHAN_AGE = timedelta(days=1)
+
+#: A file in the folder of the store that `deploy/backup.sh` keeps locked while it copies database and store: what its
+#: copy of the database names must not go before it is copied.
+BACKUP_LOCK = ".backup.lock"
 
 #: The name under which the watcher prunes in the audit.
 SETTING = "setting SCREENING_STORE_QUOTA_MIB"
@@ -58,18 +69,24 @@ def prune(
     `quota_bytes`, what was read the longest ago.
 
     Changes the rows first, then removes the files: after an interruption, files remain that no row uses, and the next
-    run removes them. Raises StorageUnavailable, DatabaseUnavailable.
+    run removes them. Raises StorageUnavailable, also while a backup runs, and DatabaseUnavailable.
     """
-    studies = retention.release(database, [p.study_id for p in retention.prunable(database, now - older_than)])
-    quarantined = retention.release_quarantined(database, now - older_than)
-    pruned = prune_to(database, store, now, math.inf if quota_bytes is None else quota_bytes)
+    with _no_backup(store):
+        studies = retention.release(database, [p.study_id for p in retention.prunable(database, now - older_than)])
+        quarantined = retention.release_quarantined(database, now - older_than)
+        pruned = _prune_to(database, store, now, math.inf if quota_bytes is None else quota_bytes)
     return replace(pruned, studies=studies + pruned.studies, quarantined=quarantined)
 
 
 def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float) -> Pruned:
     """Remove files that no row uses, and while the store holds more than `quota_bytes`, prune what was read the longest
-    ago. Raises StorageUnavailable, DatabaseUnavailable.
+    ago. Raises StorageUnavailable, also while a backup runs, and DatabaseUnavailable.
     """
+    with _no_backup(store):
+        return _prune_to(database, store, now, quota_bytes)
+
+
+def _prune_to(database: Database, store: Store, now: datetime, quota_bytes: float) -> Pruned:
     removal = _remove_unclaimed(database, store, now)
     excess, chosen = removal.kept_bytes - removal.going_bytes - quota_bytes, []
     for candidate in retention.prunable(database, now) if excess > 0 else ():
@@ -100,6 +117,32 @@ def keep_quota(
         audit.note(database, AuditAction.PRUNED, SETTING, now, detail=pruned.sentence)
     capacity.note_pruned(pruned.kept_bytes, now, time.monotonic() - began_s)
     return pruned
+
+
+@contextmanager
+def _no_backup(store: Store) -> Iterator[None]:
+    """Let no backup of a store in a folder begin while the block runs; raises StorageUnavailable while one runs.
+
+    A bucket is not copied by the script.
+    """
+    if not isinstance(store, FolderStore) or not store.folder.is_dir():
+        yield
+        return
+    path = store.folder / BACKUP_LOCK
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise StorageUnavailable(f"cannot be written ({error.strerror}): run backups as the service's account").about(
+            str(path)
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageUnavailable(
+                "a backup copies the store, so nothing is removed from it: prune again when the backup has ended"
+            ).about(store.name) from error
+        yield
 
 
 def _remove_unclaimed(database: Database, store: Store, now: datetime) -> Removal:
