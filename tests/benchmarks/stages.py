@@ -12,15 +12,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from worker.app import messages
 from worker.imaging.preprocess import apply
 from worker.imaging.reading import open_image
 from worker.inference import overlay as heatmap
 from worker.inference.model import open_model
+from worker.intake.read_ahead import TOGETHER
 from worker.ledger import claims, outbox, verdicts
 from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.connect import open_database
-from worker.ledger.register import register
-from worker.ledger.results import ModelUse, Result
+from worker.ledger.register import register_all
+from worker.ledger.results import Claim, ModelUse, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, open_store
@@ -46,14 +48,15 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
     """Each stage once per study, by the worker's own functions, on the state folder `home`; one thread.
 
     A study is read and hashed, its header parsed, its pixels decoded and so on *once*: what the worker does twice
-    (fetching from the store, parsing anew in another process) is not in the roofline.
+    (fetching from the store, parsing anew in another process) is not in the roofline. Files are registered in groups,
+    and studies claimed and recorded in messages, as of a backlog.
     """
     settings = Settings(home=home, model=model_path)
     store, database = open_store(settings), open_database(settings)
     model = open_model(model_path, "cpu", threads=1)
     model.predict(np.zeros((1, model.card.preprocessing.size, model.card.preprocessing.size, 1), np.uint8))
     use = ModelUse(model.digest, model.card, model.provider)
-    costs, drawn = Costs(), {}
+    costs, drawn, receipts = Costs(), {}, list[Receipt]()
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -78,20 +81,22 @@ def measure_stages(paths: Sequence[Path], home: Path, model_path: Path) -> Costs
                 overlay = store.put(OVERLAYS, png)
             outcome = ImageOutcome(instance, eligible(instance), prediction)
             incoming = Incoming(str(path), status.st_size, status.st_mtime_ns)
-            with costs.of("ledger"):
-                booked = register(
-                    database, Receipt(incoming, instance, digest, is_settled=True), settings, datetime.now(UTC)
-                )
-            drawn[booked.study_uid] = (outcome, overlay)
+            receipts.append(Receipt(incoming, instance, digest, is_settled=True))
+            drawn[instance.study_uid] = (outcome, overlay)
         with costs.of("ledger"):
+            for start in range(0, len(receipts), TOGETHER):
+                register_all(database, receipts[start : start + TOGETHER], settings, datetime.now(UTC))
             offered = [o for _ in range(0, len(paths), 1000) for o in outbox.offer(database, datetime.now(UTC))]
-        for offer in offered:
-            outcome, overlay = drawn[offer.study_uid]
+        for message in messages(offered, settings.message_size):
             with costs.of("ledger"):
-                held = claims.claim(database, offer.study_uid, settings, datetime.now(UTC))
-                assert held is not None, "the roofline's own ledger lost a study"
-                judged = decide([outcome], model.card)
-                verdicts.record(database, Result(held, judged, [outcome], [overlay], use, 0.0), datetime.now(UTC))
+                uids = [offer.study_uid for offer in message]
+                results = []
+                for held in claims.claim_all(database, uids, settings, datetime.now(UTC)):
+                    assert isinstance(held, Claim), "the roofline's own ledger lost a study"
+                    outcome, overlay = drawn[held.study_uid]
+                    results.append(Result(held, decide([outcome], model.card), [outcome], [overlay], use, 0.0))
+                ends = verdicts.record_all(database, results, datetime.now(UTC), settings)
+            assert all(end is True for end in ends), "the roofline's own ledger refused a study"
     finally:
         cv2.setNumThreads(threads)
         database.close()

@@ -1,9 +1,8 @@
 """Take one file in: read it, store its bytes, record it in the ledger. Decides nothing about the study."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -19,11 +18,12 @@ from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
 from worker.intake.corrections import correction_of
 from worker.intake.held_file import AtStep, HeldFile, no_step
+from worker.intake.read_ahead import ReadAhead
 from worker.intake.reader import IntakeRequest, Reader, ReadFile
 from worker.ledger import files
 from worker.ledger.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.ledger.register import accepted_copies, register
+from worker.ledger.register import accepted_copies, known_otherwise, register, register_all
 from worker.settings import Settings
 from worker.store import Store
 from worker.store.capacity import Capacity
@@ -82,33 +82,51 @@ class Intake:
 
         A file that was read and not recorded when this ends early is recorded when it comes again.
         """
-        ahead: deque[Future[ReadFile]] = deque()
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="intake")
+        ahead = ReadAhead(lambda request: pool.submit(self.reader.read, request, clock()), READERS)
         try:
-            for request in requests:
-                ahead.append(pool.submit(self.reader.read, request, clock()))
-                if len(ahead) > READERS:
-                    yield self._take_in_read(ahead.popleft().result(), clock())
-            while ahead:
-                yield self._take_in_read(ahead.popleft().result(), clock())
+            for group in ahead.groups(requests):
+                yield from self._take_in_group(group, clock())
         finally:
             pool.shutdown(cancel_futures=True)
-            for read in ahead:
+            for read in ahead.reading:
                 if not read.cancelled() and read.exception() is None and (held := read.result().held) is not None:
                     held.abandon()
 
-    def _take_in_read(self, read: ReadFile, now: datetime) -> TakenIn:
-        with ExitStack() as stack:
-            if read.held is not None:
-                stack.callback(read.held.abandon)
-            booked = self.book(read, now)
-            stack.pop_all()
-        return TakenIn(read.request, booked, read.held)
+    def _take_in_group(self, group: Sequence[ReadFile], now: datetime) -> Iterator[TakenIn]:
+        """Book files, those whose images nobody knows in one transaction and first. The error of one comes last."""
+        left, errors = {id(read): read for read in group}, list[Exception]()
+        try:
+            together = self._unknown(group)
+            receipts = [self._receipt(read, []) for read in together]
+            for read, booked in zip(together, register_all(self.database, receipts, self.settings, now), strict=True):
+                if isinstance(booked, Exception):
+                    errors.append(booked)
+                    continue
+                yield TakenIn(read.request, _as_read(booked, read), left.pop(id(read)).held)
+            for read in group:
+                if not any(read is other for other in together):
+                    booked = self.book(read, now)
+                    yield TakenIn(read.request, booked, left.pop(id(read)).held)
+        finally:
+            for read in left.values():
+                if read.held is not None:
+                    read.held.abandon()
+        if errors:
+            raise errors[0]
+
+    def _unknown(self, group: Sequence[ReadFile]) -> list[ReadFile]:
+        """The files with images of which no other bytes are known, if there are several."""
+        uids = Counter(read.header.sop_instance_uid for read in group if read.header and not read.refusal)
+        found = [r for r in group if r.header and not r.refusal and uids[r.header.sop_instance_uid] == 1]
+        if len(found) < 2:
+            return []
+        known = known_otherwise(self.database, {r.header.sop_instance_uid: r.digest for r in found if r.header})
+        return [r for r in found if r.header and r.header.sop_instance_uid not in known]
 
     def book(self, read: ReadFile, now: datetime) -> Registration:
         """Record a file that was read."""
-        booked = self._book(read, now)
-        return replace(booked, as_read=AsRead(read.digest, read.ctime_ns)) if read.digest else booked
+        return _as_read(self._book(read, now), read)
 
     def _book(self, read: ReadFile, now: datetime) -> Registration:
         file = self._file(read)
@@ -118,19 +136,23 @@ class Intake:
             return self._refuse(read, read.refusal, now)
         assert read.header is not None
         copies = [c for c in accepted_copies(self.database, read.header, read.digest) if not c.is_unreadable]
+        return register(self.database, self._receipt(read, copies), self.settings, now)
+
+    def _receipt(self, read: ReadFile, copies: list[AcceptedCopy]) -> Receipt:
+        """What is registered of a file with a header, whose readable `copies` hold other bytes."""
+        assert read.header is not None
         own = AcceptedCopy(read.digest, read.left_at, False, LOWER_PART_EMPTY in read.header.notes)
         is_known = any(self._continues(copy, own) for copy in copies)
         same_pixels_as = self._same_pixels(copies, read.digest, read.left_at)
         correction = self._correction([copy for copy in copies if copy.digest in same_pixels_as], own)
-        receipt = Receipt(
-            file, self.identifiers.header(read.header), read.digest, crc=read.crc,
+        return Receipt(
+            self._file(read), self.identifiers.header(read.header), read.digest, crc=read.crc,
             same_pixels_as=same_pixels_as, correction=correction,
             completes=frozenset(copy.digest for copy in copies if self._continues(own, copy)),
             unreadable=Truncated.code if is_known else None,
             message="its lower part is empty, and the whole image was received before" if is_known else "",
             left_at=read.left_at, is_settled=read.request.is_settled, was_missing=read.was_missing,
         )  # fmt: skip
-        return register(self.database, receipt, self.settings, now)
 
     def _file(self, read: ReadFile) -> Incoming:
         """The file as the ledger spells it."""
@@ -208,3 +230,7 @@ class Intake:
                 self.known_pixels.clear()
             self.known_pixels[digest] = self.decoder.stored_digest(fetch(self.store, digest, left_at), self.limits)
         return self.known_pixels[digest]
+
+
+def _as_read(booked: Registration, read: ReadFile) -> Registration:
+    return replace(booked, as_read=AsRead(read.digest, read.ctime_ns)) if read.digest else booked

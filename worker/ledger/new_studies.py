@@ -72,11 +72,15 @@ def add(
     connection: Connection, receipts: Sequence[Receipt], settings: Settings, now: datetime, is_silent: bool
 ) -> list[Registration]:
     """Register files of `plain`, in their order."""
-    firsts = {receipt.header.study_uid: receipt for receipt in reversed(receipts)}
+    firsts = dict[str, Receipt]()  # in the order in which the files came, in which the studies are then offered
+    for receipt in receipts:
+        firsts.setdefault(receipt.header.study_uid, receipt)
     rows = [_study_row(receipt, settings, now, is_silent) for receipt in firsts.values()]
     connection.execute(insert(Study), rows)
     studies = _keys(connection.execute(_STUDY_KEYS, {"uids": list(firsts)}))
-    stations = {(studies[r.header.study_uid], r.header.series_uid): r.header for r in reversed(receipts)}
+    stations = dict[tuple[int, str], Header]()
+    for receipt in receipts:
+        stations.setdefault((studies[receipt.header.study_uid], receipt.header.series_uid), receipt.header)
     connection.execute(
         insert(Series), [{"study_id": key, **series_values(stations[key, uid])} for key, uid in stations]
     )

@@ -116,7 +116,7 @@ def _offered(database: Database, which: ColumnElement[bool], now: datetime, limi
         found = session.execute(
             select(models.Study, queue_of_study)
             .where(which)
-            .order_by(order, models.Study.band, models.Study.received_at)
+            .order_by(order, models.Study.band, models.Study.received_at, models.Study.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
         ).all()

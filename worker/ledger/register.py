@@ -1,6 +1,6 @@
 """Registers files: each arrival gets exactly one state, each new image is added to its study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -34,6 +34,15 @@ def accepted_copies(database: Database, header: Header, digest: str) -> list[Acc
             AcceptedCopy(r.digest, r.left_at, r.unreadable is not None, LOWER_PART_EMPTY in r.notes, r.superseded)
             for r in rows
         ]
+
+
+def known_otherwise(database: Database, digests: Mapping[str, str]) -> set[str]:
+    """Those of these SOP Instance UIDs under which other bytes than those of the digest were accepted."""
+    with reading(database) as connection:
+        rows = connection.execute(
+            select(Instance.sop_instance_uid, Instance.digest).where(Instance.sop_instance_uid.in_(list(digests)))
+        )
+        return {uid for uid, digest in rows if digests[uid] != digest}
 
 
 def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Registration:

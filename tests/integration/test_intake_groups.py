@@ -1,0 +1,81 @@
+"""A backlog of files is booked in groups; each file ends as if alone, and leaves the inbox only when it is booked."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from schema.vocabulary import FileState
+from tests.ledger import Ledger
+from tests.phantoms import dicom_file, picture
+from tests.watched_inbox import WatchedInbox, another
+from worker.intake.folder_scan import files_in
+from worker.intake.ingest import Intake
+from worker.intake.reader import IntakeRequest
+from worker.monitoring.reconciliation import reconcile
+
+#: Longer than any file must be unchanged.
+QUIET_S = 60.0
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """Eight studies, one of them twice, one with two images, one image with other pixels, a file that is none."""
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    for number in range(8):
+        (folder / f"{number}.dcm").write_bytes(another(number))
+    (folder / "0 again.dcm").write_bytes(another(0))
+    uids: dict[str, Any] = {"StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.1.1"}
+    (folder / "1 lateral.dcm").write_bytes(dicom_file(picture(), SOPInstanceUID="1.2.3.1.1.2", **uids))
+    other = dicom_file(np.roll(picture(), 1), SOPInstanceUID="1.2.3.1.1.1", **uids)
+    (folder / "1 other pixels.dcm").write_bytes(other)
+    (folder / "notes.txt").write_text("no image", encoding="ascii")
+    return folder
+
+
+def refuse(desk: Ledger, size_bytes: int) -> None:
+    """Let the database refuse the row of an image of this size."""
+    with desk.database.writing() as session:
+        if desk.database.engine.dialect.name == "sqlite":
+            when = f"WHEN NEW.size_bytes = {size_bytes} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            session.execute(text(f"CREATE TRIGGER refuse BEFORE INSERT ON instance {when}"))
+        else:
+            session.execute(text(f"ALTER TABLE instance ADD CONSTRAINT refuse CHECK (size_bytes <> {size_bytes})"))
+
+
+def test_a_group_ends_file_by_file_as_alone(desk: Ledger, inbox: Path) -> None:
+    intake = Intake(desk.settings, desk.database, desk.store)
+    requests = [IntakeRequest(file, inbox, is_final=True, is_settled=True) for file in files_in(inbox)]
+    taken = list(intake.take_in_all(requests, desk.clock))
+    assert sorted(each.request.file.path for each in taken) == sorted(request.file.path for request in requests)
+    states = {Path(each.request.file.path).stem: each.booked.state for each in taken}
+    copies = states.pop("0"), states.pop("0 again")
+    pixels = states.pop("1"), states.pop("1 other pixels")
+    assert sorted(copies) == [FileState.ACCEPTED, FileState.DUPLICATE]
+    assert sorted(pixels) == [FileState.ACCEPTED, FileState.CONFLICT]
+    assert states.pop("notes") is FileState.QUARANTINED
+    assert set(states.values()) == {FileState.ACCEPTED}
+    assert reconcile(desk.database, desk.store).holds
+    assert (desk.count("study"), desk.count("instance")) == (8, 10)
+
+
+def test_a_file_that_the_database_refuses_stays_and_the_others_are_taken_in(desk: Ledger, tmp_path: Path) -> None:
+    watched = WatchedInbox(desk, tmp_path / "inbox")
+    for number in range(6):
+        watched.drop(f"{number}.dcm", another(number))
+    refused = watched.drop("refused.dcm", another(6) + b"\0\0" * 8)
+    refuse(desk, refused.stat().st_size)
+    watched.scan()
+    with pytest.raises(SQLAlchemyError):
+        watched.scan(QUIET_S)
+    assert [path.name for path in watched.inbox.iterdir()] == ["refused.dcm"]
+    assert desk.count("study") == 6
+    with desk.database.writing() as session:
+        is_sqlite = desk.database.engine.dialect.name == "sqlite"
+        session.execute(text("DROP TRIGGER refuse" if is_sqlite else "ALTER TABLE instance DROP CONSTRAINT refuse"))
+    assert watched.scan(QUIET_S) == {"accepted": 7}
+    assert list(watched.inbox.iterdir()) == []
