@@ -189,7 +189,7 @@ class Screening(Base):
     screened_at: Mapped[datetime]
     screened_on: Mapped[str] = mapped_column(String(10), index=True)  #: date in UTC, YYYY-MM-DD
     waited_s: Mapped[float]  #: from the study's last reason to screen it (arrival, new image, requeue) to this result
-    worked_s: Mapped[float]  #: from claim to result
+    worked_s: Mapped[float]  #: of work on this study, from its first byte to its verdict
     read_s: Mapped[float | None]  #: of these, fetching and parsing; None for a shadow, as is `decode_s`
     decode_s: Mapped[float | None]  #: decoding to display values
     predict_s: Mapped[float | None]  #: resizing and inference
