@@ -56,11 +56,20 @@ class Process:
     def start(self) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
             process = subprocess.Popen([sys.executable, "-m", "worker", "receive"], env=self.environment, stderr=log)
-        deadline = time.monotonic() + 120
+        try:
+            self._wait_until_it_listens(process)
+        except AssertionError:
+            process.kill()  # it would outlive the test
+            process.wait()
+            raise
+        return process
+
+    def _wait_until_it_listens(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + 400
         while True:
             with socket.socket() as plain:
                 if plain.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return process
+                    return
             assert process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, "it does not listen"
             time.sleep(0.05)
@@ -109,7 +118,7 @@ def test_what_was_answered_is_kept_however_often_it_is_killed(tmp_path: Path, ki
     finally:
         stop.set()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(150) == 0
     database, store = Database(f"sqlite:///{receiver.home / 'screening.sqlite'}"), FolderStore(receiver.home / "store")
     with database.reading() as connection:
         kept = [row.sop_instance_uid for row in connection.execute(text("SELECT sop_instance_uid FROM instance"))]
@@ -134,7 +143,7 @@ def test_it_ends_on_sigterm_and_its_log_has_no_word_of_a_header(tmp_path: Path) 
         with socket.create_connection(("127.0.0.1", receiver.port)) as plain:
             plain.sendall(b"PLANTED\r\n\x1b[31m")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0  # 20 s for what is under way; the rest is a busy machine's
+        assert process.wait(150) == 0  # 20 s for what is under way; the rest is a busy machine's
     lines = receiver.log.read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines if line.startswith("{")]
     assert "PLANTED" not in "\n".join(lines)
