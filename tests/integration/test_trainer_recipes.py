@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from trainer.recipes.recipe import Network, Phase, Recipe, Start
 from trainer.run.run import FitOptions, batches_of, run
 from trainer.statistics.operating_point import Calibration
 from trainer.training.batches import TrainingBatches, labels_of, load_grids, monitored_copies
+from trainer.training.checkpoint import Checkpoint
 from trainer.training.fit import choose_trained, fit
 from worker.errors import BadSetting
 from worker.inference.model import open_model, replay_goldens
@@ -102,7 +103,14 @@ def eagerly() -> Iterator[None]:
         tf.config.run_functions_eagerly(False)
 
 
-def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tuple[Any, NDArray[np.uint8], list[Event]]:
+def trained(
+    recipe: Recipe,
+    network: Network,
+    images: Path,
+    cache: Path,
+    latest: Checkpoint | None = None,
+    save: Callable[[Checkpoint], None] = lambda _: None,
+) -> tuple[Any, NDArray[np.uint8], list[Event]]:
     manifest = split(read_samples(images), 0)
     loaded = {
         name: load_grids(images, manifest.of(name), recipe.preprocessing, cache, silent)
@@ -121,8 +129,8 @@ def trained(recipe: Recipe, network: Network, images: Path, cache: Path) -> tupl
             copies,
             watched,
             "toy",
-            None,
-            lambda _: None,
+            latest,
+            save,
             events.append,
         )
     return manifest, grids["validation"], events
@@ -163,6 +171,18 @@ def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_p
     reopened = open_model(tmp_path / "toy.onnx", "cpu")
     replay_goldens(reopened)
     assert max(p.heatmap.max() for p in reopened.predict(validation[..., None])) > 0
+
+
+def test_a_head_that_serves_training_alone_is_in_the_checkpoint(images: Path, tmp_path: Path) -> None:
+    recipe = toy(recipe_named("efficientnet_lite0_lungs"))
+    network, other = build(recipe), build(recipe)
+    kept: list[Checkpoint] = []
+    trained(recipe, network, images, tmp_path, save=kept.append)
+    trained(recipe, other, images, tmp_path, latest=kept[-1])  # nothing is left to train: it takes the weights over
+    head = network.taught.get_layer("whole_image")
+    assert id(head.kernel) not in map(id, network.model.variables)
+    one, two = (keras.ops.convert_to_numpy(n.taught.get_layer("whole_image").kernel) for n in (network, other))
+    assert not differ(one, two)
 
 
 def differ(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -70,7 +70,8 @@ class Network:
     With the pooling "lung field" the evidence is local. `local` is then a `keras.Model` from the same input to the
     intermediate map, the evidence [N, h, w, 1], the lung field on the same cells, the logit [N, 1] and the lungs
     [N, H, W, 1]. `taught` is the model that the batches of `trainer.training.field_batches` train: from uint8
-    [N, any, any, 3] to the logit, with the same layers.
+    [N, any, any, 3] to logits [N, 1 or more], each of which is to say the label; it shares its layers with `model`, and
+    may have further ones that serve training alone.
     """
 
     model: Any
@@ -82,6 +83,13 @@ class Network:
     stages: Any = None
     taught: Any = None
     local: Any = None
+
+    @property
+    def variables(self) -> list[Any]:
+        """Those of `model`, then those that only `taught` has."""
+        own = list(self.model.variables)
+        known = {id(variable) for variable in own}
+        return own + [v for v in (self.taught.variables if self.taught else ()) if id(v) not in known]
 
     def maps(self, image: Any) -> tuple[Any, Any]:
         """The map for familiarity and the last map of uint8 [N, size, size, 1], in inference mode."""

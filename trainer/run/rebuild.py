@@ -25,7 +25,7 @@ def rebuild(run: RunFolder, model: Model, recipe: Recipe | None = None) -> Netwo
     earlier = read_previous(run.path)
     recipe = recipe or _recipe_of(run, model)
     network = recipe.build(Start(model.card.preprocessing.size, recipe.backbone, RANDOM))
-    earlier.load_into(network.model)
+    earlier.load_into(network)
     if not _difference(network, model) < AGREEMENT:
         raise BadSetting("its weights differ from those of the model file").about(str(earlier.path))
     return network

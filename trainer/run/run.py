@@ -188,7 +188,8 @@ def batches_of(recipe: Recipe, network: Network, train: Loaded, seed: int) -> Ca
         propensity = propensity_of(recipe, train)
         return lambda epoch: TrainingBatches(train.grids, labels, recipe, seed, epoch, propensity, is_guest)
     fields = lung_fields(read_lung_net(recipe.preprocessing.size), train.grids)
-    return lambda epoch: FieldBatches(train.grids, fields, labels, recipe, seed, epoch, is_guest)
+    logits = network.taught.output_shape[-1]
+    return lambda epoch: FieldBatches(train.grids, fields, labels, recipe, seed, epoch, is_guest, logits)
 
 
 def _elsewhere(options: FitOptions, report: Report) -> Elsewhere | None:

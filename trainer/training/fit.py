@@ -40,7 +40,7 @@ def fit(
     """
     model, taught = network.model, network.taught or network.model
     if latest is not None:
-        _assign(model.variables, latest.variables)
+        _assign(network.variables, latest.variables)
         report({"event": "resumed", "epoch": latest.epoch})
     is_compiled = False
     while (step := next_step(recipe.phases, latest.scores if latest else ())) is not None:
@@ -56,7 +56,7 @@ def fit(
         loss = _run_epoch(taught, dataset, step, report)
         scores, measured = _measure(model, copies, labels)
         score = float(step.epoch) if recipe.monitor is Monitor.LAST else scores[recipe.monitor]
-        latest = _after(model, taught.optimizer, fingerprint, score, latest)
+        latest = _after(network, taught.optimizer, fingerprint, score, latest)
         save(latest)
         report(
             {"event": "epoch", "epoch": latest.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
@@ -66,7 +66,7 @@ def fit(
         )
     if latest is None:
         raise BadData("the recipe has no epoch: give --epochs 1 or more")
-    _assign(model.variables, latest.best_variables)
+    _assign(network.variables, latest.best_variables)
     return latest
 
 
@@ -134,8 +134,8 @@ def _measure(
     return scores, measured
 
 
-def _after(model: Any, optimizer: Any, fingerprint: str, score: float, before: Checkpoint | None) -> Checkpoint:
-    variables = _values(model.variables)
+def _after(network: Network, optimizer: Any, fingerprint: str, score: float, before: Checkpoint | None) -> Checkpoint:
+    variables = _values(network.variables)
     moments = _values(optimizer.variables)
     scores = (*before.scores, score) if before else (score,)
     if before is None or score > max(before.scores):

@@ -4,7 +4,6 @@ import hashlib
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -34,19 +33,19 @@ class PreviousRun:
 
         def build(start: Start) -> Network:
             network = recipe.build(replace(start, weights=RANDOM))
-            self.load_into(network.model)
+            self.load_into(network)
             return network
 
         return recipe.varied(f"from {self.digest[:12]}", build=build)
 
-    def load_into(self, model: Any) -> None:
-        """Load the weights into a Keras model; raises BadSetting when they belong to another network."""
-        wanted = [tuple(variable.shape) for variable in model.variables]
+    def load_into(self, network: Network) -> None:
+        """Load the weights into a network; raises BadSetting when they belong to another one."""
+        wanted = [tuple(variable.shape) for variable in network.variables]
         if wanted != [array.shape for array in self.variables]:
             raise BadSetting("its weights belong to another network: give the recipe and backbone of that run").about(
                 str(self.path)
             )
-        for variable, array in zip(model.variables, self.variables, strict=True):
+        for variable, array in zip(network.variables, self.variables, strict=True):
             variable.assign(array)
 
     def leaks_into(self, manifest: Manifest) -> list[str]:
