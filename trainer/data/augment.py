@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 OPERATORS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 #: Least share of the lung field that a random window keeps, and how often a window is drawn until it does.
-FIELD_KEPT, WINDOWS_TRIED = 0.25, 20
+FIELD_KEPT, WINDOWS_TRIED = 0.5, 20
 
 
 @dataclass(frozen=True)

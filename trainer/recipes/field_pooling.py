@@ -17,7 +17,7 @@ SHARPNESS = 1.5
 LEAST = 1e-3
 
 #: Of the loss of cells known to be normal and of cells outside the lungs, beside the image's own cross-entropy.
-NORMAL_WEIGHT, OUTSIDE_WEIGHT = 0.3, 0.2
+NORMAL_WEIGHT, OUTSIDE_WEIGHT = 0.15, 0.1
 
 
 @keras.saving.register_keras_serializable("trainer")
