@@ -78,7 +78,7 @@ def _evidence(halfway_channels: int, last_channels: int) -> Any:
 EFFICIENTNET_LITE0_LUNGS = Recipe(
     name="efficientnet_lite0_lungs",
     summary="EfficientNet-Lite0 from ImageNet weights; its evidence is local and within the lungs",
-    preprocessing=Preprocessing(size=224, fit=Fit.STRETCH, resize=Resize.LINEAR),
+    preprocessing=Preprocessing(size=224, fit=Fit.STRETCH, resize=Resize.PYRAMID53),
     batch_size=32,
     label_smoothing=0.05,
     weight_decay=1e-4,
