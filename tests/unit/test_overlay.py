@@ -8,7 +8,7 @@ import pytest
 
 from tests.phantoms import Pixels, picture
 from worker.imaging.preprocess import Fit, Placement, Preprocessing, apply
-from worker.inference.overlay import LONG_SIDE_PX, overlay
+from worker.inference.overlay import LONG_SIDE_PX, in_digits, overlay
 
 
 def drawn(display: Pixels, heat: Pixels, placement: Placement, **numbers: Any) -> Pixels:
@@ -130,3 +130,10 @@ def test_a_large_radiograph_is_shown_as_if_it_were_shrunk_in_one_step() -> None:
     exact = np.asarray(cv2.resize(display, (width, height), interpolation=cv2.INTER_AREA)).astype(int)
     left = (canvas.shape[1] - width) // 2
     assert np.percentile(np.abs(canvas[:height, left : left + width] - exact), 99) <= 1
+
+
+@pytest.mark.parametrize(
+    ("probability", "written"), [(0.9999, "0.999"), (0.998, "0.998"), (0.42561, "0.426"), (0, "0.001")]
+)
+def test_no_probability_is_written_as_certain(probability: float, written: str) -> None:
+    assert in_digits(probability) == written

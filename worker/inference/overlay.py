@@ -98,10 +98,15 @@ def _blend_tables() -> tuple[NDArray[np.uint8], ...]:
     return tuple(channel.astype(np.uint8).reshape(1, -1) for channel in mixed)
 
 
+def in_digits(probability: float) -> str:
+    """Three digits; nothing is certain, so neither 0.000 nor 1.000."""
+    return f"{min(max(probability, 0.001), 0.999):.3f}"
+
+
 def _legend_lines(width: int, probability: float | None, threshold: float | None, is_unlike: bool) -> list[list[str]]:
     """The captions, as many per line as fit; the first line begins with the colour bar."""
-    captions = [] if probability is None else [f"probability {probability:.2f}"]
-    captions += [] if threshold is None else [f"threshold {threshold:.2f}"]
+    captions = [] if probability is None else [f"probability {in_digits(probability)}"]
+    captions += [] if threshold is None else [f"threshold {in_digits(threshold)}"]
     captions += [UNLIKE] if is_unlike else []
     lines: list[list[str]] = [[]]
     used = _bar_width() + _GAP_PX
