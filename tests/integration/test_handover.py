@@ -24,6 +24,11 @@ from worker.store.folder import FolderStore
 CONTENT = dicom_file(picture(rows=600))
 DIGEST = sums_of(CONTENT)[0]
 
+#: How long the processes of all steps may take on a busy machine.
+LONGEST_S = 500
+
+pytestmark = pytest.mark.timeout(2 * LONGEST_S)
+
 #: The steps after which the row is durable.
 BOOKED = (Step.BOOKED, Step.MARKED, Step.REMOVED)
 
