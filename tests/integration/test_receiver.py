@@ -33,6 +33,7 @@ from worker.dicom.tallies import metrics_served
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 sqlite = pytest.mark.parametrize("kind", ["sqlite"])
@@ -205,10 +206,14 @@ def test_an_object_beyond_the_limit_is_refused(desk: Ledger) -> None:
 
 
 @sqlite
-def test_our_own_results_are_noted_and_never_an_arrival(desk: Ledger) -> None:
+def test_our_own_pictures_are_counted_and_never_an_arrival(desk: Ledger) -> None:
+    ours: dict[str, Any] = {"Manufacturer": "chest-screening", "SOPInstanceUID": "2.25.12345"}
     with receiving(desk) as receiver:
-        assert send(receiver, radiograph(Manufacturer="chest-screening")) == [0x0000]
-    assert arrivals(desk) == []
+        assert send(receiver, radiograph(SOPClassUID=SECONDARY_CAPTURE, **ours)) == [0x0000]
+        assert receiver.tallies.registry.get_sample_value("screening_receiver_own_results_total", {"peer": CALLER}) == 1
+        assert arrivals(desk) == []
+        assert send(receiver, radiograph(**ours)) == [0x0000]  # a radiograph is answered because it is kept
+    assert states(desk) == ["accepted"]
 
 
 @sqlite

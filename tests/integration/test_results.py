@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
-from highdicom.sr import Comprehensive3DSR
+from highdicom.sr import CodedConcept, Comprehensive3DSR
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from sqlalchemy import text
@@ -20,13 +21,17 @@ from schema.setting_values import (
     Silent,
 )
 from schema.vocabulary import DispatchKind, DispatchState
-from tests.ledger import Ledger, image
+from tests.ledger import STUDY as LEDGER_STUDY
+from tests.ledger import Ledger, card, image
 from tests.receiving import receiving, send
 from tests.results import STUDY, ArchiveOfTest, bring, overlay_in_store, screen, sender_of, to_archive, written
-from worker.ledger import claims, dispatches
+from worker.inference.prediction import Prediction
+from worker.ledger import claims, dispatches, verdicts
 from worker.ledger.decisions import requeue
+from worker.ledger.results import ModelUse, Result
 from worker.monitoring import sending
 from worker.monitoring.sending import check_sending
+from worker.screening.rules import ImageOutcome, decide, eligible
 
 sqlite = pytest.mark.parametrize("kind", ["sqlite"])
 
@@ -134,6 +139,102 @@ def test_an_unscreenable_study_names_its_reason(desk: Ledger, outbox: Path) -> N
     (ds,) = sent(desk, outbox)
     assert items(ds)["Comment"] == ["unscreenable: not frontal; RESEARCH USE ONLY"]
     assert "Probability" not in items(ds)
+
+
+#: SOP Class, modality and elements of a source.
+SOURCES: dict[str, dict[str, Any]] = {
+    "CR": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR", "PatientName": "Doe^Jane"},
+    "DX": {"PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう", "SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
+    "SC": {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "CR", "PatientName": "Люкceмбypг",
+        "SpecificCharacterSet": "ISO_IR 144",
+    },
+    "UTF-8": {"PatientName": "Горбачёв^Михаил=山田^太郎", "SpecificCharacterSet": "ISO_IR 192"},
+    "bare": {"without": ("PatientName", "PatientID", "PatientOrientation", "ImagerPixelSpacing", "StudyDate")},
+}  # fmt: skip
+
+
+@sqlite
+@pytest.mark.parametrize("probability", [0.9, 0.1, None])
+@pytest.mark.parametrize("source", SOURCES)
+def test_highdicom_reads_back_what_was_said_of_each_kind_of_source(
+    desk: Ledger, outbox: Path, source: str, probability: float | None
+) -> None:
+    uid = bring(desk, **SOURCES[source])
+    headers = [image(STUDY, view="LATERAL")] if probability is None else []
+    screen(desk, probability or 0.2, headers=headers)
+    (ds,) = sent(desk, outbox)
+    found = items(ds)
+    assert found.get("Probability") == probability
+    assert found.get("CAD Operating Point") == (None if probability is None else 0.5)
+    assert ("Suspected" in found["Finding"]) is (probability == 0.9)
+    (evidence,) = Comprehensive3DSR.from_dataset(ds).get_evidence()
+    sop_class = SOURCES[source].get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1")
+    assert evidence[2:] == (uid, sop_class)
+    assert str(ds.PatientName) == SOURCES[source].get("PatientName", "")
+    if shutil.which("dsrdump"):
+        read = subprocess.run(["dsrdump", next(outbox.glob("*.dcm"))], capture_output=True, check=False)
+        assert (read.returncode, b"error" in read.stderr.lower()) == (0, False), read.stderr
+
+
+@sqlite
+def test_a_study_that_holds_no_chest_radiograph_after_all_replaces_what_was_sent_by_what_is_true(
+    desk: Ledger, outbox: Path
+) -> None:
+    bring(desk)
+    screen(desk, 0.9)
+    (flagged,) = sent(desk, outbox)
+    requeue(desk.database, STUDY, desk.settings, desk.clock())
+    screen(desk, 0.9, headers=[image(STUDY, body_part="HIP")])
+    assert desk.entry(STUDY).verdict == "ineligible"
+    (ds,) = [ds for ds in sent(desk, outbox) if flagged.SOPInstanceUID != ds.SOPInstanceUID]
+    found = items(ds)
+    (comment,) = found["Comment"]
+    assert comment.startswith("no chest radiograph to screen in this study; an earlier result does not hold any more: ")
+    assert "unscreenable" not in comment
+    assert {"Probability", "CAD Operating Point"}.isdisjoint(found)
+    assert found["Finding"] == ["Pneumonia"]
+    assert [code.meaning for code in procedures(ds)] == ["Imaging"]  # and no chest X-ray
+    (study,) = ds.PredecessorDocumentsSequence
+    assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == flagged.SOPInstanceUID
+
+
+def procedures(ds: Dataset) -> list[Any]:
+    """The codes of Procedure Reported."""
+    found = [i for i in ds.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "121058"]
+    return [CodedConcept.from_dataset(item.ConceptCodeSequence[0]) for item in found]
+
+
+@sqlite
+def test_what_a_shadow_model_says_is_sent_nowhere(desk: Ledger, outbox: Path) -> None:
+    bring(desk)
+    desk.clock.forward(hours=1)
+    held = desk.claim(STUDY)
+    assert desk.record(held, 0.1)
+    shadow = ModelUse("b" * 64, card(), "CPUExecutionProvider")
+    outcome = ImageOutcome(image(STUDY), eligible(image(STUDY)), Prediction(0.9, np.full((2, 3), 0.5, np.float32), 1.5))
+    said = Result(held, decide([outcome], shadow.card), [outcome], [None], shadow, 1.0, desk.times)
+    assert verdicts.record_shadows(desk.database, [said], desk.model.digest, desk.clock()) == [True]
+    assert desk.count("screening") == 2
+    (ds,) = sent(desk, outbox)
+    assert items(ds)["Probability"] == 0.1
+
+
+@sqlite
+def test_a_study_that_never_held_a_chest_radiograph_is_sent_nowhere(desk: Ledger, outbox: Path) -> None:
+    bring(desk)
+    screen(desk, 0.9, headers=[image(STUDY, body_part="HIP")])
+    assert (rows(desk), outbox.exists()) == ([], False)
+
+
+@sqlite
+@pytest.mark.usefixtures("outbox")
+def test_a_raster_has_no_patient_and_is_sent_nowhere(desk: Ledger) -> None:
+    desk.receive()
+    with desk.database.writing() as session:
+        session.execute(text("UPDATE instance SET container = 'raster'"))
+    screen(desk, 0.9, study_uid=LEDGER_STUDY)
+    assert (desk.entry(LEDGER_STUDY).verdict, rows(desk)) == ("flagged", [])
 
 
 @sqlite
@@ -395,9 +496,9 @@ def unlisted(said: str) -> list[str]:
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dicom3tools here")
 @pytest.mark.parametrize("probability", [0.9, 0.1, None])
 @pytest.mark.parametrize("report_class", list(ReportClass))
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("source", [*SOURCES, "named"])
 def test_dciodvfy_finds_nothing(
-    desk: Ledger, outbox: Path, probability: float | None, report_class: ReportClass, named: bool
+    desk: Ledger, outbox: Path, probability: float | None, report_class: ReportClass, source: str
 ) -> None:
     desk.settings = attrs.evolve(
         desk.settings, report_class=report_class, retract=Retract.IOCM, results="report,overlay"
@@ -405,7 +506,7 @@ def test_dciodvfy_finds_nothing(
     elements = {
         "PatientName": "Doe^Jane", "PatientID": "P", "PatientBirthDate": "20200101", "PatientSex": "F",
         "StudyDate": "20260101", "StudyTime": "0101", "StudyID": "1", "AccessionNumber": "A",
-    } if named else {}  # fmt: skip
+    } if source == "named" else SOURCES[source]  # fmt: skip
     for number in (1, 2):
         bring(desk, number, **elements)
         if probability is None:

@@ -9,6 +9,8 @@ from pydicom.sr.coding import Code
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 DEVICE = Code("121007", "DCM", "Device")
 CHEST_XRAY = Code("399208008", "SCT", "Plain chest X-ray")
+#: For a study without a chest radiograph, whatever it holds.
+IMAGING = Code("363679005", "SCT", "Imaging")
 CLINICAL_FINDING = Code("404684003", "SCT", "Clinical finding")
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 LUNG = Code("39607008", "SCT", "Lung")
@@ -22,4 +24,5 @@ REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
 
 FLAGGED_COMMENT = "at or above the operating point; not a diagnosis"
 NOT_FLAGGED_COMMENT = "below the operating point; this does not say that pneumonia is absent"
+INELIGIBLE_COMMENT = "no chest radiograph to screen in this study; an earlier result does not hold any more"
 RESEARCH = "RESEARCH USE ONLY"

@@ -1,5 +1,7 @@
 """What names this program in DICOM, and how its own result objects are recognised when they come back."""
 
+from pydicom.uid import SecondaryCaptureImageStorage
+
 from worker.imaging.instance import Instance
 from worker.imaging.raster import derived_uid
 from worker.ledger.dispatches import NAMESPACE
@@ -16,5 +18,8 @@ IMPLEMENTATION_VERSION_NAME = "CHESTSCREENING"
 
 
 def is_own_result(header: Instance) -> bool:
-    """Whether an object was made by a chest-screening, this one or another."""
-    return header.manufacturer == MANUFACTURER
+    """Whether an object is an overlay of a chest-screening, this one or another: the only object of ours that the
+    receiver accepts. A radiograph is none whatever its manufacturer: it would be answered and not kept.
+    """
+    is_ours = header.manufacturer == MANUFACTURER and header.sop_instance_uid.startswith("2.25.")
+    return is_ours and header.sop_class_uid == SecondaryCaptureImageStorage

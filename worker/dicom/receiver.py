@@ -87,7 +87,9 @@ class Receiver:
         self.titles = Titles.of(settings)
         self.tls = server_context(settings)
         self.tallies = Tallies()
-        self.reception = Reception(intake, clock, time.monotonic)
+        self.reception = Reception(
+            intake, clock, time.monotonic, lambda peer: self.tallies.own_results.labels(peer).inc()
+        )
         self._peers: dict[Association, Peer] = {}
         self._lock = threading.Lock()
         self._accepting: threading.Thread | None = None

@@ -47,6 +47,7 @@ class Reception:
     intake: Intake
     clock: Callable[[], datetime]
     steady_s: Callable[[], float]
+    own_result_came: Callable[[str], None] = lambda _: None  #: called with the calling title
     to_compare: "queue.Queue[ReadFile]" = field(default_factory=queue.Queue)
     _refusal: tuple[float, Status | None] = (-1e9, None)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -82,6 +83,7 @@ class Reception:
                 return status
             if isinstance(header, Instance) and is_own_result(header):
                 log.info("own_result_received", extra={"peer": command.calling})
+                self.own_result_came(command.calling)
                 return Status.SUCCESS
             return self._take_in(command, spooled, header)
         except Interrupted as error:

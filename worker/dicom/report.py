@@ -116,7 +116,7 @@ def observer(device: Device) -> ObservationContext:
 def _content(facts: Facts, device: Device) -> MeasurementReport:
     return MeasurementReport(
         observation_context=observer(device),
-        procedure_reported=_coded(codes.CHEST_XRAY),
+        procedure_reported=_coded(codes.IMAGING if _is_ineligible(facts) else codes.CHEST_XRAY),
         imaging_measurements=[_group(facts, device)],
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(_coded(codes.ENGLISH)),
     )
@@ -152,7 +152,14 @@ def comment(facts: Facts) -> str:
         return f"{codes.FLAGGED_COMMENT}; {codes.RESEARCH}"
     if facts.verdict is Verdict.NOT_FLAGGED:
         return f"{codes.NOT_FLAGGED_COMMENT}; {codes.RESEARCH}"
+    if _is_ineligible(facts):
+        return f"{codes.INELIGIBLE_COMMENT}: {_words(facts.reason)}; {codes.RESEARCH}"
     return f"unscreenable: {_words(facts.reason)}; {codes.RESEARCH}"
+
+
+def _is_ineligible(facts: Facts) -> bool:
+    """Whether the study holds no chest radiograph: reported only where it replaces a result that was sent."""
+    return facts.could_not is None and facts.verdict is Verdict.INELIGIBLE
 
 
 def _measurements(facts: Facts) -> list[Measurement]:

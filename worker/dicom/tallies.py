@@ -25,8 +25,12 @@ class Tallies:
         self.rejections = Counter(
             "screening_receiver_rejections", "Associations and connections refused", ["reason"], registry=self.registry
         )
-        self.objects = Counter("screening_receiver_objects", "Objects kept", ["peer"], registry=self.registry)
-        self.bytes = Counter("screening_receiver_bytes", "Bytes of objects kept", ["peer"], registry=self.registry)
+        self.objects = Counter("screening_receiver_objects", "Objects with success", ["peer"], registry=self.registry)
+        self.bytes = Counter("screening_receiver_bytes", "Bytes with success", ["peer"], registry=self.registry)
+        self.own_results = Counter(
+            "screening_receiver_own_results", "Results of ours that came back, and were not kept", ["peer"],
+            registry=self.registry,
+        )  # fmt: skip
         self.answers = Counter("screening_receiver_answers", "Answers to C-STORE", ["status"], registry=self.registry)
         self.answer_s = Histogram(
             "screening_receiver_answer_seconds", "From the first byte of an object to its answer", buckets=ANSWER_S,
