@@ -178,7 +178,7 @@ class Slow(Moody):
     def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
         """The real answers, after the wait."""
         if int(batch[0, 4, 4, 0]) == SLOW:
-            wait_until(lambda: self.desk.study(UIDS[0]).state == "screened", 60)
+            wait_until(lambda: self.desk.study(UIDS[0]).state == "screened", 150)
         return self.model.predict(batch)
 
 

@@ -11,7 +11,7 @@ from worker.ledger import claims
 from worker.ledger.leases import prolonged
 from worker.ledger.results import Claim
 
-LONG_S = 60.0
+LONG_S = 150.0
 
 
 @pytest.fixture
