@@ -518,9 +518,9 @@ def test_dciodvfy_finds_nothing(
     found = list(outbox.glob("*.dcm"))
     assert len(found) == 3 + 2 * (probability is not None)
     for path in found:
-        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, errors="replace", check=False)
         assert unlisted(said.stdout + said.stderr) == []
         if dcmread(path).Modality == "OT":
             continue
-        page = subprocess.run(["dsr2html", str(path)], capture_output=True, text=True, check=False)
+        page = subprocess.run(["dsr2html", str(path)], capture_output=True, text=True, errors="replace", check=False)
         assert page.returncode == 0, page.stderr
