@@ -2,6 +2,7 @@
 
 import ssl
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.phantoms import DX_FOR_PRESENTATION
@@ -26,14 +27,21 @@ def echo_request() -> bytes:
     return _with_length(body + _element(0x0800, b"\x01\x01"))
 
 
-def association_request(calling: str, protocol_version: int = 1) -> bytes:
-    """An A-ASSOCIATE-RQ (PS3.8 9.3.2) without a presentation context."""
+def association_request(
+    calling: str, protocol_version: int = 1, contexts: Mapping[int, tuple[str, str]] | None = None
+) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 9.3.2); `contexts`: abstract and transfer syntax by their ID."""
     titles = OURS.encode().ljust(16) + calling.encode().ljust(16)
-    context = b"1.2.840.10008.3.1.1.1"
-    items = struct.pack(">BBH", 0x10, 0, len(context)) + context
-    most = struct.pack(">BBHL", 0x51, 0, 4, 16_384)
-    items += struct.pack(">BBH", 0x50, 0, len(most)) + most
-    return pdu(1, struct.pack(">HH", protocol_version, 0) + titles + b"\0" * 32 + items)
+    items = _item(0x10, b"1.2.840.10008.3.1.1.1")
+    for number, (abstract, transfer) in (contexts or {}).items():
+        syntaxes = _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
+        items += _item(0x20, struct.pack(">BBBB", number, 0, 0, 0) + syntaxes)
+    about = _item(0x51, struct.pack(">L", 16_384)) + _item(0x52, b"1.2.3.4")
+    return pdu(1, struct.pack(">HH", protocol_version, 0) + titles + b"\0" * 32 + items + _item(0x50, about))
+
+
+def _item(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", kind, 0, len(body)) + body
 
 
 def _element(number: int, value: bytes) -> bytes:
