@@ -74,7 +74,7 @@ class Offering:
         try:
             with self._database.asking():
                 connection = self._held.enter_context(self._database.engine.connect())
-            self._held.callback(connection.invalidate)  # the pool would keep it open, and locked
+            self._held.callback(_give_back, connection)
             connection.execution_options(isolation_level="AUTOCOMMIT")
             self._connection = connection
             return bool(connection.execute(text(f"SELECT {function}(:key)"), {"key": LOCK_KEY}).scalar_one())
@@ -97,6 +97,14 @@ class Offering:
         except BlockingIOError:
             return False
         return True
+
+
+def _give_back(connection: Connection) -> None:
+    """Unlock, because the server notices a closed connection a little later; the pool would keep it, and locked."""
+    with suppress(SQLAlchemyError):
+        if not connection.invalidated:
+            connection.execute(text("SELECT pg_advisory_unlock_all()"))
+    connection.invalidate()
 
 
 @contextmanager
