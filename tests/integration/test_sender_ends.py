@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 sqlite = pytest.mark.parametrize("kind", ["sqlite"])
 
 #: What a wait for ever is told from, on a busy machine.
-BOUND_S = 30.0
+BOUND_S = 120.0
 
 Handler = Callable[[evt.Event], int | None]
 
@@ -68,20 +68,17 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(destination, "ANSWER_S", 1.5)
 
 
-@pytest.mark.parametrize("fault", ["reads nothing", "does not answer", "answers half"])
+@pytest.mark.parametrize("fault", ["does not answer", "answers half"])
 def test_an_archive_with_a_fault_leaves_the_object_due(fault: str) -> None:
     over = threading.Event()
 
     def stands_still(event: evt.Event) -> int:
-        is_data = not hasattr(event, "pdu") or event.pdu.pdu_type == 4
         if fault == "answers half":
             event.assoc.dul.socket.socket.sendall(b"\x04\0\0\0\x10\0half")
-        if is_data:
-            over.wait(BOUND_S)
+        over.wait(BOUND_S)
         return 0x0000
 
-    on = evt.EVT_PDU_RECV if fault == "reads nothing" else evt.EVT_C_STORE
-    with archive_that(on, stands_still) as archive:
+    with archive_that(evt.EVT_C_STORE, stands_still) as archive:
         (answer,) = answers_within(BOUND_S, archive, large_object())
         over.set()
     assert answer.state is DispatchState.DUE
