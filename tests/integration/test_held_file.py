@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from errno import EACCES
 from pathlib import Path
 
 import attrs
@@ -103,6 +104,32 @@ def test_a_file_that_is_put_back_takes_the_place_of_no_other(watched: WatchedInb
     assert path.read_bytes() == LATER
     (other,) = set(watched.left()) - {"a.dcm"}
     assert (watched.inbox / other).read_bytes() == CHEST
+
+
+def test_a_file_that_cannot_be_put_back_is_told_and_its_writer_does_not_reach_the_store(
+    watched: WatchedInbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = watched.drop("a.dcm")
+
+    def overwrite() -> None:
+        with path.open("r+b") as file:
+            file.write(LATER)
+
+    writer = threading.Thread(target=overwrite)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(EACCES, "refused")
+
+    def begin(step: Step) -> None:
+        if step is Step.MARKED:
+            writer.start()
+            wait_until(lambda: is_being_broken(path), 60)
+            monkeypatch.setattr("worker.intake.held_file.add_name", refuse)
+
+    assert settle(watched, begin) == {"accepted": 1}
+    writer.join(60)
+    assert stored(watched).read_bytes() == CHEST
+    assert "file_not_put_back" in caplog.messages
 
 
 def test_a_file_that_is_open_for_writing_is_copied_and_stays(watched: WatchedInbox) -> None:

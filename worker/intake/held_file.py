@@ -110,16 +110,24 @@ class HeldFile:
             return False
 
     def _put_back(self, path: Path) -> bool:
-        """Give the file its name again: somebody opened it by that, and waits to write to it. False: not linked."""
+        """Give the file its name again: somebody opened it by that, and waits to write to it. False: not put back."""
         if self.links is None:
             return False
         try:
-            add_name(self.source.descriptor, path)  # first, because a file without any name gets none again
-        except FileExistsError:  # the next file of this name came meanwhile
-            add_name(self.source.descriptor, path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
-        self._separate()
+            self._name_again(path)  # first, because a file without any name gets none again
+        except OSError as error:
+            log.error("file_not_put_back", extra={"reason": error.strerror})
+            return False
+        finally:
+            self._separate()
         log.warning("file_put_back")
         return True
+
+    def _name_again(self, path: Path) -> None:
+        try:
+            add_name(self.source.descriptor, path)
+        except FileExistsError:  # the next file of this name came meanwhile
+            add_name(self.source.descriptor, path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
 
     def _separate(self) -> None:
         """Give the store a copy of what is linked, and the file its mode and date again."""
