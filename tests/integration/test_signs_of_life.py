@@ -63,6 +63,19 @@ def test_a_process_writes_once_in_fifteen_seconds_and_outlives_an_outage(desk: L
     away.close()
 
 
+def test_a_sign_that_the_database_refuses_is_told_and_costs_no_work(
+    desk: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with desk.database.writing() as session:
+        session.execute(sa.text("DROP TABLE sign_of_life"))
+        session.execute(
+            sa.text("CREATE TABLE sign_of_life (process TEXT, host TEXT, seen_at TIMESTAMPTZ CHECK (1 = 0))")
+        )
+    watched = WatchedInbox(desk, tmp_path / "inbox")
+    watched.watcher.offer()  # raises nothing
+    assert caplog.messages == ["no_sign_of_life"]
+
+
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_the_watcher_gives_signs_while_it_scans_and_while_it_takes_files_in(desk: Ledger, tmp_path: Path) -> None:
     watched = WatchedInbox(desk, tmp_path / "inbox")

@@ -42,7 +42,7 @@ T = TypeVar("T")
 #: Longest pause between two listings of an inbox, however long a listing takes.
 LONGEST_PAUSE_S = 60.0
 
-#: Files are taken in for this time between two listings, or for as long as a listing takes, up to LONGEST_REST_S. So a
+#: Files are taken in for this time between two listings, or for as long as a listing takes, up to LONGEST_PAUSE_S. So a
 #: STAT study behind thousands of files does not wait longer.
 TAKE_IN_S = 10.0
 

@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, insert, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from schema.database import Database
 from schema.operations import SignOfLife
 from schema.vocabulary import Process
-from worker.errors import Interrupted, SchemaOutdated
+from worker.errors import Interrupted, SchemaOutdated, ScreeningError
 from worker.ledger.connect import now
 from worker.ledger.transactions import retried, writing
+from worker.runtime.error_place import place_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ def record(database: Database, process: Process, host: str, moment: datetime) ->
 
 
 class Signs:
-    """The signs of one process, at most one every EVERY_S. An outage of the database is passed over."""
+    """The signs of one process, at most one every EVERY_S. One that cannot be written costs no work."""
 
     def __init__(
         self, database: Database, process: Process, clock: Callable[[], datetime] = now,
@@ -63,6 +65,8 @@ class Signs:
             record(self.database, self.process, self.host, self.clock())
         except (Interrupted, SchemaOutdated) as error:  # the work of the process tells of it
             log.debug("no_sign_of_life", extra={"code": error.code})
+        except (SQLAlchemyError, ScreeningError) as error:  # a missing permission, for instance
+            log.warning("no_sign_of_life", extra={"kind": place_of(error)})
 
     @contextmanager
     def given(self, is_alive: Callable[[], bool] = lambda: True) -> Iterator[None]:
