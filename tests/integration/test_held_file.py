@@ -22,11 +22,12 @@ from schema.setting_values import StoreLink
 from tests.acceptance.installation import wait_until
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import CHEST, WatchedInbox, another
-from worker.errors import DatabaseUnavailable
+from worker.errors import DatabaseUnavailable, Unreadable
 from worker.intake.held_file import Step
 from worker.intake.ingest import Intake
 from worker.intake.link_probe import how_taken_in
 from worker.intake.reader import ReadFile
+from worker.intake.source_file import SourceFile
 from worker.intake.write_lease import take_lease
 from worker.ledger.arrivals import Registration
 from worker.store import OBJECTS, sums_of
@@ -53,6 +54,11 @@ def is_being_broken(path: Path) -> bool:
     inode = f":{path.stat().st_ino} "
     locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     return any("BREAKING" in line and inode in line for line in locks)
+
+
+def refuse(*_: object) -> None:
+    """In place of a link, where the system grants none."""
+    raise PermissionError(EACCES, "refused")
 
 
 def test_a_file_is_linked_and_not_copied(watched: WatchedInbox) -> None:
@@ -88,6 +94,35 @@ def test_a_writer_that_comes_after_a_step_waits_and_loses_nothing(watched: Watch
     assert (stored(watched, sums_of(LATER)[0]).read_bytes(), watched.left()) == (LATER, [])
 
 
+@pytest.mark.parametrize("knows_second_names", [True, False])
+def test_a_copied_file_is_put_back_for_a_writer_that_came_before_its_name_was_gone(
+    watched: WatchedInbox, monkeypatch: pytest.MonkeyPatch, knows_second_names: bool
+) -> None:
+    watched.start(store_link=StoreLink.OFF)
+    path = watched.drop("a.dcm")
+
+    def overwrite() -> None:
+        with path.open("r+b") as file:
+            file.truncate(0)
+            file.write(LATER)
+
+    writer = threading.Thread(target=overwrite)
+
+    def begin(step: Step) -> None:
+        if step is Step.MARKED and writer.ident is None:
+            writer.start()
+            wait_until(lambda: is_being_broken(path), 60)
+
+    if not knows_second_names:
+        monkeypatch.setattr("worker.intake.held_file.add_name", refuse)
+    settle(watched, begin)
+    writer.join(60)
+    (left,) = watched.inbox.iterdir()
+    assert (left.read_bytes(), left == path, stored(watched).read_bytes()) == (LATER, knows_second_names, CHEST)
+    assert settle(watched) == {"accepted": 2}
+    assert list(watched.inbox.iterdir()) == []
+
+
 def test_a_file_that_is_put_back_takes_the_place_of_no_other(watched: WatchedInbox) -> None:
     path = watched.drop("a.dcm")
     writer = threading.Thread(target=lambda: path.open("ab").close())
@@ -116,9 +151,6 @@ def test_a_file_that_cannot_be_put_back_is_told_and_its_writer_does_not_reach_th
             file.write(LATER)
 
     writer = threading.Thread(target=overwrite)
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(EACCES, "refused")
 
     def begin(step: Step) -> None:
         if step is Step.MARKED:
@@ -166,6 +198,16 @@ def test_what_is_not_ours_alone_is_copied(watched: WatchedInbox, make: Callable[
     assert settle(watched) == {"accepted": 1}
     assert (stored(watched).stat().st_ino == inode, watched.left()) == (False, [])
     assert (stored(watched).read_bytes(), stored(watched).stat().st_nlink) == (CHEST, 1)
+
+
+def test_a_path_that_cannot_be_asked_any_more_is_unreadable(watched: WatchedInbox) -> None:
+    path = watched.drop("folder/a.dcm")
+    source = SourceFile.opened(str(path))
+    path.parent.rename(watched.inbox / "another folder")
+    path.parent.write_text("a file in place of the folder", encoding="ascii")
+    with pytest.raises(Unreadable):
+        source.hold()
+    source.close()
 
 
 def test_nothing_is_linked_when_that_is_off(watched: WatchedInbox) -> None:

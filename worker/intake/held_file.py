@@ -28,7 +28,8 @@ class Step(StrEnum):
     STORED = "stored"  #: the second name is durable: the file is taken in from the inbox as if for the first time
     BOOKED = "booked"  #: the row is durable: the file in the inbox is a duplicate, and leaves it
     MARKED = "marked"  #: as before; the file is ours alone by its mode, and has a new date that keeps pruning from it
-    REMOVED = "removed"  #: the store alone has the file; after a power cut, perhaps the inbox too, which is as before
+    REMOVED = "removed"  #: the store alone has the file; after a power cut, perhaps the inbox too, which is as before.
+    #: One that was copied lies in the inbox under a hidden name, until nobody wants to write to it
 
 
 class Removal(Enum):
@@ -82,15 +83,16 @@ class HeldFile:
             if not self._is_at(path):  # somebody moved it, or put another file there
                 self._separate()
                 return Removal.WANTED if path.exists() else Removal.GONE
-            path.unlink()
+            aside = self._take_name(path)
         except OSError as error:
             log.error("file_not_removed", extra={"reason": error.strerror})
             self._separate()
             return Removal.STAYS
         self.at_step(Step.REMOVED)
-        if self.source.holds() or not self._put_back(path):
+        if self.source.holds():
+            _drop(aside)
             return Removal.GONE
-        return Removal.WANTED
+        return Removal.WANTED if self._put_back(path, aside) else Removal.GONE
 
     def _mark(self) -> None:
         if self.links is not None:
@@ -109,12 +111,17 @@ class HeldFile:
         except FileNotFoundError:
             return False
 
-    def _put_back(self, path: Path) -> bool:
+    def _take_name(self, path: Path) -> Path | None:
+        """Take the file's name from it. A copied one has no other, and gets a hidden one, which is returned."""
+        if self.links is not None:
+            path.unlink()
+            return None
+        return path.rename(path.with_name(f".{secrets.token_hex(8)}.removed"))
+
+    def _put_back(self, path: Path, aside: Path | None) -> bool:
         """Give the file its name again: somebody opened it by that, and waits to write to it. False: not put back."""
-        if self.links is None:
-            return False
         try:
-            self._name_again(path)  # first, because a file without any name gets none again
+            self._name_again(path, aside)  # first, because a file without any name gets none again
         except OSError as error:
             log.error("file_not_put_back", extra={"reason": error.strerror})
             return False
@@ -123,11 +130,17 @@ class HeldFile:
         log.warning("file_put_back")
         return True
 
-    def _name_again(self, path: Path) -> None:
+    def _name_again(self, path: Path, aside: Path | None) -> None:
+        other = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
         try:
             add_name(self.source.descriptor, path)
-        except FileExistsError:  # the next file of this name came meanwhile
-            add_name(self.source.descriptor, path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
+        except OSError:  # the next file of this name came meanwhile, or the file system knows no second names
+            if aside is not None:
+                aside.rename(other)
+            else:
+                add_name(self.source.descriptor, other)
+        else:
+            _drop(aside)
 
     def _separate(self) -> None:
         """Give the store a copy of what is linked, and the file its mode and date again."""
@@ -139,3 +152,12 @@ class HeldFile:
         except StorageUnavailable as error:
             log.error("stored_file_shared", extra={"digest": self.digest, "reason": error.message})
         self._unmark()
+
+
+def _drop(aside: Path | None) -> None:
+    """Remove the hidden name, if there is one."""
+    if aside is not None:
+        try:
+            aside.unlink()
+        except OSError as error:
+            log.error("file_not_removed", extra={"reason": error.strerror})

@@ -51,8 +51,12 @@ class SourceFile:
             return cls(path, descriptor, os.fstat(descriptor))
 
     def hold(self) -> bool:
-        """Hold it against writers, as far as the system grants that, and unless the path is a link to it."""
-        is_here = os.path.samestat(os.stat(self.path, follow_symlinks=False), self.status)  # noqa: PTH116
+        """Hold it against writers, as far as the system grants that, and unless the path is a link to it.
+
+        Raises as `opened` when the path cannot be asked any more.
+        """
+        with _readable(self.path):
+            is_here = os.path.samestat(os.stat(self.path, follow_symlinks=False), self.status)  # noqa: PTH116
         self.has_lease = is_here and take_lease(self.descriptor)
         return self.has_lease
 
