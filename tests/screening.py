@@ -4,8 +4,8 @@ from datetime import datetime
 
 from worker.errors import Interrupted
 from worker.ledger.results import Claim
+from worker.screen_message import screen_each
 from worker.screen_study import StudyScreener
-from worker.tasks import screen_each
 
 
 def screen(screener: StudyScreener, held: Claim) -> bool:

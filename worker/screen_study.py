@@ -98,7 +98,7 @@ class StudyScreener:
         result = _result(held, active, began_s)
         if shadow is None:
             return Judgement(result)
-        return Judgement(result, shadow.interrupted or _result(held, shadow, began_s))
+        return Judgement(result, _shadow_result(held, shadow, began_s))
 
     def record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
         """Record the verdicts in one transaction, and what the shadow says after it.
@@ -201,9 +201,17 @@ class StudyScreener:
                 shadow.interrupted = error
 
     def _record_shadows(self, shadows: Sequence[Result | Exception | None]) -> list[Exception | None]:
-        """Record the results of the shadow; the bug of each, if any. Other errors of a shadow are only logged."""
+        """Record the results of the shadow; the bug of each, if any. Other errors of a shadow are only logged.
+
+        When recording them together meets a bug, each is recorded alone. Nothing is raised: the verdicts are recorded.
+        """
         results = [shadow for shadow in shadows if isinstance(shadow, Result)]
-        ends = iter(verdicts.record_shadows(self.database, results, self.model.digest, self.clock()))
+        try:
+            ends = iter(verdicts.record_shadows(self.database, results, self.model.digest, self.clock()))
+        except Exception as bug:  # noqa: BLE001 a fault of the shadow must not cost the verdict
+            if len(shadows) == 1:
+                return [bug]
+            return [end for shadow in shadows for end in self._record_shadows([shadow])]
         found = [next(ends) if isinstance(shadow, Result) else shadow for shadow in shadows]
         for error in found:
             if isinstance(error, ScreeningError):
@@ -232,6 +240,14 @@ def _result(held: Claim, model_run: ModelRun, began_s: float) -> Result:
     use = ModelUse(model.digest, model.card, model.provider)
     worked_s = time.monotonic() - began_s
     return Result(held, judged, model_run.outcomes, model_run.overlays, use, worked_s, model_run.times)
+
+
+def _shadow_result(held: Claim, shadow: ModelRun, began_s: float) -> Result | Exception:
+    """What the shadow says of all images, or its error."""
+    try:
+        return shadow.interrupted or _result(held, shadow, began_s)
+    except Exception as error:  # noqa: BLE001 a fault of the shadow must not cost the verdict: see Judgement
+        return error
 
 
 def _is_reduced(image_read: ReadImage) -> bool:

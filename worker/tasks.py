@@ -2,11 +2,9 @@
 
 import logging
 import sys
-import traceback
-from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -17,33 +15,29 @@ from celery.signals import celeryd_init, worker_process_init
 
 from schema.database import CONNECTIONS, Database
 from schema.setting_values import Silent
-from schema.vocabulary import IdentifierMode, Process, Reason
+from schema.vocabulary import Process
 from worker.app import HARD_TIME_LIMIT_S, SCREEN_STUDIES, app, settings
 from worker.decoding.pool import DecoderPool
 from worker.errors import (
     DatabaseUnavailable,
     DeviceUnavailable,
     Interrupted,
-    Misconfigured,
     ProviderUnavailable,
     ScreeningError,
 )
-from worker.ledger import claims, device_failures, outbox
+from worker.ledger import device_failures, outbox
 from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
-from worker.ledger.leases import give_back, prolonged
 from worker.ledger.outbox import LONGEST_COUNTDOWN_S
-from worker.ledger.pending import PendingResults
-from worker.ledger.results import Claim
 from worker.ledger.signs_of_life import Signs
 from worker.registry.loader import ModelLoader
-from worker.runtime.at_once import for_each
 from worker.runtime.error_place import place_of
 from worker.runtime.gate import Gate
 from worker.runtime.parent_death import die_with_parent
 from worker.runtime.process_end import ProcessEnd
 from worker.runtime.reconnect import Stall
 from worker.schedule import beat
+from worker.screen_message import screen_each
 from worker.screen_study import DECODE_BUDGET_S, StudyScreener
 from worker.settings import DECODER_DEADLINE_S
 from worker.store import open_store
@@ -59,12 +53,13 @@ REFUSED = 3
 
 
 class StudyFailed(Exception):
-    """Studies of this message failed by a bug; each study's row has the error, with the whole traceback."""
+    """Studies of this message met a bug. The row of a study that failed has the error, with its traceback where
+    identifiers are kept plain; of one that could not be claimed the log alone has it."""
 
 
 @app.task(name=SCREEN_STUDIES, bind=True, max_retries=None)
 def screen_studies(self: Task, study_uids: list[str]) -> None:
-    """Claim, screen and record each study separately. A message may come twice: finished studies are skipped.
+    """Screen the studies of a message; each ends by itself. A message may come twice: finished studies are skipped.
 
     When a message comes again because its worker died, each of its studies gets a message of its own, so that a file
     which kills workers affects only its own study. The other studies of the message have lost one attempt.
@@ -124,99 +119,10 @@ def countdown_s(retries: int) -> int:
     return int(min(LONGEST_COUNTDOWN_S, 2**retries))
 
 
-def screen_each(
-    screener: StudyScreener, study_uids: Sequence[str], again_at: datetime, thread_pool: Executor | None
-) -> list[Exception | None]:
-    """The end of each study, in their order: None, a bug, or Interrupted. `thread_pool` screens several at a time.
-
-    They are claimed in one transaction and recorded in another; each ends by itself. `again_at`: when the message comes
-    again for those that are interrupted. Raises errors that end no study, such as an outdated database: running studies
-    end first, and the claims of the others are given back.
-    """
-    message = Message(screener)
-    taken = claims.claim_all(screener.database, study_uids, screener.settings, screener.clock())
-    held = [claim for claim in taken if isinstance(claim, Claim)]
-    try:
-        for study_uid, claim in zip(study_uids, taken, strict=True):
-            message.claimed(study_uid, claim)
-        with prolonged(screener.database, held, screener.settings, screener.clock, message.pending.flush):
-            try:
-                for_each(message.judge, held, thread_pool)
-            finally:
-                message.pending.flush()
-    finally:
-        message.end_recorded()
-        unended = [claim for claim in held if claim.study_uid not in message.ended]
-        give_back(screener.database, unended, again_at, screener.settings)
-    return [message.ends.get(study_uid) for study_uid in study_uids]
-
-
-class Message:
-    """The studies of a message while they are screened: their results that wait to be recorded, and their ends."""
-
-    def __init__(self, screener: StudyScreener) -> None:
-        self.screener = screener
-        self.pending = PendingResults(screener.record)
-        self.ends: dict[str, Exception | None] = {}
-        self.ended = set[str]()  #: studies whose claims have ended
-
-    def claimed(self, study_uid: str, claim: Claim | Exception | None) -> None:
-        """Log a claim, or note why there is none."""
-        if isinstance(claim, Exception):
-            if isinstance(claim, Misconfigured):
-                raise claim
-            self._interrupted(study_uid, claim)
-        elif claim is None:
-            log.info("study_left_alone", extra={"study_uid": study_uid})  # the message came twice
-        else:
-            log.info("study_claimed", extra={"study_uid": study_uid})
-
-    def judge(self, held: Claim) -> None:
-        """Screen a study. A bug is recorded on it."""
-        try:
-            judgement = self.screener.judge(held)
-        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
-            self._end(held, error)
-        else:
-            self.pending.add(judgement)
-
-    def end_recorded(self) -> None:
-        """Note the ends of the studies whose results were to be recorded."""
-        for judgement, end in self.pending.ends:
-            held = judgement.result.held
-            if isinstance(end, Exception):
-                self._end(held, end)
-                continue
-            self.ended.add(held.study_uid)
-            log.info("study_screened" if end else "study_overtaken", extra={"study_uid": held.study_uid})
-
-    def _end(self, held: Claim, error: Exception) -> None:
-        """Record a bug on its study; the claim of a study that was interrupted is given back later."""
-        if isinstance(error, Interrupted):
-            self._interrupted(held.study_uid, error)
-            return
-        screener = self.screener
-        code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
-        is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # the text of an error may quote a header
-        detail = "".join(traceback.format_exception(error, limit=20)) if is_plain else place_of(error)
-        try:
-            claims.fail(screener.database, held, code, detail, screener.clock(), screener.settings)
-        except Interrupted as away:
-            self._interrupted(held.study_uid, away)
-        else:
-            self.ended.add(held.study_uid)
-            self.ends[held.study_uid] = error
-
-    def _interrupted(self, study_uid: str, error: Exception) -> None:
-        code, reason = getattr(error, "code", ""), getattr(error, "message", "")
-        log.warning("study_interrupted", extra={"study_uid": study_uid, "code": code, "reason": reason})
-        self.ends[study_uid] = error
-
-
 @cache
 def model_loader() -> ModelLoader:
     """The models of this process, opened at first use, because a CUDA session does not survive a fork."""
-    connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # one for each study, and one for its heartbeat
+    connections = max(CONNECTIONS, 2 * settings.studies_at_once)  # a thread for each study, and one heartbeat
     is_silent_run = settings.silent is Silent.ON
     database = Database(settings.database_url, connections, settings.database_silence_s, is_silent_run)
     return ModelLoader(settings, database, open_store(settings), now)

@@ -1,8 +1,9 @@
 """Several studies of a message at a time: each ends once, independently of the others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import attrs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from schema.database import Database
 from tests import frail_decoder
 from tests.acceptance.installation import wait_until
 from tests.brightness import write_model
@@ -21,17 +24,18 @@ from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.app import messages
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
-from worker.errors import DeviceUnavailable
+from worker.errors import DeviceUnavailable, SchemaOutdated
 from worker.inference.batching import BatchingModel
 from worker.inference.model import Model, OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger import claims, outbox
+from worker.ledger import claims, outbox, verdicts
 from worker.ledger.outbox import Backlog, Offer
+from worker.ledger.results import Result
 from worker.monitoring.reconciliation import reconcile
-from worker.screen_study import StudyScreener
-from worker.tasks import screen_each
+from worker.screen_message import screen_each
+from worker.screen_study import Judgement, StudyScreener
 
 STUDIES, AT_ONCE = 8, 4
 
@@ -139,20 +143,69 @@ def threads(request: pytest.FixtureRequest, thread_pool: ThreadPoolExecutor) -> 
     return thread_pool if request.param == "at once" else None
 
 
-def test_what_is_no_end_of_a_study_is_raised_and_gives_the_claims_back(
+class Stumbling(StudyScreener):
+    """It meets a bug when it records one of the studies."""
+
+    def record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
+        """Record the others."""
+        if any(judgement.result.held.study_uid == UIDS[3] for judgement in judgements):
+            raise ValueError("a bug")
+        return super().record(judgements)
+
+
+def test_a_bug_while_results_are_recorded_is_a_failure_of_its_study(
     desk: Ledger, model: OnnxModel, decoders: DecoderPool, threads: ThreadPoolExecutor | None, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [100] * STUDIES)
-    asked = iter(range(STUDIES))
+    screener = Stumbling(desk.settings, desk.database, desk.store, model, desk.clock, decoder=decoders)
+    ends = screen_each(screener, UIDS, desk.clock(), threads)
+    assert [type(end) for end in ends] == [ValueError if n == 3 else type(None) for n in range(STUDIES)]
+    assert [desk.study(uid).state for uid in UIDS] == ["failed" if n == 3 else "screened" for n in range(STUDIES)]
+    assert (desk.study(UIDS[3]).failure_code, desk.study(UIDS[3]).claim) == ("unexpected_error", None)
 
-    def clock() -> datetime:
-        if next(asked, None) == 1:  # at the moment of recording
-            raise LookupError("no clock")
-        return desk.clock()
 
-    screener = StudyScreener(desk.settings, desk.database, desk.store, model, clock, decoder=decoders)
-    with pytest.raises(LookupError, match="no clock"):
-        screen_each(screener, UIDS, desk.clock(), threads)
+def test_a_bug_while_a_shadow_is_recorded_costs_no_verdict(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered(desk, tmp_path / "inbox", [100] * STUDIES)
+    record_shadows = verdicts.record_shadows
+
+    def stumbling(database: Database, results: Sequence[Result], active: str, now: datetime) -> list[bool | Exception]:
+        if any(result.held.study_uid == UIDS[3] for result in results):
+            raise ValueError("a bug")
+        return record_shadows(database, results, active, now)
+
+    monkeypatch.setattr(verdicts, "record_shadows", stumbling)
+    shadow = Moody(model)
+    shadow.digest = "f" * 64
+    screener = replace(bench_of(desk, model, decoders), shadow=shadow)
+    ends = screen_each(screener, UIDS, desk.clock(), None)
+    assert [type(end) for end in ends] == [ValueError if n == 3 else type(None) for n in range(STUDIES)]
+    assert {desk.study(uid).state for uid in UIDS} == {"screened"}
+    assert desk.count("screening") == 2 * STUDIES - 1
+
+
+def test_a_bug_in_the_verdict_of_a_shadow_costs_no_verdict(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    offered(desk, tmp_path / "inbox", [100] * STUDIES)
+    shadow = Moody(model)
+    shadow.digest = "f" * 64
+    del shadow.provider  # asked for when its verdict is made
+    screener = replace(bench_of(desk, model, decoders), shadow=shadow)
+    ends = screen_each(screener, UIDS, desk.clock(), None)
+    assert {type(end) for end in ends} == {AttributeError}, "the task tells of it"
+    assert {desk.study(uid).state for uid in UIDS} == {"screened"}
+
+
+def test_an_outdated_database_ends_no_study_and_gives_the_claims_back(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, threads: ThreadPoolExecutor | None, tmp_path: Path
+) -> None:
+    offered(desk, tmp_path / "inbox", [100] * STUDIES)
+    with desk.database.writing() as session:
+        session.execute(text("ALTER TABLE screening RENAME COLUMN worked_s TO other"))
+    with pytest.raises(SchemaOutdated):
+        screen_each(bench_of(desk, model, decoders), UIDS, desk.clock(), threads)
     found = {(desk.study(uid).state, desk.study(uid).attempts, desk.study(uid).claim) for uid in UIDS}
     assert found == {("queued", 0, None)}
 
@@ -166,6 +219,19 @@ def test_a_verdict_that_the_database_refuses_is_a_failure_of_its_study(
     assert [type(end) for end in ends] == [IntegrityError if n == 3 else type(None) for n in range(STUDIES)]
     assert [desk.study(uid).state for uid in UIDS] == ["failed" if n == 3 else "screened" for n in range(STUDIES)]
     assert "refuse" in desk.study(UIDS[3]).failure_detail
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_a_study_that_cannot_be_claimed_is_logged_as_a_bug(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    offered(desk, tmp_path / "inbox", [100] * STUDIES)
+    first, broken = screen_each(bench_of(desk, model, decoders), [UIDS[0], "1.2\0.3"], desk.clock(), None)
+    assert first is None
+    assert isinstance(broken, Exception)
+    (told,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert told.message == "study_not_claimed"
+    assert type(broken).__name__ in vars(told)["kind"]
 
 
 class Slow(Moody):

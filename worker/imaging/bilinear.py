@@ -1,6 +1,6 @@
 """Bilinear resizing of 8-bit pictures in integers: the same bytes on every machine and with every release of OpenCV.
 
-It is the arithmetic of OpenCV's own INTER_LINEAR for bytes, so that a model trained with that sees what it saw. OpenCV
+Within one grey level of OpenCV's own INTER_LINEAR for bytes, so that a model trained with that sees what it saw. OpenCV
 does not promise its bytes, and processors may differ by one grey level.
 """
 

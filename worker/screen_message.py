@@ -1,0 +1,124 @@
+"""Screen the studies of one message: claim them together, screen each, record them together; each ends by itself."""
+
+import logging
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+
+from schema.vocabulary import IdentifierMode, Reason
+from worker.errors import Interrupted, Misconfigured, ScreeningError
+from worker.ledger import claims
+from worker.ledger.leases import give_back, prolonged
+from worker.ledger.pending import PendingResults
+from worker.ledger.results import Claim
+from worker.runtime.at_once import for_each
+from worker.runtime.error_place import place_of
+from worker.screen_study import Judgement, StudyScreener
+
+log = logging.getLogger(__name__)
+
+
+def screen_each(
+    screener: StudyScreener, study_uids: Sequence[str], again_at: datetime, thread_pool: Executor | None
+) -> list[Exception | None]:
+    """The end of each study, in their order: None, a bug, or Interrupted. `thread_pool` screens several at a time.
+
+    They are claimed in one transaction and recorded in another; each ends by itself. `again_at`: when the message comes
+    again for those that are interrupted. Raises errors that end no study, such as an outdated database: running studies
+    end first, and the claims of the others are given back.
+    """
+    message = Message(screener)
+    taken = claims.claim_all(screener.database, study_uids, screener.settings, screener.clock())
+    held = [claim for claim in taken if isinstance(claim, Claim)]
+    try:
+        for study_uid, claim in zip(study_uids, taken, strict=True):
+            message.claimed(study_uid, claim)
+        with prolonged(screener.database, held, screener.settings, screener.clock, message.pending.flush):
+            try:
+                for_each(message.judge, held, thread_pool)
+            finally:
+                message.pending.flush()
+    finally:
+        try:
+            message.end_recorded()
+        finally:
+            unended = [claim for claim in held if claim.study_uid not in message.ended]
+            give_back(screener.database, unended, again_at, screener.settings)
+    return [message.ends.get(study_uid) for study_uid in study_uids]
+
+
+class Message:
+    """The studies of a message while they are screened: their results that wait to be recorded, and their ends."""
+
+    def __init__(self, screener: StudyScreener) -> None:
+        self.screener = screener
+        self.pending = PendingResults(self._record)
+        self.ends: dict[str, Exception | None] = {}
+        self.ended = set[str]()  #: studies whose claims have ended
+
+    def claimed(self, study_uid: str, claim: Claim | Exception | None) -> None:
+        """Log a claim, or note why there is none."""
+        if isinstance(claim, Exception):
+            if isinstance(claim, Misconfigured):
+                raise claim
+            if isinstance(claim, Interrupted):
+                self._interrupted(study_uid, claim)
+            else:  # a bug, and no claim to record it with
+                log.error("study_not_claimed", extra={"study_uid": study_uid, "kind": place_of(claim)})
+                self.ends[study_uid] = claim
+        elif claim is None:
+            log.info("study_left_alone", extra={"study_uid": study_uid})  # the message came twice
+        else:
+            log.info("study_claimed", extra={"study_uid": study_uid})
+
+    def judge(self, held: Claim) -> None:
+        """Screen a study. A bug is recorded on it."""
+        try:
+            judgement = self.screener.judge(held)
+        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
+            self._end(held, error)
+        else:
+            self.pending.add(judgement)
+
+    def end_recorded(self) -> None:
+        """Note the ends of the studies whose results were to be recorded. Raises Misconfigured, which ends no study."""
+        for judgement, end in self.pending.ends:
+            held = judgement.result.held
+            if isinstance(end, Misconfigured):
+                raise end
+            if isinstance(end, Exception):
+                self._end(held, end)
+                continue
+            self.ended.add(held.study_uid)
+            log.info("study_screened" if end else "study_overtaken", extra={"study_uid": held.study_uid})
+
+    def _record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
+        """Record results together. When that meets a bug, each is recorded alone, and the bug ends its own study."""
+        try:
+            return self.screener.record(judgements)
+        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
+            if len(judgements) == 1:
+                return [error]
+        return [end for judgement in judgements for end in self._record([judgement])]
+
+    def _end(self, held: Claim, error: Exception) -> None:
+        """Record a bug on its study; the claim of a study that was interrupted is given back later."""
+        if isinstance(error, Interrupted):
+            self._interrupted(held.study_uid, error)
+            return
+        screener = self.screener
+        code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
+        is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # the text of an error may quote a header
+        detail = "".join(traceback.format_exception(error, limit=20)) if is_plain else place_of(error)
+        try:
+            claims.fail(screener.database, held, code, detail, screener.clock(), screener.settings)
+        except Interrupted as away:
+            self._interrupted(held.study_uid, away)
+        else:
+            self.ended.add(held.study_uid)
+            self.ends[held.study_uid] = error
+
+    def _interrupted(self, study_uid: str, error: Interrupted) -> None:
+        log.warning("study_interrupted", extra={"study_uid": study_uid, "code": error.code, "reason": error.message})
+        self.ends[study_uid] = error
