@@ -94,6 +94,41 @@ def test_a_writer_that_comes_after_a_step_waits_and_loses_nothing(watched: Watch
     assert (stored(watched, sums_of(LATER)[0]).read_bytes(), watched.left()) == (LATER, [])
 
 
+def test_a_file_that_a_writer_waits_for_is_parted_from_the_store_before_it_is_booked(watched: WatchedInbox) -> None:
+    path = watched.drop("a.dcm")
+    writer = threading.Thread(target=lambda: path.open("ab").close())
+    apart = []
+
+    def begin(step: Step) -> None:
+        if step is Step.STORED and writer.ident is None:
+            writer.start()
+            wait_until(lambda: is_being_broken(path), 60)
+        elif step is Step.BOOKED:
+            apart.append(not path.samefile(stored(watched)))
+
+    settle(watched, begin)
+    writer.join(60)
+    assert apart == [True]
+
+
+def test_a_file_that_was_changed_before_it_is_booked_is_not_booked_as_it_was_read(
+    watched: WatchedInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a stall that outlasts the time for which the system lets a writer wait."""
+    path = watched.drop("a.dcm")
+
+    def overwrite(done: Step) -> None:
+        if done is Step.STORED:
+            path.write_bytes(LATER)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.intake.source_file.take_lease", lambda _: True)
+        assert settle(watched, overwrite) == {"waiting": 1}
+    assert path.read_bytes() == LATER
+    assert settle(watched) == {"accepted": 1}
+    assert (stored(watched, sums_of(LATER)[0]).read_bytes(), watched.left()) == (LATER, [])
+
+
 @pytest.mark.parametrize("knows_second_names", [True, False])
 def test_a_copied_file_is_put_back_for_a_writer_that_came_before_its_name_was_gone(
     watched: WatchedInbox, monkeypatch: pytest.MonkeyPatch, knows_second_names: bool

@@ -65,6 +65,17 @@ class HeldFile:
         finally:
             self.source.close()
 
+    def stays_as_read(self) -> bool:
+        """Whether the stored bytes are, and stay, what was read: ask before they are booked.
+
+        If somebody waits to write to the file, the store gets a copy at once, because the system lets a writer in after
+        45 s. False, and the file is released: one was let in already, or the store cannot take a copy.
+        """
+        if self.source.holds() or self._separate():
+            return True
+        self.source.close()
+        return False
+
     def abandon(self) -> None:
         """Leave the file as it is, because it could not be booked. It may have been, in spite of an error."""
         try:
@@ -142,16 +153,19 @@ class HeldFile:
         else:
             _drop(aside)
 
-    def _separate(self) -> None:
-        """Give the store a copy of what is linked, and the file its mode and date again."""
+    def _separate(self) -> bool:
+        """Give the store a copy of what is linked, and the file its mode and date again. False: it has none."""
         if self.links is None:
-            return
+            return True
+        is_apart = False
         try:
-            if not self.links.separate(self.source.descriptor, self.digest):
+            is_apart = self.links.separate(self.source.descriptor, self.digest)
+            if not is_apart:
                 log.error("stored_file_changed", extra={"digest": self.digest})
         except StorageUnavailable as error:
             log.error("stored_file_shared", extra={"digest": self.digest, "reason": error.message})
         self._unmark()
+        return is_apart
 
 
 def _drop(aside: Path | None) -> None:

@@ -95,6 +95,7 @@ class Intake:
 
     def _take_in_group(self, group: Sequence[ReadFile], now: datetime) -> Iterator[TakenIn]:
         """Book files, those whose images nobody knows in one transaction and first. The error of one comes last."""
+        group = [_as_stored(read) for read in group]
         left, errors = {id(read): read for read in group}, list[Exception]()
         try:
             together = self._unknown(group)
@@ -230,6 +231,14 @@ class Intake:
                 self.known_pixels.clear()
             self.known_pixels[digest] = self.decoder.stored_digest(fetch(self.store, digest, left_at), self.limits)
         return self.known_pixels[digest]
+
+
+def _as_stored(read: ReadFile) -> ReadFile:
+    """The file as read; refused if somebody has written to it since, and so into the store."""
+    if read.held is None or read.held.stays_as_read():
+        return read
+    refusal = Truncated("the file changed after it was read: it is still being written")
+    return ReadFile(read.request, left_at=read.request.file.path, refusal=refusal)
 
 
 def _as_read(booked: Registration, read: ReadFile) -> Registration:
