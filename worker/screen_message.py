@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from datetime import datetime
 
 from schema.vocabulary import IdentifierMode, Reason
-from worker.errors import Interrupted, Misconfigured, ScreeningError
+from worker.errors import DatabaseUnavailable, Interrupted, Misconfigured, ScreeningError
 from worker.ledger import claims
 from worker.ledger.leases import give_back, prolonged
 from worker.ledger.pending import PendingResults
@@ -28,13 +28,13 @@ def screen_each(
     again for those that are interrupted. Raises errors that end no study, such as an outdated database: running studies
     end first, and the claims of the others are given back.
     """
-    message = Message(screener)
     taken = claims.claim_all(screener.database, study_uids, screener.settings, screener.clock())
     held = [claim for claim in taken if isinstance(claim, Claim)]
+    message = Message(screener, held)
     try:
         for study_uid, claim in zip(study_uids, taken, strict=True):
             message.claimed(study_uid, claim)
-        with prolonged(screener.database, held, screener.settings, screener.clock, message.pending.flush):
+        with prolonged(screener.database, held, screener.settings, screener.clock, message.at_heartbeat):
             try:
                 for_each(message.judge, held, thread_pool)
             finally:
@@ -51,8 +51,9 @@ def screen_each(
 class Message:
     """The studies of a message while they are screened: their results that wait to be recorded, and their ends."""
 
-    def __init__(self, screener: StudyScreener) -> None:
+    def __init__(self, screener: StudyScreener, held: Sequence[Claim]) -> None:
         self.screener = screener
+        self.waiting = {claim.study_uid: claim for claim in held}  #: claims that no thread has begun
         self.pending = PendingResults(self._record)
         self.ends: dict[str, Exception | None] = {}
         self.ended = set[str]()  #: studies whose claims have ended
@@ -73,13 +74,32 @@ class Message:
             log.info("study_claimed", extra={"study_uid": study_uid})
 
     def judge(self, held: Claim) -> None:
-        """Screen a study. A bug is recorded on it."""
+        """Screen a study, unless its claim was given back. A bug is recorded on it."""
+        if self.waiting.pop(held.study_uid, None) is None:
+            return
         try:
             judgement = self.screener.judge(held)
         except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
             self._end(held, error)
         else:
             self.pending.add(judgement)
+
+    def at_heartbeat(self) -> None:
+        """Record what waits for a slow study, and give back studies that wait for it and whose priority has risen.
+
+        If a thread begins one meanwhile, its result is dropped as overtaken.
+        """
+        self.pending.flush()
+        waiting = list(self.waiting.values())
+        try:
+            raised = claims.raised(self.screener.database, waiting) if waiting else []
+            if raised:
+                claims.give_back_all(self.screener.database, raised, None)
+        except DatabaseUnavailable:
+            return  # the next heartbeat tries again
+        for held in raised:
+            self.waiting.pop(held.study_uid, None)
+            log.info("study_given_back", extra={"study_uid": held.study_uid, "reason": "its priority has risen"})
 
     def end_recorded(self) -> None:
         """Note the ends of the studies whose results were to be recorded. Raises Misconfigured, which ends no study."""

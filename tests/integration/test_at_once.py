@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from schema.database import Database
+from schema.vocabulary import Priority
 from tests import frail_decoder
 from tests.acceptance.installation import wait_until
 from tests.brightness import write_model
@@ -30,7 +31,7 @@ from worker.inference.model import Model, OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger import claims, outbox, verdicts
+from worker.ledger import claims, decisions, outbox, verdicts
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.results import Result
 from worker.monitoring.reconciliation import reconcile
@@ -256,6 +257,34 @@ def test_a_study_that_hangs_does_not_keep_back_the_verdicts_of_others(
     ends = screen_each(bench_of(desk, Slow(model, desk), decoders), UIDS, desk.clock(), threads)
     assert ends == [None] * STUDIES
     assert {desk.study(uid).state for uid in UIDS} == {"screened"}
+
+
+class Blocking(Moody):
+    """A model that takes as long at some images as a study of higher priority needs to be given back."""
+
+    def __init__(self, model: OnnxModel, desk: Ledger) -> None:
+        super().__init__(model)
+        self.desk = desk
+
+    def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
+        """The real answers, after a person has set the last study to STAT and it is free for another worker."""
+        if int(batch[0, 4, 4, 0]) == SLOW:
+            decisions.prioritise(self.desk.database, UIDS[-1], Priority.STAT, "Dr A", self.desk.clock())
+            wait_until(lambda: self.desk.study(UIDS[-1]).state == "queued", 150)
+        return self.model.predict(batch)
+
+
+def test_a_study_set_to_stat_does_not_wait_behind_a_slow_one_of_its_message(
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, tmp_path: Path
+) -> None:
+    desk.settings = attrs.evolve(desk.settings, heartbeat_s=0.05)
+    offered(desk, tmp_path / "inbox", [SLOW] + [120] * (STUDIES - 1))
+    ends = screen_each(bench_of(desk, Blocking(model, desk), decoders), UIDS, desk.clock(), None)
+    assert ends == [None] * STUDIES
+    assert [desk.study(uid).state for uid in UIDS] == ["screened"] * (STUDIES - 1) + ["queued"]
+    assert desk.study(UIDS[-1]).attempts == 0
+    again = outbox.reoffer(desk.database, desk.settings, desk.clock(), Backlog())
+    assert [(offer.study_uid, offer.queue) for offer in again] == [(UIDS[-1], Priority.STAT)]
 
 
 def test_a_study_that_kills_workers_takes_one_attempt_of_its_neighbours_and_no_more(desk: Ledger) -> None:

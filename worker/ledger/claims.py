@@ -19,7 +19,7 @@ from worker.ledger import dispatches
 from worker.ledger.ordering import current_screening, move, place
 from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.results import Claim, Received
-from worker.ledger.transactions import together, writing, writing_rows
+from worker.ledger.transactions import reading, together, writing, writing_rows
 from worker.runtime.state_folder import owner_of_claims
 from worker.settings import Settings
 
@@ -61,6 +61,13 @@ _CLAIMED = (
     )
     .order_by(models.Study.id, models.Instance.id)
 )  # fmt: skip
+
+_RAISED = select(models.Study.study_uid).where(
+    models.Study.study_uid.in_(bindparam("uids", expanding=True)),
+    models.Study.claim.in_(bindparam("tokens", expanding=True)),
+    models.Study.state == StudyState.SCREENING,
+    models.Study.offered_at.is_(None),
+)
 
 
 def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
@@ -125,10 +132,19 @@ def fail(
         return True
 
 
-def give_back_all(database: Database, held: Sequence[Claim], until: datetime) -> None:
+def raised(database: Database, held: Sequence[Claim]) -> list[Claim]:
+    """Those of these claims on whose studies the priority has risen since they were offered."""
+    with reading(database) as connection:
+        asked = {"uids": [claim.study_uid for claim in held], "tokens": list({claim.token for claim in held})}
+        uids = set(connection.scalars(_RAISED, asked))
+    return [claim for claim in held if claim.study_uid in uids]
+
+
+def give_back_all(database: Database, held: Sequence[Claim], until: datetime | None) -> None:
     """End claims whose interruption is no fault of the studies: they are QUEUED again, and the attempts do not count.
 
-    `until`: when their message comes again; the sweep waits from then on. A claim that no longer holds is left.
+    `until`: when their message comes again; the sweep waits from then on. None: the sweep offers them at once. A claim
+    that no longer holds is left.
     """
     with writing_rows(database) as connection:
         rows = [{"uid": claim.study_uid, "token": claim.token, "until": until} for claim in held]

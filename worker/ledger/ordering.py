@@ -76,8 +76,9 @@ def request_screening_again(session: Session, study: Study, why: Reason, setting
 
 def set_priority(study: Study, priority: Priority) -> None:
     """Set a study's priority. If it rises while the study is queued, the study is offered again, because its message
-    waits behind others."""
-    if outranks(priority, study.priority) and study.state is StudyState.QUEUED:
+    waits behind others; if it rises while the study is claimed, as soon as the claim is given back: see
+    `claims.raised`."""
+    if outranks(priority, study.priority) and study.state in (StudyState.QUEUED, StudyState.SCREENING):
         study.offered_at = None
     study.priority = priority
 
