@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from schema.vocabulary import FileState
 from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import WatchedInbox, another
-from worker.intake.folder_scan import files_in
+from worker.intake.folder_scan import FULL_SCAN_S, files_in
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest
 from worker.monitoring.reconciliation import reconcile
@@ -63,19 +62,40 @@ def test_a_group_ends_file_by_file_as_alone(desk: Ledger, inbox: Path) -> None:
     assert (desk.count("study"), desk.count("instance")) == (8, 10)
 
 
-def test_a_file_that_the_database_refuses_stays_and_the_others_are_taken_in(desk: Ledger, tmp_path: Path) -> None:
+def test_a_file_that_the_database_refuses_stays_and_the_others_are_taken_in(
+    desk: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     watched = WatchedInbox(desk, tmp_path / "inbox")
     for number in range(6):
         watched.drop(f"{number}.dcm", another(number))
     refused = watched.drop("refused.dcm", another(6) + b"\0\0" * 8)
     refuse(desk, refused.stat().st_size)
     watched.scan()
-    with pytest.raises(SQLAlchemyError):
-        watched.scan(QUIET_S)
+    assert watched.scan(QUIET_S) == {"accepted": 6, "waiting": 1}
+    assert caplog.messages.count("file_refused") == 1
+    watched.scan(QUIET_S)
+    assert caplog.messages.count("file_refused") == 1  # it is not tried again at each listing
     assert [path.name for path in watched.inbox.iterdir()] == ["refused.dcm"]
     assert desk.count("study") == 6
     with desk.database.writing() as session:
         is_sqlite = desk.database.engine.dialect.name == "sqlite"
         session.execute(text("DROP TRIGGER refuse" if is_sqlite else "ALTER TABLE instance DROP CONSTRAINT refuse"))
-    assert watched.scan(QUIET_S) == {"accepted": 7}
+    assert watched.scan(FULL_SCAN_S) == {"accepted": 7}
     assert list(watched.inbox.iterdir()) == []
+
+
+def test_a_refused_file_of_a_known_image_costs_the_others_of_its_group_nothing(desk: Ledger, tmp_path: Path) -> None:
+    watched = WatchedInbox(desk, tmp_path / "inbox")
+    for number in range(2):
+        watched.drop(f"{number}.dcm", another(number))
+    watched.scan()
+    watched.scan(QUIET_S)
+    for number, name in enumerate(("a refused.dcm", "b.dcm")):
+        uid = f"1.2.3.{number}"
+        uids: dict[str, Any] = {"StudyInstanceUID": uid, "SeriesInstanceUID": f"{uid}.1"}
+        other = dicom_file(np.roll(picture(), 1), SOPInstanceUID=f"{uid}.1.1", **uids)
+        watched.drop(name, other + b"\0\0" * 8 if number == 0 else other)
+    refuse(desk, (watched.inbox / "a refused.dcm").stat().st_size)
+    watched.scan()
+    assert watched.scan(QUIET_S) == {"accepted": 2, "conflict": 1, "waiting": 1}
+    assert [path.name for path in watched.inbox.iterdir()] == ["a refused.dcm"]

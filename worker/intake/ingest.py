@@ -8,11 +8,13 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from schema.database import Database
 from schema.vocabulary import FileState
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
-from worker.errors import Rejected, Truncated
+from worker.errors import Rejected, ScreeningError, Truncated
 from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
@@ -38,11 +40,12 @@ READERS = 2
 
 @dataclass(frozen=True)
 class TakenIn:
-    """A file that was booked."""
+    """A file that was booked, or that the database `refused`: it waits."""
 
     request: IntakeRequest
     booked: Registration
     held: HeldFile | None = None  #: to be removed or abandoned; None where the system does not hold it against writers
+    refused: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -94,27 +97,35 @@ class Intake:
                     held.abandon()
 
     def _take_in_group(self, group: Sequence[ReadFile], now: datetime) -> Iterator[TakenIn]:
-        """Book files, those whose images nobody knows in one transaction and first. The error of one comes last."""
+        """Book files, those whose images nobody knows in one transaction and first; what is refused comes last."""
         group = [_as_stored(read) for read in group]
-        left, errors = {id(read): read for read in group}, list[Exception]()
+        left, refused = {id(read): read for read in group}, list[tuple[ReadFile, Exception]]()
         try:
             together = self._unknown(group)
             receipts = [self._receipt(read, []) for read in together]
             for read, booked in zip(together, register_all(self.database, receipts, self.settings, now), strict=True):
                 if isinstance(booked, Exception):
-                    errors.append(booked)
+                    refused.append((read, booked))
                     continue
                 yield TakenIn(read.request, _as_read(booked, read), left.pop(id(read)).held)
             for read in group:
                 if not any(read is other for other in together):
-                    booked = self.book(read, now)
+                    try:
+                        booked = self.book(read, now)
+                    except (SQLAlchemyError, OverflowError) as error:
+                        refused.append((read, error))
+                        continue
                     yield TakenIn(read.request, booked, left.pop(id(read)).held)
         finally:
             for read in left.values():
                 if read.held is not None:
                     read.held.abandon()
-        if errors:
-            raise errors[0]
+        for read, refusal in refused:
+            if isinstance(refusal, ScreeningError):
+                raise refusal
+            yield TakenIn(
+                read.request, Registration(FileState.WAITING, None, "the database refused it"), refused=refusal
+            )
 
     def _unknown(self, group: Sequence[ReadFile]) -> list[ReadFile]:
         """The files with images of which no other bytes are known, if there are several."""

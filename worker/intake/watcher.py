@@ -21,7 +21,7 @@ from schema.database import Database
 from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority, Process
 from worker.errors import BadSetting, Interrupted
-from worker.intake.folder_scan import Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
+from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.held_file import Removal
 from worker.intake.ingest import Intake, TakenIn
 from worker.intake.reader import IntakeRequest
@@ -32,6 +32,7 @@ from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.signs_of_life import Signs
 from worker.ledger.transactions import reading
+from worker.runtime.error_place import place_of
 from worker.runtime.file_events import woken_by_events
 from worker.settings import Settings
 
@@ -62,6 +63,7 @@ class Watched:
     since_s: float  #: unchanged since, on the steady clock
     open_since_s: float | None = None  #: a process has had it open for writing since then
     closed_since_s: float = -math.inf  #: no process has had it open for writing since then
+    again_s: float = -math.inf  #: the database refused it: it is not taken before then, unless it changes
 
 
 @dataclass
@@ -162,6 +164,8 @@ class Watcher:
             if self.booked.get(self._spelled(file.path)) == (file.size_bytes, file.mtime_ns):
                 continue
             quiet_s = self._quiet_s(file, now_s)
+            if self.waiting[file.path].again_s > now_s:
+                continue
             needed_s = settings.file_quiet_s if file.size_bytes else settings.truncated_after_s
             if quiet_s < max(needed_s, settings.file_quiet_s) or self._is_held(file, now_s):
                 unsettled.append(file)
@@ -244,6 +248,9 @@ class Watcher:
     def _note(self, taken: TakenIn) -> None:
         """Remember a recorded file, and remove it from the inbox in mode `move`."""
         file, booked = taken.request.file, taken.booked
+        if taken.refused is not None:
+            self.waiting[file.path].again_s = self.steady_s() + FULL_SCAN_S
+            log.error("file_refused", extra={"kind": place_of(taken.refused)})
         if booked.state is FileState.WAITING:
             return
         self.waiting.pop(file.path, None)

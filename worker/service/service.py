@@ -232,5 +232,7 @@ def _take_in(
     requests = (IntakeRequest(file, inbox, is_final=True, is_settled=False) for file, inbox in found)
     progress("taking in", 0, len(found))
     for done, taken in enumerate(intake.take_in_all(requests, now), start=1):
+        if taken.refused is not None:
+            raise taken.refused
         yield taken.booked
         progress("taking in", done, len(found))
