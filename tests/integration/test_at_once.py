@@ -1,6 +1,6 @@
 """Several studies of a message at a time: each ends once, independently of the others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -236,16 +236,16 @@ def test_a_study_that_cannot_be_claimed_is_logged_as_a_bug(
 
 
 class Slow(Moody):
-    """A model that takes as long at some images as other studies need to be recorded."""
+    """A model that takes as long at some images as other work needs."""
 
-    def __init__(self, model: OnnxModel, desk: Ledger) -> None:
+    def __init__(self, model: OnnxModel, meanwhile: Callable[[], None]) -> None:
         super().__init__(model)
-        self.desk = desk
+        self.meanwhile = meanwhile
 
     def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
-        """The real answers, after the wait."""
+        """The real answers, after that work."""
         if int(batch[0, 4, 4, 0]) == SLOW:
-            wait_until(lambda: self.desk.study(UIDS[0]).state == "screened", 150)
+            self.meanwhile()
         return self.model.predict(batch)
 
 
@@ -254,24 +254,10 @@ def test_a_study_that_hangs_does_not_keep_back_the_verdicts_of_others(
 ) -> None:
     desk.settings = attrs.evolve(desk.settings, heartbeat_s=0.05)
     offered(desk, tmp_path / "inbox", [120] * (STUDIES - 1) + [SLOW])
-    ends = screen_each(bench_of(desk, Slow(model, desk), decoders), UIDS, desk.clock(), threads)
+    slow = Slow(model, lambda: wait_until(lambda: desk.study(UIDS[0]).state == "screened", 150))
+    ends = screen_each(bench_of(desk, slow, decoders), UIDS, desk.clock(), threads)
     assert ends == [None] * STUDIES
     assert {desk.study(uid).state for uid in UIDS} == {"screened"}
-
-
-class Blocking(Moody):
-    """A model that takes as long at some images as a study of higher priority needs to be given back."""
-
-    def __init__(self, model: OnnxModel, desk: Ledger) -> None:
-        super().__init__(model)
-        self.desk = desk
-
-    def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
-        """The real answers, after a person has set the last study to STAT and it is free for another worker."""
-        if int(batch[0, 4, 4, 0]) == SLOW:
-            decisions.prioritise(self.desk.database, UIDS[-1], Priority.STAT, "Dr A", self.desk.clock())
-            wait_until(lambda: self.desk.study(UIDS[-1]).state == "queued", 150)
-        return self.model.predict(batch)
 
 
 def test_a_study_set_to_stat_does_not_wait_behind_a_slow_one_of_its_message(
@@ -279,8 +265,13 @@ def test_a_study_set_to_stat_does_not_wait_behind_a_slow_one_of_its_message(
 ) -> None:
     desk.settings = attrs.evolve(desk.settings, heartbeat_s=0.05)
     offered(desk, tmp_path / "inbox", [SLOW] + [120] * (STUDIES - 1))
-    ends = screen_each(bench_of(desk, Blocking(model, desk), decoders), UIDS, desk.clock(), None)
-    assert ends == [None] * STUDIES
+
+    def set_to_stat() -> None:
+        decisions.prioritise(desk.database, UIDS[-1], Priority.STAT, "Dr A", desk.clock())
+        wait_until(lambda: desk.study(UIDS[-1]).state == "queued", 150)
+
+    screener = bench_of(desk, Slow(model, set_to_stat), decoders)
+    assert screen_each(screener, UIDS, desk.clock(), None) == [None] * STUDIES
     assert [desk.study(uid).state for uid in UIDS] == ["screened"] * (STUDIES - 1) + ["queued"]
     assert desk.study(UIDS[-1]).attempts == 0
     again = outbox.reoffer(desk.database, desk.settings, desk.clock(), Backlog())
