@@ -29,6 +29,7 @@ ENQUEUE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_a_message_is_screened_whole_and_each_study_once(database_url: str, broker: Settings, tmp_path: Path) -> None:
     model = write_model(tmp_path / "brightness.onnx")

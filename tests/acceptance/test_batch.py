@@ -7,6 +7,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from schema.database import Database
@@ -42,6 +43,7 @@ def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Pa
     site.run("batch", archive, "--between", "late", code=64)
 
 
+@pytest.mark.slow
 def test_celery_beat_has_the_batch_of_the_night_started(tmp_path: Path) -> None:
     """Beat sends the message of its schedule; the batch runs in its own process and writes its report."""
     archive = tmp_path / "archive"

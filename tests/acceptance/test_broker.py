@@ -81,6 +81,7 @@ def test_a_stat_study_overtakes_a_backlog_of_ten_thousand_that_is_offered_once(
     assert claimed[0] == STUDY_UID
 
 
+@pytest.mark.slow
 def test_a_worker_goes_on_after_its_broker_died(
     site: Installation, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_worker_goes_on_after_its_broker_died(
         assert [process.poll() for process in running.values()] == [None, None], "nobody had to be started again"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # sixty images take a starved worker minutes
 def test_a_worker_goes_on_whose_broker_died_while_it_worked(
     site: Installation, database: Database, broker: PrivateBroker, client: "redis.Redis", inbox: Path, tmp_path: Path

@@ -4,11 +4,14 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.installation import QUICK, SAMPLES, Installation, celery, events, wait_until
 from worker.runtime.children import child
 from worker.settings import Settings
 
 
+@pytest.mark.slow
 def test_a_process_whose_device_failed_ends_and_the_next_one_screens(broker: Settings, tmp_path: Path) -> None:
     dead = tmp_path / "dead"
     urls = {"SCREENING_BROKER": broker.broker_url, "DEAD_DEVICE": str(dead)}

@@ -3,11 +3,14 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.installation import SAMPLES, Installation
 from tests.brightness import write_model
 from tests.object_store import ObjectStore
 
 
+@pytest.mark.slow
 def test_an_installation_whose_store_is_a_bucket(served_objects: ObjectStore, bucket: str, tmp_path: Path) -> None:
     settings = {
         "SCREENING_STORE": f"s3://{bucket}/house", "SCREENING_MODEL": str(write_model(tmp_path / "model.onnx")),

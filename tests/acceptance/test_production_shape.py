@@ -21,6 +21,7 @@ def site(empty_url: str, broker: Settings, tmp_path: Path) -> Installation:
     return Installation(tmp_path / "home", {**QUICK, **urls})
 
 
+@pytest.mark.slow
 def test_watcher_and_celery_worker_share_broker_and_database(
     site: Installation, empty_url: str, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_one_probability_in_every_lossless_wrapping(tmp_path: Path, picture: pha
     assert list(probability.values()) == pytest.approx([probability["as.png"]] * len(probability), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_conflict_and_reopening(tmp_path: Path, picture: phantoms.Pixels) -> None:
     site = Installation(tmp_path / "home")
     first, other, second = tmp_path / "first.dcm", tmp_path / "other.dcm", tmp_path / "second.dcm"

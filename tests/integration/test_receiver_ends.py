@@ -33,6 +33,7 @@ from worker.dicom import wire
 from worker.dicom.receiver import Receiver
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.parametrize("kind", ["sqlite"]),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -335,6 +335,7 @@ def test_an_archive_takes_results_and_lost_answers_make_no_second_object(desk: L
         assert str(first) == str(second)
 
 
+@pytest.mark.slow
 @sqlite
 def test_an_archive_that_is_away_for_days_is_tried_ever_more_rarely_and_then_given_up(desk: Ledger) -> None:
     archive = ArchiveOfTest()

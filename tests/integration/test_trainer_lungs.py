@@ -38,6 +38,7 @@ def chest(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, as it writes weights
 def test_the_net_learns_and_is_measured_on_others(folders: tuple[Path, Path], tmp_path: Path) -> None:
     images, masks = folders
