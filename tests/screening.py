@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from worker.errors import Interrupted
+from worker.ledger.message import screen_each
 from worker.ledger.results import Claim
-from worker.screen_message import screen_each
 from worker.screen_study import StudyScreener
 
 

@@ -28,6 +28,7 @@ from worker.errors import (
 from worker.ledger import device_failures, outbox
 from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
+from worker.ledger.message import screen_each
 from worker.ledger.outbox import LONGEST_COUNTDOWN_S
 from worker.ledger.signs_of_life import Signs
 from worker.registry.loader import ModelLoader
@@ -37,7 +38,6 @@ from worker.runtime.parent_death import die_with_parent
 from worker.runtime.process_end import ProcessEnd
 from worker.runtime.reconnect import Stall
 from worker.schedule import beat
-from worker.screen_message import screen_each
 from worker.screen_study import DECODE_BUDGET_S, StudyScreener
 from worker.settings import DECODER_DEADLINE_S
 from worker.store import open_store

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from os.path import relpath
 from pathlib import Path
-from pkgutil import walk_packages
+from pkgutil import iter_modules, walk_packages
 
 import attrs
 
@@ -38,6 +38,10 @@ GROUP = re.compile(r"[│ ] +(?:[├└]── [a-z ]+?|│) {2,}([A-Z].+)$", re
 
 #: Inner nodes of that tree.
 INNER = {errors.Rejected, errors.Interrupted, errors.Misconfigured}
+
+
+#: Files at the top of `worker/` beside `__init__` and `__main__`, and rooms below it.
+MOST_FILES, MOST_ROOMS = 5, 18
 
 
 def unwritten() -> Iterator[str]:
@@ -76,6 +80,18 @@ def unlisted_settings() -> Iterator[str]:
         yield f"{SETTINGS_PAGE} lists the settings in another order than worker/settings.py"
 
 
+def crowded() -> Iterator[str]:
+    """More files at the top of the worker, or more rooms, than a reader can keep in mind."""
+    below_worker = [module for module in iter_modules(worker.__path__) if module.name != "__main__"]
+    rooms = sum(module.ispkg for module in below_worker)
+    for what, count, most in (
+        ("files at its top", len(below_worker) - rooms, MOST_FILES),
+        ("rooms", rooms, MOST_ROOMS),
+    ):
+        if count > most:
+            yield f"worker/ has {count} {what}, {most} at most: find the room that a new file belongs to"
+
+
 def row_of(field: "attrs.Attribute[object]") -> str:
     """A setting's row: variable, default, meaning."""
     default = MACHINE_DEFAULTS.get(field.name, f"`{field.default}`" if field.default != "" else "")
@@ -83,4 +99,4 @@ def row_of(field: "attrs.Attribute[object]") -> str:
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join([*unwritten(), *undrawn_errors(), *unlisted_settings()]) or 0)
+    sys.exit("\n".join([*unwritten(), *undrawn_errors(), *unlisted_settings(), *crowded()]) or 0)

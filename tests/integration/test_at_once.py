@@ -32,10 +32,10 @@ from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
 from worker.ledger import claims, decisions, outbox, verdicts
+from worker.ledger.message import screen_each
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.results import Result
 from worker.monitoring.reconciliation import reconcile
-from worker.screen_message import screen_each
 from worker.screen_study import Judgement, StudyScreener
 
 STUDIES, AT_ONCE = 8, 4

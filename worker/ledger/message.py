@@ -1,26 +1,64 @@
-"""Screen the studies of one message: claim them together, screen each, record them together; each ends by itself."""
+"""The studies of one message: claimed together, screened one by one, recorded together; each ends by itself.
+
+Knows no pixels: whoever screens a study is given.
+"""
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
+from typing import Generic, Protocol, TypeVar
 
+from schema.database import Database
 from schema.vocabulary import IdentifierMode, Reason
 from worker.errors import DatabaseUnavailable, Interrupted, Misconfigured, ScreeningError
 from worker.ledger import claims
 from worker.ledger.leases import give_back, prolonged
 from worker.ledger.pending import PendingResults
-from worker.ledger.results import Claim
+from worker.ledger.results import Claim, Result
 from worker.runtime.at_once import for_each
 from worker.runtime.error_place import place_of
-from worker.screen_study import Judgement, StudyScreener
+from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
+class Judged(Protocol):
+    """What was found of a claimed study."""
+
+    @property
+    def result(self) -> Result:
+        """Its verdict, with the claim."""
+
+
+J = TypeVar("J", bound=Judged)
+
+
+class Screener(Protocol[J]):
+    """Whoever screens studies: `worker.screen_study.StudyScreener`."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the worker."""
+
+    @property
+    def database(self) -> Database:
+        """The one that the claims are rows of."""
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """The time now."""
+
+    def judge(self, held: Claim) -> J:
+        """Screen a claimed study."""
+
+    def record(self, judgements: Sequence[J]) -> list[bool | Exception]:
+        """Record studies together: whether each was recorded, or its own error."""
+
+
 def screen_each(
-    screener: StudyScreener, study_uids: Sequence[str], again_at: datetime, thread_pool: Executor | None
+    screener: Screener[J], study_uids: Sequence[str], again_at: datetime, thread_pool: Executor | None
 ) -> list[Exception | None]:
     """The end of each study, in their order: None, a bug, or Interrupted. `thread_pool` screens several at a time.
 
@@ -48,10 +86,10 @@ def screen_each(
     return [message.ends.get(study_uid) for study_uid in study_uids]
 
 
-class Message:
+class Message(Generic[J]):
     """The studies of a message while they are screened: their results that wait to be recorded, and their ends."""
 
-    def __init__(self, screener: StudyScreener, held: Sequence[Claim]) -> None:
+    def __init__(self, screener: Screener[J], held: Sequence[Claim]) -> None:
         self.screener = screener
         self.waiting = {claim.study_uid: claim for claim in held}  #: claims that no thread has begun
         self.pending = PendingResults(self._record)
@@ -113,7 +151,7 @@ class Message:
             self.ended.add(held.study_uid)
             log.info("study_screened" if end else "study_overtaken", extra={"study_uid": held.study_uid})
 
-    def _record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
+    def _record(self, judgements: Sequence[J]) -> list[bool | Exception]:
         """Record results together. When that meets a bug, each is recorded alone, and the bug ends its own study."""
         try:
             return self.screener.record(judgements)
