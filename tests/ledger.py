@@ -99,6 +99,16 @@ def digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def refuse_row(database: Database, table: str, column: str, value: int) -> None:
+    """Let the database refuse new rows with this value from now on."""
+    with database.writing() as session:
+        if database.engine.dialect.name == "sqlite":
+            body = f"BEFORE INSERT ON {table} WHEN NEW.{column} = {value} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            session.execute(text(f"CREATE TRIGGER refuse {body}"))
+        else:
+            session.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT refuse CHECK ({column} <> {value})"))
+
+
 @dataclass
 class Ledger:
     """A ledger with settings, store, clock and a model, and the steps of a study."""
@@ -162,13 +172,7 @@ class Ledger:
 
     def refuse(self, study_uid: str) -> None:
         """Let the database refuse any verdict on a study from now on."""
-        key = self.study(study_uid).id
-        with self.database.writing() as session:
-            if self.database.engine.dialect.name == "sqlite":
-                body = f"BEFORE INSERT ON screening WHEN NEW.study_id = {key} BEGIN SELECT RAISE(ABORT, 'refused'); END"
-                session.execute(text(f"CREATE TRIGGER refuse {body}"))
-            else:
-                session.execute(text(f"ALTER TABLE screening ADD CONSTRAINT refuse CHECK (study_id <> {key})"))
+        refuse_row(self.database, "screening", "study_id", self.study(study_uid).id)
 
     def study(self, study_uid: str = STUDY) -> Any:
         """The row of a study."""

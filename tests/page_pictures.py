@@ -6,7 +6,7 @@ python -m tests.page_pictures --all FOLDER    every page, theme, width, and prin
 
 import base64
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,18 +125,25 @@ def browsers(at: Room, names: set[str | None]) -> Iterator[dict[str | None, Brow
         yield opened
 
 
+def each_look(at: Room, opened: Mapping[str | None, Browser]) -> Iterator[tuple[Browser, Shot, str, str]]:
+    """Show every page in both themes and widths: browser, page, theme and width of each."""
+    for shot in SHOTS:
+        for theme in ("light", "dark"):
+            for width, size in SIZES.items():
+                show(opened[shot.account], at, shot, theme, size)
+                yield opened[shot.account], shot, theme, width
+
+
 def everything(at: Room, out: Path) -> None:
     """Every page in both themes and widths, and in print."""
     out.mkdir(parents=True, exist_ok=True)
     with browsers(at, {shot.account for shot in SHOTS}) as opened:
+        for driver, shot, theme, width in each_look(at, opened):
+            name = f"{shot.name}-{theme}-{width}.png"
+            (out / name).write_bytes(picture(driver, whole=width == "390"))
+            click.echo(name)
         for shot in SHOTS:
             driver = opened[shot.account]
-            for theme in ("light", "dark"):
-                for width, size in SIZES.items():
-                    show(driver, at, shot, theme, size)
-                    name = f"{shot.name}-{theme}-{width}.png"
-                    (out / name).write_bytes(picture(driver, whole=width == "390"))
-                    click.echo(name)
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
             show(driver, at, shot, "dark", A4)
             (out / f"{shot.name}-print.png").write_bytes(picture(driver, whole=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browsers import AXE, console, needs_chromium, violations
-from tests.page_pictures import SHOTS, SIZES, Room, browsers, room, show
+from tests.page_pictures import SHOTS, Room, browsers, each_look, room
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_chromium]
 
@@ -24,15 +24,11 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
 def test_every_page_theme_and_width(at: Room) -> None:
     found = []
     with browsers(at, {shot.account for shot in SHOTS}) as opened:
-        for shot in SHOTS:
-            driver = opened[shot.account]
-            for theme in ("light", "dark"):
-                for width, size in SIZES.items():
-                    show(driver, at, shot, theme, size)
-                    where = f"{shot.name}, {theme}, {width} px"
-                    found += [f"{where}: {violation}" for violation in violations(driver)]
-                    if driver.execute_script(OVERFLOW) > 0:
-                        found.append(f"{where}: wider than the screen")
+        for driver, shot, theme, width in each_look(at, opened):
+            where = f"{shot.name}, {theme}, {width} px"
+            found += [f"{where}: {violation}" for violation in violations(driver)]
+            if driver.execute_script(OVERFLOW) > 0:
+                found.append(f"{where}: wider than the screen")
         found += [f"{name}: {line}" for name, driver in opened.items() for line in console(driver)]
     assert found == []
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import FileState
-from tests.ledger import Ledger
+from tests.ledger import Ledger, refuse_row
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import WatchedInbox, another
 from worker.intake.folder_scan import FULL_SCAN_S, files_in
@@ -38,12 +38,7 @@ def inbox(tmp_path: Path) -> Path:
 
 def refuse(desk: Ledger, size_bytes: int) -> None:
     """Let the database refuse the row of an image of this size."""
-    with desk.database.writing() as session:
-        if desk.database.engine.dialect.name == "sqlite":
-            when = f"WHEN NEW.size_bytes = {size_bytes} BEGIN SELECT RAISE(ABORT, 'refused'); END"
-            session.execute(text(f"CREATE TRIGGER refuse BEFORE INSERT ON instance {when}"))
-        else:
-            session.execute(text(f"ALTER TABLE instance ADD CONSTRAINT refuse CHECK (size_bytes <> {size_bytes})"))
+    refuse_row(desk.database, "instance", "size_bytes", size_bytes)
 
 
 def test_a_group_ends_file_by_file_as_alone(desk: Ledger, inbox: Path) -> None:
