@@ -1,10 +1,11 @@
 """Peers that are not on the list, ask too much, speak the protocol badly or vanish: nobody else notices."""
 
+import logging
 import random
 import ssl
 import struct
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from tests.receiving import (
     threads_of_associations,
     until,
 )
-from worker.dicom import server, wire
+from worker.dicom import places, wire
+from worker.dicom.log_limit import LogLimit
 from worker.dicom.receiver import Receiver
 from worker.dicom.titles import Titles
 from worker.errors import BadSetting
@@ -111,7 +113,7 @@ def test_half_open_connections_reject_nobody_and_end(desk: Ledger, monkeypatch: 
     with receiving(desk) as receiver:
         receiver.server.ae.acse_timeout = 1
         before = threads_of_associations()
-        silent = [connection(receiver) for _ in range(server.MOST_OF_AN_ADDRESS - 1)]
+        silent = [connection(receiver) for _ in range(places.MOST_OF_AN_ADDRESS)]
         for number, context in enumerate(silent):
             context.__enter__().send(b"\x01\x00"[: number % 3])  # nothing, or the beginning of a PDU
         assert send(receiver, radiograph()) == [0x0000]
@@ -121,17 +123,63 @@ def test_half_open_connections_reject_nobody_and_end(desk: Ledger, monkeypatch: 
             context.__exit__(None, None, None)
 
 
-def test_more_connections_of_an_address_are_closed_at_once(desk: Ledger) -> None:
-    with receiving(desk) as receiver:
-        held = [connection(receiver) for _ in range(server.MOST_OF_AN_ADDRESS)]
-        for context in held:
-            context.__enter__()
-        until(lambda: receiver.server.open_connections() == server.MOST_OF_AN_ADDRESS)
-        with connection(receiver) as plain:
-            assert plain.recv(100) == b""
-        for context in held:
-            context.__exit__(None, None, None)
+def test_silent_connections_of_an_address_make_room_for_those_that_ask(desk: Ledger) -> None:
+    with receiving(desk) as receiver, ExitStack() as stack:
+        held = [stack.enter_context(connection(receiver)) for _ in range(places.MOST_OF_AN_ADDRESS)]
+        until(lambda: receiver.server.open_connections() == places.MOST_OF_AN_ADDRESS)
+        association = associate(receiver)
+        assert association.is_established
+        assert held[0].recv(100) == b""  # the oldest
+        held += [stack.enter_context(connection(receiver)) for _ in range(places.MOST_OF_AN_ADDRESS)]
+        assert association.send_c_store(radiograph()).Status == 0x0000  # it makes room for nobody
+        association.release()
+        for each in held:
+            each.close()
         until(lambda: settled(receiver))
+
+
+def test_rejections_do_not_fill_the_log(desk: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with receiving(desk) as receiver:
+        receiver.log_limit = LogLimit(lambda: 0.0)
+        for _ in range(20):
+            assert associate(receiver, calling="STRANGER").is_rejected
+        until(lambda: settled(receiver))
+        assert rejected(receiver, "unknown_caller") == 20  # all are counted
+    assert [record.message for record in caplog.records].count("association_rejected") == 1
+
+
+#: Two fragments of 1,000 bytes that do not end a data set.
+DRIPS = p_data(1, 0, b"\0" * 1000) + p_data(1, 0, b"\0" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("sent", "request_s", "is_aborted"),
+    [
+        (p_data(1, 3, command_set("1.2.3.4")) + DRIPS, -1e9, True),
+        (p_data(1, 3, command_set("1.2.3.4")) + DRIPS, 1e9, False),
+        (p_data(1, 1, b"\0"), -1e9, True),
+        (p_data(1, 1, b"\0"), 1e9, False),
+    ],
+    ids=["data set too slow", "data set", "command too slow", "command"],
+)
+def test_a_request_in_small_pieces_holds_its_place_for_a_bounded_time(
+    desk: Ledger, monkeypatch: pytest.MonkeyPatch, sent: bytes, request_s: float, is_aborted: bool
+) -> None:
+    with receiving(desk) as receiver:
+        monkeypatch.setattr(wire, "REQUEST_S", request_s)
+        association = associate(receiver)
+        association.dul.socket.socket.sendall(sent)
+        if is_aborted:
+            until(lambda: association.is_aborted)
+        else:
+            (ours,) = receiver.server.active_associations
+            until(lambda: ours.dimse._command != b"" or receiver.spool.held() == 1)
+            assert association.is_established
+            association.abort()
+        until(lambda: settled(receiver))
+        monkeypatch.undo()
+        assert send(receiver, radiograph()) == [0x0000]
 
 
 @pytest.mark.parametrize(

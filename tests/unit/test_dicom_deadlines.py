@@ -30,6 +30,21 @@ def test_bytes_that_nobody_reads_close_the_connection(monkeypatch: pytest.Monkey
         assert events.event_queue.get_nowait() == "Evt17"
 
 
+@pytest.mark.parametrize(
+    ("took_s", "size_bytes", "is_late"),
+    [
+        (30.0, 0, False),
+        (30.1, 0, True),  # a command that is not whole
+        (60.0, 400_000, True),
+        (60.0, 500_000, False),
+        (3630.0, 50_000_000, True),  # an hour of small pieces
+        (130.0, 15_000_000, False),  # a radiograph over a line of 1 Mbit/s
+    ],
+)
+def test_a_request_must_come_on_at_the_least_rate(took_s: float, size_bytes: int, is_late: bool) -> None:
+    assert wire.is_too_slow(took_s, size_bytes) is is_late
+
+
 def test_all_that_may_last_after_sigterm_is_below_thirty_seconds() -> None:
     receiving_s = receiver.DRAIN_S + server.ABORT_S + server.SHUT_S + receiver.COMPARISON_S + service.DECODER_S
     receiving_s += signs_of_life.END_S

@@ -16,6 +16,7 @@ from pynetdicom.association import Association
 
 from schema.vocabulary import Priority
 from worker.dicom.contexts import accepted_contexts
+from worker.dicom.log_limit import LogLimit
 from worker.dicom.ours import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from worker.dicom.reception import Command, Reception
 from worker.dicom.server import Server
@@ -87,6 +88,7 @@ class Receiver:
         self.titles = Titles.of(settings)
         self.tls = server_context(settings)
         self.tallies = Tallies()
+        self.log_limit = LogLimit()
         self.reception = Reception(
             intake, clock, time.monotonic, lambda peer: self.tallies.own_results.labels(peer).inc()
         )
@@ -171,7 +173,9 @@ class Receiver:
             log.info("association_accepted", extra={"association": peer.association, "peer": peer.title})
             return
         self._refused(rejection.reason)
-        log.warning("association_rejected", extra={"reason": rejection.reason, "address": address})
+        if (left_out := self.log_limit.left_out(rejection.reason, address)) is not None:
+            about = {"reason": rejection.reason, "address": address, "left_out": left_out}
+            log.warning("association_rejected", extra=about)
         association.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         association.is_rejected = True
         association.kill()

@@ -14,7 +14,7 @@ from schema.setting_values import Silent
 from schema.vocabulary import DispatchState
 from worker.dicom.composer import Composer
 from worker.dicom.destination import Answer, Destination, destination_of
-from worker.dicom.wire import quiet_library
+from worker.dicom.library_log import quiet_library
 from worker.errors import Interrupted, Rejected
 from worker.ledger import dispatches
 from worker.ledger.connect import now, open_existing

@@ -5,25 +5,24 @@ import secrets
 import socket
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from worker.dicom.log_limit import LogLimit
+from worker.dicom.places import Places
 from worker.dicom.spool import SpooledObject
 from worker.dicom.statuses import Status
 from worker.dicom.wire import DeadlineSocket, SpoolingProvider
 from worker.runtime.error_place import place_of
 
 log = logging.getLogger(__name__)
-
-#: Open connections, associated or not; and those of one address. More are closed at once.
-MOST_CONNECTIONS, MOST_OF_AN_ADDRESS = 64, 24
 
 #: A TLS handshake must end in this time.
 HANDSHAKE_S = 30.0
@@ -46,6 +45,7 @@ class Connection(RequestHandler):
         provider = SpoolingProvider(association, self.server.begin, self.server.refusal)
         association.dimse = provider
         association.bind(evt.EVT_FSM_TRANSITION, end_unrequested)
+        association.bind(evt.EVT_ACCEPTED, lambda _: self.server.places.associated(self.request))
         try:
             evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
             association.start()
@@ -90,8 +90,7 @@ class Server(ThreadedAssociationServer):
         """`refused`: called with the reason when a connection is closed before any association."""
         self.begin, self.refusal, self.admits_address = begin, refusal, admits_address
         self.ended, self.refused = ended, refused
-        self._open: dict[socket.socket, str] = {}  # the address of each open connection
-        self._lock = threading.Lock()
+        self.places, self.log_limit = Places(), LogLimit()
         super().__init__(*arguments, request_handler=Connection, **options)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -107,19 +106,14 @@ class Server(ThreadedAssociationServer):
         if not self.admits_address(address):
             self.refused("address")
             return False
-        with self._lock:
-            mine = sum(1 for other in self._open.values() if other == address)
-            is_free = len(self._open) < MOST_CONNECTIONS and mine < MOST_OF_AN_ADDRESS
-            if is_free:
-                self._open[request] = address
-        if not is_free:
-            self.refused("connections")
-        return is_free
+        if self.places.take(request, address):
+            return True
+        self.refused("connections")
+        return False
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 as socketserver calls it
         """Forget a connection for which no thread could be started; it is closed by the caller."""
-        with self._lock:
-            self._open.pop(request, None)
+        self.places.leave(request)
         error = sys.exc_info()[1]
         if error is not None:
             log.error("connection_failed", extra={"kind": place_of(error)})
@@ -129,26 +123,19 @@ class Server(ThreadedAssociationServer):
         opened = request
         try:
             if self.ssl_context:
-                opened = self._with_tls(request, self.ssl_context)
+                request.settimeout(HANDSHAKE_S)
+                opened = self.places.replace(request, partial(with_tls, self.ssl_context))
                 opened.do_handshake()
             self.finish_request(opened, client_address)
         except (ssl.SSLError, OSError) as error:
             self.refused("handshake" if self.ssl_context else "connection")
-            log.info("connection_failed", extra={"kind": place_of(error)})
+            if (left_out := self.log_limit.left_out(client_address[0], place_of(error))) is not None:
+                log.info("connection_failed", extra={"kind": place_of(error), "left_out": left_out})
         finally:
             with suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
             opened.close()
-            with self._lock:
-                self._open.pop(opened, None)
-
-    def _with_tls(self, request: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-        """The connection with TLS, which has not begun; it takes the place of the plain one, which is detached."""
-        request.settimeout(HANDSHAKE_S)
-        with self._lock:
-            wrapped = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-            self._open[wrapped] = self._open.pop(request)
-        return wrapped
+            self.places.leave(opened)
 
     def drain(self, within_s: float) -> bool:
         """Accept nothing more and wait for the associations under way; abort what is left, then shut its sockets.
@@ -164,11 +151,7 @@ class Server(ThreadedAssociationServer):
                 association.abort(block=False)
         if self._end_within(ABORT_S):
             return True
-        with self._lock:
-            left = list(self._open)
-        for opened in left:
-            with suppress(OSError):
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)  # wakes its thread, which may be within TLS
+        self.places.shut_all()
         return self._end_within(SHUT_S)
 
     def _end_within(self, seconds: float) -> bool:
@@ -179,5 +162,9 @@ class Server(ThreadedAssociationServer):
 
     def open_connections(self) -> int:
         """How many connections are open."""
-        with self._lock:
-            return len(self._open)
+        return len(self.places)
+
+
+def with_tls(context: ssl.SSLContext, request: socket.socket) -> ssl.SSLSocket:
+    """The connection with TLS, which has not begun; the plain one is detached."""
+    return context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)

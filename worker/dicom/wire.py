@@ -10,7 +10,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from struct import unpack_from
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
@@ -49,6 +49,10 @@ CLOSE_DEADLINE_S, AWAITING_CLOSE = 1.0, "Sta13"
 
 #: A command set has some hundred bytes.
 LONGEST_COMMAND_BYTES = 16_384
+
+#: A command must be whole this long after its first fragment; a data set must then have come, and come on, at this mean
+#: rate since its first fragment, or its association is aborted: small PDUs hold no place for ever.
+REQUEST_S, LEAST_BYTES_PER_S = 30.0, 16_384
 
 #: Command Field of what is served (PS3.7 E.1): C-STORE-RQ, C-ECHO-RQ. The library begins a thread for some others.
 SERVED = frozenset({0x0001, 0x0030})
@@ -124,6 +128,7 @@ class SpoolingProvider(DIMSEServiceProvider):
         self.arrived: deque[StoredRequest] = deque()
         self.current: StoredRequest | None = None
         self._command = b""
+        self._command_begun_s: float | None = None
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take fragments in their order. A peer that breaks the protocol is aborted (Evt19, PS3.8 9.2.1)."""
@@ -141,8 +146,7 @@ class SpoolingProvider(DIMSEServiceProvider):
             return False
         header = fragment[0]
         if header & IS_COMMAND:
-            self._command += fragment[1:]
-            if self.current is not None or len(self._command) > LONGEST_COMMAND_BYTES:
+            if not self._takes_command(fragment[1:]):
                 return False
             if header & IS_LAST and not self._is_served():
                 return False
@@ -151,15 +155,25 @@ class SpoolingProvider(DIMSEServiceProvider):
         if self.current is None:
             return False
         self.current.take(fragment[1:])
+        if self.current.is_too_slow():
+            return False
         if header & IS_LAST:
             self.arrived.append(self.current)
             self.current = None
             self._pass_on(context_id, bytes([IS_LAST]))
         return True
 
+    def _takes_command(self, piece: bytes) -> bool:
+        """Take a piece of a command; False when it comes within a data set, is too long or takes too long."""
+        if self._command_begun_s is None:
+            self._command_begun_s = time.monotonic()
+        self._command += piece
+        is_late = is_too_slow(time.monotonic() - self._command_begun_s, 0)
+        return self.current is None and len(self._command) <= LONGEST_COMMAND_BYTES and not is_late
+
     def _begin(self, context_id: int) -> bool:
         """After a command: whether it is one that we serve. One with a data set waits for that."""
-        self._command = b""
+        self._command, self._command_begun_s = b"", None
         if self.message is None:  # complete: it has no data set
             return True
         context = self.assoc._accepted_cx.get(context_id)
@@ -216,17 +230,36 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
     return b"\0" * 128 + b"DICM" + written.getvalue()
 
 
+def is_too_slow(took_s: float, size_bytes: int) -> bool:
+    """Whether a request of which so much has come in this time is to be given up."""
+    return size_bytes < (took_s - REQUEST_S) * LEAST_BYTES_PER_S
+
+
 class StoredRequest:
     """The data set of one C-STORE request on its way: in the spool, or refused and read to its end."""
 
     def __init__(self, spooled: SpooledObject, status: Status | None) -> None:
         self.spooled, self.status = spooled, status
         self.begun_s = time.monotonic()
+        self.received_bytes = 0
+        self._first_s: float | None = None
+        self._spooling_s = 0.0
 
     def take(self, piece: bytes) -> None:
         """Spool a piece; after a refusal the rest is read and forgotten, so that the sender can hear the status."""
-        if self.status is not None:
-            return
+        arrived_s = time.monotonic()
+        self._first_s = arrived_s if self._first_s is None else self._first_s
+        self.received_bytes += len(piece)
+        if self.status is None:
+            self._spool(piece)
+            self._spooling_s += time.monotonic() - arrived_s
+
+    def is_too_slow(self) -> bool:
+        """Whether its peer keeps below the least rate; what the spool takes is not the peer's time."""
+        took_s = 0.0 if self._first_s is None else time.monotonic() - self._first_s - self._spooling_s
+        return is_too_slow(took_s, self.received_bytes)
+
+    def _spool(self, piece: bytes) -> None:
         try:
             self.spooled.write(piece)
         except StorageUnavailable as error:
@@ -237,23 +270,3 @@ class StoredRequest:
             self.status = Status.CANNOT_UNDERSTAND
         if self.status is not None:
             self.spooled.discard()
-
-
-class LibraryLog(logging.Handler):
-    """The log of pynetdicom without its words, which quote what the peer sent: the place and the kind of an error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log where it was logged, as an event of ours."""
-        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
-        about: dict[str, Any] = {"place": f"{record.module}:{record.lineno}", "kind": kind}
-        log.log(record.levelno if record.levelno < logging.ERROR else logging.WARNING, "association_fault", extra=about)
-
-
-def quiet_library() -> None:
-    """Send the log of pynetdicom through LibraryLog."""
-    from pynetdicom import _config
-
-    _config.LOG_HANDLER_LEVEL = "none"
-    library = logging.getLogger("pynetdicom")
-    library.handlers[:] = [LibraryLog(logging.WARNING)]
-    library.propagate = False
