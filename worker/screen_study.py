@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +40,8 @@ from worker.settings import Settings
 from worker.store import OVERLAYS, Store
 from worker.store.fetch import fetch
 
+R = TypeVar("R")
+
 log = logging.getLogger(__name__)
 
 #: An image as far as it was read, and its display values if a model can take it.
@@ -60,8 +64,17 @@ class ModelRun:
     model: Model
     outcomes: list[ImageOutcome] = field(default_factory=list)
     overlays: list[str | None] = field(default_factory=list)  #: digests in the store
-    interrupted: Exception | None = None
+    error: Exception | None = None  #: the first of `attempt`; nothing is attempted after it
     times: Times = field(default_factory=Times)
+
+    def attempt(self, work: Callable[[], R]) -> R | None:
+        """What work for a shadow gives. Its error is kept and not raised: it must not cost the verdict."""
+        if self.error is None:
+            try:
+                return work()
+            except Exception as error:  # noqa: BLE001 the boundary of a shadow: raised by the task, after the verdict
+                self.error = error
+        return None
 
 
 @dataclass(frozen=True)
@@ -94,16 +107,17 @@ class StudyScreener:
             images = self._read_images(batch, active)
             self._predict(images, batch, active)
             if shadow is not None:
-                self._predict_shadow(images, batch, shadow)
+                shadow.attempt(partial(self._predict_shadow, images, batch, shadow))
         result = _result(held, active, began_s)
         if shadow is None:
             return Judgement(result)
-        return Judgement(result, _shadow_result(held, shadow, began_s))
+        said = shadow.attempt(lambda: _result(held, shadow, began_s))
+        return Judgement(result, shadow.error or said)
 
     def record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
         """Record the verdicts in one transaction, and what the shadow says after it.
 
-        False for a study that a newer claim or image has overtaken; its own error for one that the database refuses. An
+        False for a study that a newer claim or image has overtaken; its own error for one that cannot be recorded. An
         error of the shadow that is a bug is given for a study whose verdict is recorded, so that the task reports it.
         """
         results = [judgement.result for judgement in judgements]
@@ -188,30 +202,15 @@ class StudyScreener:
                 model_run.overlays.append(self._draw(pixels, prediction, placement, model))
 
     def _predict_shadow(self, images: list[ReadImage], batch: Sequence[Received], shadow: ModelRun) -> None:
-        """Predict with the shadow model, unless it has failed before. Its errors are kept and not raised.
-
-        The images are read again where it sees another resolution than the active model.
-        """
-        if shadow.interrupted is None:
-            try:
-                if self._reduction(shadow.model) != self._reduction(self.model):
-                    images = self._read_images(batch, shadow)
-                self._predict(images, batch, shadow)
-            except Exception as error:  # noqa: BLE001 a fault of the shadow must not cost the verdict: see below
-                shadow.interrupted = error
+        """Predict with the shadow model. Images are read again if it sees another resolution than the active one."""
+        if self._reduction(shadow.model) != self._reduction(self.model):
+            images = self._read_images(batch, shadow)
+        self._predict(images, batch, shadow)
 
     def _record_shadows(self, shadows: Sequence[Result | Exception | None]) -> list[Exception | None]:
-        """Record the results of the shadow; the bug of each, if any. Other errors of a shadow are only logged.
-
-        When recording them together meets a bug, each is recorded alone. Nothing is raised: the verdicts are recorded.
-        """
+        """Record the results of the shadow; the bug of each, if any. Other errors of a shadow are only logged."""
         results = [shadow for shadow in shadows if isinstance(shadow, Result)]
-        try:
-            ends = iter(verdicts.record_shadows(self.database, results, self.model.digest, self.clock()))
-        except Exception as bug:  # noqa: BLE001 a fault of the shadow must not cost the verdict
-            if len(shadows) == 1:
-                return [bug]
-            return [end for shadow in shadows for end in self._record_shadows([shadow])]
+        ends = iter(verdicts.record_shadows(self.database, results, self.model.digest, self.clock()))
         found = [next(ends) if isinstance(shadow, Result) else shadow for shadow in shadows]
         for error in found:
             if isinstance(error, ScreeningError):
@@ -240,14 +239,6 @@ def _result(held: Claim, model_run: ModelRun, began_s: float) -> Result:
     use = ModelUse(model.digest, model.card, model.provider)
     worked_s = time.monotonic() - began_s
     return Result(held, judged, model_run.outcomes, model_run.overlays, use, worked_s, model_run.times)
-
-
-def _shadow_result(held: Claim, shadow: ModelRun, began_s: float) -> Result | Exception:
-    """What the shadow says of all images, or its error."""
-    try:
-        return shadow.interrupted or _result(held, shadow, began_s)
-    except Exception as error:  # noqa: BLE001 a fault of the shadow must not cost the verdict: see Judgement
-        return error
 
 
 def _is_reduced(image_read: ReadImage) -> bool:

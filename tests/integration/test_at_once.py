@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from schema.database import Database
 from schema.vocabulary import Priority
 from tests import frail_decoder
 from tests.acceptance.installation import wait_until
@@ -31,10 +29,10 @@ from worker.inference.model import Model, OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger import claims, decisions, outbox, verdicts
+from worker.ledger import claims, decisions, outbox
 from worker.ledger.message import screen_each
 from worker.ledger.outbox import Backlog, Offer
-from worker.ledger.results import Result
+from worker.ledger.results import Claim, Result
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import Judgement, StudyScreener
 
@@ -165,23 +163,28 @@ def test_a_bug_while_results_are_recorded_is_a_failure_of_its_study(
     assert (desk.study(UIDS[3]).failure_code, desk.study(UIDS[3]).claim) == ("unexpected_error", None)
 
 
+class StumblingBeside(StudyScreener):
+    """What its shadow says of one of the studies cannot be recorded."""
+
+    def judge(self, held: Claim) -> Judgement:
+        """The verdict, and a result of the shadow without findings."""
+        judgement = super().judge(held)
+        if held.study_uid != UIDS[3] or not isinstance(judgement.shadow, Result):
+            return judgement
+        return replace(judgement, shadow=replace(judgement.shadow, outcomes=None))  # type: ignore[arg-type]
+
+
 def test_a_bug_while_a_shadow_is_recorded_costs_no_verdict(
-    desk: Ledger, model: OnnxModel, decoders: DecoderPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Ledger, model: OnnxModel, decoders: DecoderPool, tmp_path: Path
 ) -> None:
     offered(desk, tmp_path / "inbox", [100] * STUDIES)
-    record_shadows = verdicts.record_shadows
-
-    def stumbling(database: Database, results: Sequence[Result], active: str, now: datetime) -> list[bool | Exception]:
-        if any(result.held.study_uid == UIDS[3] for result in results):
-            raise ValueError("a bug")
-        return record_shadows(database, results, active, now)
-
-    monkeypatch.setattr(verdicts, "record_shadows", stumbling)
     shadow = Moody(model)
     shadow.digest = "f" * 64
-    screener = replace(bench_of(desk, model, decoders), shadow=shadow)
+    screener = StumblingBeside(
+        desk.settings, desk.database, desk.store, model, desk.clock, shadow=shadow, decoder=decoders
+    )
     ends = screen_each(screener, UIDS, desk.clock(), None)
-    assert [type(end) for end in ends] == [ValueError if n == 3 else type(None) for n in range(STUDIES)]
+    assert [type(end) for end in ends] == [TypeError if n == 3 else type(None) for n in range(STUDIES)]
     assert {desk.study(uid).state for uid in UIDS} == {"screened"}
     assert desk.count("screening") == 2 * STUDIES - 1
 

@@ -1,5 +1,7 @@
 """A backlog of files is booked in groups; each file ends as if alone, and leaves the inbox only when it is booked."""
 
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,15 @@ from schema.vocabulary import FileState
 from tests.ledger import Ledger, refuse_row
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import WatchedInbox, another
+from worker.decoding.decoder import Decoder
+from worker.imaging.limits import Limits
 from worker.intake.folder_scan import FULL_SCAN_S, files_in
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest
 from worker.monitoring.reconciliation import reconcile
+from worker.settings import Settings
+from worker.store import Store
+from worker.store.capacity import Capacity
 
 #: Longer than any file must be unchanged.
 QUIET_S = 60.0
@@ -94,3 +101,54 @@ def test_a_refused_file_of_a_known_image_costs_the_others_of_its_group_nothing(d
     watched.scan()
     assert watched.scan(QUIET_S) == {"accepted": 2, "conflict": 1, "waiting": 1}
     assert [path.name for path in watched.inbox.iterdir()] == ["a refused.dcm"]
+
+
+class FailingDecoder(Decoder):
+    """It meets a bug when pixels are compared."""
+
+    def stored_digest(self, content: bytes, limits: Limits) -> str:
+        """No digest."""
+        raise LookupError(f"a bug at {len(content)} bytes, {limits}")
+
+
+@dataclass
+class FailingCapacity(Capacity):
+    """It meets a bug when the first file is to be stored."""
+
+    asked: int = 0
+
+    def require(self, settings: Settings, store: Store, now: datetime) -> str:
+        """The free space, from the second file on."""
+        self.asked += 1
+        if self.asked == 1:
+            raise LookupError("a bug")
+        return super().require(settings, store, now)
+
+
+@pytest.mark.parametrize("met", ["while it is booked", "while it is read"])
+def test_a_bug_with_one_file_costs_the_others_nothing(
+    desk: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture, met: str
+) -> None:
+    watched = WatchedInbox(desk, tmp_path / "inbox")
+    watched.drop("0.dcm", another(0))
+    watched.scan()
+    watched.scan(QUIET_S)
+    uids: dict[str, Any] = {"StudyInstanceUID": "1.2.3.0", "SeriesInstanceUID": "1.2.3.0.1"}
+    watched.drop("a.dcm", dicom_file(np.roll(picture(), 1), SOPInstanceUID="1.2.3.0.1.1", **uids))
+    for number in range(1, 4):
+        watched.drop(f"{number}.dcm", another(number))
+    sound = watched.watcher.intake
+    is_booking = met == "while it is booked"
+    watched.watcher.intake = replace(
+        sound, **({"decoder": FailingDecoder()} if is_booking else {"capacity": FailingCapacity()})
+    )
+    watched.scan()
+    found = watched.scan(QUIET_S)
+    assert found["waiting"] == 1
+    assert sum(found.values()) == 5
+    assert caplog.messages.count("file_refused") == 1
+    assert len(list(watched.inbox.iterdir())) == 1, "the file that met the bug stays"
+    assert not is_booking or (watched.inbox / "a.dcm").exists()
+    watched.watcher.intake = sound
+    assert watched.scan(FULL_SCAN_S) == {"accepted": 4, "conflict": 1}
+    assert list(watched.inbox.iterdir()) == []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
@@ -81,6 +82,22 @@ def test_one_refused_row_among_sixteen_costs_the_others_nothing(desk: Ledger) ->
     assert desk.count("screening") == 15
     assert (desk.study(UIDS[5]).state, desk.study(UIDS[5]).claim) == ("screening", held[5].token)
     assert claims.fail(desk.database, held[5], "unexpected_error", "refused", desk.clock())
+
+
+def without_findings(result: Result) -> Any:
+    """A result that cannot be written for a bug, not for the database."""
+    return replace(result, outcomes=None)  # type: ignore[arg-type]
+
+
+def test_a_bug_with_one_row_among_sixteen_costs_the_others_nothing(desk: Ledger) -> None:
+    held = claimed(desk)
+    given = [result(desk, claim) for claim in held]
+    given[5] = without_findings(given[5])
+    ends = verdicts.record_all(desk.database, given, desk.clock())
+    assert isinstance(ends[5], TypeError)
+    assert ends[:5] + ends[6:] == [True] * 15
+    assert desk.count("screening") == 15
+    assert (desk.study(UIDS[5]).state, desk.study(UIDS[5]).claim) == ("screening", held[5].token)
 
 
 def test_what_was_overtaken_is_dropped_and_the_others_are_recorded(desk: Ledger) -> None:

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from schema.database import Database
 from schema.vocabulary import FileState
@@ -26,6 +24,7 @@ from worker.ledger import files
 from worker.ledger.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.register import accepted_copies, known_otherwise, register, register_all
+from worker.ledger.transactions import together
 from worker.settings import Settings
 from worker.store import Store
 from worker.store.capacity import Capacity
@@ -40,7 +39,7 @@ READERS = 2
 
 @dataclass(frozen=True)
 class TakenIn:
-    """A file that was booked, or that the database `refused`: it waits."""
+    """A file that was booked, or that was `refused` by the database or a bug: it waits."""
 
     request: IntakeRequest
     booked: Registration
@@ -83,10 +82,11 @@ class Intake:
     def take_in_all(self, requests: Iterable[IntakeRequest], clock: Callable[[], datetime]) -> Iterator[TakenIn]:
         """Take in many files in their order; the next ones are read meanwhile. Raises as `take_in`.
 
-        A file that was read and not recorded when this ends early is recorded when it comes again.
+        A file that meets a bug is left WAITING, `refused`. One that was read and not recorded when this ends early is
+        recorded when it comes again.
         """
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="intake")
-        ahead = ReadAhead(lambda request: pool.submit(self.reader.read, request, clock()), READERS)
+        ahead = ReadAhead(lambda request: pool.submit(self._read, request, clock()), READERS)
         try:
             for group in ahead.groups(requests):
                 yield from self._take_in_group(group, clock())
@@ -96,25 +96,22 @@ class Intake:
                 if not read.cancelled() and read.exception() is None and (held := read.result().held) is not None:
                     held.abandon()
 
+    def _read(self, request: IntakeRequest, now: datetime) -> ReadFile:
+        """A file as it was read, or the bug that it met."""
+        (read,) = together(lambda requests: [self.reader.read(each, now) for each in requests], [request])
+        if isinstance(read, ScreeningError):
+            raise read
+        return ReadFile(request, bug=read) if isinstance(read, Exception) else read
+
     def _take_in_group(self, group: Sequence[ReadFile], now: datetime) -> Iterator[TakenIn]:
         """Book files, those whose images nobody knows in one transaction and first; what is refused comes last."""
         group = [_as_stored(read) for read in group]
         left, refused = {id(read): read for read in group}, list[tuple[ReadFile, Exception]]()
         try:
-            together = self._unknown(group)
-            receipts = [self._receipt(read, []) for read in together]
-            for read, booked in zip(together, register_all(self.database, receipts, self.settings, now), strict=True):
+            for read, booked in self._book_all(group, now):
                 if isinstance(booked, Exception):
                     refused.append((read, booked))
-                    continue
-                yield TakenIn(read.request, _as_read(booked, read), left.pop(id(read)).held)
-            for read in group:
-                if not any(read is other for other in together):
-                    try:
-                        booked = self.book(read, now)
-                    except (SQLAlchemyError, OverflowError) as error:
-                        refused.append((read, error))
-                        continue
+                else:
                     yield TakenIn(read.request, booked, left.pop(id(read)).held)
         finally:
             for read in left.values():
@@ -123,9 +120,32 @@ class Intake:
         for read, refusal in refused:
             if isinstance(refusal, ScreeningError):
                 raise refusal
-            yield TakenIn(
-                read.request, Registration(FileState.WAITING, None, "the database refused it"), refused=refusal
-            )
+            booked = Registration(FileState.WAITING, None, "it could not be booked: the log says why")
+            yield TakenIn(read.request, booked, refused=refusal)
+
+    def _book_all(
+        self, group: Sequence[ReadFile], now: datetime
+    ) -> Iterator[tuple[ReadFile, Registration | Exception]]:
+        """What each file is booked as, or its error. Ends early when the database or the store is away."""
+        new = self._unknown(group)
+        yield from zip(new, together(partial(self._book_new, now), new), strict=True)
+        for read in group:
+            if read.bug is not None:
+                yield read, read.bug
+            elif not any(read is other for other in new):
+                (booked,) = together(lambda reads: [self.book(each, now) for each in reads], [read])
+                yield read, booked
+                if isinstance(booked, ScreeningError):
+                    return
+
+    def _book_new(self, now: datetime, reads: Sequence[ReadFile]) -> list[Registration | Exception]:
+        """Record files of images that nobody knows."""
+        receipts = [self._receipt(read, []) for read in reads]
+        found = register_all(self.database, receipts, self.settings, now)
+        return [
+            booked if isinstance(booked, Exception) else _as_read(booked, read)
+            for read, booked in zip(reads, found, strict=True)
+        ]
 
     def _unknown(self, group: Sequence[ReadFile]) -> list[ReadFile]:
         """The files with images of which no other bytes are known, if there are several."""

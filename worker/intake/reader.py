@@ -53,6 +53,7 @@ class ReadFile:
     is_gone: bool = False
     keeps_path: bool = False  #: its path names no patient, and is recorded as it is
     held: HeldFile | None = None  #: to be removed or abandoned
+    bug: Exception | None = None  #: met while it was read; nothing else is known then
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Watched:
     since_s: float  #: unchanged since, on the steady clock
     open_since_s: float | None = None  #: a process has had it open for writing since then
     closed_since_s: float = -math.inf  #: no process has had it open for writing since then
-    again_s: float = -math.inf  #: the database refused it: it is not taken before then, unless it changes
+    again_s: float = -math.inf  #: it met a bug or was refused: it is not taken before then, unless it changes
 
 
 @dataclass

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from schema.database import Database
@@ -17,6 +18,7 @@ from worker.ledger import claims
 from worker.ledger.leases import give_back, prolonged
 from worker.ledger.pending import PendingResults
 from worker.ledger.results import Claim, Result
+from worker.ledger.transactions import together
 from worker.runtime.at_once import for_each
 from worker.runtime.error_place import place_of
 from worker.settings import Settings
@@ -92,7 +94,7 @@ class Message(Generic[J]):
     def __init__(self, screener: Screener[J], held: Sequence[Claim]) -> None:
         self.screener = screener
         self.waiting = {claim.study_uid: claim for claim in held}  #: claims that no thread has begun
-        self.pending = PendingResults(self._record)
+        self.pending = PendingResults(partial(together, screener.record))
         self.ends: dict[str, Exception | None] = {}
         self.ended = set[str]()  #: studies whose claims have ended
 
@@ -115,10 +117,9 @@ class Message(Generic[J]):
         """Screen a study, unless its claim was given back. A bug is recorded on it."""
         if self.waiting.pop(held.study_uid, None) is None:
             return
-        try:
-            judgement = self.screener.judge(held)
-        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
-            self._end(held, error)
+        (judgement,) = together(lambda claims: [self.screener.judge(claim) for claim in claims], [held])
+        if isinstance(judgement, Exception):
+            self._end(held, judgement)
         else:
             self.pending.add(judgement)
 
@@ -150,15 +151,6 @@ class Message(Generic[J]):
                 continue
             self.ended.add(held.study_uid)
             log.info("study_screened" if end else "study_overtaken", extra={"study_uid": held.study_uid})
-
-    def _record(self, judgements: Sequence[J]) -> list[bool | Exception]:
-        """Record results together. When that meets a bug, each is recorded alone, and the bug ends its own study."""
-        try:
-            return self.screener.record(judgements)
-        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the study, and raised by the task
-            if len(judgements) == 1:
-                return [error]
-        return [end for judgement in judgements for end in self._record([judgement])]
 
     def _end(self, held: Claim, error: Exception) -> None:
         """Record a bug on its study; the claim of a study that was interrupted is given back later."""

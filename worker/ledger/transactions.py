@@ -13,7 +13,6 @@ from sqlalchemy.exc import (
     IntegrityError,
     NotSupportedError,
     ProgrammingError,
-    SQLAlchemyError,
 )
 
 from schema.database import Database
@@ -35,10 +34,6 @@ MISSING = ("no such table", "no such column", "has no column")
 
 #: Errors of a statement, not of the database: trying again would never succeed.
 BUGS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
-
-
-#: What a database refuses a statement with. SQLite's driver has its own error for a number that is too large.
-REFUSALS = (SQLAlchemyError, ScreeningError, OverflowError)
 
 #: Classes of PostgreSQL's SQLSTATE that no other statement would fare better with: the connection, the server's
 #: resources, an operator's intervention.
@@ -82,26 +77,23 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def together(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
-    """What `work`, one transaction, gives for each item. If the database refuses it, each item has a transaction of its
-    own; what that raises stands in the place of its item, and costs the others nothing.
+    """What `work`, mostly one transaction, gives for each item. When it is refused or meets a bug, each item is tried
+    alone; what that raises stands in the place of its item, and costs the others nothing.
 
-    Items are not tried alone once the database is away or outdated.
+    Items are not tried alone once the database is away or outdated. `work` must leave nothing behind when it raises.
     """
     if not items:
         return []
     try:
         return list(work(items))
-    except REFUSALS as error:
+    except Exception as error:  # noqa: BLE001 the boundary of an item: returned in its place, for its study or file
         if len(items) == 1 or _concerns_all(error):
             return [error] * len(items)
     ends: list[R | Exception] = []
     for number, item in enumerate(items):
-        try:
-            ends += work([item])
-        except REFUSALS as error:
-            if _concerns_all(error):
-                return ends + [error] * (len(items) - number)
-            ends.append(error)
+        ends += together(work, [item])
+        if isinstance(ends[-1], Exception) and _concerns_all(ends[-1]):
+            return ends + ends[-1:] * (len(items) - number - 1)
     return ends
 
 
