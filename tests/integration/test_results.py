@@ -25,9 +25,12 @@ from tests.ledger import STUDY as LEDGER_STUDY
 from tests.ledger import Ledger, card, image
 from tests.receiving import receiving, send
 from tests.results import STUDY, ArchiveOfTest, bring, overlay_in_store, screen, sender_of, to_archive, written
+from worker.dicom.composer import Composer
+from worker.dicom.sender import Sender
 from worker.inference.prediction import Prediction
 from worker.ledger import claims, dispatches, verdicts
 from worker.ledger.decisions import requeue
+from worker.ledger.dispatches import Due
 from worker.ledger.results import ModelUse, Result
 from worker.monitoring import sending
 from worker.monitoring.sending import check_sending
@@ -298,6 +301,39 @@ def test_a_report_is_made_whatever_the_source_lacks_and_keeps_its_names(
     if shutil.which("dsrdump"):
         read = subprocess.run(["dsrdump", next(outbox.glob("*.dcm"))], capture_output=True, check=False)
         assert (read.returncode, b"error" in read.stderr.lower()) == (0, False), read.stderr
+
+
+@sqlite
+def test_a_character_set_that_is_none_is_no_obstacle_and_no_line_of_the_log(
+    desk: Ledger, outbox: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(desk, PatientName="Doe^Jane", SpecificCharacterSet=["ISO_IR 192", "PLANTED"])
+    screen(desk, 0.9)
+    while sender_of(desk).turn():
+        pass
+    assert rows(desk) == [("report", "sent")]
+    (path,) = outbox.glob("*.dcm")
+    assert b"Doe^Jane" in path.read_bytes()
+    assert "PLANTED" not in caplog.text
+
+
+@sqlite
+def test_a_result_that_cannot_be_written_holds_up_no_other(desk: Ledger, outbox: Path) -> None:
+    for study_uid in (STUDY, f"{STUDY}.8"):
+        bring(desk, study_uid=study_uid)
+        screen(desk, 0.9, study_uid=study_uid)
+    sender = sender_of(desk)
+
+    class Odd(Composer):
+        def compose(self, due: Due) -> Dataset | None:
+            made = super().compose(due)
+            if made is not None and due.study_uid == STUDY:
+                made.Rows = "no number"
+            return made
+
+    Sender(desk.database, Odd(*vars(sender.composer).values()), sender.destination, sender.name, desk.clock).turn()
+    assert rows(desk) == [("report", "refused"), ("report", "sent")]
+    assert [path.name.endswith(".dcm") for path in outbox.iterdir()] == [True]
 
 
 @sqlite

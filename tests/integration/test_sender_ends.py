@@ -25,15 +25,18 @@ sqlite = pytest.mark.parametrize("kind", ["sqlite"])
 #: What a wait for ever is told from, on a busy machine.
 BOUND_S = 120.0
 
+#: A time that is not meant to be what ends a wait.
+FOR_EVER_S = 3600.0
+
 Handler = Callable[[evt.Event], int | None]
 
 
 @contextmanager
-def archive_that(on: evt.EventType, does: Handler) -> Iterator[Archive]:
+def archive_that(on: evt.EventType, does: Handler, *more: tuple[evt.EventType, Handler]) -> Iterator[Archive]:
     """An archive with a fault, and the way to it."""
     entity = AE("ARCHIVE")
     entity.add_supported_context(SecondaryCaptureImageStorage)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(on, does)])
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(on, does), *more])
     assert server is not None
     try:
         yield Archive("OURS", "ARCHIVE", "127.0.0.1", server.server_address[1])
@@ -82,6 +85,50 @@ def test_an_archive_with_a_fault_leaves_the_object_due(fault: str) -> None:
         (answer,) = answers_within(BOUND_S, archive, large_object())
         over.set()
     assert answer.state is DispatchState.DUE
+
+
+#: Kinds of PDU (PS3.8 9.3.1).
+DATA, RELEASE_REQUEST = 4, 5
+
+
+@contextmanager
+def archive_that_stands_still_at(kind: int) -> Iterator[Archive]:
+    """An archive that reads nothing more after the head of such a PDU."""
+    over = threading.Event()
+
+    def stands_still(event: evt.Event) -> None:
+        if event.pdu.pdu_type == kind:
+            over.wait(BOUND_S * 2)
+
+    with archive_that(evt.EVT_PDU_RECV, stands_still, (evt.EVT_C_STORE, lambda _: 0x0000)) as archive:
+        try:
+            yield archive
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize(("pdu_s", "answer_s"), [(0.5, FOR_EVER_S), (FOR_EVER_S, 0.5), (0.5, 0.5)])
+def test_an_archive_that_reads_nothing_leaves_the_object_due(
+    monkeypatch: pytest.MonkeyPatch, pdu_s: float, answer_s: float
+) -> None:
+    monkeypatch.setattr(wire, "PDU_DEADLINE_S", pdu_s)
+    monkeypatch.setattr(destination, "ANSWER_S", answer_s)
+    monkeypatch.setattr(destination, "RELEASE_S", 0.5)
+    with archive_that_stands_still_at(DATA) as archive:
+        (answer,) = answers_within(BOUND_S, archive, large_object())
+    assert answer.state is DispatchState.DUE
+
+
+def test_an_archive_that_does_not_answer_the_release_keeps_the_sender_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "PDU_DEADLINE_S", FOR_EVER_S)
+    monkeypatch.setattr(destination, "ANSWER_S", FOR_EVER_S)
+    monkeypatch.setattr(destination, "ASSOCIATE_S", FOR_EVER_S)
+    monkeypatch.setattr(destination, "RELEASE_S", 0.5)
+    with archive_that_stands_still_at(RELEASE_REQUEST) as archive:
+        (answer,) = answers_within(BOUND_S, archive, large_object())
+    assert answer.state is DispatchState.SENT
 
 
 def test_an_archive_whose_name_has_no_address_leaves_the_object_due() -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,12 +21,13 @@ from worker.dicom.ours import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_N
 from worker.dicom.tls import client_context
 from worker.dicom.wire import DeadlineSocket
 from worker.errors import BadSetting, StorageUnavailable
+from worker.imaging.header import MALFORMED
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Seconds to connect, to associate and for one answer.
-CONNECT_S, ASSOCIATE_S, ANSWER_S = 10.0, 30.0, 60.0
+#: Seconds to connect, to associate, for an object with its answer, and for the answer to a release.
+CONNECT_S, ASSOCIATE_S, ANSWER_S, RELEASE_S = 10.0, 30.0, 60.0, 5.0
 
 #: The object may be there already from an attempt whose answer was lost (PS3.7 C.5.6).
 DUPLICATE = 0x0111
@@ -44,6 +46,9 @@ class Answer:
 
     state: DispatchState
     words: str
+
+
+NOT_ENCODED = Answer(DispatchState.REFUSED, "it cannot be encoded")
 
 
 class Destination(Protocol):
@@ -100,6 +105,8 @@ class Archive:
             for each in objects:
                 yield self._send_one(association, each, accepted)
         finally:
+            self._last(RELEASE_S)
+            association.acse_timeout = RELEASE_S  # after an abort that the library has not noticed yet it waits as long
             if association.is_established:
                 association.release()
 
@@ -115,6 +122,14 @@ class Archive:
         return entity.associate(
             self.host, self.port, ae_title=self.title, tls_args=tls, evt_handlers=[(evt.EVT_CONN_OPEN, self._connected)]
         )
+
+    def _last(self, seconds: float) -> None:
+        """Give the connection so much more time, for all that it still sends and receives.
+
+        After its own timeouts the library goes on to send what is queued: an archive that reads slowly would hold it.
+        """
+        if self._opened is not None:
+            self._opened.last_s = time.monotonic() + seconds
 
     def _connected(self, event: evt.Event) -> None:
         """Give the connection deadlines."""
@@ -136,7 +151,13 @@ class Archive:
             return _not_accepted(each)
         if not association.is_established:
             return Answer(DispatchState.DUE, "the association has ended")
-        answer = association.send_c_store(each)
+        self._last(ANSWER_S)
+        try:
+            answer = association.send_c_store(each)
+        except RuntimeError:  # it has ended since
+            return Answer(DispatchState.DUE, "the association has ended")
+        except ValueError:
+            return NOT_ENCODED
         if "Status" not in answer:
             return Answer(DispatchState.DUE, "no answer")
         return answered(int(answer.Status))
@@ -167,8 +188,12 @@ class Outbox:
     def send(self, objects: Sequence[Dataset]) -> Generator[Answer]:
         """Write each under its UID. Raises StorageUnavailable."""
         for each in objects:
-            self._write(each)
-            yield Answer(DispatchState.SENT, "written")
+            try:
+                self._write(each)
+            except MALFORMED:
+                yield NOT_ENCODED
+            else:
+                yield Answer(DispatchState.SENT, "written")
 
     def hang_up(self) -> None:
         """A folder needs none."""
@@ -184,8 +209,9 @@ class Outbox:
                 os.fsync(file.fileno())
             draft.replace(target)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             raise StorageUnavailable(f"the outbox cannot be written ({error.strerror})").about(
                 str(self.folder)
             ) from error
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from worker.dicom.composer import Composer
 from worker.dicom.destination import Answer, Destination, destination_of
 from worker.dicom.library_log import quiet_library
 from worker.errors import Interrupted, Rejected
+from worker.imaging.header import lenient_pydicom
 from worker.ledger import dispatches
 from worker.ledger.connect import now, open_existing
 from worker.ledger.dispatches import Due
@@ -73,7 +74,7 @@ class Sender:
         taken = dispatches.take(self.database, self.name, self.clock())
         made = [(due, made) for due in taken if not stop.is_set() and (made := self._make(due)) is not None]
         if made and not stop.is_set():
-            with closing(self.destination.send([each for _, each in made])) as answers:
+            with lenient_pydicom(), closing(self.destination.send([each for _, each in made])) as answers:
                 for (due, each), answer in zip(made, answers, strict=True):
                     self._end(due, answer, str(each.SOPClassUID))
                     if stop.is_set():

@@ -4,6 +4,7 @@ A data set goes to the spool as it comes; only commands, which are small, are he
 """
 
 import logging
+import math
 import re
 import socket
 import time
@@ -68,7 +69,12 @@ IS_COMMAND, IS_LAST = 1, 2
 
 
 class DeadlineSocket(AssociationSocket):
-    """A socket on which no peer can hold a thread: each PDU has a deadline and a greatest length."""
+    """A socket on which no peer can hold a thread: each PDU has a deadline and a greatest length.
+
+    `last_s`: the moment (time.monotonic) after which nothing is sent or received any more, whatever the peer does.
+    """
+
+    last_s: float = math.inf
 
     def recv(self, nr_bytes: int) -> bytearray:
         """So many bytes, or fewer when the peer has closed. Raises TimeoutError, and OSError for a PDU too long."""
@@ -88,9 +94,9 @@ class DeadlineSocket(AssociationSocket):
         return data[:received]
 
     def _wait_no_longer_than(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
+        left = min(deadline, self.last_s) - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the peer does not finish its PDU")
+            raise TimeoutError("the peer does not finish its PDU, or its time is over")
         if self.socket is None:
             raise ConnectionAbortedError("it was closed here")
         self.socket.settimeout(left)
