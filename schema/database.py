@@ -37,7 +37,7 @@ VIEWS_FOLDER = Path(__file__).parent / "views"
 
 
 class Database:
-    """An engine with three methods, `writing`, `writing_rows` and `reading`, each for one transaction."""
+    """An engine with methods for one transaction each: `writing`, `writing_rows`, `reading`, `reading_once`."""
 
     def __init__(
         self, url: str, connections: int = CONNECTIONS, silence_s: float = SILENCE_S, is_silent_run: bool = False
@@ -73,6 +73,17 @@ class Database:
             self.engine.connect().execution_options(read_only=True) as connection,
             connection.begin(),
         ):
+            yield connection
+
+    @contextmanager
+    def reading_once(self) -> Iterator[Connection]:
+        """As `reading`, for one statement: PostgreSQL is not sent BEGIN and COMMIT, which would be two more round
+        trips."""
+        if self.engine.dialect.name == "sqlite":
+            with self.reading() as connection:
+                yield connection
+            return
+        with self.asking(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
     @contextmanager

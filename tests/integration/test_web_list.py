@@ -12,13 +12,15 @@ from typing import Any
 import attrs
 import jsonschema
 import pytest
+import sqlalchemy as sa
 
 from schema.setting_values import AuditReads, Reveal, Silent
 from schema.vocabulary import IdentifierMode, Priority, ReviewOutcome, Role
-from tests.ledger import Ledger, digest
+from tests.ledger import Ledger, card, digest, image
 from tests.reading_room import Page, Visitor, running
-from worker.ledger import accounts, audit, decisions
+from worker.ledger import accounts, audit, claims, decisions
 from worker.ledger.identifiers import IdentifierPolicy
+from worker.ledger.results import ModelUse
 from worker.web.interface import VERSION
 
 INTERFACE = Path(__file__).parents[2] / "deploy" / "interface"
@@ -93,6 +95,34 @@ def test_a_row_says_everything_in_words(page: Page) -> None:
     for words in (*said, "file 0.dcm", "screened", "ben reads it", "read as uncertain by Dr Dee"):
         assert words in text, words
     assert "operating point 0.50" in text  # drawn into the bar, and said
+
+
+def test_a_row_says_the_verdict_also_where_the_band_says_something_else(page: Page) -> None:
+    filled(page.desk, 2)
+    desk = page.desk
+    desk.model = ModelUse("c" * 64, card(familiarity_limit=1.0), "CPUExecutionProvider")
+    desk.receive("1.2.826.9.800", content="odd")
+    desk.screen("1.2.826.9.800", 0.95)
+    for uid in (UIDS[0], "1.2.826.9.800"):
+        decisions.prioritise(desk.database, uid, Priority.STAT, "me", desk.clock())
+    odd, first, second = re.findall(r"<tr data-uid.*?</tr>", page.visitor("ann").get("/").text, re.DOTALL)
+    assert '<span class="verdict">flagged</span>' in first
+    assert "a person gave it priority" in first
+    assert "unlike the images the model was made from" in odd
+    assert "unlike" not in first + second
+
+
+@pytest.mark.parametrize(
+    ("show", "expected"), [("attention", {6, 8}), ("conflict", {7}), ("unread", {6, 7, 8}), ("flagged", set())]
+)
+def test_what_needs_a_person_is_on_the_list_and_can_be_asked_for(page: Page, show: str, expected: set[int]) -> None:
+    desk = page.desk
+    for n in (6, 7, 8):
+        desk.receive(UIDS[n], content=f"file {n}", patient_id="P-1")
+    desk.screen(UIDS[6], headers=[image(UIDS[6], view="LL")])
+    desk.receive(UIDS[7], f"{UIDS[7]}.1.2", "another", patient_id="P-2")
+    claims.fail(desk.database, desk.claim(UIDS[8]), "unexpected_error", "a fault", desk.clock(), desk.settings)
+    assert set(shown(page.visitor("ann").get(f"/?show={show}").text)) == {UIDS[n] for n in expected}
 
 
 def test_pictures_are_small_ones_for_readers_and_none_for_operators(page: Page) -> None:
@@ -173,6 +203,25 @@ def test_a_poll_costs_no_body_until_something_changes(page: Page) -> None:
     changed = visitor.get("/rows", If_None_Match=tag)
     assert changed.status == 200
     assert "ben reads it" in changed.text
+
+
+def test_a_poll_asks_the_database_for_the_session_and_for_the_list_once_each(page: Page) -> None:
+    filled(page.desk, 3)
+    visitor = page.visitor("ann")
+    tag = visitor.get("/rows").header("ETag")
+    page.room.looks_at = float("inf")  # whether there is a silent run is asked every five seconds, by one more
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    sa.event.listen(page.desk.database.engine, "before_cursor_execute", note)
+    try:
+        assert visitor.get("/rows", If_None_Match=tag).status == 304
+    finally:
+        sa.event.remove(page.desk.database.engine, "before_cursor_execute", note)
+    assert len([statement for statement in asked if "SELECT" in statement]) == 2
+    assert len(asked) == 2 or page.desk.database.engine.dialect.name == "sqlite"  # which has BEGIN, without a trip
 
 
 def test_next_is_the_first_that_nobody_reads_and_that_i_have_not_read(page: Page) -> None:

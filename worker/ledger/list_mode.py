@@ -4,7 +4,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.vocabulary import SILENT_KEY, Band
-from worker.ledger.transactions import reading
+from worker.ledger.transactions import reading_once
 
 #: The first sort key after those of a silent run.
 AFTER_SILENT = f"{int(SILENT_KEY) + 1:08d}"
@@ -12,11 +12,19 @@ AFTER_SILENT = f"{int(SILENT_KEY) + 1:08d}"
 #: The bands in which a silent run's studies lie; each is asked for by itself, so that the worklist's index is used.
 BANDS = (Band.STAT, Band.OVERDUE, Band.NOT_FLAGGED)
 
-_PLACED = "EXISTS (SELECT 1 FROM study WHERE read_at IS NULL AND band = {} AND sort_key >= :low AND sort_key < :high)"
+
+def _placed(band: Band, low: str, high: str) -> str:
+    where = f"read_at IS NULL AND band = {int(band)} AND sort_key >= '{low}' AND sort_key < '{high}'"
+    return f"EXISTS (SELECT 1 FROM study WHERE {where})"
+
 
 #: Unread studies that only a silent run, or only a list in use, places as they are.
-SILENT = " OR ".join(_PLACED.format(int(band)) for band in BANDS)
-IN_USE = _PLACED.format(int(Band.FLAGGED)) + " OR " + _PLACED.format(int(Band.NOT_FLAGGED))
+SILENT = " OR ".join(_placed(band, SILENT_KEY, AFTER_SILENT) for band in BANDS)
+IN_USE = " OR ".join(
+    _placed(band, low, high)
+    for low, high in ((f"{int(Band.FLAGGED)}", f"{int(Band.ATTENTION)}"), (AFTER_SILENT, f"{int(Band.INELIGIBLE)}"))
+    for band in (Band.FLAGGED, Band.NOT_FLAGGED)
+)
 
 
 def is_silent_run(database: Database, otherwise: bool) -> bool:
@@ -24,15 +32,6 @@ def is_silent_run(database: Database, otherwise: bool) -> bool:
 
     A person's console may have other settings than the service: it must not place a study as the service does not.
     """
-    with reading(database) as connection:
-
-        def holds(condition: str, low: str, high: str) -> bool:
-            found = connection.execute(text(f"SELECT 1 WHERE {condition}"), {"low": low, "high": high})
-            return found.first() is not None
-
-        if holds(SILENT, SILENT_KEY, AFTER_SILENT):
-            return True
-        has_verdicts = holds(IN_USE, f"{int(Band.FLAGGED)}", f"{int(Band.ATTENTION)}") or holds(
-            IN_USE, AFTER_SILENT, f"{int(Band.INELIGIBLE)}"
-        )
-        return otherwise and not has_verdicts
+    with reading_once(database) as connection:
+        is_silent, is_in_use = connection.execute(text(f"SELECT {SILENT}, {IN_USE}")).one()
+    return bool(is_silent) or (otherwise and not is_in_use)

@@ -15,7 +15,7 @@ from schema.database import Database
 from schema.reading_room import Account, Hold, WebSession
 from schema.vocabulary import AuditAction, Role
 from worker.ledger import audit
-from worker.ledger.transactions import reading, writing
+from worker.ledger.transactions import reading_once, writing
 
 IDLE = timedelta(minutes=20)
 LONGEST = timedelta(hours=12)
@@ -58,7 +58,7 @@ def find(database: Database, token: str, now: datetime) -> LiveSession | None:
         .join(Account, Account.id == WebSession.account_id)
         .where(WebSession.token_hash == hash_of(token), is_live(now), Account.disabled_at.is_(None))
     )
-    with reading(database) as connection:
+    with reading_once(database) as connection:
         row = connection.execute(statement).one_or_none()
     if row is None:
         return None

@@ -61,6 +61,13 @@ def reading(database: Database) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def reading_once(database: Database) -> Iterator[Connection]:
+    """A connection for one reading statement; raises as `writing` does."""
+    with _translating(), database.reading_once() as connection:
+        yield connection
+
+
 def retried(function: Callable[P, R]) -> Callable[P, R]:
     """Run the transaction again when another writer inserted the same row first."""
 

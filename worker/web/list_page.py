@@ -45,8 +45,9 @@ def rows(room: ReadingRoom, asked: Asked) -> Response:
     """The rows alone, for polls and for the next page; 304 when nothing has changed."""
     if asked.request.query_params.get("after"):
         _note_list(room, asked)
-    signs, known = queries.signs_of_life(room.database), asked.request.headers.get("if-none-match")
-    signature = _signature(room, asked, signs)
+    known = asked.request.headers.get("if-none-match")
+    seen, signs = changes.look(room.database, asked.now)
+    signature = _signature(room, asked, seen, signs)
     if known and signature and room.polls.get(asked.who.id) == (signature, known):
         return _unchanged(known, signs)
     values = _values(room, asked, signs)
@@ -66,12 +67,12 @@ def _unchanged(tag: str, signs: SignsOfLife) -> Response:
     return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
-def _signature(room: ReadingRoom, asked: Asked, signs: SignsOfLife) -> str:
+def _signature(room: ReadingRoom, asked: Asked, seen: str, signs: SignsOfLife) -> str:
     """Stands for all that the unread list shows this person; nothing where another list is asked for."""
     if asked_filter(room, asked) != Filter() or {"after", "search"} & asked.request.query_params.keys():
         return ""
     shown = (hides_model(room, asked), room.database.is_silent_run, _beside(signs, asked.now))
-    return f"{changes.signature(room.database, asked.now)} {shown}"
+    return f"{seen} {shown}"
 
 
 def search(room: ReadingRoom, asked: Asked) -> Response:
@@ -168,9 +169,12 @@ def without_model(row: ListRow) -> ListRow:
     band = Band.WAITING if row.key.band in (Band.FLAGGED, Band.NOT_FLAGGED) else row.key.band
     reason = HIDDEN if row.reason in words.TELLING else row.reason
     told = row.verdict_reason if row.verdict_reason not in words.TELLING else None
+    detail = row.verdict_detail if told else None
     verdict = row.verdict if row.verdict in ("unscreenable", "ineligible") else None
     key = replace(row.key, band=band)
-    return replace(row, key=key, reason=reason, verdict_reason=told, verdict=verdict, probability=None)
+    return replace(
+        row, key=key, reason=reason, verdict_reason=told, verdict_detail=detail, verdict=verdict, probability=None
+    )
 
 
 def hides_model(room: ReadingRoom, asked: Asked) -> bool:

@@ -48,6 +48,8 @@ def environment() -> Environment:
     made.globals["interval"] = words.interval
     made.filters["study_path"] = study_path
     made.filters["in_words"] = words.in_words
+    made.filters["deed"] = words.deed
+    made.filters["detail"] = words.detail
     made.filters["plain"] = words.plain
     made.filters["day"] = words.day
     made.filters["band_word"] = words.band_word

@@ -12,6 +12,7 @@ from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, IdentifierMode, ReviewOutcome
 from worker.errors import Interrupted, Rejected
 from worker.imaging.viewing import Person, read_view
+from worker.inference.card import Population
 from worker.ledger import audit, holds
 from worker.ledger.sessions import note_input
 from worker.store.fetch import fetch
@@ -30,29 +31,28 @@ def show(room: ReadingRoom, asked: Asked) -> Response:
     view = study_view(room.database, uid, asked.now)
     if room.settings.audit_reads is not AuditReads.NONE:
         audit.note(room.database, AuditAction.SHOWN, asked.who.name, asked.now, [uid])
-    opening = ""
     if asked.may(Permission.VERDICT):
-        held = holds.take(room.database, view.id, asked.who, asked.now)
-        opening = held.opening or ""
+        holds.take(room.database, view.id, asked.who, asked.now)
         view = study_view(room.database, uid, asked.now)
-    return render(room, asked, view, opening=opening)
+    return render(room, asked, view)
 
 
 def render(
-    room: ReadingRoom, asked: Asked, view: StudyView, *, opening: str = "", message: str = "",
+    room: ReadingRoom, asked: Asked, view: StudyView, *, message: str = "",
     shown_before: dict[str, Any] | None = None, status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:  # fmt: skip
     """The page, with what was typed if a form was refused."""
     is_open = not hides_model(room, asked) or is_revealed(room, view, asked.who.name)
-    newest = view.newest_review
+    newest, is_mine = view.newest_review, view.holder == asked.who.name
     return rendering.page(
         "study", status,
-        view=view, uid=view.study["study_uid"], is_revealed=is_open, opening=opening, message=message,
+        view=view, uid=view.study["study_uid"], is_revealed=is_open, message=message,
+        opening=view.opening if is_mine else "", outside=outside_population(view),
         is_silent=room.database.is_silent_run, shown_before=shown_before, typed=asked.form,
         outcomes=list(ReviewOutcome),
         person=_person(room, view) if asked.may(Permission.LOOK) else Person(),
         images=[image for image in view.images if not image["superseded"]],
-        held_by_other=view.holder if view.holder not in (None, asked.who.name) else None,
+        held_by_other=None if is_mine else view.holder,
         in_force=newest if newest and not newest["withdrawn_at"] else None,
         review_id="" if newest is None else newest["id"],
         screening_id=view.study["current_screening_id"] or "", now=asked.now, **asked.page_values,
@@ -87,6 +87,15 @@ def is_revealed(room: ReadingRoom, view: StudyView, reader: str) -> bool:
         return True
     current = view.study["current_screening_id"]
     return any(review["reader"] == reader and review["screening_id"] == current for review in view.reviews)
+
+
+def outside_population(view: StudyView) -> str:
+    """The ages for which the model of the result was not made; nothing where it was made for all."""
+    if not view.model:
+        return ""
+    population = Population(**view.model["population"])
+    ages = sorted({image["age_years"] for image in view.images if not population.admits(image["age_years"])})
+    return ", ".join(f"age {age:g} years" for age in ages)
 
 
 def _person(room: ReadingRoom, view: StudyView) -> Person:

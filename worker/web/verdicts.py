@@ -84,12 +84,14 @@ def requeue(room: ReadingRoom, asked: Asked) -> Response:
 
 
 def take_over(room: ReadingRoom, asked: Asked) -> Response:
-    """Take the study over from the holder whom the form names; from nobody else."""
+    """Take the study over from the holder whom the form names, from nobody else; what was typed stays."""
     view = _view(room, asked)
     if view.holder is not None and view.holder != asked.form.get("from"):
         message = "somebody else reads it by now"
         return render(room, asked, view, message=message, status=HTTPStatus.CONFLICT)
     holds.take_over(room.database, view.id, asked.who, asked.now)
+    if asked.form.keys() & {"outcome", "comment"}:
+        return render(room, asked, _view(room, asked), message="not stored yet: look again, then confirm")
     return RedirectResponse(study_path(_uid(view)), HTTPStatus.SEE_OTHER)
 
 

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-from schema.vocabulary import Band, Process, Reason
+from schema.vocabulary import AuditAction, Band, Process, Reason, Verdict
 
 #: Word and shape of each band: a shape, so that colour is never the only sign.
 BANDS: dict[Band, tuple[str, str]] = {
@@ -43,6 +43,18 @@ REASONS: dict[str, str] = {
     Reason.NOT_ASSESSABLE: "a reader found it not assessable",
 }
 
+#: What somebody did, where the stored word alone does not say it.
+DEEDS: dict[str, str] = {
+    AuditAction.SHOWN: "study opened",
+    AuditAction.LISTED: "list opened",
+    AuditAction.HEATMAP_SHOWN: "heat map shown",
+    AuditAction.PLACED_ANEW: "list placed anew",
+    AuditAction.RETURNED: "study returned to the list",
+    AuditAction.DEIDENTIFIED: "study copied without identifiers",
+    AuditAction.LOGIN_FAILED: "log-in failed",
+    AuditAction.INTERFACE_READ: "JSON interface read",
+}
+
 #: What does not happen while a process is missing, and how to begin it.
 WITHOUT: dict[Process, str] = {
     Process.WATCHER: "no file is taken in: see that `worker run` or `worker watch` runs",
@@ -64,6 +76,18 @@ def in_words(code: str | None) -> str:
     if not code:
         return ""
     return REASONS.get(code, code.replace("_", " "))
+
+
+def deed(code: str) -> str:
+    """What somebody did, as the audit has it."""
+    return DEEDS.get(code, code.replace("_", " "))
+
+
+def detail(said: str | None, verdict: str | None) -> str:
+    """What follows a verdict's reason: that a flagged image is unlike the model's own, or the word that decided."""
+    if not said:
+        return ""
+    return f"; {REASONS[Reason.UNFAMILIAR]} ({said})" if verdict == Verdict.FLAGGED else f": {said}"
 
 
 def plain(code: str) -> str:

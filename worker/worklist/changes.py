@@ -1,32 +1,49 @@
-"""Whether the unread list may have changed since a reader last asked, without making its rows. Never writes."""
+"""Whether the unread list may have changed since a reader last asked, by one statement. Never writes."""
 
 import hashlib
 from datetime import datetime
 
-from sqlalchemy import text
-
 from schema.database import Database
-from worker.ledger.transactions import reading
+from worker.ledger.transactions import reading_once
 from worker.worklist.listing import NOW, PAGE
-from worker.worklist.queries import UNDERWAY_STUDIES
+from worker.worklist.queries import SIGN_MOMENTS, SIGNS, UNDERWAY_STUDIES, SignsOfLife, signs_in, with_moments
 
-#: What no query here sees, such as another name of a file that was there already, is seen after this time.
+#: What the statement does not see, such as another name of a file that was there already, is seen after this time.
 AT_LEAST_EVERY_S = 30
 
-_TOP = "SELECT * FROM study WHERE read_at IS NULL ORDER BY band, sort_key, id LIMIT :most"
-_HELD = "SELECT study_id, holder FROM hold WHERE until > :now ORDER BY study_id"
-_BESIDE = f"""
-    SELECT (SELECT COUNT(*) FROM study WHERE read_at IS NULL), (SELECT MAX(id) FROM review),
-        (SELECT MAX(id) FROM withdrawal), (SELECT MIN(asked_at) FROM study WHERE {UNDERWAY_STUDIES})
+#: Columns of a study that the list shows and that may change while no row is added to the tables of `_ADDED`.
+_SHOWN = (
+    *("id", "band", "sort_key", "state", "revision", "priority", "reason", "conflict", "failure_code"),
+    *("current_screening_id", "accession_number", "patient_id", "study_date"),
+)
+
+#: Each new row of these may add a study to the list, or take one away: their newest ids stand for its length, which
+#: PostgreSQL would have to count.
+_ADDED = ("study", "arrival", "screening", "review", "withdrawal")
+
+#: The aggregate that joins texts.
+_JOINED = {"sqlite": "group_concat", "postgresql": "string_agg"}
+
+_ROW = " || ' ' || ".join(f"COALESCE(CAST({column} AS TEXT), '')" for column in _SHOWN)
+_STATEMENT = f"""
+    SELECT
+        (SELECT {{joined}}(shown, '|') FROM (
+            SELECT {_ROW} AS shown FROM study WHERE read_at IS NULL ORDER BY band, sort_key, id LIMIT {PAGE}
+        ) AS top) AS top,
+        (SELECT {{joined}}(shown, '|') FROM (
+            SELECT CAST(study_id AS TEXT) || ' ' || holder AS shown FROM hold WHERE until > :now ORDER BY study_id
+        ) AS held) AS held,
+        (SELECT MIN(asked_at) FROM study WHERE {UNDERWAY_STUDIES}) AS asked_at,
+        {", ".join(f"(SELECT MAX(id) FROM {table}) AS newest_{table}" for table in _ADDED)},
+        {SIGNS}
 """
 
 
-def signature(database: Database, now: datetime) -> str:
-    """Another text whenever the first page of the unread list may look another way."""
-    with reading(database) as connection:
-        seen = [
-            connection.execute(text(_TOP), {"most": PAGE}).all(),
-            connection.execute(text(_HELD).bindparams(NOW), {"now": now}).all(),
-            connection.execute(text(_BESIDE)).all(),
-        ]
-    return hashlib.sha256(repr((seen, now.timestamp() // AT_LEAST_EVERY_S)).encode()).hexdigest()
+def look(database: Database, now: datetime) -> tuple[str, SignsOfLife]:
+    """A text that differs whenever the first page of the unread list may look different; and the signs beside it."""
+    statement = with_moments(_STATEMENT.format(joined=_JOINED[database.engine.dialect.name]), *SIGN_MOMENTS)
+    with reading_once(database) as connection:
+        row = connection.execute(statement.bindparams(NOW), {"now": now}).one()
+    listed = (row.top, row.held, row.asked_at, *(row._mapping[f"newest_{table}"] for table in _ADDED))
+    text = repr((listed, now.timestamp() // AT_LEAST_EVERY_S))
+    return hashlib.sha256(text.encode()).hexdigest(), signs_in(row)

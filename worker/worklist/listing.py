@@ -48,8 +48,8 @@ _ANY_STUDY = """
         (SELECT MAX(instance.age_years) FROM series JOIN instance ON instance.series_id = series.id
          WHERE series.study_id = study.id) AS age_years,
         study.state, screening.verdict, screening.probability, screening.threshold, study.reason,
-        screening.reason AS verdict_reason, study.conflict, study.failure_code, study.priority, study.revision,
-        study.received_at, study.read_at, study.id AS study_id,
+        screening.reason AS verdict_reason, screening.detail AS verdict_detail, study.conflict, study.failure_code,
+        study.priority, study.revision, study.received_at, study.read_at, study.id AS study_id,
         (SELECT review.outcome FROM review WHERE review.id =
             (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)) AS review_outcome,
         (SELECT review.reader FROM review WHERE review.id =
@@ -111,6 +111,7 @@ class ListRow:
     threshold: float | None
     reason: str
     verdict_reason: str | None
+    verdict_detail: str | None
     conflict: str | None
     failure_code: str | None
     priority: str

@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeEngine
 from schema.database import Database, in_lists
 from schema.types import UtcDateTime
 from schema.vocabulary import SILENT_VERDICTS, UNDERWAY, Process
-from worker.ledger.transactions import reading
+from worker.ledger.transactions import reading, reading_once
 from worker.store import OVERLAYS, Store
 
 #: A study that still waits for a result, as a condition in SQL.
@@ -157,18 +157,25 @@ class SignsOfLife:
         return {kind: at for kind, at in seen.items() if at is None or now - at > MISSED_AFTER}
 
 
+#: The columns of SignsOfLife, as subqueries of one statement.
+SIGNS = """
+    (SELECT seen_at FROM arrival ORDER BY id DESC LIMIT 1) AS last_file_at,
+    (SELECT screened_at FROM screening ORDER BY id DESC LIMIT 1) AS last_result_at,
+    (SELECT COUNT(*) FROM arrival WHERE state = 'quarantined') AS quarantined,
+""" + ",".join(f"(SELECT MAX(seen_at) FROM sign_of_life WHERE process = '{kind}') AS {kind}" for kind in Process)
+SIGN_MOMENTS = ("last_file_at", "last_result_at", *Process)
+
+
 def signs_of_life(database: Database) -> SignsOfLife:
     """The newest file and result, the newest sign of each process, and the number of quarantined files."""
-    newest = "SELECT {0} FROM {1} ORDER BY id DESC LIMIT 1"
-    quarantined = text("SELECT COUNT(*) FROM arrival WHERE state = 'quarantined'")
-    with reading(database) as connection:
-        seen = connection.execute(with_moments(newest.format("seen_at", "arrival"), "seen_at")).scalar()
-        screened = connection.execute(with_moments(newest.format("screened_at", "screening"), "screened_at")).scalar()
-        alive = connection.execute(
-            with_moments("SELECT process, MAX(seen_at) AS seen_at FROM sign_of_life GROUP BY process", "seen_at")
-        )
-        seen_at = {Process(row.process): row.seen_at for row in alive}
-        return SignsOfLife(seen, screened, int(connection.execute(quarantined).scalar_one()), seen_at)
+    with reading_once(database) as connection:
+        return signs_in(connection.execute(with_moments(f"SELECT {SIGNS}", *SIGN_MOMENTS)).one())
+
+
+def signs_in(row: Row[Any]) -> SignsOfLife:
+    """The signs of a row that has the columns SIGNS."""
+    seen_at = {kind: at for kind in Process if (at := getattr(row, kind)) is not None}
+    return SignsOfLife(row.last_file_at, row.last_result_at, row.quarantined, seen_at)
 
 
 def quarantine(database: Database) -> list[QuarantinedFile]:

@@ -35,6 +35,7 @@ class StudyView:
     priors: Rows
     holder: str | None
     held_since: datetime | None
+    opening: str | None  #: of the page that holds it
 
     @property
     def id(self) -> int:
@@ -73,6 +74,7 @@ def study_view(database: Database, study_uid: str, now: datetime) -> StudyView:
             priors=_priors(connection, row),
             holder=None if hold is None else hold.holder,
             held_since=None if hold is None else hold.taken_at,
+            opening=None if hold is None else hold.opening,
         )
 
 
@@ -160,7 +162,7 @@ def _one(connection: Connection, statement: str, values: dict[str, Any], *moment
     return found[0] if found else None
 
 
-_HELD = "SELECT holder, taken_at FROM hold WHERE study_id = :id AND until > :now"
+_HELD = "SELECT holder, taken_at, opening FROM hold WHERE study_id = :id AND until > :now"
 _ARRIVALS = "SELECT path, state, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id"
 _SCREENING = "SELECT * FROM screening WHERE id = :id"
 _SCREENINGS = """
@@ -172,6 +174,7 @@ _SCREENINGS = """
 _IMAGES = """
     SELECT instance.id, instance.digest, instance.sop_instance_uid, instance.modality, instance.body_part,
         instance.view, instance.rows, instance.columns, instance.unreadable, instance.superseded, instance.received_at,
+        instance.age_years,
         finding.exclusion, finding.unreadable AS unreadable_now, finding.probability, finding.familiarity,
         finding.notes, finding.ordinal, CASE WHEN finding.heatmap IS NULL THEN 0 ELSE 1 END AS has_heatmap
     FROM instance JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id

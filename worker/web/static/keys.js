@@ -7,7 +7,7 @@ const PRESSED_BY_ENTER = "a, button, summary, select, textarea";
 export function onKeys(table) {
   document.addEventListener("keydown", (event) => {
     if (event.repeat || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
-    const name = (event.ctrlKey ? "Ctrl+" : "") + event.key;
+    const name = (event.ctrlKey ? "Ctrl+" : "") + (event.shiftKey && event.key.length > 1 ? "Shift+" : "") + event.key;
     const isOff = document.documentElement.dataset.keys === "off" && !event.ctrlKey && event.key.length === 1;
     const inField = event.target.matches(FIELDS) && name !== "Ctrl+Enter";
     const isNative = event.key === "Enter" && !event.ctrlKey && event.target.matches(PRESSED_BY_ENTER);

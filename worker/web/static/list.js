@@ -20,16 +20,17 @@ function parsed(text) {
 }
 
 function elapsed(date) {
-  const minutes = Math.max(0, Math.floor((Date.now() - date) / 60000));
-  if (minutes < 60) return `${minutes} min`;
-  return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.floor(minutes / 1440)} days`;
+  const minutes = Math.floor((Date.now() - date) / 60000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return `${minutes} min ago`;
+  return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min ago` : `${Math.floor(minutes / 1440)} days ago`;
 }
 
 function tellTimes() {
   for (const time of document.querySelectorAll("time[datetime]")) {
     if (!time.dateTime) continue;
     time.title = time.title || time.textContent;
-    time.textContent = `${elapsed(new Date(time.dateTime))} ago`;
+    time.textContent = elapsed(new Date(time.dateTime));
   }
 }
 

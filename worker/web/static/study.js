@@ -18,6 +18,7 @@ const TELL = {
   length: (text) => { byId("note").textContent = text; },
   zoom: (zoom) => { byId("canvas").dataset.zoom = zoom; },
   window: (index) => { presets.selectedIndex = index; },
+  reset: () => pressed("invert", false),
   opened: (facts) => {
     byId("length").hidden = facts.spacing === null;
     presets.replaceChildren(...viewer.presets.map((preset) => new Option(preset.label)));
@@ -98,7 +99,7 @@ if (viewer && image.value) {
   on("turn", () => viewer.turn());
   on("length", measure);
   on("heat", toggleHeat);
-  on("reset", () => { heatOff(); pressed("invert", false); viewer.reset(); });
+  on("reset", () => { heatOff(); viewer.reset(); });
   byId("opacity")?.addEventListener("input", (event) => {
     viewer.opacity = event.target.value / 100;
     viewer.draw();

@@ -1,5 +1,6 @@
 // The viewer: one image on a canvas that is drawn by the processor, at the depth of the file.
 
+import { drawCodes, drawLine, drawNothing, drawOver } from "/static/drawing.js";
 import { fetchCodes, fetchFacts, fetchPicture, halve } from "/static/pixels.js";
 import * as tables from "/static/tables.js";
 
@@ -19,10 +20,13 @@ export class Viewer {
     this.listen();
   }
 
-  // Show an image: first its half-size picture, then the whole depth.
+  // Show an image: first its half-size picture, then the whole depth. The one before it is gone at once: if this one
+  // cannot be shown, no other picture stands under its name.
   async open(digest) {
     this.digest = digest;
-    Object.assign(this, { levels: null, facts: null, heat: null, preview: null, line: null });
+    Object.assign(this, { levels: null, facts: null, size: null, heat: null, preview: null, line: null });
+    drawNothing(this);
+    this.tell("value", "");
     this.canvas.dataset.ready = "";
     const facts = fetchFacts(digest);
     facts.catch(() => null);
@@ -74,6 +78,7 @@ export class Viewer {
   reset() {
     Object.assign(this, { turns: 0, isInverted: false, line: null });
     if (this.presets && this.facts) this.choose(0, false);
+    this.tell("reset");
     this.fit();
   }
 
@@ -147,85 +152,13 @@ export class Viewer {
 
   draw() {
     if (!this.size || !this.canvas.width) return;
-    const { context, canvas } = this;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, canvas.width, canvas.height);
+    drawNothing(this);
     const matrix = this.transform();
-    if (this.levels) this.drawCodes(matrix);
-    else if (this.preview) this.drawOver(this.preview, matrix, 1);
-    if (this.heat) this.drawOver(this.heat, matrix, this.opacity);
-    if (this.line) this.drawLine(matrix);
+    if (this.levels) drawCodes(this, matrix);
+    else if (this.preview) drawOver(this, this.preview, matrix, 1);
+    if (this.heat) drawOver(this, this.heat, matrix, this.opacity);
+    if (this.line) drawLine(this.context, matrix, this.line);
     this.tell("zoom", this.zoom);
-  }
-
-  // The part of the coarsest sufficient level that is seen, through the table, onto the canvas.
-  drawCodes(matrix) {
-    let number = 0;
-    while (number + 1 < this.levels.length && this.zoom <= 0.5 ** (number + 1)) number++;
-    const level = this.levels[number], scale = this.size.columns / level.columns;
-    const part = this.seen(matrix, level, scale);
-    if (part.width <= 0 || part.height <= 0) return;
-    const picture = this.colours(level, part);
-    const { context } = this;
-    if (this.zoom === 1 && this.turns === 0) {
-      context.putImageData(picture, matrix.e + part.x, matrix.f + part.y);
-      return;
-    }
-    this.scratch.width = part.width;
-    this.scratch.height = part.height;
-    this.scratch.getContext("2d", { willReadFrequently: true }).putImageData(picture, 0, 0);
-    context.setTransform(matrix.scale(scale, this.size.rows / level.rows).translate(part.x, part.y));
-    context.imageSmoothingEnabled = this.zoom < 1;
-    context.imageSmoothingQuality = "low";
-    context.drawImage(this.scratch, 0, 0);
-    context.setTransform(1, 0, 0, 1, 0, 0);
-  }
-
-  seen(matrix, level, scale) {
-    const back = matrix.inverse(), { width, height } = this.canvas;
-    const corners = [[0, 0], [width, 0], [0, height], [width, height]].map(([x, y]) => back.transformPoint({ x, y }));
-    const xs = corners.map((p) => p.x / scale), ys = corners.map((p) => p.y / scale);
-    const x = Math.max(0, Math.floor(Math.min(...xs))), y = Math.max(0, Math.floor(Math.min(...ys)));
-    return {
-      x, y,
-      width: Math.min(level.columns, Math.ceil(Math.max(...xs))) - x,
-      height: Math.min(level.rows, Math.ceil(Math.max(...ys))) - y,
-    };
-  }
-
-  colours(level, part) {
-    const palette = new Uint32Array(this.table.length);
-    for (let code = 0; code < palette.length; code++) {
-      const grey = this.isInverted ? 255 - this.table[code] : this.table[code];
-      palette[code] = 0xff000000 | (grey << 16) | (grey << 8) | grey;
-    }
-    const picture = new ImageData(part.width, part.height), out = new Uint32Array(picture.data.buffer);
-    for (let row = 0, to = 0; row < part.height; row++) {
-      const from = (part.y + row) * level.columns + part.x;
-      for (let at = from; at < from + part.width; at++) out[to++] = palette[level.codes[at]];
-    }
-    return picture;
-  }
-
-  drawOver(bitmap, matrix, opacity) {
-    const { context } = this;
-    context.setTransform(matrix);
-    context.globalAlpha = opacity;
-    context.imageSmoothingEnabled = true;
-    context.drawImage(bitmap, 0, 0, this.size.columns, this.size.rows);
-    context.globalAlpha = 1;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-  }
-
-  drawLine(matrix) {
-    const { context } = this, [from, to] = this.line.map((point) => matrix.transformPoint(point));
-    context.strokeStyle = "#ffd24a";
-    context.lineWidth = 2;
-    context.beginPath();
-    context.moveTo(from.x, from.y);
-    context.lineTo(to.x, to.y);
-    context.stroke();
   }
 
   // Pointer -> image.
