@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, literal, or_, select, update
 from sqlalchemy.orm import aliased
 
 from schema import models
 from schema.database import Database
 from schema.operations import Dispatch
 from schema.setting_values import Retract, SendVerdicts, Silent
+from schema.types import UtcDateTime
 from schema.vocabulary import DispatchKind, DispatchState, Verdict
 from worker.ledger.ordering import StudyRow
+from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading, writing
 from worker.settings import Settings
 
@@ -22,6 +24,9 @@ NAMESPACE = UUID("5f0d2a3e-6e6b-5a53-9c55-0f6a4d7e2b11")
 
 #: Wait before the second attempt; doubled each time up to the longest.
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
+
+#: After so many attempts the wait is the longest.
+TRIES_TO_LONGEST = 7
 
 #: After this time an object is given up, and stands on the list of those that need a person.
 GIVE_UP_AFTER = timedelta(days=3)
@@ -160,7 +165,8 @@ def _is_dicom(connection: Connection, study_id: int) -> bool:
 def take(database: Database, destination: str, now: datetime) -> list[Due]:
     """Take the objects for a destination whose turn it is; each counts an attempt, and is due again if nobody ends it.
 
-    Those of one study go in their order: a report names only earlier ones that the archive has.
+    Those of one study go in their order: a report names only earlier ones that the archive has. One that waits longer
+    than its attempts make it wait was written before the clock was set back: its turn has come.
     """
     older = aliased(Dispatch)
     waits = (
@@ -177,7 +183,7 @@ def take(database: Database, destination: str, now: datetime) -> list[Due]:
         .where(
             Dispatch.state == DispatchState.DUE,
             Dispatch.destination == destination,
-            Dispatch.next_try_at <= now,
+            or_(Dispatch.next_try_at <= now, _is_set_back(now)),
             ~waits,
         )
         .order_by(Dispatch.next_try_at, Dispatch.id)
@@ -188,7 +194,7 @@ def take(database: Database, destination: str, now: datetime) -> list[Due]:
         taken = []
         for row, study_uid in session.execute(turn).all():
             row.attempts += 1
-            row.next_try_at = now + min(FIRST_WAIT * 2 ** min(row.attempts - 1, 10), LONGEST_WAIT)
+            row.next_try_at = now + _wait_after(row.attempts)
             taken.append(
                 Due(
                     row.id, row.study_id, study_uid, row.screening_id, row.revision, row.kind, row.destination,
@@ -196,6 +202,18 @@ def take(database: Database, destination: str, now: datetime) -> list[Due]:
                 )
             )  # fmt: skip
         return taken
+
+
+def _wait_after(attempts: int) -> timedelta:
+    """How long an object waits that was tried so often."""
+    return min(FIRST_WAIT * 2 ** min(attempts - 1, TRIES_TO_LONGEST), LONGEST_WAIT) if attempts else timedelta(0)
+
+
+def _is_set_back(now: datetime) -> ColumnElement[bool]:
+    """Whether an object waits longer than it ever would by this clock."""
+    latest = now + timedelta(seconds=CLOCKS_DIFFER_S)
+    ends = {tries: literal(latest + _wait_after(tries), UtcDateTime) for tries in range(TRIES_TO_LONGEST)}
+    return Dispatch.next_try_at > case(ends, value=Dispatch.attempts, else_=literal(latest + LONGEST_WAIT, UtcDateTime))
 
 
 def end(
