@@ -6,7 +6,7 @@
 #   make check                ruff, mypy, the import contracts, and that the generated pages are up to date
 #   make bench                speed, memory and latency (half an hour, 35 GB of disk); WRITE=1 keeps the results
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; FIRST=1000 goes on; ONLY=1234 for one
-#   make chaos                everything is killed, cut off and filled while studies arrive; STUDIES=1000 SEED=1
+#   make chaos                everything is killed, cut off and filled while studies arrive and are read; STUDIES=1000 SEED=1
 #   make images               builds the images of docker/ with Podman on a stand-in of their base, and runs them; needs root
 #   make lock                 resolve the lock files anew (needs uv)
 

@@ -82,6 +82,28 @@ def send(receiver: Receiver, *datasets: Dataset, **options: Any) -> list[int | N
     return [answer.Status if "Status" in answer else None for answer in answers]
 
 
+def store_all(
+    port: int, datasets: Sequence[Dataset], answered: set[str], stop: threading.Event, called: str = OURS
+) -> None:
+    """Send each object until it is answered with success, over new associations as long as it takes."""
+    left = list(datasets)
+    while left and not stop.is_set():
+        entity = AE(CALLER)
+        entity.add_requested_context(DX_FOR_PRESENTATION, [EXPLICIT_LITTLE])
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+        association = entity.associate("127.0.0.1", port, ae_title=called)
+        while left and association.is_established:
+            answer = association.send_c_store(left[0])
+            if "Status" in answer and answer.Status == 0x0000:
+                answered.add(str(left.pop(0).SOPInstanceUID))
+            else:
+                break
+        if association.is_established:
+            association.release()
+        if left:
+            stop.wait(0.05)
+
+
 def send_bytes(
     association: Association, data: bytes, sop_instance_uid: str, sop_class_uid: str = DX_FOR_PRESENTATION
 ) -> int | None:

@@ -11,23 +11,34 @@ from rich.table import Table
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.chaos.crew import Entry
+from tests.chaos.crew import STARTED, Entry
 from tests.chaos.faults import (
+    ARCHIVE_AWAY,
+    ARCHIVE_REFUSES,
     CHILD_KILLED,
     NETWORK_CUT,
     NETWORK_SILENT,
+    PAGE_KILLED,
+    RECEIVER_KILLED,
     REDIS_FLUSHED,
     REDIS_RESTARTED,
+    SENDER_KILLED,
     WATCHER_KILLED,
     WORKER_KILLED,
     Injected,
 )
+from tests.chaos.outside import Outside
 
 #: What shows that a fault is over: an event, of the member that was killed where one was.
 SIGNS = {
     WORKER_KILLED: ("study_claimed", "study_left_alone"),
     CHILD_KILLED: ("study_claimed", "study_left_alone"),
     WATCHER_KILLED: ("file_booked",),
+    RECEIVER_KILLED: ("object_booked",),
+    SENDER_KILLED: ("result_dispatched",),
+    PAGE_KILLED: ("request",),
+    ARCHIVE_AWAY: ("result_dispatched",),
+    ARCHIVE_REFUSES: ("result_dispatched",),
     NETWORK_CUT: ("study_claimed", "study_left_alone"),
     NETWORK_SILENT: ("study_claimed", "study_left_alone"),
 }
@@ -69,11 +80,13 @@ class Account:
     results_dropped: int  #: of executions whose claim was taken back meanwhile, for a lapsed lease or a new image
     seconds: float
     recoveries: list[Recovery]
+    outside: Outside
 
     @property
     def is_whole(self) -> bool:
-        """Whether the promise held."""
-        return (self.screened, self.lost, self.doubled, self.failed, self.reconciles) == (self.studies, 0, 0, 0, True)
+        """Whether every promise held."""
+        inside = (self.screened, self.lost, self.doubled, self.failed, self.reconciles)
+        return inside == (self.studies, 0, 0, 0, True) and self.outside.is_whole
 
     @property
     def last_line(self) -> str:
@@ -90,6 +103,7 @@ def take(
     study_uids: Sequence[str],
     entries: Sequence[Entry],
     injected: Sequence[Injected],
+    outside: Outside,
     *,
     reconciles: bool,
     seconds: float,
@@ -122,6 +136,7 @@ def take(
         results_dropped=seen["study_overtaken"],
         seconds=round(seconds, 1),
         recoveries=recoveries(entries, injected),
+        outside=outside,
     )
 
 
@@ -135,13 +150,16 @@ def recoveries(entries: Sequence[Entry], injected: Sequence[Injected]) -> list[R
 
 
 def _over_at(fault: Injected, entries: Sequence[Entry]) -> float | None:
-    later = [entry for entry in entries if entry.at_s >= fault.ended_s]
+    later = [e for e in entries if e.at_s >= fault.ended_s and e.fields.get("state") != "due"]  # due: tried in vain
     if fault.kind in (REDIS_RESTARTED, REDIS_FLUSHED):  # over when everything it took away has its result
         ends = {e.fields["study_uid"]: e.at_s for e in entries if e.event == "study_screened"}
         waited_for = [ends[uid] for uid in fault.queued if ends.get(uid, 0.0) >= fault.ended_s]
         return max(waited_for, default=None)
     signs = SIGNS.get(fault.kind, ("study_screened",))
-    return next((e.at_s for e in later if e.event in signs and fault.member in (None, e.member)), None)
+    ours = [entry for entry in later if fault.member in (None, entry.member)]
+    starts = (entry.at_s for entry in ours if entry.event == STARTED)
+    again_s = fault.ended_s if fault.member is None or fault.kind == CHILD_KILLED else next(starts, float("inf"))
+    return next((e.at_s for e in ours if e.event in signs and e.at_s >= again_s), None)
 
 
 def show(account: Account) -> None:
@@ -160,4 +178,6 @@ def show(account: Account) -> None:
         f" are no images quarantined; `worker reconcile` {'holds' if account.reconciles else 'does NOT hold'}",
         soft_wrap=True,
     )
+    for line in account.outside.lines:
+        console.print(line, soft_wrap=True)
     console.print(account.last_line)

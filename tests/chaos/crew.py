@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -16,8 +17,15 @@ from worker.runtime.parent_death import die_with_parent
 #: Time between a death and the next start (`RestartSec`), and between two looks.
 RESTART_S, LOOK_S = 1.0, 0.05
 
-#: The member that is no queue worker.
-WATCHER = "watcher"
+#: The members that are no queue workers.
+WATCHER, RECEIVER, SENDER, PAGE = "watcher", "receiver", "sender", "page"
+NO_WORKERS = frozenset({WATCHER, RECEIVER, SENDER, PAGE})
+
+#: What a queue worker says when it is ready; and a verb that runs until it is stopped.
+READY = re.compile(rb" ready\.|SIGTERM stops")
+
+#: The event of a start, which we add to the log of a member.
+STARTED = "member_started"
 
 #: How long members may take to finish what they hold at the end.
 DRAIN_S = 60.0
@@ -32,7 +40,6 @@ class Member:
     environment: dict[str, str]
     log: Path
     process: "subprocess.Popen[bytes] | None" = None
-    starts: int = 0
     start_at: float = 0.0
     read_bytes: int = 0
 
@@ -57,12 +64,13 @@ class Crew:
         self._thread = threading.Thread(target=self._watch, name="crew")
 
     def start(self, patience_s: float) -> None:
-        """Start everybody, and wait until the queue workers say that they are ready."""
+        """Start everybody, and wait until all say that they are ready."""
+        for member in self.members.values():
+            member.log.touch()
         self._thread.start()
         deadline = time.monotonic() + patience_s
-        workers = {name for name in self.members if name != WATCHER}
-        while {entry.member for entry in self.entries if entry.event.endswith(" ready.")} < workers:
-            assert time.monotonic() < deadline, "a queue worker does not start"
+        while not all(READY.search(member.log.read_bytes()) for member in self.members.values()):
+            assert time.monotonic() < deadline, "a process does not start"
             time.sleep(LOOK_S)
 
     def stop(self) -> None:
@@ -110,7 +118,7 @@ class Crew:
                     member.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=member.environment,
                     start_new_session=True, preexec_fn=die_with_parent,
                 )  # fmt: skip
-            member.starts += 1
+            self.entries.append(Entry(now, member.name, STARTED, {}))
 
     def _read(self, member: Member) -> None:
         with member.log.open("rb") as log:

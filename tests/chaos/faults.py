@@ -8,15 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.crew import WATCHER, Crew
-from tests.chaos.proxy import Proxy
-from tests.chaos.servers import Disk, PostgresServer, RedisServer, WallClock
+from tests.chaos.crew import NO_WORKERS, PAGE, RECEIVER, SENDER, WATCHER, Crew
+from tests.chaos.surroundings import Surroundings
 
 WORKER_KILLED, CHILD_KILLED, WATCHER_KILLED = "worker kill -9", "worker's child kill -9", "watcher kill -9"
+RECEIVER_KILLED, SENDER_KILLED, PAGE_KILLED = "receiver kill -9", "sender kill -9", "page kill -9"
 REDIS_RESTARTED, REDIS_FLUSHED, POSTGRES_RESTARTED = "Redis restart", "Redis FLUSHALL", "PostgreSQL restart"
 POSTGRES_SILENT = "PostgreSQL silent"
 NETWORK_CUT, NETWORK_SILENT = "network cut", "network silent"
 DISK_FULL, CLOCK_JUMPED = "disk full", "clock jump"
+ARCHIVE_AWAY, ARCHIVE_REFUSES = "archive away", "archive refuses"
+
+#: Whom a fault kills; a worker where no other is named.
+KILLS = {
+    WORKER_KILLED: None,
+    CHILD_KILLED: None,
+    WATCHER_KILLED: WATCHER,
+    RECEIVER_KILLED: RECEIVER,
+    SENDER_KILLED: SENDER,
+    PAGE_KILLED: PAGE,
+}
 
 #: Time between two tries to kill a process that is not there just now, and how often.
 AGAIN_S, TRIES = 1.0, 60
@@ -63,11 +74,7 @@ class Saboteur:
     """Injects faults, each in a thread of its own; two of one server never at once."""
 
     crew: Crew
-    redis: RedisServer
-    postgres: PostgresServer
-    proxy: Proxy
-    disk: Disk
-    clock: WallClock
+    around: Surroundings
     queued: Callable[[], frozenset[str]]
     seed: int
     injected: list[Injected] = field(default_factory=list)
@@ -101,7 +108,7 @@ class Saboteur:
         member = None
         queued = self.queued() if fault.kind in (REDIS_RESTARTED, REDIS_FLUSHED) else frozenset()
         began = time.monotonic()
-        if fault.kind in (WORKER_KILLED, CHILD_KILLED, WATCHER_KILLED):
+        if fault.kind in KILLS:
             member = self._kill(fault.kind)
             began = time.monotonic()
         else:
@@ -114,20 +121,24 @@ class Saboteur:
 
     @property
     def _acts(self) -> dict[str, tuple[Callable[[], Any], Callable[[], Any] | None]]:
+        around = self.around
         return {
-            REDIS_RESTARTED: (self.redis.kill, self.redis.start),
-            REDIS_FLUSHED: (self.redis.flush, None),
-            POSTGRES_RESTARTED: (self.postgres.kill, self.postgres.start),
-            POSTGRES_SILENT: (self.postgres.fall_silent, self.postgres.go_on),
-            NETWORK_CUT: (self.proxy.cut, self.proxy.mend),
-            NETWORK_SILENT: (self.proxy.fall_silent, self.proxy.mend),
-            DISK_FULL: (self.disk.fill, self.disk.free),
+            REDIS_RESTARTED: (around.redis.kill, around.redis.start),
+            REDIS_FLUSHED: (around.redis.flush, None),
+            POSTGRES_RESTARTED: (around.postgres.kill, around.postgres.start),
+            POSTGRES_SILENT: (around.postgres.fall_silent, around.postgres.go_on),
+            NETWORK_CUT: (around.proxy.cut, around.proxy.mend),
+            NETWORK_SILENT: (around.proxy.fall_silent, around.proxy.mend),
+            DISK_FULL: (around.disk.fill, around.disk.free),
             CLOCK_JUMPED: (self._jump, None),
+            ARCHIVE_AWAY: (around.archive.stop, around.archive.start),
+            ARCHIVE_REFUSES: (around.archive.refuse, around.archive.accept),
         }
 
     def _kill(self, kind: str) -> str:
         """Kill one of those whom the kind means, as soon as one is there."""
-        names = [n for n in self.crew.members if (n == WATCHER) is (kind == WATCHER_KILLED)]
+        named = KILLS[kind]
+        names = [named] if named else sorted(self.crew.members.keys() - NO_WORKERS)
         for _ in range(TRIES):
             name = self._dice.choice(names)
             if self.crew.kill(name, only_child=kind == CHILD_KILLED):
@@ -138,4 +149,4 @@ class Saboteur:
     def _jump(self) -> None:
         """An hour ahead, and the next time back."""
         self._is_ahead = not self._is_ahead
-        self.clock.move(HOUR_S if self._is_ahead else 0)
+        self.around.clock.move(HOUR_S if self._is_ahead else 0)

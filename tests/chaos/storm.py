@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 
@@ -21,34 +22,30 @@ import click
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.acceptance.installation import Installation, celery
-from tests.chaos import faults
+from schema.vocabulary import Role
+from tests.chaos import faults, outside, reader
 from tests.chaos.account import Account, show, take
-from tests.chaos.crew import WATCHER, Crew, Member
-from tests.chaos.drops import Drop, drops, write
-from tests.chaos.proxy import Proxy
-from tests.chaos.servers import LOOPBACK, START_S, Disk, PostgresServer, RedisServer, WallClock
+from tests.chaos.crew import Crew
+from tests.chaos.drops import STAT_FOLDER, Drop, drops, write
+from tests.chaos.members import installation, members, with_broker
+from tests.chaos.modality import Modality
+from tests.chaos.servers import WallClock
+from tests.chaos.surroundings import Surroundings, surroundings
+from tests.reading_room import PASSWORD_HASH
 from worker.errors import DatabaseUnavailable
+from worker.ledger import accounts, dispatches
 from worker.ledger.transactions import reading
 
 RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "chaos.json"
-
-#: Waiting times of a test, shorter than in a hospital.
-QUICK = {
-    "SCREENING_FILE_QUIET_S": "1",
-    "SCREENING_STUDY_QUIET_S": "2",
-    "SCREENING_SCAN_INTERVAL_S": "1",
-    "SCREENING_TRUNCATED_AFTER_S": "5",
-    "SCREENING_MIN_FREE_MIB": "1",
-    "SCREENING_PROVIDER": "cpu",
-    "SCREENING_DATABASE_SILENCE_S": "3",
-}
 
 #: All faults, and how often.
 FAULTS = {
     faults.WORKER_KILLED: 14,
     faults.CHILD_KILLED: 6,
     faults.WATCHER_KILLED: 5,
+    faults.RECEIVER_KILLED: 6,
+    faults.SENDER_KILLED: 4,
+    faults.PAGE_KILLED: 4,
     faults.REDIS_RESTARTED: 2,
     faults.REDIS_FLUSHED: 2,
     faults.POSTGRES_RESTARTED: 2,
@@ -57,10 +54,15 @@ FAULTS = {
     faults.NETWORK_SILENT: 2,
     faults.DISK_FULL: 1,
     faults.CLOCK_JUMPED: 2,
+    faults.ARCHIVE_AWAY: 2,
+    faults.ARCHIVE_REFUSES: 2,
 }
 
 #: Time between two looks at the database.
 LOOK_S = 0.5
+
+#: Difference to real time when an hour has passed, whether or not the clock had jumped by an hour before.
+LATER_S = 2 * faults.HOUR_S
 
 
 @dataclass(frozen=True)
@@ -71,65 +73,20 @@ class Storm:
     seed: int = 1
     window_s: float = 240.0  #: files are dropped, and faults happen, over this time
     longest_fault_s: float = 8.0
-    patience_s: float = 1800.0  #: after the window
+    patience_s: float = 1800.0  #: for the start, and after the window
     workers: int = 3
     counts: dict[str, int] = field(default_factory=lambda: dict(FAULTS))
     settings: dict[str, str] = field(default_factory=dict)
     disk_mib: int = 1024
-
-
-@contextmanager
-def servers(folder: Path, storm: Storm) -> Iterator[tuple[RedisServer, PostgresServer, Proxy, Disk, WallClock]]:
-    """The servers of an installation, stopped at the end."""
-    with ExitStack() as stack:
-        postgres = PostgresServer(folder / "pg")
-        stack.callback(postgres.stop)
-        redis = RedisServer(folder / "redis.log")
-        redis.start()
-        stack.callback(redis.stop)
-        proxy = Proxy(redis.port)
-        stack.callback(proxy.close)
-        disk = Disk(folder / "store", storm.disk_mib)
-        stack.callback(disk.close)
-        yield redis, postgres, proxy, disk, WallClock(folder / "clock")
+    is_an_hour_later: bool = False  #: when all studies have ended, so that no report waits for its next attempt
 
 
 def run(storm: Storm) -> Account:
-    """Write the files, inject the faults, wait, and count the results."""
+    """Let studies arrive, be read and be reported while the faults are injected; wait, and count the results."""
     folder = Path(tempfile.mkdtemp(prefix="chaos"))
     try:
-        with servers(folder, storm) as (redis, postgres, proxy, disk, clock):
-            inbox = folder / "inbox"
-            (inbox / "stat").mkdir(parents=True)
-            urls = {"SCREENING_DATABASE": postgres.url, "SCREENING_STORE": str(disk.folder)}
-            home = Installation(folder / "home", {**QUICK, **storm.settings, **urls})
-            direct = _environment(home, redis.port)
-            home.run("db", "upgrade")
-            database = Database(postgres.url)
-            crew = Crew(_members(home, inbox, folder, storm.workers, direct, _environment(home, proxy.port), clock))
-            saboteur = faults.Saboteur(crew, redis, postgres, proxy, disk, clock, lambda: queued(database), storm.seed)
-            files = list(drops(storm.studies))
-            planned = faults.plan(_possible(storm.counts, clock), storm.window_s, storm.seed, storm.longest_fault_s)
-            try:
-                crew.start(START_S)
-                began = time.monotonic()
-                dropping = Thread(target=drop_all, args=(files, inbox, storm.window_s), name="sender")
-                dropping.start()
-                saboteur.run(planned, began)
-                dropping.join()
-                studies = list(dict.fromkeys(file.study_uid for file in files if file.study_uid))
-                broken = sum(file.study_uid is None for file in files)
-                wait_for(database, inbox, len(studies), broken, storm.patience_s)
-            finally:
-                crew.stop()
-                saboteur.close()
-            seconds = time.monotonic() - began
-            reconciled = subprocess.run([*home.command("reconcile")], env=direct, capture_output=True, check=False)
-            account = take(
-                database, studies, crew.entries, saboteur.injected, reconciles=reconciled.returncode == 0,
-                seconds=seconds,
-            )  # fmt: skip
-            database.close()
+        with surroundings(folder, storm.disk_mib) as around:
+            account = _run(storm, folder, around)
             if not account.is_whole:
                 _keep(folder)
             return account
@@ -137,27 +94,104 @@ def run(storm: Storm) -> Account:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def drop_all(files: list[Drop], inbox: Path, window_s: float) -> None:
-    """Write the files at an even pace."""
+def _run(storm: Storm, folder: Path, around: Surroundings) -> Account:
+    inbox = folder / "inbox"
+    (inbox / STAT_FOLDER).mkdir(parents=True)
+    site = installation(folder / "home", around.postgres, around.disk, around.archive, storm.settings)
+    site.run("db", "upgrade")
+    with closing(Database(around.postgres.url)) as database:
+        accounts.add(database, reader.NAME, Role.READER, PASSWORD_HASH, "test", datetime.now(UTC))
+        ports = around.redis.port, around.proxy.port
+        crew = Crew(members(site, inbox, folder, storm.workers, ports, around.clock))
+        saboteur = faults.Saboteur(crew, around, lambda: queued(database), storm.seed)
+        modality = Modality(int(site.settings["SCREENING_RECEIVE_PORT"]))
+        radiologist = reader.Reader(int(site.settings["SCREENING_WEB_PORT"]), storm.seed)
+        files = list(drops(storm.studies))
+        planned = faults.plan(_possible(storm.counts, around.clock), storm.window_s, storm.seed, storm.longest_fault_s)
+        try:
+            crew.start(storm.patience_s)
+            began = time.monotonic()
+            radiologist.start()
+            dropping = Thread(target=drop_all, args=(files, inbox, modality, storm.window_s), name="dropping")
+            dropping.start()
+            saboteur.run(planned, began)
+            dropping.join()
+            studies = list(dict.fromkeys(file.study_uid for file in files if file.study_uid))
+            expected = Expected(len(studies), sum(file.study_uid is None for file in files), storm.patience_s)
+            if wait_for(expected, database, inbox, modality) and storm.is_an_hour_later:
+                around.clock.move(LATER_S)
+            wait_for_reports(database, storm.patience_s)
+        finally:
+            radiologist.stop()
+            modality.close()
+            crew.stop()
+            saboteur.close()
+        seconds = time.monotonic() - began
+        environment = with_broker(site, around.redis.port)
+        reconciled = subprocess.run(site.command("reconcile"), env=environment, capture_output=True, check=False)
+        seen = outside.take(database, crew.entries, modality, around.archive, radiologist)
+        return take(
+            database, studies, crew.entries, saboteur.injected, seen, reconciles=reconciled.returncode == 0,
+            seconds=seconds,
+        )  # fmt: skip
+
+
+def drop_all(files: list[Drop], inbox: Path, modality: Modality, window_s: float) -> None:
+    """Write or send the files at an even pace."""
     began = time.monotonic()
     for number, file in enumerate(files):
         time.sleep(max(0.0, began + number * window_s / len(files) - time.monotonic()))
-        write(file, inbox)
+        if file.is_sent:
+            modality.send(file)
+        else:
+            write(file, inbox)
 
 
-def wait_for(database: Database, inbox: Path, studies: int, broken: int, patience_s: float) -> None:
-    """Return when every file is taken in and every study has ended, or after the longest wait."""
-    deadline = time.monotonic() + patience_s
+@dataclass(frozen=True)
+class Expected:
+    """What shall have come to its end, and how long that may take."""
+
+    studies: int
+    quarantined: int
+    patience_s: float
+
+
+def wait_for(expected: Expected, database: Database, inbox: Path, modality: Modality) -> bool:
+    """Return True when every file is taken in and every study has ended; False after the longest wait."""
     statement = text(
         "SELECT (SELECT COUNT(*) FROM study WHERE state IN ('screened', 'failed')),"
         " (SELECT COUNT(*) FROM arrival WHERE state = 'quarantined')"
     )
-    while time.monotonic() < deadline:
-        with suppress(DatabaseUnavailable), reading(database) as connection:
+
+    def is_over() -> bool:
+        if not modality.is_done or any(inbox.rglob("*.*")):
+            return False
+        with reading(database) as connection:
             ended, quarantined = connection.execute(statement).one()
-            if ended == studies and quarantined >= broken and not any(inbox.rglob("*.*")):
-                return
+        return bool(ended == expected.studies and quarantined >= expected.quarantined)
+
+    return _becomes(is_over, expected.patience_s)
+
+
+def wait_for_reports(database: Database, patience_s: float) -> bool:
+    """Return True when no report is due any more; False after the longest wait."""
+
+    def is_over() -> bool:
+        with reading(database) as connection:
+            return dispatches.oldest_due(connection) is None
+
+    return _becomes(is_over, patience_s)
+
+
+def _becomes(is_over: Callable[[], bool], patience_s: float) -> bool:
+    """Whether it becomes true in time; a database that is away says nothing."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        with suppress(DatabaseUnavailable):
+            if is_over():
+                return True
         time.sleep(LOOK_S)
+    return False
 
 
 def queued(database: Database) -> frozenset[str]:
@@ -165,23 +199,6 @@ def queued(database: Database) -> frozenset[str]:
     with suppress(DatabaseUnavailable), reading(database) as connection:
         return frozenset(connection.execute(text("SELECT study_uid FROM study WHERE state = 'queued'")).scalars())
     return frozenset()
-
-
-def _members(
-    site: Installation, inbox: Path, folder: Path, workers: int, direct: dict[str, str], cabled: dict[str, str],
-    clock: WallClock,
-) -> list[Member]:  # fmt: skip
-    """A watcher with the broker, and workers behind the proxy, all under one clock."""
-    found = [Member(WATCHER, site.command("watch", inbox), direct | clock.environment, folder / "watcher.log")]
-    for number in range(1, workers + 1):
-        name = f"worker{number}"
-        command = [*celery(), "--hostname", f"{name}@%h"]
-        found.append(Member(name, command, cabled | clock.environment, folder / f"{name}.log"))
-    return found
-
-
-def _environment(site: Installation, broker_port: int) -> dict[str, str]:
-    return {**site.environment(), "SCREENING_BROKER": f"redis://{LOOPBACK}:{broker_port}/0"}
 
 
 def _possible(counts: dict[str, int], clock: WallClock) -> dict[str, int]:

@@ -18,6 +18,7 @@ SHORT = Storm(
     counts=dict.fromkeys(FAULTS, 1),
     settings={"SCREENING_LEASE_S": "10", "SCREENING_HEARTBEAT_S": "2"},
     disk_mib=64,
+    is_an_hour_later=True,
 )
 
 
@@ -31,7 +32,8 @@ def test_a_seed_is_a_plan() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_is_lost_doubled_or_failed(capsys: pytest.CaptureFixture[str]) -> None:
     account = run(SHORT)
     show(account)

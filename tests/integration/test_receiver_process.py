@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import Dataset
 from pynetdicom import AE
 from sqlalchemy import text
 
 from schema.database import Database
-from tests.phantoms import DX_FOR_PRESENTATION, EXPLICIT_LITTLE
-from tests.receiving import CALLER, OURS, radiograph
+from tests.phantoms import DX_FOR_PRESENTATION
+from tests.receiving import CALLER, radiograph, store_all
 from worker.monitoring.reconciliation import reconcile
 from worker.store.folder import FolderStore
 
@@ -72,26 +71,6 @@ class Process:
                     return
             assert process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, "it does not listen"
-            time.sleep(0.05)
-
-
-def store_all(port: int, datasets: list[Dataset], answered: set[str], stop: threading.Event) -> None:
-    """Send each object until it is answered with success, over new associations as long as it takes."""
-    left = list(datasets)
-    while left and not stop.is_set():
-        entity = AE(CALLER)
-        entity.add_requested_context(DX_FOR_PRESENTATION, [EXPLICIT_LITTLE])
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
-        association = entity.associate("127.0.0.1", port, ae_title=OURS)
-        while left and association.is_established:
-            answer = association.send_c_store(left[0])
-            if "Status" in answer and answer.Status == 0x0000:
-                answered.add(str(left.pop(0).SOPInstanceUID))
-            else:
-                break
-        if association.is_established:
-            association.release()
-        elif left:
             time.sleep(0.05)
 
 

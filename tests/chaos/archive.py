@@ -1,0 +1,45 @@
+"""The archive of a chaos run: it keeps the results that it accepts, is stopped for a while, and refuses for a while."""
+
+from contextlib import ExitStack
+
+from pynetdicom import evt
+
+from tests.chaos.servers import free_port
+from tests.results import ArchiveOfTest
+
+#: The status of an archive that has no room (PS3.4 B.2.3): it asks the sender to come again.
+OUT_OF_RESOURCES = 0xA700
+
+
+class Archive(ArchiveOfTest):
+    """Listens on one port whenever it is not stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+        self._listening = ExitStack()
+        self._is_stopped = True
+
+    def start(self) -> None:
+        """Listen."""
+        self._listening.enter_context(self.listening())
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Listen no more, and abort every association at its next object."""
+        self._is_stopped = True
+        self._listening.close()
+
+    def refuse(self) -> None:
+        """Keep nothing, as an archive with a full disk."""
+        self.status = OUT_OF_RESOURCES
+
+    def accept(self) -> None:
+        """Keep everything again."""
+        self.status = 0x0000
+
+    def _store(self, event: evt.Event) -> int:
+        if self._is_stopped:
+            event.assoc.abort()
+            return OUT_OF_RESOURCES
+        return super()._store(event)
