@@ -4,7 +4,8 @@
 #   make test                 the suite without what is marked slow, against a real Redis and a real PostgreSQL
 #   make test-all             the whole suite
 #   make check                ruff, mypy, the import contracts, and that the generated pages are up to date
-#   make bench                speed, memory and latency (half an hour, 35 GB of disk); WRITE=1 keeps the results
+#   make bench                speed, memory and latency (an hour and a half, 35 GB of disk); WRITE=1 keeps the results;
+#                             PARTS="throughput cold" only these; IMAGES=2000 fewer for the memory; ROUNDS=3; SMALL=1 to try
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; FIRST=1000 goes on; ONLY=1234 for one
 #   make chaos                everything is killed, cut off and filled while studies arrive and are read; STUDIES=1000 SEED=1
 #   make images               builds the images of docker/ with Podman on a stand-in of their base, and runs them; needs root
@@ -21,7 +22,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 SOURCES := worker schema trainer
-BENCHES := throughput endurance two_cores cold heat_share decoders profile_run fit_overhead page page_readers page_viewer
 
 .PHONY: screen reading-room test test-all check bench chaos fuzz images lock clean
 
@@ -47,8 +47,8 @@ check: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.checks
 
 bench: $(VENV)/dev.stamp
-	set -e; for each in $(BENCHES); do $(BIN)/python -m tests.benchmarks.$$each $(if $(WRITE),--write); done
-	$(BIN)/python -m tests.benchmarks.table $(if $(WRITE),--write)
+	$(BIN)/python -m tests.benchmarks $(PARTS) $(if $(IMAGES),--images $(IMAGES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	$(if $(SMALL),--small) $(if $(WRITE),--write)
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only $(ONLY))

@@ -45,10 +45,12 @@ class Costs:
         each = footprint["each study"]
         stages = run["stages_cpu_ms"]
         self.run, self.footprint, self.archive = run, footprint, archive
-        self.core_s = run["machine"]["cores"] * (1 - run["machine"]["share_taken_by_others"]) / run["studies_per_s"]
+        self.core_s = (
+            run["machine"]["cores"] * (1 - run["machine"]["share_taken_by_others"]) / run["studies_per_s"]["copy"]
+        )
         self.stages_s = sum(stages.values()) / 1e3
         self.inference_s = stages["inference"] / 1e3
-        copied = run["runs"]["copied"]
+        copied = run["runs"]["copy"]
         self.intake_s = sum(each["taking_in_s"] for each in copied) / sum(each["studies"] for each in copied)
         self.taking_in = {way: read("taking_in")[way]["cpu_ms"] / 1e3 for way in ("move", "copy", "leave")}
         ours = {syntax: found["ours_ms"] for syntax, found in decoders["syntaxes"].items()}

@@ -27,6 +27,7 @@ from tests.benchmarks.load import Load
 from tests.benchmarks.machine import cores, machine, tell
 from tests.benchmarks.service import Service, running
 from tests.benchmarks.studies import UID_ROOT, write_studies
+from tests.phantoms import EXPLICIT_LITTLE, JPEG_2000_LOSSLESS
 from worker.screening.timings import Stage
 
 RESULT = Path(__file__).parent / "results" / "gpu_pipeline.json"
@@ -40,13 +41,13 @@ FULL = 0.7
 CHUNK = 10
 
 
-def write(folder: Path, numbers: range, *, jpeg2000: bool) -> None:
+def write(folder: Path, numbers: range, syntax: str) -> None:
     """Write studies of these numbers, on all cores."""
     folder.mkdir(parents=True)
     starts = range(numbers.start, numbers.stop, CHUNK)
     with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
         written = [
-            pool.submit(write_studies, folder, min(CHUNK, numbers.stop - start), first=start, jpeg2000=jpeg2000)
+            pool.submit(write_studies, folder, min(CHUNK, numbers.stop - start), first=start, syntax=syntax)
             for start in starts
         ]
         for chunk in written:
@@ -106,7 +107,7 @@ def measured(
 ) -> dict[str, Any]:
     """Every run, by its name."""
     for kind, numbers in kinds.items():
-        write(folder / kind, numbers, jpeg2000=kind == "jpeg2000")
+        write(folder / kind, numbers, JPEG_2000_LOSSLESS if kind == "jpeg2000" else EXPLICIT_LITTLE)
     modes = {"SCREENING_INBOX_MODE": "leave"} if is_left else {}
     found = dict[str, Any]()
     with running(folder, **settings) as service:

@@ -27,6 +27,8 @@ from tests.benchmarks.studies import BITS, COLUMNS, NOISE, ROWS, Codes, enlarged
 from tests.phantoms import EXPLICIT_LITTLE, JPEG_2000, JPEG_BASELINE, LOSSLESS_ENCODERS, dicom_file
 from worker.imaging.preprocess import Preprocessing, Resize
 from worker.imaging.reading import open_image, read_display, read_grid
+from worker.inference.model import open_model
+from worker.runtime import configuration
 
 RESULT = Path(__file__).parent / "results" / "pyramid.json"
 
@@ -91,13 +93,16 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 
 @click.command()
-@click.option("--grid", default=192, show_default=True, type=click.IntRange(min=1), help="Side of the model's grid.")
+@click.option(
+    "--grid", type=click.IntRange(min=1), help="Side of the model's grid; without it that of the model in use."
+)
 @click.option("--count", default=4, show_default=True, type=click.IntRange(min=1), help="Pictures.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Decodes of each kind.")
 @click.option("--write", is_flag=True, help="Keep the result in tests/benchmarks/results/pyramid.json.")
-def main(grid: int, count: int, rounds: int, write: bool) -> None:
+def main(grid: int | None, count: int, rounds: int, write: bool) -> None:
     """Measure, compare, print."""
     cv2.setNumThreads(1)
+    grid = grid or open_model(configuration.load().model, "cpu").card.preprocessing.size
     watch = Watch()
     found = measure(Preprocessing(size=grid, resize=Resize.PYRAMID53), count, rounds)
     found |= {

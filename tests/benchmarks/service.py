@@ -1,6 +1,6 @@
 """A running `worker run` to measure: one study is screened first, and its database is queried."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,12 +18,20 @@ from tests.benchmarks.studies import write_studies
 from worker.ledger import decisions
 from worker.runtime.children import child
 from worker.settings import Settings
+from worker.store import OBJECTS, OVERLAYS
 
 #: How long to wait before a run counts as stuck: a start, and one study.
 START_S, LONGEST_STUDY_S = 90.0, 5.0
 
 #: Time between two looks at the database.
 LOOK_S = 0.25
+
+#: A watcher that waits for nothing, because each file is whole when it gets its name. Zero is no time of quiet.
+AT_ONCE = {
+    "SCREENING_FILE_QUIET_S": "0.05",
+    "SCREENING_STUDY_QUIET_S": "0.05",
+    "SCREENING_SCAN_INTERVAL_S": "0.1",
+}
 
 #: Number of the study that is screened first, beyond all that are measured.
 WARM_UP = 90_000
@@ -34,8 +42,9 @@ class Run:
     """One batch, by the clock of the service's own database."""
 
     studies: int
-    drop_to_last_row_s: float  #: first arrival seen -> last screening committed
-    taking_in_s: float  #: first arrival seen -> last arrival seen
+    drop_to_last_row_s: float  #: dropped, or first arrival seen -> last screening committed
+    taking_in_s: float  #: from the same moment -> last arrival seen
+    linked: int = 0  #: files that the store holds as they were dropped, by another name
 
     @property
     def studies_per_s(self) -> float:
@@ -58,19 +67,57 @@ class Service:
         Installation(self.site.home, {**self.site.settings, **settings}).run(
             "screen", folder, "--json", patience_s=START_S + count * LONGEST_STUDY_S
         )
-        with self.database.writing() as session:
-            first, last_seen = session.execute(
-                select(func.min(models.Arrival.seen_at), func.max(models.Arrival.seen_at)).where(
-                    models.Arrival.seen_at >= began
-                )
+        first, last_seen = self._seen_since(began)
+        last = self._screened_since(began, count)
+        return Run(count, (last - first).total_seconds(), (last_seen - first).total_seconds())
+
+    def drop(self, files: Sequence[Path]) -> Run:
+        """Rename files, each of a study of its own, into the watched inbox; from then to their last row.
+
+        Raises AssertionError as `screen`.
+        """
+        inodes = {path.stat().st_ino for path in files}
+        began = datetime.now(UTC)
+        for path in files:
+            path.rename(self.inbox / path.name)
+        deadline = monotonic() + START_S + len(files) * LONGEST_STUDY_S
+        while self._ended_since(began) < len(files):
+            assert monotonic() < deadline, f"of {len(files)} files {self._ended_since(began)} have a result"
+            sleep(LOOK_S)
+        _, last_seen = self._seen_since(began)
+        last = self._screened_since(began, len(files))
+        stored = (self.site.home / "store" / OBJECTS).glob("??/*")
+        linked = sum(path.stat().st_ino in inodes for path in stored)
+        return Run(len(files), (last - began).total_seconds(), (last_seen - began).total_seconds(), linked)
+
+    def _ended_since(self, moment: datetime) -> int:
+        """Studies with a result since then, and those that failed at any time."""
+        with self.database.reading() as connection:
+            screened = select(func.count()).where(models.Screening.screened_at >= moment)
+            failed = select(func.count()).where(models.Study.state == StudyState.FAILED)
+            return int(connection.scalar(screened) or 0) + int(connection.scalar(failed) or 0)
+
+    def _seen_since(self, moment: datetime) -> tuple[datetime, datetime]:
+        """When the first and the last file was booked."""
+        seen_at = models.Arrival.seen_at
+        with self.database.reading() as connection:
+            first, last = connection.execute(
+                select(func.min(seen_at), func.max(seen_at)).where(seen_at >= moment)
             ).one()
-            ours = models.Screening.screened_at >= began
-            last, screened = session.execute(
+        return first, last
+
+    def _screened_since(self, moment: datetime, count: int) -> datetime:
+        """When the last of `count` studies was screened; raises AssertionError unless each is, and drawn."""
+        ours = models.Screening.screened_at >= moment
+        drawn_of = select(func.count(models.Finding.overlay_digest)).join(models.Screening).where(ours)
+        with self.database.reading() as connection:
+            last, screened = connection.execute(
                 select(func.max(models.Screening.screened_at), func.count()).where(ours)
             ).one()
-            drawn = session.scalar(select(func.count(models.Finding.overlay_digest)).join(models.Screening).where(ours))
+            drawn = connection.scalar(drawn_of)
         assert (screened, drawn) == (count, count), f"of {count} studies {screened} were screened, {drawn} drawn"
-        return Run(count, (last - first).total_seconds(), (last_seen - first).total_seconds())
+        assert isinstance(last, datetime)
+        return last
 
     def study_uids(self) -> list[str]:
         """Every study that is screened."""
@@ -113,6 +160,7 @@ def running(folder: Path, **settings: Any) -> Iterator[Service]:
     """A `worker run` on a state folder and an inbox below `folder`, that has screened one study already."""
     inbox, home = folder / "inbox", folder / "home"
     inbox.mkdir(exist_ok=True)
+    make_store(home)
     plain = {"SCREENING_PROVIDER": "cpu", "SCREENING_SCAN_INTERVAL_S": "0.5", **settings}
     site = Installation(home, plain)
     with child(site.command("run", inbox), folder / "run.log", START_S, site.environment()) as process:
@@ -124,3 +172,11 @@ def running(folder: Path, **settings: Any) -> Iterator[Service]:
         site.run("screen", warm_up)
         with closing(Database(Settings(home=home).database_url)) as database:
             yield Service(site, inbox, database, process.pid)
+
+
+def make_store(home: Path) -> None:
+    """The folders of a store, as they are after the first hour of an installation."""
+    store = home / "store"
+    kinds = [store / OBJECTS, store / OVERLAYS]
+    for folder in (home, store, *kinds, *(kind / f"{number:02x}" for kind in kinds for number in range(256))):
+        folder.mkdir(exist_ok=True, mode=0o700)

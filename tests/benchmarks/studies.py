@@ -15,10 +15,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from tests.phantoms import JPEG_2000_LOSSLESS, LOSSLESS_ENCODERS
+from tests.phantoms import EXPLICIT_LITTLE, LOSSLESS_ENCODERS
 
 ROWS, COLUMNS, BITS = 3056, 2544, 12
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
 #: Root of the UIDs: 2.25 and a fixed number nobody else uses.
 UID_ROOT = "2.25.302604518842697361904185203658"
@@ -30,18 +29,21 @@ NOISE = 12
 Codes = NDArray[np.uint16]
 
 
-def write_studies(folder: Path, count: int, *, first: int = 0, jpeg2000: bool = False) -> list[Path]:
-    """Write `count` studies of one image each into `folder`, numbered from `first`; returns their paths in order."""
+def write_studies(folder: Path, count: int, *, first: int = 0, syntax: str = EXPLICIT_LITTLE) -> list[Path]:
+    """Write `count` studies of one image each into `folder`, numbered from `first`; returns their paths in order.
+
+    `syntax`: the transfer syntax, native or lossless.
+    """
     radiographs = [enlarged(grey) for grey in sources()]
     noise = np.random.default_rng(5).integers(-NOISE, NOISE + 1, (ROWS, COLUMNS), dtype=np.int16)
     paths = []
     for number in range(first, first + count):
         path = folder / f"study_{number:05d}.dcm"
         dataset = header(number, varied(radiographs[number % len(radiographs)], noise, number))
-        if jpeg2000:
+        if syntax != EXPLICIT_LITTLE:
             codes = np.frombuffer(dataset.PixelData, np.uint16).reshape(ROWS, COLUMNS)
-            dataset.PixelData = encapsulate([LOSSLESS_ENCODERS[JPEG_2000_LOSSLESS](codes, BITS)])
-            dataset.file_meta.TransferSyntaxUID = UID(JPEG_2000_LOSSLESS)
+            dataset.PixelData = encapsulate([LOSSLESS_ENCODERS[syntax](codes, BITS)])
+            dataset.file_meta.TransferSyntaxUID = UID(syntax)
         dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths

@@ -22,13 +22,14 @@ import click
 
 from schema.setting_values import InboxMode, StoreLink
 from tests.benchmarks.machine import Watch, machine, tell
+from tests.benchmarks.service import make_store
 from tests.benchmarks.studies import write_studies
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
 from worker.ledger.connect import now, open_database
 from worker.ledger.outbox import Backlog
 from worker.settings import Settings
-from worker.store import OBJECTS, open_store
+from worker.store import open_store
 
 RESULT = Path(__file__).parent / "results" / "taking_in.json"
 
@@ -50,8 +51,7 @@ def watching(folder: Path, **settings: Any) -> Iterator[Watcher]:
     inbox.mkdir()
     in_force = attrs.evolve(Settings(home=folder / "home"), file_quiet_s=1e-3, **settings)
     database = open_database(in_force)
-    for number in range(256):  # as after the first hour of an installation
-        in_force.home.joinpath("store", OBJECTS, f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_store(in_force.home)
     intake = Intake(in_force, database, open_store(in_force))
     try:
         yield Watcher(intake, inbox, lambda _: None, lambda: Backlog({}), now)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.vocabulary import Reason
-from tests.benchmarks.table import RESULTS
+from tests.benchmarks.measures import RESULTS
 from trainer.cli.main import app as trainer
 from worker.cli.main import app as worker
 from worker.settings import DEFAULT_MODEL
