@@ -16,7 +16,7 @@ import attrs
 
 import worker
 from deploy import commands, dashboard, sizing
-from tests.benchmarks import table
+from tests.benchmarks import page_table, table
 from worker import errors
 from worker.settings import Settings
 
@@ -31,6 +31,11 @@ WRITTEN: tuple[tuple[Path, Callable[[], str], str], ...] = (
     (dashboard.FILE, dashboard.written, "deploy.dashboard"),
     (sizing.PAGE, sizing.page, "deploy.sizing"),
     (table.PAGE, lambda: table.with_table(table.PAGE.read_text(encoding="utf-8")), "tests.benchmarks.table --write"),
+    (
+        table.PAGE,
+        lambda: page_table.with_table(table.PAGE.read_text(encoding="utf-8")),
+        "tests.benchmarks.page_table --write",
+    ),
 )
 
 #: The groups of the drawing in `worker/errors.py`: some words, then names, perhaps with remarks in parentheses.
