@@ -165,7 +165,7 @@ def test_open_leads_from_an_accession_number_to_the_study(page: Page, caplog: py
     visitor = page.visitor("ann")
     assert visitor.get("/open?accession=A-1").header("Location") == f"/study/{UIDS[1]}"
     stranger = Visitor(page.port)  # a strict cookie does not come with a foreign link: our page asks once more
-    first = stranger.get("/open?accession=A-1", Sec_Fetch_Site="cross-site")
+    first = stranger.get("/open?accession=A-1", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
     assert first.status == 200
     again = re.search(r'content="0; url=([^"]*)"', first.text)
     assert again is not None

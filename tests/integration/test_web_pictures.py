@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schema.vocabulary import IdentifierMode, Role
+from tests.acceptance.installation import wait_until
 from tests.ledger import STUDY, Ledger, digest
 from tests.phantoms import JPEG_2000_LOSSLESS, JPEG_LS, PHANTOMS, Phantom, dicom_file, window
 from tests.reading_room import Answer, Page, running
@@ -116,6 +118,35 @@ def test_each_picture_is_in_the_audit_once_a_session(page: Page) -> None:
     fetched = [(e.who, e.subject) for e in audit.trail(page.desk.database, page.desk.clock() - timedelta(days=1))
                if e.deed == "picture_fetched"]  # fmt: skip
     assert fetched == [("ann", name), ("ben", name)]
+
+
+def test_a_picture_that_is_asked_for_in_three_parts_at_once_is_decoded_once(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = page.receive(dicom_file(np.arange(64, dtype=np.uint16).reshape(8, 8), bits=12))
+    visitor, decoded = page.visitor("ann"), list[object]()
+    read = page.room.decoder.read_stored
+    began, parts = threading.Event(), ("half", "facts", "pixels")
+
+    def slow(image: Any) -> Any:
+        decoded.append(image)
+        began.wait(120)
+        return read(image)
+
+    monkeypatch.setattr(page.room.decoder, "read_stored", slow)
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda part=part: statuses.append(visitor.get(f"/picture/{name}/{part}").status))
+        for part in parts
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: page.room.fetched.weight == 1 and len(decoded) > 0, 120)
+    began.set()
+    for thread in threads:
+        thread.join(120)
+    assert statuses == [200] * 3
+    assert len(decoded) == 1
 
 
 def test_only_images_of_the_ledger_are_given_out(page: Page) -> None:

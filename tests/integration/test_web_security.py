@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from argon2 import Parameters, PasswordHasher, extract_parameters
 from click.testing import CliRunner
 
+from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, Role
 from tests.acceptance.installation import wait_until
-from tests.ledger import STUDY, Ledger
+from tests.ledger import STUDY, Ledger, digest
 from tests.phantoms import dicom_file
 from tests.reading_room import PASSWORD, Page, Visitor, running
 from worker.cli.main import app
@@ -85,11 +86,12 @@ def test_a_refusal_is_a_page_for_people_and_a_line_for_programs(
     visitor = page.visitor("ann")
     visitor.cookies["theme"] = "dark"
     body = None if method == "GET" else "words=A-1"
-    said = visitor.ask(method, path, body, Accept="text/html,application/xhtml+xml", Sec_Fetch_Site="cross-site")
+    by_link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    said = visitor.ask(method, path, body, Accept="text/html,application/xhtml+xml", **by_link)
     assert said.status == status
     for words in ("Research use only. Not a medical device.", 'data-theme="dark"', 'href="/"', "[refused]"):
         assert words in said.text.replace("unknown_study", "refused"), words
-    line = visitor.ask(method, path, body, Sec_Fetch_Site="cross-site")
+    line = visitor.ask(method, path, body, **by_link)
     assert (line.status, line.header("Content-Type")) == (status, "text/plain; charset=utf-8")
     assert "<" not in line.text
 
@@ -136,6 +138,21 @@ def test_every_form_needs_our_own_origin(page: Page) -> None:
         for headers in foreign:
             assert ask(visitor, route, **headers) == 403, (route.path, headers)
     assert visitor.get("/").status == 200
+
+
+def test_another_page_leads_here_by_a_link_and_fetches_nothing(page: Page) -> None:
+    """Cookies come with what a page on another port of this host asks for, though it cannot read the answers."""
+    visitor = page.visitor("ann")
+    ways = (
+        ("same-site", "no-cors", "image"), ("same-site", "navigate", "iframe"), ("cross-site", "cors", "empty"),
+    )  # fmt: skip
+    for route in (route for route in PAGES if route.method == "GET"):
+        for site, mode, aim in ways:
+            said = visitor.get(path_of(route), Sec_Fetch_Site=site, Sec_Fetch_Mode=mode, Sec_Fetch_Dest=aim)
+            assert said.status == 403, (route.path, mode)
+    assert page.desk.count("hold") == 0
+    link = {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert visitor.get(f"/study/{STUDY}", **link).status == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost:8464@evil.example"])
@@ -257,7 +274,10 @@ def test_a_session_ends_20_minutes_after_the_last_input_and_12_hours_after_the_l
         assert visitor.get("/rows").status == 200
         assert visitor.post("/beat", {"input": "0"}).status == 204
         assert visitor.post(f"/study/{STUDY}/beat", {"input": "0"}).status == 204
-        assert visitor.get(f"/picture/{DIGEST}/thumbnail").status == 404
+        assert visitor.get(f"/study/{STUDY}/next").status == 200
+        for part in ("thumbnail", "half", "facts", "pixels"):
+            assert visitor.get(f"/picture/{DIGEST}/{part}").status == 404
+        assert visitor.get(f"/study/{STUDY}/heat/{DIGEST}").status == 404
     clock.forward(299)
     assert visitor.get("/rows").status == 200
     clock.forward(2)
@@ -656,13 +676,34 @@ def test_the_audit_comes_before_the_deed_and_has_every_kind(page: Page) -> None:
     assert ("ben", "hold_taken_over") in kinds
 
 
-def test_what_cannot_be_recorded_is_not_shown(page: Page) -> None:
-    visitor = page.visitor("ann")
-    with page.desk.database.engine.begin() as connection:
-        connection.execute(sa.text("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END"))
-    answer = visitor.get(f"/study/{STUDY}")
-    assert answer.status == 500
-    assert "probability" not in answer.text
+def test_what_cannot_be_recorded_is_not_shown_and_not_done(desk: Ledger) -> None:
+    desk.receive()
+    desk.screen(STUDY, 0.9)
+    with running(desk, audit_reads=AuditReads.LISTS) as page:
+        ann, ben, ada = page.visitor("ann"), page.visitor("ben"), page.visitor("ada", Role.ADMIN)
+        kept = page.receive(dicom_file(np.zeros((8, 8), np.uint16), StudyInstanceUID="1.2.3.4"))
+        token = accounts.make_token(desk.database, "ris", accounts.SCOPES, "me", desk.clock())
+        ann.get(f"/study/{STUDY}")
+        with desk.database.engine.begin() as connection:
+            connection.execute(
+                sa.text("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END")
+            )
+        looks = (
+            "/", "/quarantine", f"/study/{STUDY}", f"/study/{STUDY}/heat/{digest('one')}", f"/picture/{kept}/half"
+        )  # fmt: skip
+        for path in looks:
+            answer = ben.get(path)
+            assert answer.status == 500, path
+            assert len(answer.body) < 1000, path
+        for part in ("worklist", f"studies/{STUDY}", "health"):
+            assert ben.get(f"/api/v1/{part}", Authorization=f"Bearer {token}").status == 500
+        assert ben.post(f"/study/{STUDY}/take-over", {"from": "ann"}).status == 500
+        assert ada.post(f"/study/{STUDY}/requeue").status == 500
+        assert page.visitor().log_in("ben").status == 500
+        with desk.database.reading() as connection:
+            assert connection.execute(sa.text("SELECT holder FROM hold")).scalars().all() == ["ann"]
+            assert connection.execute(sa.text("SELECT COUNT(*) FROM web_session")).scalar() == 3
+        assert desk.entry(STUDY).state == "screened"
 
 
 def test_no_route_changes_an_account() -> None:

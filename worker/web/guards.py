@@ -145,8 +145,18 @@ class Guard:
         match = HOST.fullmatch(host)
         if len(headers.getlist("host")) != 1 or match is None or match[1] not in self.room.hosts:
             raise Refused(HTTPStatus.BAD_REQUEST, "not a name of this page: set SCREENING_WEB_HOSTS")
-        if scope["method"] not in SAFE and not self._is_from_our_page(headers, host):
+        is_asking = scope["method"] in SAFE
+        if not (self._is_ours_or_a_link(headers) if is_asking else self._is_from_our_page(headers, host)):
             raise Refused(HTTPStatus.FORBIDDEN, "the request does not come from this page")
+
+    def _is_ours_or_a_link(self, headers: Headers) -> bool:
+        """Another page, also one on another port of this host, to which cookies come, may lead here by a link alone: it
+        must not have our reader's browser fetch a study, which would be held and be in the audit."""
+        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        is_link = (
+            headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
+        )
+        return is_link or not is_foreign
 
     def _is_from_our_page(self, headers: Headers, host: str) -> bool:
         """By Sec-Fetch-Site where the browser sends it, and by Origin, which our `no-referrer` makes `null`."""

@@ -75,6 +75,14 @@ def heat(found: Row[Any]) -> bytes:
 
 def _decoded(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
     """(packed pixels, facts, half-size preview), which are cached together."""
+    with room.one_at_a_time(kept.digest):  # a viewer asks for all three at once
+        pixels, told, small = (room.pictures.get((kept.digest, part)) for part in (encoding, "facts", "half"))
+        if pixels and told and small:
+            return pixels, told, small
+        return _decode(room, kept, encoding)
+
+
+def _decode(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
     with room.decoding:
         image = _open(room, kept)
         stored = room.decoder.read_stored(image)

@@ -33,6 +33,9 @@ LOOKS_EVERY_S = 5.0
 #: Pictures that are decoded at a time.
 AT_A_TIME = 2
 
+#: Locks for the pictures that are decoded, so that one which is asked for several times at once is decoded once.
+LOCKS = 64
+
 #: In place of a session, for links that were followed before the log-in.
 NOBODY = 0
 
@@ -71,6 +74,7 @@ class ReadingRoom:
         self.is_over_tls = is_over_tls(self.settings)
         self.limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
         self.identifiers = IdentifierPolicy.of(self.settings)
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
         self.pictures: Bounded[bytes] = Bounded(self.settings.web_cache_mib * 2**20, len)
 
     @classmethod
@@ -93,6 +97,10 @@ class ReadingRoom:
     def hides_model(self) -> bool:
         """Whether a reader sees what the model said only after a verdict."""
         return self.settings.reveal is Reveal.AFTER_VERDICT
+
+    def one_at_a_time(self, digest: str) -> threading.Lock:
+        """A lock for pictures of this digest; a few others share it."""
+        return self._locks[hash(digest) % len(self._locks)]
 
     def remember(self, words: str, session_id: int = NOBODY) -> str:
         """A short-lived token for words that no URL may have, for the session that said them."""
