@@ -1,6 +1,6 @@
 """A running `worker run` to measure: one study is screened first, and its database is queried."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 
 from schema import models
 from schema.database import Database
-from schema.vocabulary import StudyState
-from tests.acceptance.installation import Installation, wait_until
+from schema.vocabulary import UNDERWAY, FileState, StudyState
+from tests.acceptance.installation import BUSY, Installation, wait_until
 from tests.benchmarks.studies import write_studies
 from worker.ledger import decisions
 from worker.runtime.children import child
@@ -30,7 +30,7 @@ LOOK_S = 0.25
 AT_ONCE = {
     "SCREENING_FILE_QUIET_S": "0.05",
     "SCREENING_STUDY_QUIET_S": "0.05",
-    "SCREENING_SCAN_INTERVAL_S": "0.1",
+    "SCREENING_SCAN_INTERVAL_S": "0.2",
 }
 
 #: Number of the study that is screened first, beyond all that are measured.
@@ -43,7 +43,7 @@ class Run:
 
     studies: int
     drop_to_last_row_s: float  #: dropped, or first arrival seen -> last screening committed
-    taking_in_s: float  #: from the same moment -> last arrival seen
+    taking_in_s: float  #: from the same moment -> last arrival seen, or booked
     linked: int = 0  #: files that the store holds as they were dropped, by another name
 
     @property
@@ -80,15 +80,27 @@ class Service:
         began = datetime.now(UTC)
         for path in files:
             path.rename(self.inbox / path.name)
-        deadline = monotonic() + START_S + len(files) * LONGEST_STUDY_S
-        while self._ended_since(began) < len(files):
-            assert monotonic() < deadline, f"of {len(files)} files {self._ended_since(began)} have a result"
-            sleep(LOOK_S)
-        _, last_seen = self._seen_since(began)
+        self._wait_until(lambda: self._booked_since(began) == len(files), len(files))
+        booked = datetime.now(UTC)
+        self._wait_until(lambda: self._ended_since(began) == len(files), len(files))
         last = self._screened_since(began, len(files))
         stored = (self.site.home / "store" / OBJECTS).glob("??/*")
         linked = sum(path.stat().st_ino in inodes for path in stored)
-        return Run(len(files), (last - began).total_seconds(), (last_seen - began).total_seconds(), linked)
+        return Run(len(files), (last - began).total_seconds(), (booked - began).total_seconds(), linked)
+
+    def _wait_until(self, is_so: Callable[[], bool], count: int) -> None:
+        """Look at the database until it is so; raises AssertionError when that takes too long for `count` studies."""
+        deadline = monotonic() + BUSY * (START_S + count * LONGEST_STUDY_S)
+        while not is_so():
+            assert monotonic() < deadline, f"some of {count} studies wait in vain"
+            sleep(LOOK_S)
+
+    def _booked_since(self, moment: datetime) -> int:
+        """Files that were dropped since then and are taken in."""
+        arrival = models.Arrival
+        with self.database.reading() as connection:
+            waits = arrival.state == FileState.WAITING
+            return int(connection.scalar(select(func.count()).where(arrival.seen_at >= moment, ~waits)) or 0)
 
     def _ended_since(self, moment: datetime) -> int:
         """Studies with a result since then, and those that failed at any time."""
@@ -98,7 +110,7 @@ class Service:
             return int(connection.scalar(screened) or 0) + int(connection.scalar(failed) or 0)
 
     def _seen_since(self, moment: datetime) -> tuple[datetime, datetime]:
-        """When the first and the last file was booked."""
+        """When the first and the last file was seen."""
         seen_at = models.Arrival.seen_at
         with self.database.reading() as connection:
             first, last = connection.execute(
@@ -134,15 +146,12 @@ class Service:
 
     def wait(self, count: int) -> None:
         """Return when no study waits; raises AssertionError when that takes too long for `count` studies."""
-        deadline = monotonic() + START_S + count * LONGEST_STUDY_S
-        ended = (StudyState.SCREENED, StudyState.FAILED)
-        while True:
-            with self.database.writing() as session:
-                waiting = session.scalar(select(func.count()).where(models.Study.state.not_in(ended)))
-            if not waiting:
-                return
-            assert monotonic() < deadline, f"{waiting} studies wait in vain"
-            sleep(LOOK_S)
+        self._wait_until(lambda: not self._waiting(), count)
+
+    def _waiting(self) -> int:
+        """Studies without a result that is in force."""
+        with self.database.reading() as connection:
+            return int(connection.scalar(select(func.count()).where(models.Study.state.in_(UNDERWAY))) or 0)
 
     def rate_since(self, moment: datetime) -> float:
         """Studies a second between the first and the last result after a moment."""
