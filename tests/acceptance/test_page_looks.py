@@ -15,6 +15,21 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_chromium]
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
+WARNING = "Research use only. Not a medical device. A study that is not flagged may show pneumonia."
+
+#: What must be seen and is not: on a screen of 1280 x 800 the whole picture with the whole form of the verdict, on a
+#: telephone the picture, and instead of the form the words that it needs a larger screen.
+UNSEEN = {
+    "1280": """return ["canvas", "verdict"].filter((id) => {
+        const box = document.getElementById(id)?.getBoundingClientRect();
+        return box && (box.width < 200 || box.height < 200 || box.top < 0 || box.bottom > window.innerHeight);
+      })""",
+    "390": """const shown = (element) => element?.checkVisibility();
+      const form = document.getElementById("verdict"), words = document.querySelector(".narrow-only");
+      return [...(shown(form) ? ["too much: the form"] : []), ...(form && !shown(words) ? ["words"] : [])]""",
+}
+
+
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     with room(tmp_path_factory.mktemp("room")) as at:
@@ -27,6 +42,9 @@ def test_every_page_theme_and_width(at: Room) -> None:
         for driver, shot, theme, width in each_look(at, opened):
             where = f"{shot.name}, {theme}, {width} px"
             found += [f"{where}: {violation}" for violation in violations(driver)]
+            if driver.find_element("css selector", ".warning").text != WARNING:
+                found.append(f"{where}: no warning")
+            found += [f"{where}: {name} is not seen" for name in driver.execute_script(UNSEEN[width])]
             if driver.execute_script(OVERFLOW) > 0:
                 found.append(f"{where}: wider than the screen")
         found += [f"{name}: {line}" for name, driver in opened.items() for line in console(driver)]

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -22,10 +24,11 @@ from schema.vocabulary import AuditAction, Role
 from tests.acceptance.installation import wait_until
 from tests.ledger import STUDY, Ledger, digest
 from tests.phantoms import dicom_file
-from tests.reading_room import PASSWORD, Page, Visitor, running
+from tests.reading_room import PASSWORD, PASSWORD_HASH, Page, Visitor, running
 from worker.cli.main import app
 from worker.errors import BadSetting
 from worker.ledger import accounts, audit, holds, sessions
+from worker.monitoring.health import Finding, check
 from worker.settings import Settings
 from worker.web import passwords
 from worker.web.application import PAGES
@@ -460,6 +463,21 @@ def test_a_trusted_header_is_believed_from_named_addresses_alone(page: Page) -> 
 def test_settings_that_expose_the_page_are_refused(tmp_path: Path, setting: dict[str, str], remedy: str) -> None:
     with pytest.raises(BadSetting, match=remedy):
         check_exposure(Settings(home=tmp_path, **setting))  # type: ignore[arg-type]
+
+
+def test_worker_check_says_where_the_page_listens_and_who_can_log_in(desk: Ledger) -> None:
+    def page(**changes: Any) -> Finding:
+        settings = attrs.evolve(desk.settings, database=desk.database.url, **changes)
+        return next(finding for finding in check(settings) if finding.what == "page")
+
+    assert page() == Finding(
+        "page", True, "port 8464 on 127.0.0.1, on this machine alone; no account yet: `worker user add`"
+    )
+    accounts.add(desk.database, "ann", Role.READER, PASSWORD_HASH, "me", desk.clock())
+    assert page().message.endswith("; 1 account")
+    exposed = page(web_host="0.0.0.0")
+    assert not exposed.is_well
+    assert "would send passwords over the network in the clear" in exposed.message
 
 
 def test_the_page_binds_to_this_machine(tmp_path: Path) -> None:
