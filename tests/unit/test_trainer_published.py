@@ -86,6 +86,7 @@ def test_nih_by_its_own_labels(nih: Path) -> None:
     assert "3 images of 3 patients" in said.output
     assert "1 with other findings only; 1 without an image" in said.output
     samples = {Path(s.path).stem: s for s in read_samples(nih, nih / "index.csv")}
+    assert set(read_samples(nih)) == set(samples.values()), "every verb finds it, and leaves the others out"
     assert set(samples) == {"00000002_000", "00000013_005", "00005567_000"}
     sick, well = samples["00000013_005"], samples["00000002_000"]
     assert (sick.label, sick.patient, sick.view, sick.age_years, sick.split) == (1, "nih-13", "AP", 0.75, "test")

@@ -170,6 +170,11 @@ def test_without_labels_it_only_tells_how_far_the_images_are(tmp_path: Path) -> 
     same = json.loads(run(known, site, "--unlabelled", "--json").stdout)
     assert {shift["status"] for shift in same["compared"]["shifts"].values()} == {"steady"}
     assert "no model was written" in run(known, tmp_path / "brighter", "--unlabelled").stdout
+    few = tmp_path / "few.csv"
+    few.write_text("path,label\n" + "".join(f"brighter/{i}.png,normal\n" for i in range(50)), encoding="utf-8")
+    words = ("--index", few, "--each-file-a-patient", "--unlabelled", "--json")
+    assert json.loads(run(known, tmp_path / "brighter", *words).stdout)["images"] == 50
+    few.unlink()
     said = run(known, site, "--unlabelled", "--out", tmp_path / "new.onnx")
     assert said.exit_code == 2
     assert "writes no model" in said.output

@@ -33,7 +33,9 @@ RULE_HELP = (
 @click.option(
     "--accept-lower-sensitivity", is_flag=True, help="Write the model although its sensitivity is below 0.95."
 )
-@click.option("--unlabelled", is_flag=True, help="Only print how far the images are from the reference.")
+@click.option(
+    "--unlabelled", is_flag=True, help="Without labels: only print how far the images are from the reference."
+)
 @click.option("--picture", type=FILE, help="Draw the trade-off to this SVG file.")
 @click.option("--out", type=FILE, help="The new model file.")
 @as_json
@@ -56,7 +58,7 @@ def calibrate(
     if unlabelled:
         if out or picture:
             raise click.UsageError("--unlabelled writes no model and no picture: leave --out and --picture away")
-        _measure_distance(model, images.provider, images.data, as_json)
+        _measure_distance(model, images, as_json)
         return
     if out is None:
         raise click.UsageError("name the new model file with --out, or give --unlabelled")
@@ -78,16 +80,16 @@ def calibrate(
         _show(made, out)
 
 
-def _measure_distance(model: Path, provider: str, data: Path, as_json: bool) -> None:
+def _measure_distance(model: Path, images: LabelledImages, as_json: bool) -> None:
     from trainer.evaluation.distance import distance
-    from trainer.export.reference import measure, unlabelled
+    from trainer.export.reference import measure
     from trainer.progress import reporting
     from worker.inference.model import open_model
 
     unreadable: list[dict[str, str]] = []
-    opened = open_model(model, provider)
+    opened, samples = open_model(model, images.provider), images.without_labels()
     with reporting(out=sys.stderr) as report:
-        _, values = measure(opened, data, unlabelled(data), unreadable, report)
+        _, values = measure(opened, images.data, samples, unreadable, report)
     found = distance(opened.card, values)
     print_left_out(unreadable)
     if as_json:

@@ -41,6 +41,12 @@ class LabelledImages:
             raise BadData(f"has no split {self.split!r}").about(str(self.split_manifest))
         return samples
 
+    def without_labels(self) -> "tuple[Sample, ...]":
+        """The images that an index or a split names, or else every image below the folder; no label is to be used."""
+        from trainer.export.reference import unlabelled
+
+        return self.samples() if self.index or self.split_manifest else unlabelled(self.data)
+
 
 OPTIONS = (
     data,

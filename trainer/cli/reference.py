@@ -12,7 +12,9 @@ from trainer.cli.options import FILE, print_left_out
 @click.command()
 @click.argument("model", type=FILE)
 @labelled_images
-@click.option("--unlabelled", is_flag=True, help="Use every image below DATA, without labels.")
+@click.option(
+    "--unlabelled", is_flag=True, help="Use no labels: every image below DATA, or those of --index or --split."
+)
 @click.option("--out", type=FILE, required=True, help="The completed model file; may be MODEL itself.")
 def reference(
     model: Path,
@@ -25,11 +27,10 @@ def reference(
     Give images that the model was not trained on: its validation images, or usual images of the hospital that uses it.
     """
     from trainer.export.reference import complete, measure_reference
-    from trainer.export.reference import unlabelled as every_image
     from trainer.progress import reporting
     from worker.inference.model import open_model
 
-    samples = every_image(images.data) if unlabelled else images.samples()
+    samples = images.without_labels() if unlabelled else images.samples()
     with reporting(out=sys.stderr) as report:
         made = measure_reference(open_model(model, images.provider), images.data, samples, not unlabelled, report)
     completed = complete(model, made, out)

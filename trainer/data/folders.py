@@ -43,19 +43,20 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
     Labels come from class folders, which may lie in split folders (train, val, test) and hold patient folders; or from
     a CSV `index` with the columns path, label and, if known, patient, subtype, source_sha256, split, view, age, source:
     then only the files in its rows are read. An `index.csv` in `data` or its parent is used too, and adds to what the
-    folders state. A row belongs to the file with its path, or else to the file with the same last two path parts, so
-    an index also fits copies of a data set. Patient, view and age that neither states come from the DICOM header;
-    `is_patient_each` treats every remaining file as a patient of its own. Raises BadData, naming the file.
+    folders state; where no folder states a label, only the files in its rows are read. A row belongs to the file with
+    its path, or else to the file with the same last two path parts, so an index also fits copies of a data set.
+    Patient, view and age that neither states come from the DICOM header; `is_patient_each` treats every remaining file
+    as a patient of its own. Raises BadData, naming the file.
     """
     if not data.is_dir():
         raise BadData("is not a folder: give the folder that holds the images").about(str(data))
     found = index or _find_index(data)
     rows = _Rows(found) if found else None
     pairs = [(path, rows.of(path, data) if rows else None) for path in image_files(data)]
-    if index is not None:
-        pairs = [(path, row) for path, row in pairs if row]
+    named = ""
+    if found and (index or all(_class_of(_folders(path, data)) is None for path, _ in pairs)):
+        pairs, named = [(path, row) for path, row in pairs if row], f" that {found} names"
     if not pairs:
-        named = f" that {index} names" if index else ""
         raise BadData(f"holds no image{named} (DICOM, PNG or JPEG)").about(str(data))
     return tuple(_sample(path, data, row or {}, is_patient_each) for path, row in pairs)
 
@@ -95,14 +96,13 @@ def patient_of(name: str) -> str | None:
 
 
 def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) -> Sample:
-    relative = path.relative_to(data)
-    folders = [*relative.parts[:-1]] or [data.name]
-    classes = [i for i, name in enumerate(folders) if name.lower() in LABELS]
-    label_name = row.get("label") or folders[classes[-1] if classes else -1]
+    relative, folders = path.relative_to(data), _folders(path, data)
+    at = _class_of(folders)
+    label_name = row.get("label") or folders[-1 if at is None else at]
     label = LABELS.get(label_name.strip().lower())
     if label is None:
         raise BadData(f"unknown label {label_name!r}: use one of {', '.join(LABELS)}").about(str(path))
-    below_class = folders[classes[-1] + 1 :] if classes else []
+    below_class = [] if at is None else folders[at + 1 :]
     header = _header(path)
     patient = (
         row.get("patient")
@@ -129,6 +129,16 @@ def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) 
         source=row.get("source") or "",
         style=row.get("style") or "",
     )
+
+
+def _folders(path: Path, data: Path) -> list[str]:
+    """The names of the folders that a file lies in, from the top; `data` itself where there is none below it."""
+    return [*path.relative_to(data).parts[:-1]] or [data.name]
+
+
+def _class_of(folders: Sequence[str]) -> int | None:
+    """Which of these folders states a label: the innermost; None if none does."""
+    return next((i for i in reversed(range(len(folders))) if folders[i].lower() in LABELS), None)
 
 
 def _header(path: Path) -> dict[str, str]:

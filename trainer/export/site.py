@@ -21,7 +21,7 @@ from trainer.export.familiarity import limit_of
 from trainer.export.floor import below_floor, highest_allowed, remarks_on, validation_sensitivity
 from trainer.export.reference import measured
 from trainer.export.site_images import Scored, one_of_each_patient, score
-from trainer.export.trade_off import Choice, choices
+from trainer.export.trade_off import Choice, choice, choices
 from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.operating_point import Calibration, ThresholdRule, calibrate, smoothed
@@ -262,11 +262,17 @@ def _summary(
         factory_familiarity_limit=factory.card.familiarity_limit,
         site=site,
         choices=choices(
-            after.labels, after.probabilities, float(line.of(np.array([site.factory_threshold]))[0]),
-            metrics.confusion(before.labels, before.probabilities, site.factory_threshold),
+            after.labels, after.probabilities, _factory_choice(line, before, site.factory_threshold),
             card.operating_point.threshold,
         ),
         normals=tuple(map(float, normals)),
         positives=tuple(map(float, positives)),
         unreadable=unreadable,
     )  # fmt: skip
+
+
+def _factory_choice(line: Line, before: Scored, threshold: float) -> Choice:
+    """The factory's threshold among the new probabilities; by its own name it is the one on the card."""
+    counts = metrics.confusion(before.labels, before.probabilities, threshold)
+    name = f"factory: {threshold:.4f} of its own probabilities"
+    return choice(name, float(line.of(np.array([threshold]))[0]), counts)

@@ -29,19 +29,17 @@ class Choice:
         )
 
 
-def choices(
-    labels: Labels, probabilities: Scores, factory_threshold: float, factory: Confusion, threshold: float
-) -> tuple[Choice, ...]:
+def choices(labels: Labels, probabilities: Scores, factory: Choice, threshold: float) -> tuple[Choice, ...]:
     """The factory's threshold, the chosen one, and those that keep each of TARGETS, the lowest first."""
     by_threshold = {at_sensitivity(labels, probabilities, target): target for target in reversed(TARGETS)}
     others = tuple(
-        _choice(f"sensitivity {target:g} here", value, metrics.confusion(labels, probabilities, value))
+        choice(f"sensitivity {target:g} here", value, metrics.confusion(labels, probabilities, value))
         for value, target in sorted(by_threshold.items())
     )
-    chosen = _choice("chosen", threshold, metrics.confusion(labels, probabilities, threshold))
-    return (_choice("factory", factory_threshold, factory), chosen, *others)
+    return (factory, choice("chosen", threshold, metrics.confusion(labels, probabilities, threshold)), *others)
 
 
-def _choice(name: str, threshold: float, counts: Confusion) -> Choice:
+def choice(name: str, threshold: float, counts: Confusion) -> Choice:
+    """One threshold, with the counts that it gave."""
     found, missed, left_alone, flagged = counts
     return Choice(name, threshold, found, found + missed, left_alone, left_alone + flagged)

@@ -23,11 +23,15 @@ def draw_trade_off(made: Calibrated) -> bytes:
         axes.step(thresholds, found, where="pre", color=SICK, linewidth=1.4, label="pneumonias found")
         axes.step(thresholds, left_alone, where="pre", color=NORMAL, linewidth=1.4, label="normals left alone")
         axes.axvline(
-            factory.threshold, color=PALE, linewidth=1.2, linestyle="--", label=f"factory {factory.threshold:.4f}"
+            factory.threshold,
+            color=PALE,
+            linewidth=1.2,
+            linestyle="--",
+            label=f"{factory.threshold:.4f} {factory.name}",
         )
-        axes.axvline(chosen.threshold, color=INK, linewidth=1.2, label=f"chosen {chosen.threshold:.4f}")
+        axes.axvline(chosen.threshold, color=INK, linewidth=1.2, label=f"{chosen.threshold:.4f} {chosen.name}")
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold", ylabel="share", title=str(chosen))
-        axes.legend(loc="lower center")
+        figure.legend(loc="outside lower center", ncols=2)
         content = io.BytesIO()
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
         return content.getvalue()

@@ -69,13 +69,14 @@ class Stretch:
             return f"no study was read; {self.unread} unread"
         first, last = self.studies[0].received_at, self.studies[-1].received_at
         unclear = self.count(ReviewOutcome.UNCERTAIN), self.count(ReviewOutcome.NOT_ASSESSABLE)
+        unread = f"{self.unread} unread {'study' if self.unread == 1 else 'studies'}"
         blind = "all of them" if self.is_blind else f"{self.known_blind} are known to be"
         return (
             f"{len(self.studies)} consecutive studies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, every one read:"
             f" {self.count(ReviewOutcome.PNEUMONIA)} with pneumonia, {self.count(ReviewOutcome.NO_PNEUMONIA)} without,"
             f" {unclear[0]} uncertain and {unclear[1]} not assessable (left out)."
-            f" Not taken: {self.unread} unread studies, and {self.read_outside} read"
-            f" ones that these part from the stretch. Verdicts given before the score was seen: {blind}"
+            f" Not taken: {unread}, and {self.read_outside} read ones that these part from the stretch."
+            f" Verdicts given before the score was seen: {blind}"
         )
 
 
