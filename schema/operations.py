@@ -119,6 +119,29 @@ class SignOfLife(Base):
     seen_at: Mapped[datetime]
 
 
+class InboxWatcher(Base):
+    """A watcher of an inbox that others may watch too. Who deletes the row of a lapsed one may take its shares."""
+
+    __tablename__ = "inbox_watcher"
+
+    inbox: Mapped[str] = mapped_column(Text, primary_key=True)  #: its path, as the paths of arrivals
+    holder: Mapped[str] = mapped_column(String(32), primary_key=True)  #: random, another one each time it joins
+    host: Mapped[str] = mapped_column(String(64))
+    pid: Mapped[int]
+    pid_space: Mapped[str] = mapped_column(String(16))  #: in which `pid` names a process; empty: not known
+    lease_until: Mapped[datetime]
+
+
+class InboxShare(Base):
+    """Who takes in the files of a share of an inbox's folders: one row for each of its shares."""
+
+    __tablename__ = "inbox_share"
+
+    inbox: Mapped[str] = mapped_column(Text, primary_key=True)
+    share: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str | None] = mapped_column(String(32))  #: free if no watcher of this name has a row
+
+
 class Dispatch(Base):
     """A result object for an archive: one row for each result, kind and destination."""
 

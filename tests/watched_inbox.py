@@ -11,7 +11,8 @@ from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from worker.errors import BrokerUnavailable
 from worker.intake.ingest import Intake
-from worker.intake.watcher import Watcher, sweep
+from worker.intake.sweep import sweep
+from worker.intake.watcher import Watcher
 from worker.ledger.outbox import Backlog, Offer
 from worker.monitoring.reconciliation import reconcile
 

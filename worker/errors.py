@@ -7,7 +7,7 @@
     │   └── decoding    TooLarge, Undecodable, DecoderCrashed, DecoderTimedOut, DecoderOutOfMemory
     ├── Interrupted     a device, disk, database or broker is away; tried again until it is back
     │   ├── services    StorageUnavailable, DatabaseUnavailable, BrokerUnavailable
-    │   └── processes   DecoderUnavailable, DeviceUnavailable
+    │   └── processes   DecoderUnavailable, DeviceUnavailable, ShareLost
     └── Misconfigured   the installation is wrong; the program stops and names the remedy
         ├── settings    BadSetting, NoHome, HomeInUse, DatabaseShared, SchemaOutdated, IdentifiersDiffer
         ├── models      BadData (labels, manifests, splits), ModelRefused, ProviderUnavailable, PromotionRefused,
@@ -181,6 +181,12 @@ class DeviceUnavailable(Interrupted):
     """The inference device failed: out of memory, or lost. No model is refused for it."""
 
     code = "device_unavailable"
+
+
+class ShareLost(Interrupted):
+    """Another watcher of the inbox takes in what this one took in before; nothing was booked."""
+
+    code = "share_lost"
 
 
 class Misconfigured(ScreeningError):

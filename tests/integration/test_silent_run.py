@@ -14,7 +14,7 @@ from schema.vocabulary import Band, Priority, Reason, ReviewOutcome
 from tests.ledger import STUDY, Ledger, image
 from worker.cli.main import app
 from worker.decoding.pool import DecoderPool
-from worker.intake.watcher import sweep
+from worker.intake.sweep import sweep
 from worker.ledger import audit, claims, decisions, overdue, silent_run
 from worker.ledger.connect import unopened
 from worker.ledger.outbox import Backlog

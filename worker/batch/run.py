@@ -5,6 +5,7 @@ queues are not delayed. Its results are in the ledger, so the same command conti
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, IdentifierMode, Priority, StudyState
 from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
 from worker.intake.folder_scan import files_in
-from worker.intake.watcher import booked_files, sweep
-from worker.ledger import decisions, outbox, promotions
+from worker.intake.sweep import sweep
+from worker.ledger import decisions, files, outbox, promotions
 from worker.ledger.arrivals import Incoming
 from worker.ledger.connect import now
 from worker.ledger.outbox import Backlog, Offer
@@ -84,8 +85,8 @@ def archive(serving: Serving, folder: Path) -> Source:
     settings = attrs.evolve(serving.settings, inbox_mode=mode, study_quiet_s=BATCH_QUIET_S)
     intake = replace(serving.intake, settings=settings)
     unlisted: list[str] = []
-    done = booked_files(intake.database, str(folder), intake.identifiers)
-    files = [
+    done = files.booked_below(intake.database, intake.identifiers.path(f"{folder}{os.sep}"))
+    found = [
         replace(file, priority=Priority.NIGHTLY)
         for file in files_in(folder, lambda error: unlisted.append(str(error.filename)))
         if done.get(intake.identifiers.path(file.path)) != (file.size_bytes, file.mtime_ns)
@@ -95,7 +96,7 @@ def archive(serving: Serving, folder: Path) -> Source:
         booked = intake.take_in(file, now(), is_final=True, is_settled=False, inbox=folder)
         return Taken(booked.state, booked.study_uid)
 
-    return Source(files, take, tuple(unlisted))
+    return Source(found, take, tuple(unlisted))
 
 
 def stored(serving: Serving, since: datetime, verdict: str | None) -> Source:

@@ -6,6 +6,7 @@ system call takes a millisecond: an unchanged folder is not listed again, and a 
 
 import hashlib
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ SURE_AFTER_S = 5.0
 class Folder:
     """The content of a folder when it was last listed."""
 
+    path: str
     mtime_ns: int
     since_s: float  #: unchanged since, on the steady clock
     listed_s: float
@@ -59,7 +61,8 @@ class Listing:
 
 
 class Inbox:
-    """One folder and all folders below it, listed repeatedly. A path for which `is_done` is true is not checked."""
+    """One folder and all folders below it, listed repeatedly. A path for which `is_done` is true is not checked, and of
+    a folder for which `is_ours` is false no file is: only its paths are given."""
 
     def __init__(
         self,
@@ -67,11 +70,16 @@ class Inbox:
         is_done: Callable[[str], bool] = lambda _: False,
         unlisted: "Callable[[OSError], None] | None" = None,
         steady_s: Callable[[], float] = time.monotonic,
+        is_ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        self.folder, self.is_done, self.steady_s = folder, is_done, steady_s
+        self.folder, self.is_done, self.steady_s, self.is_ours = folder, is_done, steady_s, is_ours
         self.unlisted = unlisted or log_unlisted
         self._known: dict[str, Folder] = {}
         self._next_full_s = 0.0
+
+    def check_all(self) -> None:
+        """Check every file again at the next scan, also in folders that have not changed."""
+        self._next_full_s = -math.inf
 
     def scan(self) -> Listing:
         """All files, without hidden and unfinished names.
@@ -85,6 +93,9 @@ class Inbox:
             self._known.clear()  # so every file counts as new
         files, paths, seen, unlisted = list[Incoming](), list[str](), dict[str, Folder](), list[str]()
         for folder, is_stat in self._folders(now_s, seen, unlisted):
+            if not self.is_ours(folder.path):
+                paths += folder.files
+                continue
             for path, (is_link, _) in folder.files.items():
                 if path in folder.changed or not self.is_done(path):
                     file = _present(path, is_link, Priority.STAT if is_stat else Priority.ROUTINE)
@@ -134,10 +145,10 @@ class Inbox:
             if entry.path not in folders and not entry.name.lower().endswith(UNFINISHED_ENDINGS)
         }
         changed = frozenset(path for path, kind in files.items() if before.files.get(path) != kind)
-        return Folder(mtime_ns, before.since_s if is_unchanged else now_s, now_s, below, files, changed)
+        return Folder(here, mtime_ns, before.since_s if is_unchanged else now_s, now_s, below, files, changed)
 
 
-NEVER_LISTED = Folder(-1, 0.0, 0.0, [], {}, frozenset())
+NEVER_LISTED = Folder("", -1, 0.0, 0.0, [], {}, frozenset())
 
 
 def log_unlisted(error: OSError) -> None:

@@ -24,7 +24,7 @@ from worker.ledger import files
 from worker.ledger.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.register import accepted_copies, known_otherwise, register, register_all
-from worker.ledger.transactions import together
+from worker.ledger.transactions import Guard, together
 from worker.settings import Settings
 from worker.store import Store
 from worker.store.capacity import Capacity
@@ -60,6 +60,7 @@ class Intake:
         default_factory=dict, repr=False
     )  #: digest of a file -> digest of its stored values
     at_step: AtStep = no_step
+    guard: Guard | None = None  #: asked in each transaction that books a file
 
     @cached_property
     def reader(self) -> Reader:
@@ -141,7 +142,7 @@ class Intake:
     def _book_new(self, now: datetime, reads: Sequence[ReadFile]) -> list[Registration | Exception]:
         """Record files of images that nobody knows."""
         receipts = [self._receipt(read, []) for read in reads]
-        found = register_all(self.database, receipts, self.settings, now)
+        found = register_all(self.database, receipts, self.settings, now, self.guard)
         return [
             booked if isinstance(booked, Exception) else _as_read(booked, read)
             for read, booked in zip(reads, found, strict=True)
@@ -163,12 +164,12 @@ class Intake:
     def _book(self, read: ReadFile, now: datetime) -> Registration:
         file = self._file(read)
         if read.is_gone:
-            return files.record_vanished_file(self.database, file, now)
+            return files.record_vanished_file(self.database, file, now, self.guard)
         if read.refusal is not None:
             return self._refuse(read, read.refusal, now)
         assert read.header is not None
         copies = [c for c in accepted_copies(self.database, read.header, read.digest) if not c.is_unreadable]
-        return register(self.database, self._receipt(read, copies), self.settings, now)
+        return register(self.database, self._receipt(read, copies), self.settings, now, self.guard)
 
     def _receipt(self, read: ReadFile, copies: list[AcceptedCopy]) -> Receipt:
         """What is registered of a file with a header, whose readable `copies` hold other bytes."""
@@ -209,7 +210,7 @@ class Intake:
         """Wait for the rest of the file, or quarantine it, for its study when the header names one."""
         file, digest, left_at = self._file(read), read.digest, read.left_at
         if not read.request.is_final:
-            files.wait(self.database, [file], now)
+            files.wait(self.database, [file], now, self.guard)
             return Registration(FileState.WAITING, None, error.message)
         header = error.instance
         if isinstance(header, Instance) and digest:
@@ -218,10 +219,11 @@ class Intake:
                 file, header, digest, unreadable=error.code, message=error.message, left_at=left_at, is_settled=True,
                 was_missing=read.was_missing,
             )  # fmt: skip
-            return register(self.database, receipt, self.settings, now)
+            return register(self.database, receipt, self.settings, now, self.guard)
         return files.quarantine(
-            self.database, file, error.code, error.message, digest or None, now, in_store=left_at is None
-        )
+            self.database, file, error.code, error.message, digest or None, now, in_store=left_at is None,
+            guard=self.guard,
+        )  # fmt: skip
 
     def _same_pixels(self, copies: list[AcceptedCopy], digest: str, left_at: str | None) -> frozenset[str]:
         """The digests of files accepted under this UID with other bytes and the same pixels."""

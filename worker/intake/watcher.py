@@ -10,31 +10,27 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import text
-
-from schema.database import Database
 from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority, Process
-from worker.errors import BadSetting, Interrupted
+from worker.errors import BadSetting, Interrupted, ShareLost
+from worker.intake.division import Division
 from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.held_file import Removal
 from worker.intake.ingest import Intake, TakenIn
 from worker.intake.reader import IntakeRequest
+from worker.intake.sweep import sweep
 from worker.intake.write_lease import is_open_for_writing
-from worker.ledger import claims, files, outbox, overdue, pruning, silent_run
+from worker.ledger import files, outbox, pruning
 from worker.ledger.arrivals import Incoming
-from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.outbox import Backlog, Offer
 from worker.ledger.signs_of_life import Signs
-from worker.ledger.transactions import reading
 from worker.runtime.error_place import place_of
 from worker.runtime.file_events import woken_by_events
-from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +78,12 @@ class Watcher:
     outages: dict[str, tuple[str, float]] = field(
         default_factory=dict
     )  #: work -> code of the outage, and when it was logged
+    division: Division = field(init=False)
     inbox: Inbox = field(init=False)
     signs: Signs = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read from the ledger which files in the inbox an earlier process recorded.
-
-        Raises BadSetting when our own files are in the inbox: they would be taken in and removed.
-        """
+        """Raises BadSetting when our own files are in the inbox: they would be taken in and removed."""
         settings = self.intake.settings
         for name, folder in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
             if (
@@ -98,14 +92,14 @@ class Watcher:
                 and not is_hidden(folder.relative_to(self.folder))
             ):
                 raise BadSetting(f"{name} lies in the inbox, from which files are removed: choose a folder elsewhere")
-        if settings.inbox_mode is not InboxMode.MOVE:
-            self.booked = booked_files(self.intake.database, str(self.folder), self.intake.identifiers)
-        self.inbox = Inbox(self.folder, self._is_done, steady_s=self.steady_s)
+        self.division = Division.of(self.intake.database, self.folder, settings, self.clock, self.steady_s)
+        self.intake = replace(self.intake, guard=self.division.guard)
+        self.inbox = Inbox(self.folder, self._is_done, steady_s=self.steady_s, is_ours=self.division.is_ours)
         self.signs = Signs(self.intake.database, Process.WATCHER, self.clock, self.steady_s)
 
     def run(self, stop: threading.Event) -> None:
         """Scan and sweep until `stop`; outages of store, database and broker are logged, and it goes on."""
-        with woken_by_events(self.folder) as wake:
+        with woken_by_events(self.folder) as wake, self.division.kept():
             while not stop.is_set():
                 self.signs.give()
                 self._tolerating_outage("make_room", self.make_room)
@@ -151,10 +145,35 @@ class Watcher:
             log.info("room_made", extra=asdict(pruned))
 
     def scan(self) -> bool:
-        """List the inbox once: record unsettled and vanished files, take in settled ones, STAT first.
+        """List the inbox once: record unsettled and vanished files, take in settled ones, STAT first. Of an inbox that
+        other watchers share, only files of our own folders.
 
         False when more files have settled than could be taken in.
         """
+        try:
+            self._follow_division()
+            return self._scan() if self.division.held else True
+        except ShareLost:  # this process was stopped for long: what it had read is not booked
+            log.warning("share_lost")
+            self.division.forget()
+            return False
+
+    def _follow_division(self) -> None:
+        """Forget the files of folders that others take now; read from the ledger what was booked in new ones."""
+        gained = self.division.follow()
+        if gained is None:
+            return
+        if gained and not self._is_moving:
+            try:
+                self.booked = files.booked_below(self.intake.database, self.division.below)
+            except Interrupted:
+                self.division.forget()
+                raise
+        self.waiting = {path: seen for path, seen in self.waiting.items() if self.division.has(self._spelled(path))}
+        self.booked = {path: size for path, size in self.booked.items() if self.division.has(path)}
+        self.inbox.check_all()
+
+    def _scan(self) -> bool:
         now, now_s = self.clock(), self.steady_s()
         listing = self.inbox.scan()
         self.listing_s = self.steady_s() - now_s
@@ -174,7 +193,7 @@ class Watcher:
                 is_final = min(quiet_s, closed_s) >= settings.truncated_after_s
                 settled.append(IntakeRequest(file, self.folder, is_final, is_settled=False, is_ours=self._is_moving))
         new = [self.intake.identifiers.file(f) for f in unsettled if self.waiting[f.path].since_s == now_s]
-        files.wait(self.intake.database, new, now)
+        files.wait(self.intake.database, new, now, self.intake.guard)
         if listing.is_changed:
             self._forget(listing)
         return self._take_in(sorted(settled, key=lambda request: request.file.priority is not Priority.STAT))
@@ -186,9 +205,9 @@ class Watcher:
         there = {self._spelled(path) for path in listing.paths}  # an earlier process may have left waiting rows
 
         def may_be_there(path: str) -> bool:
-            return path in there or path.startswith(unlisted_spelled)
+            return path in there or path.startswith(unlisted_spelled) or not self.division.has(path)
 
-        files.record_vanished(self.intake.database, may_be_there, under=self._spelled(f"{self.folder}{os.sep}"))
+        files.record_vanished(self.intake.database, may_be_there, self.division.below, self.intake.guard)
         for path in self.waiting.keys() - set(listing.paths):
             if not path.startswith(unlisted):
                 del self.waiting[path]
@@ -271,28 +290,3 @@ class Watcher:
     def _is_moving(self) -> bool:
         """Whether files leave the inbox once they are booked."""
         return self.intake.settings.inbox_mode is InboxMode.MOVE
-
-
-def booked_files(database: Database, inbox: str, identifiers: IdentifierPolicy) -> dict[str, tuple[int, int]]:
-    """Path, as the ledger spells it -> size and mtime of the files below `inbox` as last recorded."""
-    below = identifiers.path(f"{inbox}{os.sep}")
-    statement = text(
-        "SELECT path, size_bytes, mtime_ns FROM arrival WHERE state NOT IN ('waiting', 'vanished') ORDER BY id"
-    )
-    with reading(database) as connection:
-        return {path: (size, mtime) for path, size, mtime in connection.execute(statement) if path.startswith(below)}
-
-
-def sweep(
-    database: Database,
-    settings: Settings,
-    enqueue: Callable[[Sequence[Offer]], None],
-    backlog: Callable[[], Backlog],
-    now: datetime,
-) -> None:
-    """Heal expired claims, enqueue settled studies, offer lost ones again, and move overdue ones up the worklist."""
-    claims.heal(database, settings, now)
-    silent_run.follow_setting(database, now)
-    overdue.advance(database, now)
-    enqueue(outbox.offer(database, now))
-    enqueue(outbox.reoffer(database, settings, now, backlog()))

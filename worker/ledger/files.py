@@ -11,7 +11,7 @@ from schema.database import Database, in_lists
 from schema.models import Arrival, Instance, Study
 from schema.vocabulary import FileState
 from worker.ledger.arrivals import Incoming, Registration, stored_path
-from worker.ledger.transactions import retried, writing, writing_rows
+from worker.ledger.transactions import Guard, reading, retried, writing, writing_rows
 
 _UNREAD = and_(
     Arrival.state == FileState.QUARANTINED,
@@ -48,10 +48,13 @@ class UnendedRow(NamedTuple):
     mtime_ns: int
 
 
-def wait(database: Database, files: list[Incoming], now: datetime) -> None:
-    """Register files that have not settled yet: one WAITING row per path; `changed_at` is updated while it grows."""
+def wait(database: Database, files: list[Incoming], now: datetime, guard: Guard | None = None) -> None:
+    """Register files that have not settled yet: one WAITING row per path; `changed_at` is updated while it grows.
+
+    Here and below, `guard` is asked in the transaction that writes.
+    """
     for some in in_lists(files):
-        with writing_rows(database) as connection:
+        with writing_rows(database, guard) as connection:
             grown, new = [], {}
             for file, row in zip(some, unended_rows(connection, some), strict=True):
                 if row is None:
@@ -92,9 +95,11 @@ def held_files(database: Database) -> list[tuple[Incoming, str]]:
     return [(file, digest) for file, digest in rows if digest is not None]
 
 
-def record_vanished(database: Database, still_there: Callable[[str], bool], under: str) -> list[str]:
+def record_vanished(
+    database: Database, still_there: Callable[[str], bool], under: str, guard: Guard | None = None
+) -> list[str]:
     """Register WAITING files below the folder `under` that no longer exist as VANISHED; returns their paths."""
-    with writing(database) as session:
+    with writing(database, guard) as session:
         waiting = session.scalars(
             select(Arrival).where(Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True))
         )
@@ -104,9 +109,9 @@ def record_vanished(database: Database, still_there: Callable[[str], bool], unde
         return [arrival.path for arrival in gone]
 
 
-def record_vanished_file(database: Database, file: Incoming, now: datetime) -> Registration:
+def record_vanished_file(database: Database, file: Incoming, now: datetime, guard: Guard | None = None) -> Registration:
     """Register a file that was gone before it could be read."""
-    with writing(database) as session:
+    with writing(database, guard) as session:
         arrival = arrival_of(session, file, now)
         close(arrival, FileState.VANISHED, None, "gone before it could be read", None, None)
         return Registration(FileState.VANISHED, None, "gone before it could be read")
@@ -114,14 +119,23 @@ def record_vanished_file(database: Database, file: Incoming, now: datetime) -> R
 
 @retried
 def quarantine(
-    database: Database, file: Incoming, code: str, message: str, digest: str | None, now: datetime, *, in_store: bool
-) -> Registration:
+    database: Database, file: Incoming, code: str, message: str, digest: str | None, now: datetime, *, in_store: bool,
+    guard: Guard | None = None,
+) -> Registration:  # fmt: skip
     """Register a file that can never be read and names no study."""
-    with writing(database) as session:
+    with writing(database, guard) as session:
         arrival = arrival_of(session, file, now)
         arrival.digest, arrival.in_store = digest, in_store
         close(arrival, FileState.QUARANTINED, code, message, None, None)
         return Registration(FileState.QUARANTINED, None, message, in_store)
+
+
+def booked_below(database: Database, folder: str) -> dict[str, tuple[int, int]]:
+    """Path -> size and mtime of the files that were booked below `folder`, which ends in a slash, as last recorded."""
+    ended = Arrival.state.not_in((FileState.WAITING, FileState.VANISHED))
+    statement = select(Arrival.path, Arrival.size_bytes, Arrival.mtime_ns).where(ended).order_by(Arrival.id)
+    with reading(database) as connection:
+        return {path: (size, mtime) for path, size, mtime in connection.execute(statement) if path.startswith(folder)}
 
 
 def arrival_of(session: Session, file: Incoming, now: datetime) -> Arrival:

@@ -18,7 +18,7 @@ from worker.ledger.files import arrival_of, close
 from worker.ledger.new_studies import instance_values, series_values, settles_at, study_values
 from worker.ledger.ordering import current_screening, move, outranks, overdue_at, place, set_priority
 from worker.ledger.restored import RESTORED, screen_again
-from worker.ledger.transactions import reading, retried, together, writing
+from worker.ledger.transactions import Guard, reading, retried, together, writing
 from worker.settings import Settings
 
 
@@ -45,26 +45,29 @@ def known_otherwise(database: Database, digests: Mapping[str, str]) -> set[str]:
         return {uid for uid, digest in rows if digests[uid] != digest}
 
 
-def register(database: Database, receipt: Receipt, settings: Settings, now: datetime) -> Registration:
+def register(
+    database: Database, receipt: Receipt, settings: Settings, now: datetime, guard: Guard | None = None
+) -> Registration:
     """`register_all` for one file; raises the error in place of returning it."""
-    (registered,) = register_all(database, [receipt], settings, now)
+    (registered,) = register_all(database, [receipt], settings, now, guard)
     if isinstance(registered, Exception):
         raise registered
     return registered
 
 
 def register_all(
-    database: Database, receipts: Sequence[Receipt], settings: Settings, now: datetime
+    database: Database, receipts: Sequence[Receipt], settings: Settings, now: datetime, guard: Guard | None = None
 ) -> list[Registration | Exception]:
     """Register files with readable headers in one transaction: each as a new image of its study, a duplicate, a
-    conflict, or damaged. The error of a file that the database refuses; the others are registered without it."""
-    return together(retried(partial(_register_all, database, settings, now)), receipts)
+    conflict, or damaged. The error of a file that the database refuses; the others are registered without it.
+    `guard` is asked in each transaction."""
+    return together(retried(partial(_register_all, database, settings, now, guard)), receipts)
 
 
 def _register_all(
-    database: Database, settings: Settings, now: datetime, receipts: Sequence[Receipt]
+    database: Database, settings: Settings, now: datetime, guard: Guard | None, receipts: Sequence[Receipt]
 ) -> list[Registration]:
-    with writing(database) as session, session.no_autoflush:  # no query of one file needs the new rows
+    with writing(database, guard) as session, session.no_autoflush:  # no query of one file needs the new rows
         connection = session.connection()
         simple = new_studies.plain(connection, receipts)
         added = new_studies.add(connection, simple, settings, now, database.is_silent_run) if simple else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy.exc import (
     DataError,
@@ -26,6 +26,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+#: Asked in a transaction before it writes: raises when this process may not write any more.
+Guard: TypeAlias = Callable[["Connection"], None]
+
 #: Two writers may insert the same new row at the same time; the one that fails sees the row at its second try.
 TRIES = 3
 
@@ -41,16 +44,21 @@ AWAY_CLASSES = ("08", "53", "57", "58")
 
 
 @contextmanager
-def writing(database: Database) -> Iterator[Session]:
-    """A writing transaction. Raises DatabaseUnavailable, and SchemaOutdated when a table or column is missing."""
+def writing(database: Database, guard: Guard | None = None) -> Iterator[Session]:
+    """A writing transaction. Raises DatabaseUnavailable, SchemaOutdated when a table or column is missing, and what
+    `guard` raises, which is asked first."""
     with _translating(), database.writing() as session:
+        if guard is not None:
+            guard(session.connection())
         yield session
 
 
 @contextmanager
-def writing_rows(database: Database) -> Iterator[Connection]:
+def writing_rows(database: Database, guard: Guard | None = None) -> Iterator[Connection]:
     """A writing transaction of statements alone; raises as `writing` does."""
     with _translating(), database.writing_rows() as connection:
+        if guard is not None:
+            guard(connection)
         yield connection
 
 

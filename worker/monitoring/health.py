@@ -13,6 +13,7 @@ from worker.ledger.connect import now, unopened
 from worker.ledger.list_mode import is_silent_run
 from worker.ledger.revision import require_head, revision
 from worker.monitoring.sending import check_sending
+from worker.monitoring.watchers import check_watchers
 from worker.runtime.file_events import file_events_fault
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
@@ -39,8 +40,8 @@ class Finding:
 
 
 def check(settings: Settings) -> list[Finding]:
-    """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait; one
-    more where there are no file events, and one where results go to an archive."""
+    """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait;
+    more where there are no file events, where watchers may share an inbox, and where results go to an archive."""
     checks: dict[str, Check] = {
         "database": _database,
         "broker": _broker,
@@ -51,7 +52,8 @@ def check(settings: Settings) -> list[Finding]:
         "disk": _disk,
         "page": _page,
     }
-    return [*_found(settings, checks), *_missing_events(settings), *_unsent(settings), _waiting(settings)]
+    watchers = [Finding("watchers", True, words) for words in check_watchers(settings)]
+    return [*_found(settings, checks), *_missing_events(settings), *watchers, *_unsent(settings), _waiting(settings)]
 
 
 def check_readiness(settings: Settings) -> list[Finding]:

@@ -29,7 +29,7 @@ from worker.ledger import batch_runs, device_failures, drift, login_failures, pr
 from worker.ledger.connect import now, open_existing
 from worker.ledger.promotions import Decision, RegistryState
 from worker.ledger.transactions import reading
-from worker.monitoring import aggregates, sending
+from worker.monitoring import aggregates, sending, watchers
 from worker.monitoring.aggregates import (
     BATCHES,
     PROBABILITIES,
@@ -115,7 +115,7 @@ class Metrics(Collector):
             found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
             found += [*self._stages(connection, moment), *self._drift(connection), *_batch(connection)]
             found += [*_devices(connection), *_login_failures(connection, moment)]
-            found += sending.metrics(connection, moment)
+            found += [*sending.metrics(connection, moment), *watchers.metrics(connection)]
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from worker.errors import HomeInUse
 from worker.runtime.children import queue_worker
 from worker.runtime.gate import Gate
+from worker.runtime.pids import is_running
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
 
@@ -31,13 +32,7 @@ class Holder:
     @property
     def is_alive(self) -> bool:
         """Whether the process still runs."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # it belongs to another user
-            return True
-        return True
+        return is_running(self.pid)
 
 
 #: Roles that hold a state folder for a long time and serve its queue: other commands may give them work.

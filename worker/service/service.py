@@ -19,7 +19,8 @@ from worker.intake.folder_scan import files_in, incoming
 from worker.intake.ingest import Intake
 from worker.intake.link_probe import how_taken_in
 from worker.intake.reader import IntakeRequest
-from worker.intake.watcher import Watcher, sweep
+from worker.intake.sweep import sweep
+from worker.intake.watcher import Watcher
 from worker.ledger import claims, outbox, promotions
 from worker.ledger.arrivals import Registration
 from worker.ledger.connect import now, open_database

@@ -1,0 +1,280 @@
+"""Several watchers share an inbox: each file is booked once, whoever comes, goes, or is stopped for a while."""
+
+import socket
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from sqlalchemy import text
+
+from schema.setting_values import InboxMode
+from schema.vocabulary import IdentifierMode
+from tests.acceptance.installation import wait_until
+from tests.ledger import Ledger
+from tests.watched_inbox import WatchedInbox, another
+from worker.errors import DatabaseUnavailable, ShareLost
+from worker.intake.held_file import Step
+from worker.ledger import inbox_shares
+from worker.ledger.inbox_shares import SHARES, Seat
+from worker.ledger.transactions import writing
+from worker.monitoring.reconciliation import reconcile
+from worker.monitoring.watchers import check_watchers, metrics
+from worker.store import OBJECTS
+
+FOLDERS, EACH = 8, 2
+
+
+class TwoWatchers:
+    """Two watchers of one inbox, ledger and store, which share a broker."""
+
+    def __init__(self, desk: Ledger, folder: Path, **settings: Any) -> None:
+        desk.settings = attrs.evolve(desk.settings, broker="redis://queue/0", **settings)
+        self.desk, self.inbox = desk, folder / "inbox"
+        self.one, self.two = (WatchedInbox(desk, self.inbox) for _ in range(2))
+
+    def settle(self) -> None:
+        """Until each has its part."""
+        for watched in (self.one, self.two, self.one, self.two):
+            watched.watcher.scan()
+            self.desk.clock.forward(self.desk.settings.heartbeat_s)
+
+    def drop(self) -> list[Path]:
+        """Files in many folders, two of them with STAT studies."""
+        below = [f"{'stat/' if number < 2 else ''}ward {number}" for number in range(FOLDERS)]
+        names = [f"{folder}/{number}.dcm" for folder in below for number in range(EACH)]
+        return [self.one.drop(name, another(number)) for number, name in enumerate(names)]
+
+    def arrivals(self) -> Counter[str]:
+        with self.desk.database.reading() as connection:
+            return Counter(connection.scalars(text("SELECT state FROM arrival")))
+
+    def shares(self) -> list[int]:
+        return [len(watched.watcher.division.held) for watched in (self.one, self.two)]
+
+    def is_whole(self) -> bool:
+        """Whether the ledger's sums hold, and each image is in the store with its bytes."""
+        with self.desk.database.reading() as connection:
+            images = connection.execute(text("SELECT digest, crc, left_at FROM instance")).all()
+        for digest, crc, left_at in images:
+            if left_at is None:
+                self.desk.store.get(OBJECTS, digest, crc)
+        return len(images) == FOLDERS * EACH and reconcile(self.desk.database, self.desk.store).holds
+
+
+@pytest.fixture
+def both(desk: Ledger, tmp_path: Path) -> TwoWatchers:
+    return TwoWatchers(desk, tmp_path)
+
+
+@pytest.mark.parametrize("mode", list(InboxMode))
+def test_each_file_is_booked_once_and_by_one_of_them(desk: Ledger, tmp_path: Path, mode: InboxMode) -> None:
+    both = TwoWatchers(desk, tmp_path, inbox_mode=mode)
+    both.settle()
+    assert both.shares() == [SHARES // 2] * 2
+    both.drop()
+    for after_s in (0, 11, 1, 700):  # the last one checks every file again
+        desk.clock.forward(after_s)
+        both.one.watcher.scan()
+        both.two.watcher.scan()
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+    assert both.is_whole()
+    assert len(both.one.left()) == (0 if mode is InboxMode.MOVE else FOLDERS * EACH)
+    with desk.database.reading() as connection:
+        urgent = connection.execute(text("SELECT COUNT(*) FROM study WHERE priority = 'stat'")).scalar_one()
+    assert urgent == 2 * EACH
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_pseudonyms_of_paths_divide_an_inbox_too(desk: Ledger, tmp_path: Path) -> None:
+    both = TwoWatchers(desk, tmp_path, identifiers=IdentifierMode.PSEUDONYMS, inbox_mode=InboxMode.COPY)
+    both.settle()
+    both.drop()
+    for _ in range(2):
+        both.one.watcher.scan()
+        both.two.watcher.scan()
+        desk.clock.forward(11)
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+    assert both.is_whole()
+
+
+def test_a_file_that_another_watcher_has_just_seen_is_not_vanished(both: TwoWatchers) -> None:
+    """One lists the inbox, files come, the other notes that they wait, then the first looks for what is gone."""
+    both.settle()
+    calls = iter(range(100))
+
+    def steady_s() -> float:
+        if next(calls) == 1:  # it has just listed the inbox
+            both.drop()
+            both.two.watcher.scan()
+        return both.desk.clock().timestamp()
+
+    both.one.watcher.steady_s = steady_s
+    both.one.watcher.scan()
+    seen = both.arrivals()
+    assert 0 < seen["waiting"] == seen.total()
+    for after_s in (0, 11):
+        both.desk.clock.forward(after_s)
+        both.one.watcher.scan()
+        both.two.watcher.scan()
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+
+
+@pytest.mark.parametrize("mode", list(InboxMode))
+def test_the_shares_of_a_lapsed_watcher_are_taken_over_with_what_it_had_booked(
+    desk: Ledger, tmp_path: Path, mode: InboxMode
+) -> None:
+    both = TwoWatchers(desk, tmp_path, inbox_mode=mode)
+    both.settle()
+    both.drop()
+    both.one.watcher.scan()
+    both.two.watcher.scan()
+    desk.clock.forward(11)
+    both.one.watcher.scan()  # books its part, and gives no sign any more
+    booked = both.arrivals()["accepted"]
+    assert 0 < booked < FOLDERS * EACH
+    desk.clock.forward(desk.settings.lease_s)
+    for _ in range(3):
+        both.two.watcher.scan()
+        desk.clock.forward(11)
+    assert both.shares()[1] == SHARES
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+    assert both.is_whole()
+
+
+def test_a_watcher_that_was_stopped_for_long_books_nothing_of_what_was_taken_over(both: TwoWatchers) -> None:
+    desk, stopped = both.desk, []
+    both.settle()
+    both.drop()
+    both.one.watcher.scan()
+    both.two.watcher.scan()
+
+    def stop(step: Step) -> None:
+        """The first is stopped, with its first file read and stored, until the other has taken everything in."""
+        if step is not Step.STORED or stopped:
+            return
+        stopped.append(step)
+        desk.clock.forward(desk.settings.lease_s + 11)
+        for _ in range(3):
+            both.two.watcher.scan()
+            desk.clock.forward(11)
+
+    both.one.watcher.intake = replace(both.one.watcher.intake, at_step=stop)
+    desk.clock.forward(11)
+    assert both.one.watcher.scan() is False
+    assert stopped
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+    assert both.is_whole()
+    assert both.one.left() == []
+    both.settle()
+    assert both.shares() == [SHARES // 2] * 2, "it takes part again"
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+
+
+def test_who_comes_gets_half_and_who_leaves_gives_all_back(both: TwoWatchers) -> None:
+    both.one.watcher.scan()
+    assert both.shares() == [SHARES, 0]
+    both.settle()
+    assert both.shares() == [SHARES // 2] * 2
+    with both.two.watcher.division.kept():
+        pass
+    both.desk.clock.forward(both.desk.settings.heartbeat_s)
+    both.one.watcher.scan()
+    assert both.shares()[0] == SHARES
+
+
+def test_a_killed_watcher_of_this_machine_is_not_waited_for(both: TwoWatchers) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    both.one.watcher.scan()
+    with both.desk.database.writing() as session:
+        session.execute(text("UPDATE inbox_watcher SET pid = :pid"), {"pid": ended.pid})
+    both.two.watcher.scan()
+    assert both.shares()[1] == SHARES
+
+
+def test_one_watcher_with_a_private_broker_needs_no_rows(watched: WatchedInbox) -> None:
+    watched.drop("ward/a.dcm", another(1))
+    watched.scan()
+    assert watched.scan(11) == {"accepted": 1}
+    assert inbox_shares.watcher_shares(watched.desk.database) == []
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_nothing_is_taken_over_while_its_watcher_books(both: TwoWatchers) -> None:
+    both.settle()
+    clock = both.desk.clock
+    division = both.one.watcher.division
+    with writing(both.desk.database, division.guard):
+        clock.forward(both.desk.settings.lease_s * 2)
+        both.two.watcher.scan()
+        assert both.shares()[1] == SHARES // 2, "it has not ended its transaction"
+    clock.forward(both.desk.settings.heartbeat_s)
+    both.two.watcher.scan()
+    assert both.shares()[1] == SHARES
+    with pytest.raises(ShareLost), writing(both.desk.database, division.guard):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_a_watcher_that_is_stopped_while_it_books_does_not_keep_its_share_for_ever(desk: Ledger) -> None:
+    lease_s = 0.5
+    seat, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", 1, lease_s), desk.clock())
+
+    def taken_over() -> bool:
+        later = desk.clock() + timedelta(seconds=2 * lease_s)
+        return len(inbox_shares.follow(desk.database, Seat("/inbox", "there", 2, 60.0), later)[1]) > 0
+
+    with (
+        pytest.raises(DatabaseUnavailable),
+        writing(desk.database, partial(inbox_shares.require, seat=seat)) as session,
+    ):
+        wait_until(taken_over, 30)
+        session.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_the_lease_is_prolonged_while_a_transaction_books(both: TwoWatchers) -> None:
+    both.one.watcher.scan()
+    seat = both.one.watcher.division.seat
+    assert seat is not None
+    later = both.desk.clock() + timedelta(minutes=1)
+    with writing(both.desk.database, both.one.watcher.division.guard):
+        inbox_shares.prolong(both.desk.database, seat, later)
+    (found, *_) = inbox_shares.watcher_shares(both.desk.database)
+    assert (found.shares, found.lease_until) == (SHARES, later + timedelta(seconds=seat.lease_s))
+
+
+def test_a_watcher_that_was_removed_joins_anew_and_owns_nothing_of_before(desk: Ledger) -> None:
+    seat, held = inbox_shares.follow(desk.database, Seat("/inbox", "here", 1, 30.0), desk.clock())
+    assert len(held) == SHARES
+    desk.clock.forward(31)
+    other, all_of_it = inbox_shares.follow(desk.database, Seat("/inbox", "there", 2, 30.0), desk.clock())
+    again, held = inbox_shares.follow(desk.database, seat, desk.clock())
+    assert (len(all_of_it), held, again.holder != seat.holder) == (SHARES, frozenset(), True)
+    inbox_shares.leave(desk.database, seat)
+    assert len(inbox_shares.follow(desk.database, other, desk.clock())[1]) == SHARES // 2
+
+
+def test_check_and_metrics_say_who_takes_in_how_much(both: TwoWatchers) -> None:
+    both.settle()
+    in_force = attrs.evolve(both.desk.settings, database=both.desk.database.url)
+    (words,) = check_watchers(in_force)
+    assert words.startswith(f"{both.inbox}: ")
+    assert words.count(f"{SHARES // 2} of {SHARES} shares") == 2
+    assert words.count("has given no sign since 2026-03-02") == 2
+    with both.two.watcher.division.kept():
+        pass
+    assert f"nobody takes in {SHARES // 2} of {SHARES} shares" in check_watchers(in_force)[0]
+    with both.desk.database.reading() as connection:
+        (shares,) = metrics(connection)
+    found = {(sample.labels["inbox"], sample.labels["host"]): sample.value for sample in shares.samples}
+    half = SHARES // 2
+    assert found == {(str(both.inbox), socket.gethostname()[:64]): half, (str(both.inbox), "nobody"): half}
+    assert check_watchers(attrs.evolve(in_force, broker="")) == []

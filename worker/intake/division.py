@@ -1,0 +1,130 @@
+"""Which folders of an inbox this watcher takes files in from, when several watchers share it.
+
+The folder that holds a file decides, so the files of one folder stay together. Files directly in the inbox are one
+share: of such an inbox one watcher takes everything in, and the others stand by.
+"""
+
+import hashlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from schema.database import Database
+from worker.errors import ScreeningError
+from worker.ledger import inbox_shares
+from worker.ledger.identifiers import IdentifierPolicy
+from worker.ledger.inbox_shares import SHARES, Seat
+from worker.ledger.signs_of_life import LONGEST_HOST
+from worker.runtime.error_place import place_of
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ALL = frozenset(range(SHARES))
+
+
+@lru_cache(maxsize=4096)  # a folder may hold a hundred thousand files, which come one after another
+def share_of(folder: str) -> int:
+    """The share of a folder, named by its path below the inbox, as the ledger spells it."""
+    return int.from_bytes(hashlib.sha256(folder.encode()).digest()[:4], "big") % SHARES
+
+
+@dataclass
+class Division:
+    """The shares that one watcher holds. `seat` is None where no other watcher may be: it holds all."""
+
+    database: Database
+    below: str  #: the inbox as the ledger spells it, with a slash
+    spelled: Callable[[str], str]
+    clock: Callable[[], datetime]
+    steady_s: Callable[[], float]
+    heartbeat_s: float
+    seat: Seat | None
+    held: frozenset[int] = frozenset()
+    _next_s: float = field(default=-1e9, init=False)
+
+    @classmethod
+    def of(
+        cls, database: Database, inbox: Path, settings: Settings, clock: Callable[[], datetime],
+        steady_s: Callable[[], float] = time.monotonic,
+    ) -> "Division":  # fmt: skip
+        """The division of an inbox. A private broker serves one watcher, which holds its lock: nobody else is there."""
+        spelled = IdentifierPolicy.of(settings).path
+        below = spelled(f"{inbox}{os.sep}")
+        seat = None
+        if not settings.is_embedded:
+            seat = Seat(below.rstrip(os.sep), socket.gethostname()[:LONGEST_HOST], os.getpid(), settings.lease_s)
+        return cls(database, below, spelled, clock, steady_s, settings.heartbeat_s, seat)
+
+    def follow(self) -> frozenset[int] | None:
+        """Take or give shares if that is due, once a heartbeat; what was gained, None if nothing changed.
+
+        Call it between two scans. Raises Interrupted.
+        """
+        if self.seat is None:
+            gained, self.held = ALL - self.held, ALL
+            return gained or None
+        if self.steady_s() < self._next_s:
+            return None
+        before = self.held
+        self.seat, self.held = inbox_shares.follow(self.database, self.seat, self.clock())
+        self._next_s = self.steady_s() + self.heartbeat_s
+        if self.held == before:
+            return None
+        log.info("inbox_divided", extra={"shares": len(self.held), "of": SHARES})
+        return self.held - before
+
+    def forget(self) -> None:
+        """Hold nothing until `follow`, which is due at once."""
+        self.held, self._next_s = frozenset(), -1e9
+
+    def guard(self, connection: Connection) -> None:
+        """Raise ShareLost, in a transaction that books, when others have taken over."""
+        if self.seat is not None:
+            inbox_shares.require(connection, self.seat)
+
+    def is_ours(self, folder: str) -> bool:
+        """Whether files directly in this folder, by its path in the file system, are taken in here."""
+        return self.held == ALL or self.has(self.spelled(f"{folder}{os.sep}"))
+
+    def has(self, path: str) -> bool:
+        """The same for a path as the ledger spells it."""
+        return self.held == ALL or share_of(path.removeprefix(self.below).rpartition(os.sep)[0]) in self.held
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the lease while the block runs, however long a listing or a file takes; then give everything back."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._prolong_until, args=(stop,), name="inbox lease", daemon=True)
+        if self.seat is not None:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if self.seat is not None:
+                thread.join()
+                self._without_database_too(inbox_shares.leave)
+
+    def _prolong_until(self, stop: threading.Event) -> None:
+        while not stop.wait(self.heartbeat_s):
+            self._without_database_too(lambda database, seat: inbox_shares.prolong(database, seat, self.clock()))
+
+    def _without_database_too(self, work: Callable[[Database, Seat], None]) -> None:
+        """Do what may fail: then the lease lapses."""
+        if self.seat is not None and self.seat.holder:
+            try:
+                work(self.database, self.seat)
+            except (SQLAlchemyError, ScreeningError) as error:
+                log.warning("inbox_lease_not_written", extra={"kind": place_of(error)})

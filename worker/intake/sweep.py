@@ -1,0 +1,24 @@
+"""The watcher's regular pass over the database, for the whole installation; several processes may do it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from schema.database import Database
+from worker.ledger import claims, outbox, overdue, silent_run
+from worker.ledger.outbox import Backlog, Offer
+from worker.settings import Settings
+
+
+def sweep(
+    database: Database,
+    settings: Settings,
+    enqueue: Callable[[Sequence[Offer]], None],
+    backlog: Callable[[], Backlog],
+    now: datetime,
+) -> None:
+    """Heal expired claims, enqueue settled studies, offer lost ones again, and move overdue ones up the worklist."""
+    claims.heal(database, settings, now)
+    silent_run.follow_setting(database, now)
+    overdue.advance(database, now)
+    enqueue(outbox.offer(database, now))
+    enqueue(outbox.reoffer(database, settings, now, backlog()))

@@ -1,0 +1,216 @@
+"""Which watcher takes in which share of an inbox's folders, as rows: several watchers of one inbox divide it fairly.
+
+Each has a lease. Who deletes the row of a lapsed watcher may take its shares, and each booking holds the row of its own
+watcher: so what was taken over is never booked by the one before, however long that was stopped.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, and_, delete, func, insert, literal, select, update
+
+from schema.database import Database
+from schema.operations import InboxShare, InboxWatcher
+from worker.errors import ShareLost
+from worker.ledger.outbox import CLOCKS_DIFFER_S
+from worker.ledger.transactions import reading, retried, writing_rows
+from worker.runtime.pids import is_running, pid_space
+
+#: So many shares the folders of an inbox are divided into; more watchers than that stand by.
+SHARES = 16
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A watcher of an inbox; `holder` is new each time it joins."""
+
+    inbox: str  #: its path as the ledger spells it
+    host: str
+    pid: int
+    lease_s: float
+    holder: str = ""  #: empty: it has not joined
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a watcher is to change."""
+
+    take: tuple[int, ...] = ()
+    give: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class WatcherShares:
+    """How many shares of an inbox a watcher holds; `host` is None for those that nobody holds."""
+
+    inbox: str
+    host: str | None
+    pid: int
+    shares: int
+    lease_until: datetime | None
+
+
+def split(held: Mapping[int, str | None], watchers: Sequence[str], mine: str) -> Move:
+    """What `mine` changes so that each of the watchers comes to hold an equal number of shares, or one more.
+
+    `held`: the holder of each share, None where it is free. Nothing is taken from another watcher: who has too many
+    gives them, and who has too few takes free ones.
+    """
+    each, over = divmod(len(held), len(watchers))
+    quota = each + (sorted(watchers).index(mine) < over)
+    own = sorted(share for share, holder in held.items() if holder == mine)
+    free = sorted(share for share, holder in held.items() if holder is None)
+    return Move(take=tuple(free[: max(0, quota - len(own))]), give=tuple(own[quota:]))
+
+
+@retried  # two watchers may be the first ones at the same time
+def follow(database: Database, seat: Seat, now: datetime) -> tuple[Seat, frozenset[int]]:
+    """Prolong the lease, or join; remove lapsed watchers; take or give shares. Returns the seat, and what it holds.
+
+    Call it between two bookings: what is given here may be taken by others at once.
+    """
+    with writing_rows(database) as connection:
+        seat = _sit(connection, seat, now)
+        found = _found(connection, seat.inbox)
+        watchers = _living(connection, seat, now)  # after the shares: who took one by then has a row by now
+        held = {share: holder if holder in watchers else None for share, holder in found.items()}
+        move = split(held, watchers, seat.holder)
+        own = {share for share, holder in held.items() if holder == seat.holder}
+        _give(connection, seat, move.give)
+        return seat, frozenset(own.difference(move.give).union(_take(connection, seat, move.take, found)))
+
+
+def prolong(database: Database, seat: Seat, now: datetime) -> None:
+    """Prolong the lease, if it was not taken away; holds up no booking."""
+    with writing_rows(database) as connection:
+        _prolong(connection, seat, now + timedelta(seconds=seat.lease_s))
+
+
+def leave(database: Database, seat: Seat) -> None:
+    """Give everything back."""
+    with writing_rows(database) as connection:
+        connection.execute(
+            update(InboxShare)
+            .where(InboxShare.inbox == seat.inbox, InboxShare.holder == seat.holder)
+            .values(holder=None)
+        )
+        connection.execute(
+            delete(InboxWatcher).where(InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
+        )
+
+
+def require(connection: Connection, seat: Seat) -> None:
+    """Raise ShareLost if the seat was taken away; else it is not until the end of this transaction.
+
+    PostgreSQL ends a transaction whose program is stopped for longer than the lease.
+    """
+    row = select(InboxWatcher.holder).where(InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
+    if connection.dialect.name == "postgresql":
+        limit = func.set_config("idle_in_transaction_session_timeout", f"{seat.lease_s * 1000:.0f}", literal(True))
+        row = row.add_columns(limit).with_for_update(read=True, key_share=True)
+    if connection.execute(row).first() is None:
+        raise ShareLost("another watcher has taken over this one's share of the inbox: it goes on with a new share")
+
+
+def watcher_shares(database: Database) -> list[WatcherShares]:
+    """Every watcher of an inbox whose watchers divide it, and what nobody holds."""
+    with reading(database) as connection:
+        return read_watcher_shares(connection)
+
+
+def read_watcher_shares(connection: Connection) -> list[WatcherShares]:
+    """As `watcher_shares`."""
+    watchers = connection.execute(
+        select(
+            InboxWatcher.inbox, InboxWatcher.holder, InboxWatcher.host, InboxWatcher.pid, InboxWatcher.lease_until
+        ).order_by(InboxWatcher.inbox, InboxWatcher.host, InboxWatcher.pid)
+    ).all()
+    known = {(row.inbox, row.holder) for row in watchers}
+    shares = Counter(
+        (inbox, holder if (inbox, holder) in known else None)
+        for inbox, holder in connection.execute(select(InboxShare.inbox, InboxShare.holder))
+    )
+    held = [WatcherShares(w.inbox, w.host, w.pid, shares[w.inbox, w.holder], w.lease_until) for w in watchers]
+    free = [
+        WatcherShares(inbox, None, 0, n, None) for (inbox, holder), n in sorted(shares.items(), key=str) if not holder
+    ]
+    return [*held, *free]
+
+
+def _prolong(connection: Connection, seat: Seat, until: datetime) -> bool:
+    its = (InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
+    return connection.execute(update(InboxWatcher).where(*its).values(lease_until=until)).rowcount > 0
+
+
+def _sit(connection: Connection, seat: Seat, now: datetime) -> Seat:
+    """Prolong the lease; who has none joins under a new name, so that nothing of before is its own."""
+    until = now + timedelta(seconds=seat.lease_s)
+    if seat.holder and _prolong(connection, seat, until):
+        return seat
+    seat = replace(seat, holder=secrets.token_hex(16))
+    row = {"inbox": seat.inbox, "holder": seat.holder, "host": seat.host, "pid": seat.pid, "pid_space": pid_space()}
+    connection.execute(insert(InboxWatcher).values(**row, lease_until=until))
+    return seat
+
+
+def _living(connection: Connection, seat: Seat, now: datetime) -> list[str]:
+    """The watchers of the inbox, without those that have lapsed or are known to be dead: their rows are removed.
+
+    One that is booking just now stays until that ends.
+    """
+    of_inbox = InboxWatcher.inbox == seat.inbox
+    rows = connection.execute(
+        select(InboxWatcher.holder, InboxWatcher.pid, InboxWatcher.pid_space, InboxWatcher.lease_until).where(of_inbox)
+    ).all()
+    latest = now + timedelta(seconds=seat.lease_s + CLOCKS_DIFFER_S)  # later: written before the clock was set back
+    seen = {row.holder: row.lease_until for row in rows}
+    ended = [
+        row.holder for row in rows
+        if row.holder != seat.holder and (not now <= row.lease_until <= latest or _is_dead(row.pid, row.pid_space))
+    ]  # fmt: skip
+    if not ended:
+        return list(seen)
+    locked = connection.execute(
+        select(InboxWatcher.holder, InboxWatcher.lease_until)
+        .where(of_inbox, InboxWatcher.holder.in_(ended))
+        .with_for_update(skip_locked=True)
+    ).all()
+    removed = [holder for holder, until in locked if until == seen[holder]]  # else it has just prolonged it
+    connection.execute(delete(InboxWatcher).where(of_inbox, InboxWatcher.holder.in_(removed)))
+    return [holder for holder in seen if holder not in removed]
+
+
+def _is_dead(pid: int, space: str) -> bool:
+    return bool(space) and space == pid_space() and not is_running(pid)
+
+
+def _found(connection: Connection, inbox: str) -> dict[int, str | None]:
+    """The holder of each share as its row says, whether that still has a row or not."""
+    rows = connection.execute(select(InboxShare.share, InboxShare.holder).where(InboxShare.inbox == inbox)).all()
+    if not rows:
+        connection.execute(insert(InboxShare), [{"inbox": inbox, "share": share} for share in range(SHARES)])
+        return dict.fromkeys(range(SHARES))
+    return {share: holder for share, holder in rows}  # noqa: C416 mypy does not take a Row for a pair
+
+
+def _take(connection: Connection, seat: Seat, shares: Sequence[int], found: Mapping[int, str | None]) -> list[int]:
+    """Take free shares, but none that another watcher takes just now, or has taken since it was `found`."""
+    if not shares:
+        return []
+    which = and_(InboxShare.inbox == seat.inbox, InboxShare.share.in_(shares))
+    locked = select(InboxShare.share, InboxShare.holder).where(which).with_for_update(skip_locked=True)
+    taken = [share for share, holder in connection.execute(locked) if holder == found[share]]
+    connection.execute(
+        update(InboxShare).where(InboxShare.inbox == seat.inbox, InboxShare.share.in_(taken)).values(holder=seat.holder)
+    )
+    return taken
+
+
+def _give(connection: Connection, seat: Seat, shares: Sequence[int]) -> None:
+    if shares:
+        connection.execute(
+            update(InboxShare).where(InboxShare.inbox == seat.inbox, InboxShare.share.in_(shares)).values(holder=None)
+        )
