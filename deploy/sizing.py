@@ -127,7 +127,8 @@ def plan(costs: Costs) -> Iterator[str]:
 PLAN = """
 - **1 a second** needs one machine: `worker run`, or compose. SQLite and the embedded Redis are enough.
 - **10 a second** needs one installation on a few machines: PostgreSQL, Redis, a store that all mount, watchers
-  that share an inbox or have one each, queue workers by KEDA or by hand. The network and the disks are full before the cores are.
+  that share an inbox or have one each, queue workers by KEDA or by hand. The network and the disks are full before
+  the cores are.
 - **1,000 a second** is too much for one installation. PostgreSQL with so many commits, and a file system that takes so
   many bytes twice, were not tried; and nobody can read one list of that length. Build installations of ten a second,
   one for each site, each with its database, store and worklist: they share nothing but the model file.

@@ -17,6 +17,8 @@ from tests.watched_inbox import another
 from worker.intake.read_ahead import TOGETHER
 from worker.ledger import inbox_shares
 from worker.ledger.inbox_shares import SHARES
+from worker.monitoring.reconciliation import reconcile
+from worker.monitoring.watchers import check_watchers
 from worker.runtime.children import child
 from worker.settings import Settings
 from worker.store import OBJECTS
@@ -37,6 +39,7 @@ class TwoWatchers:
         self.folder, self.inbox = folder, folder / "inbox"
         self.store = FolderStore(folder / "store")
         self.database = Database(database_url)
+        self.settings = Settings(home=folder / "none", database=database_url, broker=broker_url)
         urls = {"SCREENING_DATABASE": database_url, "SCREENING_BROKER": broker_url}
         common = {**EAGER, **urls, "SCREENING_STORE": str(self.store.folder), "SCREENING_LEASE_S": str(lease_s)}
         self.sites = [Installation(folder / name, common) for name in ("one", "two")]
@@ -80,7 +83,8 @@ class TwoWatchers:
         assert len(rows) == len({row.sop_instance_uid for row in rows}) == FILES
         for row in rows:
             self.store.get(OBJECTS, row.digest, row.crc)
-        assert self.sites[0].json("reconcile")["holds"]
+        account = reconcile(self.database, self.store)
+        assert account.holds, account
 
 
 @pytest.fixture
@@ -96,8 +100,8 @@ def test_each_takes_its_half_and_no_file_is_booked_twice(both: TwoWatchers) -> N
         both.until_booked(lambda accepted: accepted == FILES)
         both.prove_whole()
         assert both.booked() == {"accepted": FILES}
-        (inbox,) = [found for found in both.sites[0].json("check") if found["what"] == "watchers"]
-        assert inbox["message"].count(f"{SHARES // 2} of {SHARES}") == 2
+        (words,) = check_watchers(both.settings)
+        assert words.count(f"{SHARES // 2} of {SHARES} shares") == 2
         one.send_signal(signal.SIGTERM)
         wait_until(lambda: both.shares() == {two.pid: SHARES}, 60)
         assert one.wait(30) == 0

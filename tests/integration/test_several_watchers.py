@@ -149,7 +149,7 @@ def test_the_shares_of_a_lapsed_watcher_are_taken_over_with_what_it_had_booked(
 
 
 def test_a_watcher_that_was_stopped_for_long_books_nothing_of_what_was_taken_over(both: TwoWatchers) -> None:
-    desk, stopped = both.desk, []
+    desk, stopped = both.desk, list[Step]()
     both.settle()
     both.drop()
     both.one.watcher.scan()
@@ -225,18 +225,21 @@ def test_nothing_is_taken_over_while_its_watcher_books(both: TwoWatchers) -> Non
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_a_watcher_that_is_stopped_while_it_books_does_not_keep_its_share_for_ever(desk: Ledger) -> None:
     lease_s = 0.5
-    seat, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", 1, lease_s), desk.clock())
+    stopped, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", 1, lease_s), desk.clock())
+    others = [Seat("/inbox", "there", 2, 60.0)]
 
-    def taken_over() -> bool:
-        later = desk.clock() + timedelta(seconds=2 * lease_s)
-        return len(inbox_shares.follow(desk.database, Seat("/inbox", "there", 2, 60.0), later)[1]) > 0
+    def is_taken_over() -> bool:
+        seat, held = inbox_shares.follow(desk.database, others[-1], desk.clock() + timedelta(seconds=2 * lease_s))
+        others.append(seat)
+        return len(held) == SHARES
 
-    with (
-        pytest.raises(DatabaseUnavailable),
-        writing(desk.database, partial(inbox_shares.require, seat=seat)) as session,
-    ):
-        wait_until(taken_over, 30)
-        session.execute(text("SELECT 1"))
+    def book() -> None:
+        with writing(desk.database, partial(inbox_shares.require, seat=stopped)) as session:
+            wait_until(is_taken_over, 30)
+            session.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailable):
+        book()
 
 
 @pytest.mark.parametrize("kind", ["postgresql"])
