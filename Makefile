@@ -7,7 +7,7 @@
 #   make bench                speed, memory and latency (an hour and a half, 35 GB of disk); WRITE=1 keeps the results;
 #                             PARTS="throughput cold" only these; IMAGES=2000 fewer for the memory; ROUNDS=3; SMALL=1 to try
 #   make fuzz                 100,000 damaged files through the whole program; FILES=2000 SEED=7; FIRST=1000 goes on; ONLY=1234 for one
-#   make chaos                everything is killed, cut off and filled while studies arrive and are read; STUDIES=1000 SEED=1
+#   make chaos                everything is killed, cut off and filled while studies arrive and are read; STUDIES=1000 SEED=1; WRITE=1 keeps it
 #   make images               builds the images of docker/ with Podman on a stand-in of their base, and runs them; needs root
 #   make lock                 resolve the lock files anew (needs uv)
 
@@ -54,7 +54,7 @@ fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only $(ONLY))
 
 chaos: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.chaos.storm --studies $(STUDIES) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.storm --studies $(STUDIES) --seed $(SEED) $(if $(WRITE),--write)
 
 images: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.images.prove $(if $(IMAGE),--image $(IMAGE)) $(if $(INTERPRETER),--interpreter $(INTERPRETER))

@@ -1,11 +1,15 @@
 """The archive of a chaos run: it keeps the results that it accepts, is stopped for a while, and refuses for a while."""
 
+import time
 from contextlib import ExitStack
 
 from pynetdicom import evt
 
 from tests.chaos.servers import free_port
 from tests.results import ArchiveOfTest
+
+#: Time between keeping an object and answering: a sender that is killed in it sends the object again.
+ANSWER_AFTER_S = 0.05
 
 #: The status of an archive that has no room (PS3.4 B.2.3): it asks the sender to come again.
 OUT_OF_RESOURCES = 0xA700
@@ -42,4 +46,6 @@ class Archive(ArchiveOfTest):
         if self._is_stopped:
             event.assoc.abort()
             return OUT_OF_RESOURCES
-        return super()._store(event)
+        status = super()._store(event)
+        time.sleep(ANSWER_AFTER_S)
+        return status
