@@ -34,6 +34,7 @@ def test_a_seed_is_a_plan() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of pynetdicom, after an abort
 def test_nothing_is_lost_doubled_or_failed(capsys: pytest.CaptureFixture[str]) -> None:
     account = run(SHORT)
     show(account)

@@ -15,6 +15,7 @@ from schema.database import Database
 from schema.reading_room import Account, Hold, WebSession
 from schema.vocabulary import AuditAction, Role
 from worker.ledger import audit
+from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading_once, writing
 
 IDLE = timedelta(minutes=20)
@@ -96,8 +97,10 @@ def end_all(session: Session, account_id: int, now: datetime) -> None:
 
 
 def is_live(now: datetime) -> ColumnElement[bool]:
-    """The condition of a session that has not ended."""
-    return WebSession.ended_at.is_(None) & (WebSession.used_at > now - IDLE) & (WebSession.began_at > now - LONGEST)
+    """The condition of a session that has not ended. One that was used further ahead than clocks differ was used before
+    the clock was set back, and counts as over: nobody knows how long it was idle."""
+    was_used = WebSession.used_at.between(now - IDLE, now + timedelta(seconds=CLOCKS_DIFFER_S))
+    return WebSession.ended_at.is_(None) & was_used & (WebSession.began_at > now - LONGEST)
 
 
 def hash_of(token: str) -> str:

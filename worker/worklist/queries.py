@@ -22,6 +22,9 @@ UNDERWAY_STUDIES = "state IN ({})".format(", ".join(f"'{state}'" for state in UN
 #: take a minute.
 MISSED_AFTER = timedelta(minutes=2)
 
+#: A sign that is further ahead was given before the clock was set back, and says nothing: clocks differ by less.
+CLOCKS_DIFFER = timedelta(minutes=5)
+
 #: Columns of a study that are moments.
 STUDY_MOMENTS = (
     *("received_at", "asked_at", "settles_at", "offered_at", "lease_until", "screened_at", "read_at"),
@@ -154,7 +157,7 @@ class SignsOfLife:
         where there was one."""
         expected = [kind for kind in Process if kind is not Process.RECEIVER or kind in self.seen_at]
         seen = {kind: self.seen_at.get(kind) for kind in expected}
-        return {kind: at for kind, at in seen.items() if at is None or now - at > MISSED_AFTER}
+        return {kind: at for kind, at in seen.items() if at is None or not -CLOCKS_DIFFER <= now - at <= MISSED_AFTER}
 
 
 #: The columns of SignsOfLife, as subqueries of one statement.
