@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -26,6 +27,19 @@ from worker.intake.received import ReceivedObject, read_header, take_in
 from worker.store import sums_of
 
 STUDY = "1.2.826.0.1.3680043.10.9.7"
+
+
+#: SOP Class, modality and elements of a source.
+SOURCES: dict[str, dict[str, Any]] = {
+    "CR": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR", "PatientName": "Doe^Jane"},
+    "DX": {"PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう", "SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
+    "SC": {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "CR", "PatientName": "Люкceмбypг",
+        "SpecificCharacterSet": "ISO_IR 144",
+    },
+    "UTF-8": {"PatientName": "Горбачёв^Михаил=山田^太郎", "SpecificCharacterSet": "ISO_IR 192"},
+    "bare": {"without": ("PatientName", "PatientID", "PatientOrientation", "ImagerPixelSpacing", "StudyDate")},
+}  # fmt: skip
 
 
 def bring(desk: Ledger, number: int = 1, study_uid: str = STUDY, **elements: Any) -> str:
@@ -117,3 +131,10 @@ def written(ds: Dataset) -> Dataset:
     file = BytesIO()
     ds.save_as(file, enforce_file_format=True)
     return dcmread(BytesIO(file.getvalue()))
+
+
+def sent(desk: Ledger, outbox: Path) -> list[Dataset]:
+    """Everything in an outbox after what is due was sent."""
+    while sender_of(desk).turn():
+        pass
+    return [dcmread(path) for path in sorted(outbox.glob("*.dcm"))]

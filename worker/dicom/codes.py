@@ -1,7 +1,7 @@
 """The codes of the report, of DCM (PS3.16) and SNOMED CT alone, and the sentences that go with them.
 
-In no context group of PS3.16 that the template names: Pneumonia and Suspected, because TID 1501 leaves Finding and its
-values open; Comment, which PS3.16 allows in any group.
+Outside the context groups of PS3.16 that the template names: see deploy/CONFORMANCE.md, with the reasons. A test holds
+each code against pydicom's dictionary of PS3.16.
 """
 
 from pydicom.sr.coding import Code
@@ -9,8 +9,8 @@ from pydicom.sr.coding import Code
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 DEVICE = Code("121007", "DCM", "Device")
 CHEST_XRAY = Code("399208008", "SCT", "Plain chest X-ray")
-#: For a study without a chest radiograph, whatever it holds.
-IMAGING = Code("363679005", "SCT", "Imaging")
+#: For a study without a chest radiograph, whatever it holds (CID 100).
+IMAGING = Code("363679005", "SCT", "Imaging procedure")
 CLINICAL_FINDING = Code("404684003", "SCT", "Clinical finding")
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 LUNG = Code("39607008", "SCT", "Lung")
