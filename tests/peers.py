@@ -28,7 +28,10 @@ def echo_request() -> bytes:
 
 
 def association_request(
-    calling: str, protocol_version: int = 1, contexts: Mapping[int, tuple[str, str]] | None = None
+    calling: str,
+    protocol_version: int = 1,
+    contexts: Mapping[int, tuple[str, str]] | None = None,
+    longest_pdu: int = 16_384,
 ) -> bytes:
     """An A-ASSOCIATE-RQ (PS3.8 9.3.2); `contexts`: abstract and transfer syntax by their ID."""
     titles = OURS.encode().ljust(16) + calling.encode().ljust(16)
@@ -36,7 +39,7 @@ def association_request(
     for number, (abstract, transfer) in (contexts or {}).items():
         syntaxes = _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
         items += _item(0x20, struct.pack(">BBBB", number, 0, 0, 0) + syntaxes)
-    about = _item(0x51, struct.pack(">L", 16_384)) + _item(0x52, b"1.2.3.4")
+    about = _item(0x51, struct.pack(">L", longest_pdu)) + _item(0x52, b"1.2.3.4")
     return pdu(1, struct.pack(">HH", protocol_version, 0) + titles + b"\0" * 32 + items + _item(0x50, about))
 
 

@@ -83,12 +83,17 @@ def send(receiver: Receiver, *datasets: Dataset, **options: Any) -> list[int | N
 
 
 def store_all(
-    port: int, datasets: Sequence[Dataset], answered: set[str], stop: threading.Event, called: str = OURS
+    port: int,
+    datasets: Sequence[Dataset],
+    answered: set[str],
+    stop: threading.Event,
+    called: str = OURS,
+    calling: str = CALLER,
 ) -> None:
     """Send each object until it is answered with success, over new associations as long as it takes."""
     left = list(datasets)
     while left and not stop.is_set():
-        entity = AE(CALLER)
+        entity = AE(calling)
         entity.add_requested_context(DX_FOR_PRESENTATION, [EXPLICIT_LITTLE])
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
         association = entity.associate("127.0.0.1", port, ae_title=called)

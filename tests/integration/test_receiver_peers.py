@@ -13,7 +13,8 @@ import pytest
 
 from tests.certificates import certificate
 from tests.ledger import Ledger
-from tests.peers import client_context, command_set, p_data
+from tests.peers import association_request, client_context, command_set, echo_request, p_data
+from tests.phantoms import EXPLICIT_LITTLE
 from tests.receiving import (
     CALLER,
     OURS,
@@ -147,6 +148,40 @@ def test_rejections_do_not_fill_the_log(desk: Ledger, caplog: pytest.LogCaptureF
         until(lambda: settled(receiver))
         assert rejected(receiver, "unknown_caller") == 20  # all are counted
     assert [record.message for record in caplog.records].count("association_rejected") == 1
+
+
+def test_a_fault_while_a_request_is_judged_accepts_nobody(desk: Ledger) -> None:
+    class Faulty:
+        own, stat = OURS, ""
+
+        def admits_address(self, _: str) -> bool:
+            return True
+
+        def admits(self, *_: str) -> bool:
+            raise ZeroDivisionError
+
+    with receiving(desk) as receiver:
+        titles, receiver.titles = receiver.titles, Faulty()  # type: ignore[assignment]
+        association = associate(receiver)
+        assert (association.is_rejected, association.is_established) == (True, False)
+        receiver.titles = titles
+        until(lambda: settled(receiver))
+        assert send(receiver, radiograph()) == [0x0000]
+
+
+# no answer fits into such a PDU: the library's thread ends, and with it the connection
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("longest_pdu", [1, 6, 7, 2**32 - 1])
+def test_a_peer_that_takes_absurd_pdus_leaves_nothing(desk: Ledger, longest_pdu: int) -> None:
+    verification = {1: ("1.2.840.10008.1.1", EXPLICIT_LITTLE)}
+    with receiving(desk) as receiver:
+        with connection(receiver) as plain:
+            plain.sendall(association_request(CALLER, contexts=verification, longest_pdu=longest_pdu))
+            plain.sendall(p_data(1, 3, echo_request()) + pdu(5, b"\0" * 4))
+            while plain.recv(1000):
+                pass
+        until(lambda: settled(receiver))
+        assert send(receiver, radiograph()) == [0x0000]
 
 
 #: Two fragments of 1,000 bytes that do not end a data set.

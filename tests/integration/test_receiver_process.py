@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from tests.phantoms import DX_FOR_PRESENTATION
-from tests.receiving import CALLER, radiograph, store_all
+from tests.receiving import CALLER, OURS, radiograph, store_all
 from worker.monitoring.reconciliation import reconcile
 from worker.store.folder import FolderStore
 
@@ -74,16 +74,20 @@ class Process:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("kills", "objects"), [(2, 12), pytest.param(20, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "objects"), [(2, 6), pytest.param(20, 30, marks=pytest.mark.slow)])
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_was_answered_is_kept_however_often_it_is_killed(tmp_path: Path, kills: int, objects: int) -> None:
-    receiver = Process(tmp_path / "home")
+    callers = (CALLER, "MODALITY2")  # eight senders: four of each
+    receiver = Process(tmp_path / "home", SCREENING_RECEIVE_FROM=",".join(callers))
     answered: set[str] = set()
     stop, chance = threading.Event(), random.Random(kills)
     process = receiver.start()
-    batches = [[radiograph(sender * 1000 + number) for number in range(objects)] for sender in range(4)]
-    senders = [threading.Thread(target=store_all, args=[receiver.port, b, answered, stop]) for b in batches]
+    batches = [[radiograph(sender * 1000 + number) for number in range(objects)] for sender in range(8)]
+    senders = [
+        threading.Thread(target=store_all, args=[receiver.port, batch, answered, stop, OURS, callers[at % 2]])
+        for at, batch in enumerate(batches)
+    ]
     for sender in senders:
         sender.start()
     try:
@@ -101,7 +105,7 @@ def test_what_was_answered_is_kept_however_often_it_is_killed(tmp_path: Path, ki
     database, store = Database(f"sqlite:///{receiver.home / 'screening.sqlite'}"), FolderStore(receiver.home / "store")
     with database.reading() as connection:
         kept = [row.sop_instance_uid for row in connection.execute(text("SELECT sop_instance_uid FROM instance"))]
-    assert len(answered) == 4 * objects
+    assert len(answered) == 8 * objects
     assert answered <= set(kept)  # none answered and lost
     assert len(kept) == len(set(kept))  # none doubled
     assert reconcile(database, store).holds

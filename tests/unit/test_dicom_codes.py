@@ -1,6 +1,7 @@
 """Every code of a report is one that pydicom's dictionary of PS3.16 has too, or stands with its reason on the page."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.sr._cid_dict import cid_concepts
@@ -19,7 +20,7 @@ PAGE = (Path(__file__).parents[2] / "deploy" / "CONFORMANCE.md").read_text(encod
 
 def meanings(code: Code) -> set[str]:
     """What the dictionary says that a code means, without the semantic tag of SNOMED CT."""
-    of_scheme = concepts.get(code.scheme_designator, {})
+    of_scheme: dict[str, dict[str, Any]] = concepts.get(code.scheme_designator, {})  # type: ignore[assignment]
     found = [known[code.value][0] for known in of_scheme.values() if code.value in known]
     return {meaning.partition(" (")[0].lower() for meaning in found}
 
@@ -38,7 +39,6 @@ def test_only_what_the_page_says_is_outside_the_groups_of_the_template() -> None
     def group(cid: int) -> set[str]:
         return {name for names in cid_concepts[cid].values() for name in names}
 
-    imaging = {name for name, known in concepts["SCT"].items() if codes.IMAGING.value in known}
-    assert imaging & group(100)  # Procedure Reported of TID 1500
+    assert "ImagingProcedure" in group(100)  # Procedure Reported of TID 1500
     assert {"Lung"} <= group(6129)
     assert "Suspected" in group(3770)

@@ -30,6 +30,33 @@ def test_bytes_that_nobody_reads_close_the_connection(monkeypatch: pytest.Monkey
         assert events.event_queue.get_nowait() == "Evt17"
 
 
+class InState:
+    """An association whose upper layer is in a state; its own thread has not noticed it."""
+
+    is_established = False
+
+    def __init__(self, state: str) -> None:
+        self.dul = self.state_machine = self
+        self.event_queue: queue.Queue[str] = queue.Queue()
+        self.current_state = state
+
+
+@pytest.mark.parametrize(("state", "is_taken"), [("Sta2", False), ("Sta3", False), ("Sta6", True), ("Sta13", False)])
+def test_data_may_come_as_soon_as_the_acceptance_is_sent(state: str, is_taken: bool) -> None:
+    ours, peer = socket.socketpair()
+    size = wire.LONGEST_REQUEST_BYTES + 1
+    with ours, peer:
+        receiving = DeadlineSocket(InState(state), client_socket=ours)
+        peer.setblocking(False)
+        sent = peer.send(b"\0" * size)
+        peer.close()
+        if is_taken:
+            assert len(receiving.recv(size)) == sent
+        else:
+            with pytest.raises(OSError, match="beyond the limit"):
+                receiving.recv(size)
+
+
 @pytest.mark.parametrize(
     ("took_s", "size_bytes", "is_late"),
     [

@@ -67,6 +67,7 @@ WRONG_CALLED_TITLE = Rejection("called_title", 1, 1, 7)
 #: Transient: the sender tries again.
 TOO_MANY = Rejection("limit", 2, 3, 2)
 TOO_MANY_OF_PEER = Rejection("peer_limit", 2, 3, 2)
+FAULT = Rejection("fault", 2, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,18 @@ class Receiver:
         return TOO_MANY_OF_PEER if len(mine) >= MOST_OF_A_PEER else None
 
     def _requested(self, event: evt.Event) -> None:
-        """Accept or reject the request of an association."""
-        association = event.assoc
+        """Accept or reject the request of an association; also after a fault here, where the library would accept."""
+        rejection: Rejection | None = FAULT
+        try:
+            rejection = self._judge(event.assoc)
+        finally:
+            if rejection is not None:
+                event.assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
+                event.assoc.is_rejected = True
+                event.assoc.kill()
+
+    def _judge(self, association: Association) -> Rejection | None:
+        """Judge a request, and count and log what becomes of it."""
         request = association.requestor.primitive
         calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
         address = str(association.requestor.address)
@@ -171,14 +182,12 @@ class Receiver:
         if rejection is None:
             self.tallies.associations.labels(peer.title).inc()
             log.info("association_accepted", extra={"association": peer.association, "peer": peer.title})
-            return
+            return None
         self._refused(rejection.reason)
         if (left_out := self.log_limit.left_out(rejection.reason, address)) is not None:
             about = {"reason": rejection.reason, "address": address, "left_out": left_out}
             log.warning("association_rejected", extra=about)
-        association.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
-        association.is_rejected = True
-        association.kill()
+        return rejection
 
     def _refused(self, reason: str) -> None:
         self.tallies.rejections.labels(reason).inc()

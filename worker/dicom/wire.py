@@ -42,6 +42,10 @@ PDU_BYTES = 131_072
 #: seconds to parse one of a megabyte, and it does so before anybody knows who asks.
 LONGEST_REQUEST_BYTES, LONGEST_PDU_BYTES = 2**16, 2**18
 
+#: States in which data may come (PS3.8 9.2): as soon as the acceptance is sent, before the thread of its association
+#: has noticed it.
+TRANSFERRING = frozenset({"Sta6", "Sta7", "Sta8"})
+
 #: A PDU that has begun must be there after this time.
 PDU_DEADLINE_S = 30.0
 
@@ -78,12 +82,12 @@ class DeadlineSocket(AssociationSocket):
 
     def recv(self, nr_bytes: int) -> bytearray:
         """So many bytes, or fewer when the peer has closed. Raises TimeoutError, and OSError for a PDU too long."""
-        if nr_bytes > (LONGEST_PDU_BYTES if self.assoc.is_established else LONGEST_REQUEST_BYTES):
+        state = self.assoc.dul.state_machine.current_state
+        if nr_bytes > (LONGEST_PDU_BYTES if state in TRANSFERRING else LONGEST_REQUEST_BYTES):
             raise OSError("the peer announces a PDU beyond the limit")
         assert self.socket is not None
         data, received = bytearray(nr_bytes), 0
-        is_over = self.assoc.dul.state_machine.current_state == AWAITING_CLOSE
-        deadline = time.monotonic() + (CLOSE_DEADLINE_S if is_over else PDU_DEADLINE_S)
+        deadline = time.monotonic() + (CLOSE_DEADLINE_S if state == AWAITING_CLOSE else PDU_DEADLINE_S)
         with memoryview(data) as view:
             while received < nr_bytes:
                 self._wait_no_longer_than(deadline)
