@@ -180,6 +180,15 @@ def test_open_leads_from_an_accession_number_to_the_study(page: Page, caplog: py
     assert "A-1" not in caplog.text
 
 
+def test_open_gives_a_choice_where_several_studies_answer(page: Page) -> None:
+    filled(page.desk, 2)
+    page.desk.receive("1.2.826.9.501", content="twin", accession_number="A-1")
+    visitor = page.visitor("ann")
+    choice = visitor.get("/open?accession=A-1").header("Location")
+    assert "A-1" not in choice
+    assert set(shown(visitor.get(choice).text)) == {UIDS[1], "1.2.826.9.501"}
+
+
 def test_pseudonyms_are_reckoned_for_a_search(desk: Ledger) -> None:
     desk.settings = attrs.evolve(desk.settings, identifiers=IdentifierMode.PSEUDONYMS)
     policy = IdentifierPolicy.of(desk.settings)

@@ -1,5 +1,6 @@
 """The page of a study: verdicts on what was shown, holds, priorities, what a reader may see first."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -231,6 +232,32 @@ def test_an_open_page_hears_of_new_images(page: Page) -> None:
     assert visitor.post(f"{PATH}/beat", shown).header("X-Changed") == "no"
     page.desk.receive(STUDY, f"{STUDY}.1.2", "two")
     assert visitor.post(f"{PATH}/beat", shown).header("X-Changed") == "yes"
+
+
+def test_a_study_tells_its_images_its_history_and_the_patients_other_studies(page: Page) -> None:
+    desk, ann = page.desk, page.visitor("ann")
+    uid, dates = "1.2.826.9.10", {"1.2.826.9.11": "20250102", "1.2.826.9.12": "20260102"}
+    for earlier, date in dates.items():
+        desk.receive(earlier, content=earlier, patient_id="P-7", study_date=date)
+        desk.screen(earlier, 0.1)
+    decisions.review(desk.database, "1.2.826.9.11", ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock())
+    desk.receive("1.2.826.9.13", content="somebody else", patient_id="P-8")
+    desk.receive(uid, f"{uid}.1", "frontal", path="/inbox/frontal.dcm", patient_id="P-7")
+    desk.receive(uid, f"{uid}.2", "lateral", path="/inbox/lateral.dcm", patient_id="P-7", view="LL")
+    desk.screen(uid, 0.6, headers=[image(uid), image(uid, view="LL")])
+    decisions.prioritise(desk.database, uid, Priority.STAT, "Dr Dee", desk.clock())
+    decisions.review(desk.database, uid, ReviewOutcome.UNCERTAIN, "Dr Dee", "see the base", desk.clock())
+    page.visitor("ben").get(f"/study/{uid}")
+    text = " ".join(re.sub(r"<[^>]*>", " ", ann.get(f"/study/{uid}").text).split())
+    for words in (
+        "probability 0.600", "not screened, no frontal image", "file frontal.dcm: accepted", "ben opened it",
+        "file lateral.dcm: accepted", "screened (revision 1, ", "Dr Dee: uncertain “see the base”", "Dr Dee: stat",
+    ):  # fmt: skip
+        assert words in text, words
+    earlier = re.findall(r'<li><a href="/study/([0-9.]+)">([0-9-]+)</a>([^<]*)', ann.get(f"/study/{uid}").text)
+    assert earlier == [
+        ("1.2.826.9.12", "2026-01-02", ""), ("1.2.826.9.11", "2025-01-02", ": read as pneumonia"),
+    ]  # fmt: skip
 
 
 def test_priority_and_requeue_are_in_the_accounts_name(page: Page) -> None:
