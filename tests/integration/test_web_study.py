@@ -254,8 +254,8 @@ def test_a_study_tells_its_images_its_history_and_the_patients_other_studies(pag
         "file lateral.dcm: accepted", "screened (revision 1, ", "Dr Dee: uncertain “see the base”", "Dr Dee: stat",
     ):  # fmt: skip
         assert words in text, words
-    earlier = re.findall(r'<li><a href="/study/([0-9.]+)">([0-9-]+)</a>([^<]*)', ann.get(f"/study/{uid}").text)
-    assert earlier == [
+    listed = re.findall(r'<li><a href="/study/([0-9.]+)">([0-9-]+)</a>([^<]*)', ann.get(f"/study/{uid}").text)
+    assert listed == [
         ("1.2.826.9.12", "2026-01-02", ""), ("1.2.826.9.11", "2025-01-02", ": read as pneumonia"),
     ]  # fmt: skip
 

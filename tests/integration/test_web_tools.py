@@ -150,6 +150,15 @@ def test_an_image_that_cannot_be_shown_leaves_no_other_in_its_place(
     assert driver.execute_script(BLACK)
 
 
+def test_leaving_the_page_of_a_study_lets_go_of_it(page: Page, browser: Callable[[str], Browser]) -> None:
+    page.receive(radiograph(1))
+    driver = browser(f"/study/{STUDY}")
+    until(lambda: driver.execute_script(READY))
+    assert page.desk.count("hold") == 1
+    driver.get(f"http://127.0.0.1:{page.port}/")
+    until(lambda: page.desk.count("hold") == 0)
+
+
 def test_keys_leave_alone_what_is_repeated_or_has_a_modifier(page: Page, browser: Callable[[str], Browser]) -> None:
     page.receive(radiograph(1))
     driver = browser(f"/study/{STUDY}")
