@@ -1,4 +1,4 @@
-"""Run the benchmarks one after the other, say how long each takes, and print the table:
+"""Run the benchmarks one after the other, say how long each takes, and print the table of all kept results:
 
     python -m tests.benchmarks [PART]... [--images N] [--rounds N] [--small] [--write]
 
@@ -12,8 +12,6 @@ import time
 from collections.abc import Sequence
 
 import click
-
-from tests.benchmarks import page_table, table
 
 #: Each part, and the options of a small run.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -33,6 +31,14 @@ PARTS: dict[str, tuple[str, ...]] = {
     "page_viewer": ("--images", "1", "--rounds", "5"),
 }
 
+#: What is written anew from results that are kept.
+WRITTEN = (
+    ("tests.benchmarks.table", "--write"),
+    ("tests.benchmarks.table", "--plot", "deploy/pictures/speed.png"),
+    ("tests.benchmarks.page_table", "--write"),
+    ("deploy.sizing",),
+)
+
 
 def options(part: str, images: int | None, rounds: int | None, *, is_small: bool, is_kept: bool) -> list[str]:
     """What a part is called with."""
@@ -44,12 +50,17 @@ def options(part: str, images: int | None, rounds: int | None, *, is_small: bool
     return [*asked, "--write"] if is_kept else asked
 
 
+def _run(module: str, *words: str) -> int:
+    """The exit code of a program of this project."""
+    return subprocess.run([sys.executable, "-m", module, *words], check=False).returncode
+
+
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)), metavar="[PART]...")
 @click.option("--images", type=int, help="Images over which the memory of a worker is watched; 10,000 without it.")
 @click.option("--rounds", type=int, help="Rounds of `throughput`; five without it.")
 @click.option("--small", "is_small", is_flag=True, help="Small runs, to see that the parts work.")
-@click.option("--write", "is_kept", is_flag=True, help="Keep the results, and put the table into the page.")
+@click.option("--write", "is_kept", is_flag=True, help="Keep the results, and write the pages that show them.")
 def main(parts: Sequence[str], images: int | None, rounds: int | None, *, is_small: bool, is_kept: bool) -> None:
     """Run, report, and exit with 1 when a part failed."""
     if is_small and is_kept:
@@ -57,15 +68,14 @@ def main(parts: Sequence[str], images: int | None, rounds: int | None, *, is_sma
     failed = list[str]()
     for part in parts or PARTS:
         began = time.monotonic()
-        words = options(part, images, rounds, is_small=is_small, is_kept=is_kept)
-        code = subprocess.run([sys.executable, "-m", f"tests.benchmarks.{part}", *words], check=False).returncode
+        code = _run(f"tests.benchmarks.{part}", *options(part, images, rounds, is_small=is_small, is_kept=is_kept))
         took = f"{(time.monotonic() - began) / 60:.1f} min"
         click.echo(f"== {part}: {took}{f', failed with exit code {code}' if code else ''}", err=True)
         failed += [part] if code else []
-    if is_kept:
-        text = page_table.with_table(table.with_table(table.PAGE.read_text(encoding="utf-8")))
-        table.PAGE.write_text(text, encoding="utf-8")
-    click.echo(f"{table.table()}\n{page_table.table()}", nl=False)
+    for module, *words in WRITTEN if is_kept else ():
+        failed += [module] if _run(module, *words) else []
+    if not is_small:
+        _run("tests.benchmarks.table")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

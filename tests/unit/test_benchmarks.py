@@ -78,6 +78,7 @@ def test_a_target_is_met_or_missed(row: Row, *, is_met: bool, reached: float) ->
     assert row.reached == pytest.approx(reached)
 
 
+@pytest.mark.slow  # a part loads TensorFlow
 @pytest.mark.parametrize("part", all_parts.PARTS)
 def test_every_part_takes_the_options_of_a_small_run_and_of_one_that_is_kept(part: str) -> None:
     command = import_module(f"tests.benchmarks.{part}").main
