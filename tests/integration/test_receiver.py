@@ -1,6 +1,7 @@
 """A PACS sends: each object that is answered with success is kept, and everything else is refused with its status."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -94,6 +95,15 @@ def test_the_same_object_again_is_a_duplicate_whoever_sends_it(desk: Ledger) -> 
         assert send(receiver, radiograph(), radiograph()) == [0x0000, 0x0000]
         assert send(receiver, radiograph(), calling="OTHER") == [0x0000]
     assert states(desk) == ["accepted", "duplicate", "duplicate"]
+
+
+def test_one_object_from_several_senders_at_once_is_kept_once(desk: Ledger) -> None:
+    callers = [CALLER, "OTHER"] * 4
+    with receiving(desk, receive_from=f"{CALLER}, OTHER") as receiver, ThreadPoolExecutor(len(callers)) as senders:
+        answers = list(senders.map(lambda caller: send(receiver, radiograph(), calling=caller), callers))
+    assert answers == [[0x0000]] * 8
+    assert sorted(states(desk)) == ["accepted"] + ["duplicate"] * 7
+    assert desk.count("instance") == 1
 
 
 def test_other_pixels_under_one_uid_are_answered_at_once_and_end_as_a_conflict(desk: Ledger) -> None:

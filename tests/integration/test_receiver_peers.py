@@ -31,7 +31,7 @@ from tests.receiving import (
 )
 from worker.dicom import places, wire
 from worker.dicom.log_limit import LogLimit
-from worker.dicom.receiver import Receiver
+from worker.dicom.receiver import IDLE_S, Receiver
 from worker.dicom.titles import Titles
 from worker.errors import BadSetting
 from worker.monitoring.reconciliation import reconcile
@@ -148,6 +148,15 @@ def test_rejections_do_not_fill_the_log(desk: Ledger, caplog: pytest.LogCaptureF
         until(lambda: settled(receiver))
         assert rejected(receiver, "unknown_caller") == 20  # all are counted
     assert [record.message for record in caplog.records].count("association_rejected") == 1
+
+
+def test_an_association_without_a_byte_is_aborted(desk: Ledger) -> None:
+    with receiving(desk) as receiver:
+        assert receiver.server.ae.network_timeout == IDLE_S == 60
+        receiver.server.ae.network_timeout = 0.5
+        association = associate(receiver)
+        until(lambda: association.is_aborted)
+        until(lambda: settled(receiver))
 
 
 def test_a_fault_while_a_request_is_judged_accepts_nobody(desk: Ledger) -> None:
