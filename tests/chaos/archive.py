@@ -1,5 +1,6 @@
 """The archive of a chaos run: it keeps the results that it accepts, is stopped for a while, and refuses for a while."""
 
+import threading
 import time
 from contextlib import ExitStack
 
@@ -23,6 +24,7 @@ class Archive(ArchiveOfTest):
         self.port = free_port()
         self._listening = ExitStack()
         self._is_stopped = True
+        self.is_answering = threading.Event()  #: an object was kept, and its sender has no answer yet
 
     def start(self) -> None:
         """Listen."""
@@ -47,5 +49,7 @@ class Archive(ArchiveOfTest):
             event.assoc.abort()
             return OUT_OF_RESOURCES
         status = super()._store(event)
+        self.is_answering.set()
         time.sleep(ANSWER_AFTER_S)
+        self.is_answering.clear()
         return status

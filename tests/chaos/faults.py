@@ -32,6 +32,9 @@ KILLS = {
 #: Time between two tries to kill a process that is not there just now, and how often.
 AGAIN_S, TRIES = 1.0, 60
 
+#: How long a kill waits for the moment at which it does most harm, and how soon after its beginning it comes.
+MOMENT_S, SOON_S = 5.0, 0.05
+
 HOUR_S = 3600
 
 #: Faults that may go on at one moment.
@@ -76,6 +79,7 @@ class Saboteur:
     crew: Crew
     around: Surroundings
     queued: Callable[[], frozenset[str]]
+    moments: dict[str, threading.Event]  #: set while a process has something in hand that is not answered yet, by kind
     seed: int
     injected: list[Injected] = field(default_factory=list)
 
@@ -137,6 +141,8 @@ class Saboteur:
 
     def _kill(self, kind: str) -> str:
         """Kill one of those whom the kind means, as soon as one is there."""
+        if kind in self.moments and self.moments[kind].wait(MOMENT_S):
+            time.sleep(self._dice.uniform(0.0, SOON_S))
         named = KILLS[kind]
         names = [named] if named else sorted(self.crew.members.keys() - NO_WORKERS)
         for _ in range(TRIES):

@@ -19,6 +19,7 @@ class Modality:
     def __init__(self, port: int) -> None:
         self.port = port
         self.answered: set[str] = set()  #: SOP Instance UIDs of what was answered with success
+        self.is_sending = threading.Event()  #: an object is on its way
         self._given = 0
         self._left: SimpleQueue[Drop | None] = SimpleQueue()
         self._stop = threading.Event()
@@ -47,4 +48,6 @@ class Modality:
     def _send(self) -> None:
         while (drop := self._left.get()) is not None:
             called = STAT if drop.is_stat else OURS
+            self.is_sending.set()
             store_all(self.port, [dcmread(BytesIO(drop.content))], self.answered, self._stop, called)
+            self.is_sending.clear()

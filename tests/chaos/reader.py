@@ -32,6 +32,7 @@ class Reader:
         self.unanswered = 0
         self.confirmed: list[str] = []  #: comments of the verdicts that the page confirmed; each is another
         self.given = 0
+        self.is_giving = threading.Event()  #: a verdict was sent and is not answered yet
         self._visitor = Visitor(port)
         self._dice = random.Random(seed)
         self._tag = ""
@@ -86,7 +87,9 @@ class Reader:
         shown = {name: opened.field(name) for name in ("csrf", "revision", "screening", "review")}
         form = shown | {"outcome": self._dice.choice(OUTCOMES), "comment": comment}
         while not self._stop.is_set():
+            self.is_giving.set()
             answer = self._ask("POST", f"{path}/verdict", form)
+            self.is_giving.clear()
             if answer is not None and answer.status == HTTPStatus.SEE_OTHER:
                 self.confirmed.append(comment)
             if answer is not None and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -103,9 +103,14 @@ def _run(storm: Storm, folder: Path, around: Surroundings) -> Account:
         accounts.add(database, reader.NAME, Role.READER, PASSWORD_HASH, "test", datetime.now(UTC))
         ports = around.redis.port, around.proxy.port
         crew = Crew(members(site, inbox, folder, storm.workers, ports, around.clock))
-        saboteur = faults.Saboteur(crew, around, lambda: queued(database), storm.seed)
         modality = Modality(int(site.settings["SCREENING_RECEIVE_PORT"]))
         radiologist = reader.Reader(int(site.settings["SCREENING_WEB_PORT"]), storm.seed)
+        moments = {
+            faults.RECEIVER_KILLED: modality.is_sending,
+            faults.SENDER_KILLED: around.archive.is_answering,
+            faults.PAGE_KILLED: radiologist.is_giving,
+        }
+        saboteur = faults.Saboteur(crew, around, lambda: queued(database), moments, storm.seed)
         files = list(drops(storm.studies))
         planned = faults.plan(_possible(storm.counts, around.clock), storm.window_s, storm.seed, storm.longest_fault_s)
         try:
