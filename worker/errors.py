@@ -7,7 +7,7 @@
     │   └── decoding    TooLarge, Undecodable, DecoderCrashed, DecoderTimedOut, DecoderOutOfMemory
     ├── Interrupted     a device, disk, database or broker is away; tried again until it is back
     │   ├── services    StorageUnavailable, DatabaseUnavailable, BrokerUnavailable
-    │   └── processes   DecoderUnavailable, DeviceUnavailable, ShareLost
+    │   └── processes   DecoderUnavailable, DeviceUnavailable, CopyUnseen, ShareLost
     └── Misconfigured   the installation is wrong; the program stops and names the remedy
         ├── settings    BadSetting, NoHome, HomeInUse, DatabaseShared, SchemaOutdated, IdentifiersDiffer
         ├── models      BadData (labels, manifests, splits), ModelRefused, ProviderUnavailable, PromotionRefused,
@@ -181,6 +181,12 @@ class DeviceUnavailable(Interrupted):
     """The inference device failed: out of memory, or lost. No model is refused for it."""
 
     code = "device_unavailable"
+
+
+class CopyUnseen(Interrupted):
+    """Another process accepted a copy of this image after the file was compared with the accepted ones."""
+
+    code = "copy_unseen"
 
 
 class ShareLost(Interrupted):

@@ -12,15 +12,19 @@ from typing import Any
 
 import attrs
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from schema.setting_values import InboxMode
-from schema.vocabulary import IdentifierMode
+from schema.vocabulary import FileState, IdentifierMode
 from tests.acceptance.installation import wait_until
 from tests.ledger import Ledger
+from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import WatchedInbox, another
 from worker.errors import DatabaseUnavailable, ShareLost
+from worker.intake.folder_scan import incoming
 from worker.intake.held_file import Step
+from worker.intake.ingest import Intake
+from worker.intake.reader import IntakeRequest
 from worker.ledger import inbox_shares
 from worker.ledger.inbox_shares import SHARES, Seat
 from worker.ledger.transactions import writing
@@ -281,3 +285,38 @@ def test_check_and_metrics_say_who_takes_in_how_much(both: TwoWatchers) -> None:
     half = SHARES // 2
     assert found == {(str(both.inbox), socket.gethostname()[:64]): half, (str(both.inbox), "nobody"): half}
     assert check_watchers(attrs.evolve(in_force, broker="")) == []
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+@pytest.mark.parametrize("files", [1, 3])
+def test_two_copies_of_an_image_that_are_booked_at_the_same_time_are_compared(
+    desk: Ledger, tmp_path: Path, files: int
+) -> None:
+    """Of two watchers each has one: the pixels are the same, so it is no conflict."""
+    ours, theirs = tmp_path / "ours.dcm", tmp_path / "theirs.dcm"
+    ours.write_bytes(dicom_file(picture(), PatientID="P-1", OperatorsName="A"))
+    theirs.write_bytes(dicom_file(picture(), PatientID="P-1", OperatorsName="B"))
+    requests, done = [request_of(ours)], list[FileState]()
+    for number in range(1, files):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(another(number))
+        requests.append(request_of(path))
+
+    def other_first(_: Connection) -> None:
+        if not done:
+            intake = Intake(desk.settings, desk.database, desk.store)
+            done.extend(taken.booked.state for taken in intake.take_in_all([request_of(theirs)], desk.clock))
+
+    intake = Intake(desk.settings, desk.database, desk.store, guard=other_first)
+    booked = {taken.request.file.path: taken.booked for taken in intake.take_in_all(requests, desk.clock)}
+    assert done == [FileState.ACCEPTED]
+    first = booked.pop(str(ours))
+    assert (first.state, "the same pixels" in first.message) == (FileState.DUPLICATE, True)
+    assert [one.state for one in booked.values()] == [FileState.ACCEPTED] * (files - 1)
+    assert reconcile(desk.database, desk.store).holds
+
+
+def request_of(path: Path) -> IntakeRequest:
+    file = incoming(path)
+    assert file is not None
+    return IntakeRequest(file, path.parent, is_final=True, is_settled=True)

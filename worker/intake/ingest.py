@@ -12,7 +12,7 @@ from schema.database import Database
 from schema.vocabulary import FileState
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
-from worker.errors import Rejected, ScreeningError, Truncated
+from worker.errors import CopyUnseen, Rejected, ScreeningError, Truncated
 from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
@@ -129,7 +129,10 @@ class Intake:
     ) -> Iterator[tuple[ReadFile, Registration | Exception]]:
         """What each file is booked as, or its error. Ends early when the database or the store is away."""
         new = self._unknown(group)
-        yield from zip(new, together(partial(self._book_new, now), new), strict=True)
+        booked_new = together(partial(self._book_new, now), new)
+        if any(isinstance(booked, CopyUnseen) for booked in booked_new):
+            new, booked_new = [], []  # none is booked: each one alone, so that it is compared
+        yield from zip(new, booked_new, strict=True)
         for read in group:
             if read.bug is not None:
                 yield read, read.bug
@@ -167,6 +170,13 @@ class Intake:
             return files.record_vanished_file(self.database, file, now, self.guard)
         if read.refusal is not None:
             return self._refuse(read, read.refusal, now)
+        try:
+            return self._register(read, now)
+        except CopyUnseen:
+            return self._register(read, now)
+
+    def _register(self, read: ReadFile, now: datetime) -> Registration:
+        """Compare a file with the copies of its image, and record it. Raises CopyUnseen when one came meanwhile."""
         assert read.header is not None
         copies = [c for c in accepted_copies(self.database, read.header, read.digest) if not c.is_unreadable]
         return register(self.database, self._receipt(read, copies), self.settings, now, self.guard)
@@ -180,7 +190,7 @@ class Intake:
         correction = self._correction([copy for copy in copies if copy.digest in same_pixels_as], own)
         return Receipt(
             self._file(read), self.identifiers.header(read.header), read.digest, crc=read.crc,
-            same_pixels_as=same_pixels_as, correction=correction,
+            compared=frozenset(copy.digest for copy in copies), same_pixels_as=same_pixels_as, correction=correction,
             completes=frozenset(copy.digest for copy in copies if self._continues(own, copy)),
             unreadable=Truncated.code if is_known else None,
             message="its lower part is empty, and the whole image was received before" if is_known else "",

@@ -50,6 +50,7 @@ class Receipt:
     header: Header
     digest: str
     crc: int | None = None  #: CRC-32 of the file
+    compared: frozenset[str] | None = None  #: digests of all accepted copies that were looked at; None: it says nothing
     same_pixels_as: frozenset[str] = frozenset()  #: digests of accepted copies with the same stored values
     correction: Correction | None = None  #: of one of them
     completes: frozenset[str] = frozenset()  #: digests of accepted copies that hold its beginning, and then zeros

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, joinedload
 from schema.database import Database
 from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
+from worker.errors import CopyUnseen
 from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance as Header
 from worker.ledger import new_studies
@@ -87,6 +88,7 @@ def _register(session: Session, receipt: Receipt, settings: Settings, now: datet
         select(Study).where(Study.study_uid == header.study_uid).with_for_update()
     ).one_or_none() or _new_study(session, header, receipt.file.priority, settings, now)
     siblings = _siblings(session, header)
+    _require_compared(siblings, receipt)
     original = _original(study, siblings, receipt)
     whole = next((s for s in siblings if s.series.study_id == study.id and s.unreadable is None), None)
     correction = receipt.correction if original is not None and original.digest != receipt.digest else None
@@ -118,6 +120,14 @@ def _siblings(session: Session, header: Header) -> list[Instance]:
     """Every instance with this SOP Instance UID, in any study."""
     same = select(Instance).where(Instance.sop_instance_uid == header.sop_instance_uid)
     return list(session.scalars(same.options(joinedload(Instance.series))))  # one query instead of up to a thousand
+
+
+def _require_compared(siblings: list[Instance], receipt: Receipt) -> None:
+    """Raise CopyUnseen for a copy that another process accepted meanwhile: its pixels may be the same."""
+    if receipt.compared is not None:
+        readable = {sibling.digest for sibling in siblings if sibling.unreadable is None}
+        if readable - receipt.compared - {receipt.digest}:
+            raise CopyUnseen("another copy of this image was accepted just now: it is compared with that too")
 
 
 def _original(study: Study, siblings: list[Instance], receipt: Receipt) -> Instance | None:
