@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import __main__ as all_parts
-from tests.benchmarks.measures import Row, throughput
+from tests.benchmarks.measures import JPEG_2000, JPEG_LOSSLESS, JPEG_LS, RLE, Row, decoding, throughput
 from tests.benchmarks.rounds import KINDS, OURS, Round, middle
 from tests.benchmarks.service import Run
 from tests.benchmarks.stages import READ_AGAIN, Costs
@@ -61,6 +61,15 @@ def test_what_the_plain_way_cannot_decode_is_not_measured() -> None:
     (row,) = [row for row in throughput(found(one)) if row.what.startswith("HTJ2K")]
     assert row.value is None
     assert "not measured" in row.markdown()
+
+
+def test_a_syntax_that_pydicom_cannot_decode_here_is_not_measured() -> None:
+    ours: dict[str, Any] = {"ours_ms": 10.0, "pydicom_ms": None, "times_as_fast": None, "plugins_ms": {}}
+    rle = ours | {"pydicom_ms": 90.0, "times_as_fast": 9.0, "plugins_ms": {"pydicom": 90.0}}
+    share = {"share": 0.01, "heat_map_ms": 0.1, "inference_ms": 9.0}
+    first, *others, _ = decoding({RLE: rle, JPEG_LOSSLESS: ours, JPEG_LS: ours, JPEG_2000: ours}, share)
+    assert first.value == 9.0
+    assert [row.markdown().count("not measured | 10 ms, pydicom has no decoder") for row in others] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
