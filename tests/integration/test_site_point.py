@@ -14,7 +14,7 @@ from trainer.cli.main import app
 from worker.errors import BadData, PromotionRefused
 from worker.inference.model import open_model
 from worker.registry.comparison import Comparison, read_comparison
-from worker.registry.margins import judge
+from worker.registry.non_inferiority import judge
 from worker.registry.registry import Registry, Waiver
 from worker.settings import Settings
 from worker.store.folder import FolderStore

@@ -10,7 +10,7 @@ from trainer.statistics.metrics import roc_auc
 from trainer.statistics.paired import auc_difference, rate_difference
 from worker.inference.estimate import Estimate
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flips
-from worker.registry.margins import ENOUGH_POSITIVES, judge, missed_more
+from worker.registry.non_inferiority import ENOUGH_POSITIVES, judge, missed_more
 
 
 def cases(count: int, seed: int) -> tuple[Any, Any, Any]:

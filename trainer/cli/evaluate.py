@@ -58,7 +58,7 @@ def compare(
     """Compare two model files on the same images: `worker model promote` reads the result."""
     from trainer.evaluation.compare import compare_files, rows_of
     from trainer.progress import silent
-    from worker.registry.margins import judge
+    from worker.registry.non_inferiority import judge
 
     found = compare_files(old, new, images.provider, images.data, images.samples(), out, silent)
     if as_json:

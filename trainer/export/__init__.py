@@ -1,5 +1,6 @@
 """From a fitted network to one model file with its card.
 
-The only room that knows TensorFlow and ONNX graphs. Does not choose images or recipes.
+The room that knows TensorFlow and ONNX graphs (beside it `evaluation.logit_line` reads the end of one). Does not choose
+images or recipes.
 Begin with `graph`, then `serving_graph` and `card`.
 """

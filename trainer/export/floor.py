@@ -10,7 +10,7 @@ from trainer.statistics.assurance import fewest
 from trainer.statistics.operating_point import at_sensitivity
 from worker.inference.card import ModelCard
 from worker.inference.estimate import Estimate
-from worker.registry.margins import SENSITIVITY_FLOOR
+from worker.registry.non_inferiority import SENSITIVITY_FLOOR
 
 #: Fewest normals of a site that are advised; fewer leave a wide interval of the specificity.
 ADVISED_NORMALS = 100

@@ -54,10 +54,10 @@ def screen(paths: tuple[Path, ...], wait_s: float, strict: bool, as_json: bool) 
 def _screen(installation: "Home", paths: tuple[Path, ...], wait_s: float, strict: bool, as_json: bool) -> None:
     from worker.cli.progress import bars
     from worker.service import service
-    from worker.service.patience import Patience
+    from worker.service.outage_wait import OutageWait
     from worker.worklist import queries
 
-    patience = Patience(wait_s, lambda words: click.echo(f"worker: {words}", err=True))
+    patience = OutageWait(wait_s, lambda words: click.echo(f"worker: {words}", err=True))
     with patience.telling(), service.serving(installation, patience) as serving:
         with bars() as progress:
             batch = service.screen(serving, list(paths), progress)

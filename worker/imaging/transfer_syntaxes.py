@@ -17,7 +17,7 @@ from worker.errors import Undecodable, UnsupportedSyntax
 from worker.imaging.codestream import Codestream, Coding, with_height
 from worker.imaging.completeness import missing_parts, restarts
 from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from worker.imaging.reduced import reduced_decoder
+from worker.imaging.reduced_decoders import reduced_decoder
 from worker.imaging.resolution import size_at
 
 Pixels = NDArray[Any]

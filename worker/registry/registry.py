@@ -23,7 +23,7 @@ from worker.ledger.promotions import RegistryState
 from worker.ledger.results import ModelUse
 from worker.registry import gates, listing
 from worker.registry.comparison import ComparisonFile, read_comparison
-from worker.registry.margins import judge, missed_more
+from worker.registry.non_inferiority import judge, missed_more
 from worker.settings import Settings
 from worker.store import COMPARISONS, MODELS, Store, open_store
 

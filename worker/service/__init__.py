@@ -1,5 +1,5 @@
 """The watcher and the queue workers of one installation, run together.
 
 Knows in which order the parts start and stop. Does not know how a file is read or a study screened.
-Begin with `service`.
+Begin with `service`, then `outage_wait` (what happens while the broker or the database is away).
 """

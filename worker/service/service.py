@@ -29,7 +29,7 @@ from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
 from worker.runtime.redis_server import PrivateBroker, private_broker
 from worker.runtime.stop_signals import stop_requested
-from worker.service.patience import Patience
+from worker.service.outage_wait import OutageWait
 from worker.settings import Settings
 from worker.store import MODELS, open_store
 from worker.worklist import queries
@@ -79,7 +79,7 @@ class Serving:
     worker: "subprocess.Popen[bytes] | None"
     broker: PrivateBroker | None = None
     host: home.Holder | None = None  #: the `worker run` that screens for this process
-    patience: Patience = field(default_factory=Patience)
+    patience: OutageWait = field(default_factory=OutageWait)
     offering: Offering | None = None  #: the right to offer studies, if this process offers any
 
     def check(self) -> None:
@@ -108,9 +108,9 @@ class Serving:
 
 
 @contextmanager
-def serving(installation: home.Home, patience: Patience | None = None) -> Iterator[Serving]:
+def serving(installation: home.Home, patience: OutageWait | None = None) -> Iterator[Serving]:
     """Start ledger, private Redis and intake, as far as they are needed, and stop them at the end."""
-    settings, patience = installation.settings, patience or Patience()
+    settings, patience = installation.settings, patience or OutageWait()
     with ExitStack() as stack:
         database = patience.insist("open", lambda: open_database(settings, patience.watch))
         stack.enter_context(closing(database))

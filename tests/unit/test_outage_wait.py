@@ -3,7 +3,7 @@
 import pytest
 
 from worker.errors import BrokerUnavailable, DatabaseUnavailable, ModelRefused
-from worker.service.patience import TELL_AGAIN_S, Patience
+from worker.service.outage_wait import TELL_AGAIN_S, OutageWait
 
 
 class Steady:
@@ -21,7 +21,7 @@ def away() -> None:
 
 def test_an_outage_is_told_at_once_and_outlasted_until_patience_ends() -> None:
     clock, said = Steady(), list[str]()
-    patience = Patience(60.0, said.append, clock)
+    patience = OutageWait(60.0, said.append, clock)
     assert patience.outlast("sweep", away) is None
     assert said == ["waits for up to 60 s: it is full"]
     clock.now_s = TELL_AGAIN_S / 2
@@ -38,7 +38,7 @@ def test_an_outage_is_told_at_once_and_outlasted_until_patience_ends() -> None:
 
 def test_patience_begins_anew_when_an_outage_is_over() -> None:
     clock = Steady()
-    patience = Patience(60.0, steady_s=clock)
+    patience = OutageWait(60.0, steady_s=clock)
     patience.outlast("sweep", away)
     clock.now_s = 59.0
     patience.outlast("sweep", lambda: None)
@@ -48,13 +48,13 @@ def test_patience_begins_anew_when_an_outage_is_over() -> None:
 
 def test_without_patience_an_outage_is_raised_at_once_and_so_is_what_no_patience_helps() -> None:
     with pytest.raises(BrokerUnavailable):
-        Patience().outlast("sweep", away)
+        OutageWait().outlast("sweep", away)
 
     def wrong() -> None:
         raise ModelRefused("no card")
 
     with pytest.raises(ModelRefused):
-        Patience(60.0).insist("open", wrong)
+        OutageWait(60.0).insist("open", wrong)
 
 
 def test_who_insists_gets_it_in_the_end() -> None:
@@ -66,4 +66,4 @@ def test_who_insists_gets_it_in_the_end() -> None:
             raise fault
         return "here"
 
-    assert Patience(60.0).insist("open", work) == "here"
+    assert OutageWait(60.0).insist("open", work) == "here"

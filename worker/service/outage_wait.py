@@ -27,7 +27,7 @@ def silent(_words: str) -> None:
 
 
 @dataclass
-class Patience:
+class OutageWait:
     """Outlasts outages for `wait_s`; 0: not at all. `tell` gets what is waited for: at once when it fails, soon when it
     is silent."""
 
@@ -79,7 +79,7 @@ class Patience:
             while not stop.wait(TELL_AFTER_S / 6):
                 self._look()
 
-        thread = threading.Thread(target=look, name="patience", daemon=True)
+        thread = threading.Thread(target=look, name="outage-wait", daemon=True)
         thread.start()
         try:
             yield
