@@ -44,6 +44,7 @@ def test_the_point_has_the_specificity_with_assurance_on_the_same_images(factory
     assert "60 of 60 found, 92 of 100 normals left alone" in said.stdout
     assert b"</svg>" in (tmp_path / "trade.svg").read_bytes()
     old, new = open_model(factory, "cpu"), open_model(out, "cpu")
+    assert f"factory: {old.card.operating_point.threshold:.4f} before" in said.stdout
     replay_goldens(new)
     point, told = new.card.operating_point, new.card.site
     assert point.rule == "lowest threshold with specificity >= 0.85 at 95% assurance, on images of north"

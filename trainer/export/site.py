@@ -272,7 +272,7 @@ def _summary(
 
 
 def _factory_choice(line: Line, before: Scored, threshold: float) -> Choice:
-    """The factory's threshold among the new probabilities; by its own name it is the one on the card."""
+    """The factory's threshold among the new probabilities, named by the one on its card."""
     counts = metrics.confusion(before.labels, before.probabilities, threshold)
-    name = f"factory: {threshold:.4f} of its own probabilities"
+    name = f"factory: {threshold:.4f} before"
     return choice(name, float(line.of(np.array([threshold]))[0]), counts)
