@@ -36,6 +36,7 @@ from trainer.statistics.operating_point import Calibration
 from trainer.training.batches import TrainingBatches, labels_of, load_grids, monitored_copies
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.fit import choose_trained, fit
+from trainer.training.teachers import NO_TEACHERS
 from worker.errors import BadSetting
 from worker.inference.model import open_model, replay_goldens
 
@@ -119,7 +120,7 @@ def trained(
     grids = {name: part.grids for name, part in loaded.items()}
     labels = {name: labels_of(manifest.of(name)) for name in grids}
     copies, watched = monitored_copies(recipe, grids["validation"], labels["validation"], 0)
-    batches = batches_of(recipe, network, loaded["train"], 0)
+    batches = batches_of(recipe, network, loaded["train"], NO_TEACHERS, 0)
     events: list[Event] = []
     with eagerly():
         fit(

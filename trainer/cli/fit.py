@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 @click.option("--weights", type=FILE, help="Weights of the backbone, or `random`. Default: Keras's, downloaded.")
 @click.option("--from", "previous", type=FILE, help="Run folder whose weights this fit starts from.")
 @click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
+@click.option("--average", type=click.IntRange(min=1), help="Take the mean of the weights along the last N epochs.")
+@click.option(
+    "--teacher", type=FILE, multiple=True, help="Model file that gives a part of each label; may be repeated."
+)
 @click.option("--seed", default=0, help="Seed of split, order, augmentation and initial weights.")
+@click.option("--split-seed", type=int, help="Seed of the split alone: several seeds on one split.")
 @click.option("--epochs", metavar="N[,N...]", help="Epochs of all phases together, or of each phase.")
 @threshold_rule
 @click.option("--limit", type=click.IntRange(min=2), help="Use about this number of images.")
@@ -64,7 +69,10 @@ def fit(
     weights: Path | None,
     previous: Path | None,
     leave_out: tuple[Path, ...],
+    average: int | None,
+    teacher: tuple[Path, ...],
     seed: int,
+    split_seed: int | None,
     epochs: str | None,
     threshold_rule: str | None,
     limit: int | None,
@@ -90,6 +98,8 @@ def fit(
         chosen = chosen.on(backbone)
     if epochs:
         chosen = chosen.lasting(_numbers(epochs))
+    if average:
+        chosen = chosen.averaging(average)
     if resize:
         chosen = chosen.seeing(resize_named(resize))
     if weights == RANDOM:
@@ -97,6 +107,8 @@ def fit(
     earlier = read_previous(previous) if previous else None
     if earlier:
         chosen = earlier.start_of(chosen)
+    if teacher:
+        chosen = chosen.varied(f"taught by {len(teacher)} model(s)")
     if threshold_rule:
         chosen = replace(chosen, threshold=read_rule(threshold_rule))
 
@@ -118,7 +130,9 @@ def fit(
         elsewhere_rule=read_rule(elsewhere_rule) if elsewhere_rule else None,
         weights=weights,
         left_out=leave_out,
+        teachers=teacher,
         seed=seed,
+        split_seed=split_seed,
         limit=limit,
         origin=Origin(stated, attribution),
         is_patient_each=each_file_a_patient,

@@ -27,6 +27,7 @@ class FieldView(NamedTuple):
     """What a network is shown."""
 
     layers: NDArray[np.uint8]  #: [H, W, 3]
+    clean: Image  #: the picture [H, W] before it was degraded
     keeps_label: bool  #: False: a lung is another's, so of the whole nothing is known but the normal half
 
 
@@ -49,8 +50,9 @@ def field_view(
     if rng.random() < how.surroundings_share:
         image = swap_surroundings(image, field, surroundings, rng)
     framed = reframe(np.dstack([image, field, known]), field, how, rng)
-    framed[:, :, 0] = degrade(np.ascontiguousarray(framed[:, :, 0]), how, rng)
-    return FieldView(framed, keeps_label)
+    clean = framed[:, :, 0].copy()
+    framed[:, :, 0] = degrade(clean, how, rng)
+    return FieldView(framed, clean, keeps_label)
 
 
 def swap_surroundings(image: Image, field: Image, surroundings: Image, rng: np.random.Generator) -> Image:

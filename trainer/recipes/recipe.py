@@ -34,8 +34,10 @@ class Plateau:
 class Phase:
     """Some epochs with one set of trainable layers.
 
-    With the cosine schedule the learning rate warms up, then falls to zero over the phase; with the constant one only
-    `plateau` lowers it. After `patience` epochs without a better score the phase ends and the next begins.
+    With the cosine schedule the learning rate warms up, then falls to the share `falls_to` of itself over the phase;
+    with the constant one only `plateau` lowers it. After `patience` epochs without a better score the phase ends and
+    the next begins. With `averaged` epochs its result is the mean of the weights along those, its last ones
+    (Izmailov 2018, SWA; Cha 2021, SWAD); this needs `Monitor.LAST`.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Phase:
     schedule: Literal["cosine", "constant"] = "cosine"
     patience: int | None = None
     plateau: Plateau | None = None
+    falls_to: float = 0.0
+    averaged: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,21 @@ class Recipe:
         if phases == self.phases:
             return self
         return self.varied(f"epochs {'+'.join(str(phase.epochs) for phase in phases)}", phases=phases)
+
+    def averaging(self, epochs: int) -> "Recipe":
+        """The same recipe whose result is the mean of the weights along the last epochs, at a rate that does not fall.
+
+        Raises BadSetting where the recipe takes its best epoch, or its last phase has fewer epochs.
+        """
+        *before, last = self.phases
+        if self.monitor is not Monitor.LAST:
+            raise BadSetting(
+                f"recipe {self.name} takes its best epoch: --average is for recipes that take the last one"
+            )
+        if epochs > last.epochs:
+            raise BadSetting(f"--average {epochs}: the last phase of recipe {self.name} has {last.epochs} epochs")
+        last = replace(last, falls_to=1.0, averaged=epochs)
+        return self.varied(f"mean of the weights of {epochs} epochs", phases=(*before, last))
 
     def _shared_out(self, epochs: int) -> list[int]:
         shares = []

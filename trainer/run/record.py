@@ -32,6 +32,7 @@ class Record:
     model_digest: str
     backend: str  #: of Keras
     elsewhere_digest: str = ""  #: of the images of another place that helped choose the threshold
+    teachers: tuple[str, ...] = ()  #: digests of the models that gave a part of each label
     python: str = platform.python_version()
     machine: str = f"{platform.system()} {platform.machine()}"
 

@@ -40,6 +40,7 @@ from trainer.training.batches import (
 from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.training.field_batches import FieldBatches
 from trainer.training.fit import fit
+from trainer.training.teachers import Teachers, open_teachers
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting
 
@@ -60,7 +61,9 @@ class FitOptions:
     elsewhere_rule: ThresholdRule | None = None  #: of the threshold there; None: the recipe's
     weights: Path | None = None
     left_out: tuple[Path, ...] = ()
+    teachers: tuple[Path, ...] = ()  #: model files that give a part of each label
     seed: int = 0
+    split_seed: int | None = None  #: of the split alone; None: `seed`
     limit: int | None = None
     origin: Origin = Origin()
     is_patient_each: bool = False
@@ -82,7 +85,8 @@ class FitOptions:
 def run(options: FitOptions, report: Report) -> Path:
     """Split, audit, train, export; returns the model file. An interrupted run continues after its last epoch."""
     samples, left_out = read_data(options)
-    return run_split(options, split(samples, options.seed, left_out, options.keeps_stated), report)
+    seed = options.seed if options.split_seed is None else options.split_seed
+    return run_split(options, split(samples, seed, left_out, options.keeps_stated), report)
 
 
 def run_folds(options: FitOptions, count: int, report: Report) -> Path:
@@ -122,7 +126,9 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     faults = [fault for part in loaded.values() for fault in part.unreadable]
     if faults:
         manifest = without(manifest, (fault["path"] for fault in faults))
-    fingerprint = _fingerprint(options, manifest)
+    teachers = open_teachers(options.teachers)
+    teachers.require(options.recipe.preprocessing.size, manifest.digest)
+    fingerprint = _fingerprint(options, manifest, teachers)
     checkpoint = read_checkpoint(options.out / CHECKPOINT, fingerprint)
     write_manifest(manifest, options.out / "split.csv")
     findings = audit(manifest, options.root, report)
@@ -139,8 +145,8 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     if checkpoint is not None and is_made(options.out, model, *made_by):
         report({"event": "kept", "model": model.name})
         return model
-    made = _train(options, manifest, loaded, fingerprint, checkpoint, model, report)
-    write_record(_record(options, manifest, model.name, made), options.out)
+    made = _train(options, manifest, loaded, teachers, fingerprint, checkpoint, model, report)
+    write_record(_record(options, manifest, teachers, model.name, made), options.out)
     return model
 
 
@@ -148,6 +154,7 @@ def _train(
     options: FitOptions,
     manifest: Manifest,
     loaded: dict[str, Loaded],
+    teachers: Teachers,
     fingerprint: str,
     checkpoint: Checkpoint | None,
     model: Path,
@@ -161,7 +168,7 @@ def _train(
     network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, options.weights))
     copies, monitored = monitored_copies(recipe, validation, labels, seed)
     path = options.out / CHECKPOINT
-    batches = batches_of(recipe, network, loaded["train"], seed)
+    batches = batches_of(recipe, network, loaded["train"], teachers, seed)
 
     fit(
         recipe,
@@ -181,15 +188,22 @@ def _train(
     return export(recipe, served, manifest, options.root, validation, model, options.origin, report, elsewhere).digest
 
 
-def batches_of(recipe: Recipe, network: Network, train: Loaded, seed: int) -> Callable[[int], TrainingBatches]:
-    """The batches of an epoch by its number. For local evidence the lung fields of all images are predicted once."""
+def batches_of(
+    recipe: Recipe, network: Network, train: Loaded, teachers: Teachers, seed: int
+) -> Callable[[int], TrainingBatches]:
+    """The batches of an epoch by its number. For local evidence the lung fields of all images are predicted once.
+
+    Raises BadSetting where there are teachers and the evidence is not local.
+    """
     labels, is_guest = labels_of(train.samples), guests_of(recipe, train.samples)
     if network.local is None:
+        if teachers.models:
+            raise BadSetting(f"recipe {recipe.name} takes no --teacher: only one with local evidence does")
         propensity = propensity_of(recipe, train)
         return lambda epoch: TrainingBatches(train.grids, labels, recipe, seed, epoch, propensity, is_guest)
     fields = lung_fields(read_lung_net(recipe.preprocessing.size), train.grids)
     logits = network.taught.output_shape[-1]
-    return lambda epoch: FieldBatches(train.grids, fields, labels, recipe, seed, epoch, is_guest, logits)
+    return lambda epoch: FieldBatches(train.grids, fields, labels, recipe, seed, epoch, is_guest, logits, teachers)
 
 
 def _elsewhere(options: FitOptions, report: Report) -> Elsewhere | None:
@@ -211,7 +225,7 @@ def _elsewhere_digest(options: FitOptions) -> str:
     return f"{digest(read_samples(folder, index, options.is_patient_each))} {rule}"
 
 
-def _record(options: FitOptions, manifest: Manifest, model: str, model_digest: str) -> Record:
+def _record(options: FitOptions, manifest: Manifest, teachers: Teachers, model: str, model_digest: str) -> Record:
     weights = options.weights
     return Record(
         command=options.command,
@@ -225,14 +239,16 @@ def _record(options: FitOptions, manifest: Manifest, model: str, model_digest: s
         model_digest=model_digest,
         backend=keras.backend.backend(),
         elsewhere_digest=_elsewhere_digest(options),
+        teachers=tuple(teacher.digest for teacher in teachers.models),
     )
 
 
-def _fingerprint(options: FitOptions, manifest: Manifest) -> str:
+def _fingerprint(options: FitOptions, manifest: Manifest, teachers: Teachers) -> str:
     """Digest of everything that influences the next epoch; threshold and prevalence come after the last one."""
     weights = options.weights
     plain = {name: value for name, value in vars(options.recipe).items() if name not in AFTER_TRAINING}
     hasher = hashlib.sha256(f"{plain} {options.seed} {manifest.digest} {weights == RANDOM}".encode())
+    hasher.update(teachers.digest.encode())
     if weights is not None and weights != RANDOM:
         if not weights.is_file():
             raise BadSetting("no such weights file").about(str(weights))

@@ -20,6 +20,9 @@ from worker.errors import BadData
 WARM_UP_SHARE = 0.1
 PREDICT_BATCH = 64
 
+#: How often in an epoch the weights are taken into a mean.
+MEANS_AN_EPOCH = 8
+
 
 def fit(
     recipe: Recipe,
@@ -53,10 +56,15 @@ def fit(
             is_compiled = True
         if step.phase.schedule == "constant":
             taught.optimizer.learning_rate = step.learning_rate
-        loss = _run_epoch(taught, dataset, step, report)
+        mean = _mean_so_far(network, step, latest)
+        loss = _run_epoch(taught, dataset, step, mean, report)
+        variables = _values(network.variables)
+        result = mean.values if mean else variables
+        _assign(network.variables, result)
         scores, measured = _measure(model, copies, labels)
+        _assign(network.variables, variables)
         score = float(step.epoch) if recipe.monitor is Monitor.LAST else scores[recipe.monitor]
-        latest = _after(network, taught.optimizer, fingerprint, score, latest)
+        latest = _after(variables, result, taught.optimizer, fingerprint, score, latest)
         save(latest)
         report(
             {"event": "epoch", "epoch": latest.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
@@ -96,7 +104,11 @@ def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None
         total = steps * phase.epochs
         warm_up = max(1, int(total * WARM_UP_SHARE))
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, total - warm_up), warmup_target=phase.learning_rate, warmup_steps=warm_up
+            0.0,
+            max(1, total - warm_up),
+            alpha=phase.falls_to,
+            warmup_target=phase.learning_rate,
+            warmup_steps=warm_up,
         )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
@@ -106,10 +118,10 @@ def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None
     optimizer.build(taught.trainable_variables)
 
 
-def _run_epoch(model: Any, dataset: Any, step: Step, report: Report) -> float:
+def _run_epoch(model: Any, dataset: Any, step: Step, mean: "_Mean | None", report: Report) -> float:
     """Run one epoch and return its mean loss; raises BadData when it is not finite."""
-    batch_report = _BatchReport(report, step.epoch, len(dataset))
-    history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[batch_report])
+    callbacks = [_BatchReport(report, step.epoch, len(dataset)), *([mean] if mean else [])]
+    history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=callbacks)
     loss = float(history.history["loss"][0])
     if not math.isfinite(loss):
         raise BadData(f"the loss of epoch {step.epoch + 1} is {loss}: the data or the learning rate are unsound")
@@ -134,12 +146,13 @@ def _measure(
     return scores, measured
 
 
-def _after(network: Network, optimizer: Any, fingerprint: str, score: float, before: Checkpoint | None) -> Checkpoint:
-    variables = _values(network.variables)
+def _after(
+    variables: Arrays, result: Arrays, optimizer: Any, fingerprint: str, score: float, before: Checkpoint | None
+) -> Checkpoint:
     moments = _values(optimizer.variables)
     scores = (*before.scores, score) if before else (score,)
     if before is None or score > max(before.scores):
-        return Checkpoint(fingerprint, variables, moments, len(scores), variables, scores)
+        return Checkpoint(fingerprint, variables, moments, len(scores), result, scores)
     return Checkpoint(fingerprint, variables, moments, before.best_epoch, before.best_variables, scores)
 
 
@@ -151,6 +164,41 @@ def _values(variables: list[Any]) -> Arrays:
 def _assign(variables: list[Any], values: Arrays) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def _mean_so_far(network: Network, step: Step, latest: Checkpoint | None) -> "_Mean | None":
+    """The mean of the weights up to this epoch, to go on with; None while the phase averages nothing.
+
+    The checkpoint has it as its best variables, for each epoch of such a phase is the best.
+    """
+    first = step.phase.epochs - step.phase.averaged
+    if step.epoch_in_phase < first:
+        return None
+    epochs = step.epoch_in_phase - first
+    return _Mean(network, latest.best_variables if latest and epochs else [], epochs * MEANS_AN_EPOCH)
+
+
+class _Mean(keras.callbacks.Callback):  # type: ignore[misc]
+    """The mean of a network's weights; of whole numbers, as in the dropout's generator, the last ones."""
+
+    def __init__(self, network: Network, values: Arrays, count: int) -> None:
+        super().__init__()
+        self.network, self.values, self.count = network, values, count
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        """Take the weights in at MEANS_AN_EPOCH moments, the last of which is the end of the epoch."""
+        steps = self.params["steps"]
+        taken = MEANS_AN_EPOCH * (batch + 1) // steps - MEANS_AN_EPOCH * batch // steps
+        if not taken:
+            return
+        self.count += taken
+        now = _values(self.network.variables)
+        self.values = [
+            (old + (new - old) * (taken / self.count)).astype(new.dtype)
+            if np.issubdtype(new.dtype, np.floating)
+            else new
+            for old, new in zip(self.values or now, now, strict=True)
+        ]
 
 
 class _BatchReport(keras.callbacks.Callback):  # type: ignore[misc]
