@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,8 +72,13 @@ class Client:
         said = {"Accept-Encoding": "zstd, gzip", "Sec-Fetch-Site": "same-origin", "Cookie": self.cookie, **headers}
         if body is not None:
             said["Content-Type"] = "application/x-www-form-urlencoded"
-        self.connection.request(method, path, body, said)
-        got = self.connection.getresponse()
+        try:
+            self.connection.request(method, path, body, said)
+            got = self.connection.getresponse()
+        except http.client.RemoteDisconnected:  # it was idle for half a minute: a browser opens another one, too
+            self.connection.close()
+            self.connection.request(method, path, body, said)
+            got = self.connection.getresponse()
         got.text = got.read()  # type: ignore[attr-defined]
         for name, value in got.getheaders():
             if name == "set-cookie" and "Max-Age=0" not in value:
@@ -158,9 +163,19 @@ def served(settings: Settings, cores: set[int] | None = None) -> Iterator[tuple[
         if cores is not None:
             os.sched_setaffinity(process.pid, cores)
         try:
-            yield int(re.findall(r":(\d+)/", process.stderr.readline())[0]), process.pid
+            yield port_in(process.stderr), process.pid
         finally:
             process.terminate()
+
+
+def port_in(said: Iterable[str]) -> int:
+    """The port that a starting page names; what it said instead, if it names none."""
+    lines = []
+    for line in said:
+        if found := re.search(r":(\d+)/", line):
+            return int(found[1])
+        lines.append(line)
+    raise RuntimeError(f"the page does not start: {''.join(lines)}")
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,14 +79,12 @@ def logged_in(port: int) -> list[Client]:
 def readers(clients: list[Client], is_over: Callable[[int], bool], uids: list[str]) -> dict[str, Any]:
     """Median and 95th percentile of each page, asked for until it is over after so many."""
     taken: dict[str, list[float]] = {path: [] for path in PATHS}
-    threads = [
-        threading.Thread(target=read, args=(client, is_over, n / READERS, uids[n::READERS], taken))
-        for n, client in enumerate(clients)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(READERS) as pool:
+        reading = [
+            pool.submit(read, client, is_over, n / READERS, uids[n::READERS], taken) for n, client in enumerate(clients)
+        ]
+        for each in reading:
+            each.result()
     return {
         path: {"median_ms": percentile(times, 0.5), "p95_ms": percentile(times, 0.95), "asked": len(times)}
         for path, times in taken.items()

@@ -87,7 +87,7 @@ def detail(said: str | None, verdict: str | None) -> str:
     """What follows a verdict's reason: that a flagged image is unlike the model's own, or the word that decided."""
     if not said:
         return ""
-    return f"; {REASONS[Reason.UNFAMILIAR]} ({said})" if verdict == Verdict.FLAGGED else f": {said}"
+    return f"; {REASONS[Reason.UNFAMILIAR]}" if verdict == Verdict.FLAGGED else f": {said}"
 
 
 def plain(code: str) -> str:
