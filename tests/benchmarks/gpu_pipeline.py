@@ -11,11 +11,9 @@ which is everything but the intake. A folder in memory (/dev/shm) leaves the dis
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from schema import models
 from tests.benchmarks.load import Load
 from tests.benchmarks.machine import cores, machine, tell
 from tests.benchmarks.service import Service, running
-from tests.benchmarks.studies import UID_ROOT, write_studies
+from tests.benchmarks.studies import UID_ROOT, write_all
 from tests.phantoms import EXPLICIT_LITTLE, JPEG_2000_LOSSLESS
 from worker.screening.timings import Stage
 
@@ -36,22 +34,6 @@ LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "pydicom", "onnxr
 
 #: Workers that are busy for a smaller share of the time than this wait for the intake.
 FULL = 0.7
-
-#: What one process writes at a time.
-CHUNK = 10
-
-
-def write(folder: Path, numbers: range, syntax: str) -> None:
-    """Write studies of these numbers, on all cores."""
-    folder.mkdir(parents=True)
-    starts = range(numbers.start, numbers.stop, CHUNK)
-    with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
-        written = [
-            pool.submit(write_studies, folder, min(CHUNK, numbers.stop - start), first=start, syntax=syntax)
-            for start in starts
-        ]
-        for chunk in written:
-            chunk.result()
 
 
 def judged(service: Service, since: datetime, slots: int, elapsed_s: float | None = None) -> dict[str, Any]:
@@ -107,7 +89,7 @@ def measured(
 ) -> dict[str, Any]:
     """Every run, by its name."""
     for kind, numbers in kinds.items():
-        write(folder / kind, numbers, JPEG_2000_LOSSLESS if kind == "jpeg2000" else EXPLICIT_LITTLE)
+        write_all(folder / kind, numbers, JPEG_2000_LOSSLESS if kind == "jpeg2000" else EXPLICIT_LITTLE)
     modes = {"SCREENING_INBOX_MODE": "leave"} if is_left else {}
     found = dict[str, Any]()
     with running(folder, **settings) as service:

@@ -16,7 +16,7 @@ from typing import Any
 from schema.setting_values import InboxMode
 from tests.benchmarks.service import AT_ONCE, Run, running
 from tests.benchmarks.stages import READ_AGAIN, Costs, measure_stages, roofline
-from tests.benchmarks.studies import write_studies
+from tests.benchmarks.studies import write_all
 from tests.benchmarks.ways import decodes, keras_s, plain_s
 from tests.phantoms import EXPLICIT_LITTLE, HTJ2K, JPEG_2000_LOSSLESS
 
@@ -82,9 +82,8 @@ def write_files(folder: Path, studies: int, compressed: int) -> Files:
     """The files of every kind, other pictures in each."""
     found: Files = {}
     for number, (name, kind) in enumerate(KINDS.items()):
-        (folder / name).mkdir()
-        count = studies if name == "uncompressed" else compressed
-        found[name] = write_studies(folder / name, count, first=number * 10_000, syntax=kind.syntax)
+        count, first = studies if name == "uncompressed" else compressed, number * 10_000
+        found[name] = write_all(folder / name, range(first, first + count), kind.syntax)
     return found
 
 

@@ -5,6 +5,8 @@ no two files have the same pixels.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
+from tests.benchmarks.machine import cores
 from tests.phantoms import EXPLICIT_LITTLE, LOSSLESS_ENCODERS
 
 ROWS, COLUMNS, BITS = 3056, 2544, 12
@@ -25,6 +28,9 @@ UID_ROOT = "2.25.302604518842697361904185203658"
 SAMPLES = Path("tests/data/inbox")
 #: Noise of a detector, in stored values: without it, the flat patches of an enlarged JPEG compress too well.
 NOISE = 12
+
+#: What one process writes at a time.
+CHUNK = 10
 
 Codes = NDArray[np.uint16]
 
@@ -47,6 +53,18 @@ def write_studies(folder: Path, count: int, *, first: int = 0, syntax: str = EXP
         dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def write_all(folder: Path, numbers: range, syntax: str) -> list[Path]:
+    """`write_studies` into a new folder, on all cores."""
+    folder.mkdir(parents=True)
+    starts = range(numbers.start, numbers.stop, CHUNK)
+    with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
+        written = [
+            pool.submit(write_studies, folder, min(CHUNK, numbers.stop - start), first=start, syntax=syntax)
+            for start in starts
+        ]
+        return [path for chunk in written for path in chunk.result()]
 
 
 def sources() -> list[NDArray[np.uint8]]:

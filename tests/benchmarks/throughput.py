@@ -7,7 +7,8 @@ the next: ratios are of one round, what is told is their median, and each round 
 inbox in mode `move` (which links the files into the store), `copy` and `leave`, from the moment at which the files are
 renamed into the inbox, whole and on the disk, to the last committed row. Nothing is waited for but a few hundredths of
 a second for quiet files. Files are written to a temporary folder (16 MB each, and as much twice more for copies and the
-store), and are warm in the page cache. JPEG 2000 and HTJ2K studies are fewer: one takes up to a second to encode.
+store: 20 GB), and are warm in the page cache. JPEG 2000 and HTJ2K studies are fewer: one takes up to a second to
+encode.
 
 For HTJ2K the plain way needs `pylibjpeg` and `pylibjpeg-openjpeg`, which this project does not: without them that row
 is left out. `pip install --no-deps --target FOLDER pylibjpeg pylibjpeg-openjpeg`, and then PYTHONPATH=FOLDER.
@@ -105,9 +106,9 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 
 @click.command()
-@click.option("--studies", default=300, show_default=True, type=click.IntRange(min=2), help="Uncompressed ones.")
+@click.option("--studies", default=400, show_default=True, type=click.IntRange(min=2), help="Uncompressed ones.")
 @click.option(
-    "--compressed", default=60, show_default=True, type=click.IntRange(min=2), help="JPEG 2000 ones, and HTJ2K ones."
+    "--compressed", default=200, show_default=True, type=click.IntRange(min=2), help="JPEG 2000 ones, and HTJ2K ones."
 )
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Turns of all ways.")
 @click.option("--warm/--no-warm", "is_warmed", default=True, help="Fill the page cache first.")
