@@ -57,6 +57,21 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_what_the_table_of_places_names_is_in_the_files_of_its_row() -> None:
+    page = (ROOT / "deploy" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \|$", page.split("## Where is what\n")[1].split("\n## ")[0], re.MULTILINE)[2:]
+    assert len(rows) > 10
+    for row in rows:
+        words = re.findall(r"`([\w./]+)`", row)
+        files = [ROOT / word for word in words if word.count("/")]
+        beside = [files[0].with_name(word) for word in words if re.fullmatch(r"\w+\.py", word)]
+        code = "\n".join(file.read_text(encoding="utf-8") for file in [*files, *beside])
+        named = [word.rpartition(".")[2] for word in words if "/" not in word and not word.endswith(".py")]
+        assert [
+            name for name in named if not re.search(rf"\b{name.removeprefix('SCREENING_')}\b", code, re.IGNORECASE)
+        ] == []
+
+
 def commands(page: Path) -> list[str]:
     """Every call of our programs in the code blocks of a page, continued lines joined."""
     whole = page.read_text(encoding="utf-8")
