@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 ALL = frozenset(range(SHARES))
 
+#: How long the end of a watcher waits until its shares are given back: a database that is silent must not hold it.
+END_S = 10.0
+
 
 @lru_cache(maxsize=4096)  # a folder may hold a hundred thousand files, which come one after another
 def share_of(folder: str) -> int:
@@ -106,7 +109,7 @@ class Division:
     def kept(self) -> Iterator[None]:
         """Keep the lease while the block runs, however long a listing or a file takes; then give everything back."""
         stop = threading.Event()
-        thread = threading.Thread(target=self._prolong_until, args=(stop,), name="inbox lease", daemon=True)
+        thread = threading.Thread(target=self._keep_until, args=(stop,), name="inbox lease", daemon=True)
         if self.seat is not None:
             thread.start()
         try:
@@ -114,12 +117,12 @@ class Division:
         finally:
             stop.set()
             if self.seat is not None:
-                thread.join()
-                self._without_database_too(inbox_shares.leave)
+                thread.join(END_S)
 
-    def _prolong_until(self, stop: threading.Event) -> None:
+    def _keep_until(self, stop: threading.Event) -> None:
         while not stop.wait(self.heartbeat_s):
             self._without_database_too(lambda database, seat: inbox_shares.prolong(database, seat, self.clock()))
+        self._without_database_too(inbox_shares.leave)
 
     def _without_database_too(self, work: Callable[[Database, Seat], None]) -> None:
         """Do what may fail: then the lease lapses."""
