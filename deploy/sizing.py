@@ -20,9 +20,6 @@ RATES = (1, 10, 1000)
 #: Of cores and intake no more than this is planned for: the rest is for peaks, restarts, and what was not measured.
 PLANNED = 0.6
 
-UNCOMPRESSED = "1.2.840.10008.1.2.1"
-SLOWEST = "1.2.840.10008.1.2.4.90"
-
 DAY_S = 86400
 
 
@@ -33,28 +30,25 @@ def read(name: str) -> Any:
 
 def page() -> str:
     """The whole page."""
-    run, decoders, footprint, archive = (read(name) for name in ("throughput", "decoders", "footprint", "archive"))
-    costs = Costs(run, decoders, footprint, archive["sqlite"])
+    run, footprint, archive = (read(name) for name in ("throughput", "footprint", "archive"))
+    costs = Costs(run, footprint, archive["sqlite"])
     return "\n".join([*opening(), *costs.table(), "", *plan(costs), ""])
 
 
 class Costs:
     """What one study costs, each number with its source."""
 
-    def __init__(self, run: Any, decoders: Any, footprint: Any, archive: Any) -> None:
+    def __init__(self, run: Any, footprint: Any, archive: Any) -> None:
         each = footprint["each study"]
         stages = run["stages_cpu_ms"]
         self.run, self.footprint, self.archive = run, footprint, archive
-        self.core_s = (
-            run["machine"]["cores"] * (1 - run["machine"]["share_taken_by_others"]) / run["studies_per_s"]["copy"]
-        )
+        own_cores = run["machine"]["cores"] * (1 - run["machine"]["share_taken_by_others"])
+        self.core_s, self.slow_core_s = (own_cores / run["studies_per_s"][way] for way in ("copy", "jpeg2000"))
         self.stages_s = sum(stages.values()) / 1e3
         self.inference_s = stages["inference"] / 1e3
         copied = run["runs"]["copy"]
         self.intake_s = sum(each["taking_in_s"] for each in copied) / sum(each["studies"] for each in copied)
         self.taking_in = {way: read("taking_in")[way]["cpu_ms"] / 1e3 for way in ("move", "copy", "leave")}
-        ours = {syntax: found["ours_ms"] for syntax, found in decoders["syntaxes"].items()}
-        self.slow_core_s = self.core_s + (ours[SLOWEST] - ours[UNCOMPRESSED]) / 1e3
         self.commands, self.transactions = each["redis_commands"], each["postgresql_transactions"]
         self.rows, self.row_bytes = each["postgresql_rows_written"], each["database_bytes"]
         self.received, self.stored = footprint["received_bytes"], footprint["store_bytes"]
@@ -67,7 +61,7 @@ class Costs:
         yield f"| uncompressed, all of it: CPU time | {ms(self.core_s)} | `throughput.json`: cores, studies a second |"
         yield f"| of it in the stages of the path | {ms(self.stages_s)} | the same, `stages_cpu_ms` |"
         yield f"| of it the network (what a GPU would take over) | {ms(self.inference_s)} | the same |"
-        yield f"| JPEG 2000 lossless, exact: CPU time | {ms(self.slow_core_s)} | and `decoders.json` |"
+        yield f"| JPEG 2000 lossless, linked: CPU time | {ms(self.slow_core_s)} | the same: cores, studies a second |"
         yield f"| one watcher's time | {ms(self.intake_s)} | `throughput.json`, `taking_in_s` |"
         linked, copied, left = (ms(self.taking_in[way]) for way in ("move", "copy", "leave"))
         yield f"| its CPU time: linked, copied, left | {linked}; {copied}; {left} | `taking_in.json` (busy cores) |"

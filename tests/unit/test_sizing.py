@@ -18,8 +18,8 @@ def test_bytes_have_the_unit_that_suits(count: float, told: str) -> None:
 
 
 def test_ten_times_the_studies_need_no_less() -> None:
-    run, decoders, footprint, archive = map(sizing.read, ("throughput", "decoders", "footprint", "archive"))
-    costs = sizing.Costs(run, decoders, footprint, archive["sqlite"])
+    run, footprint, archive = map(sizing.read, ("throughput", "footprint", "archive"))
+    costs = sizing.Costs(run, footprint, archive["sqlite"])
     one, ten = costs.at(1), costs.at(10)
     assert one.keys() == ten.keys()
     assert int(ten["cores, uncompressed"]) >= int(one["cores, uncompressed"]) >= 1
