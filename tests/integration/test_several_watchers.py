@@ -1,8 +1,10 @@
 """Several watchers share an inbox: each file is booked once, whoever comes, goes, or is stopped for a while."""
 
+import os
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +23,7 @@ from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import WatchedInbox, another
 from worker.errors import DatabaseUnavailable, ShareLost
+from worker.intake.division import HUNG_S
 from worker.intake.folder_scan import incoming
 from worker.intake.held_file import Step
 from worker.intake.ingest import Intake
@@ -181,6 +184,57 @@ def test_a_watcher_that_was_stopped_for_long_books_nothing_of_what_was_taken_ove
     assert both.arrivals() == {"accepted": FOLDERS * EACH}
 
 
+@pytest.mark.parametrize("mode", [InboxMode.COPY, InboxMode.LEAVE])
+def test_what_others_booked_while_a_watcher_was_stopped_is_not_booked_again(
+    desk: Ledger, tmp_path: Path, mode: InboxMode
+) -> None:
+    both = TwoWatchers(desk, tmp_path, inbox_mode=mode)
+    both.one.watcher.scan()
+    assert both.shares() == [SHARES, 0]
+    desk.clock.forward(desk.settings.lease_s + 1)
+    both.drop()
+    with both.two.watcher.division.kept():
+        both.two.watcher.scan()
+        desk.clock.forward(11)
+        both.two.watcher.scan()
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+    for _ in range(2):
+        both.one.watcher.scan()
+        desk.clock.forward(11)
+    assert both.shares()[0] == SHARES
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_watcher_that_hangs_in_the_file_system_lets_its_lease_lapse(both: TwoWatchers) -> None:
+    division, clock = both.one.watcher.division, both.desk.clock
+    both.one.watcher.scan()
+    division.heartbeat_s = 0.01
+
+    def is_prolonged() -> bool:
+        (found,) = inbox_shares.watcher_shares(both.desk.database)
+        return found.lease_until == clock() + timedelta(seconds=both.desk.settings.lease_s)
+
+    with division.kept():
+        clock.forward(20)
+        wait_until(is_prolonged, 30)
+        clock.forward(HUNG_S)
+        time.sleep(0.2)  # twenty heartbeats, if the machine is not busy
+        assert not is_prolonged()
+        division.work_goes_on()
+        wait_until(is_prolonged, 30)
+
+
+def test_the_files_of_one_long_folder_have_one_share(desk: Ledger, tmp_path: Path) -> None:
+    both = TwoWatchers(desk, tmp_path)
+    both.settle()
+    division = both.one.watcher.division
+    for number in range(20):
+        folder = f"{both.inbox}/{number}/{'/'.join(['a long name of a folder'] * 90)}"
+        ours = {division.has(division.spelled(f"{folder}/{file}.dcm")) for file in range(10)}
+        assert ours == {division.is_ours(folder)}
+
+
 def test_who_comes_gets_half_and_who_leaves_gives_all_back(both: TwoWatchers) -> None:
     both.one.watcher.scan()
     assert both.shares() == [SHARES, 0]
@@ -229,8 +283,8 @@ def test_nothing_is_taken_over_while_its_watcher_books(both: TwoWatchers) -> Non
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_a_watcher_that_is_stopped_while_it_books_does_not_keep_its_share_for_ever(desk: Ledger) -> None:
     lease_s = 0.5
-    stopped, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", 1, lease_s), desk.clock())
-    others = [Seat("/inbox", "there", 2, 60.0)]
+    stopped, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), lease_s), desk.clock())
+    others = [Seat("/inbox", "there", os.getpid(), 60.0)]
 
     def is_taken_over() -> bool:
         seat, held = inbox_shares.follow(desk.database, others[-1], desk.clock() + timedelta(seconds=2 * lease_s))
@@ -259,10 +313,10 @@ def test_the_lease_is_prolonged_while_a_transaction_books(both: TwoWatchers) -> 
 
 
 def test_a_watcher_that_was_removed_joins_anew_and_owns_nothing_of_before(desk: Ledger) -> None:
-    seat, held = inbox_shares.follow(desk.database, Seat("/inbox", "here", 1, 30.0), desk.clock())
+    seat, held = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), 30.0), desk.clock())
     assert len(held) == SHARES
     desk.clock.forward(31)
-    other, all_of_it = inbox_shares.follow(desk.database, Seat("/inbox", "there", 2, 30.0), desk.clock())
+    other, all_of_it = inbox_shares.follow(desk.database, Seat("/inbox", "there", os.getpid(), 30.0), desk.clock())
     again, held = inbox_shares.follow(desk.database, seat, desk.clock())
     assert (len(all_of_it), held, again.holder != seat.holder) == (SHARES, frozenset(), True)
     inbox_shares.leave(desk.database, seat)

@@ -13,7 +13,7 @@ from tests.toy import RECIPE, SIZE, Event, fit_options
 from trainer.progress import silent
 from trainer.recipes import recipe_named
 from trainer.recipes.recipe import Monitor, Phase
-from trainer.run.run import run
+from trainer.run.run import read_data, run
 from trainer.training import fit
 from trainer.training.checkpoint import Arrays
 from trainer.training.field_batches import TEACHERS_SHARE, FieldBatches
@@ -129,6 +129,15 @@ def test_teachers_give_their_share_of_a_label_and_see_the_view_before_it_is_degr
 def test_a_teacher_of_another_grid_or_split_is_refused(teacher: Sure, words: str) -> None:
     with pytest.raises(BadSetting, match=words):
         Teachers((teacher,)).require(SIZE, "these images")
+
+
+def test_one_split_seed_gives_several_seeds_the_same_images(images: Path, tmp_path: Path) -> None:
+    one, other, alone = (
+        read_data(fit_options(images, tmp_path, limit=12, **seeds))
+        for seeds in ({"seed": 1, "split_seed": 5}, {"seed": 2, "split_seed": 5}, {"seed": 1})
+    )
+    assert one == other
+    assert one != alone
 
 
 @pytest.mark.slow

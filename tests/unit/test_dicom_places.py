@@ -79,9 +79,10 @@ def test_an_association_makes_room_for_nobody(peers: Peers) -> None:
 
 
 def test_threads_that_do_not_end_bound_what_makes_room(peers: Peers) -> None:
-    peers.fill("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    held = peers.fill("10.0.0.1", "10.0.0.2", "10.0.0.3")
     taken = [peers.connect("10.0.0.1") is not None for _ in range(MOST_LEAVING + 5)]
     assert taken == [True] * MOST_LEAVING + [False] * 5
+    assert sum(peers.is_shut(each) for each in held) <= MOST_LEAVING, "who is refused costs nobody a place"
     assert len(peers.places) == MOST_CONNECTIONS + MOST_LEAVING
 
 

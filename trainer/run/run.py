@@ -71,6 +71,11 @@ class FitOptions:
     command: str = ""  #: the command line, for the record
 
     @property
+    def splits_by(self) -> int:
+        """The seed of what is chosen and split."""
+        return self.seed if self.split_seed is None else self.split_seed
+
+    @property
     def root(self) -> Path:
         """The folder that the paths of samples start from: the data's own, or the one above them all."""
         return root_of([self.data, *(folder for folder, _ in self.more)]) if self.more else self.data
@@ -85,15 +90,14 @@ class FitOptions:
 def run(options: FitOptions, report: Report) -> Path:
     """Split, audit, train, export; returns the model file. An interrupted run continues after its last epoch."""
     samples, left_out = read_data(options)
-    seed = options.seed if options.split_seed is None else options.split_seed
-    return run_split(options, split(samples, seed, left_out, options.keeps_stated), report)
+    return run_split(options, split(samples, options.splits_by, left_out, options.keeps_stated), report)
 
 
 def run_folds(options: FitOptions, count: int, report: Report) -> Path:
     """`run` once for each of `count` folds, into folders of their own; returns the CSV of out-of-fold predictions."""
     samples, left_out = read_data(options)
     rows: list[tuple[Any, ...]] = []
-    for fold, manifest in enumerate(folds(samples, count, options.seed, left_out), start=1):
+    for fold, manifest in enumerate(folds(samples, count, options.splits_by, left_out), start=1):
         report({"event": "fold", "fold": fold, "of": count})
         model = run_split(replace(options, out=fold_folder(options.out, fold)), manifest, report)
         rows += predictions_of(model, fold, options.root, manifest.of("test"), report)
@@ -112,7 +116,7 @@ def read_data(options: FitOptions) -> tuple[tuple[Sample, ...], list[Sample]]:
     """The samples of a run, and the samples whose patients are left out."""
     samples = options.read()
     if options.limit is not None:
-        samples = limit(samples, options.limit, options.seed)
+        samples = limit(samples, options.limit, options.splits_by)
     return samples, [sample for path in options.left_out for sample in read_left_out(path)]
 
 

@@ -46,15 +46,16 @@ class Places:
         connects and does not ask for an association stands in nobody's way, from however many addresses.
         """
         with self._lock:
+            if len(self._open) >= MOST_CONNECTIONS + MOST_LEAVING:
+                return False
             staying = [place for place in self._open.values() if not place.is_leaving]
             if sum(place.address == address for place in staying) >= MOST_OF_AN_ADDRESS:
                 is_free = self._make_room(address)
             else:
                 is_free = len(staying) < MOST_CONNECTIONS or self._make_room()
-            if is_free and len(self._open) < MOST_CONNECTIONS + MOST_LEAVING:
+            if is_free:
                 self._open[connection] = Place(address)
-                return True
-            return False
+            return is_free
 
     def _make_room(self, address: str | None = None) -> bool:
         """Shut the oldest connection without an association, of this address or of the one that holds most of them."""

@@ -36,6 +36,12 @@ ALL = frozenset(range(SHARES))
 #: How long the end of a watcher waits until its shares are given back: a database that is silent must not hold it.
 END_S = 10.0
 
+#: A watcher whose scan has listed nothing and taken no file in for so long lets its lease lapse: others go on.
+HUNG_S = 900.0
+
+#: Of a long path the ledger keeps the beginning alone as it is: so much of it decides the share.
+PATH_KEPT = 400
+
 
 @lru_cache(maxsize=4096)  # a folder may hold a hundred thousand files, which come one after another
 def share_of(folder: str) -> int:
@@ -56,6 +62,7 @@ class Division:
     seat: Seat | None
     held: frozenset[int] = frozenset()
     _next_s: float = field(default=-1e9, init=False)
+    _worked_s: float = field(default=-1e9, init=False)
 
     @classmethod
     def of(
@@ -75,18 +82,25 @@ class Division:
 
         Call it between two scans. Raises Interrupted.
         """
+        self.work_goes_on()
         if self.seat is None:
             gained, self.held = ALL - self.held, ALL
             return gained or None
         if self.steady_s() < self._next_s:
             return None
-        before = self.held
+        before, holder = self.held, self.seat.holder
         self.seat, self.held = inbox_shares.follow(self.database, self.seat, self.clock())
         self._next_s = self.steady_s() + self.heartbeat_s
-        if self.held == before:
+        if self.seat.holder != holder:  # what it held meanwhile belonged to others
+            before = frozenset()
+        elif self.held == before:
             return None
         log.info("inbox_divided", extra={"shares": len(self.held), "of": SHARES})
         return self.held - before
+
+    def work_goes_on(self) -> None:
+        """Call it at each scan and each file: a watcher that hangs keeps its shares for HUNG_S."""
+        self._worked_s = self.steady_s()
 
     def forget(self) -> None:
         """Hold nothing until `follow`, which is due at once."""
@@ -103,7 +117,8 @@ class Division:
 
     def has(self, path: str) -> bool:
         """The same for a path as the ledger spells it."""
-        return self.held == ALL or share_of(path.removeprefix(self.below).rpartition(os.sep)[0]) in self.held
+        folder = path[:PATH_KEPT].removeprefix(self.below).rpartition(os.sep)[0]
+        return self.held == ALL or share_of(folder) in self.held
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -121,7 +136,8 @@ class Division:
 
     def _keep_until(self, stop: threading.Event) -> None:
         while not stop.wait(self.heartbeat_s):
-            self._without_database_too(lambda database, seat: inbox_shares.prolong(database, seat, self.clock()))
+            if self.steady_s() - self._worked_s < HUNG_S:
+                self._without_database_too(lambda database, seat: inbox_shares.prolong(database, seat, self.clock()))
         self._without_database_too(inbox_shares.leave)
 
     def _without_database_too(self, work: Callable[[Database, Seat], None]) -> None:

@@ -130,9 +130,10 @@ class Intake:
         """What each file is booked as, or its error. Ends early when the database or the store is away."""
         new = self._unknown(group)
         booked_new = together(partial(self._book_new, now), new)
-        if any(isinstance(booked, CopyUnseen) for booked in booked_new):
-            new, booked_new = [], []  # none is booked: each one alone, so that it is compared
-        yield from zip(new, booked_new, strict=True)
+        # a file whose image another process has just booked too is booked below, by itself, so that they are compared
+        ended = [(read, b) for read, b in zip(new, booked_new, strict=True) if not isinstance(b, CopyUnseen)]
+        yield from ended
+        new = [read for read, _ in ended]
         for read in group:
             if read.bug is not None:
                 yield read, read.bug

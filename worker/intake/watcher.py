@@ -176,6 +176,7 @@ class Watcher:
     def _scan(self) -> bool:
         now, now_s = self.clock(), self.steady_s()
         listing = self.inbox.scan()
+        self.division.work_goes_on()
         self.listing_s = self.steady_s() - now_s
         settings = self.intake.settings
         settled, unsettled = list[IntakeRequest](), list[Incoming]()
@@ -266,6 +267,7 @@ class Watcher:
 
     def _note(self, taken: TakenIn) -> None:
         """Remember a recorded file, and remove it from the inbox in mode `move`."""
+        self.division.work_goes_on()
         file, booked = taken.request.file, taken.booked
         if taken.refused is not None:
             self.waiting[file.path].again_s = self.steady_s() + FULL_SCAN_S
