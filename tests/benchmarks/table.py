@@ -9,6 +9,7 @@ All numbers come from tests/benchmarks/results.
 """
 
 from pathlib import Path
+from textwrap import fill
 
 import click
 
@@ -18,6 +19,9 @@ PAGE = Path(__file__).parent / "README.md"
 
 #: The lines of the page around the table.
 BEGIN, END = "<!-- python -m tests.benchmarks.table -->\n", "<!-- end of the table -->"
+
+#: Characters of a line beside a bar.
+LABEL = 60
 
 
 def table() -> str:
@@ -34,7 +38,7 @@ def with_table(page: str) -> str:
 
 
 def plot(path: Path) -> None:
-    """How much of each target was reached, as bars, on a logarithmic scale."""
+    """How much of each target was reached, as bars; the line is the target."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -43,11 +47,12 @@ def plot(path: Path) -> None:
     found = [row for row in rows() if row.target is not None and row.value is not None][::-1]
     figure, axes = plt.subplots(figsize=(10, 0.42 * len(found) + 1))
     colours = ["#2a7f62" if row.is_met else "#c1440e" for row in found]
-    axes.barh([row.what.replace("`", "") for row in found], [row.reached for row in found], color=colours)
+    axes.barh([fill(row.what.replace("`", ""), LABEL) for row in found], [row.reached for row in found], color=colours)
     axes.axvline(1.0, color="black", linewidth=1)
-    axes.set_xscale("log")
     axes.set_xlabel("reached / asked for")
-    axes.set_xlim(0.05, 2.5 * max(row.reached for row in found))
+    axes.set_xlim(0, 1.2 * max(row.reached for row in found))
+    axes.set_ylim(-0.6, len(found) - 0.4)
+    axes.tick_params(axis="y", labelsize=8)
     for place, row in enumerate(found):
         axes.text(row.reached, place, f" {row.value:g}{row.unit}", va="center", fontsize=8)
     figure.tight_layout()
