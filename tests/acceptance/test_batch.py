@@ -17,6 +17,7 @@ from worker.runtime.children import child
 from worker.settings import Settings
 
 
+@pytest.mark.slow
 def test_an_archive_is_screened_in_place_and_again_by_a_newer_model(tmp_path: Path) -> None:
     archive, reports = tmp_path / "archive", tmp_path / "reports"
     archive.mkdir()

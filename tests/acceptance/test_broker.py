@@ -61,6 +61,7 @@ def state(database: Database, study_uid: str) -> str | None:
         return connection.execute(statement, {"uid": study_uid}).scalar_one_or_none()
 
 
+@pytest.mark.slow
 def test_a_stat_study_overtakes_a_backlog_of_ten_thousand_that_is_offered_once(
     site: Installation, database: Database, client: "redis.Redis", inbox: Path, tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ def test_what_people_do_with_a_study(site: Installation, entries: Entries) -> No
     site.run("review", negative, "--verdict", "pneumonia", "--reader", " ", code=64)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("entries")
 def test_requeue_screens_afresh_with_whatever_is_screened_next(site: Installation) -> None:
     name = "emma_rle.dcm"

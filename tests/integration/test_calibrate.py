@@ -70,6 +70,7 @@ def promoted(desk: Ledger) -> list[Decision]:
     return [decision for decision in promotions.history(desk.database) if decision.action == "promoted"]
 
 
+@pytest.mark.slow
 def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Ledger, tmp_path: Path) -> None:
     factory, out = write_factory(tmp_path / "factory.onnx"), tmp_path / "point"
     read_studies(desk, tmp_path / "images", 40, 20)

@@ -142,6 +142,7 @@ def test_settings_of_a_service_that_may_not_be_read_are_never_passed_over(tmp_pa
             settings_file.read()
 
 
+@pytest.mark.slow
 def test_screen_and_check_say_first_what_they_work_on_and_no_password(tmp_path: Path) -> None:
     service = tmp_path / "etc" / "worker.env"
     service.parent.mkdir()
