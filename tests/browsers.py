@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,19 @@ def log_in(driver: Browser, address: str, name: str, password: str = PASSWORD) -
     tab_to(driver, "#name")
     driver.switch_to.active_element.send_keys(name, Keys.TAB, password, Keys.ENTER)
     until(lambda: driver.find_elements("css selector", "nav"))
+
+
+@contextmanager
+def logged_in(address: str) -> Iterator[Callable[[str], Browser]]:
+    """Opens browsers in which the named account has logged in; they are closed at the end."""
+    with ExitStack() as stack:
+
+        def opened(name: str) -> Browser:
+            driver = stack.enter_context(browser())
+            log_in(driver, address, name)
+            return driver
+
+        yield opened
 
 
 def until(check: Callable[[], Any], wait_s: float = 180.0) -> Any:

@@ -33,7 +33,7 @@ from tests.chaos.servers import WallClock
 from tests.chaos.surroundings import Surroundings, surroundings
 from tests.reading_room import PASSWORD_HASH
 from worker.errors import DatabaseUnavailable
-from worker.ledger import accounts, dispatches
+from worker.ledger import accounts, undelivered
 from worker.ledger.transactions import reading
 
 RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "chaos.json"
@@ -183,7 +183,7 @@ def wait_for_reports(database: Database, patience_s: float) -> bool:
 
     def is_over() -> bool:
         with reading(database) as connection:
-            return dispatches.oldest_due(connection) is None
+            return undelivered.oldest_due(connection) is None
 
     return _becomes(is_over, patience_s)
 

@@ -11,8 +11,8 @@ from schema.vocabulary import Priority, StudyState
 from tests.backlog import STUDIES, study_rows
 from tests.ledger import STUDY, Ledger
 from worker.ledger import claims, decisions
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.outbox import (
-    CLOCKS_DIFFER_S,
     LONGEST_COUNTDOWN_S,
     QUEUES,
     SETTLE_OFFER_S,

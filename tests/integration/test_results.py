@@ -38,7 +38,7 @@ from tests.results import (
 from worker.dicom.composer import Composer
 from worker.dicom.sender import Sender
 from worker.inference.prediction import Prediction
-from worker.ledger import claims, dispatches, verdicts
+from worker.ledger import claims, dispatches, undelivered, verdicts
 from worker.ledger.decisions import requeue
 from worker.ledger.dispatches import Due
 from worker.ledger.results import ModelUse, Result
@@ -377,10 +377,10 @@ def test_an_archive_that_is_away_for_days_is_tried_ever_more_rarely_and_then_giv
     assert rows(desk) == [("report", "given_up")]
     assert timedelta(days=3) <= desk.clock() - began < timedelta(days=3, hours=2)
     assert 70 < tries < 85
-    (stuck,) = dispatches.needing_a_person(desk.database)
+    (stuck,) = undelivered.needing_a_person(desk.database)
     assert (stuck.study_uid, stuck.answer) == (STUDY, "the archive cannot be reached")
     with archive.listening():
-        assert dispatches.retry(desk.database, desk.clock()) == 1
+        assert undelivered.retry(desk.database, desk.clock()) == 1
         assert sender_of(desk).turn() == 1
     assert len(archive.uids) == 1
 
@@ -394,10 +394,10 @@ def test_an_archive_that_knows_no_comprehensive_3d_report_refuses_it_for_good(de
         bring(desk)
         screen(desk, 0.9)
         sender_of(desk).turn()
-        (stuck,) = dispatches.needing_a_person(desk.database)
+        (stuck,) = undelivered.needing_a_person(desk.database)
         assert (stuck.state, "SCREENING_REPORT_CLASS" in (stuck.answer or "")) == (DispatchState.REFUSED, True)
         desk.settings = attrs.evolve(desk.settings, report_class=ReportClass.ENHANCED)
-        dispatches.retry(desk.database, desk.clock())
+        undelivered.retry(desk.database, desk.clock())
         sender_of(desk).turn()
     assert [str(ds.SOPClassUID) for ds in archive.objects] == ["1.2.840.10008.5.1.4.1.1.88.22"]
 

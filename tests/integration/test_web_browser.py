@@ -6,7 +6,6 @@ Needs Chromium and its driver (Debian: `chromium`, `chromium-driver`); skipped w
 import base64
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -61,13 +60,7 @@ def page(desk: Ledger) -> Iterator[Page]:
 @pytest.fixture
 def browser(page: Page) -> Iterator[Callable[[str], Browser]]:
     """Opens browsers in which somebody has logged in."""
-    with ExitStack() as stack:
-
-        def opened(name: str) -> Browser:
-            driver = stack.enter_context(browsers.browser())
-            log_in(driver, f"http://127.0.0.1:{page.port}", name)
-            return driver
-
+    with browsers.logged_in(f"http://127.0.0.1:{page.port}") as opened:
         yield opened
 
 

@@ -5,7 +5,6 @@ Needs Chromium and its driver; skipped where they are not.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from selenium.webdriver import Chrome as Browser
 
 from tests import browsers
-from tests.browsers import log_in, needs_chromium, until
+from tests.browsers import needs_chromium, until
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import dicom_file, window
 from tests.reading_room import Page, running
@@ -76,12 +75,12 @@ def page(desk: Ledger) -> Iterator[Page]:
 @pytest.fixture
 def browser(page: Page) -> Iterator[Callable[[str], Browser]]:
     """Opens a path in a browser in which a reader has logged in."""
-    with ExitStack() as stack:
+    address = f"http://127.0.0.1:{page.port}"
+    with browsers.logged_in(address) as logged_in:
 
         def opened(path: str) -> Browser:
-            driver = stack.enter_context(browsers.browser())
-            log_in(driver, f"http://127.0.0.1:{page.port}", "ann")
-            driver.get(f"http://127.0.0.1:{page.port}{path}")
+            driver = logged_in("ann")
+            driver.get(f"{address}{path}")
             return driver
 
         yield opened

@@ -8,7 +8,7 @@ from worker.cli import options
 from worker.cli.options import as_json
 
 if TYPE_CHECKING:
-    from worker.ledger.dispatches import Stuck
+    from worker.ledger.undelivered import Stuck
 
 
 #: Longest life of `worker receive` and `worker send` after SIGTERM, seconds.
@@ -43,7 +43,7 @@ def receive() -> None:
 @as_json
 def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
     """Send results to the archive that SCREENING_SEND names, until interrupted."""
-    from worker.ledger import dispatches
+    from worker.ledger import undelivered
     from worker.ledger.connect import now
     from worker.runtime import logs
 
@@ -51,9 +51,9 @@ def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
     if stuck or retry:
         database, _ = options.ledger()
         if retry:
-            click.echo(f"{dispatches.retry(database, now())} results are due again")
+            click.echo(f"{undelivered.retry(database, now())} results are due again")
         if stuck:
-            _print_stuck(dispatches.needing_a_person(database), as_json)
+            _print_stuck(undelivered.needing_a_person(database), as_json)
         return
     logs.configure(in_force.log_level)
     options.require_extra("dicom", "highdicom")

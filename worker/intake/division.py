@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from schema.database import Database
 from worker.errors import ScreeningError
 from worker.ledger import inbox_shares
+from worker.ledger.arrivals import PATH_KEPT
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.inbox_shares import SHARES, Seat
 from worker.ledger.signs_of_life import LONGEST_HOST
@@ -38,9 +39,6 @@ END_S = 10.0
 
 #: A watcher whose scan has listed nothing and taken no file in for so long lets its lease lapse: others go on.
 HUNG_S = 900.0
-
-#: Of a long path the ledger keeps the beginning alone as it is: so much of it decides the share.
-PATH_KEPT = 400
 
 
 @lru_cache(maxsize=4096)  # a folder may hold a hundred thousand files, which come one after another
@@ -116,7 +114,7 @@ class Division:
         return self.held == ALL or self.has(self.spelled(f"{folder}{os.sep}"))
 
     def has(self, path: str) -> bool:
-        """The same for a path as the ledger spells it."""
+        """The same for a path as the ledger spells it, which keeps of a long one the beginning alone as it is."""
         folder = path[:PATH_KEPT].removeprefix(self.below).rpartition(os.sep)[0]
         return self.held == ALL or share_of(folder) in self.held
 

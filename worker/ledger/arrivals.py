@@ -10,6 +10,9 @@ from worker.imaging.instance import Instance as Header
 #: PostgreSQL indexes values of at most 2,704 bytes; a file system's paths have up to 4,096.
 LONGEST_PATH_BYTES = 2000
 
+#: Characters that are kept of the beginning and of the end of a longer path.
+PATH_KEPT, PATH_END_KEPT = 400, 200
+
 
 @dataclass(frozen=True)
 class Incoming:
@@ -93,4 +96,4 @@ def stored_path(path: str) -> str:
     words = in_utf8(path)
     if len(words.encode()) <= LONGEST_PATH_BYTES:
         return words
-    return f"{words[:400]}…{hashlib.sha256(words.encode()).hexdigest()}…{words[-200:]}"
+    return f"{words[:PATH_KEPT]}…{hashlib.sha256(words.encode()).hexdigest()}…{words[-PATH_END_KEPT:]}"

@@ -16,8 +16,8 @@ from schema import models
 from schema.database import Database
 from schema.vocabulary import Reason, StudyState
 from worker.ledger import dispatches
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.ordering import current_screening, move, place
-from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.results import Claim, Received
 from worker.ledger.transactions import reading, together, writing, writing_rows
 from worker.runtime.state_folder import owner_of_claims

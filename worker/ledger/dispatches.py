@@ -1,6 +1,5 @@
 """The result objects for archives: written with the verdict, taken by the sender, ended with the archive's answer."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
@@ -14,8 +13,8 @@ from schema.operations import Dispatch
 from schema.setting_values import Retract, SendVerdicts, Silent
 from schema.types import UtcDateTime
 from schema.vocabulary import DispatchKind, DispatchState, Verdict
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.ordering import StudyRow
-from worker.ledger.outbox import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading, writing
 from worker.settings import Settings
 
@@ -39,8 +38,6 @@ SENT_VERDICTS = {
     SendVerdicts.FLAGGED: frozenset({Verdict.FLAGGED}),
     SendVerdicts.SCREENED: frozenset({Verdict.FLAGGED, Verdict.NOT_FLAGGED, Verdict.UNSCREENABLE}),
 }
-
-NEED_A_PERSON = (DispatchState.REFUSED, DispatchState.GIVEN_UP)
 
 
 @dataclass(frozen=True)
@@ -253,52 +250,3 @@ def earlier(database: Database, due: Due) -> list[Earlier]:
             Earlier(kind, uid, str(sop_class), series_uid(due.study_uid, revision, digest, kind))
             for kind, uid, sop_class, revision, digest in rows
         ]
-
-
-def retry(database: Database, now: datetime) -> int:
-    """Make those that need a person due again, for another GIVE_UP_AFTER; returns how many."""
-    with writing(database) as session:
-        rows = session.scalars(select(Dispatch).where(Dispatch.state.in_(NEED_A_PERSON))).all()
-        for row in rows:
-            row.state, row.ended_at, row.next_try_at, row.created_at = DispatchState.DUE, None, now, now
-        return len(rows)
-
-
-@dataclass(frozen=True)
-class Stuck:
-    """An object that needs a person."""
-
-    study_uid: str
-    kind: DispatchKind
-    state: DispatchState
-    destination: str
-    ended_at: datetime | None
-    answer: str | None
-
-
-def needing_a_person(database: Database) -> list[Stuck]:
-    """Each refused or given up object, the newest first."""
-    with reading(database) as connection:
-        rows = connection.execute(
-            select(
-                models.Study.study_uid, Dispatch.kind, Dispatch.state, Dispatch.destination, Dispatch.ended_at,
-                Dispatch.answer,
-            )
-            .join(models.Study, models.Study.id == Dispatch.study_id)
-            .where(Dispatch.state.in_(NEED_A_PERSON))
-            .order_by(Dispatch.id.desc())
-        )  # fmt: skip
-        return [Stuck(*row) for row in rows]
-
-
-def counts(connection: Connection) -> Sequence[tuple[DispatchState, int]]:
-    """How many objects are in each state."""
-    rows = connection.execute(select(Dispatch.state, func.count()).group_by(Dispatch.state))
-    return [(state, count) for state, count in rows]
-
-
-def oldest_due(connection: Connection) -> datetime | None:
-    """When the oldest object that is still due was written."""
-    return connection.execute(
-        select(func.min(Dispatch.created_at)).where(Dispatch.state == DispatchState.DUE)
-    ).scalar_one_or_none()

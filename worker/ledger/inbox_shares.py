@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, literal, select, 
 from schema.database import Database
 from schema.operations import InboxShare, InboxWatcher
 from worker.errors import ShareLost
-from worker.ledger.outbox import CLOCKS_DIFFER_S
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading, retried, writing_rows
 from worker.runtime.pids import is_running, pid_space
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, String, and_, case, cast, or_, select, upd
 from schema import models
 from schema.database import Database, in_lists
 from schema.vocabulary import Priority, Reason, StudyState
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.ordering import move
 from worker.ledger.transactions import writing
 from worker.settings import Settings
@@ -18,10 +19,6 @@ SETTLE_OFFER_S = 5.0
 
 #: Longest wait before an interrupted study is tried again.
 LONGEST_COUNTDOWN_S = 300
-
-#: Clocks of two machines may differ by this much. A moment further in the future than any planned one was written
-#: before a clock was set back.
-CLOCKS_DIFFER_S = 300.0
 
 #: Queues in the order in which workers empty them, named after the priority of their studies.
 QUEUES = (Priority.STAT, Priority.ROUTINE, Priority.NIGHTLY)

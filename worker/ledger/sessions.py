@@ -15,7 +15,7 @@ from schema.database import Database
 from schema.reading_room import Account, Hold, WebSession
 from schema.vocabulary import AuditAction, Role
 from worker.ledger import audit
-from worker.ledger.outbox import CLOCKS_DIFFER_S
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading_once, writing
 
 IDLE = timedelta(minutes=20)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from schema.vocabulary import DispatchState
 from worker.errors import ScreeningError
-from worker.ledger import dispatches
+from worker.ledger import undelivered
 from worker.ledger.connect import now, unopened
 from worker.ledger.transactions import reading
 from worker.settings import Settings
@@ -21,7 +21,7 @@ LATE = timedelta(minutes=30)
 def metrics(connection: Connection, moment: datetime) -> Iterator[Metric]:
     """Result objects by state, and how long the oldest one waits; 0 when none is due."""
     states = GaugeMetricFamily("screening_dispatches", "Result objects for the archive, by state", labels=["state"])
-    found = dict(dispatches.counts(connection))
+    found = dict(undelivered.counts(connection))
     for state in DispatchState:
         states.add_metric([state], found.get(state, 0))
     yield states
@@ -37,10 +37,10 @@ def check_sending(settings: Settings) -> tuple[bool, str] | None:
         return None
     try:
         with closing(unopened(settings)) as database, reading(database) as connection:
-            found, waited = dict(dispatches.counts(connection)), _waited(connection, now())
+            found, waited = dict(undelivered.counts(connection)), _waited(connection, now())
     except ScreeningError as error:
         return False, f"{error} [{error.code}]"
-    stuck = sum(found.get(state, 0) for state in dispatches.NEED_A_PERSON)
+    stuck = sum(found.get(state, 0) for state in undelivered.NEED_A_PERSON)
     if stuck:
         return False, f"{stuck} results were refused or given up: `worker send --stuck`, mend it, `worker send --retry`"
     if waited > LATE:
@@ -49,5 +49,5 @@ def check_sending(settings: Settings) -> tuple[bool, str] | None:
 
 
 def _waited(connection: Connection, moment: datetime) -> timedelta:
-    oldest = dispatches.oldest_due(connection)
+    oldest = undelivered.oldest_due(connection)
     return max(timedelta(0), moment - oldest) if oldest else timedelta(0)

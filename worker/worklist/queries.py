@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeEngine
 from schema.database import Database, in_lists
 from schema.types import UtcDateTime
 from schema.vocabulary import SILENT_VERDICTS, UNDERWAY, Process
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading, reading_once
 from worker.store import OVERLAYS, Store
 
@@ -22,8 +23,8 @@ UNDERWAY_STUDIES = "state IN ({})".format(", ".join(f"'{state}'" for state in UN
 #: take a minute.
 MISSED_AFTER = timedelta(minutes=2)
 
-#: A sign that is further ahead was given before the clock was set back, and says nothing: clocks differ by less.
-CLOCKS_DIFFER = timedelta(minutes=5)
+#: A sign that is further ahead was given before the clock was set back, and says nothing.
+FURTHEST_AHEAD = timedelta(seconds=CLOCKS_DIFFER_S)
 
 #: Columns of a study that are moments.
 STUDY_MOMENTS = (
@@ -157,7 +158,7 @@ class SignsOfLife:
         where there was one."""
         expected = [kind for kind in Process if kind is not Process.RECEIVER or kind in self.seen_at]
         seen = {kind: self.seen_at.get(kind) for kind in expected}
-        return {kind: at for kind, at in seen.items() if at is None or not -CLOCKS_DIFFER <= now - at <= MISSED_AFTER}
+        return {kind: at for kind, at in seen.items() if at is None or not -FURTHEST_AHEAD <= now - at <= MISSED_AFTER}
 
 
 #: The columns of SignsOfLife, as subqueries of one statement.

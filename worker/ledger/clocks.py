@@ -1,0 +1,5 @@
+"""How far the clocks of the machines of one installation may differ."""
+
+#: Clocks of two machines may differ by this much. A moment further in the future than any planned one was written
+#: before a clock was set back.
+CLOCKS_DIFFER_S = 300.0
