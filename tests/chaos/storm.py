@@ -1,6 +1,10 @@
 """One chaos run: studies arrive while every part of the installation is killed, disconnected, emptied or filled.
 
 python -m tests.chaos.storm [--studies N] [--seed N] [--write]
+
+Two of three studies come through the inbox, the third by C-STORE. Receiver, sender and page are killed while an
+object, a report or a verdict is under way, where one is. There is no help but the restart that systemd gives. Where the
+right to mount is missing, the store is taken away in place of filled.
 """
 
 import json

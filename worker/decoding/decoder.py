@@ -2,6 +2,8 @@
 
 Uncompressed pixels need no codec and are read here. The child is started once, and again whenever it is lost. An image
 that lost the child is tried once more in a new child, because something else may have killed the first one.
+The child is a program of its own and no fork: a fork beside threads may hang, and a bound on its address space would
+count what CUDA reserved in the worker.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Which folders of an inbox this watcher takes files in from, when several watchers share it.
 
-The folder that holds a file decides, so the files of one folder stay together. Files directly in the inbox are one
-share: of such an inbox one watcher takes everything in, and the others stand by.
+The folder that holds a file decides, so the files of one folder stay together; by its first level all of `stat/`, or
+of a year, would be one share. Files directly in the inbox are one share: of such an inbox one watcher takes everything
+in, and the others stand by. Shares change hands between two scans; a folder that does waits anew for the quiet period.
 """
 
 import hashlib

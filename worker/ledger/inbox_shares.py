@@ -1,7 +1,8 @@
 """Which watcher takes in which share of an inbox's folders, as rows: several watchers of one inbox divide it fairly.
 
 Each has a lease. Who deletes the row of a lapsed watcher may take its shares, and each booking holds the row of its own
-watcher: so what was taken over is never booked by the one before, however long that was stopped.
+watcher: so what was taken over is never booked by the one before, however long that was stopped. PostgreSQL ends a
+transaction that stands still for longer than the lease; until then nobody takes its shares over.
 """
 
 import secrets

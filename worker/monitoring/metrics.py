@@ -1,6 +1,7 @@
 """The metrics, read from the database and the broker.
 
-Nothing is counted in worker processes, so a restart of any of them changes no number.
+Nothing is counted in worker processes, so a restart of any of them changes no number. The time of recording is not
+measured: it cannot be in the row that it writes. Nor is GPU memory: NVIDIA's dcgm-exporter reports it.
 """
 
 import logging
