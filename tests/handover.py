@@ -18,7 +18,7 @@ from worker.intake.held_file import AtStep, Step, no_step
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
 from worker.ledger.connect import open_database
-from worker.ledger.outbox import Backlog
+from worker.ledger.screening.outbox import Backlog
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 

@@ -18,9 +18,10 @@ from worker.imaging.preprocess import Preprocessing
 from worker.inference.card import ModelCard, OperatingPoint, Population
 from worker.inference.estimate import Estimate
 from worker.inference.prediction import Prediction
-from worker.ledger import claims, outbox, register, verdicts
-from worker.ledger.arrivals import Incoming, Receipt, Registration
-from worker.ledger.results import Claim, ModelUse, Result
+from worker.ledger.intake import register
+from worker.ledger.intake.arrivals import Incoming, Receipt, Registration
+from worker.ledger.screening import claims, outbox, verdicts
+from worker.ledger.screening.results import Claim, ModelUse, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.screening.timings import Times
 from worker.settings import Settings

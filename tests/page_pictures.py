@@ -20,8 +20,8 @@ from schema.vocabulary import Process
 from tests.acceptance.installation import SAMPLES, Installation
 from tests.browsers import browser, log_in, press, resize, until
 from tests.web_site import add_accounts, database_of, serving
-from worker.ledger import signs_of_life
 from worker.ledger.connect import now
+from worker.ledger.operations import signs_of_life
 
 PICTURES = Path(__file__).parents[1] / "deploy" / "pictures"
 QUALITY = 82

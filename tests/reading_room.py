@@ -18,8 +18,9 @@ from schema.vocabulary import Role
 from tests.ledger import Ledger
 from worker.decoding.pool import DecoderPool
 from worker.imaging.reading import read_instance
-from worker.ledger import accounts, register
-from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.intake import register
+from worker.ledger.intake.arrivals import Incoming, Receipt
+from worker.ledger.reading_room import accounts
 from worker.store import OBJECTS
 from worker.web.passwords import hashed
 from worker.web.room import ReadingRoom

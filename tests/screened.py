@@ -13,7 +13,7 @@ from schema.database import Database
 from schema.vocabulary import Band, Priority, Reason, StudyState, Verdict
 from tests.ledger import card
 from worker.inference.reference import MEASURES, Values, make_reference
-from worker.ledger.results import ModelUse, add_model
+from worker.ledger.screening.results import ModelUse, add_model
 
 #: Long before any test's clock.
 LONG_AGO = datetime.fromisoformat("2026-01-01T00:00:00+00:00")

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from worker.errors import Interrupted
-from worker.ledger.message import screen_each
-from worker.ledger.results import Claim
+from worker.ledger.screening.message import screen_each
+from worker.ledger.screening.results import Claim
 from worker.screen_study import StudyScreener
 
 

@@ -13,7 +13,7 @@ from worker.errors import BrokerUnavailable
 from worker.intake.ingest import Intake
 from worker.intake.sweep import sweep
 from worker.intake.watcher import Watcher
-from worker.ledger.outbox import Backlog, Offer
+from worker.ledger.screening.outbox import Backlog, Offer
 from worker.monitoring.reconciliation import reconcile
 
 CHEST = dicom_file(picture())

@@ -10,7 +10,7 @@ from schema.database import Database
 from schema.vocabulary import Role
 from tests.acceptance.installation import Installation, wait_until
 from tests.reading_room import PASSWORD_HASH
-from worker.ledger import accounts
+from worker.ledger.reading_room import accounts
 from worker.runtime.children import child
 
 ACCOUNTS = {"ann": Role.READER, "ben": Role.READER, "olga": Role.OPERATOR, "ada": Role.ADMIN}

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from schema.vocabulary import Priority
 from worker.errors import BrokerUnavailable
-from worker.ledger.outbox import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
+from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
 from worker.runtime import configuration, logs
 from worker.schedule import beat
 

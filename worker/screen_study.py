@@ -32,8 +32,8 @@ from worker.inference.batching import batch_of
 from worker.inference.model import Model
 from worker.inference.prediction import Prediction
 from worker.inference.reduced_decode import needs_full_decode, reduction_for
-from worker.ledger import verdicts
-from worker.ledger.results import Claim, ModelUse, Received, Result
+from worker.ledger.screening import verdicts
+from worker.ledger.screening.results import Claim, ModelUse, Received, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.screening.timings import Stage, Times
 from worker.settings import Settings

@@ -25,12 +25,13 @@ from worker.errors import (
     ProviderUnavailable,
     ScreeningError,
 )
-from worker.ledger import device_failures, outbox
 from worker.ledger.connect import now, wait_until_made
 from worker.ledger.identifiers import check_database
-from worker.ledger.message import screen_each
-from worker.ledger.outbox import LONGEST_COUNTDOWN_S
-from worker.ledger.signs_of_life import Signs
+from worker.ledger.operations import device_failures
+from worker.ledger.operations.signs_of_life import Signs
+from worker.ledger.screening import outbox
+from worker.ledger.screening.message import screen_each
+from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S
 from worker.registry.loader import ModelLoader
 from worker.runtime.error_place import place_of
 from worker.runtime.gate import Gate

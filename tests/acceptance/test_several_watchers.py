@@ -15,8 +15,8 @@ from schema.database import Database
 from tests.acceptance.installation import QUICK, Installation, events, wait_until
 from tests.watched_inbox import another
 from worker.intake.read_ahead import TOGETHER
-from worker.ledger import inbox_shares
-from worker.ledger.inbox_shares import SHARES
+from worker.ledger.intake import inbox_shares
+from worker.ledger.intake.inbox_shares import SHARES
 from worker.monitoring.reconciliation import reconcile
 from worker.monitoring.watchers import check_watchers
 from worker.runtime.children import child

@@ -30,7 +30,9 @@ from tests.benchmarks.laps import Laps
 from tests.benchmarks.machine import Watch, machine
 from tests.chaos.servers import PostgresServer
 from tests.conftest import POSTGRESQL, SQLITE
-from worker.ledger import claims, decisions, overdue
+from worker.ledger import decisions
+from worker.ledger.screening import claims
+from worker.ledger.worklist import overdue
 from worker.settings import Settings
 from worker.store import open_store
 from worker.worklist import queries

@@ -17,8 +17,10 @@ from schema.database import Database
 from schema.vocabulary import ReviewOutcome
 from tests.benchmarks.laps import Laps
 from tests.ledger import digest, image
-from worker.ledger import decisions, outbox, register
-from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger import decisions
+from worker.ledger.intake import register
+from worker.ledger.intake.arrivals import Incoming, Receipt
+from worker.ledger.screening import outbox
 from worker.settings import Settings
 from worker.store import open_store
 from worker.worklist import queries

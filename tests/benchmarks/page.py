@@ -39,8 +39,9 @@ from tests.conftest import POSTGRESQL, SQLITE
 from tests.phantoms import EXPLICIT_LITTLE, JPEG_2000_LOSSLESS, dicom_file, window
 from tests.reading_room import PASSWORD, PASSWORD_HASH
 from worker.imaging.reading import read_instance
-from worker.ledger import accounts, register
-from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger.intake import register
+from worker.ledger.intake.arrivals import Incoming, Receipt
+from worker.ledger.reading_room import accounts
 from worker.settings import Settings
 from worker.store import OBJECTS, open_store
 

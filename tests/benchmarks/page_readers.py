@@ -32,7 +32,7 @@ from tests.benchmarks.page import Client, large_image, memory_mib, served
 from tests.benchmarks.studies import write_studies
 from tests.conftest import POSTGRESQL, SQLITE
 from tests.reading_room import PASSWORD_HASH
-from worker.ledger import accounts
+from worker.ledger.reading_room import accounts
 from worker.settings import Settings
 
 RESULT = Path(__file__).parent / "results" / "page_readers.json"

@@ -22,7 +22,7 @@ from tests.benchmarks.machine import Watch, machine, tell
 from tests.benchmarks.page import SYNTAXES, large_image, served
 from tests.browsers import CHROMIUM, DRIVER, browser, log_in, resize, script, until
 from tests.reading_room import PASSWORD_HASH
-from worker.ledger import accounts
+from worker.ledger.reading_room import accounts
 from worker.settings import Settings
 
 RESULT = Path(__file__).parent / "results" / "page_viewer.json"

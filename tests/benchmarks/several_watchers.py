@@ -24,8 +24,8 @@ from tests.acceptance.installation import Installation, wait_until
 from tests.benchmarks.machine import Watch, machine, tell
 from tests.chaos.servers import LOOPBACK, PostgresServer, RedisServer
 from tests.watched_inbox import another
-from worker.ledger import inbox_shares
-from worker.ledger.inbox_shares import SHARES
+from worker.ledger.intake import inbox_shares
+from worker.ledger.intake.inbox_shares import SHARES
 from worker.runtime.children import child
 from worker.settings import Settings
 

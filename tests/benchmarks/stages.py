@@ -24,11 +24,11 @@ from worker.inference.model import Model, open_model
 from worker.intake.ingest import Intake
 from worker.intake.read_ahead import TOGETHER
 from worker.intake.reader import IntakeRequest, ReadFile
-from worker.ledger import claims, outbox, verdicts
-from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.connect import open_database
-from worker.ledger.register import register_all
-from worker.ledger.results import Claim, ModelUse, Result
+from worker.ledger.intake.arrivals import Incoming, Receipt
+from worker.ledger.intake.register import register_all
+from worker.ledger.screening import claims, outbox, verdicts
+from worker.ledger.screening.results import Claim, ModelUse, Result
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.settings import Settings
 from worker.store import OVERLAYS, open_store

@@ -27,7 +27,7 @@ from tests.benchmarks.studies import write_studies
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
 from worker.ledger.connect import now, open_database
-from worker.ledger.outbox import Backlog
+from worker.ledger.screening.outbox import Backlog
 from worker.settings import Settings
 from worker.store import open_store
 

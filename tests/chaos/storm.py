@@ -37,7 +37,8 @@ from tests.chaos.servers import WallClock
 from tests.chaos.surroundings import Surroundings, surroundings
 from tests.reading_room import PASSWORD_HASH
 from worker.errors import DatabaseUnavailable
-from worker.ledger import accounts, undelivered
+from worker.ledger.dispatch import undelivered
+from worker.ledger.reading_room import accounts
 from worker.ledger.transactions import reading
 
 RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "chaos.json"

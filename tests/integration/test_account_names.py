@@ -4,8 +4,8 @@ import pytest
 
 from schema.vocabulary import Role
 from tests.ledger import Ledger
-from worker.ledger import accounts
-from worker.ledger.accounts import AccountRefused
+from worker.ledger.reading_room import accounts
+from worker.ledger.reading_room.accounts import AccountRefused
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,13 @@ from tests.benchmarks.archive_rows import fill
 from tests.conftest import POSTGRESQL, SQLITE, fresh_database
 from tests.ledger import Clock, Ledger, image
 from worker.errors import UnknownStudy
-from worker.ledger import claims, decisions, files, overdue, register
-from worker.ledger.arrivals import Incoming
+from worker.ledger import decisions
+from worker.ledger.intake import files, register
+from worker.ledger.intake.arrivals import Incoming
 from worker.ledger.lookup import resolve
+from worker.ledger.screening import claims
 from worker.ledger.transactions import reading
+from worker.ledger.worklist import overdue
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 from worker.worklist import queries

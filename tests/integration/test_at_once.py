@@ -29,10 +29,11 @@ from worker.inference.model import Model, OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger import claims, decisions, outbox
-from worker.ledger.message import screen_each
-from worker.ledger.outbox import Backlog, Offer
-from worker.ledger.results import Claim, Result
+from worker.ledger import decisions
+from worker.ledger.screening import claims, outbox
+from worker.ledger.screening.message import screen_each
+from worker.ledger.screening.outbox import Backlog, Offer
+from worker.ledger.screening.results import Claim, Result
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import Judgement, StudyScreener
 

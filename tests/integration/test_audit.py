@@ -14,8 +14,9 @@ from schema.vocabulary import AuditAction, ModelAction, Priority, ReviewOutcome
 from tests.ledger import STUDY, Ledger
 from worker.cli.main import app
 from worker.errors import UnknownStudy
-from worker.ledger import audit, comparisons, decisions, promotions
-from worker.ledger.comparisons import Presented
+from worker.ledger import audit, decisions
+from worker.ledger.operations import comparisons, promotions
+from worker.ledger.operations.comparisons import Presented
 
 SECURITY = (Path(__file__).parents[2] / "deploy" / "SECURITY.md").read_text(encoding="utf-8")
 APPEND_ONLY = ("audit", "review", "prioritisation", "promotion", "presented_comparison", "withdrawal")

@@ -15,7 +15,7 @@ from tests.ledger import Clock, Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake.ingest import Intake
 from worker.ledger import decisions
-from worker.ledger.arrivals import Incoming
+from worker.ledger.intake.arrivals import Incoming
 from worker.monitoring.reconciliation import reconcile
 from worker.runtime.settings_file import NO_FILE
 from worker.settings import Settings

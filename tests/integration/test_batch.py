@@ -24,8 +24,11 @@ from worker.batch import report
 from worker.batch.run import Batch, BatchRun, Source, Taken, archive, stored
 from worker.errors import DatabaseUnavailable, StorageUnavailable
 from worker.intake.ingest import Intake
-from worker.ledger import batch_runs, claims, decisions, overdue
-from worker.ledger.outbox import Backlog, Offer
+from worker.ledger import decisions
+from worker.ledger.operations import batch_runs
+from worker.ledger.screening import claims
+from worker.ledger.screening.outbox import Backlog, Offer
+from worker.ledger.worklist import overdue
 from worker.monitoring.metrics import Metrics
 from worker.schedule.window import ALL_DAY, Window
 from worker.service.service import Serving

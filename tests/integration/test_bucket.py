@@ -24,9 +24,10 @@ from worker.export.labels import INDEX, export
 from worker.imaging.limits import DEFAULT
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
-from worker.ledger import claims, decisions
-from worker.ledger.outbox import Backlog
+from worker.ledger import decisions
 from worker.ledger.pruning import prune
+from worker.ledger.screening import claims
+from worker.ledger.screening.outbox import Backlog
 from worker.monitoring.reconciliation import reconcile
 from worker.registry.loader import ModelLoader
 from worker.screen_study import StudyScreener

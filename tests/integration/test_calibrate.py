@@ -17,11 +17,12 @@ from worker.errors import BadData, NoTrainer
 from worker.export.consecutive import consecutive
 from worker.imaging.reading import read_instance
 from worker.inference.model import open_model
-from worker.ledger import audit, decisions, promotions
-from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger import audit, decisions
 from worker.ledger.decisions import Seen
-from worker.ledger.promotions import Decision
-from worker.ledger.register import register
+from worker.ledger.intake.arrivals import Incoming, Receipt
+from worker.ledger.intake.register import register
+from worker.ledger.operations import promotions
+from worker.ledger.operations.promotions import Decision
 from worker.store import OBJECTS
 
 

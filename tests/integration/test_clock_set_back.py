@@ -6,7 +6,7 @@ from schema.vocabulary import Process
 from tests.ledger import Ledger
 from tests.reading_room import running
 from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive
-from worker.ledger import signs_of_life
+from worker.ledger.operations import signs_of_life
 
 
 @pytest.mark.parametrize("attempts", [0, 1, 3])

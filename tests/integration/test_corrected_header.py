@@ -13,7 +13,7 @@ from worker.imaging.reading import read_instance
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.ledger import decisions
-from worker.ledger.arrivals import Registration
+from worker.ledger.intake.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 from worker.worklist.study_view import study_view

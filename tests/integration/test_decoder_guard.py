@@ -22,7 +22,7 @@ from worker.imaging.reading import OpenImage, Reduction
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger.arrivals import Registration
+from worker.ledger.intake.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import IMAGES_AT_ONCE, StudyScreener
 

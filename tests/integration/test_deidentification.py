@@ -24,8 +24,9 @@ from worker.imaging.dicom import open_object
 from worker.imaging.header import lenient_pydicom
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import read_display
-from worker.ledger import audit, decisions, register
-from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger import audit, decisions
+from worker.ledger.intake import register
+from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.store import OBJECTS
 
 NAME = "PLANTEDNAME"

@@ -29,7 +29,7 @@ from worker.intake.link_probe import how_taken_in
 from worker.intake.reader import ReadFile
 from worker.intake.source_file import SourceFile
 from worker.intake.write_lease import take_lease
-from worker.ledger.arrivals import Registration
+from worker.ledger.intake.arrivals import Registration
 from worker.store import OBJECTS, sums_of
 
 DIGEST = sums_of(CHEST)[0]

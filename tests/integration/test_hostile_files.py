@@ -13,7 +13,7 @@ from tests.ledger import Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger.arrivals import Registration
+from worker.ledger.intake.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.worklist.queries import quarantine
 

@@ -39,8 +39,8 @@ from worker.decoding.decoder import Decoder
 from worker.inference.model import open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger import outbox
-from worker.ledger.arrivals import Registration
+from worker.ledger.intake.arrivals import Registration
+from worker.ledger.screening import outbox
 from worker.monitoring.reconciliation import reconcile
 from worker.screen_study import StudyScreener
 from worker.settings import Settings

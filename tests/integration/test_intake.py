@@ -26,7 +26,7 @@ from worker.errors import SourceChanged, StorageUnavailable, Unreadable
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest
-from worker.ledger.arrivals import Registration
+from worker.ledger.intake.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 from worker.store.fetch import fetch

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from tests.ledger import STUDY, Ledger
 from worker.app import HARD_TIME_LIMIT_S
 from worker.cli.main import app
-from worker.ledger.outbox import QUEUES
+from worker.ledger.screening.outbox import QUEUES
 from worker.runtime.children import DRAIN_S
 from worker.runtime.configuration import names
 from worker.worklist import queries as worklist

@@ -18,9 +18,9 @@ from worker.export.labels import INDEX, Exported, export
 from worker.imaging.limits import DEFAULT
 from worker.imaging.reading import read_display, read_instance
 from worker.ledger import decisions
-from worker.ledger.arrivals import Incoming, Receipt
 from worker.ledger.decisions import Seen
-from worker.ledger.register import register
+from worker.ledger.intake.arrivals import Incoming, Receipt
+from worker.ledger.intake.register import register
 from worker.store import OBJECTS
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"

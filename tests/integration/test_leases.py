@@ -7,9 +7,9 @@ import attrs
 import pytest
 
 from tests.ledger import STUDY, Ledger
-from worker.ledger import claims
-from worker.ledger.leases import prolonged
-from worker.ledger.results import Claim
+from worker.ledger.screening import claims
+from worker.ledger.screening.leases import prolonged
+from worker.ledger.screening.results import Claim
 
 LONG_S = 150.0
 

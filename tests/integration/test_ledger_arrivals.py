@@ -9,9 +9,9 @@ from sqlalchemy.exc import DatabaseError
 
 from schema.vocabulary import FileState, Priority
 from tests.ledger import STUDY, Ledger, digest, image
-from worker.ledger import files
-from worker.ledger.arrivals import Incoming, Receipt, Registration
-from worker.ledger.register import register, register_all
+from worker.ledger.intake import files
+from worker.ledger.intake.arrivals import Incoming, Receipt, Registration
+from worker.ledger.intake.register import register, register_all
 
 TABLES = ("arrival", "instance", "series", "study")
 

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from schema.vocabulary import Band, Priority, Reason, StudyState
 from tests.ledger import STUDY, Clock, Ledger, digest
 from worker.errors import NotRequeueable, UnknownStudy
-from worker.ledger import claims as delivery
 from worker.ledger import decisions
-from worker.ledger.outbox import Backlog, reoffer
-from worker.ledger.results import Claim
+from worker.ledger.screening import claims as delivery
+from worker.ledger.screening.outbox import Backlog, reoffer
+from worker.ledger.screening.results import Claim
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 

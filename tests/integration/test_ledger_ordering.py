@@ -17,8 +17,10 @@ from worker.cli.worklist_table import explained
 from worker.errors import AlreadyRead, NothingToWithdraw, UnknownStudy
 from worker.export.labels import export
 from worker.imaging.limits import DEFAULT
-from worker.ledger import audit, claims, decisions, overdue
-from worker.ledger.ordering import move, sort_key
+from worker.ledger import audit, decisions
+from worker.ledger.screening import claims
+from worker.ledger.worklist import overdue
+from worker.ledger.worklist.ordering import move, sort_key
 from worker.worklist.details import show
 from worker.worklist.queries import count, entries, is_stale
 

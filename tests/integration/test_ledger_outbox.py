@@ -10,9 +10,10 @@ from schema import models
 from schema.vocabulary import Priority, StudyState
 from tests.backlog import STUDIES, study_rows
 from tests.ledger import STUDY, Ledger
-from worker.ledger import claims, decisions
+from worker.ledger import decisions
 from worker.ledger.clocks import CLOCKS_DIFFER_S
-from worker.ledger.outbox import (
+from worker.ledger.screening import claims
+from worker.ledger.screening.outbox import (
     LONGEST_COUNTDOWN_S,
     QUEUES,
     SETTLE_OFFER_S,

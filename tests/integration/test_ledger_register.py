@@ -9,8 +9,10 @@ from sqlalchemy import text
 
 from schema.vocabulary import Band, FileState, Priority, Reason, ReviewOutcome
 from tests.ledger import STUDY, Ledger, image
-from worker.ledger import claims, decisions, files
-from worker.ledger.arrivals import Incoming
+from worker.ledger import decisions
+from worker.ledger.intake import files
+from worker.ledger.intake.arrivals import Incoming
+from worker.ledger.screening import claims
 
 OTHER = f"{STUDY}.2"
 SECOND = f"{STUDY}.1.2"

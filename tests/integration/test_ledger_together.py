@@ -16,9 +16,10 @@ from sqlalchemy.exc import IntegrityError
 from schema.database import Database
 from schema.vocabulary import Reason, Verdict
 from tests.ledger import STUDY, Clock, Ledger
-from worker.ledger import claims, decisions, outbox, verdicts
-from worker.ledger.outbox import Backlog
-from worker.ledger.results import Claim, Result
+from worker.ledger import decisions
+from worker.ledger.screening import claims, outbox, verdicts
+from worker.ledger.screening.outbox import Backlog
+from worker.ledger.screening.results import Claim, Result
 from worker.screening.rules import Screening
 
 UIDS = [f"{STUDY}.{number}" for number in range(16)]

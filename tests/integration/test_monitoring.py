@@ -16,8 +16,8 @@ from deploy import dashboard
 from schema.vocabulary import ModelAction, Stability
 from tests.ledger import STUDY, Ledger
 from worker.app import Depths
-from worker.ledger import batch_runs, drift, promotions
-from worker.ledger.drift import Cause, Judgement
+from worker.ledger.operations import batch_runs, drift, promotions
+from worker.ledger.operations.drift import Cause, Judgement
 from worker.monitoring.metrics import Metrics
 
 RULES = Path("deploy/monitoring/rules.yaml")

@@ -28,7 +28,7 @@ from worker.inference.model import Model, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
-from worker.ledger.outbox import Backlog
+from worker.ledger.screening.outbox import Backlog
 from worker.runtime.error_place import place_of
 from worker.screen_study import StudyScreener
 from worker.store import OBJECTS

@@ -13,9 +13,10 @@ from schema.vocabulary import AuditAction, FileState, Priority, ReviewOutcome
 from tests.acceptance.installation import wait_until
 from tests.ledger import STUDY, Ledger, image
 from worker.errors import NotRequeueable, StorageUnavailable
-from worker.ledger import decisions, files, register
-from worker.ledger.arrivals import Incoming, Receipt
+from worker.ledger import decisions
 from worker.ledger.audit import trail
+from worker.ledger.intake import files, register
+from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.ledger.pruning import Pruned, keep_quota, prune
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS, Stored

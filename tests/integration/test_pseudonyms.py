@@ -24,8 +24,8 @@ from worker.intake.watcher import Watcher
 from worker.ledger.connect import open_database
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.lookup import resolve
-from worker.ledger.outbox import Backlog
 from worker.ledger.pseudonyms import KEY_FILE
+from worker.ledger.screening.outbox import Backlog
 from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store import OBJECTS

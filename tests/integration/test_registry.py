@@ -29,7 +29,9 @@ from worker.inference.model import OnnxModel, open_model
 from worker.inference.prediction import Prediction
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
-from worker.ledger import audit, outbox, promotions
+from worker.ledger import audit
+from worker.ledger.operations import promotions
+from worker.ledger.screening import outbox
 from worker.monitoring.health import Finding, check
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flips
 from worker.registry.loader import ModelLoader

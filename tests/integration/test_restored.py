@@ -15,8 +15,9 @@ from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
-from worker.ledger import claims, decisions, pruning
-from worker.ledger.arrivals import Registration
+from worker.ledger import decisions, pruning
+from worker.ledger.intake.arrivals import Registration
+from worker.ledger.screening import claims
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS, Store, sums_of
 from worker.store.folder import FolderStore

@@ -38,10 +38,11 @@ from tests.results import (
 from worker.dicom.composer import Composer
 from worker.dicom.sender import Sender
 from worker.inference.prediction import Prediction
-from worker.ledger import claims, dispatches, undelivered, verdicts
 from worker.ledger.decisions import requeue
-from worker.ledger.dispatches import Due
-from worker.ledger.results import ModelUse, Result
+from worker.ledger.dispatch import dispatches, undelivered
+from worker.ledger.dispatch.dispatches import Due
+from worker.ledger.screening import claims, verdicts
+from worker.ledger.screening.results import ModelUse, Result
 from worker.monitoring import sending
 from worker.monitoring.sending import check_sending
 from worker.screening.rules import ImageOutcome, decide, eligible

@@ -13,8 +13,8 @@ from pydicom import dcmread
 from schema.setting_values import ReportClass, Retract
 from tests.ledger import Ledger, image
 from tests.results import SOURCES, STUDY, bring, overlay_in_store, screen, sent
-from worker.ledger import claims
 from worker.ledger.decisions import requeue
+from worker.ledger.screening import claims
 
 pytestmark = [
     pytest.mark.slow,

@@ -28,8 +28,8 @@ from worker.intake.folder_scan import incoming
 from worker.intake.held_file import Step
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest
-from worker.ledger import inbox_shares
-from worker.ledger.inbox_shares import SHARES, Seat
+from worker.ledger.intake import inbox_shares
+from worker.ledger.intake.inbox_shares import SHARES, Seat
 from worker.ledger.transactions import writing
 from worker.monitoring.reconciliation import reconcile
 from worker.monitoring.watchers import check_watchers, metrics

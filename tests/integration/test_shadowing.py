@@ -6,8 +6,9 @@ from sqlalchemy import text
 
 from schema.vocabulary import Reason, ReviewOutcome, Verdict
 from tests.ledger import STUDY, Ledger
-from worker.ledger import decisions, verdicts
-from worker.ledger.results import Result
+from worker.ledger import decisions
+from worker.ledger.screening import verdicts
+from worker.ledger.screening.results import Result
 from worker.screening.rules import Screening
 
 

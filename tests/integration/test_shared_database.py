@@ -14,8 +14,8 @@ from schema.database import Database
 from tests.acceptance.installation import QUICK, Installation, wait_until
 from tests.ledger import STUDY, Ledger
 from worker.errors import DatabaseShared, DatabaseUnavailable
-from worker.ledger import claims
-from worker.ledger.sharing import offering
+from worker.ledger.offering_lock import offering
+from worker.ledger.screening import claims
 from worker.runtime.children import child
 from worker.runtime.state_folder import make_home, owner_of_claims
 from worker.settings import Settings

@@ -18,7 +18,7 @@ from worker.cli.main import app
 from worker.inference.model import open_model
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
-from worker.ledger import outbox
+from worker.ledger.screening import outbox
 from worker.screen_study import StudyScreener
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])

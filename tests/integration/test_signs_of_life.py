@@ -14,8 +14,9 @@ from schema.vocabulary import Process
 from tests.ledger import Ledger
 from tests.reading_room import Page, running
 from tests.watched_inbox import WatchedInbox
-from worker.ledger import accounts, signs_of_life
-from worker.ledger.signs_of_life import EVERY_S, FORGOTTEN_AFTER, Signs
+from worker.ledger.operations import signs_of_life
+from worker.ledger.operations.signs_of_life import EVERY_S, FORGOTTEN_AFTER, Signs
+from worker.ledger.reading_room import accounts
 from worker.worklist.queries import MISSED_AFTER
 
 

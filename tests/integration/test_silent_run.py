@@ -15,10 +15,12 @@ from tests.ledger import STUDY, Ledger, image
 from worker.cli.main import app
 from worker.decoding.pool import DecoderPool
 from worker.intake.sweep import sweep
-from worker.ledger import audit, claims, decisions, overdue, silent_run
+from worker.ledger import audit, decisions
 from worker.ledger.connect import unopened
-from worker.ledger.outbox import Backlog
-from worker.ledger.silent_run import SETTING
+from worker.ledger.screening import claims
+from worker.ledger.screening.outbox import Backlog
+from worker.ledger.worklist import overdue, silent_run
+from worker.ledger.worklist.silent_run import SETTING
 from worker.monitoring.health import check_readiness
 from worker.settings import Settings
 from worker.web.room import ReadingRoom

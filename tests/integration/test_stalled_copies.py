@@ -17,7 +17,7 @@ from tests.watched_inbox import CHEST, WatchedInbox
 from worker.intake.folder_scan import incoming, remove_if_unchanged
 from worker.intake.held_file import Step
 from worker.intake.source_file import open_at_once
-from worker.ledger.arrivals import AsRead
+from worker.ledger.intake.arrivals import AsRead
 from worker.worklist.queries import quarantine
 
 WHOLE = dicom_file(picture(bits=12, rows=80), bits=12)

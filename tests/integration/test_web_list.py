@@ -18,9 +18,11 @@ from schema.setting_values import AuditReads, Reveal, Silent
 from schema.vocabulary import IdentifierMode, Priority, ReviewOutcome, Role
 from tests.ledger import Ledger, card, digest, image
 from tests.reading_room import Page, Visitor, running
-from worker.ledger import accounts, audit, claims, decisions
+from worker.ledger import audit, decisions
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.ledger.results import ModelUse
+from worker.ledger.reading_room import accounts
+from worker.ledger.screening import claims
+from worker.ledger.screening.results import ModelUse
 from worker.web.interface import VERSION
 
 INTERFACE = Path(__file__).parents[2] / "deploy" / "interface"

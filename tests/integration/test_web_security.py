@@ -27,7 +27,8 @@ from tests.phantoms import dicom_file
 from tests.reading_room import PASSWORD, PASSWORD_HASH, Page, Visitor, running
 from worker.cli.main import app
 from worker.errors import BadSetting
-from worker.ledger import accounts, audit, holds, sessions
+from worker.ledger import audit
+from worker.ledger.reading_room import accounts, holds, sessions
 from worker.monitoring.health import Finding, check
 from worker.settings import Settings
 from worker.web import passwords

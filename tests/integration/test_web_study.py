@@ -14,7 +14,7 @@ from tests.ledger import STUDY, Ledger, card, image
 from tests.reading_room import Answer, Page, Visitor, running
 from worker.inference.card import Population
 from worker.ledger import audit, decisions
-from worker.ledger.results import ModelUse
+from worker.ledger.screening.results import ModelUse
 
 OTHER = "1.2.826.0.1.3680043.10.8"
 PATH, OTHER_PATH = f"/study/{STUDY}", f"/study/{OTHER}"

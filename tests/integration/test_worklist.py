@@ -9,8 +9,10 @@ from sqlalchemy import text
 
 from schema.vocabulary import FileState, ReviewOutcome
 from tests.ledger import STUDY, Ledger, digest
-from worker.ledger import claims, decisions, files
-from worker.ledger.arrivals import Incoming
+from worker.ledger import decisions
+from worker.ledger.intake import files
+from worker.ledger.intake.arrivals import Incoming
+from worker.ledger.screening import claims
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS
 from worker.worklist.queries import quarantine, states

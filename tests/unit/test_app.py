@@ -12,7 +12,7 @@ import pytest
 
 from schema.vocabulary import Priority
 from worker.app import app, messages
-from worker.ledger.outbox import LONGEST_COUNTDOWN_S, Offer
+from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S, Offer
 from worker.settings import Settings
 
 
@@ -77,7 +77,7 @@ def test_messages_are_json_and_outlive_their_worker() -> None:
 def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor; from worker.app import backlog, enqueue\n"
-        "from worker.ledger.outbox import Offer; from schema.vocabulary import Priority\n"
+        "from worker.ledger.screening.outbox import Offer; from schema.vocabulary import Priority\n"
         "from worker.ledger.connect import now\n"
         "with ThreadPoolExecutor() as pool:\n"
         "    asked = [pool.submit(enqueue, [Offer('1.2.3', Priority.STAT, now())]), pool.submit(backlog)]\n"
@@ -92,7 +92,7 @@ def test_the_broker_tells_what_waits_and_what_was_just_taken(broker: Settings) -
     code = (
         "from datetime import UTC, datetime\n"
         "from worker.app import Depths, app, backlog, depths, enqueue\n"
-        "from worker.ledger.outbox import Backlog, Offer\n"
+        "from worker.ledger.screening.outbox import Backlog, Offer\n"
         "from schema.vocabulary import Priority\n"
         "early, late = (datetime(2026, 3, 2, hour, tzinfo=UTC) for hour in (8, 9))\n"
         "assert backlog() == Backlog() and backlog().is_empty\n"

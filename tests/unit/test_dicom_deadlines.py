@@ -8,7 +8,7 @@ import pytest
 from worker.cli.dicom import END_WITHIN_S
 from worker.dicom import receiver, sender, server, service, wire
 from worker.dicom.wire import DeadlineSocket
-from worker.ledger import signs_of_life
+from worker.ledger.operations import signs_of_life
 
 
 class Events:

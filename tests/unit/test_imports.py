@@ -66,7 +66,7 @@ def test_reading_a_list_with_an_overdue_study_loads_nothing_heavy(
 
 def test_the_ledger_sees_no_codec_and_no_queue() -> None:
     """Writers of rows import the judgement's types, and neither decoders nor the broker's client."""
-    loaded = loaded_by("import worker.ledger.register, worker.ledger.claims, worker.ledger.decisions")
+    loaded = loaded_by("import worker.ledger.intake.register, worker.ledger.screening.claims, worker.ledger.decisions")
     assert loaded & {"cv2", "pydicom", "imagecodecs", "onnxruntime", "celery", "redis"} <= {"cv2"}
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from worker.intake.division import share_of
-from worker.ledger.inbox_shares import SHARES, split
+from worker.ledger.intake.inbox_shares import SHARES, split
 
 
 class Inbox:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from worker.ledger.pending import PendingResults
+from worker.ledger.screening.pending_results import PendingResults
 
 
 @dataclass

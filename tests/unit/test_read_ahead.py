@@ -11,7 +11,7 @@ from schema.vocabulary import Priority
 from worker.errors import StorageUnavailable
 from worker.intake.read_ahead import TOGETHER, ReadAhead
 from worker.intake.reader import IntakeRequest, ReadFile
-from worker.ledger.arrivals import Incoming
+from worker.ledger.intake.arrivals import Incoming
 
 NEVER_S = 3600.0
 

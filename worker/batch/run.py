@@ -21,10 +21,13 @@ from schema.vocabulary import FileState, IdentifierMode, Priority, StudyState
 from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
 from worker.intake.folder_scan import files_in
 from worker.intake.sweep import sweep
-from worker.ledger import decisions, files, outbox, promotions
-from worker.ledger.arrivals import Incoming
+from worker.ledger import decisions
 from worker.ledger.connect import now
-from worker.ledger.outbox import Backlog, Offer
+from worker.ledger.intake import files
+from worker.ledger.intake.arrivals import Incoming
+from worker.ledger.operations import promotions
+from worker.ledger.screening import outbox
+from worker.ledger.screening.outbox import Backlog, Offer
 from worker.registry.registry import Registry
 from worker.schedule.window import ALL_DAY, Window
 from worker.service.service import BATCH_QUIET_S, SWEEP_S, Serving

@@ -76,8 +76,8 @@ def batch(
     from worker.batch.report import BatchReport, judge_drift, read_rows, write
     from worker.batch.run import Batch, archive, stored
     from worker.cli.progress import bars
-    from worker.ledger import batch_runs
     from worker.ledger.connect import now
+    from worker.ledger.operations import batch_runs
     from worker.runtime import home, logs
     from worker.runtime.stop_signals import stop_requested
     from worker.schedule.window import ALL_DAY

@@ -8,7 +8,7 @@ from worker.cli import options
 from worker.cli.options import as_json
 
 if TYPE_CHECKING:
-    from worker.ledger.undelivered import Stuck
+    from worker.ledger.dispatch.undelivered import Stuck
 
 
 #: Longest life of `worker receive` and `worker send` after SIGTERM, seconds.
@@ -43,8 +43,8 @@ def receive() -> None:
 @as_json
 def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
     """Send results to the archive that SCREENING_SEND names, until interrupted."""
-    from worker.ledger import undelivered
     from worker.ledger.connect import now
+    from worker.ledger.dispatch import undelivered
     from worker.runtime import logs
 
     in_force = options.settings()

@@ -46,7 +46,7 @@ def as_spelled(_context: click.Context, _parameter: click.Parameter, value: str 
 
 def spelled(name: str) -> str:
     """An argument in UTF-8: it may be the name of a file, which may have any bytes."""
-    from worker.ledger.arrivals import in_utf8
+    from worker.ledger.intake.arrivals import in_utf8
 
     return in_utf8(name)
 

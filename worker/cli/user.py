@@ -23,8 +23,8 @@ def user() -> None:
 @by
 def add(name: str, role: str, no_password: bool, by: str) -> None:
     """Make an account; its password is asked for, or read as one line where there is no terminal."""
-    from worker.ledger import accounts
     from worker.ledger.connect import now
+    from worker.ledger.reading_room import accounts
     from worker.web.passwords import hashed
 
     database = options.ledger()[0]
@@ -36,8 +36,8 @@ def add(name: str, role: str, no_password: bool, by: str) -> None:
 @as_json
 def list_accounts(as_json: bool) -> None:
     """Print the accounts, their live sessions, and the tokens."""
-    from worker.ledger import accounts
     from worker.ledger.connect import now
+    from worker.ledger.reading_room import accounts
 
     database = options.ledger()[0]
     known, tokens = accounts.every(database, now()), accounts.tokens(database)
@@ -70,8 +70,8 @@ def list_accounts(as_json: bool) -> None:
 @by
 def disable(name: str, by: str) -> None:
     """Disable an account and end its sessions; `worker user password` enables it again."""
-    from worker.ledger import accounts
     from worker.ledger.connect import now
+    from worker.ledger.reading_room import accounts
 
     accounts.disable(options.ledger()[0], name, by, now())
     click.echo(f"{name} is disabled, and its sessions have ended")
@@ -82,8 +82,8 @@ def disable(name: str, by: str) -> None:
 @by
 def password(name: str, by: str) -> None:
     """Give an account a new password and end its sessions."""
-    from worker.ledger import accounts
     from worker.ledger.connect import now
+    from worker.ledger.reading_room import accounts
     from worker.web.passwords import hashed
 
     database = options.ledger()[0]
@@ -96,8 +96,8 @@ def password(name: str, by: str) -> None:
 @by
 def sessions(name: str, by: str) -> None:
     """End all sessions of an account."""
-    from worker.ledger import accounts
     from worker.ledger.connect import now
+    from worker.ledger.reading_room import accounts
 
     accounts.end_sessions(options.ledger()[0], name, by, now())
     click.echo(f"the sessions of {name} have ended")
@@ -110,8 +110,8 @@ def sessions(name: str, by: str) -> None:
 @by
 def token(name: str, scope: tuple[str, ...], revoke: bool, by: str) -> None:
     """Make a token with which another system reads the JSON interface; it is printed once."""
-    from worker.ledger import accounts
     from worker.ledger.connect import now
+    from worker.ledger.reading_room import accounts
 
     database = options.ledger()[0]
     if revoke:

@@ -19,7 +19,7 @@ def web() -> None:
 
     in_force = options.settings()
     how = check_exposure(in_force)
-    from worker.ledger import accounts
+    from worker.ledger.reading_room import accounts
     from worker.web.room import ReadingRoom
     from worker.web.server import server
 

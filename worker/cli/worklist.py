@@ -23,7 +23,7 @@ def worklist(limit: int, by: str, as_json: bool) -> None:
     database, store = options.ledger()
     options.record_view(database, by)
     if queries.is_stale(database, now()):  # no sweep may be running
-        from worker.ledger.overdue import advance
+        from worker.ledger.worklist.overdue import advance
 
         advance(database, now())
     entries = queries.entries(database, store, limit)

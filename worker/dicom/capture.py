@@ -13,8 +13,8 @@ from schema.vocabulary import DispatchKind
 from worker.dicom.ours import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME
 from worker.dicom.report import Device, finish, software_version
 from worker.imaging.header import lenient_pydicom
-from worker.ledger.dispatches import series_uid
-from worker.ledger.reported import Facts, ReportedImage
+from worker.ledger.dispatch.dispatches import series_uid
+from worker.ledger.dispatch.result_facts import Facts, ReportedImage
 
 SERIES_NUMBER = 9903
 

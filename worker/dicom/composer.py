@@ -13,9 +13,9 @@ from worker.dicom.key_object import rejection
 from worker.dicom.report import Device, report
 from worker.dicom.source import source_header
 from worker.errors import Rejected, SourceChanged
-from worker.ledger import dispatches
-from worker.ledger.dispatches import Due, Earlier
-from worker.ledger.reported import Facts, facts
+from worker.ledger.dispatch import dispatches
+from worker.ledger.dispatch.dispatches import Due, Earlier
+from worker.ledger.dispatch.result_facts import Facts, facts
 from worker.settings import Settings
 from worker.store import OVERLAYS, Store
 from worker.store.fetch import fetch

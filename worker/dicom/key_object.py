@@ -11,8 +11,8 @@ from worker.dicom import codes
 from worker.dicom.ours import MANUFACTURER, MODEL_NAME
 from worker.dicom.report import Device, finish, software_version
 from worker.imaging.header import lenient_pydicom
-from worker.ledger.dispatches import series_uid
-from worker.ledger.reported import Facts
+from worker.ledger.dispatch.dispatches import series_uid
+from worker.ledger.dispatch.result_facts import Facts
 
 SERIES_NUMBER = 9902
 

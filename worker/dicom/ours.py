@@ -4,7 +4,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from worker.imaging.instance import Instance
 from worker.imaging.raster import derived_uid
-from worker.ledger.dispatches import NAMESPACE
+from worker.ledger.dispatch.dispatches import NAMESPACE
 
 #: Manufacturer of every object that this program makes.
 MANUFACTURER = "chest-screening"

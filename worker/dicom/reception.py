@@ -17,7 +17,7 @@ from worker.imaging.instance import Instance
 from worker.intake.ingest import Intake
 from worker.intake.reader import ReadFile
 from worker.intake.received import ReceivedObject, held_objects, read_header, take_in
-from worker.ledger.revision import revision
+from worker.ledger.schema_revision import revision
 from worker.runtime.error_place import place_of
 
 log = logging.getLogger(__name__)

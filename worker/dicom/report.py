@@ -31,8 +31,8 @@ from schema.vocabulary import DispatchKind, Verdict
 from worker.dicom import codes
 from worker.dicom.ours import MANUFACTURER, MODEL_NAME
 from worker.imaging.header import lenient_pydicom
-from worker.ledger.dispatches import result_uid, series_uid
-from worker.ledger.reported import Facts, ReportedImage
+from worker.ledger.dispatch.dispatches import result_uid, series_uid
+from worker.ledger.dispatch.result_facts import Facts, ReportedImage
 
 TRACKING_IDENTIFIER = "chest-screening/pneumonia"
 

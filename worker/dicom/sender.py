@@ -17,9 +17,9 @@ from worker.dicom.destination import Answer, Destination, destination_of
 from worker.dicom.library_log import quiet_library
 from worker.errors import Interrupted, Rejected
 from worker.imaging.header import lenient_pydicom
-from worker.ledger import dispatches
 from worker.ledger.connect import now, open_existing
-from worker.ledger.dispatches import Due
+from worker.ledger.dispatch import dispatches
+from worker.ledger.dispatch.dispatches import Due
 from worker.runtime.error_place import place_of
 from worker.settings import Settings
 from worker.store import open_store

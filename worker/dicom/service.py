@@ -14,7 +14,7 @@ from worker.dicom.tallies import metrics_served
 from worker.imaging.header import lenient_pydicom
 from worker.intake.ingest import Intake
 from worker.ledger.connect import open_database
-from worker.ledger.signs_of_life import Signs
+from worker.ledger.operations.signs_of_life import Signs
 from worker.runtime.error_place import place_of
 from worker.settings import Settings
 from worker.store import open_store

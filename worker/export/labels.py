@@ -23,8 +23,8 @@ from worker.export import unseen
 from worker.imaging.limits import Limits
 from worker.imaging.reading import read_display
 from worker.ledger import audit
-from worker.ledger.arrivals import stored_path
 from worker.ledger.connect import now
+from worker.ledger.intake.arrivals import stored_path
 from worker.ledger.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.ledger.transactions import reading
 from worker.store import Store

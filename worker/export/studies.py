@@ -19,8 +19,8 @@ from worker.imaging.dicom import open_object
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import looks_like_dicom
 from worker.ledger import audit
-from worker.ledger.arrivals import stored_path
 from worker.ledger.connect import now
+from worker.ledger.intake.arrivals import stored_path
 from worker.ledger.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.ledger.transactions import reading
 from worker.store import Store

@@ -10,7 +10,7 @@ from worker.decoding.pool import DecoderPool
 from worker.errors import Rejected
 from worker.imaging.limits import Limits
 from worker.imaging.reading import open_image
-from worker.ledger.arrivals import Correction
+from worker.ledger.intake.arrivals import Correction
 from worker.screening.rules import eligible
 
 #: Elements that decide whether and how an image is screened.

@@ -23,11 +23,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schema.database import Database
 from worker.errors import ScreeningError
-from worker.ledger import inbox_shares
-from worker.ledger.arrivals import PATH_KEPT
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.ledger.inbox_shares import SHARES, Seat
-from worker.ledger.signs_of_life import LONGEST_HOST
+from worker.ledger.intake import inbox_shares
+from worker.ledger.intake.arrivals import PATH_KEPT
+from worker.ledger.intake.inbox_shares import SHARES, Seat
+from worker.ledger.operations.signs_of_life import LONGEST_HOST
 from worker.runtime.error_place import place_of
 from worker.settings import Settings
 

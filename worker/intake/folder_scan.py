@@ -18,7 +18,7 @@ from worker.errors import StorageUnavailable
 from worker.intake.reader import is_stat_folder
 from worker.intake.source_file import modified_ns, open_at_once
 from worker.intake.write_lease import is_written
-from worker.ledger.arrivals import AsRead, Incoming
+from worker.ledger.intake.arrivals import AsRead, Incoming
 
 log = logging.getLogger(__name__)
 

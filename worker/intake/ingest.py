@@ -20,10 +20,10 @@ from worker.intake.corrections import correction_of
 from worker.intake.held_file import AtStep, HeldFile, no_step
 from worker.intake.read_ahead import ReadAhead
 from worker.intake.reader import IntakeRequest, Reader, ReadFile
-from worker.ledger import files
-from worker.ledger.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.ledger.register import accepted_copies, known_otherwise, register, register_all
+from worker.ledger.intake import files
+from worker.ledger.intake.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration
+from worker.ledger.intake.register import accepted_copies, known_otherwise, register, register_all
 from worker.ledger.transactions import Guard, together
 from worker.settings import Settings
 from worker.store import Store

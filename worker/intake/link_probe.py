@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schema.setting_values import InboxMode, StoreLink
 from worker.intake.write_lease import take_lease
-from worker.ledger.arrivals import in_utf8
+from worker.ledger.intake.arrivals import in_utf8
 from worker.settings import Settings
 from worker.store import OBJECTS, Links, open_store, sums_of
 

@@ -13,8 +13,8 @@ from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
 from worker.intake.held_file import AtStep, HeldFile, Step, no_step
 from worker.intake.source_file import SourceFile, modified_ns
-from worker.ledger.arrivals import Incoming, stored_path
 from worker.ledger.identifiers import IdentifierPolicy
+from worker.ledger.intake.arrivals import Incoming, stored_path
 from worker.settings import Settings
 from worker.store import OBJECTS, Kept, Links, Store, Sums
 from worker.store.capacity import Capacity

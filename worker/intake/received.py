@@ -17,9 +17,9 @@ from worker.imaging.limits import Limits
 from worker.imaging.reading import read_instance
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest, ReadFile
-from worker.ledger import files
-from worker.ledger.arrivals import Incoming, Registration
-from worker.ledger.register import accepted_copies
+from worker.ledger.intake import files
+from worker.ledger.intake.arrivals import Incoming, Registration
+from worker.ledger.intake.register import accepted_copies
 from worker.store import OBJECTS, crc_of
 
 #: Longest part of a digest in the path of an object that waits for a comparison.

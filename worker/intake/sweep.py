@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from schema.database import Database
-from worker.ledger import claims, outbox, overdue, silent_run
-from worker.ledger.outbox import Backlog, Offer
+from worker.ledger.screening import claims, outbox
+from worker.ledger.screening.outbox import Backlog, Offer
+from worker.ledger.worklist import overdue, silent_run
 from worker.settings import Settings
 
 

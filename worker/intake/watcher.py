@@ -25,10 +25,12 @@ from worker.intake.ingest import Intake, TakenIn
 from worker.intake.reader import IntakeRequest
 from worker.intake.sweep import sweep
 from worker.intake.write_lease import is_open_for_writing
-from worker.ledger import files, outbox, pruning
-from worker.ledger.arrivals import Incoming
-from worker.ledger.outbox import Backlog, Offer
-from worker.ledger.signs_of_life import Signs
+from worker.ledger import pruning
+from worker.ledger.intake import files
+from worker.ledger.intake.arrivals import Incoming
+from worker.ledger.operations.signs_of_life import Signs
+from worker.ledger.screening import outbox
+from worker.ledger.screening.outbox import Backlog, Offer
 from worker.runtime.error_place import place_of
 from worker.runtime.file_events import woken_by_events
 

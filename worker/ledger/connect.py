@@ -11,9 +11,9 @@ from schema.database import HEAD, Database
 from schema.setting_values import Silent
 from worker.errors import BadSetting, NoHome, ScreeningError
 from worker.ledger.identifiers import check_database
-from worker.ledger.list_mode import is_silent_run
-from worker.ledger.revision import refuse_newer, revision
+from worker.ledger.schema_revision import refuse_newer, revision
 from worker.ledger.transactions import translated
+from worker.ledger.worklist.list_mode import is_silent_run
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
 

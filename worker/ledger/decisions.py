@@ -13,9 +13,9 @@ from schema.vocabulary import AuditAction, Priority, Reason, ReviewOutcome, Stud
 from worker.errors import AlreadyRead, NothingToWithdraw, NotRequeueable, StudyChanged
 from worker.ledger import audit
 from worker.ledger.lookup import resolve
-from worker.ledger.ordering import current_screening, place, request_screening_again, set_priority
 from worker.ledger.retention import is_pruned
 from worker.ledger.transactions import writing
+from worker.ledger.worklist.ordering import current_screening, place, request_screening_again, set_priority
 from worker.settings import Settings
 
 

@@ -14,9 +14,9 @@ from schema.database import Database
 from schema.vocabulary import IdentifierMode
 from worker.errors import IdentifiersDiffer
 from worker.imaging.instance import Instance
-from worker.ledger.arrivals import Incoming, in_utf8, stored_path
+from worker.ledger.intake.arrivals import Incoming, in_utf8, stored_path
 from worker.ledger.pseudonyms import KEY_FILE, digest, load_key, pseudonym
-from worker.ledger.revision import require_head
+from worker.ledger.schema_revision import require_head
 from worker.ledger.transactions import reading, retried, writing
 from worker.settings import Settings
 from worker.store import open_store

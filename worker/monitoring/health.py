@@ -8,10 +8,11 @@ from datetime import timedelta
 from schema.database import HEAD
 from schema.setting_values import Silent
 from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
-from worker.ledger import accounts, device_failures
 from worker.ledger.connect import now, unopened
-from worker.ledger.list_mode import is_silent_run
-from worker.ledger.revision import require_head, revision
+from worker.ledger.operations import device_failures
+from worker.ledger.reading_room import accounts
+from worker.ledger.schema_revision import require_head, revision
+from worker.ledger.worklist.list_mode import is_silent_run
 from worker.monitoring.sending import check_sending
 from worker.monitoring.watchers import check_watchers
 from worker.runtime.file_events import file_events_fault

@@ -26,9 +26,10 @@ from schema.database import Database
 from schema.vocabulary import Band, FileState, Stability, StudyState
 from worker.app import Depths, depths
 from worker.errors import ScreeningError
-from worker.ledger import batch_runs, device_failures, drift, login_failures, promotions
 from worker.ledger.connect import now, open_existing
-from worker.ledger.promotions import Decision, RegistryState
+from worker.ledger.operations import batch_runs, device_failures, drift, promotions
+from worker.ledger.operations.promotions import Decision, RegistryState
+from worker.ledger.reading_room import login_failures
 from worker.ledger.transactions import reading
 from worker.monitoring import aggregates, sending, watchers
 from worker.monitoring.aggregates import (

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 
 from schema.database import HEAD
 from worker.errors import ScreeningError
-from worker.ledger import inbox_shares
 from worker.ledger.connect import now, unopened
-from worker.ledger.inbox_shares import SHARES, WatcherShares
-from worker.ledger.revision import revision
+from worker.ledger.intake import inbox_shares
+from worker.ledger.intake.inbox_shares import SHARES, WatcherShares
+from worker.ledger.schema_revision import revision
 from worker.settings import Settings
 
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from schema.database import Database
-from worker.ledger import comparisons, promotions
-from worker.ledger.comparisons import Presented
-from worker.ledger.promotions import Decision, RegistryState
+from worker.ledger.operations import comparisons, promotions
+from worker.ledger.operations.comparisons import Presented
+from worker.ledger.operations.promotions import Decision, RegistryState
 
 
 def rows(database: Database) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from schema.database import Database
 from worker.errors import DatabaseUnavailable, ModelRefused, ScreeningError
 from worker.inference.batching import shared_model
 from worker.inference.model import Model, OnnxModel, replay_goldens
-from worker.ledger import promotions
-from worker.ledger.promotions import RegistryState
+from worker.ledger.operations import promotions
+from worker.ledger.operations.promotions import RegistryState
 from worker.registry.registry import Registry, stored_model
 from worker.settings import Settings
 from worker.store import Store

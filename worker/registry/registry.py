@@ -16,11 +16,11 @@ from schema.vocabulary import ModelAction
 from worker.errors import ModelRefused, PromotionRefused, StoredFileLost
 from worker.inference.card import CARD_KEY, NO_AGES
 from worker.inference.model import OnnxModel, open_content, open_model, replay_goldens
-from worker.ledger import comparisons, promotions
-from worker.ledger.comparisons import Presented
 from worker.ledger.connect import unopened
-from worker.ledger.promotions import RegistryState
-from worker.ledger.results import ModelUse
+from worker.ledger.operations import comparisons, promotions
+from worker.ledger.operations.comparisons import Presented
+from worker.ledger.operations.promotions import RegistryState
+from worker.ledger.screening.results import ModelUse
 from worker.registry import gates, listing
 from worker.registry.comparison import ComparisonFile, read_comparison
 from worker.registry.non_inferiority import judge, missed_more

@@ -21,10 +21,11 @@ from worker.intake.link_probe import how_taken_in
 from worker.intake.reader import IntakeRequest
 from worker.intake.sweep import sweep
 from worker.intake.watcher import Watcher
-from worker.ledger import claims, outbox, promotions
-from worker.ledger.arrivals import Registration
 from worker.ledger.connect import now, open_database
-from worker.ledger.sharing import Offering, offering
+from worker.ledger.intake.arrivals import Registration
+from worker.ledger.offering_lock import Offering, offering
+from worker.ledger.operations import promotions
+from worker.ledger.screening import claims, outbox
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
 from worker.runtime.redis_server import PrivateBroker, private_broker

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, Router
 
-from worker.ledger.sessions import note_input
+from worker.ledger.reading_room.sessions import note_input
 from worker.web import audit_page, interface, list_page, login_page, picture_page, study_page, verdicts
 from worker.web.asking import Asked, check_csrf, look_at
 from worker.web.guards import Guard

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.ledger import sessions
-from worker.ledger.sessions import LiveSession
+from worker.ledger.reading_room import sessions
+from worker.ledger.reading_room.sessions import LiveSession
 from worker.web import addresses, rendering
 from worker.web.permissions import MAY, Permission
 from worker.web.refusal import Refused

@@ -9,7 +9,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from schema.vocabulary import AuditAction
-from worker.ledger import accounts, audit
+from worker.ledger import audit
+from worker.ledger.reading_room import accounts
 from worker.web.asking import Asked
 from worker.web.list_page import without_model
 from worker.web.refusal import Refused

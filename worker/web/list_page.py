@@ -11,10 +11,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, Band, Priority
 from worker.errors import UnknownStudy
-from worker.ledger import audit, overdue
+from worker.ledger import audit
 from worker.ledger.lookup import resolve
-from worker.ledger.sessions import note_input
+from worker.ledger.reading_room.sessions import note_input
 from worker.ledger.transactions import reading
+from worker.ledger.worklist import overdue
 from worker.web import rendering, words
 from worker.web.asking import Asked
 from worker.web.permissions import Permission

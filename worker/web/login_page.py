@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from starlette.responses import RedirectResponse, Response
 
-from worker.ledger import accounts, login_failures, sessions
+from worker.ledger.reading_room import accounts, login_failures, sessions
 from worker.web import addresses, passwords, rendering
 from worker.web.asking import (
     FORM,

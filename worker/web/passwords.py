@@ -8,7 +8,7 @@ from http import HTTPStatus
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from worker.ledger.accounts import AccountRefused
+from worker.ledger.reading_room.accounts import AccountRefused
 from worker.web.refusal import Refused
 
 SHORTEST, LONGEST = 12, 1024

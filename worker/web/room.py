@@ -13,7 +13,7 @@ from worker.decoding.pool import DecoderPool
 from worker.imaging.limits import Limits
 from worker.ledger.connect import now, open_existing
 from worker.ledger.identifiers import IdentifierPolicy
-from worker.ledger.list_mode import is_silent_run
+from worker.ledger.worklist.list_mode import is_silent_run
 from worker.settings import Settings
 from worker.store import Store, open_store
 from worker.web.addresses import addresses, listed

@@ -13,8 +13,9 @@ from schema.vocabulary import AuditAction, IdentifierMode, ReviewOutcome
 from worker.errors import Interrupted, Rejected
 from worker.imaging.viewing import Person, read_view
 from worker.inference.card import Population
-from worker.ledger import audit, holds
-from worker.ledger.sessions import note_input
+from worker.ledger import audit
+from worker.ledger.reading_room import holds
+from worker.ledger.reading_room.sessions import note_input
 from worker.store.fetch import fetch
 from worker.web import rendering
 from worker.web.asking import Asked

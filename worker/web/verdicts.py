@@ -11,8 +11,9 @@ from starlette.responses import RedirectResponse, Response
 
 from schema.vocabulary import Priority, ReviewOutcome
 from worker.errors import Misconfigured, StudyChanged
-from worker.ledger import decisions, holds
+from worker.ledger import decisions
 from worker.ledger.decisions import Seen
+from worker.ledger.reading_room import holds
 from worker.web.asking import Asked
 from worker.web.list_page import hides_model, next_path
 from worker.web.rendering import study_path, uid_of

@@ -21,8 +21,8 @@ from schema.vocabulary import Stability
 from worker.errors import ScreeningError
 from worker.inference.plain_values import without_nan
 from worker.inference.reference import MEASURES, Reference
-from worker.ledger import drift as ledger
-from worker.ledger.drift import Cause, Change, Judgement
+from worker.ledger.operations import drift as ledger
+from worker.ledger.operations.drift import Cause, Change, Judgement
 from worker.ledger.transactions import reading
 from worker.monitoring.aggregates import cleaned
 from worker.monitoring.drift import statistics

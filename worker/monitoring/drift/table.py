@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from schema.vocabulary import Stability
-from worker.ledger.drift import Cause
+from worker.ledger.operations.drift import Cause
 from worker.monitoring.drift.evaluate import Drift
 from worker.monitoring.drift.statistics import Shift
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from schema.database import Database, in_lists
 from schema.models import Arrival, Instance, Study
 from schema.vocabulary import FileState
-from worker.ledger.arrivals import Incoming, Registration, stored_path
+from worker.ledger.intake.arrivals import Incoming, Registration, stored_path
 from worker.ledger.transactions import Guard, reading, retried, writing, writing_rows
 
 _UNREAD = and_(

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from schema.database import Database
 from worker.errors import DatabaseUnavailable
-from worker.ledger import claims
-from worker.ledger.results import Claim
+from worker.ledger.screening import claims
+from worker.ledger.screening.results import Claim
 from worker.settings import Settings
 
 #: Time between two tries to give back claims while the database is not available.

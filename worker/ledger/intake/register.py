@@ -13,13 +13,13 @@ from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.errors import CopyUnseen
 from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance as Header
-from worker.ledger import new_studies
-from worker.ledger.arrivals import AcceptedCopy, Correction, Receipt, Registration
-from worker.ledger.files import arrival_of, close
-from worker.ledger.new_studies import instance_values, series_values, settles_at, study_values
-from worker.ledger.ordering import current_screening, move, outranks, overdue_at, place, set_priority
-from worker.ledger.restored import RESTORED, screen_again
+from worker.ledger.intake import new_studies
+from worker.ledger.intake.arrivals import AcceptedCopy, Correction, Receipt, Registration
+from worker.ledger.intake.files import arrival_of, close
+from worker.ledger.intake.new_studies import instance_values, series_values, settles_at, study_values
+from worker.ledger.intake.restored_objects import RESTORED, screen_again
 from worker.ledger.transactions import Guard, reading, retried, together, writing
+from worker.ledger.worklist.ordering import current_screening, move, outranks, overdue_at, place, set_priority
 from worker.settings import Settings
 
 

@@ -16,8 +16,9 @@ from schema.database import Database
 from schema.reading_room import AccessToken, Account, WebSession
 from schema.vocabulary import AuditAction, Role
 from worker.errors import Misconfigured
-from worker.ledger import audit, sessions
-from worker.ledger.sessions import hash_of
+from worker.ledger import audit
+from worker.ledger.reading_room import sessions
+from worker.ledger.reading_room.sessions import hash_of
 from worker.ledger.transactions import reading, retried, writing
 
 #: Letters, digits and a few marks, so that a name can be read in a list and typed at a log-in.

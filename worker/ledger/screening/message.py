@@ -14,10 +14,10 @@ from typing import Generic, Protocol, TypeVar
 from schema.database import Database
 from schema.vocabulary import IdentifierMode, Reason
 from worker.errors import DatabaseUnavailable, Interrupted, Misconfigured, ScreeningError
-from worker.ledger import claims
-from worker.ledger.leases import give_back, prolonged
-from worker.ledger.pending import PendingResults
-from worker.ledger.results import Claim, Result
+from worker.ledger.screening import claims
+from worker.ledger.screening.leases import give_back, prolonged
+from worker.ledger.screening.pending_results import PendingResults
+from worker.ledger.screening.results import Claim, Result
 from worker.ledger.transactions import together
 from worker.runtime.at_once import for_each
 from worker.runtime.error_place import place_of

@@ -8,8 +8,8 @@ from schema.database import Database
 from schema.models import Screening, Study
 from schema.vocabulary import SILENT_KEY, AuditAction, Band
 from worker.ledger import audit
-from worker.ledger.ordering import place
 from worker.ledger.transactions import writing
+from worker.ledger.worklist.ordering import place
 
 #: Who places the studies: the setting, as the process that follows it knows it.
 SETTING = "setting SCREENING_SILENT"

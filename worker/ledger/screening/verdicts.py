@@ -10,11 +10,11 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from schema.database import Database
 from schema.models import Finding, ModelVersion, Screening, Study
 from schema.vocabulary import StudyState
-from worker.ledger import dispatches
-from worker.ledger.dispatches import Stated
-from worker.ledger.ordering import StudyRow, place_of
-from worker.ledger.results import Claim, ModelUse, Result, add_model, finding_rows, screening_row
+from worker.ledger.dispatch import dispatches
+from worker.ledger.dispatch.dispatches import Stated
+from worker.ledger.screening.results import Claim, ModelUse, Result, add_model, finding_rows, screening_row
 from worker.ledger.transactions import retried, together, writing_rows
+from worker.ledger.worklist.ordering import StudyRow, place_of
 from worker.settings import Settings
 
 COLUMNS = [getattr(Study, name) for name in StudyRow.__dataclass_fields__]

@@ -10,8 +10,8 @@ from schema import models
 from schema.database import Database, in_lists
 from schema.vocabulary import Priority, Reason, StudyState
 from worker.ledger.clocks import CLOCKS_DIFFER_S
-from worker.ledger.ordering import move
 from worker.ledger.transactions import writing
+from worker.ledger.worklist.ordering import move
 from worker.settings import Settings
 
 #: A queued study is not offered again within this time, even when the broker is empty: its message may be in transit.

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from schema.models import Instance, Series, Study
 from schema.vocabulary import Reason, StudyState
-from worker.ledger.ordering import request_screening_again
 from worker.ledger.retention import is_pruned
+from worker.ledger.worklist.ordering import request_screening_again
 from worker.settings import Settings
 
 #: Added to the message of the file that brought them.

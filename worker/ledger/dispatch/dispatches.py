@@ -14,8 +14,8 @@ from schema.setting_values import Retract, SendVerdicts, Silent
 from schema.types import UtcDateTime
 from schema.vocabulary import DispatchKind, DispatchState, Verdict
 from worker.ledger.clocks import CLOCKS_DIFFER_S
-from worker.ledger.ordering import StudyRow
 from worker.ledger.transactions import reading, writing
+from worker.ledger.worklist.ordering import StudyRow
 from worker.settings import Settings
 
 #: Namespace of every UID that this program derives (PS3.5 B.2).

@@ -12,7 +12,7 @@ from schema.models import Study
 from schema.reading_room import Hold
 from schema.vocabulary import AuditAction
 from worker.ledger import audit
-from worker.ledger.sessions import LiveSession
+from worker.ledger.reading_room.sessions import LiveSession
 from worker.ledger.transactions import retried, writing
 
 LASTS = timedelta(minutes=10)

@@ -9,7 +9,7 @@ from sqlalchemy import Select, select
 from schema import models
 from schema.database import Database
 from schema.vocabulary import Verdict
-from worker.ledger.dispatches import Due
+from worker.ledger.dispatch.dispatches import Due
 from worker.ledger.transactions import reading
 
 

@@ -17,7 +17,7 @@ from schema.operations import Promotion
 from schema.types import UtcDateTime
 from schema.vocabulary import ModelAction
 from worker.errors import PromotionRefused
-from worker.ledger.results import ModelUse, add_model
+from worker.ledger.screening.results import ModelUse, add_model
 from worker.ledger.transactions import reading, retried, writing
 
 

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
-from worker.ledger.arrivals import Receipt, Registration
-from worker.ledger.files import arrival_values, unended_rows
-from worker.ledger.ordering import StudyRow, overdue_at, place_of
+from worker.ledger.intake.arrivals import Receipt, Registration
+from worker.ledger.intake.files import arrival_values, unended_rows
+from worker.ledger.worklist.ordering import StudyRow, overdue_at, place_of
 from worker.settings import Settings
 
 #: What must be the same in all headers of a study, so that the order of its files decides nothing.

@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from schema import models
 from schema.database import Database
 from schema.vocabulary import Reason, StudyState
-from worker.ledger import dispatches
 from worker.ledger.clocks import CLOCKS_DIFFER_S
-from worker.ledger.ordering import current_screening, move, place
-from worker.ledger.results import Claim, Received
+from worker.ledger.dispatch import dispatches
+from worker.ledger.screening.results import Claim, Received
 from worker.ledger.transactions import reading, together, writing, writing_rows
+from worker.ledger.worklist.ordering import current_screening, move, place
 from worker.runtime.state_folder import owner_of_claims
 from worker.settings import Settings
 

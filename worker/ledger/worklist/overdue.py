@@ -7,8 +7,8 @@ from sqlalchemy import select
 from schema.database import Database
 from schema.models import Study
 from schema.vocabulary import UNDERWAY, Band
-from worker.ledger.ordering import current_screening, place
 from worker.ledger.transactions import writing
+from worker.ledger.worklist.ordering import current_screening, place
 
 
 def advance(database: Database, now: datetime) -> int:
