@@ -21,10 +21,10 @@ from pynetdicom.transport import AssociationSocket
 from tests.ledger import Ledger
 from tests.phantoms import DX_FOR_PRESENTATION, EXPLICIT_LITTLE, dicom_file, picture
 from worker.decoding.decoder import Decoder
+from worker.dicom.deadline_socket import DeadlineSocket
 from worker.dicom.library_log import quiet_library
-from worker.dicom.receiver import Receiver
-from worker.dicom.spool import Spool
-from worker.dicom.wire import DeadlineSocket
+from worker.dicom.receive.receiver import Receiver
+from worker.dicom.receive.spool import Spool
 from worker.imaging.header import lenient_pydicom
 from worker.intake.ingest import Intake
 from worker.settings import Settings

@@ -18,10 +18,10 @@ import tests.receiving  # noqa: F401 closes the sockets of pynetdicom's client
 from schema.vocabulary import Priority
 from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
-from worker.dicom.composer import Composer
-from worker.dicom.destination import destination_of
 from worker.dicom.library_log import quiet_library
-from worker.dicom.sender import Sender
+from worker.dicom.send.composer import Composer
+from worker.dicom.send.destination import destination_of
+from worker.dicom.send.sender import Sender
 from worker.intake.ingest import Intake
 from worker.intake.received import ReceivedObject, read_header, take_in
 from worker.store import sums_of

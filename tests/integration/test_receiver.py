@@ -29,8 +29,8 @@ from tests.phantoms import (
 )
 from tests.receiving import CALLER, STAT, associate, data_set_of, radiograph, receiving, send, send_bytes, until
 from worker.decoding.decoder import Decoder
-from worker.dicom.spool import SpooledObject
-from worker.dicom.tallies import metrics_served
+from worker.dicom.receive.spool import SpooledObject
+from worker.dicom.receive.tallies import metrics_served
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 

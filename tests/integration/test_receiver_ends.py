@@ -28,9 +28,9 @@ from tests.receiving import (
     until,
 )
 from worker.decoding.decoder import Decoder
-from worker.dicom import receiver as receiver_module
-from worker.dicom import wire
-from worker.dicom.receiver import Receiver
+from worker.dicom import deadline_socket
+from worker.dicom.receive import receiver as receiver_module
+from worker.dicom.receive.receiver import Receiver
 
 pytestmark = [
     pytest.mark.slow,
@@ -126,7 +126,7 @@ def test_a_peer_that_does_not_read_its_answers(desk: Ledger) -> None:
 
 
 def test_a_rejected_peer_that_begins_another_pdu(desk: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "CLOSE_DEADLINE_S", 60.0)
+    monkeypatch.setattr(deadline_socket, "CLOSE_DEADLINE_S", 60.0)
     refused = association_request(CALLER, protocol_version=2)
     whole = p_data(1, 0, b"\0" * 100)  # is read before the request is answered; the next one, when it has been
     with connection_that_stays(desk, refused + whole + whole[:50]) as receiver:

@@ -29,10 +29,11 @@ from tests.receiving import (
     threads_of_associations,
     until,
 )
-from worker.dicom import places, wire
+from worker.dicom import deadline_socket
 from worker.dicom.log_limit import LogLimit
-from worker.dicom.receiver import IDLE_S, Receiver
-from worker.dicom.titles import Titles
+from worker.dicom.receive import connections, spooling_provider
+from worker.dicom.receive.receiver import IDLE_S, Receiver
+from worker.dicom.receive.titles import Titles
 from worker.errors import BadSetting
 from worker.monitoring.reconciliation import reconcile
 from worker.settings import Settings
@@ -110,11 +111,11 @@ def test_the_fifth_association_of_a_peer_and_the_seventeenth_of_all_are_rejected
 
 
 def test_half_open_connections_reject_nobody_and_end(desk: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 0.5)
+    monkeypatch.setattr(deadline_socket, "PDU_DEADLINE_S", 0.5)
     with receiving(desk) as receiver:
         receiver.server.ae.acse_timeout = 1
         before = threads_of_associations()
-        silent = [connection(receiver) for _ in range(places.MOST_OF_AN_ADDRESS)]
+        silent = [connection(receiver) for _ in range(connections.MOST_OF_AN_ADDRESS)]
         for number, context in enumerate(silent):
             context.__enter__().send(b"\x01\x00"[: number % 3])  # nothing, or the beginning of a PDU
         assert send(receiver, radiograph()) == [0x0000]
@@ -126,12 +127,12 @@ def test_half_open_connections_reject_nobody_and_end(desk: Ledger, monkeypatch: 
 
 def test_silent_connections_of_an_address_make_room_for_those_that_ask(desk: Ledger) -> None:
     with receiving(desk) as receiver, ExitStack() as stack:
-        held = [stack.enter_context(connection(receiver)) for _ in range(places.MOST_OF_AN_ADDRESS)]
-        until(lambda: receiver.server.open_connections() == places.MOST_OF_AN_ADDRESS)
+        held = [stack.enter_context(connection(receiver)) for _ in range(connections.MOST_OF_AN_ADDRESS)]
+        until(lambda: receiver.server.open_connections() == connections.MOST_OF_AN_ADDRESS)
         association = associate(receiver)
         assert association.is_established
         assert held[0].recv(100) == b""  # the oldest
-        held += [stack.enter_context(connection(receiver)) for _ in range(places.MOST_OF_AN_ADDRESS)]
+        held += [stack.enter_context(connection(receiver)) for _ in range(connections.MOST_OF_AN_ADDRESS)]
         assert association.send_c_store(radiograph()).Status == 0x0000  # it makes room for nobody
         association.release()
         for each in held:
@@ -211,7 +212,7 @@ def test_a_request_in_small_pieces_holds_its_place_for_a_bounded_time(
     desk: Ledger, monkeypatch: pytest.MonkeyPatch, sent: bytes, request_s: float, is_aborted: bool
 ) -> None:
     with receiving(desk) as receiver:
-        monkeypatch.setattr(wire, "REQUEST_S", request_s)
+        monkeypatch.setattr(spooling_provider, "REQUEST_S", request_s)
         association = associate(receiver)
         association.dul.socket.socket.sendall(sent)
         if is_aborted:
@@ -245,7 +246,7 @@ def test_a_request_in_small_pieces_holds_its_place_for_a_bounded_time(
 def test_a_connection_that_speaks_nonsense_is_closed(
     desk: Ledger, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 1.0)
+    monkeypatch.setattr(deadline_socket, "PDU_DEADLINE_S", 1.0)
     with receiving(desk) as receiver:
         with connection(receiver) as plain:
             plain.sendall(sent)

@@ -136,7 +136,7 @@ def test_it_ends_on_sigterm_and_its_log_has_no_word_of_a_header(tmp_path: Path) 
 
 def test_it_loads_no_model_runtime_and_no_queue_worker() -> None:
     code = (
-        "import sys, worker.dicom.service, worker.dicom.sender; "
+        "import sys, worker.dicom.receive.service, worker.dicom.send.sender; "
         "print(*{name.split('.')[0] for name in sys.modules} & {'onnxruntime', 'tensorflow', 'keras', 'celery'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -35,8 +35,8 @@ from tests.results import (
     to_archive,
     written,
 )
-from worker.dicom.composer import Composer
-from worker.dicom.sender import Sender
+from worker.dicom.send.composer import Composer
+from worker.dicom.send.sender import Sender
 from worker.inference.prediction import Prediction
 from worker.ledger.decisions import requeue
 from worker.ledger.dispatch import dispatches, undelivered

@@ -15,8 +15,9 @@ from sqlalchemy import text
 from schema.vocabulary import DispatchState
 from tests.ledger import Ledger
 from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive
-from worker.dicom import destination, sender, wire
-from worker.dicom.destination import Answer, Archive
+from worker.dicom import deadline_socket
+from worker.dicom.send import destination, sender
+from worker.dicom.send.destination import Answer, Archive
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -67,7 +68,7 @@ def answers_within(bound_s: float, archive: Archive, *objects: Dataset) -> list[
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 1.0)
+    monkeypatch.setattr(deadline_socket, "PDU_DEADLINE_S", 1.0)
     monkeypatch.setattr(destination, "ANSWER_S", 1.5)
 
 
@@ -111,7 +112,7 @@ def archive_that_stands_still_at(kind: int) -> Iterator[Archive]:
 def test_an_archive_that_reads_nothing_leaves_the_object_due(
     monkeypatch: pytest.MonkeyPatch, pdu_s: float, answer_s: float
 ) -> None:
-    monkeypatch.setattr(wire, "PDU_DEADLINE_S", pdu_s)
+    monkeypatch.setattr(deadline_socket, "PDU_DEADLINE_S", pdu_s)
     monkeypatch.setattr(destination, "ANSWER_S", answer_s)
     monkeypatch.setattr(destination, "RELEASE_S", 0.5)
     with archive_that_stands_still_at(DATA) as archive:
@@ -122,7 +123,7 @@ def test_an_archive_that_reads_nothing_leaves_the_object_due(
 def test_an_archive_that_does_not_answer_the_release_keeps_the_sender_no_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "PDU_DEADLINE_S", FOR_EVER_S)
+    monkeypatch.setattr(deadline_socket, "PDU_DEADLINE_S", FOR_EVER_S)
     monkeypatch.setattr(destination, "ANSWER_S", FOR_EVER_S)
     monkeypatch.setattr(destination, "ASSOCIATE_S", FOR_EVER_S)
     monkeypatch.setattr(destination, "RELEASE_S", 0.5)
@@ -146,7 +147,7 @@ def test_at_sigterm_an_answer_is_awaited_for_a_while_and_the_object_stays_due(
     desk: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(destination, "ANSWER_S", 600.0)
-    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 600.0)
+    monkeypatch.setattr(deadline_socket, "PDU_DEADLINE_S", 600.0)
     monkeypatch.setattr(sender, "STOP_S", 0.2)
     asked, over, stop = threading.Event(), threading.Event(), threading.Event()
 

@@ -8,7 +8,7 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
 
-from worker.dicom import codes
+from worker.dicom.send import codes
 
 CODES = [value for value in vars(codes).values() if isinstance(value, Code)]
 

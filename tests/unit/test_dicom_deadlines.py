@@ -6,8 +6,10 @@ import socket
 import pytest
 
 from worker.cli.dicom import END_WITHIN_S
-from worker.dicom import receiver, sender, server, service, wire
-from worker.dicom.wire import DeadlineSocket
+from worker.dicom import deadline_socket
+from worker.dicom.deadline_socket import DeadlineSocket
+from worker.dicom.receive import receiver, server, service, spooling_provider
+from worker.dicom.send import sender
 from worker.ledger.operations import signs_of_life
 
 
@@ -20,7 +22,7 @@ class Events:
 
 
 def test_bytes_that_nobody_reads_close_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PDU_DEADLINE_S", 0.3)
+    monkeypatch.setattr(deadline_socket, "PDU_DEADLINE_S", 0.3)
     ours, peer = socket.socketpair()
     with ours, peer:
         events = Events()
@@ -44,7 +46,7 @@ class InState:
 @pytest.mark.parametrize(("state", "is_taken"), [("Sta2", False), ("Sta3", False), ("Sta6", True), ("Sta13", False)])
 def test_data_may_come_as_soon_as_the_acceptance_is_sent(state: str, is_taken: bool) -> None:
     ours, peer = socket.socketpair()
-    size = wire.LONGEST_REQUEST_BYTES + 1
+    size = deadline_socket.LONGEST_REQUEST_BYTES + 1
     with ours, peer:
         receiving = DeadlineSocket(InState(state), client_socket=ours)
         peer.setblocking(False)
@@ -69,7 +71,7 @@ def test_data_may_come_as_soon_as_the_acceptance_is_sent(state: str, is_taken: b
     ],
 )
 def test_a_request_must_come_on_at_the_least_rate(took_s: float, size_bytes: int, is_late: bool) -> None:
-    assert wire.is_too_slow(took_s, size_bytes) is is_late
+    assert spooling_provider.is_too_slow(took_s, size_bytes) is is_late
 
 
 def test_all_that_may_last_after_sigterm_is_below_thirty_seconds() -> None:

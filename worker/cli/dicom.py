@@ -27,7 +27,7 @@ def receive() -> None:
     in_force = options.settings()
     logs.configure(in_force.log_level)
     options.require_extra("dicom", "pynetdicom")
-    from worker.dicom import service
+    from worker.dicom.receive import service
     from worker.runtime.stop_signals import stop_requested
 
     stop = stop_requested(END_WITHIN_S)
@@ -57,7 +57,7 @@ def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
         return
     logs.configure(in_force.log_level)
     options.require_extra("dicom", "highdicom")
-    from worker.dicom import sender
+    from worker.dicom.send import sender
     from worker.runtime.stop_signals import stop_requested
 
     stop = stop_requested(END_WITHIN_S)

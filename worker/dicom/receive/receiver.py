@@ -15,17 +15,17 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from schema.vocabulary import Priority
-from worker.dicom.contexts import accepted_contexts
+from worker.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from worker.dicom.log_limit import LogLimit
-from worker.dicom.ours import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from worker.dicom.reception import Command, Reception
-from worker.dicom.server import Server
-from worker.dicom.spool import Spool, SpooledObject
-from worker.dicom.statuses import Status
-from worker.dicom.tallies import Tallies
-from worker.dicom.titles import Titles
+from worker.dicom.receive.contexts import accepted_contexts
+from worker.dicom.receive.reception import Command, Reception
+from worker.dicom.receive.server import Server
+from worker.dicom.receive.spool import Spool, SpooledObject
+from worker.dicom.receive.spooling_provider import PDU_BYTES, SpoolingProvider
+from worker.dicom.receive.statuses import Status
+from worker.dicom.receive.tallies import Tallies
+from worker.dicom.receive.titles import Titles
 from worker.dicom.tls import server_context
-from worker.dicom.wire import PDU_BYTES, SpoolingProvider
 from worker.errors import Misconfigured
 from worker.imaging.part10 import DEFLATED_LITTLE
 from worker.intake.ingest import Intake

@@ -28,8 +28,8 @@ from pydicom.sr.coding import Code
 
 from schema.setting_values import ReportClass
 from schema.vocabulary import DispatchKind, Verdict
-from worker.dicom import codes
-from worker.dicom.ours import MANUFACTURER, MODEL_NAME
+from worker.dicom.identity import MANUFACTURER, MODEL_NAME
+from worker.dicom.send import codes
 from worker.imaging.header import lenient_pydicom
 from worker.ledger.dispatch.dispatches import result_uid, series_uid
 from worker.ledger.dispatch.result_facts import Facts, ReportedImage

@@ -6,14 +6,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from worker.dicom.places import MOST_CONNECTIONS, MOST_LEAVING, MOST_OF_AN_ADDRESS, Places
+from worker.dicom.receive.connections import MOST_CONNECTIONS, MOST_LEAVING, MOST_OF_AN_ADDRESS, Connections
 
 
 class Peers:
     """Connections whose other ends are here too."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.stack, self.places = stack, Places()
+        self.stack, self.connections = stack, Connections()
         self.other_ends: dict[socket.socket, socket.socket] = {}
 
     def connect(self, address: str) -> socket.socket | None:
@@ -22,7 +22,7 @@ class Peers:
         self.stack.enter_context(ours)
         self.stack.enter_context(theirs)
         self.other_ends[ours] = theirs
-        return ours if self.places.take(ours, address) else None
+        return ours if self.connections.take(ours, address) else None
 
     def fill(self, *addresses: str) -> list[socket.socket]:
         """Connections that ask for nothing take all places."""
@@ -73,7 +73,7 @@ def test_an_address_beyond_its_share_loses_its_own_and_no_other(peers: Peers) ->
 def test_an_association_makes_room_for_nobody(peers: Peers) -> None:
     held = peers.fill("10.0.0.1", "10.0.0.2", "10.0.0.3")
     for each in held:
-        peers.places.associated(each)
+        peers.connections.associated(each)
     assert peers.connect("10.1.0.1") is None
     assert not any(peers.is_shut(each) for each in held)
 
@@ -83,11 +83,11 @@ def test_threads_that_do_not_end_bound_what_makes_room(peers: Peers) -> None:
     taken = [peers.connect("10.0.0.1") is not None for _ in range(MOST_LEAVING + 5)]
     assert taken == [True] * MOST_LEAVING + [False] * 5
     assert sum(peers.is_shut(each) for each in held) <= MOST_LEAVING, "who is refused costs nobody a place"
-    assert len(peers.places) == MOST_CONNECTIONS + MOST_LEAVING
+    assert len(peers.connections) == MOST_CONNECTIONS + MOST_LEAVING
 
 
 def test_a_place_is_free_again_after_its_connection(peers: Peers) -> None:
     held = peers.fill("10.0.0.1", "10.0.0.2", "10.0.0.3")
-    peers.places.leave(held[-1])
+    peers.connections.leave(held[-1])
     assert peers.connect("10.1.0.1") is not None
     assert not any(peers.is_shut(each) for each in held)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from worker.dicom.statuses import Status
+from worker.dicom.receive.statuses import Status
 from worker.errors import Misconfigured
 from worker.settings import Settings
 

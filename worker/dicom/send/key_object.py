@@ -7,9 +7,9 @@ from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 
 from schema.vocabulary import DispatchKind
-from worker.dicom import codes
-from worker.dicom.ours import MANUFACTURER, MODEL_NAME
-from worker.dicom.report import Device, finish, software_version
+from worker.dicom.identity import MANUFACTURER, MODEL_NAME
+from worker.dicom.send import codes
+from worker.dicom.send.report import Device, finish, software_version
 from worker.imaging.header import lenient_pydicom
 from worker.ledger.dispatch.dispatches import series_uid
 from worker.ledger.dispatch.result_facts import Facts

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from schema.vocabulary import Priority
-from worker.dicom.ours import is_own_result
-from worker.dicom.spool import SpooledObject
-from worker.dicom.statuses import Status
+from worker.dicom.identity import is_own_result
+from worker.dicom.receive.spool import SpooledObject
+from worker.dicom.receive.statuses import Status
 from worker.errors import Interrupted, Rejected
 from worker.imaging.instance import Instance
 from worker.intake.ingest import Intake

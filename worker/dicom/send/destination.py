@@ -17,9 +17,9 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from schema.vocabulary import DispatchState
-from worker.dicom.ours import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from worker.dicom.deadline_socket import DeadlineSocket
+from worker.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from worker.dicom.tls import client_context
-from worker.dicom.wire import DeadlineSocket
 from worker.errors import BadSetting, StorageUnavailable
 from worker.imaging.header import MALFORMED
 from worker.settings import Settings

@@ -8,10 +8,10 @@ from pydicom.dataset import Dataset
 
 from schema.database import Database
 from schema.vocabulary import DispatchKind, Verdict
-from worker.dicom.capture import capture
-from worker.dicom.key_object import rejection
-from worker.dicom.report import Device, report
-from worker.dicom.source import source_header
+from worker.dicom.send.capture import capture
+from worker.dicom.send.key_object import rejection
+from worker.dicom.send.report import Device, report
+from worker.dicom.send.source import source_header
 from worker.errors import Rejected, SourceChanged
 from worker.ledger.dispatch import dispatches
 from worker.ledger.dispatch.dispatches import Due, Earlier

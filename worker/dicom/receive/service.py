@@ -8,9 +8,9 @@ from contextlib import ExitStack, closing, contextmanager
 from schema.vocabulary import Process
 from worker.decoding.decoder import Decoder
 from worker.dicom.library_log import quiet_library
-from worker.dicom.receiver import Receiver
-from worker.dicom.spool import Spool
-from worker.dicom.tallies import metrics_served
+from worker.dicom.receive.receiver import Receiver
+from worker.dicom.receive.spool import Spool
+from worker.dicom.receive.tallies import metrics_served
 from worker.imaging.header import lenient_pydicom
 from worker.intake.ingest import Intake
 from worker.ledger.connect import open_database

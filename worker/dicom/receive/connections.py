@@ -19,7 +19,7 @@ MOST_LEAVING = 32
 
 
 @dataclass
-class Place:
+class OpenConnection:
     """One open connection."""
 
     address: str
@@ -27,11 +27,11 @@ class Place:
     is_leaving: bool = False
 
 
-class Places:
+class Connections:
     """The open connections, the oldest first."""
 
     def __init__(self) -> None:
-        self._open: dict[socket.socket, Place] = {}
+        self._open: dict[socket.socket, OpenConnection] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Places:
             else:
                 is_free = len(staying) < MOST_CONNECTIONS or self._make_room()
             if is_free:
-                self._open[connection] = Place(address)
+                self._open[connection] = OpenConnection(address)
             return is_free
 
     def _make_room(self, address: str | None = None) -> bool:

@@ -15,11 +15,12 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from worker.dicom.deadline_socket import DeadlineSocket
 from worker.dicom.log_limit import LogLimit
-from worker.dicom.places import Places
-from worker.dicom.spool import SpooledObject
-from worker.dicom.statuses import Status
-from worker.dicom.wire import DeadlineSocket, SpoolingProvider
+from worker.dicom.receive.connections import Connections
+from worker.dicom.receive.spool import SpooledObject
+from worker.dicom.receive.spooling_provider import SpoolingProvider
+from worker.dicom.receive.statuses import Status
 from worker.runtime.error_place import place_of
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Connection(RequestHandler):
         provider = SpoolingProvider(association, self.server.begin, self.server.refusal)
         association.dimse = provider
         association.bind(evt.EVT_FSM_TRANSITION, end_unrequested)
-        association.bind(evt.EVT_ACCEPTED, lambda _: self.server.places.associated(self.request))
+        association.bind(evt.EVT_ACCEPTED, lambda _: self.server.connections.associated(self.request))
         try:
             evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
             association.start()
@@ -90,7 +91,7 @@ class Server(ThreadedAssociationServer):
         """`refused`: called with the reason when a connection is closed before any association."""
         self.begin, self.refusal, self.admits_address = begin, refusal, admits_address
         self.ended, self.refused = ended, refused
-        self.places, self.log_limit = Places(), LogLimit()
+        self.connections, self.log_limit = Connections(), LogLimit()
         super().__init__(*arguments, request_handler=Connection, **options)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -106,14 +107,14 @@ class Server(ThreadedAssociationServer):
         if not self.admits_address(address):
             self.refused("address")
             return False
-        if self.places.take(request, address):
+        if self.connections.take(request, address):
             return True
         self.refused("connections")
         return False
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 as socketserver calls it
         """Forget a connection for which no thread could be started; it is closed by the caller."""
-        self.places.leave(request)
+        self.connections.leave(request)
         error = sys.exc_info()[1]
         if error is not None:
             log.error("connection_failed", extra={"kind": place_of(error)})
@@ -124,7 +125,7 @@ class Server(ThreadedAssociationServer):
         try:
             if self.ssl_context:
                 request.settimeout(HANDSHAKE_S)
-                opened = self.places.replace(request, partial(with_tls, self.ssl_context))
+                opened = self.connections.replace(request, partial(with_tls, self.ssl_context))
                 opened.do_handshake()
             self.finish_request(opened, client_address)
         except (ssl.SSLError, OSError) as error:
@@ -135,7 +136,7 @@ class Server(ThreadedAssociationServer):
             with suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
             opened.close()
-            self.places.leave(opened)
+            self.connections.leave(opened)
 
     def drain(self, within_s: float) -> bool:
         """Accept nothing more and wait for the associations under way; abort what is left, then shut its sockets.
@@ -151,7 +152,7 @@ class Server(ThreadedAssociationServer):
                 association.abort(block=False)
         if self._end_within(ABORT_S):
             return True
-        self.places.shut_all()
+        self.connections.shut_all()
         return self._end_within(SHUT_S)
 
     def _end_within(self, seconds: float) -> bool:
@@ -162,7 +163,7 @@ class Server(ThreadedAssociationServer):
 
     def open_connections(self) -> int:
         """How many connections are open."""
-        return len(self.places)
+        return len(self.connections)
 
 
 def with_tls(context: ssl.SSLContext, request: socket.socket) -> ssl.SSLSocket:

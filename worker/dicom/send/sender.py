@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 from schema.database import Database
 from schema.setting_values import Silent
 from schema.vocabulary import DispatchState
-from worker.dicom.composer import Composer
-from worker.dicom.destination import Answer, Destination, destination_of
 from worker.dicom.library_log import quiet_library
+from worker.dicom.send.composer import Composer
+from worker.dicom.send.destination import Answer, Destination, destination_of
 from worker.errors import Interrupted, Rejected
 from worker.imaging.header import lenient_pydicom
 from worker.ledger.connect import now, open_existing
