@@ -43,3 +43,12 @@ def test_specks_do_not_make_a_second_lung() -> None:
     lungs = np.where(np.arange(112) < 55, chest(), 0).astype(np.float32)
     lungs[:, 100] = 1.0
     assert traits_of(lungs).paired == 0.0
+
+
+def test_each_row_is_looked_at_by_itself() -> None:
+    """A lung that ends at the border of one row does not go on in the next one."""
+    lungs = np.zeros((4, 100), np.float32)
+    lungs[0, 60:] = lungs[1, :40] = 1.0  # one lung each, though one ends where the other begins
+    lungs[2, :40] = lungs[2, 60:] = 1.0
+    lungs[3, 30:31] = 1.0
+    assert traits_of(lungs).paired == 1 / 4

@@ -95,6 +95,15 @@ def test_the_radiograph_stays_readable_under_the_strongest_heat() -> None:
     assert np.ptp(canvas[300, 60:700].mean(axis=1)) > 80
 
 
+def test_heat_changes_evenly_between_cells_and_not_beyond_the_outer_ones() -> None:
+    heat = np.random.default_rng(3).random((5, 4)).astype(np.float32)
+    drawn = Placement(grid=20, width=200, height=100, scale_x=10.0, scale_y=5.0).to_original(heat, 200, 100)
+    x, y = ((np.arange(count) + 0.5) / count * cells - 0.5 for count, cells in ((200, 4), (100, 5)))
+    across = np.stack([np.interp(x, np.arange(4), row) for row in heat])
+    expected = np.stack([np.interp(y, np.arange(5), column) for column in across.T], axis=1)
+    assert drawn == pytest.approx(expected, abs=1e-5)
+
+
 def test_values_that_are_no_numbers_are_no_heat() -> None:
     display = np.full((300, 300), 100, np.uint8)
     heat = np.full((7, 7), np.nan, np.float32)

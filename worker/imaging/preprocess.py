@@ -6,7 +6,7 @@ the rule `pyramid53`, `Preprocessing.pyramid` belongs to the reading of the file
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import cv2
@@ -211,9 +211,15 @@ def _inside(preprocessing: Preprocessing, width: int, height: int) -> tuple[int,
 
 
 def _interpolated(rows: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows [N, w] interpolated at N positions between the rows [h, w]; the first and last row are repeated outside."""
+    """Rows [N, w] interpolated at N ascending positions between the rows [h, w]; the first and last row are repeated
+    outside."""
     inside = np.clip(positions, 0.0, len(rows) - 1.0)
     upper = np.floor(inside).astype(np.intp)
-    lower = np.minimum(upper + 1, len(rows) - 1)
     share = (inside - upper).astype(np.float32)[:, None]
-    return rows[upper] + share * (rows[lower] - rows[upper])
+    steps = np.diff(rows, axis=0, append=rows[-1:])
+    out = np.empty((len(positions), rows.shape[1]), np.float32)
+    for row, (first, end) in enumerate(pairwise(np.searchsorted(upper, np.arange(len(rows) + 1)))):
+        between = out[first:end]  # rows that lie between the same two
+        np.multiply(share[first:end], steps[row], out=between)
+        between += rows[row]
+    return out

@@ -50,7 +50,7 @@ def traits_of(lungs: Lungs) -> FieldTraits:
         return FieldTraits(0.0, 0.0, 0.0, 0.0)
     border = np.concatenate([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]])
     rows = inside[inside.any(axis=1)]
-    paired = sum(_lungs_side_by_side(row) >= 2 for row in rows) / len(rows)
+    paired = np.count_nonzero(_lungs_side_by_side(rows) >= 2) / len(rows)
     return FieldTraits(float(inside.mean()), paired, float(border.mean()), float(lungs[inside].mean()))
 
 
@@ -63,8 +63,9 @@ def implausible(lungs: Lungs, limits: FieldLimits) -> str:
     return ""
 
 
-def _lungs_side_by_side(row: NDArray[np.bool_]) -> int:
-    """Number of runs of lung field in one row, without specks."""
-    edges = np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))
-    lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
-    return int((lengths >= max(1, SPECK * len(row))).sum())
+def _lungs_side_by_side(rows: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number of runs of lung field in each row, without specks."""
+    edges = np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(np.int8))
+    (row, start), (_, end) = np.nonzero(edges == 1), np.nonzero(edges == -1)  # row by row, so that they are pairs
+    is_lung = end - start >= max(1, SPECK * rows.shape[1])
+    return np.bincount(row[is_lung], minlength=len(rows))
