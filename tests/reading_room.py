@@ -23,7 +23,7 @@ from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.ledger.reading_room import accounts
 from worker.store import OBJECTS
 from worker.web.passwords import hashed
-from worker.web.room import ReadingRoom
+from worker.web.reading_room import ReadingRoom
 from worker.web.server import server
 
 PASSWORD = "correct horse battery staple"

@@ -23,7 +23,7 @@ from worker.ledger.worklist import overdue, silent_run
 from worker.ledger.worklist.silent_run import SETTING
 from worker.monitoring.health import check_readiness
 from worker.settings import Settings
-from worker.web.room import ReadingRoom
+from worker.web.reading_room import ReadingRoom
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}
 HIP: dict[str, Any] = {"body_part": "HIP"}
@@ -180,7 +180,7 @@ def test_the_setting_reaches_the_database(tmp_path: Path) -> None:
 
 
 def test_a_page_that_goes_on_running_follows_the_list(silent: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.room.LOOKS_EVERY_S", 0.0)
+    monkeypatch.setattr("worker.web.reading_room.LOOKS_EVERY_S", 0.0)
     fill(silent)
     page = unopened(attrs.evolve(silent.settings, database=silent.database.url))  # as a page that was started before
     room = ReadingRoom(silent.settings, page, silent.store, DecoderPool.of(silent.settings))

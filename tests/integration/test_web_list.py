@@ -23,7 +23,7 @@ from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.reading_room import accounts
 from worker.ledger.screening import claims
 from worker.ledger.screening.results import ModelUse
-from worker.web.interface import VERSION
+from worker.web.pages.json_interface import VERSION
 
 INTERFACE = Path(__file__).parents[2] / "deploy" / "interface"
 UIDS = [f"1.2.826.9.{n:03d}" for n in range(120)]

@@ -35,8 +35,8 @@ from worker.web import passwords
 from worker.web.application import PAGES
 from worker.web.application import Page as Route
 from worker.web.cache import Bounded
-from worker.web.exposure import check_exposure
 from worker.web.guards import Guard
+from worker.web.network_exposure import check_exposure
 from worker.web.permissions import MAY
 
 DIGEST = "a" * 64

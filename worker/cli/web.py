@@ -15,12 +15,12 @@ def web() -> None:
     It listens on this machine only, unless TLS or a proxy is configured. Accounts: `worker user add`.
     """
     from worker.runtime import logs
-    from worker.web.exposure import check_exposure
+    from worker.web.network_exposure import check_exposure
 
     in_force = options.settings()
     how = check_exposure(in_force)
     from worker.ledger.reading_room import accounts
-    from worker.web.room import ReadingRoom
+    from worker.web.reading_room import ReadingRoom
     from worker.web.server import server
 
     logs.configure(in_force.log_level)

@@ -171,7 +171,7 @@ def _disk(settings: Settings) -> str:
 
 def _page(settings: Settings) -> str:
     """Whether the page would listen where nobody overhears it, and whether somebody can log in."""
-    from worker.web.exposure import check_exposure, is_installed
+    from worker.web.network_exposure import check_exposure, is_installed
 
     if not is_installed():
         return "not installed (extra `web`)"

@@ -12,12 +12,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, Router
 
 from worker.ledger.reading_room.sessions import note_input
-from worker.web import audit_page, interface, list_page, login_page, picture_page, study_page, verdicts
-from worker.web.asking import Asked, check_csrf, look_at
+from worker.web.browser_request import Asked, check_csrf, look_at
 from worker.web.guards import Guard
+from worker.web.pages import audit_page, json_interface, list_page, login_page, picture_page, study_forms, study_page
 from worker.web.permissions import Permission
+from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
-from worker.web.room import ReadingRoom
 
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -77,21 +77,21 @@ PAGES = (
     Page("GET", "/study/{study}", study_page.show, Permission.LIST),
     Page("GET", "/study/{study}/next", list_page.next_pictures, Permission.VERDICT, is_use=False),
     Page("POST", "/study/{study}/beat", study_page.beat, Permission.LIST, is_use=False),
-    Page("POST", "/study/{study}/verdict", verdicts.give, Permission.VERDICT),
-    Page("POST", "/study/{study}/withdraw", verdicts.withdraw, Permission.VERDICT),
-    Page("POST", "/study/{study}/priority", verdicts.prioritise, Permission.PRIORITY),
-    Page("POST", "/study/{study}/requeue", verdicts.requeue, Permission.REQUEUE),
-    Page("POST", "/study/{study}/take-over", verdicts.take_over, Permission.VERDICT),
-    Page("POST", "/study/{study}/release", verdicts.release, Permission.VERDICT, is_use=False),
+    Page("POST", "/study/{study}/verdict", study_forms.give, Permission.VERDICT),
+    Page("POST", "/study/{study}/withdraw", study_forms.withdraw, Permission.VERDICT),
+    Page("POST", "/study/{study}/priority", study_forms.prioritise, Permission.PRIORITY),
+    Page("POST", "/study/{study}/requeue", study_forms.requeue, Permission.REQUEUE),
+    Page("POST", "/study/{study}/take-over", study_forms.take_over, Permission.VERDICT),
+    Page("POST", "/study/{study}/release", study_forms.release, Permission.VERDICT, is_use=False),
     Page("GET", "/study/{study}/heat/{digest}", picture_page.heat, Permission.LOOK, is_use=False),
     Page("GET", "/picture/{digest}/pixels", picture_page.pixels, Permission.LOOK, is_use=False),
     Page("GET", "/picture/{digest}/facts", picture_page.facts, Permission.LOOK, is_use=False),
     Page("GET", "/picture/{digest}/half", picture_page.half, Permission.LOOK, is_use=False),
     Page("GET", "/picture/{digest}/thumbnail", picture_page.thumbnail, Permission.LOOK, is_use=False),
     # with bearer tokens instead of sessions
-    Page("GET", "/api/v1/worklist", interface.worklist, None, is_use=False),
-    Page("GET", "/api/v1/studies/{study}", interface.study, None, is_use=False),
-    Page("GET", "/api/v1/health", interface.health, None, is_use=False),
+    Page("GET", "/api/v1/worklist", json_interface.worklist, None, is_use=False),
+    Page("GET", "/api/v1/studies/{study}", json_interface.study, None, is_use=False),
+    Page("GET", "/api/v1/health", json_interface.health, None, is_use=False),
 )
 
 

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from worker.errors import DatabaseUnavailable, Interrupted, Rejected, ScreeningError, UnknownStudy
 from worker.runtime.error_place import place_of
 from worker.web import addresses, rendering
+from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
-from worker.web.room import ReadingRoom
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from worker.imaging.reading import MinimumSize, OpenImage, open_image
 from worker.imaging.viewing import View, read_table, read_view
 from worker.store.fetch import fetch
 from worker.web.packing import Encoding, pack
-from worker.web.room import ReadingRoom
+from worker.web.reading_room import ReadingRoom
 
 THUMBNAIL_PX = 128
 

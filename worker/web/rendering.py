@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from worker.web import words
+from worker.web import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,20 +45,20 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    made.globals["interval"] = words.interval
+    made.globals["interval"] = wording.interval
     made.filters["study_path"] = study_path
-    made.filters["in_words"] = words.in_words
-    made.filters["deed"] = words.deed
-    made.filters["detail"] = words.detail
-    made.filters["plain"] = words.plain
-    made.filters["day"] = words.day
-    made.filters["band_word"] = words.band_word
-    made.filters["band_shape"] = words.band_shape
-    made.filters["shortened"] = words.shortened
-    made.filters["digest"] = words.digest
-    made.filters["moment"] = words.moment
-    made.filters["minute"] = words.minute
-    made.filters["without"] = words.WITHOUT.__getitem__
+    made.filters["in_words"] = wording.in_words
+    made.filters["deed"] = wording.deed
+    made.filters["detail"] = wording.detail
+    made.filters["plain"] = wording.plain
+    made.filters["day"] = wording.day
+    made.filters["band_word"] = wording.band_word
+    made.filters["band_shape"] = wording.band_shape
+    made.filters["shortened"] = wording.shortened
+    made.filters["digest"] = wording.digest
+    made.filters["moment"] = wording.moment
+    made.filters["minute"] = wording.minute
+    made.filters["without"] = wording.WITHOUT.__getitem__
     return made
 
 

@@ -11,9 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from worker.settings import Settings
 from worker.web.application import build
-from worker.web.exposure import check_exposure
 from worker.web.guards import MOST_HEADER_BYTES
-from worker.web.room import ReadingRoom
+from worker.web.network_exposure import check_exposure
+from worker.web.reading_room import ReadingRoom
 
 HEADER_DEADLINE_S = 10.0
 IDLE_CONNECTION_S = 30

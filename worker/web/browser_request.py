@@ -19,8 +19,8 @@ from worker.ledger.reading_room import sessions
 from worker.ledger.reading_room.sessions import LiveSession
 from worker.web import addresses, rendering
 from worker.web.permissions import MAY, Permission
+from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
-from worker.web.room import ReadingRoom
 
 SESSION, FORM = "session", "form"
 

@@ -14,11 +14,11 @@ from worker.errors import Misconfigured, StudyChanged
 from worker.ledger import decisions
 from worker.ledger.decisions import Seen
 from worker.ledger.reading_room import holds
-from worker.web.asking import Asked
-from worker.web.list_page import hides_model, next_path
+from worker.web.browser_request import Asked
+from worker.web.pages.list_page import hides_model, next_path
+from worker.web.pages.study_page import is_revealed, render
+from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import study_path, uid_of
-from worker.web.room import ReadingRoom
-from worker.web.study_page import is_revealed, render
 from worker.worklist.study_view import StudyView, has_seen_heatmap, screening_words, study_view
 
 LONGEST_COMMENT = 2_000

@@ -18,7 +18,7 @@ from worker.settings import Settings
 from worker.store import Store, open_store
 from worker.web.addresses import addresses, listed
 from worker.web.cache import Bounded
-from worker.web.exposure import is_over_tls
+from worker.web.network_exposure import is_over_tls
 
 #: How long a search can be shown again, and how many are remembered.
 SEARCH_LASTS = timedelta(minutes=20)

@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from worker.ledger import audit
 from worker.web import rendering
-from worker.web.asking import Asked
-from worker.web.room import ReadingRoom
+from worker.web.browser_request import Asked
+from worker.web.reading_room import ReadingRoom
 
 DAYS = 7
 MOST = 500

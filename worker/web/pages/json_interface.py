@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, Response
 from schema.vocabulary import AuditAction
 from worker.ledger import audit
 from worker.ledger.reading_room import accounts
-from worker.web.asking import Asked
-from worker.web.list_page import without_model
+from worker.web.browser_request import Asked
+from worker.web.pages.list_page import without_model
+from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
 from worker.web.rendering import uid_of
-from worker.web.room import ReadingRoom
 from worker.worklist import listing, queries
 from worker.worklist.listing import Filter, Key, ListRow
 from worker.worklist.study_view import study_view

@@ -10,12 +10,12 @@ from starlette.responses import Response
 from schema.vocabulary import AuditAction
 from worker.ledger import audit
 from worker.web import pictures
-from worker.web.asking import Asked
+from worker.web.browser_request import Asked
 from worker.web.packing import encoding_for
+from worker.web.pages.study_page import is_revealed
+from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
 from worker.web.rendering import uid_of
-from worker.web.room import ReadingRoom
-from worker.web.study_page import is_revealed
 from worker.worklist.study_view import heatmap_of, instance_of, study_view
 
 DIGEST = re.compile(r"[0-9a-f]{64}")

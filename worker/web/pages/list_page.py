@@ -16,11 +16,11 @@ from worker.ledger.lookup import resolve
 from worker.ledger.reading_room.sessions import note_input
 from worker.ledger.transactions import reading
 from worker.ledger.worklist import overdue
-from worker.web import rendering, words
-from worker.web.asking import Asked
+from worker.web import rendering, wording
+from worker.web.browser_request import Asked
 from worker.web.permissions import Permission
+from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import study_path, uid_of
-from worker.web.room import ReadingRoom
 from worker.worklist import changes, listing, queries
 from worker.worklist.listing import Filter, Key, ListRow, Show
 from worker.worklist.next_study import next_unread
@@ -168,8 +168,8 @@ def masked(room: ReadingRoom, asked: Asked, row: ListRow) -> ListRow:
 def without_model(row: ListRow) -> ListRow:
     """A row without what tells FLAGGED from NOT_FLAGGED."""
     band = Band.WAITING if row.key.band in (Band.FLAGGED, Band.NOT_FLAGGED) else row.key.band
-    reason = HIDDEN if row.reason in words.TELLING else row.reason
-    told = row.verdict_reason if row.verdict_reason not in words.TELLING else None
+    reason = HIDDEN if row.reason in wording.TELLING else row.reason
+    told = row.verdict_reason if row.verdict_reason not in wording.TELLING else None
     detail = row.verdict_detail if told else None
     verdict = row.verdict if row.verdict in ("unscreenable", "ineligible") else None
     key = replace(row.key, band=band)
@@ -251,7 +251,7 @@ def _beside(signs: SignsOfLife, now: datetime) -> tuple[object, ...]:
 
 def _seen_at(signs: SignsOfLife) -> str:
     """When each process was last seen alive, also for an answer without a body."""
-    return ", ".join(f"{kind}={at:{words.MOMENT}}" for kind, at in signs.seen_at.items())
+    return ", ".join(f"{kind}={at:{wording.MOMENT}}" for kind, at in signs.seen_at.items())
 
 
 def _note_list(room: ReadingRoom, asked: Asked) -> None:

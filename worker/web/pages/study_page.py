@@ -18,11 +18,11 @@ from worker.ledger.reading_room import holds
 from worker.ledger.reading_room.sessions import note_input
 from worker.store.fetch import fetch
 from worker.web import rendering
-from worker.web.asking import Asked
-from worker.web.list_page import hides_model
+from worker.web.browser_request import Asked
+from worker.web.pages.list_page import hides_model
 from worker.web.permissions import Permission
+from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import uid_of
-from worker.web.room import ReadingRoom
 from worker.worklist.study_view import StudyView, instance_of, study_view
 
 

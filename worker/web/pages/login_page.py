@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from worker.ledger.reading_room import accounts, login_failures, sessions
 from worker.web import addresses, passwords, rendering
-from worker.web.asking import (
+from worker.web.browser_request import (
     FORM,
     SESSION,
     Asked,
@@ -20,7 +20,7 @@ from worker.web.asking import (
     set_cookie,
     trusted_name,
 )
-from worker.web.room import ReadingRoom
+from worker.web.reading_room import ReadingRoom
 
 WRONG = "Name or password is wrong."
 LOCKED = "Too many failures: try again in 15 minutes."
