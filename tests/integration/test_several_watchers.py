@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -22,18 +23,19 @@ from tests.acceptance.installation import wait_until
 from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import WatchedInbox, another
-from worker.errors import DatabaseUnavailable, ShareLost
+from worker.errors import DatabaseUnavailable, ShareLost, StorageUnavailable
 from worker.intake.division import HUNG_S
-from worker.intake.folder_scan import incoming
+from worker.intake.folder_scan import Inbox, incoming
 from worker.intake.held_file import Step
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest
 from worker.ledger.intake import inbox_shares
-from worker.ledger.intake.inbox_shares import SHARES, Seat
+from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, Seat
 from worker.ledger.transactions import writing
 from worker.monitoring.reconciliation import reconcile
 from worker.monitoring.watchers import check_watchers, metrics
 from worker.store import OBJECTS
+from worker.store.folder import FolderStore
 
 FOLDERS, EACH = 8, 2
 
@@ -225,6 +227,71 @@ def test_a_watcher_that_hangs_in_the_file_system_lets_its_lease_lapse(both: TwoW
         wait_until(is_prolonged, 30)
 
 
+@pytest.mark.parametrize("mode", [InboxMode.MOVE, InboxMode.COPY])
+def test_a_watcher_that_cannot_store_leaves_its_folders_to_others_until_it_can(
+    desk: Ledger, tmp_path: Path, mode: InboxMode
+) -> None:
+    """As when its own mount of the store is gone."""
+    both = TwoWatchers(desk, tmp_path, inbox_mode=mode)
+    (tmp_path / "no mount").touch()
+    both.settle()
+    both.drop()
+    able = both.one.watcher.intake
+    both.one.watcher.intake = replace(able, store=FolderStore(tmp_path / "no mount" / "store"))
+    for outages in range(5):
+        scan_in_outage(both, is_out=outages > 0)
+    assert both.shares() == [0, SHARES], "it does not come back while it cannot store"
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+    assert both.is_whole()
+    both.one.watcher.intake = able
+    both.settle()
+    both.settle()
+    assert both.shares() == [SHARES // 2] * 2
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+
+
+def test_a_watcher_that_cannot_list_the_inbox_leaves_it_to_others(both: TwoWatchers, tmp_path: Path) -> None:
+    both.settle()
+    both.drop()
+    listed = both.one.watcher.inbox
+    both.one.watcher.inbox = Inbox(tmp_path / "no mount", is_ours=both.one.watcher.division.is_ours)
+    for _ in range(4):
+        scan_in_outage(both, is_out=True)
+    assert both.shares() == [0, SHARES]
+    assert both.arrivals() == {"accepted": FOLDERS * EACH}
+    both.one.watcher.inbox = listed
+    both.settle()
+    both.settle()
+    assert both.shares() == [SHARES // 2] * 2
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_watcher_that_cannot_store_gives_its_folders_back_by_itself(both: TwoWatchers, tmp_path: Path) -> None:
+    """Although it runs on, and its thread prolongs what it has."""
+    (tmp_path / "no mount").touch()
+    both.desk.clock.forward(11)
+    both.one.watcher.scan()
+    both.one.drop("ward/a.dcm", another(1))
+    both.one.watcher.scan()
+    both.desk.clock.forward(11)
+    both.one.watcher.intake = replace(both.one.watcher.intake, store=FolderStore(tmp_path / "no mount" / "store"))
+    both.one.watcher.division.heartbeat_s = 0.01
+    with both.one.watcher.division.kept():
+        with pytest.raises(StorageUnavailable):
+            both.one.watcher.scan()
+        both.two.watcher.scan()
+        assert both.shares() == [0, SHARES]
+    assert both.shares() == [0, SHARES]
+
+
+def scan_in_outage(both: TwoWatchers, *, is_out: bool) -> None:
+    """Each scans; the first one meets an outage, or has nothing to store yet."""
+    with pytest.raises(StorageUnavailable) if is_out else nullcontext():
+        both.one.watcher.scan()
+    both.two.watcher.scan()
+    both.desk.clock.forward(11)
+
+
 def test_the_files_of_one_long_folder_have_one_share(desk: Ledger, tmp_path: Path) -> None:
     both = TwoWatchers(desk, tmp_path)
     both.settle()
@@ -319,7 +386,7 @@ def test_a_watcher_that_was_removed_joins_anew_and_owns_nothing_of_before(desk: 
     other, all_of_it = inbox_shares.follow(desk.database, Seat("/inbox", "there", os.getpid(), 30.0), desk.clock())
     again, held = inbox_shares.follow(desk.database, seat, desk.clock())
     assert (len(all_of_it), held, again.holder != seat.holder) == (SHARES, frozenset(), True)
-    inbox_shares.leave(desk.database, seat)
+    inbox_shares.leave(desk.database, seat, desk.clock())
     assert len(inbox_shares.follow(desk.database, other, desk.clock())[1]) == SHARES // 2
 
 
@@ -339,6 +406,54 @@ def test_check_and_metrics_say_who_takes_in_how_much(both: TwoWatchers) -> None:
     half = SHARES // 2
     assert found == {(str(both.inbox), socket.gethostname()[:64]): half, (str(both.inbox), "nobody"): half}
     assert check_watchers(attrs.evolve(in_force, broker="")) == []
+
+
+def test_an_inbox_that_is_watched_no_more_is_named_for_a_week(desk: Ledger) -> None:
+    """Whether its last watcher has ended, or was killed; a watcher of another inbox then removes its rows."""
+    ended, _ = inbox_shares.follow(desk.database, Seat("/ended", "here", os.getpid(), 30.0), desk.clock())
+    inbox_shares.leave(desk.database, ended, desk.clock())
+    inbox_shares.follow(desk.database, Seat("/killed", "there", os.getpid(), 30.0), desk.clock())
+    in_force = attrs.evolve(desk.settings, database=desk.database.url, broker="redis://queue/0")
+
+    def named() -> list[str]:
+        inbox_shares.follow(desk.database, Seat("/watched", "here", os.getpid(), 30.0), desk.clock())
+        return [words.partition(": ")[0] for words in check_watchers(in_force)]
+
+    assert named() == ["/ended", "/killed", "/watched"]
+    gone, *_ = check_watchers(in_force)
+    assert f"nobody takes in {SHARES} of {SHARES} shares" in gone
+    desk.clock.forward(hours=24 * NAMED_FOR.days - 1)
+    assert named() == ["/ended", "/killed", "/watched"]
+    desk.clock.forward(hours=2)
+    assert named() == ["/watched"]
+    _, held = inbox_shares.follow(desk.database, Seat("/killed", "there", os.getpid(), 30.0), desk.clock())
+    assert len(held) == SHARES, "it can be watched again"
+
+
+def test_shares_without_any_watcher_are_removed(desk: Ledger) -> None:
+    """As a watcher that ended left them before its row was kept."""
+    with desk.database.writing() as session:
+        session.execute(
+            text("INSERT INTO inbox_share (inbox, share, holder) VALUES ('/old', 0, NULL), ('/old', 1, 'x')")
+        )
+    inbox_shares.follow(desk.database, Seat("/watched", "here", os.getpid(), 30.0), desk.clock())
+    assert {found.inbox for found in inbox_shares.watcher_shares(desk.database)} == {"/watched"}
+
+
+def test_a_watcher_takes_everything_in_whichever_rows_of_shares_are_there(desk: Ledger) -> None:
+    with desk.database.writing() as session:
+        session.execute(text("INSERT INTO inbox_share (inbox, share) VALUES ('/inbox', 3)"))
+    _, held = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), 30.0), desk.clock())
+    assert len(held) == SHARES
+
+
+def test_who_comes_after_the_last_one_has_ended_waits_for_nothing(desk: Ledger) -> None:
+    """Also where its clock is three minutes behind."""
+    ended, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), 30.0), desk.clock())
+    inbox_shares.leave(desk.database, ended, desk.clock())
+    desk.clock.forward(-180)
+    _, held = inbox_shares.follow(desk.database, Seat("/inbox", "there", os.getpid(), 30.0), desk.clock())
+    assert len(held) == SHARES
 
 
 @pytest.mark.parametrize("kind", ["postgresql"])

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +59,7 @@ class Division:
     steady_s: Callable[[], float]
     heartbeat_s: float
     seat: Seat | None
+    prove_able: Callable[[], None] = lambda: None  #: raises StorageUnavailable where no file can be taken in
     held: frozenset[int] = frozenset()
     _next_s: float = field(default=-1e9, init=False)
     _worked_s: float = field(default=-1e9, init=False)
@@ -66,7 +67,7 @@ class Division:
     @classmethod
     def of(
         cls, database: Database, inbox: Path, settings: Settings, clock: Callable[[], datetime],
-        steady_s: Callable[[], float] = time.monotonic,
+        steady_s: Callable[[], float] = time.monotonic, prove_able: Callable[[], None] = lambda: None,
     ) -> "Division":  # fmt: skip
         """The division of an inbox. A private broker serves one watcher, which holds its lock: nobody else is there."""
         spelled = IdentifierPolicy.of(settings).path
@@ -74,12 +75,12 @@ class Division:
         seat = None
         if not settings.is_embedded:
             seat = Seat(below.rstrip(os.sep), socket.gethostname()[:LONGEST_HOST], os.getpid(), settings.lease_s)
-        return cls(database, below, spelled, clock, steady_s, settings.heartbeat_s, seat)
+        return cls(database, below, spelled, clock, steady_s, settings.heartbeat_s, seat, prove_able)
 
     def follow(self) -> frozenset[int] | None:
         """Take or give shares if that is due, once a heartbeat; what was gained, None if nothing changed.
 
-        Call it between two scans. Raises Interrupted.
+        A watcher joins the others once it can take files in. Call it between two scans. Raises Interrupted.
         """
         self.work_goes_on()
         if self.seat is None:
@@ -87,6 +88,8 @@ class Division:
             return gained or None
         if self.steady_s() < self._next_s:
             return None
+        if not self.seat.holder:
+            self.prove_able()
         before, holder = self.held, self.seat.holder
         self.seat, self.held = inbox_shares.follow(self.database, self.seat, self.clock())
         self._next_s = self.steady_s() + self.heartbeat_s
@@ -104,6 +107,14 @@ class Division:
     def forget(self) -> None:
         """Hold nothing until `follow`, which is due at once."""
         self.held, self._next_s = frozenset(), -1e9
+
+    def stand_aside(self) -> None:
+        """Leave everything to other watchers, because no file can be taken in here; `follow` joins them again."""
+        self.forget()
+        if self.seat is not None and self.seat.holder:
+            log.warning("inbox_left_to_others")
+            seat, self.seat = self.seat, replace(self.seat, holder="")  # where the database is away, its lease lapses
+            self._without_database_too(self._leave, seat)
 
     def guard(self, connection: Connection) -> None:
         """Raise ShareLost, in a transaction that books, when others have taken over."""
@@ -136,13 +147,19 @@ class Division:
     def _keep_until(self, stop: threading.Event) -> None:
         while not stop.wait(self.heartbeat_s):
             if self.steady_s() - self._worked_s < HUNG_S:
-                self._without_database_too(lambda database, seat: inbox_shares.prolong(database, seat, self.clock()))
-        self._without_database_too(inbox_shares.leave)
+                self._without_database_too(self._prolong, self.seat)
+        self._without_database_too(self._leave, self.seat)
 
-    def _without_database_too(self, work: Callable[[Database, Seat], None]) -> None:
+    def _prolong(self, database: Database, seat: Seat) -> None:
+        inbox_shares.prolong(database, seat, self.clock())
+
+    def _leave(self, database: Database, seat: Seat) -> None:
+        inbox_shares.leave(database, seat, self.clock())
+
+    def _without_database_too(self, work: Callable[[Database, Seat], None], seat: Seat | None) -> None:
         """Do what may fail: then the lease lapses."""
-        if self.seat is not None and self.seat.holder:
+        if seat is not None and seat.holder:
             try:
-                work(self.database, self.seat)
+                work(self.database, seat)
             except (SQLAlchemyError, ScreeningError) as error:
                 log.warning("inbox_lease_not_written", extra={"kind": place_of(error)})

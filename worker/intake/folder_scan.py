@@ -81,6 +81,13 @@ class Inbox:
         """Check every file again at the next scan, also in folders that have not changed."""
         self._next_full_s = -math.inf
 
+    def prove_listed(self) -> None:
+        """Raise StorageUnavailable when the folder itself cannot be listed."""
+        try:
+            os.scandir(self.folder).close()
+        except OSError as error:
+            raise _not_listed(str(self.folder), error) from error
+
     def scan(self) -> Listing:
         """All files, without hidden and unfinished names.
 
@@ -118,7 +125,7 @@ class Inbox:
                 folder = seen[here] = self._listed(here, now_s)
             except OSError as error:
                 if here == str(self.folder):
-                    raise StorageUnavailable(f"the inbox cannot be listed ({error.strerror})").about(here) from error
+                    raise _not_listed(here, error) from error
                 self.unlisted(error)
                 if not isinstance(error, FileNotFoundError | NotADirectoryError):
                     unlisted.append(here)
@@ -149,6 +156,10 @@ class Inbox:
 
 
 NEVER_LISTED = Folder("", -1, 0.0, 0.0, [], {}, frozenset())
+
+
+def _not_listed(folder: str, error: OSError) -> StorageUnavailable:
+    return StorageUnavailable(f"the inbox cannot be listed ({error.strerror})").about(folder)
 
 
 def log_unlisted(error: OSError) -> None:

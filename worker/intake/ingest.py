@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from schema.database import Database
+from schema.setting_values import InboxMode
 from schema.vocabulary import FileState
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
@@ -71,6 +72,12 @@ class Intake:
     def identifiers(self) -> IdentifierPolicy:
         """How the ledger stores identifiers of patients."""
         return IdentifierPolicy.of(self.settings)
+
+    def prove_able(self, now: datetime) -> None:
+        """Raise StorageUnavailable when nothing can be stored; in mode `leave` nothing need be."""
+        if self.settings.inbox_mode is not InboxMode.LEAVE:
+            self.capacity.require(self.settings, self.store, now)
+            self.store.prove_writable()
 
     def take_in(self, file: Incoming, now: datetime, *, is_final: bool, is_settled: bool, inbox: Path) -> Registration:
         """Take in one file. A file that cannot be read stays WAITING unless `is_final`: then it is QUARANTINED.

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority, Process
-from worker.errors import BadSetting, Interrupted, ShareLost
+from worker.errors import BadSetting, Interrupted, ShareLost, StorageUnavailable
 from worker.intake.division import Division
 from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.held_file import Removal
@@ -77,9 +77,7 @@ class Watcher:
     waiting: dict[str, Watched] = field(default_factory=dict)
     booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
     listing_s: float = 0.0  #: duration of the last listing
-    outages: dict[str, tuple[str, float]] = field(
-        default_factory=dict
-    )  #: work -> code of the outage, and when it was logged
+    outages: dict[str, tuple[str, float]] = field(default_factory=dict)  #: work -> code, and when it was logged
     division: Division = field(init=False)
     inbox: Inbox = field(init=False)
     signs: Signs = field(init=False)
@@ -87,14 +85,11 @@ class Watcher:
     def __post_init__(self) -> None:
         """Raises BadSetting when our own files are in the inbox: they would be taken in and removed."""
         settings = self.intake.settings
-        for name, folder in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
-            if (
-                folder is not None
-                and folder.is_relative_to(self.folder)
-                and not is_hidden(folder.relative_to(self.folder))
-            ):
+        for name, ours in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
+            if ours is not None and ours.is_relative_to(self.folder) and not is_hidden(ours.relative_to(self.folder)):
                 raise BadSetting(f"{name} lies in the inbox, from which files are removed: choose a folder elsewhere")
-        self.division = Division.of(self.intake.database, self.folder, settings, self.clock, self.steady_s)
+        database = self.intake.database
+        self.division = Division.of(database, self.folder, settings, self.clock, self.steady_s, self.prove_able)
         self.intake = replace(self.intake, guard=self.division.guard)
         self.inbox = Inbox(self.folder, self._is_done, steady_s=self.steady_s, is_ours=self.division.is_ours)
         self.signs = Signs(self.intake.database, Process.WATCHER, self.clock, self.steady_s)
@@ -150,7 +145,7 @@ class Watcher:
         """List the inbox once: record unsettled and vanished files, take in settled ones, STAT first. Of an inbox that
         other watchers share, only files of our own folders.
 
-        False when more files have settled than could be taken in.
+        False when more files have settled than could be taken in. Who cannot store, or list the inbox, stands aside.
         """
         try:
             self._follow_division()
@@ -159,6 +154,14 @@ class Watcher:
             log.warning("share_lost")
             self.division.forget()
             return False
+        except StorageUnavailable:
+            self.division.stand_aside()
+            raise
+
+    def prove_able(self) -> None:
+        """Raise StorageUnavailable when the inbox cannot be listed, or nothing can be stored."""
+        self.inbox.prove_listed()
+        self.intake.prove_able(self.clock())
 
     def _follow_division(self) -> None:
         """Forget the files of folders that others take now; read from the ledger what was booked in new ones."""

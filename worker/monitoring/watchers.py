@@ -12,7 +12,7 @@ from schema.database import HEAD
 from worker.errors import ScreeningError
 from worker.ledger.connect import now, unopened
 from worker.ledger.intake import inbox_shares
-from worker.ledger.intake.inbox_shares import SHARES, WatcherShares
+from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, WatcherShares
 from worker.ledger.schema_revision import revision
 from worker.settings import Settings
 
@@ -52,7 +52,9 @@ def metrics(connection: Connection) -> Iterator[Metric]:
 def _words(each: WatcherShares, moment: datetime) -> str:
     part = f"{each.shares} of {SHARES} shares"
     if each.host is None or each.lease_until is None:
-        return f"nobody takes in {part}, until a watcher comes"
+        return (
+            f"nobody takes in {part}, until a watcher comes (without one, the inbox is named for {NAMED_FOR.days} days)"
+        )
     silent = (
         "" if each.lease_until >= moment else f", but has given no sign since {each.lease_until:%Y-%m-%d %H:%M} UTC"
     )

@@ -23,6 +23,9 @@ from worker.runtime.pids import is_running, pid_space
 #: So many shares the folders of an inbox are divided into; more watchers than that stand by.
 SHARES = 16
 
+#: An inbox that nobody watches is named in `worker check` for so long; then another inbox's watcher removes its rows.
+NAMED_FOR = timedelta(days=7)
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -75,6 +78,7 @@ def follow(database: Database, seat: Seat, now: datetime) -> tuple[Seat, frozens
     """
     with writing_rows(database) as connection:
         seat = _sit(connection, seat, now)
+        _forget_unwatched(connection, now)
         found = _found(connection, seat.inbox)
         watchers = _living(connection, seat, now)  # after the shares: who took one by then has a row by now
         held = {share: holder if holder in watchers else None for share, holder in found.items()}
@@ -90,17 +94,21 @@ def prolong(database: Database, seat: Seat, now: datetime) -> None:
         _prolong(connection, seat, now + timedelta(seconds=seat.lease_s))
 
 
-def leave(database: Database, seat: Seat) -> None:
-    """Give everything back."""
+def leave(database: Database, seat: Seat, now: datetime) -> None:
+    """Give everything back. The row of the last watcher stays, lapsed: it says since when nobody has watched."""
+    its = (InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
+    others = select(InboxWatcher.holder).where(its[0], InboxWatcher.holder != seat.holder)
     with writing_rows(database) as connection:
         connection.execute(
             update(InboxShare)
             .where(InboxShare.inbox == seat.inbox, InboxShare.holder == seat.holder)
             .values(holder=None)
         )
-        connection.execute(
-            delete(InboxWatcher).where(InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
-        )
+        if connection.execute(others).first() is None:
+            lapsed = now - timedelta(seconds=CLOCKS_DIFFER_S)  # by every clock
+            connection.execute(update(InboxWatcher).where(*its).values(lease_until=lapsed))
+        else:
+            connection.execute(delete(InboxWatcher).where(*its))
 
 
 def require(connection: Connection, seat: Seat) -> None:
@@ -191,10 +199,23 @@ def _is_dead(pid: int, space: str) -> bool:
 def _found(connection: Connection, inbox: str) -> dict[int, str | None]:
     """The holder of each share as its row says, whether that still has a row or not."""
     rows = connection.execute(select(InboxShare.share, InboxShare.holder).where(InboxShare.inbox == inbox)).all()
-    if not rows:
-        connection.execute(insert(InboxShare), [{"inbox": inbox, "share": share} for share in range(SHARES)])
-        return dict.fromkeys(range(SHARES))
-    return {share: holder for share, holder in rows}  # noqa: C416 mypy does not take a Row for a pair
+    found: dict[int, str | None] = {share: holder for share, holder in rows}  # noqa: C416 mypy does not take a Row for a pair
+    new = [share for share in range(SHARES) if share not in found]
+    if new:
+        connection.execute(insert(InboxShare), [{"inbox": inbox, "share": share} for share in new])
+    return found | dict.fromkeys(new)
+
+
+def _forget_unwatched(connection: Connection, now: datetime) -> None:
+    """Remove the rows of inboxes that nobody has watched for NAMED_FOR. Who watches one again makes them anew."""
+    seen = InboxWatcher.lease_until.between(now - NAMED_FOR, now + NAMED_FOR)
+    connection.execute(delete(InboxWatcher).where(~seen))
+    unwatched = InboxShare.inbox.not_in(select(InboxWatcher.inbox))
+    for inbox, holder in connection.execute(
+        select(InboxShare.inbox, InboxShare.holder).where(unwatched).distinct()
+    ).all():
+        # by the holder found: a watcher that joins just now has made the shares that it takes its own
+        connection.execute(delete(InboxShare).where(InboxShare.inbox == inbox, InboxShare.holder == holder))
 
 
 def _take(connection: Connection, seat: Seat, shares: Sequence[int], found: Mapping[int, str | None]) -> list[int]:
