@@ -1,4 +1,4 @@
-"""What was written before a clock was set back: no result waits for it, and no session or sign of life outlives it."""
+"""Written before a clock was set back: no result waits for it, and no session, hold or sign of life outlives it."""
 
 import pytest
 
@@ -50,6 +50,25 @@ def test_a_session_that_was_used_by_a_clock_that_was_set_back_is_over(desk: Ledg
         assert visitor.get("/").header("Location") == "/login?next=/"
         desk.clock.forward(hours=1)
         assert visitor.get("/").status == 200
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_hold_of_a_clock_that_was_set_back_is_over(desk: Ledger) -> None:
+    desk.receive(STUDY)
+    desk.screen(STUDY, 0.9)
+    with running(desk) as page:
+        page.visitor("ann").get(f"/study/{STUDY}")
+        desk.clock.forward(-200)  # the clock of another machine
+        ben = page.visitor("ben")
+        assert "ann reads it" in ben.get("/").text
+        assert ben.get("/next").header("Location") == "/"
+        desk.clock.forward(hours=-1)
+        ben = page.visitor("ben")
+        known = ben.get("/rows").header("ETag")
+        assert "ann reads it" not in ben.get("/").text
+        assert ben.get("/next").header("Location") == f"/study/{STUDY}"
+        assert 'id="verdict"' in ben.get(f"/study/{STUDY}").text
+        assert "ben reads it" in ben.get("/rows", If_None_Match=known).text
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, text
 
 from schema.database import Database
-from schema.types import UtcDateTime
 from worker.ledger.transactions import reading
+from worker.worklist import held
 from worker.worklist.queries import sources_of, with_moments
 
 PAGE = 50
@@ -241,8 +241,8 @@ def _filled(connection: Connection, listed: list[ListRow], now: datetime) -> lis
     for found in connection.execute(in_ids(_IMAGES), {"ids": ids}):
         images.setdefault(found.study_id, found)
     sources = sources_of(connection, ids)
-    held = connection.execute(in_ids(_HELD).bindparams(NOW), {"ids": ids, "now": now})
-    holders = {row.study_id: row.holder for row in held}
+    holds = connection.execute(in_ids(_HELD).bindparams(*held.MOMENTS), {"ids": ids, **held.at(now)})
+    holders = {row.study_id: row.holder for row in holds}
     filled = []
     for row in listed:
         image, files = images.get(row.key.study_id), sources[row.key.study_id]
@@ -269,10 +269,7 @@ _IMAGES = """
     ORDER BY CASE WHEN finding.ordinal = screening.deciding_finding THEN 0 ELSE 1 END,
         CASE WHEN instance.unreadable IS NULL THEN 0 ELSE 1 END, instance.id
 """
-_HELD = "SELECT study_id, holder FROM hold WHERE study_id IN :ids AND until > :now"
-
-
-NOW = bindparam("now", type_=UtcDateTime())
+_HELD = f"SELECT study_id, holder FROM hold WHERE study_id IN :ids AND {held.IN_FORCE}"
 
 
 def in_ids(statement: str) -> Any:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy import Connection, Row, text
 
 from schema.database import Database
-from schema.types import UtcDateTime
 from worker.errors import UnknownStudy
 from worker.ledger.transactions import reading
+from worker.worklist import held
 from worker.worklist.queries import STUDY_MOMENTS, with_moments
 
 #: Earlier studies of the patient that are listed.
@@ -57,8 +57,8 @@ def study_view(database: Database, study_uid: str, now: datetime) -> StudyView:
             raise UnknownStudy("no such study")
         screening = _one(connection, _SCREENING, {"id": row.current_screening_id}, "screened_at")
         hold = connection.execute(
-            with_moments(_HELD, "taken_at").bindparams(bindparam("now", type_=UtcDateTime())),
-            {"id": row.id, "now": now},
+            with_moments(_HELD, "taken_at").bindparams(*held.MOMENTS),
+            {"id": row.id, **held.at(now)},
         ).one_or_none()
         own = {"id": row.id, "uid": study_uid}
         return StudyView(
@@ -162,7 +162,7 @@ def _one(connection: Connection, statement: str, values: dict[str, Any], *moment
     return found[0] if found else None
 
 
-_HELD = "SELECT holder, taken_at, opening FROM hold WHERE study_id = :id AND until > :now"
+_HELD = f"SELECT holder, taken_at, opening FROM hold WHERE study_id = :id AND {held.IN_FORCE}"
 _ARRIVALS = "SELECT path, state, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id"
 _SCREENING = "SELECT * FROM screening WHERE id = :id"
 _SCREENINGS = """

@@ -12,10 +12,16 @@ from schema.models import Study
 from schema.reading_room import Hold
 from schema.vocabulary import AuditAction
 from worker.ledger import audit
+from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.reading_room.sessions import LiveSession
 from worker.ledger.transactions import retried, writing
 
 LASTS = timedelta(minutes=10)
+
+
+def latest_end(now: datetime) -> datetime:
+    """When a hold ends at the latest. One that ends later was written before the clock was set back, and is over."""
+    return now + LASTS + timedelta(seconds=CLOCKS_DIFFER_S)
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,10 @@ def take(database: Database, study_id: int, live: LiveSession, now: datetime) ->
     opening = secrets.token_hex(8)
     with writing(database) as session:
         hold = session.scalars(select(Hold).where(Hold.study_id == study_id).with_for_update()).one_or_none()
-        if hold is not None and hold.until > now and hold.holder != live.name:
+        is_in_force = hold is not None and now < hold.until <= latest_end(now)
+        if hold is not None and is_in_force and hold.holder != live.name:
             return Held(hold.holder, hold.taken_at, None)
-        is_new = hold is None or hold.until <= now or hold.holder != live.name
+        is_new = hold is None or not is_in_force or hold.holder != live.name
         hold = hold or Hold(study_id=study_id)
         hold.taken_at = now if is_new else hold.taken_at
         hold.holder, hold.session_id, hold.opening, hold.until = live.name, live.id, opening, now + LASTS
