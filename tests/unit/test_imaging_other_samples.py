@@ -95,6 +95,34 @@ def test_planes_said_otherwise(planar: int) -> None:
     assert f"planar_configuration={1 - planar} (said: {planar})" in shown.notes
 
 
+@pytest.mark.parametrize("said", [0, 1])
+def test_planes_of_luma_and_chroma_said_otherwise(said: int) -> None:
+    ybr = np.stack([GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)], -1)
+    held = ybr.tobytes() if said else planes(ybr)
+    elements: dict[str, Any] = {"PhotometricInterpretation": "YBR_FULL", "PlanarConfiguration": said}
+    shown = read_display(dicom_file(ybr, pixel_data=held, **elements))
+    assert np.array_equal(shown.pixels, GREY)
+    assert f"planar_configuration={1 - said} (said: {said})" in shown.notes
+
+
+@pytest.mark.parametrize("held", [0, 1])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_a_planar_configuration_that_does_not_exist_is_found_out(photometric: str, held: int) -> None:
+    chroma = GREY if photometric == "RGB" else np.full_like(GREY, 128)
+    colour = np.stack([GREY, chroma, chroma], -1)
+    elements: dict[str, Any] = {"PhotometricInterpretation": photometric, "PlanarConfiguration": 2}
+    shown = read_display(dicom_file(colour, pixel_data=planes(colour) if held else colour.tobytes(), **elements))
+    assert np.array_equal(shown.pixels, GREY)
+    assert f"planar_configuration={held} (said: 2)" in shown.notes
+
+
+def test_colours_of_no_known_order_are_refused() -> None:
+    colour = np.random.default_rng(3).integers(0, 256, (*GREY.shape, 3), np.uint8)
+    with pytest.raises(Undecodable, match=r"Planar Configuration \(0028,0006\) is 2"):
+        read_display(dicom_file(colour, pixel_data=colour.tobytes(), PlanarConfiguration=2))
+    assert read_display(dicom_file(colour, pixel_data=colour.tobytes())).pixels.shape == GREY.shape
+
+
 @pytest.mark.parametrize("said", ["RGB", "YBR_ICT", "YBR_RCT"])
 @pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, JPEG_2000_LOSSLESS])
 def test_luma_and_chroma_of_a_grey_picture_labelled_otherwise(said: str, syntax: str) -> None:

@@ -99,6 +99,27 @@ def test_palette_png() -> None:
     assert read_display(data).pixels.tolist() == [[255, 90, 0]]
 
 
+def palette_png(colours: int, pixels: bytes, depth: int = 8) -> bytes:
+    """One row of pixels, given as they are packed, and a palette of so many greys, in steps of 10."""
+    header = struct.pack(">IIBBBBB", len(pixels) * 8 // depth, 1, depth, 3, 0, 0, 0)
+    greys = bytes(value for grey in range(colours) for value in [10 * grey] * 3)
+    parts = ((b"IHDR", header), (b"PLTE", greys), (b"IDAT", zlib.compress(b"\0" + pixels)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def test_a_palette_may_hold_fewer_colours_than_its_bits_name() -> None:
+    assert read_display(palette_png(3, b"\0\1\2\1")).pixels.tolist() == [[0, 10, 20, 10]]
+    assert read_display(palette_png(3, b"\x02\x11", depth=4)).pixels.tolist() == [[0, 20, 10, 10]]
+
+
+@pytest.mark.parametrize(("pixels", "depth"), [(b"\0\1\2\3", 8), (b"\xff\0\0\0", 8), (b"\x02\x13", 4)])
+def test_colours_that_the_palette_lacks_are_refused_and_not_shown_black(pixels: bytes, depth: int) -> None:
+    with pytest.raises(Undecodable, match="palette"):
+        read_display(palette_png(3, pixels, depth))
+    with pytest.raises(Undecodable, match="palette"):
+        stored_digest(palette_png(3, pixels, depth))
+
+
 def test_one_bit_png() -> None:
     header = struct.pack(">IIBBBBB", 3, 1, 1, 0, 0, 0, 0)
     data = (

@@ -75,8 +75,9 @@ def _open(head: bytes, size: int) -> Part10 | None:
 def _walk(head: bytes) -> tuple[int, int, Element | None]:
     """Where the file meta information ends, where the data set's elements before the pixel data end, and those."""
     meta_end = at = START
-    for element, end in elements_of(Walk(head, "<"), START, is_implicit=False) if head[128:132] == b"DICM" else ():
-        if element.tag == PIXEL_DATA:
+    walk = Walk(head, "<")
+    for element, end in elements_of(walk, START, is_implicit=False) if head[128:132] == b"DICM" else ():
+        if element.tag == PIXEL_DATA and not walk.renamed:
             return meta_end, at, element
         if end > len(head) or element.tag == 0 or element.tag in FLOAT_PIXEL_DATA:
             break

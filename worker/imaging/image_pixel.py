@@ -28,7 +28,7 @@ class ImagePixel:
     bits_stored: int
     high_bit: int
     is_signed: bool
-    is_planar: bool
+    planar_configuration: int  #: 0: by pixel; 1: by plane; 0 where the header says nothing
     photometric_interpretation: str
     frames: int
     overlay_mask: int = 0  #: bits of each sample that hold overlays
@@ -40,6 +40,11 @@ class ImagePixel:
         if self.is_subsampled:  # Y Y Cb Cr: each row holds whole pairs of pixels
             return self.rows * -(-self.columns // 2) * 4 * self.bits_allocated // 8
         return (self.rows * self.columns * self.samples * self.bits_allocated + 7) // 8
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether the header says that colours lie by plane."""
+        return self.planar_configuration == 1
 
     @property
     def said_bits(self) -> StoredBits:
@@ -68,7 +73,7 @@ def read_image_pixel(header: Header) -> ImagePixel:
         bits_stored=stored,
         high_bit=stored - 1 if high is None else high,
         is_signed=header.integer("PixelRepresentation") == 1,
-        is_planar=header.integer("PlanarConfiguration") == 1,
+        planar_configuration=header.integer("PlanarConfiguration") or 0,
         photometric_interpretation=photometric or ("RGB" if samples == 3 else "MONOCHROME2"),
         frames=max(1, header.integer("NumberOfFrames") or 1),
         overlay_mask=read_overlay_mask(header, allocated),

@@ -17,6 +17,7 @@ from pydicom.filereader import read_dataset
 from worker.errors import MissingElement, TooLarge, Truncated
 from worker.imaging.header import MALFORMED, Header
 from worker.imaging.limits import Limits
+from worker.imaging.unknown_vr import LONG_VRS, VRS, known_as
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -27,14 +28,6 @@ PIXEL_DATA = 0x7FE00010
 FLOAT_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
-
-#: Value representations by the width of their length field in explicit VR (PS3.5 7.1.2).
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-_SHORT_VRS = frozenset(
-    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
-     b"ST", b"TM", b"UI", b"UL", b"US"}
-)  # fmt: skip
-_VRS = _LONG_VRS | _SHORT_VRS
 
 #: Deepest nesting of sequences. A deeper one is no radiograph and could overflow the stack.
 _MAX_DEPTH = 16
@@ -64,6 +57,7 @@ class Walk:
     data: bytes
     endian: str  #: struct's
     left: int = MAX_ELEMENTS
+    renamed: dict[int, bytes] = field(default_factory=dict)  #: offset of an unknown VR -> the VR it is read as
 
     @cached_property
     def zeros_from(self) -> int:
@@ -72,6 +66,16 @@ class Walk:
         while end > 0 and not any(piece := self.data[max(0, end - MOST_PADDING) : end]):
             end -= len(piece)
         return end - len(piece) + len(piece.rstrip(b"\0")) if end > 0 else 0
+
+    def known(self, start: int, end: int) -> bytes:
+        """A span of the data in which the VRs that were met have names which pydicom reads alike."""
+        if not self.renamed:
+            return self.data[start:end]
+        span = bytearray(self.data[start:end])
+        for at, vr in self.renamed.items():
+            if start <= at and at + 2 <= end:
+                span[at - start : at - start + 2] = vr
+        return bytes(span)
 
     def count(self) -> None:
         """Count one more element; raises TooLarge when there are too many."""
@@ -113,8 +117,8 @@ def looks_like_dicom(data: bytes) -> bool:
         return False
     if data[:2] in (b"\x02\x00", b"\x08\x00"):
         length = int.from_bytes(data[4:8], "little")
-        return data[4:6] in _VRS or (length <= 1024 and length % 2 == 0)
-    return data[:2] == b"\x00\x08" and data[4:6] in _VRS
+        return data[4:6] in VRS or (length <= 1024 and length % 2 == 0)
+    return data[:2] == b"\x00\x08" and data[4:6] in VRS
 
 
 def open_part10(data: bytes, limits: Limits) -> Part10:
@@ -144,8 +148,9 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
 def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool, ends_early: str | None) -> Part10:
     is_implicit, endian = encoding_of(data[at : at + 6])
     header_end, pixel, pixel_end = at, None, at
+    walk = Walk(data, endian)
     try:
-        for element, end in elements_of(Walk(data, endian), at, is_implicit):
+        for element, end in elements_of(walk, at, is_implicit):
             if pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
                 pixel, pixel_end = element, end
             elif pixel is not None and element.tag <= pixel.tag:
@@ -160,7 +165,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
     found = EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
     return Part10(
         meta=meta,
-        dataset=parse_elements(data[at:header_end], is_implicit, is_little),
+        dataset=parse_elements(walk.known(at, header_end), is_implicit, is_little),
         transfer_syntax_uid=syntax or (IMPLICIT_LITTLE if is_implicit else found),
         is_little_endian=is_little,
         is_forced=is_forced,
@@ -203,7 +208,7 @@ def elements_of(walk: Walk, at: int, is_implicit: bool) -> Iterator[tuple[Elemen
             (seen_pixels or is_short) and not any(walk.data[at : at + MOST_PADDING])
         ):
             return  # padding
-        if seen_pixels and not is_implicit and rest[4:6] not in _VRS:
+        if seen_pixels and not is_implicit and rest[4:6] not in VRS:
             return  # trailing bytes, which are no element
         element = _element(walk, at, is_implicit)
         at = _value_end(walk, element, is_implicit)
@@ -220,14 +225,18 @@ def _element(walk: Walk, at: int, is_implicit: bool) -> Element:
     if group == number == 0 and len(data) - at > MOST_PADDING and at >= walk.zeros_from:
         raise Truncated(f"from byte {at:,} on the file holds zeros: it is still being copied, or its copy stalled")
     vr = data[at + 4 : at + 6]
-    # a few writers fall back to implicit VR inside explicit data sets; delimiters never have a VR
-    if is_implicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
-        return Element(group << 16 | number, None, at + 8, unpack_from(endian + "I", data, at + 4)[0])
-    if vr not in _LONG_VRS:
-        return Element(group << 16 | number, vr, at + 8, unpack_from(endian + "H", data, at + 6)[0])
+    tag, is_named = group << 16 | number, not is_implicit and group != 0xFFFE  # delimiters never have a VR
+    if is_named and vr not in VRS and (known := known_as(data, at, endian)) is not None:
+        walk.renamed[at + 4] = known.vr
+        return Element(tag, known.vr, known.start, known.length)
+    # a few writers fall back to implicit VR inside explicit data sets
+    if not is_named or not (vr.isalpha() and vr.isupper()):
+        return Element(tag, None, at + 8, unpack_from(endian + "I", data, at + 4)[0])
+    if vr not in LONG_VRS:
+        return Element(tag, vr, at + 8, unpack_from(endian + "H", data, at + 6)[0])
     if at + 12 > len(data):
         raise Truncated("the file ends inside an element's length")
-    return Element(group << 16 | number, vr, at + 12, unpack_from(endian + "I", data, at + 8)[0])
+    return Element(tag, vr, at + 12, unpack_from(endian + "I", data, at + 8)[0])
 
 
 def _value_end(walk: Walk, element: Element, is_implicit: bool, depth: int = 0) -> int:
@@ -236,7 +245,8 @@ def _value_end(walk: Walk, element: Element, is_implicit: bool, depth: int = 0) 
         return element.start + element.length
     if depth > _MAX_DEPTH:
         raise MissingElement(f"sequences are nested deeper than {_MAX_DEPTH} levels: the header is malformed")
-    is_implicit = is_implicit or element.vr in (None, b"UN")  # PS3.5 6.2.2 note 2
+    # items of UN are in implicit VR (PS3.5 6.2.2 note 2); some writers leave them as they were
+    is_open = element.vr in (None, b"UN")
     at, items = element.start, 0
     while True:
         if at == len(walk.data) and element.tag == PIXEL_DATA and items > 1:
@@ -253,7 +263,8 @@ def _value_end(walk: Walk, element: Element, is_implicit: bool, depth: int = 0) 
         if at > len(walk.data):
             raise Truncated(f"an item of element {element.tag:08X} reaches beyond the end of the file")
         if item.length == _UNDEFINED:
-            at = _item_end(walk, at, is_implicit, depth)
+            is_inside = is_implicit or (is_open and walk.data[at + 4 : at + 6] not in VRS)
+            at = _item_end(walk, at, is_inside, depth)
 
 
 def _item_end(walk: Walk, at: int, is_implicit: bool, depth: int) -> int:
@@ -268,7 +279,7 @@ def encoding_of(first: bytes) -> tuple[bool, str]:
     """(is implicit VR, struct's byte order) from the first element: files that declare another encoding exist."""
     # groups of a data set's first element are small: their first byte is zero only in big endian
     endian = ">" if len(first) >= 2 and first[0] == 0 and first[1] != 0 else "<"
-    return first[4:6] not in _VRS, endian
+    return first[4:6] not in VRS, endian
 
 
 def _inflate(deflated: bytes, limits: Limits) -> tuple[bytes, str | None]:

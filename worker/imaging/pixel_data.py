@@ -14,6 +14,7 @@ from pydicom import encaps
 
 from worker.errors import Undecodable, UnsupportedPixels
 from worker.imaging.codestream import Codestream, Coding, read_codestream
+from worker.imaging.colour_layout import is_grey_ybr
 from worker.imaging.completeness import declares_lengths
 from worker.imaging.display import StoredValues
 from worker.imaging.header import Header
@@ -89,7 +90,7 @@ def grey_values(decoded: Decoded, pixel: ImagePixel, header: Header) -> StoredVa
     if codes.ndim == 2:
         return StoredValues(codes, bits, decoded.has_sign(pixel))
     is_said_ybr = not decoded.is_rgb and pixel.photometric_interpretation.startswith("YBR_FULL")
-    if not is_said_ybr and _is_grey_ybr(codes, bits):
+    if not is_said_ybr and is_grey_ybr(codes, bits):
         header.notes.append(f"photometric_interpretation=YBR_FULL (said: {pixel.photometric_interpretation})")
         is_said_ybr = True
     if is_said_ybr:
@@ -97,31 +98,24 @@ def grey_values(decoded: Decoded, pixel: ImagePixel, header: Header) -> StoredVa
     return StoredValues(np.asarray(cv2.cvtColor(np.ascontiguousarray(codes), cv2.COLOR_RGB2GRAY)), bits)
 
 
-#: Chroma of a grey picture may differ so much from its middle by rounding, and its luma more than that.
-_CHROMA = 2
-
-
-def _is_grey_ybr(codes: Pixels, bits: int) -> bool:
-    """Whether these are the luma of a grey picture and two chromas at their middle; in RGB that is no radiograph."""
-    middle = 1 << (bits - 1)
-    some = codes[::61].astype(np.int32)
-    if (np.abs(some[..., 1:] - middle) > _CHROMA).any() or np.ptp(some[..., 0]) <= 4 * _CHROMA:
-        return False
-    return bool((np.abs(codes[..., 1:].astype(np.int32) - middle) <= _CHROMA).all())
-
-
 def _single_frame(part10: Part10) -> bytes | memoryview:
     if not part10.is_encapsulated:
         return part10.pixel_data
     try:
         value = bytes(part10.pixel_data)
-        offsets = encaps.parse_basic_offsets(value)
-        if len(offsets) > 1:  # PS3.5 A.4: one for each frame; some writers give one for each fragment
-            _, *fragments = encaps.generate_fragments(value)
-            if [read_codestream(fragment) is not None for fragment in fragments].count(True) != 1:
-                raise UnsupportedPixels(f"{len(offsets)} frames, of which the header says nothing: it is no radiograph")
-            return b"".join(fragments)
-        return next(encaps.generate_frames(value, number_of_frames=1))
+        offsets: list[int] = []
+        table, *pieces = [*encaps.generate_fragments(value)] or [b""]
+        if read_codestream(table) is not None:  # some writers leave out the offset table (PS3.5 A.4)
+            pieces = [table, *pieces]
+        elif len(offsets := encaps.parse_basic_offsets(value)) <= 1:
+            return next(encaps.generate_frames(value, number_of_frames=1))
+        # an offset for each frame, or for each fragment, as some writers give it
+        frames = [read_codestream(piece) is not None for piece in pieces].count(True)
+        if frames != 1:
+            raise UnsupportedPixels(
+                f"{max(frames, len(offsets))} frames, of which the header says nothing: it is no radiograph"
+            )
+        return b"".join(pieces)
     except (ValueError, StopIteration, RuntimeError, OSError) as error:
         raise Undecodable(f"the encapsulated pixel data hold no frame ({error})") from error
 

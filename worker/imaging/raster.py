@@ -20,6 +20,7 @@ from worker.imaging.display import Display, Grayscale, StoredValues, display_val
 from worker.imaging.empty_tail import has_empty_block
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
+from worker.imaging.png_palette import PALETTE, with_every_colour
 from worker.imaging.pyramid import Pyramid, lifted
 from worker.imaging.resolution import MinimumSize, Reduction
 from worker.imaging.transfer_syntaxes import Decoded, decode_codestream
@@ -51,6 +52,7 @@ class RasterHeader:
     orientation: int = 1
     notes: tuple[str, ...] = ()
     transparent: int | None = None  #: of a grey PNG: the decoded value whose pixels are transparent
+    palette_depth: int | None = None  #: of a palette PNG: how many bits name a colour
 
 
 def looks_like_raster(data: bytes) -> bool:
@@ -150,7 +152,8 @@ def _png_header(data: bytes) -> RasterHeader:
     notes = (("colour=grey",) if colour in (2, 3, 6) else ()) + (("alpha=on_black",) if has_alpha else ())
     orientation = exif_orientation(chunks.get(b"eXIf", b""))
     notes += _turned(orientation)
-    return RasterHeader(rows, columns, samples, max(depth, 8), is_complete, orientation, notes, key)
+    named_by = depth if colour == PALETTE and depth <= 8 else None
+    return RasterHeader(rows, columns, samples, max(depth, 8), is_complete, orientation, notes, key, named_by)
 
 
 def _transparent_grey(chunks: dict[bytes, bytes], depth: int) -> int | None:
@@ -185,7 +188,7 @@ def _turned(orientation: int) -> tuple[str, ...]:
 def _decode(data: bytes, header: RasterHeader, minimum: MinimumSize | None = None) -> Decoded:
     """[H, W] grey, upright, with notes on how it was decoded."""
     is_jpeg = data.startswith(JPEG_SIGNATURE)
-    picture = _decode_jpeg(data, minimum) if is_jpeg else Decoded(_decode_with_opencv(data))
+    picture = _decode_jpeg(data, minimum) if is_jpeg else Decoded(_decode_png(data, header.palette_depth))
     transpose, flip = _TURNS[header.orientation]
     grey = _grey(picture.pixels)
     grey = cv2.transpose(grey) if transpose else grey
@@ -211,6 +214,17 @@ def _inks(data: bytes, stream: Codestream, is_rgb: bool) -> NDArray[Any]:
     """A JPEG of four samples, CMYK or YCCK."""
     del stream, is_rgb
     return _decode_with_opencv(data)
+
+
+def _decode_png(data: bytes, palette_depth: int | None) -> NDArray[Any]:
+    """As `_decode_with_opencv`; raises Undecodable too where pixels name colours that the palette has not."""
+    picture = _decode_with_opencv(data)
+    whole = None if palette_depth is None else with_every_colour(data, palette_depth)
+    if whole is not None and not np.array_equal(picture, _decode_with_opencv(whole)):
+        raise Undecodable(
+            "the PNG's pixels name colours that its palette does not hold: export the image again, in grey"
+        )
+    return picture
 
 
 def _decode_with_opencv(data: bytes) -> NDArray[Any]:

@@ -1,0 +1,85 @@
+"""Elements whose value representation is none: the picture behind them is read, and nothing of the header is lost."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from tests.phantoms import FULL, JPEG_LS, LOSSLESS_ENCODERS, dicom_file, picture
+from worker.errors import Truncated
+from worker.imaging.first_bytes import read_from_first_bytes
+from worker.imaging.limits import DEFAULT
+from worker.imaging.reading import read_display, read_instance
+
+PICTURE = np.maximum(picture(96, 128), 5)
+DATA = dicom_file(PICTURE, bits=12, **FULL)
+SHOWN = read_display(DATA).pixels
+
+IN_16 = struct.pack("<H", 4) + b"abcd"
+IN_32 = b"\0\0" + struct.pack("<I", 4) + b"abcd"
+IMPLICIT = struct.pack("<I", 4) + b"abcd"
+
+
+#: Where the elements of group 0020 begin: Study Instance UID in explicit VR.
+PLACE = DATA.index(b"\x20\0\x0d\0UI")
+
+
+def with_private(*elements: bytes) -> bytes:
+    """The file with private elements (0019,1001), (0019,1002), ..., given from their VR on."""
+    private = [struct.pack("<HH", 0x19, 0x1001 + number) + element for number, element in enumerate(elements)]
+    return DATA[:PLACE] + b"".join(private) + DATA[PLACE:]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [b"??" + IN_16], [b"  " + IN_16], [b"\0\0" + IN_16], [b"ox" + IN_16], [b"ZZ" + IN_16],
+        [b"??" + IN_32], [b"  " + IN_32], [b"OX" + IN_32],
+        [b"??" + IN_16, b"??" + IN_16, b"LO" + IN_16], [IMPLICIT], [IMPLICIT, IMPLICIT],
+    ],
+)  # fmt: skip
+def test_a_vr_that_is_none_costs_no_picture_and_no_header(elements: list[bytes]) -> None:
+    data = with_private(*elements)
+    assert read_instance(data) == read_instance(DATA)
+    assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+def test_known_elements_under_a_vr_that_is_none_still_count() -> None:
+    data = DATA.replace(b"\x18\0\x15\0CS", b"\x18\0\x15\0??").replace(b"\x20\0\x0d\0UI", b"\x20\0\x0d\0??")
+    assert read_instance(data) == read_instance(DATA)
+
+
+def test_the_first_bytes_of_a_file_do_not_answer_for_it() -> None:
+    def read(data: bytes) -> object:
+        return read_from_first_bytes(lambda at, size: data[at : at + size], len(data), DEFAULT)
+
+    assert read(DATA) is not None
+    assert read(with_private(b"??" + IN_16)) in (None, read_instance(DATA))
+
+
+def test_a_length_that_leads_nowhere_is_still_no_whole_file() -> None:
+    data = with_private(b"??" + struct.pack("<H", 3) + b"abcd")
+    with pytest.raises(Truncated):
+        read_instance(data)
+
+
+@pytest.mark.parametrize("item_length", [None, 0xFFFFFFFF])
+def test_items_of_un_that_are_in_explicit_vr(item_length: int | None) -> None:
+    inner = struct.pack("<HH", 0x19, 0x1002) + b"LO" + IN_16
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner) if item_length is None else item_length) + inner
+    ends = b"" if item_length is None else struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    data = with_private(b"UN\0\0" + b"\xff" * 4 + item + ends + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
+    assert read_instance(data) == read_instance(DATA)
+    assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+@pytest.mark.parametrize("size", [10**6, 800])
+def test_fragments_without_an_offset_table_are_one_picture(size: int) -> None:
+    frame = LOSSLESS_ENCODERS[JPEG_LS](PICTURE, 12)
+    frame += b"\0" * (len(frame) % 2)
+    items = [frame[at : at + size] for at in range(0, len(frame), size)]
+    value = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+    table = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+    for held in (table + value, value):
+        data = dicom_file(PICTURE, JPEG_LS, bits=12, pixel_data=held, **FULL)
+        assert np.array_equal(read_display(data).pixels, SHOWN)
