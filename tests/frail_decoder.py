@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from worker.decoding.child import Reader, real_readers, run
+from worker.imaging.codec.resolution import Reduction
 from worker.imaging.limits import Limits
-from worker.imaging.resolution import Reduction
 
 #: The command that `worker.decoding.decoder.Decoder` takes in place of its own.
 PROGRAM = (sys.executable, "-m", "tests.frail_decoder")

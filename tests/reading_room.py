@@ -17,7 +17,7 @@ import attrs
 from schema.vocabulary import Role
 from tests.ledger import Ledger
 from worker.decoding.pool import DecoderPool
-from worker.imaging.reading import read_instance
+from worker.imaging.image_file import read_instance
 from worker.ledger.intake import register
 from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.ledger.reading_room import accounts

@@ -23,7 +23,7 @@ from worker.dicom.send.composer import Composer
 from worker.dicom.send.destination import destination_of
 from worker.dicom.send.sender import Sender
 from worker.intake.ingest import Intake
-from worker.intake.received import ReceivedObject, read_header, take_in
+from worker.intake.received_object import ReceivedObject, read_header, take_in
 from worker.store import sums_of
 
 STUDY = "1.2.826.0.1.3680043.10.9.7"

@@ -106,7 +106,7 @@ class MissingElement(Rejected):
 
 
 class UnsupportedSyntax(Rejected):
-    """The transfer syntax is not in the table of `worker.imaging.transfer_syntaxes`."""
+    """The transfer syntax is not in the table of `worker.imaging.codec.transfer_syntaxes`."""
 
     code = "unsupported_transfer_syntax"
 

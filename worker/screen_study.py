@@ -20,12 +20,12 @@ from schema.setting_values import ReducedDecode
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
 from worker.errors import DecoderTimedOut, Rejected, ScreeningError
-from worker.imaging.display import is_blank
+from worker.imaging.display.pipeline import is_blank
+from worker.imaging.image_file import Reduction, open_image
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply
 from worker.imaging.pyramid import Pyramid
-from worker.imaging.reading import Reduction, open_image
 from worker.imaging.statistics import InputStatistics, describe
 from worker.inference import overlay
 from worker.inference.batching import batch_of

@@ -34,9 +34,9 @@ from worker.ledger.screening.message import screen_each
 from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S
 from worker.registry.loader import ModelLoader
 from worker.runtime.error_place import place_of
-from worker.runtime.gate import Gate
 from worker.runtime.parent_death import die_with_parent
 from worker.runtime.process_end import ProcessEnd
+from worker.runtime.readiness_gate import Gate
 from worker.runtime.reconnect import Stall
 from worker.schedule import beat
 from worker.screen_study import DECODE_BUDGET_S, StudyScreener

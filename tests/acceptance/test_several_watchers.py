@@ -17,8 +17,8 @@ from tests.watched_inbox import another
 from worker.intake.read_ahead import TOGETHER
 from worker.ledger.intake import inbox_shares
 from worker.ledger.intake.inbox_shares import SHARES
+from worker.monitoring.inbox_watchers import check_watchers
 from worker.monitoring.reconciliation import reconcile
-from worker.monitoring.watchers import check_watchers
 from worker.runtime.children import child
 from worker.settings import Settings
 from worker.store import OBJECTS

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from tests.benchmarks.studies import BITS, COLUMNS, NOISE, ROWS, Codes, enlarged, sources, varied
 from tests.phantoms import EXPLICIT_LITTLE, LOSSLESS_ENCODERS, dicom_file
-from worker.imaging.dicom import open_object
+from worker.imaging.dicom_object import open_object
 from worker.imaging.limits import DEFAULT
 
 RESULT = Path(__file__).parent / "results" / "decoders.json"

@@ -38,7 +38,7 @@ from tests.benchmarks.machine import Watch, machine
 from tests.conftest import POSTGRESQL, SQLITE
 from tests.phantoms import EXPLICIT_LITTLE, JPEG_2000_LOSSLESS, dicom_file, window
 from tests.reading_room import PASSWORD, PASSWORD_HASH
-from worker.imaging.reading import read_instance
+from worker.imaging.image_file import read_instance
 from worker.ledger.intake import register
 from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.ledger.reading_room import accounts

@@ -28,8 +28,8 @@ from trainer.evaluation.non_radiographs import generate
 from trainer.statistics import metrics
 from trainer.statistics.paired import mean_difference
 from worker.errors import Rejected
+from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
 from worker.inference.lung_field import INSIDE, implausible
 from worker.inference.model import Model, open_model
 from worker.inference.prediction import Prediction

@@ -27,7 +27,7 @@ from tests.benchmarks.studies import write_studies
 RESULT = Path(__file__).parent / "results" / "profile.json"
 RATE_HZ = 100
 
-#: A frame of this program, as py-spy writes it: `put (worker/store.py:58)`.
+#: A frame of this program, as py-spy writes it: `put (worker/store/folder.py:58)`.
 OURS = re.compile(r"(\S+) \(((?:worker|schema)/\S+\.py)(?::\d+)?\)")
 WAITS = re.compile(r"(wait|poll|select|epoll|sleep)\S* \(")
 

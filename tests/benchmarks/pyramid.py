@@ -25,8 +25,8 @@ from tests.benchmarks.decoders import cpu_s
 from tests.benchmarks.machine import Watch, machine
 from tests.benchmarks.studies import BITS, COLUMNS, NOISE, ROWS, Codes, enlarged, sources, varied
 from tests.phantoms import EXPLICIT_LITTLE, JPEG_2000, JPEG_BASELINE, LOSSLESS_ENCODERS, dicom_file
+from worker.imaging.image_file import open_image, read_display, read_grid
 from worker.imaging.preprocess import Preprocessing, Resize
-from worker.imaging.reading import open_image, read_display, read_grid
 from worker.inference.model import open_model
 from worker.runtime import configuration
 

@@ -33,11 +33,11 @@ from tests.benchmarks.moved import Moved, judged
 from tests.benchmarks.studies import BITS, COLUMNS, NOISE, ROWS, Codes, enlarged, varied
 from tests.phantoms import EXPLICIT_LITTLE, HTJ2K, JPEG_2000_LOSSLESS, JPEG_BASELINE, dicom_file
 from trainer.export.card import write
-from worker.imaging.codestream import Coding
+from worker.imaging.codec.codestream import Coding
+from worker.imaging.codec.resolution import MinimumSize
+from worker.imaging.image_file import open_image, read_display
 from worker.imaging.preprocess import apply
 from worker.imaging.pyramid import TIMES_THE_GRID
-from worker.imaging.reading import open_image, read_display
-from worker.imaging.resolution import MinimumSize
 from worker.inference.card import ReducedDecode
 from worker.inference.model import OnnxModel, open_model
 from worker.inference.overlay import PICTURE_PX

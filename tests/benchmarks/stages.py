@@ -16,8 +16,8 @@ import numpy as np
 from schema.setting_values import InboxMode
 from tests.benchmarks.service import make_store
 from worker.app import messages
+from worker.imaging.image_file import open_image
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import open_image
 from worker.imaging.statistics import describe
 from worker.inference import overlay as heatmap
 from worker.inference.model import Model, open_model

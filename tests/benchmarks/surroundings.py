@@ -23,8 +23,8 @@ from trainer.data.augment import match_histogram
 from trainer.data.folders import read_samples
 from trainer.data.manifest import Sample, read_manifest
 from trainer.statistics.metrics import proportion
+from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import Preprocessing, apply
-from worker.imaging.reading import read_display
 from worker.inference.model import open_model
 
 Image = NDArray[np.uint8]

@@ -15,7 +15,7 @@ from tests.logistic import NORMALS, POSITIVES, probability, write_factory
 from worker.cli.main import app
 from worker.errors import BadData, NoTrainer
 from worker.export.consecutive import consecutive
-from worker.imaging.reading import read_instance
+from worker.imaging.image_file import read_instance
 from worker.inference.model import open_model
 from worker.ledger import audit, decisions
 from worker.ledger.decisions import Seen

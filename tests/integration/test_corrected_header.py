@@ -9,7 +9,7 @@ from sqlalchemy import text
 from schema.vocabulary import Band, FileState, ReviewOutcome
 from tests.ledger import Ledger
 from tests.phantoms import EXPLICIT_LITTLE, JPEG_LS, STUDY_UID, dicom_file, picture
-from worker.imaging.reading import read_instance
+from worker.imaging.image_file import read_instance
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake
 from worker.ledger import decisions

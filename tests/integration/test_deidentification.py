@@ -20,10 +20,10 @@ from worker.errors import BadData
 from worker.export import labels
 from worker.export.deidentify import EMPTIED, deidentify, fault
 from worker.export.studies import Exported, export
-from worker.imaging.dicom import open_object
+from worker.imaging.dicom_object import open_object
 from worker.imaging.header import lenient_pydicom
+from worker.imaging.image_file import read_display
 from worker.imaging.limits import DEFAULT
-from worker.imaging.reading import read_display
 from worker.ledger import audit, decisions
 from worker.ledger.intake import register
 from worker.ledger.intake.arrivals import Incoming, Receipt

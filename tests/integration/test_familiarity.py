@@ -22,8 +22,8 @@ from trainer.evaluation.out_of_distribution import (
 )
 from trainer.progress import silent
 from worker.errors import BadData, ModelRefused
+from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import incoming
 from worker.intake.ingest import Intake

@@ -15,8 +15,8 @@ from tests.ledger import Ledger
 from trainer.data.folders import read_samples
 from worker.errors import BadData
 from worker.export.labels import INDEX, Exported, export
+from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.limits import DEFAULT
-from worker.imaging.reading import read_display, read_instance
 from worker.ledger import decisions
 from worker.ledger.decisions import Seen
 from worker.ledger.intake.arrivals import Incoming, Receipt

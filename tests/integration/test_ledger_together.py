@@ -168,7 +168,7 @@ from tests.ledger import Clock, Ledger
 from datetime import datetime
 from pathlib import Path
 from schema.database import Database
-from worker.ledger import claims, verdicts
+from worker.ledger.screening import claims, verdicts
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 url, home, moment, when = sys.argv[1:]

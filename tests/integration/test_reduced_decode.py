@@ -16,8 +16,8 @@ from tests.ledger import Ledger
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
 from tests.screening import screen
 from worker.decoding.decoder import Decoder
+from worker.imaging.image_file import Display, OpenImage, Reduction, read_grid
 from worker.imaging.preprocess import Resize
-from worker.imaging.reading import Display, OpenImage, Reduction, read_grid
 from worker.inference.card import ReducedDecode
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import incoming

@@ -43,8 +43,8 @@ from worker.ledger.dispatch import dispatches, undelivered
 from worker.ledger.dispatch.dispatches import Due
 from worker.ledger.screening import claims, verdicts
 from worker.ledger.screening.results import ModelUse, Result
-from worker.monitoring import sending
-from worker.monitoring.sending import check_sending
+from worker.monitoring import result_delivery
+from worker.monitoring.result_delivery import check_sending
 from worker.screening.rules import ImageOutcome, decide, eligible
 
 sqlite = pytest.mark.parametrize("kind", ["sqlite"])
@@ -474,7 +474,7 @@ def test_metrics_and_the_check_up_say_when_results_do_not_go(desk: Ledger) -> No
 
     def numbers() -> dict[str, float]:
         with desk.database.reading() as connection:
-            found = [s for family in sending.metrics(connection, desk.clock()) for s in family.samples]
+            found = [s for family in result_delivery.metrics(connection, desk.clock()) for s in family.samples]
         return {" ".join([sample.name, *sample.labels.values()]): sample.value for sample in found}
 
     assert (numbers()["screening_oldest_unsent_seconds"], numbers()["screening_dispatches due"]) == (1900, 1)

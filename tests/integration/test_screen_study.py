@@ -12,8 +12,8 @@ from tests.ledger import Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from tests.screening import screen
 from worker.errors import StorageUnavailable
+from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
 from worker.imaging.statistics import describe
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import incoming

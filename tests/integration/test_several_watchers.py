@@ -24,16 +24,16 @@ from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import WatchedInbox, another
 from worker.errors import DatabaseUnavailable, ShareLost, StorageUnavailable
-from worker.intake.division import HUNG_S
 from worker.intake.folder_scan import Inbox, incoming
 from worker.intake.held_file import Step
+from worker.intake.inbox_division import HUNG_S
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest
 from worker.ledger.intake import inbox_shares
 from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, Seat
 from worker.ledger.transactions import writing
+from worker.monitoring.inbox_watchers import check_watchers, metrics
 from worker.monitoring.reconciliation import reconcile
-from worker.monitoring.watchers import check_watchers, metrics
 from worker.store import OBJECTS
 from worker.store.folder import FolderStore
 

@@ -39,8 +39,8 @@ from trainer.statistics.metrics import roc_auc
 from trainer.statistics.operating_point import Calibration, ThresholdRule
 from trainer.training.batches import TrainingBatches, labels_of, load_grids
 from worker.errors import BadData, BadSetting, ModelRefused
+from worker.imaging.image_file import read_grid
 from worker.imaging.preprocess import Resize
-from worker.imaging.reading import read_grid
 from worker.inference.model import open_model, replay_goldens
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # it trains; a shared machine does that slowly

@@ -35,8 +35,8 @@ from tests.ledger import Ledger
 from tests.phantoms import PHANTOMS, dicom_file, rescale, window
 from tests.reading_room import Page, running
 from worker.errors import Rejected
-from worker.imaging.display import VoiFunction, Window, to_8_bits, window_values
-from worker.imaging.reading import read_display, read_instance
+from worker.imaging.display.pipeline import VoiFunction, Window, to_8_bits, window_values
+from worker.imaging.image_file import read_display, read_instance
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 

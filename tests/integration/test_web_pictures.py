@@ -19,8 +19,8 @@ from tests.acceptance.installation import wait_until
 from tests.ledger import STUDY, Ledger, digest
 from tests.phantoms import JPEG_2000_LOSSLESS, JPEG_LS, PHANTOMS, Phantom, dicom_file, window
 from tests.reading_room import Answer, Page, running
-from worker.imaging.display import Codes
-from worker.imaging.reading import read_display, read_instance
+from worker.imaging.display.pipeline import Codes
+from worker.imaging.image_file import read_display, read_instance
 from worker.ledger import audit
 from worker.web.packing import Encoding, encoding_for, pack, planes
 

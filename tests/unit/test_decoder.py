@@ -21,8 +21,8 @@ from worker.errors import (
     MissingElement,
     Undecodable,
 )
+from worker.imaging.image_file import Display, open_image, read_display, read_instance, stored_digest
 from worker.imaging.limits import DEFAULT
-from worker.imaging.reading import Display, open_image, read_display, read_instance, stored_digest
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"
 COMPRESSED = {

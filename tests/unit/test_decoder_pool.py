@@ -13,8 +13,8 @@ from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
 from worker.errors import DecoderCrashed, DecoderUnavailable
+from worker.imaging.image_file import open_image, read_display, stored_digest
 from worker.imaging.limits import DEFAULT
-from worker.imaging.reading import open_image, read_display, stored_digest
 from worker.settings import Settings
 
 GOOD = dicom_file(picture(bits=8), JPEG_LS)

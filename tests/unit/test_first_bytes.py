@@ -13,9 +13,9 @@ from tests import phantoms
 from tests.phantoms import dicom_file, picture
 from worker.errors import Rejected
 from worker.imaging.first_bytes import FIRST_BYTES, read_from_first_bytes
+from worker.imaging.image_file import read_instance
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT
-from worker.imaging.reading import read_instance
 
 PIXELS = np.maximum(picture(200, 160), 1)
 SAMPLES = Path(__file__).parents[1] / "data"

@@ -13,8 +13,8 @@ from pydicom.datadict import tag_for_keyword
 
 from tests.phantoms import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, dicom_file, picture
 from worker.errors import MissingElement, Rejected, TooLarge, Undecodable
+from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.instance import Instance
-from worker.imaging.reading import read_display, read_instance
 
 KEYWORDS = (
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality"),

@@ -12,7 +12,7 @@ import pytest
 from tests import phantoms
 from tests.phantoms import Pixels, dicom_file, picture
 from worker.errors import Undecodable
-from worker.imaging.reading import read_display
+from worker.imaging.image_file import read_display
 
 SIDE = 64
 NOISE = np.random.default_rng(3).integers(0, 256, (200, 200)).astype(np.uint8)

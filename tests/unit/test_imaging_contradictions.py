@@ -13,10 +13,10 @@ from pydicom.encaps import encapsulate
 from tests import phantoms
 from tests.phantoms import FULL, LOSSLESS, LOSSLESS_ENCODERS, Pixels, dicom_file, picture, window
 from worker.errors import Rejected, Undecodable, UnsupportedPixels
-from worker.imaging.codestream import Coding
-from worker.imaging.display import Display
-from worker.imaging.reading import read_display
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.codec.codestream import Coding
+from worker.imaging.codec.resolution import MinimumSize
+from worker.imaging.display.pipeline import Display
+from worker.imaging.image_file import read_display
 
 PICTURE = picture(96, 128)
 GREY = (PICTURE >> 4).astype(np.uint8)

@@ -18,7 +18,7 @@ from tests.phantoms import (
     rescale,
     window,
 )
-from worker.imaging.reading import read_display
+from worker.imaging.image_file import read_display
 
 
 @pytest.mark.parametrize("phantom", PHANTOMS, ids=lambda p: p.name)

@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.phantoms import FULL, Pixels, dicom_file, picture, window
-from worker.imaging.reading import read_display
+from worker.imaging.image_file import read_display
 
 PICTURE = picture(96, 128)
 GREY = (PICTURE >> 4).astype(np.uint8)

@@ -20,7 +20,7 @@ from tests.phantoms import (
     window,
 )
 from worker.errors import Undecodable
-from worker.imaging.reading import read_display
+from worker.imaging.image_file import read_display
 
 PICTURE = picture(96, 128)
 GREY = (PICTURE >> 4).astype(np.uint8)

@@ -16,11 +16,11 @@ from PIL import Image
 from tests import phantoms
 from tests.phantoms import LOSSLESS, Pixels, dicom_file, picture
 from worker.decoding.decoder import Decoder
-from worker.imaging.codestream import read_codestream
+from worker.imaging.codec.codestream import read_codestream
+from worker.imaging.codec.resolution import reduction_of
+from worker.imaging.image_file import open_image, read_display, read_grid
 from worker.imaging.preprocess import Fit, Placement, Preprocessing, Resize, apply, place
 from worker.imaging.pyramid import Pyramid, lifted
-from worker.imaging.reading import open_image, read_display, read_grid
-from worker.imaging.resolution import reduction_of
 
 GRID = Preprocessing(size=24, resize=Resize.PYRAMID53)
 TO_24 = Pyramid(24)

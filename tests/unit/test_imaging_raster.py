@@ -11,8 +11,8 @@ import pytest
 
 from tests.phantoms import Pixels, dicom_file, picture
 from worker.errors import NotAnImage, TooLarge, Truncated, Undecodable, UnsupportedPixels
+from worker.imaging.image_file import Limits, read_display, read_instance, stored_digest
 from worker.imaging.instance import Container
-from worker.imaging.reading import Limits, read_display, read_instance, stored_digest
 
 GREY = picture(rows=40, columns=60, bits=8)
 

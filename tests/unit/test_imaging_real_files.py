@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from worker.errors import MissingElement, NotAnImage, Rejected, UnsupportedPixels
+from worker.imaging.image_file import read_display, read_instance, stored_digest
 from worker.imaging.instance import Instance
-from worker.imaging.reading import read_display, read_instance, stored_digest
 
 CHECKOUT = Path(__file__).parents[2]
 DICOM = Path(os.environ.get("SCREENING_SHARED", CHECKOUT.parent / "shared")) / "data" / "dicom"

@@ -17,10 +17,10 @@ from tests import phantoms
 from tests.phantoms import Pixels, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.errors import Undecodable
-from worker.imaging.codestream import Codestream, Coding, read_codestream
-from worker.imaging.reading import open_image, read_display, stored_digest
-from worker.imaging.resolution import MinimumSize, size_at
-from worker.imaging.transfer_syntaxes import decode_codestream
+from worker.imaging.codec.codestream import Codestream, Coding, read_codestream
+from worker.imaging.codec.resolution import MinimumSize, size_at
+from worker.imaging.codec.transfer_syntaxes import decode_codestream
+from worker.imaging.image_file import open_image, read_display, stored_digest
 
 ROWS, COLUMNS = 320, 256
 ALL = MinimumSize(60, 70, frozenset(Coding))

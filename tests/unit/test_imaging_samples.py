@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from worker.errors import NotAnImage, Rejected, Truncated
+from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.instance import Container, Instance
-from worker.imaging.reading import read_display, read_instance
 
 DATA = Path(__file__).parents[1] / "data"
 FILES = sorted((DATA / "inbox").iterdir())

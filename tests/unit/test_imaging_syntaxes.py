@@ -20,9 +20,9 @@ from tests.phantoms import (
     picture,
 )
 from worker.errors import Rejected, Truncated, Undecodable, UnsupportedPixels, UnsupportedSyntax
-from worker.imaging.codestream import read_codestream
-from worker.imaging.reading import read_display, read_instance, stored_digest
-from worker.imaging.transfer_syntaxes import BY_CODING, decode_codestream
+from worker.imaging.codec.codestream import read_codestream
+from worker.imaging.codec.transfer_syntaxes import BY_CODING, decode_codestream
+from worker.imaging.image_file import read_display, read_instance, stored_digest
 
 ENCAPSULATED = (*LOSSLESS_ENCODERS, *LOSSY_ENCODERS)
 BASELINE_BITS = {phantoms.JPEG_BASELINE: 8}

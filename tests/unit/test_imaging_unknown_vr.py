@@ -8,8 +8,8 @@ import pytest
 from tests.phantoms import FULL, JPEG_LS, LOSSLESS_ENCODERS, dicom_file, picture
 from worker.errors import Truncated
 from worker.imaging.first_bytes import read_from_first_bytes
+from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.limits import DEFAULT
-from worker.imaging.reading import read_display, read_instance
 
 PICTURE = np.maximum(picture(96, 128), 5)
 DATA = dicom_file(PICTURE, bits=12, **FULL)

@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 
 from tests import phantoms
 from tests.phantoms import FULL, LOSSLESS, MONO1, Pixels, dicom_file, lut_item, picture, window
-from worker.imaging.codestream import Coding
-from worker.imaging.display import Display
-from worker.imaging.reading import read_display
-from worker.imaging.resolution import MinimumSize
+from worker.imaging.codec.codestream import Coding
+from worker.imaging.codec.resolution import MinimumSize
+from worker.imaging.display.pipeline import Display
+from worker.imaging.image_file import read_display
 
 PICTURE = picture(96, 128)
 SHOWN = read_display(dicom_file(PICTURE, bits=12, **FULL)).pixels

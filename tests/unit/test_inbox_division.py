@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from worker.intake.division import share_of
+from worker.intake.inbox_division import share_of
 from worker.ledger.intake.inbox_shares import SHARES, split
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.ledger import card
-from worker.imaging.codestream import Coding
+from worker.imaging.codec.codestream import Coding
+from worker.imaging.codec.resolution import MinimumSize
 from worker.imaging.preprocess import Preprocessing
-from worker.imaging.resolution import MinimumSize
 from worker.inference.card import ReducedDecode
 from worker.inference.prediction import Prediction
 from worker.inference.reduced_decode import minimum_size_for, needs_full_decode

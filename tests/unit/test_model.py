@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from worker.errors import DeviceUnavailable, ModelRefused, ProviderUnavailable
+from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import Preprocessing, apply
-from worker.imaging.reading import read_display
 from worker.inference.card import Golden, ModelCard, OperatingPoint, Population
 from worker.inference.estimate import Estimate
 from worker.inference.lung_field import FieldLimits

@@ -9,8 +9,8 @@ from pydicom.sr import _cid_dict, _concepts_dict
 from tests.ledger import image
 from tests.phantoms import STUDY_UID, dicom_file, picture
 from worker.errors import NoPixelData
+from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.instance import Instance
-from worker.imaging.reading import read_display, read_instance
 from worker.screening.rules import Answer, eligible
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN

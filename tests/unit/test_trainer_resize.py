@@ -16,8 +16,8 @@ from trainer.data.manifest import Manifest, Sample, write_manifest
 from trainer.evaluation.logit_line import weights_digest
 from trainer.statistics.operating_point import AND_ELSEWHERE, read_rule
 from worker.errors import BadSetting
+from worker.imaging.image_file import read_grid
 from worker.imaging.preprocess import Resize
-from worker.imaging.reading import read_grid
 from worker.inference.model import OnnxModel, open_model, replay_goldens
 
 RULE = "sensitivity=0.9"

@@ -15,7 +15,7 @@ from pathlib import Path
 from trainer.data.image_files import image_files, is_dicom
 from trainer.data.manifest import LABELS, LEFT_OUT, TRAIN_ONLY, Sample
 from worker.errors import BadData, Rejected
-from worker.imaging.reading import read_instance
+from worker.imaging.image_file import read_instance
 
 #: What folders and CSV files call a split (lower case) -> what it is called here.
 SPLITS = {

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from trainer.data.manifest import Sample
 from trainer.progress import Report
 from worker.errors import Rejected
+from worker.imaging.image_file import read_display, read_grid
 from worker.imaging.preprocess import Preprocessing, apply
-from worker.imaging.reading import read_display, read_grid
 
 
 class LoadedImage(NamedTuple):

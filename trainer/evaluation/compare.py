@@ -21,8 +21,8 @@ from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.paired import ROUNDS, SEED, Difference, auc_difference, rate_difference
 from worker.errors import BadData
+from worker.imaging.image_file import read_display, read_grid
 from worker.imaging.preprocess import place
-from worker.imaging.reading import read_display, read_grid
 from worker.inference import overlay
 from worker.inference.estimate import Estimate
 from worker.inference.model import BATCH_SIZES, Model, open_model

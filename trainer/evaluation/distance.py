@@ -8,7 +8,7 @@ import numpy as np
 
 from worker.errors import ModelRefused
 from worker.inference.card import NO_REFERENCE, ModelCard
-from worker.inference.plain_values import without_nan
+from worker.inference.json_values import without_nan
 from worker.inference.reference import Values
 from worker.monitoring.drift.statistics import Shifts, compare_all
 

@@ -15,8 +15,8 @@ from trainer.progress import Report
 from trainer.statistics import metrics
 from worker.errors import BadData
 from worker.inference.estimate import Estimate
+from worker.inference.json_values import without_nan
 from worker.inference.model import BATCH_SIZES, Model, open_model
-from worker.inference.plain_values import without_nan
 
 #: Upper bounds in years, and the names of the bands below them.
 AGE_BANDS = (

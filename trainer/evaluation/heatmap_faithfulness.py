@@ -32,8 +32,8 @@ from trainer.statistics.deletion import (
 from trainer.statistics.paired import mean_difference
 from worker.errors import BadData
 from worker.inference.estimate import Estimate
+from worker.inference.json_values import without_nan
 from worker.inference.model import Model, open_model
-from worker.inference.plain_values import without_nan
 
 #: A smaller area is better for deletion, a larger one for insertion.
 TESTS = ("deletion", "insertion")

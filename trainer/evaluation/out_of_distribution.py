@@ -21,8 +21,8 @@ from trainer.statistics import metrics
 from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
 from worker.inference.estimate import Estimate
+from worker.inference.json_values import without_nan
 from worker.inference.model import BATCH_SIZES, Model, open_model
-from worker.inference.plain_values import without_nan
 
 #: Number of generated pictures of each kind.
 COUNT = 100

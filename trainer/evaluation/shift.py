@@ -21,11 +21,11 @@ from trainer.data.synthetic_dicom import as_monochrome1
 from trainer.progress import Report
 from trainer.statistics import metrics
 from worker.errors import BadData
+from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import apply
-from worker.imaging.reading import read_display
 from worker.inference.estimate import Estimate
+from worker.inference.json_values import without_nan
 from worker.inference.model import BATCH_SIZES, Model, open_model
-from worker.inference.plain_values import without_nan
 
 Image = NDArray[np.uint8]
 

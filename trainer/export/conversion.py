@@ -12,11 +12,11 @@ from trainer.evaluation.agreement import Differences, LoadedSplit, Predictions
 from trainer.evaluation.evaluate import evaluation_of
 from trainer.export.card import Answered, measure_fields, metrics_on_test_split, versions
 from trainer.statistics.operating_point import ThresholdRule
-from worker.imaging.reading import read_grid
+from worker.imaging.image_file import read_grid
 from worker.inference.card import Golden, ModelCard
 from worker.inference.estimate import Estimate
+from worker.inference.json_values import without_nan
 from worker.inference.model import OnnxModel
-from worker.inference.plain_values import without_nan
 
 PACKAGES = ("chest-screening", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless")
 

@@ -15,8 +15,8 @@ from trainer.data.manifest import Sample
 from trainer.data.synthetic_dicom import as_monochrome1
 from trainer.export.serving_graph import Served, predict
 from worker.errors import BadData
+from worker.imaging.image_file import read_display, read_grid
 from worker.imaging.preprocess import Preprocessing
-from worker.imaging.reading import read_display, read_grid
 from worker.inference.card import Golden
 
 #: Largest |difference| of the probability that float32 arithmetic may make, by execution provider.

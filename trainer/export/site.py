@@ -26,11 +26,11 @@ from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.operating_point import Calibration, ThresholdRule, calibrate, smoothed
 from worker.errors import BadData, BadSetting, ModelRefused
-from worker.imaging.reading import read_grid
+from worker.imaging.image_file import read_grid
 from worker.inference.card import Golden, ModelCard, OperatingPoint, ReducedDecode
 from worker.inference.estimate import Estimate
+from worker.inference.json_values import without_nan
 from worker.inference.model import OnnxModel, open_model, replay_goldens
-from worker.inference.plain_values import without_nan
 from worker.inference.reference import make_reference
 from worker.inference.site_point import SitePoint
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.report.cases import Case
+from worker.imaging.image_file import read_display, read_grid
 from worker.imaging.preprocess import Placement, place
-from worker.imaging.reading import read_display, read_grid
 from worker.inference.model import Model
 from worker.inference.overlay import blend
 

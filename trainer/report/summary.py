@@ -17,8 +17,8 @@ from trainer.statistics import metrics
 from worker.errors import BadData
 from worker.inference.card import CARD_KEY, ModelCard
 from worker.inference.estimate import Estimate
+from worker.inference.json_values import without_nan
 from worker.inference.model import Model
-from worker.inference.plain_values import without_nan
 
 LAYOUT = 1
 RESEARCH_USE = "Research use only. This is not a medical device."

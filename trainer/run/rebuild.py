@@ -10,7 +10,7 @@ from trainer.run.folder import RunFolder
 from trainer.statistics.operating_point import Calibration, apply_calibration
 from trainer.training.warm_start import read_previous
 from worker.errors import BadSetting
-from worker.imaging.reading import read_grid
+from worker.imaging.image_file import read_grid
 from worker.inference.model import Model
 
 #: Limit of the |difference| of probabilities from the model file; the weights of another epoch differ much more.

@@ -8,7 +8,7 @@ import click
 
 from worker.cli import options
 from worker.cli.options import as_json, by
-from worker.registry.gates import GATES
+from worker.registry.card_gates import GATES
 
 file = click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 reason = click.option("--reason", default="", metavar="TEXT", help="Why; kept for the audit.")

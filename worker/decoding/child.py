@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import IO, Any
 
 from worker.errors import DecoderOutOfMemory, Rejected
+from worker.imaging.codec.resolution import Reduction, reduction_of
 from worker.imaging.limits import Limits
-from worker.imaging.resolution import Reduction, reduction_of
 from worker.runtime.error_place import place_of
 from worker.runtime.parent_death import die_with_parent
 
@@ -104,8 +104,8 @@ def real_readers() -> Mapping[str, Reader]:
     import cv2
     import numpy as np
 
-    from worker.imaging.reading import read_display, stored_digest
-    from worker.imaging.viewing import read_stored
+    from worker.imaging.image_file import read_display, stored_digest
+    from worker.imaging.viewer_data import read_stored
 
     cv2.setNumThreads(1)
 

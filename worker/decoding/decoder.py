@@ -26,12 +26,12 @@ from worker.errors import (
     Rejected,
     Undecodable,
 )
-from worker.imaging import reading
-from worker.imaging.display import Codes, Display, StoredValues
+from worker.imaging import image_file
+from worker.imaging.codec.resolution import Reduction
+from worker.imaging.display.pipeline import Codes, Display, StoredValues
+from worker.imaging.image_file import OpenImage
 from worker.imaging.limits import Limits
-from worker.imaging.reading import OpenImage
-from worker.imaging.resolution import Reduction
-from worker.imaging.viewing import read_stored
+from worker.imaging.viewer_data import read_stored
 from worker.settings import DECODER_DEADLINE_S, DECODER_MEMORY_MIB, Settings
 
 log = logging.getLogger(__name__)
@@ -118,8 +118,8 @@ class Decoder:
 
     def stored_digest(self, content: bytes, limits: Limits) -> str:
         """SHA-256 over the stored values. Raises what `read_display` raises."""
-        if not reading.read_instance(content, limits).is_compressed:
-            return reading.stored_digest(content, limits)
+        if not image_file.read_instance(content, limits).is_compressed:
+            return image_file.stored_digest(content, limits)
         return str(self._ask(RequestKind.STORED_DIGEST, content, limits, (0, 0))[0]["digest"])
 
     def _ask(

@@ -6,10 +6,10 @@ from queue import LifoQueue
 from typing import Self
 
 from worker.decoding.decoder import Decoder
-from worker.imaging.display import Display, StoredValues
+from worker.imaging.codec.resolution import Reduction
+from worker.imaging.display.pipeline import Display, StoredValues
+from worker.imaging.image_file import OpenImage
 from worker.imaging.limits import Limits
-from worker.imaging.reading import OpenImage
-from worker.imaging.resolution import Reduction
 from worker.settings import Settings
 
 

@@ -13,19 +13,19 @@ from sqlalchemy import Row, bindparam, text
 from schema.database import Database
 from schema.types import UtcDateTime
 from schema.vocabulary import ReviewOutcome
-from worker.export import unseen
+from worker.export import unseen_verdicts
 from worker.ledger.transactions import reading
 
 #: Every study with a probability, in the order of arrival, with its newest review and the newest one given unseen.
 JUDGED = f"""
     SELECT study.study_uid, study.received_at,
-           CASE WHEN NOT {unseen.WITHDRAWN.format(review="review")} THEN review.outcome END AS outcome,
-           CASE WHEN NOT {unseen.WITHDRAWN.format(review="blind")} THEN blind.outcome END AS blind_outcome,
+           CASE WHEN NOT {unseen_verdicts.WITHDRAWN.format(review="review")} THEN review.outcome END AS outcome,
+           CASE WHEN NOT {unseen_verdicts.WITHDRAWN.format(review="blind")} THEN blind.outcome END AS blind_outcome,
            review.id = blind.id AS is_blind
     FROM study
     JOIN screening ON screening.id = study.current_screening_id
-    LEFT JOIN review ON review.id = {unseen.NEWEST}
-    LEFT JOIN review AS blind ON blind.id = {unseen.NEWEST_UNSEEN}
+    LEFT JOIN review ON review.id = {unseen_verdicts.NEWEST}
+    LEFT JOIN review AS blind ON blind.id = {unseen_verdicts.NEWEST_UNSEEN}
     WHERE screening.probability IS NOT NULL AND study.received_at >= :since
     ORDER BY study.received_at, study.id
 """
@@ -85,7 +85,7 @@ def consecutive(database: Database, since: datetime) -> Stretch:
     statement = text(JUDGED).bindparams(bindparam("since", type_=UtcDateTime()))
     with reading(database) as connection:
         typed = statement.columns(received_at=UtcDateTime())
-        rows = connection.execute(typed, {"since": since, **unseen.VALUES}).all()
+        rows = connection.execute(typed, {"since": since, **unseen_verdicts.VALUES}).all()
     blind = [_judged(row, row.blind_outcome, is_blind=True) for row in rows]
     newest = [_judged(row, row.outcome, is_blind=bool(row.is_blind)) for row in rows]
     read = sum(study.outcome is not None for study in newest)

@@ -15,12 +15,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 from pydicom.valuerep import DSfloat
 
-from worker.imaging.dicom import OpenObject
-from worker.imaging.display import LookUpTable
-from worker.imaging.grayscale import read_grayscale
+from worker.imaging.dicom_object import OpenObject
+from worker.imaging.display.elements import read_grayscale
+from worker.imaging.display.pipeline import LookUpTable
 from worker.imaging.header import lenient_pydicom
-from worker.imaging.image_pixel import MONOCHROME
 from worker.imaging.part10 import EXPLICIT_LITTLE
+from worker.imaging.stored_values.image_pixel import MONOCHROME
 from worker.ledger.pseudonyms import digest
 from worker.screening import modalities
 from worker.screening.rules import Answer, eligible, view_position

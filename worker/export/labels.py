@@ -19,9 +19,9 @@ from schema.database import Database
 from schema.types import UtcDateTime
 from schema.vocabulary import AuditAction, Reason, ReviewOutcome, Verdict
 from worker.errors import BadData, Rejected, StorageUnavailable
-from worker.export import unseen
+from worker.export import unseen_verdicts
+from worker.imaging.image_file import read_display
 from worker.imaging.limits import Limits
-from worker.imaging.reading import read_display
 from worker.ledger import audit
 from worker.ledger.connect import now
 from worker.ledger.intake.arrivals import stored_path
@@ -38,7 +38,7 @@ COLUMNS = ("path", "label", "patient", "view", "age", "study_uid", "source_sha25
 REVIEWED = f"""
     SELECT review.outcome, study.study_uid, study.patient_id, study.issuer_of_patient_id, study.conflict,
            screening.verdict, instance.digest, instance.left_at, instance.view, instance.age_years,
-           {unseen.WITHDRAWN.format(review="review")} AS is_withdrawn
+           {unseen_verdicts.WITHDRAWN.format(review="review")} AS is_withdrawn
     FROM review
     JOIN study ON study.id = review.study_id
     LEFT JOIN screening ON screening.id = review.screening_id
@@ -83,9 +83,9 @@ def export(
     """
     key = load_key(store)
     with reading(database) as connection:
-        newest = unseen.NEWEST_UNSEEN if is_unseen else unseen.NEWEST
+        newest = unseen_verdicts.NEWEST_UNSEEN if is_unseen else unseen_verdicts.NEWEST
         statement = text(REVIEWED.format(newest=newest)).bindparams(bindparam("since", type_=UtcDateTime()))
-        found = connection.execute(statement, {"since": since, **(unseen.VALUES if is_unseen else {})}).all()
+        found = connection.execute(statement, {"since": since, **(unseen_verdicts.VALUES if is_unseen else {})}).all()
     found = found if only is None else [row for row in found if row.study_uid in only]
     exported = Exported()
     rows: list[dict[str, Any]] = []

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from schema.database import Database
 from worker.decoding.decoder import Decoder
 from worker.errors import BadData
+from worker.imaging.image_file import open_image
 from worker.imaging.limits import Limits
-from worker.imaging.reading import open_image
 from worker.inference import png
 from worker.ledger.transactions import reading
 from worker.store import OVERLAYS, Store

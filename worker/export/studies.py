@@ -15,7 +15,7 @@ from schema.database import Database
 from schema.vocabulary import AuditAction, Reason
 from worker.errors import BadData, Rejected, StorageUnavailable
 from worker.export.deidentify import deidentify, fault
-from worker.imaging.dicom import open_object
+from worker.imaging.dicom_object import open_object
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import looks_like_dicom
 from worker.ledger import audit

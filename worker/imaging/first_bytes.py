@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from worker.errors import Rejected
-from worker.imaging.dicom import admitted
-from worker.imaging.empty_tail import LEAST_SHARE, sampled_rows
+from worker.imaging.dicom_object import admitted
 from worker.imaging.header import Header, lenient_pydicom
-from worker.imaging.image_pixel import ImagePixel, read_image_pixel
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import (
@@ -25,6 +23,8 @@ from worker.imaging.part10 import (
     encoding_of,
     parse_elements,
 )
+from worker.imaging.stored_values.image_pixel import ImagePixel, read_image_pixel
+from worker.imaging.stored_values.stalled_copy import LEAST_SHARE, sampled_rows
 
 #: So much of a file is read for its header; larger ones are read whole.
 FIRST_BYTES = 1 << 16

@@ -1,7 +1,7 @@
 """From display values to a model's grid. The steps are data, so that training and serving do the same.
 
 `Preprocessing` is stored in the model card; only `apply` performs it; `Placement` maps a heat map back. Of a model with
-the rule `pyramid53`, `Preprocessing.pyramid` belongs to the reading of the file: `reading.read_grid` does both.
+the rule `pyramid53`, `Preprocessing.pyramid` belongs to the reading of the file: `image_file.read_grid` does both.
 """
 
 from dataclasses import dataclass

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import NotAnImage, Truncated, Undecodable, UnsupportedPixels
-from worker.imaging.codestream import Codestream, Coding, exif_orientation, read_codestream
-from worker.imaging.display import Display, Grayscale, StoredValues, display_values
-from worker.imaging.empty_tail import has_empty_block
+from worker.imaging.codec.codestream import Codestream, Coding, exif_orientation, read_codestream
+from worker.imaging.codec.resolution import MinimumSize, Reduction
+from worker.imaging.codec.transfer_syntaxes import Decoded, decode_codestream
+from worker.imaging.display.pipeline import Display, Grayscale, StoredValues, display_values
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.png_palette import PALETTE, with_every_colour
 from worker.imaging.pyramid import Pyramid, lifted
-from worker.imaging.resolution import MinimumSize, Reduction
-from worker.imaging.transfer_syntaxes import Decoded, decode_codestream
+from worker.imaging.stored_values.stalled_copy import has_empty_block
 
 #: Namespaces of the derived UIDs. Never change them: the same file must get the same UIDs again.
 STUDY_NAMESPACE = UUID("6f0c1a52-5a7e-5c0b-9a3e-2d9b6a1c7e10")

@@ -90,7 +90,7 @@ class ReducedDecode:
     An image whose result could depend on the resolution is decoded in full and predicted again.
     """
 
-    codings: tuple[str, ...]  #: which may be decoded so, by the names of `worker.imaging.codestream.Coding`
+    codings: tuple[str, ...]  #: which may be decoded so, by the names of `worker.imaging.codec.codestream.Coding`
     sure_below: float  #: below this probability, or from `sure_above` on, 99 % of images change by at most 0.01
     sure_above: float
     familiarity_margin: float  #: the familiarity of 99 % of images changes by at most this

@@ -134,7 +134,7 @@ def replay_goldens(model: Model) -> None:
 
     This proves that decoder, resize operator and provider behave here as they did when the model was measured.
     """
-    from worker.imaging.reading import read_grid
+    from worker.imaging.image_file import read_grid
 
     if not model.card.goldens:
         raise ModelRefused("the model file contains no golden files, so it cannot be checked: export it again")

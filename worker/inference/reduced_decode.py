@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from worker.imaging.codestream import Coding
+from worker.imaging.codec.codestream import Coding
+from worker.imaging.codec.resolution import MinimumSize, Reduction
 from worker.imaging.pyramid import TIMES_THE_GRID
-from worker.imaging.resolution import MinimumSize, Reduction
 from worker.inference.card import ModelCard
 from worker.inference.overlay import PICTURE_PX
 from worker.inference.prediction import Prediction

@@ -14,10 +14,10 @@ from schema.vocabulary import FileState
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
 from worker.errors import CopyUnseen, Rejected, ScreeningError, Truncated
-from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
-from worker.intake.corrections import correction_of
+from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
+from worker.intake.header_differences import correction_of
 from worker.intake.held_file import AtStep, HeldFile, no_step
 from worker.intake.read_ahead import ReadAhead
 from worker.intake.reader import IntakeRequest, Reader, ReadFile

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from schema.setting_values import InboxMode, RasterStudy, StoreLink
 from worker.errors import Rejected, TooLarge, Truncated
-from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.raster import STUDY_NAMESPACE, derived_uid
+from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
 from worker.intake.held_file import AtStep, HeldFile, Step, no_step
 from worker.intake.source_file import SourceFile, modified_ns
 from worker.ledger.identifiers import IdentifierPolicy

@@ -11,9 +11,9 @@ from typing import Any
 
 from worker.errors import NotAFile, Truncated, Unreadable
 from worker.imaging.first_bytes import read_from_first_bytes
+from worker.imaging.image_file import read_instance
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
-from worker.imaging.reading import read_instance
 from worker.intake.write_lease import holds_lease, take_lease
 from worker.store import PIECE
 from worker.store.disk import pieces

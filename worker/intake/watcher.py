@@ -18,9 +18,9 @@ from typing import TypeVar
 from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority, Process
 from worker.errors import BadSetting, Interrupted, ShareLost, StorageUnavailable
-from worker.intake.division import Division
 from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, has_changed, is_hidden, remove_if_unchanged
 from worker.intake.held_file import Removal
+from worker.intake.inbox_division import Division
 from worker.intake.ingest import Intake, TakenIn
 from worker.intake.reader import IntakeRequest
 from worker.intake.sweep import sweep

@@ -13,8 +13,8 @@ from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
 from worker.ledger.schema_revision import require_head, revision
 from worker.ledger.worklist.list_mode import is_silent_run
-from worker.monitoring.sending import check_sending
-from worker.monitoring.watchers import check_watchers
+from worker.monitoring.inbox_watchers import check_watchers
+from worker.monitoring.result_delivery import check_sending
 from worker.runtime.file_events import file_events_fault
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home

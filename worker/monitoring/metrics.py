@@ -31,7 +31,7 @@ from worker.ledger.operations import batch_runs, device_failures, drift, promoti
 from worker.ledger.operations.promotions import Decision, RegistryState
 from worker.ledger.reading_room import login_failures
 from worker.ledger.transactions import reading
-from worker.monitoring import aggregates, sending, watchers
+from worker.monitoring import aggregates, inbox_watchers, result_delivery
 from worker.monitoring.aggregates import (
     BATCHES,
     PROBABILITIES,
@@ -117,7 +117,7 @@ class Metrics(Collector):
             found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
             found += [*self._stages(connection, moment), *self._drift(connection), *_batch(connection)]
             found += [*_devices(connection), *_login_failures(connection, moment)]
-            found += [*sending.metrics(connection, moment), *watchers.metrics(connection)]
+            found += [*result_delivery.metrics(connection, moment), *inbox_watchers.metrics(connection)]
         waited = longest_wait_s(self._database, moment)
         found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)

@@ -21,7 +21,7 @@ from worker.ledger.operations import comparisons, promotions
 from worker.ledger.operations.comparisons import Presented
 from worker.ledger.operations.promotions import RegistryState
 from worker.ledger.screening.results import ModelUse
-from worker.registry import gates, listing
+from worker.registry import card_gates, listing
 from worker.registry.comparison import ComparisonFile, read_comparison
 from worker.registry.non_inferiority import judge, missed_more
 from worker.settings import Settings
@@ -38,7 +38,7 @@ class Waiver:
     force: bool = False  #: promote in spite of any comparison, or without one; needs a reason
     lower_sensitivity: bool = False  #: more pneumonias stay unflagged, in exchange for something else
     reason: str = ""
-    dropped_gates: tuple[str, ...] = ()  #: gates of the active model that the new one may lack; see gates.py
+    dropped_gates: tuple[str, ...] = ()  #: gates of the active model that the new one may lack; see card_gates.py
 
 
 #: No waiver: the comparison decides.
@@ -115,7 +115,7 @@ class Registry:
         if registry_state.active is None:
             return
         new = json.loads(opened.card.to_metadata()[CARD_KEY])
-        lost = gates.lost(promotions.stored_card(self.database, registry_state.active), new)
+        lost = card_gates.lost(promotions.stored_card(self.database, registry_state.active), new)
         if unnamed := [gate for gate in lost if gate not in waiver.dropped_gates]:
             flags = " ".join(f"--drop-gate {gate}" for gate in unnamed)
             raise PromotionRefused(

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from worker.errors import HomeInUse
 from worker.runtime.children import queue_worker
-from worker.runtime.gate import Gate
 from worker.runtime.pids import is_running
+from worker.runtime.readiness_gate import Gate
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
 

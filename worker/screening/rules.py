@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schema.vocabulary import Reason, Verdict
-from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import VALUES_APART, Container, Instance
 from worker.imaging.statistics import InputStatistics
+from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
 from worker.inference.card import ModelCard
 from worker.inference.lung_field import implausible
 from worker.inference.prediction import Prediction

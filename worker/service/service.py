@@ -14,7 +14,7 @@ import attrs
 from schema.vocabulary import FileState, StudyState
 from worker.decoding.decoder import Decoder
 from worker.errors import DatabaseShared, Interrupted, Misconfigured
-from worker.imaging.reading import AN_ARCHIVE
+from worker.imaging.image_file import AN_ARCHIVE
 from worker.intake.folder_scan import files_in, incoming
 from worker.intake.ingest import Intake
 from worker.intake.link_probe import how_taken_in

@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.display import Codes
+from worker.imaging.display.pipeline import Codes
 
 
 class Encoding(StrEnum):

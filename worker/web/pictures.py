@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from sqlalchemy import Row
 
 from worker.errors import StoredFileLost
-from worker.imaging.codestream import Coding
-from worker.imaging.display import Codes, StoredValues, look_up
+from worker.imaging.codec.codestream import Coding
+from worker.imaging.display.pipeline import Codes, StoredValues, look_up
+from worker.imaging.image_file import MinimumSize, OpenImage, open_image
 from worker.imaging.preprocess import Preprocessing, place
-from worker.imaging.reading import MinimumSize, OpenImage, open_image
-from worker.imaging.viewing import View, read_table, read_view
+from worker.imaging.viewer_data import View, read_table, read_view
 from worker.store.fetch import fetch
 from worker.web.packing import Encoding, pack
 from worker.web.reading_room import ReadingRoom

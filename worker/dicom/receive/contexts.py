@@ -2,7 +2,7 @@
 
 from pynetdicom.presentation import PresentationContext, build_context
 
-from worker.imaging.transfer_syntaxes import ENCAPSULATED, NATIVE, RLE
+from worker.imaging.codec.transfer_syntaxes import ENCAPSULATED, NATIVE, RLE
 
 VERIFICATION = "1.2.840.10008.1.1"
 

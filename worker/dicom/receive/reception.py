@@ -16,7 +16,7 @@ from worker.errors import Interrupted, Rejected
 from worker.imaging.instance import Instance
 from worker.intake.ingest import Intake
 from worker.intake.reader import ReadFile
-from worker.intake.received import ReceivedObject, held_objects, read_header, take_in
+from worker.intake.received_object import ReceivedObject, held_objects, read_header, take_in
 from worker.ledger.schema_revision import revision
 from worker.runtime.error_place import place_of
 

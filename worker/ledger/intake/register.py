@@ -11,8 +11,8 @@ from schema.database import Database
 from schema.models import Arrival, Instance, Series, Study
 from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.errors import CopyUnseen
-from worker.imaging.empty_tail import LOWER_PART_EMPTY
 from worker.imaging.instance import Instance as Header
+from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
 from worker.ledger.intake import new_studies
 from worker.ledger.intake.arrivals import AcceptedCopy, Correction, Receipt, Registration
 from worker.ledger.intake.files import arrival_of, close

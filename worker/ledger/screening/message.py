@@ -19,8 +19,8 @@ from worker.ledger.screening.leases import give_back, prolonged
 from worker.ledger.screening.pending_results import PendingResults
 from worker.ledger.screening.results import Claim, Result
 from worker.ledger.transactions import together
-from worker.runtime.at_once import for_each
 from worker.runtime.error_place import place_of
+from worker.runtime.thread_pool import for_each
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

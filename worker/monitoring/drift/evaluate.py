@@ -19,7 +19,7 @@ from schema.database import Database
 from schema.types import UtcDateTime
 from schema.vocabulary import Stability
 from worker.errors import ScreeningError
-from worker.inference.plain_values import without_nan
+from worker.inference.json_values import without_nan
 from worker.inference.reference import MEASURES, Reference
 from worker.ledger.operations import drift as ledger
 from worker.ledger.operations.drift import Cause, Change, Judgement

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, IdentifierMode, ReviewOutcome
 from worker.errors import Interrupted, Rejected
-from worker.imaging.viewing import Person, read_view
+from worker.imaging.viewer_data import Person, read_view
 from worker.inference.card import Population
 from worker.ledger import audit
 from worker.ledger.reading_room import holds

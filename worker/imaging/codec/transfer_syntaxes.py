@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import Undecodable, UnsupportedSyntax
-from worker.imaging.codestream import Codestream, Coding, with_height
-from worker.imaging.completeness import missing_parts, restarts
+from worker.imaging.codec.codestream import Codestream, Coding, with_height
+from worker.imaging.codec.completeness import missing_parts, restarts
+from worker.imaging.codec.reduced_decoders import reduced_decoder
+from worker.imaging.codec.resolution import size_at
 from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from worker.imaging.reduced_decoders import reduced_decoder
-from worker.imaging.resolution import size_at
 
 Pixels = NDArray[Any]
 Decoder = Callable[[bytes, Codestream, bool], Pixels]

@@ -10,7 +10,9 @@ from pydicom.uid import UID
 
 from worker.errors import MissingElement, NoPixelData, NotAnImage, TooLarge, Truncated
 from worker.imaging.age import age_years, date_of
-from worker.imaging.display import (
+from worker.imaging.codec.resolution import MinimumSize, Reduction
+from worker.imaging.display.elements import read_grayscale
+from worker.imaging.display.pipeline import (
     VOI_LUT_MISSES,
     WINDOW_MISSES,
     Display,
@@ -20,17 +22,15 @@ from worker.imaging.display import (
     full_range,
     shows_padding_dark,
 )
-from worker.imaging.empty_tail import LOWER_PART_EMPTY
-from worker.imaging.grayscale import read_grayscale
 from worker.imaging.header import MAX_TEXT, Header, lenient_pydicom
-from worker.imaging.image_pixel import ImagePixel, check_showable, read_image_pixel
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
-from worker.imaging.missing_pixels import has_stalled_rows, where_it_ends_early
 from worker.imaging.part10 import Part10, open_part10
-from worker.imaging.pixel_data import Decoded, decode_stored, grey_values, holds_codestream
 from worker.imaging.pyramid import Pyramid, lifted
-from worker.imaging.resolution import MinimumSize, Reduction
+from worker.imaging.stored_values.image_pixel import ImagePixel, check_showable, read_image_pixel
+from worker.imaging.stored_values.missing_pixels import has_stalled_rows, where_it_ends_early
+from worker.imaging.stored_values.pixel_data import Decoded, decode_stored, grey_values, holds_codestream
+from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.voi_fit import is_dim, misses
+from worker.imaging.display.voi_fit import is_dim, misses
 
 Values = NDArray[np.float64]
 Codes = NDArray[np.uint8] | NDArray[np.uint16]

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import Undecodable
-from worker.imaging.colour_layout import laid_out_colour
-from worker.imaging.image_pixel import ImagePixel
-from worker.imaging.native_bits import NativeCodes, native_codes
+from worker.imaging.stored_values.colour_layout import laid_out_colour
+from worker.imaging.stored_values.image_pixel import ImagePixel
+from worker.imaging.stored_values.native_bits import NativeCodes, native_codes
 
 Pixels = NDArray[Any]
 

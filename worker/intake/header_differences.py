@@ -8,8 +8,8 @@ import numpy as np
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
 from worker.errors import Rejected
+from worker.imaging.image_file import open_image
 from worker.imaging.limits import Limits
-from worker.imaging.reading import open_image
 from worker.ledger.intake.arrivals import Correction
 from worker.screening.rules import eligible
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import MissingElement
-from worker.imaging.display import StoredValues
+from worker.imaging.display.pipeline import StoredValues
 from worker.imaging.header import Header
 
 _COLOURS = ("Red", "Green", "Blue")

@@ -12,9 +12,9 @@ from pathlib import Path
 from schema.vocabulary import FileState, Priority
 from worker.errors import Rejected
 from worker.imaging.first_bytes import read_from_first_bytes
+from worker.imaging.image_file import read_instance
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
-from worker.imaging.reading import read_instance
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest, ReadFile
 from worker.ledger.intake import files

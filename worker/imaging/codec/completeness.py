@@ -7,7 +7,7 @@ both report success.
 import re
 import struct
 
-from worker.imaging.codestream import Codestream, Coding, scan_headers
+from worker.imaging.codec.codestream import Codestream, Coding, scan_headers
 
 #: ISO 15444-1 A.4.2: marker, length, tile, length of the tile-part, which part, of how many (0: not said here).
 _SOT = struct.Struct(">HHHIBB")

@@ -26,7 +26,7 @@ from tests.phantoms import (
     picture,
 )
 from worker.errors import Truncated, Undecodable, UnsupportedPixels
-from worker.imaging.reading import read_display, read_instance
+from worker.imaging.image_file import read_display, read_instance
 
 PICTURE = picture(320, 256) | 1
 NOISY = PICTURE ^ np.random.default_rng(5).integers(0, 64, PICTURE.shape).astype(np.uint16)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import Undecodable
-from worker.imaging.image_pixel import ImagePixel
+from worker.imaging.stored_values.image_pixel import ImagePixel
 
 Pixels = NDArray[Any]
 

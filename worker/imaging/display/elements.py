@@ -6,7 +6,7 @@ Knows where the Standard puts them and which errors stations make. Knows no pixe
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.display import Grayscale, LookUpTable, VoiFunction, Window
+from worker.imaging.display.pipeline import Grayscale, LookUpTable, VoiFunction, Window
 from worker.imaging.header import Header
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import NotAnImage, Truncated
-from worker.imaging import dicom, part10, raster
-from worker.imaging.display import Display
+from worker.imaging import dicom_object, part10, raster
+from worker.imaging.codec.resolution import MinimumSize, Reduction
+from worker.imaging.display.pipeline import Display
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT, Limits
 from worker.imaging.preprocess import Preprocessing, apply
-from worker.imaging.resolution import MinimumSize, Reduction
 
 __all__ = [
     "Display",
@@ -59,7 +59,7 @@ class OpenImage:
 def open_image(data: bytes, limits: Limits = DEFAULT) -> OpenImage:
     """Header pass; the result can decode the pixels later. Raises what `read_instance` raises."""
     if part10.looks_like_dicom(data):
-        opened = dicom.open_object(data, limits)
+        opened = dicom_object.open_object(data, limits)
         return OpenImage(data, limits, opened.instance, opened.display)
     if raster.looks_like_raster(data):
         instance = raster.read_instance(data, limits)
@@ -87,7 +87,7 @@ def read_display(data: bytes, limits: Limits = DEFAULT, reduction: Reduction | N
     Raises what `read_instance` raises, and UnsupportedSyntax, UnsupportedPixels, Undecodable.
     """
     if part10.looks_like_dicom(data):
-        return dicom.open_object(data, limits).display(reduction)
+        return dicom_object.open_object(data, limits).display(reduction)
     if raster.looks_like_raster(data):
         return raster.read_display(data, limits, reduction)
     raise _refusal(data)
@@ -105,7 +105,7 @@ def stored_digest(data: bytes, limits: Limits = DEFAULT) -> str:
     Raises what `read_display` raises.
     """
     if part10.looks_like_dicom(data):
-        values = dicom.open_object(data, limits).stored_values()
+        values = dicom_object.open_object(data, limits).stored_values()
     elif raster.looks_like_raster(data):
         values = raster.read_stored_values(data, limits)
     else:

@@ -5,14 +5,14 @@ import sys
 import threading
 from pathlib import Path
 
-from worker.runtime.gate import Gate
+from worker.runtime.readiness_gate import Gate
 from worker.settings import Settings
 
 #: Shuts the gate of a state folder, says so, and waits to be killed.
 OWNER = """
 import sys
 from pathlib import Path
-from worker.runtime.gate import Gate
+from worker.runtime.readiness_gate import Gate
 from worker.settings import Settings
 with Gate(Settings(home=Path(sys.argv[1]))):
     print("shut", flush=True)

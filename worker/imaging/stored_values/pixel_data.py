@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from pydicom import encaps
 
 from worker.errors import Undecodable, UnsupportedPixels
-from worker.imaging.codestream import Codestream, Coding, read_codestream
-from worker.imaging.colour_layout import is_grey_ybr
-from worker.imaging.completeness import declares_lengths
-from worker.imaging.display import StoredValues
+from worker.imaging.codec.codestream import Codestream, Coding, read_codestream
+from worker.imaging.codec.completeness import declares_lengths
+from worker.imaging.codec.resolution import Reduction
+from worker.imaging.codec.transfer_syntaxes import RLE, decode_codestream, decode_rle
+from worker.imaging.display.palette import palette_grey
+from worker.imaging.display.pipeline import StoredValues
 from worker.imaging.header import Header
-from worker.imaging.image_pixel import MONOCHROME, PALETTE, ImagePixel
-from worker.imaging.native import native_pixels
-from worker.imaging.native_bits import NativeCodes, native_codes
-from worker.imaging.palette import palette_grey
 from worker.imaging.part10 import Part10
 from worker.imaging.pyramid import Pyramid
-from worker.imaging.resolution import Reduction
-from worker.imaging.stored_bits import stored_codes
-from worker.imaging.transfer_syntaxes import RLE, decode_codestream, decode_rle
+from worker.imaging.stored_values.colour_layout import is_grey_ybr
+from worker.imaging.stored_values.image_pixel import MONOCHROME, PALETTE, ImagePixel
+from worker.imaging.stored_values.native import native_pixels
+from worker.imaging.stored_values.native_bits import NativeCodes, native_codes
+from worker.imaging.stored_values.stored_bits import stored_codes
 
 Pixels = NDArray[Any]
 

@@ -21,9 +21,9 @@ from tests.phantoms import (
     picture,
 )
 from worker.errors import TooLarge, Truncated
-from worker.imaging.empty_tail import LOWER_PART_EMPTY
+from worker.imaging.image_file import read_instance
 from worker.imaging.instance import Instance
-from worker.imaging.reading import read_instance
+from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
 from worker.inference.prediction import Prediction
 from worker.screening.rules import ImageOutcome, decide, eligible
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.codestream import Codestream, Coding
-from worker.imaging.completeness import declares_lengths
+from worker.imaging.codec.codestream import Codestream, Coding
+from worker.imaging.codec.completeness import declares_lengths
 from worker.imaging.pyramid import size_of
 
 Pixels = NDArray[Any]

@@ -6,10 +6,10 @@ Knows no pixels: whether the header is right is found out where they are read.
 from dataclasses import dataclass
 
 from worker.errors import MissingElement, NoPixelData, UnsupportedPixels
+from worker.imaging.codec.transfer_syntaxes import check_accepted
 from worker.imaging.header import Header
 from worker.imaging.part10 import FLOAT_PIXEL_DATA, Part10
-from worker.imaging.stored_bits import StoredBits, read_overlay_mask
-from worker.imaging.transfer_syntaxes import check_accepted
+from worker.imaging.stored_values.stored_bits import StoredBits, read_overlay_mask
 
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 #: Three samples per pixel. The decoders of JPEG and JPEG 2000 return compressed YBR as RGB.

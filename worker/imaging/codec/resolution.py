@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.imaging.codestream import Codestream, Coding
+from worker.imaging.codec.codestream import Codestream, Coding
 from worker.imaging.pyramid import Pyramid, size_of
 
 #: ISO 10918-1: blocks of 8 px, so an eighth is their mean. Only 8-bit JPEG: no decoder of 12 bits offers it.

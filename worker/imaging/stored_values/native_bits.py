@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.stored_bits import StoredBits, stored_codes
+from worker.imaging.stored_values.stored_bits import StoredBits, stored_codes
 
 Pixels = NDArray[Any]
 

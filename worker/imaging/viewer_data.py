@@ -7,9 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging import dicom, part10, raster
-from worker.imaging.display import Grayscale, LookUpTable, StoredValues, VoiFunction, display_table, full_range_table
-from worker.imaging.grayscale import read_voi_luts
+from worker.imaging import dicom_object, part10, raster
+from worker.imaging.display.elements import read_voi_luts
+from worker.imaging.display.pipeline import (
+    Grayscale,
+    LookUpTable,
+    StoredValues,
+    VoiFunction,
+    display_table,
+    full_range_table,
+)
 from worker.imaging.header import Header, lenient_pydicom
 from worker.imaging.limits import DEFAULT, Limits
 
@@ -56,9 +63,9 @@ class View:
 
 
 def read_stored(data: bytes, limits: Limits = DEFAULT) -> StoredValues:
-    """Stored values of a file, colour as grey. Raises what `reading.read_display` raises."""
+    """Stored values of a file, colour as grey. Raises what `image_file.read_display` raises."""
     if part10.looks_like_dicom(data):
-        return dicom.open_object(data, limits).stored_grey()
+        return dicom_object.open_object(data, limits).stored_grey()
     codes = raster.read_stored_values(data, limits)
     return StoredValues(codes, 8 * codes.dtype.itemsize)
 
@@ -66,7 +73,7 @@ def read_stored(data: bytes, limits: Limits = DEFAULT) -> StoredValues:
 def read_table(data: bytes, stored: StoredValues, limits: Limits = DEFAULT) -> NDArray[np.uint8]:
     """The table whose look-up of `stored` gives the display values of this file, byte for byte."""
     if part10.looks_like_dicom(data):
-        opened = dicom.open_object(data, limits)
+        opened = dicom_object.open_object(data, limits)
         return display_table(stored, opened.grayscale())[0] if opened.is_monochrome else full_range_table(stored)
     if stored.bits <= 8:
         return np.arange(256, dtype=np.uint8)
@@ -74,10 +81,10 @@ def read_table(data: bytes, stored: StoredValues, limits: Limits = DEFAULT) -> N
 
 
 def read_view(data: bytes, limits: Limits = DEFAULT) -> View:
-    """What the header offers; a raster file offers nothing. Raises what `reading.read_instance` raises."""
+    """What the header offers; a raster file offers nothing. Raises what `image_file.read_instance` raises."""
     if not part10.looks_like_dicom(data):
         return View(Grayscale(), is_monochrome=True)
-    opened = dicom.open_object(data, limits)
+    opened = dicom_object.open_object(data, limits)
     with lenient_pydicom():
         header = opened.header
         name = (header.text("VOILUTFunction") or "LINEAR").upper()

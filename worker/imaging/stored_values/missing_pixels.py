@@ -3,11 +3,11 @@
 Knows no values but zero.
 """
 
-from worker.imaging.empty_tail import ends_in_zeros, has_empty_block, has_hole, has_stalled
 from worker.imaging.header import Header
-from worker.imaging.image_pixel import ImagePixel
 from worker.imaging.part10 import MOST_PADDING, Part10
-from worker.imaging.pixel_data import holds_codestream
+from worker.imaging.stored_values.image_pixel import ImagePixel
+from worker.imaging.stored_values.pixel_data import holds_codestream
+from worker.imaging.stored_values.stalled_copy import ends_in_zeros, has_empty_block, has_hole, has_stalled
 
 
 def has_stalled_rows(part10: Part10, pixel: ImagePixel, header: Header) -> bool:
