@@ -17,6 +17,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
+from sqlalchemy import Connection
 
 from schema.setting_values import StoreLink
 from tests.acceptance.installation import wait_until
@@ -109,6 +110,38 @@ def test_a_file_that_a_writer_waits_for_is_parted_from_the_store_before_it_is_bo
     settle(watched, begin)
     writer.join(60)
     assert apart == [True]
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_writer_that_comes_while_the_database_is_slow_does_not_reach_the_store(
+    watched: WatchedInbox, files: int
+) -> None:
+    """The system lets it in after 45 s, whether the commit is over or not: the stored file is another one by then."""
+    path = watched.drop("a.dcm")
+    for number in range(1, files):
+        watched.drop(f"{number}.dcm", another(100 + number))
+
+    def overwrite() -> None:
+        with path.open("r+b") as file:
+            file.truncate(0)
+            file.write(LATER)
+
+    writer = threading.Thread(target=overwrite)
+
+    def be_slow(_: Connection) -> None:
+        if path.exists() and stored(watched).exists() and writer.ident is None:
+            assert path.samefile(stored(watched))
+            writer.start()
+            wait_until(lambda: is_being_broken(path), 60)
+            wait_until(lambda: not path.samefile(stored(watched)), 60)
+
+    watched.watcher.intake = replace(watched.watcher.intake, guard=be_slow)
+    assert settle(watched) == {"accepted": files}
+    writer.join(60)
+    assert (stored(watched).read_bytes(), stored(watched).stat().st_nlink) == (CHEST, 1)
+    assert (path.read_bytes(), watched.left()) == (LATER, ["a.dcm"])
+    assert settle(watched) == {"accepted": files + 1}
+    assert (stored(watched, sums_of(LATER)[0]).read_bytes(), watched.left()) == (LATER, [])
 
 
 def test_a_file_that_was_changed_before_it_is_booked_is_not_booked_as_it_was_read(

@@ -4,9 +4,10 @@ name is gone, so that no byte that somebody writes to it is lost or gets into th
 The hold is a read lease, fcntl(2). A writer waits for it until the group of files is booked: milliseconds, and while
 the database stalls 45 s at most (/proc/sys/fs/lease-break-time). If one waits before the file has left the inbox, or
 was let in, the store gets a copy of what was read, or the file is not booked; it stays, and is another arrival.
-Not prevented, and the stored file changes too: a writer that comes while the commit takes longer than 45 s
-(`stored_file_changed`); one that overwrites the file in place after the watcher was killed between commit and unlink
-(a worker finds it by the CRC-32: `stored_file_lost`).
+Not prevented, and the stored file changes too: a writer that comes while the file is booked, if this process stands
+still for 45 s or the store takes no copy (`stored_file_changed`; `writers_watch` looks each second); one that
+overwrites the file in place after the watcher was killed between commit and unlink (a worker finds it by the CRC-32:
+`stored_file_lost`).
 Copied in place of linked: where no lease is granted (a network file system, a file open for writing or of another
 user), a file that has another name already, a store elsewhere. A copied file has a hidden name for a moment before it
 is removed; a watcher that is killed just then leaves it, and it may be deleted.
@@ -85,6 +86,10 @@ class HeldFile:
             return True
         self.source.close()
         return False
+
+    def is_apart_from_writers(self) -> bool:
+        """Whether somebody wants to write to the file and the store has a copy by now: ask while it is being booked."""
+        return not self.source.holds() and self._separate()
 
     def abandon(self) -> None:
         """Leave the file as it is, because it could not be booked. It may have been, in spite of an error."""

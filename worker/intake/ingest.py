@@ -21,6 +21,7 @@ from worker.intake.header_differences import correction_of
 from worker.intake.held_file import AtStep, HeldFile, no_step
 from worker.intake.read_ahead import ReadAhead
 from worker.intake.reader import IntakeRequest, Reader, ReadFile
+from worker.intake.writers_watch import watching_writers
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.intake import files
 from worker.ledger.intake.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration
@@ -116,11 +117,13 @@ class Intake:
         group = [_as_stored(read) for read in group]
         left, refused = {id(read): read for read in group}, list[tuple[ReadFile, Exception]]()
         try:
-            for read, booked in self._book_all(group, now):
-                if isinstance(booked, Exception):
-                    refused.append((read, booked))
-                else:
-                    yield TakenIn(read.request, booked, left.pop(id(read)).held)
+            with watching_writers(read.held for read in group) as watch:
+                for read, booked in self._book_all(group, now):
+                    if isinstance(booked, Exception):
+                        refused.append((read, booked))
+                        continue
+                    watch.let_go(held := left.pop(id(read)).held)
+                    yield TakenIn(read.request, booked, held)
         finally:
             for read in left.values():
                 if read.held is not None:

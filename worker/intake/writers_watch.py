@@ -1,0 +1,46 @@
+"""Files whose group is being booked, however long that takes: when somebody wants to write to one, the store gets a
+copy before the system lets the writer in.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from worker.intake.held_file import HeldFile
+
+#: Time between two looks. The system lets a writer wait for 45 s.
+LOOK_S = 1.0
+
+
+class WritersWatch:
+    """Looks after held files until each is let go."""
+
+    def __init__(self, held: Iterable[HeldFile]) -> None:
+        self._held = {id(each): each for each in held}
+        self._lock = threading.Lock()
+
+    def let_go(self, held: HeldFile | None) -> None:
+        """Look at a file no more: whoever calls this removes or abandons it."""
+        with self._lock:
+            self._held.pop(id(held), None)
+
+    def look_until(self, stop: threading.Event) -> None:
+        """Look again and again."""
+        while self._held and not stop.wait(LOOK_S):
+            for key in list(self._held):
+                with self._lock:
+                    if key in self._held and self._held[key].is_apart_from_writers():
+                        del self._held[key]
+
+
+@contextmanager
+def watching_writers(held: Iterable[HeldFile | None]) -> Iterator[WritersWatch]:
+    """Look after the files while the block runs; None is a file that the system does not hold."""
+    watch, stop = WritersWatch(each for each in held if each is not None), threading.Event()
+    thread = threading.Thread(target=watch.look_until, args=(stop,), name="writers", daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        stop.set()
+        thread.join()
