@@ -356,6 +356,13 @@ def test_other_systems_read_with_a_token_of_their_scope(page: Page) -> None:
     assert visitor.get("/api/v1/worklist", **bearer).status == 401
 
 
+def test_other_systems_hear_that_a_study_is_unknown_whatever_they_call_it(page: Page) -> None:
+    token = accounts.make_token(page.desk.database, "ris", accounts.SCOPES, "me", page.desk.clock())
+    for uid in ("1.2.3", "1" * 300, "~" + "QUFB" * 100):
+        answer = page.visitor().get(f"/api/v1/studies/{uid}", Authorization=f"Bearer {token}")
+        assert (answer.status, answer.text) == (404, "no such study [unknown_study]\n")
+
+
 def test_a_poll_that_makes_no_rows_misses_nothing(page: Page) -> None:
     """Whatever the list shows of a study or beside it: the next poll after it brings it."""
     desk = page.desk

@@ -261,6 +261,10 @@ def test_a_cookie_from_before_is_worth_nothing(page: Page, how: str) -> None:
     else:
         accounts.end_sessions(database, "ann", "me", now)
     assert (stolen.get("/").status, stolen.post(f"/study/{STUDY}/priority", {"priority": "stat"}).status) == (303, 401)
+    answer = stolen.get("/login")
+    assert '"cache"' in answer.header("Clear-Site-Data"), "the pictures of a session that others ended"
+    assert "plain-session" not in stolen.cookies
+    assert stolen.get("/login").header("Clear-Site-Data") == ""
 
 
 def test_a_log_in_gives_a_new_token_and_ends_the_old_one(page: Page) -> None:
@@ -506,6 +510,17 @@ def test_large_bodies_and_headers_are_refused(page: Page) -> None:
     chunked = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nSec-Fetch-Site: same-origin\r\n"
     chunked += "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + f"{70_000:x}\r\n{'x' * 70_000}\r\n0\r\n\r\n"
     assert sent(page.port, chunked.encode()).startswith(b"HTTP/1.1 413")
+
+
+def test_a_request_with_two_lengths_is_refused(page: Page) -> None:
+    """A proxy that went by the other one would take the rest for another person's request."""
+    head = (
+        f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n"
+    )
+    both = f"{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    got = sent(page.port, both.encode())
+    assert got.startswith(b"HTTP/1.1 400")
+    assert b"two lengths" in got
 
 
 def test_slow_requests_are_cut_off(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,9 @@ def test_a_study_tells_its_images_its_history_and_the_patients_other_studies(pag
     for earlier, date in dates.items():
         desk.receive(earlier, content=earlier, patient_id="P-7", study_date=date)
         desk.screen(earlier, 0.1)
-    decisions.review(desk.database, "1.2.826.9.11", ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock())
+    for earlier in dates:
+        decisions.review(desk.database, earlier, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock())
+    decisions.withdraw(desk.database, "1.2.826.9.12", "Dr Dee", "the wrong patient", desk.clock())
     desk.receive("1.2.826.9.13", content="somebody else", patient_id="P-8")
     desk.receive(uid, f"{uid}.1", "frontal", path="/inbox/frontal.dcm", patient_id="P-7")
     desk.receive(uid, f"{uid}.2", "lateral", path="/inbox/lateral.dcm", patient_id="P-7", view="LL")
@@ -251,13 +253,14 @@ def test_a_study_tells_its_images_its_history_and_the_patients_other_studies(pag
     text = " ".join(re.sub(r"<[^>]*>", " ", ann.get(f"/study/{uid}").text).split())
     for words in (
         "probability 0.600", "not screened, no frontal image", "file frontal.dcm: accepted", "ben opened it",
-        "file lateral.dcm: accepted", "screened (revision 1, ", "Dr Dee: uncertain “see the base”", "Dr Dee: stat",
+        "file lateral.dcm: accepted", "screened (revision 1, ", "Dr Dee: uncertain “see the base”", "Dr Dee: STAT",
     ):  # fmt: skip
         assert words in text, words
     listed = re.findall(r'<li><a href="/study/([0-9.]+)">([0-9-]+)</a>([^<]*)', ann.get(f"/study/{uid}").text)
     assert listed == [
-        ("1.2.826.9.12", "2026-01-02", ""), ("1.2.826.9.11", "2025-01-02", ": read as pneumonia"),
-    ]  # fmt: skip
+        ("1.2.826.9.12", "2026-01-02", ": withdrawn verdict, pneumonia"),
+        ("1.2.826.9.11", "2025-01-02", ": read as pneumonia"),
+    ]
 
 
 def test_priority_and_requeue_are_in_the_accounts_name(page: Page) -> None:
@@ -269,6 +272,16 @@ def test_priority_and_requeue_are_in_the_accounts_name(page: Page) -> None:
     assert operator.post(f"{PATH}/requeue").status == 409
     entries = audit.trail(page.desk.database, page.desk.clock() - timedelta(days=1))
     assert {("ann", "prioritised"), ("olga", "requeued")} <= {(e.who, e.deed) for e in entries}
+
+
+def test_a_study_that_was_read_comes_back_before_it_is_stat(page: Page) -> None:
+    ann = page.visitor("ann")
+    assert "Make it STAT" in ann.get(PATH).text
+    decisions.review(page.desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, page.desk.clock())
+    assert "Make it STAT" not in ann.get(PATH).text
+    refused = ann.post(f"{PATH}/priority", {"priority": "stat"})
+    assert refused.status == 409
+    assert "it was read: put it back on the list first" in refused.text
 
 
 def test_after_verdict_a_reader_judges_first_and_may_judge_again(ready: Ledger) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from selenium.webdriver import Chrome as Browser
+from selenium.webdriver.common.keys import Keys
 
 from tests import browsers
-from tests.browsers import needs_chromium, until
+from tests.browsers import needs_chromium, press, tab_to, until
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import dicom_file, window
 from tests.reading_room import Page, running
@@ -130,6 +131,69 @@ def test_the_viewer_turns_measures_reads_pixels_and_resets(page: Page, browser: 
     assert driver.find_element("id", "invert").get_attribute("aria-pressed") == "false"
 
 
+def test_the_window_that_is_named_is_the_one_that_is_shown(page: Page, browser: Callable[[str], Browser]) -> None:
+    page.receive(radiograph(1))
+    driver = browser(f"/study/{STUDY}")
+    until(lambda: driver.execute_script(READY))
+    named = "return document.getElementById('window').selectedOptions[0].textContent"
+    body = driver.find_element("tag name", "body")
+    assert driver.execute_script(named) == "as sent"
+    body.send_keys("w", "w")
+    assert driver.execute_script(named) == "full range"
+    low, high = 31 * 0 + 1, 31 * (ROWS - 1) + 7 * (COLUMNS - 1) + 1
+    driver.execute_script(POINT, "drag", [10, 5], [10, 5])  # by no pixel: the window that a drag begins with
+    assert driver.execute_script(named) == "by hand"
+    note = driver.find_element("id", "note")
+    assert note.text == f"center {low + high - 100}, width {2 * (high - low)}", "that of the full range"
+    driver.find_element("id", "reset").click()
+    assert (driver.execute_script(named), note.text) == ("as sent", "")
+
+
+def test_the_picture_moves_by_keyboard_and_grows_under_the_pointer(
+    page: Page, browser: Callable[[str], Browser]
+) -> None:
+    page.receive(radiograph(1))
+    driver = browser(f"/study/{STUDY}")
+    until(lambda: driver.execute_script(READY))
+    canvas = driver.find_element("id", "canvas")
+    state = (
+        "const { center, window: w } = window.viewer; return [center.x, center.y, w?.center ?? null, w?.width ?? null]"
+    )
+    tab_to(driver, "#canvas")
+    before = driver.execute_script(state)
+    press(driver, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    moved = driver.execute_script(state)
+    assert (moved[0] > before[0], moved[1] > before[1], moved[2]) == (True, True, None)
+    canvas.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)
+    canvas.send_keys(Keys.SHIFT, Keys.ARROW_DOWN)
+    after = driver.execute_script(state)
+    assert (after[:2], after[2] > 1200, after[3] > 2400) == (moved[:2], True, True)
+    driver.find_element("id", "fit").click()
+    under = driver.execute_script("""
+        const { viewer } = window, box = viewer.canvas.getBoundingClientRect(), where = {
+          clientX: Math.round(box.left + box.width / 3), clientY: Math.round(box.top + box.height / 4),
+          deltaY: -1, cancelable: true };
+        const before = viewer.at(where), zoom = viewer.zoom;
+        viewer.canvas.dispatchEvent(new WheelEvent("wheel", where));
+        const after = viewer.at(where);
+        return [viewer.zoom / zoom, after.x - before.x, after.y - before.y];
+    """)
+    assert under == pytest.approx([1.25, 0, 0], abs=1e-6)
+
+
+def test_a_length_is_measured_by_two_clicks_too(page: Page, browser: Callable[[str], Browser]) -> None:
+    page.receive(radiograph(1, ImagerPixelSpacing=[0.2, 0.2]))
+    driver = browser(f"/study/{STUDY}")
+    until(lambda: driver.execute_script(READY))
+    driver.find_element("id", "length").click()
+    driver.execute_script(POINT, "drag", [10, 5], [10, 5])
+    driver.execute_script(POINT, "look", [20, 25])
+    _, length = driver.execute_script(POINT, "drag", [40, 45], [40, 45])
+    assert length == "10.0 mm at the detector", "50 pixels of 0.2 mm"
+    _, length = driver.execute_script(POINT, "look", [60, 10])
+    assert length == "10.0 mm at the detector", "the second click ends the line"
+
+
 def test_an_image_that_cannot_be_shown_leaves_no_other_in_its_place(
     page: Page, browser: Callable[[str], Browser]
 ) -> None:
@@ -162,18 +226,18 @@ def test_keys_leave_alone_what_is_repeated_or_has_a_modifier(page: Page, browser
     page.receive(radiograph(1))
     driver = browser(f"/study/{STUDY}")
     until(lambda: driver.execute_script(READY))
-    press = "document.body.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, ...arguments[0] }))"
+    pressed = "document.body.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, ...arguments[0] }))"
     for how in ("repeat", "altKey", "metaKey", "ctrlKey"):
-        driver.execute_script(press, {"key": "p", how: True})
+        driver.execute_script(pressed, {"key": "p", how: True})
         assert driver.execute_script(CHOSEN) is None, how
-    driver.execute_script(press, {"key": "p"})
+    driver.execute_script(pressed, {"key": "p"})
     assert driver.execute_script(CHOSEN) == "pneumonia"
     driver.execute_script("document.getElementById('verdict').addEventListener('submit', (e) => e.preventDefault());")
     driver.execute_script("document.addEventListener('submit', () => { window.sent = true; })")
     for how in ("repeat", "altKey", "metaKey", "shiftKey"):
-        driver.execute_script(press, {"key": "Enter", how: True})
+        driver.execute_script(pressed, {"key": "Enter", how: True})
         assert driver.execute_script("return window.sent ?? null") is None, how
-    driver.execute_script(press, {"key": "Enter"})
+    driver.execute_script(pressed, {"key": "Enter"})
     assert driver.execute_script("return window.sent") is True
 
 

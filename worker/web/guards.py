@@ -132,6 +132,8 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         sizes = (len(name) + len(value) + 4 for name, value in scope["headers"])
+        if "transfer-encoding" in headers and "content-length" in headers:  # RFC 9112 6.1: two ends of one request
+            raise Refused(HTTPStatus.BAD_REQUEST, "the request has two lengths")
         if b"%00" in scope["query_string"]:
             raise Refused(HTTPStatus.BAD_REQUEST, "there is no such page")
         peer = scope["client"][0] if scope["client"] else ""

@@ -58,6 +58,8 @@ def environment() -> Environment:
     made.filters["digest"] = wording.digest
     made.filters["moment"] = wording.moment
     made.filters["minute"] = wording.minute
+    made.filters["show_words"] = wording.SHOWS.__getitem__
+    made.filters["priority_word"] = wording.priority_word
     made.filters["without"] = wording.WITHOUT.__getitem__
     return made
 

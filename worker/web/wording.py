@@ -3,7 +3,8 @@
 import re
 from datetime import datetime
 
-from schema.vocabulary import AuditAction, Band, Process, Reason, Verdict
+from schema.vocabulary import AuditAction, Band, Priority, Process, Reason, Verdict
+from worker.worklist.listing import Show
 
 #: Word and shape of each band: a shape, so that colour is never the only sign.
 BANDS: dict[Band, tuple[str, str]] = {
@@ -41,6 +42,16 @@ REASONS: dict[str, str] = {
     Reason.AWAITING_RESULT: "just arrived",
     Reason.SILENT_RUN: "has a result, which a silent run does not show",
     Reason.NOT_ASSESSABLE: "a reader found it not assessable",
+}
+
+#: The choices of the list's first filter.
+SHOWS: dict[Show, str] = {
+    Show.UNREAD: "unread",
+    Show.FLAGGED: "flagged",
+    Show.ATTENTION: "failed or unscreenable",
+    Show.CONFLICT: "conflict",
+    Show.WAITING: "waiting for a result",
+    Show.READ: "read",
 }
 
 #: What somebody did, where the stored word alone does not say it.
@@ -93,6 +104,11 @@ def detail(said: str | None, verdict: str | None) -> str:
 def plain(code: str) -> str:
     """A verdict of a reader."""
     return code.replace("_", " ")
+
+
+def priority_word(code: str) -> str:
+    """A priority as people write it."""
+    return "STAT" if code == Priority.STAT else code
 
 
 def day(date: str | None) -> str:

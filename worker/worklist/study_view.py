@@ -143,7 +143,9 @@ def _priors(connection: Connection, row: Row[Any]) -> Rows:
         """
         SELECT study.study_uid, study.study_date, study.state, screening.verdict,
             (SELECT review.outcome FROM review WHERE review.id =
-                (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)) AS review_outcome
+                (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)) AS review_outcome,
+            (SELECT COUNT(*) FROM withdrawal WHERE withdrawal.review_id =
+                (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)) AS review_withdrawn
         FROM study LEFT JOIN screening ON screening.id = study.current_screening_id
         WHERE study.patient_id = :patient AND study.id <> :id
         AND (study.issuer_of_patient_id = :issuer OR study.issuer_of_patient_id IS NULL OR :issuer = '')

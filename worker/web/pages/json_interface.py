@@ -25,7 +25,7 @@ VERSION = 1
 
 def worklist(room: ReadingRoom, asked: Asked) -> Response:
     """A page of the unread studies in the order of the list; `next` is the `after` of the following page."""
-    _admit(room, asked, "worklist")
+    _note(room, asked, _admitted(room, asked, "worklist"), "worklist")
     found = listing.rows(room.database, Filter(), Key.read(asked.request.query_params.get("after", "")), asked.now)
     return _answer(
         total=listing.count(room.database, Filter()),
@@ -37,8 +37,9 @@ def worklist(room: ReadingRoom, asked: Asked) -> Response:
 def study(room: ReadingRoom, asked: Asked) -> Response:
     """One study with its results, images and verdicts."""
     uid = uid_of(str(asked.request.path_params["study"]))
-    _admit(room, asked, "studies", uid)
+    name = _admitted(room, asked, "studies")
     view = study_view(room.database, uid, asked.now)
+    _note(room, asked, name, "studies", uid)
     row = listing.of_studies(room.database, [uid], asked.now)[0]
     return _answer(
         study=_row(room, row) | {"revision": row.revision, "is_read": row.is_read},
@@ -66,7 +67,7 @@ def study(room: ReadingRoom, asked: Asked) -> Response:
 
 def health(room: ReadingRoom, asked: Asked) -> Response:
     """Whether studies get their results in time."""
-    _admit(room, asked, "health")
+    _note(room, asked, _admitted(room, asked, "health"), "health")
     waited_s, signs = queries.longest_wait_s(room.database, asked.now), queries.signs_of_life(room.database)
     return _answer(
         is_well=waited_s <= room.settings.alarm_after_s,
@@ -80,8 +81,8 @@ def health(room: ReadingRoom, asked: Asked) -> Response:
     )
 
 
-def _admit(room: ReadingRoom, asked: Asked, scope: str, uid: str | None = None) -> None:
-    """Raise Refused unless the token opens this; the audit has each read before it is answered."""
+def _admitted(room: ReadingRoom, asked: Asked, scope: str) -> str:
+    """The name of the token; raises Refused unless it opens this."""
     kind, _, token = asked.request.headers.get("authorization", "").partition(" ")
     found = accounts.token_scopes(room.database, token) if kind.lower() == "bearer" and token else None
     if found is None:
@@ -89,6 +90,11 @@ def _admit(room: ReadingRoom, asked: Asked, scope: str, uid: str | None = None) 
     name, scopes = found
     if scope not in scopes:
         raise Refused(HTTPStatus.FORBIDDEN, f"this token does not open {scope}")
+    return name
+
+
+def _note(room: ReadingRoom, asked: Asked, name: str, scope: str, uid: str | None = None) -> None:
+    """The audit has each read before it is answered; `uid` is that of a study that is there."""
     audit.note(room.database, AuditAction.INTERFACE_READ, name, asked.now, [uid], detail=scope)
 
 

@@ -69,20 +69,28 @@ def form(room: ReadingRoom, asked: Asked, message: str, status: HTTPStatus = HTT
         has_accounts=accounts.count(room.database) > 0, **values,
     )  # fmt: skip
     set_cookie(room, answer, FORM, cookie)
+    if asked.session is None and cookie_name(room, SESSION) in asked.request.cookies:
+        _forget(room, answer)  # a session that has ended by itself, or by an administrator
     return answer
 
 
 def log_out(room: ReadingRoom, asked: Asked) -> Response:
     """End the session at once, release what it holds, and have the browser forget the pictures."""
     sessions.end(room.database, asked.who, asked.now)
-    answer = RedirectResponse("/login", HTTPStatus.SEE_OTHER, headers={"Clear-Site-Data": '"cache", "storage"'})
-    drop_cookie(room, answer, SESSION)
+    answer = RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+    _forget(room, answer)
     return answer
 
 
 def own_path(path: str | None) -> str:
     """A path of ours, else the list."""
     return path if path and OWN_PATH.fullmatch(path) else "/"
+
+
+def _forget(room: ReadingRoom, answer: Response) -> None:
+    """Have the browser forget the session that is over, and the pictures that it fetched."""
+    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
+    drop_cookie(room, answer, SESSION)
 
 
 def _begin(room: ReadingRoom, asked: Asked, account_id: int, name: str) -> Response:

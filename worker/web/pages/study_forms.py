@@ -65,6 +65,9 @@ def prioritise(room: ReadingRoom, asked: Asked) -> Response:
     view, named = _view(room, asked), asked.form.get("priority", "")
     if named not in (Priority.STAT, Priority.ROUTINE):
         return render(room, asked, view, message="stat or routine", status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    if named == Priority.STAT and view.study["read_at"] is not None:
+        message = "it was read: put it back on the list first"
+        return render(room, asked, view, message=message, status=HTTPStatus.CONFLICT)
     return _done(
         room,
         asked,

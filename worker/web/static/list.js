@@ -1,14 +1,14 @@
 // The list: keys, polling while the tab is seen, and taking in what is new without moving the row under the cursor.
 
 import { onKeys } from "/static/keys.js";
-import { answered, send, takeInput } from "/static/page.js";
+import { answered, keepInTouch, send, takeInput } from "/static/page.js";
 
 const POLL_MS = 5000, BEAT_MS = 30000, QUIET_MS = 60000;
 
 const body = document.getElementById("rows");
 const news = document.getElementById("news"), beside = document.getElementById("beside");
 const asServed = new Map();
-let tag = null, fresh = null, selected = null, lastInput = Date.now();
+let tag = null, fresh = null, selected = null, place = 0, lastInput = Date.now();
 
 const rowsOf = (parent) => [...parent.querySelectorAll("tr[data-uid]")];
 const rowOf = (uid) => rowsOf(body).find((row) => row.dataset.uid === uid);
@@ -53,13 +53,22 @@ function select(row, focus = true) {
   body.querySelector("tr.selected")?.classList.remove("selected");
   row.classList.add("selected");
   selected = row.dataset.uid;
+  place = rowsOf(body).indexOf(row);
   if (focus) row.querySelector("a.study").focus();
 }
 
 function step(by) {
   const rows = rowsOf(body);
   const at = rows.findIndex((row) => row.dataset.uid === selected);
-  select(rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by))]);
+  const to = at >= 0 ? at + by : place; // a row that is gone leaves its place
+  select(rows[Math.min(rows.length - 1, Math.max(0, to))]);
+}
+
+// What changes above the row under the cursor, or else the selected one, moves the page and not that row.
+function inPlace(deed) {
+  const row = body.querySelector("tr[data-uid]:hover") ?? rowOf(selected), before = row?.getBoundingClientRect().top;
+  deed();
+  if (row && before > 0 && before < window.innerHeight) window.scrollBy(0, row.getBoundingClientRect().top - before);
 }
 
 // A row that is shown already changes where it stands; its focus stays.
@@ -78,17 +87,34 @@ function refresh(content) {
   tellTimes();
 }
 
-function takeIn() {
+// The pages that were opened below the first one stay open.
+async function withPages(content, most) {
+  for (let more; (more = content.querySelector("tr.more button")) && rowsOf(content).length < most;) {
+    const answer = await fetch(more.getAttribute("hx-get"), { cache: "no-store" });
+    if (!answer.ok) throw new Error(answer.status);
+    more.closest("tr").replaceWith(parsed(await answer.text()));
+  }
+  return content;
+}
+
+async function takeIn() {
   if (fresh === null) return;
-  const hadFocus = body.contains(document.activeElement);
-  const content = parsed(fresh);
-  tellBeside(content);
-  body.replaceChildren(content);
-  window.htmx.process(body);
+  const text = fresh;
   fresh = null;
-  news.hidden = true;
-  select(rowOf(selected), hadFocus);
-  tellTimes();
+  try {
+    const content = await withPages(parsed(text), rowsOf(body).length);
+    const hadFocus = body.contains(document.activeElement) || document.activeElement === news;
+    tellBeside(content);
+    body.replaceChildren(content);
+    window.htmx.process(body);
+    news.hidden = true;
+    asServed.clear();
+    for (const row of rowsOf(body)) asServed.set(row.dataset.uid, row.innerHTML);
+    select(rowOf(selected), hadFocus);
+    tellTimes();
+  } catch {
+    fresh = text; // no answer: it is taken in later
+  }
 }
 
 function tellNews(content) {
@@ -115,9 +141,11 @@ async function poll() {
     if (answer.status !== 200) return;
     tag = answer.headers.get("ETag");
     const text = await answer.text(), content = parsed(text);
-    tellBeside(content);
-    fresh = tellNews(content) ? text : null;
-    refresh(content);
+    inPlace(() => {
+      tellBeside(content);
+      fresh = tellNews(content) ? text : null;
+      refresh(content);
+    });
   } catch {
     // no answer: after 15 s the page says that it is out of date
   }
@@ -139,9 +167,9 @@ onKeys({
 
 setInterval(poll, POLL_MS);
 setInterval(() => { if (Date.now() - lastInput > QUIET_MS) takeIn(); }, 5000);
-setInterval(() => { if (!document.hidden) send("/beat", { input: takeInput() }); }, BEAT_MS);
 setInterval(tellTimes, 20000);
 document.addEventListener("visibilitychange", poll);
-if (!body.dataset.poll) setInterval(answered, POLL_MS);
+if (body.dataset.poll) setInterval(() => { if (!document.hidden) send("/beat", { input: takeInput() }); }, BEAT_MS);
+else keepInTouch();
 for (const row of rowsOf(body)) asServed.set(row.dataset.uid, row.innerHTML);
 tellTimes();

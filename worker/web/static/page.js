@@ -4,7 +4,7 @@ import { onKeys } from "/static/keys.js";
 
 const root = document.documentElement;
 const csrf = document.body.dataset.csrf;
-const STALE_AFTER_MS = 15000;
+const STALE_AFTER_MS = 15000, BEAT_MS = 5000, PATIENCE_MS = 10000;
 
 let lastAnswer = Date.now();
 let hadInput = false;
@@ -13,11 +13,12 @@ export function answered() {
   lastAnswer = Date.now();
 }
 
-// A form of ours, sent by script. Returns the answer, or null when there was none.
+// A form of ours, sent by script. Returns the answer, or null when there was none in time.
 export async function send(path, fields) {
   try {
-    const answer = await fetch(path, { method: "POST", body: new URLSearchParams({ csrf, ...fields }) });
-    answered();
+    const body = new URLSearchParams({ csrf, ...fields });
+    const answer = await fetch(path, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (answer.status < 500) answered();
     if (answer.status === 401) location.assign("/login");
     return answer;
   } catch {
@@ -34,6 +35,13 @@ export function takeInput() {
   const had = hadInput;
   hadInput = false;
   return had ? "1" : "0";
+}
+
+// For a page that fetches nothing by itself: it hears of a log-out, and of a server that is away.
+export function keepInTouch() {
+  const ask = () => { if (!document.hidden) send("/beat", { input: takeInput() }); };
+  setInterval(ask, BEAT_MS);
+  document.addEventListener("visibilitychange", ask);
 }
 
 function remember(name, value) {
@@ -72,3 +80,4 @@ document.addEventListener("visibilitychange", answered);
 setInterval(() => {
   stale.hidden = document.hidden || Date.now() - lastAnswer < STALE_AFTER_MS;
 }, 1000);
+if (csrf && !document.querySelector("#rows, #study")) keepInTouch();

@@ -5,7 +5,7 @@ import { answered, leave, send, takeInput } from "/static/page.js";
 import { fetchPicture } from "/static/pixels.js";
 import { Viewer } from "/static/viewer.js";
 
-const BEAT_MS = 10000;
+const BEAT_MS = 10000, SENT_MS = 30000;
 
 const study = document.getElementById("study"), { path, opening, revision, screening } = study.dataset;
 const byId = (id) => document.getElementById(id);
@@ -15,13 +15,21 @@ let isLeavingByForm = false, hasFetchedNext = false, heatOf = null;
 const TELL = {
   note: (text) => { byId("note").textContent = text; },
   value: (text) => { byId("value").textContent = text || "\u00a0"; },
-  length: (text) => { byId("note").textContent = text; },
-  zoom: (zoom) => { byId("canvas").dataset.zoom = zoom; },
+  zoom: (zoom) => {
+    byId("canvas").dataset.zoom = zoom;
+    byId("zoom").textContent = `${Math.round(100 * zoom)} %`;
+  },
   window: (index) => { presets.selectedIndex = index; },
-  reset: () => pressed("invert", false),
+  reset: () => {
+    pressed("invert", false);
+    TELL.note("");
+  },
   opened: (facts) => {
     byId("length").hidden = facts.spacing === null;
-    presets.replaceChildren(...viewer.presets.map((preset) => new Option(preset.label)));
+    const byHand = new Option("by hand");
+    byHand.disabled = true;
+    presets.replaceChildren(...viewer.presets.map((preset) => new Option(preset.label)), byHand);
+    presets.selectedIndex = viewer.preset;
     if (form) setTimeout(fetchNext, 300);
   },
 };
@@ -84,6 +92,7 @@ function invert() {
 
 function measure() {
   viewer.isMeasuring = !viewer.isMeasuring;
+  viewer.isLineOpen = false;
   pressed("length", viewer.isMeasuring);
 }
 
@@ -108,9 +117,20 @@ if (viewer && image.value) {
   openImage();
 }
 
+// The button says what it stores, and has the focus: wherever that was, Enter is the next step.
 function choose(outcome) {
-  if (form) form.querySelector(`input[value="${outcome}"]`).checked = true;
+  if (!form) return;
+  form.querySelector(`input[value="${outcome}"]`).checked = true;
+  tellChosen();
+  form.querySelector("button.main").focus();
 }
+
+function tellChosen() {
+  const chosen = form.querySelector("input[name=outcome]:checked");
+  if (chosen) form.querySelector("button.main").textContent = `Confirm: ${chosen.value.replace("_", " ")} (Enter)`;
+}
+form?.addEventListener("change", tellChosen);
+if (form) tellChosen();
 
 // A key chooses, Enter confirms: no single key writes a verdict.
 function confirm() {
@@ -122,18 +142,34 @@ onKeys({
   x: () => choose("not_assessable"), c: () => byId("comment")?.focus(), Enter: confirm, "Ctrl+Enter": confirm,
 });
 
-document.addEventListener("submit", () => { isLeavingByForm = true; });
+// A form of the study is sent once, and only when the server answers: else what was typed would be lost with the page.
+document.addEventListener("submit", async (event) => {
+  const sent = event.target;
+  if (!sent.closest("#study") || event.defaultPrevented) return;
+  event.preventDefault();
+  if (isLeavingByForm) return;
+  isLeavingByForm = true;
+  const answer = await send("/beat", { input: takeInput() });
+  isLeavingByForm = answer !== null && answer.status < 500;
+  byId("unsent").hidden = isLeavingByForm;
+  if (!isLeavingByForm) return;
+  sent.submit();
+  setTimeout(() => { isLeavingByForm = false; }, SENT_MS);
+});
 window.addEventListener("pagehide", () => {
   if (opening && !isLeavingByForm) leave(`${path}/release`, { opening });
 });
 // A page that comes back from the browser's memory has let go: it is loaded again.
 window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
-setInterval(async () => {
+async function beat() {
   if (document.hidden) return answered();
   const answer = await send(`${path}/beat`, { input: takeInput(), revision, screening });
   if (!answer?.ok) return null;
   byId("changed").hidden = answer.headers.get("X-Changed") !== "yes";
   byId("lost").hidden = !(opening && answer.headers.get("X-Holder") === "other");
   return null;
-}, BEAT_MS);
+}
+
+setInterval(beat, BEAT_MS);
+document.addEventListener("visibilitychange", beat); // it may be another person's screen by now

@@ -6,6 +6,10 @@ import * as tables from "/static/tables.js";
 
 const LARGEST_ZOOM = 16, STEP = 1.25;
 
+// How far an arrow key moves the picture, and how far a pointer moves in a click.
+const ARROW_PX = 60, CLICK_PX = 4;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
 export class Viewer {
   constructor(canvas, tell) {
     this.canvas = canvas;
@@ -16,6 +20,7 @@ export class Viewer {
     this.heat = null;
     this.opacity = 0.6;
     this.isMeasuring = false;
+    this.isLineOpen = false;
     new ResizeObserver(() => this.resize()).observe(canvas);
     this.listen();
   }
@@ -24,7 +29,7 @@ export class Viewer {
   // cannot be shown, no other picture stands under its name.
   async open(digest) {
     this.digest = digest;
-    Object.assign(this, { levels: null, facts: null, size: null, heat: null, preview: null, line: null });
+    Object.assign(this, { levels: null, facts: null, size: null, heat: null, preview: null, line: null, isLineOpen: false });
     drawNothing(this);
     this.tell("value", "");
     this.canvas.dataset.ready = "";
@@ -61,11 +66,12 @@ export class Viewer {
     this.canvas.dataset.ready = "full";
   }
 
-  // What the header offers: as sent, every window, every VOI LUT, the full range.
+  // What the header offers: as sent, every window, every VOI LUT, the full range. A drag begins at a preset's window,
+  // where it has none at the full range.
   offered() {
-    const { facts, modality } = this;
+    const { facts, modality } = this, first = facts.voi_luts.length ? undefined : facts.windows[0];
     return [
-      { label: "as sent", table: () => tables.asSent(facts) },
+      { label: "as sent", center: first?.center, width: first?.width, table: () => tables.asSent(facts) },
       ...facts.windows.map((w) => ({
         label: `${w.label} (${w.center}/${w.width})`, center: w.center, width: w.width,
         table: () => tables.windowTable(facts, modality, w.center, w.width),
@@ -76,7 +82,7 @@ export class Viewer {
   }
 
   reset() {
-    Object.assign(this, { turns: 0, isInverted: false, line: null });
+    Object.assign(this, { turns: 0, isInverted: false, line: null, isLineOpen: false });
     if (this.presets && this.facts) this.choose(0, false);
     this.tell("reset");
     this.fit();
@@ -87,6 +93,7 @@ export class Viewer {
     this.table = this.presets[index].table();
     this.window = null;
     this.tell("window", index);
+    this.tell("note", "");
     if (draw) this.draw();
   }
 
@@ -120,9 +127,14 @@ export class Viewer {
     this.draw();
   }
 
-  zoomBy(factor) {
+  // The point of the image that is named stays where it is.
+  zoomBy(factor, point = this.center) {
+    if (!this.size) return;
+    const before = this.zoom;
     this.isFit = false;
-    this.zoom = Math.min(LARGEST_ZOOM, Math.max(0.02, this.zoom * factor));
+    this.zoom = Math.min(LARGEST_ZOOM, Math.max(0.02, before * factor));
+    const left = before / this.zoom;
+    this.center = { x: point.x + (this.center.x - point.x) * left, y: point.y + (this.center.y - point.y) * left };
     this.draw();
   }
 
@@ -173,27 +185,49 @@ export class Viewer {
     this.canvas.addEventListener("pointerdown", (event) => {
       last = event;
       this.canvas.setPointerCapture(event.pointerId);
-      if (this.isMeasuring && this.size) this.line = [this.at(event), this.at(event)];
+      if (this.isMeasuring && this.levels) this.measure(event);
     });
-    this.canvas.addEventListener("pointerup", () => { last = null; });
+    this.canvas.addEventListener("pointerup", (event) => {
+      last = null;
+      if (this.isLineOpen && this.stretch(event) > CLICK_PX) this.isLineOpen = false;
+    });
     this.canvas.addEventListener("pointermove", (event) => {
       if (!this.size) return;
-      if (last) this.drag(event, event.clientX - last.clientX, event.clientY - last.clientY);
+      if (this.isLineOpen) this.stretch(event);
+      else if (last && !this.isMeasuring) this.drag(event, event.clientX - last.clientX, event.clientY - last.clientY);
       if (last) last = event;
       this.probe(event);
     });
     this.canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
-      if (this.size) this.zoomBy(event.deltaY < 0 ? STEP : 1 / STEP);
+      if (this.size) this.zoomBy(event.deltaY < 0 ? STEP : 1 / STEP, this.at(event));
     }, { passive: false });
+    this.canvas.addEventListener("keydown", (event) => {
+      const move = ARROWS[event.key];
+      if (!move || !this.size || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      if (!event.shiftKey) this.pan(...move.map((part) => -part * ARROW_PX));
+      else if (this.levels) this.windowBy(...move.map((part) => part * ARROW_PX / 4));
+    });
+  }
+
+  // A line by a drag, or by two clicks.
+  measure(event) {
+    if (!this.isLineOpen) this.line = [this.at(event), this.at(event)];
+    this.isLineOpen = !this.isLineOpen;
+    this.stretch(event);
+  }
+
+  // The line up to here; its length on the screen.
+  stretch(event) {
+    this.line[1] = this.at(event);
+    this.tell("note", this.measured());
+    this.draw();
+    return Math.hypot(this.line[1].x - this.line[0].x, this.line[1].y - this.line[0].y) * this.zoom;
   }
 
   drag(event, dx, dy) {
-    if (this.isMeasuring && this.line) {
-      this.line[1] = this.at(event);
-      this.tell("length", this.measured());
-      this.draw();
-    } else if (event.shiftKey || event.buttons === 4 || !this.levels) {
+    if (event.shiftKey || event.buttons === 4 || !this.levels) {
       this.pan(dx, dy);
     } else {
       this.windowBy(dx, dy);
@@ -210,14 +244,15 @@ export class Viewer {
 
   windowBy(dx, dy) {
     const [low, high] = tables.modalityRange(this.facts, this.modality), step = Math.max(high - low, 1) / 500;
-    const first = this.presets.find((preset) => preset.center !== undefined);
-    this.window ??= first ? { center: first.center, width: first.width } : { center: (low + high) / 2, width: high - low };
+    const { center = (low + high) / 2, width = high - low } = this.presets[this.preset];
+    this.window ??= { center, width };
     this.setWindow(this.window.center + dy * step, Math.max(1, this.window.width + dx * step));
   }
 
   setWindow(center, width) {
     this.window = { center, width };
     this.table = tables.windowTable(this.facts, this.modality, center, width);
+    this.tell("window", this.presets.length);
     this.tell("note", `center ${center.toFixed(0)}, width ${width.toFixed(0)}`);
     this.draw();
   }
