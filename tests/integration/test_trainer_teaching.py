@@ -16,7 +16,7 @@ from trainer.recipes.recipe import Monitor, Phase
 from trainer.run.run import read_data, run
 from trainer.training import fit
 from trainer.training.checkpoint import Arrays
-from trainer.training.field_batches import TEACHERS_SHARE, FieldBatches
+from trainer.training.lung_field_batches import TEACHERS_SHARE, FieldBatches
 from trainer.training.teachers import Teachers, open_teachers
 from worker.errors import BadSetting
 from worker.inference.prediction import Prediction

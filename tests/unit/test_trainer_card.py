@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from trainer.data.manifest import Sample
 from trainer.export.card import Answered, measure_fields
-from trainer.export.field_limits import limits_of
+from trainer.export.lung_field_limits import limits_of
 from trainer.statistics.operating_point import ThresholdRule
 from worker.inference.lung_field import implausible
 

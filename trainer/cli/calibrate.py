@@ -13,8 +13,8 @@ from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import FILE, as_json, print_left_out
 
 if TYPE_CHECKING:
-    from trainer.evaluation.distance import Distance
-    from trainer.export.site import Calibrated
+    from trainer.evaluation.reference_distance import Distance
+    from trainer.export.site_calibration import Calibrated
 
 #: The rule where none is named.
 DEFAULT = "target-specificity=0.85"
@@ -62,7 +62,7 @@ def calibrate(
         return
     if out is None:
         raise click.UsageError("name the new model file with --out, or give --unlabelled")
-    from trainer.export.site import Site, calibrate_for
+    from trainer.export.site_calibration import Site, calibrate_for
     from trainer.progress import reporting
     from trainer.statistics.operating_point import read_rule
 
@@ -81,7 +81,7 @@ def calibrate(
 
 
 def _measure_distance(model: Path, images: LabelledImages, as_json: bool) -> None:
-    from trainer.evaluation.distance import distance
+    from trainer.evaluation.reference_distance import distance
     from trainer.export.reference import measure
     from trainer.progress import reporting
     from worker.inference.model import open_model

@@ -33,7 +33,7 @@ def lungs(
     """Train the lung-field net from masks that people drew; measured on patients who were not in the training."""
     load_keras()
     from trainer.progress import reporting
-    from trainer.run.lungs import train_lungs
+    from trainer.run.lung_net_run import train_lungs
 
     with reporting(out=sys.stderr) as report:
         found = train_lungs(data, masks, index, leave_out, epochs, seed, out, report, each_file_a_patient)

@@ -18,7 +18,7 @@ def manifest(name: str, folder: Path, out: Path | None) -> None:
     rsna: RSNA Pneumonia Detection Challenge 2018; nih: NIH ChestX-ray14. DIR holds the tables and the images, as they
     were published. Read the set's terms before you train with it, or share a model that was.
     """
-    from trainer.data.published import SETS, write_index
+    from trainer.data.public_data_sets import SETS, write_index
 
     found = SETS[name](folder)
     index = out or folder / "index.csv"

@@ -17,8 +17,8 @@ from trainer.data.manifest import Manifest, Origin
 from trainer.evaluation.evaluate import evaluate
 from trainer.export.attribution import METHODS
 from trainer.export.card import Answered, Elsewhere, measure_fields, metrics_on_test_split, versions, write
-from trainer.export.field_limits import limits_of
 from trainer.export.goldens import choose_goldens
+from trainer.export.lung_field_limits import limits_of
 from trainer.export.serving_graph import Served, logit_of, predict
 from trainer.progress import Report
 from trainer.recipes.recipe import Recipe

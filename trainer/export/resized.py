@@ -13,7 +13,7 @@ from trainer.evaluation.agreement import LoadedSplit, Predictions, differences, 
 from trainer.evaluation.logit_line import Line, add_line, logits_of
 from trainer.export.card import Answered, write
 from trainer.export.conversion import Conversion, measured_card, scored_again, summary
-from trainer.export.field_limits import limits_of
+from trainer.export.lung_field_limits import limits_of
 from trainer.progress import Report
 from trainer.statistics.operating_point import Calibration, ThresholdRule, calibrate, rules_in_words
 from worker.errors import BadSetting, ModelRefused

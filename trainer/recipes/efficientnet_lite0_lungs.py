@@ -25,7 +25,7 @@ def build(start: Start) -> Network:
     """
     from keras import Input, Model, layers
 
-    from trainer.recipes.field_pooling import FieldPooling, KnownCells
+    from trainer.recipes.lung_field_pooling import FieldPooling, KnownCells
     from trainer.recipes.lung_net import FIELD_PX, IMAGE_PX, read_lung_net
 
     backbone, net = pretrained(start, any_size=True), read_lung_net(start.size)

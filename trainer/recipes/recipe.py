@@ -73,7 +73,7 @@ class Network:
 
     With the pooling "lung field" the evidence is local. `local` is then a `keras.Model` from the same input to the
     intermediate map, the evidence [N, h, w, 1], the lung field on the same cells, the logit [N, 1] and the lungs
-    [N, H, W, 1]. `taught` is the model that the batches of `trainer.training.field_batches` train: from uint8
+    [N, H, W, 1]. `taught` is the model that the batches of `trainer.training.lung_field_batches` train: from uint8
     [N, any, any, 3] to logits [N, 1 or more], each of which is to say the label; it shares its layers with `model`, and
     may have further ones that serve training alone.
     """

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from trainer.export.site import Calibrated
+from trainer.export.site_calibration import Calibrated
 from trainer.report.plots import INK, NORMAL, PALE, SICK, STYLE
 
 

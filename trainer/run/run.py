@@ -38,8 +38,8 @@ from trainer.training.batches import (
     seed_everything,
 )
 from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from trainer.training.field_batches import FieldBatches
 from trainer.training.fit import fit
+from trainer.training.lung_field_batches import FieldBatches
 from trainer.training.teachers import Teachers, open_teachers
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.statistics.assurance import ASSURANCE, assured_rank, fewest
+from trainer.statistics.sample_size import ASSURANCE, assured_rank, fewest
 from worker.errors import BadData, BadSetting
 
 Labels = NDArray[np.int64]

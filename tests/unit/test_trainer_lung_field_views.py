@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from trainer.data.augment import Augmentation, augment
-from trainer.data.field_views import Radiograph, field_view, put_beside, swap_surroundings
+from trainer.data.lung_field_views import Radiograph, field_view, put_beside, swap_surroundings
 
 SIDE = 96
 PLAIN = Augmentation()

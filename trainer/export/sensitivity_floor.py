@@ -6,8 +6,8 @@ import numpy as np
 
 from trainer.evaluation.logit_line import Line
 from trainer.statistics import metrics
-from trainer.statistics.assurance import fewest
 from trainer.statistics.operating_point import at_sensitivity
+from trainer.statistics.sample_size import fewest
 from worker.inference.card import ModelCard
 from worker.inference.estimate import Estimate
 from worker.registry.non_inferiority import SENSITIVITY_FLOOR

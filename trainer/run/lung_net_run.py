@@ -15,7 +15,7 @@ from trainer.data.manifest import Sample
 from trainer.data.split import split
 from trainer.progress import Report
 from trainer.recipes.lung_net import IMAGE_PX, lung_net
-from trainer.training.fit_lungs import Outlined, dice, fit_lungs
+from trainer.training.fit_lung_net import Outlined, dice, fit_lungs
 from worker.errors import BadData, BadSetting
 from worker.imaging.preprocess import Preprocessing
 

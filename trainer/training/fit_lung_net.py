@@ -9,7 +9,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from trainer.data.augment import Augmentation
-from trainer.data.field_views import Radiograph, field_view
+from trainer.data.lung_field_views import Radiograph, field_view
 from trainer.progress import Report
 from trainer.recipes.lung_net import FIELD_PX, lung_fields, lung_net
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.statistics.assurance import assured_rank, fewest
 from trainer.statistics.operating_point import read_rule, rule_in_words
+from trainer.statistics.sample_size import assured_rank, fewest
 from worker.errors import BadData
 
 

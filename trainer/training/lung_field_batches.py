@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.field_views import FieldView, Radiograph, field_view
+from trainer.data.lung_field_views import FieldView, Radiograph, field_view
 from trainer.recipes.recipe import Recipe
 from trainer.training.batches import AUGMENTATION, Grids, TrainingBatches
 from trainer.training.teachers import NO_TEACHERS, Teachers

@@ -18,8 +18,8 @@ from trainer.evaluation.evaluate import familiar, measure
 from trainer.evaluation.logit_line import Line, logits_of, set_line
 from trainer.export.card import write
 from trainer.export.familiarity import limit_of
-from trainer.export.floor import below_floor, highest_allowed, remarks_on, validation_sensitivity
 from trainer.export.reference import measured
+from trainer.export.sensitivity_floor import below_floor, highest_allowed, remarks_on, validation_sensitivity
 from trainer.export.site_images import Scored, one_of_each_patient, score
 from trainer.export.trade_off import Choice, choice, choices
 from trainer.progress import Report
