@@ -19,7 +19,7 @@ from selenium.webdriver import Chrome as Browser
 from schema.vocabulary import Process
 from tests.acceptance.installation import SAMPLES, Installation
 from tests.browsers import browser, log_in, press, resize, until
-from tests.web_site import add_accounts, database_of, serving
+from tests.web_process import add_accounts, database_of, serving
 from worker.ledger.connect import now
 from worker.ledger.operations import signs_of_life
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from tests.acceptance.installation import QUICK, SAMPLES, Installation, production, wait_until
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from worker.runtime.children import child
 from worker.settings import Settings
 

@@ -21,8 +21,8 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.acceptance.installation import QUICK, SAMPLES, Installation, wait_until
 from tests.browsers import browser, console, log_in, needs_chromium, press, requested, tab_to, until
-from tests.receiving import CALLER, OURS
-from tests.web_site import add_accounts, database_of, serving
+from tests.receiver import CALLER, OURS
+from tests.web_process import add_accounts, database_of, serving
 from worker.runtime.children import child
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), needs_chromium]

@@ -18,7 +18,7 @@ def test_a_process_whose_device_failed_ends_and_the_next_one_screens(broker: Set
     site, inbox = Installation(tmp_path / "home", {**QUICK, **urls}), tmp_path / "inbox"
     inbox.mkdir()
     site.run("db", "upgrade")
-    command = ["tests.dead_device" if word == "worker.app" else word for word in celery()]
+    command = ["tests.failing_device" if word == "worker.app" else word for word in celery()]
     log = tmp_path / "celery.log"
 
     def told(event: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import SAMPLES, Installation
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.object_store import ObjectStore
 
 

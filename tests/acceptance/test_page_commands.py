@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.brightness import write_image
+from tests.brightness_model import write_image
 from tests.page_commands import MARK, PAGES, ROOT, Block, blocks
 from worker.runtime.settings_file import NO_FILE
 

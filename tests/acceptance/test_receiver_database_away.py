@@ -16,7 +16,7 @@ from schema.database import Database
 from tests.chaos.servers import PostgresServer
 from tests.integration.test_receiver_process import Process
 from tests.phantoms import DX_FOR_PRESENTATION, EXPLICIT_LITTLE
-from tests.receiving import CALLER, OURS, radiograph
+from tests.receiver import CALLER, OURS, radiograph
 from worker.monitoring.reconciliation import reconcile
 from worker.store.folder import FolderStore
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from tests.acceptance.installation import Installation, celery, events, wait_until
-from tests.brightness import write_image, write_model
+from tests.brightness_model import write_image, write_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
 from worker.ledger.connect import now

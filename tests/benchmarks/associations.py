@@ -22,9 +22,9 @@ from typing import Any
 
 from tests.benchmarks.receiver import await_port, free_port
 from tests.certificates import certificate
-from tests.peers import association_request, client_context, command_set, p_data
+from tests.dicom_peers import association_request, client_context, command_set, p_data
 from tests.phantoms import DX_FOR_PRESENTATION, EXPLICIT_LITTLE
-from tests.receiving import CALLER, data_set_of, pdu, radiograph
+from tests.receiver import CALLER, data_set_of, pdu, radiograph
 
 RESULT = Path(__file__).parent / "results" / "associations.json"
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pynetdicom import evt
 
 from tests.chaos.servers import free_port
-from tests.results import ArchiveOfTest
+from tests.sent_results import ArchiveOfTest
 
 #: Time between keeping an object and answering: a sender that is killed in it sends the object again.
 ANSWER_AFTER_S = 0.05

@@ -6,7 +6,7 @@ from tests.acceptance.installation import Installation, celery
 from tests.chaos.archive import Archive
 from tests.chaos.crew import PAGE, RECEIVER, SENDER, WATCHER, Member
 from tests.chaos.servers import LOOPBACK, Disk, PostgresServer, WallClock, free_port
-from tests.receiving import CALLER, STAT
+from tests.receiver import CALLER, STAT
 
 #: Waiting times of a test, shorter than in a hospital.
 QUICK = {

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from pydicom import dcmread
 
 from tests.chaos.drops import Drop
-from tests.receiving import OURS, STAT, store_all
+from tests.receiver import OURS, STAT, store_all
 
 #: Associations at a time; the receiver takes four of one peer.
 SENDERS = 2

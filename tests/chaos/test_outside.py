@@ -13,7 +13,7 @@ from tests.chaos.modality import Modality
 from tests.chaos.outside import Outside, take
 from tests.chaos.reader import NAME, Reader
 from tests.ledger import Ledger
-from tests.results import STUDY, bring, screen, sender_of, to_archive
+from tests.sent_results import STUDY, bring, screen, sender_of, to_archive
 from worker.ledger import decisions
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.gpu.test_cuda import has_cuda
-from tests.halving import halve_shipped
+from tests.trainer_half import halve_shipped
 from worker.inference.model import open_model, replay_goldens
 
 

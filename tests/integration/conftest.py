@@ -35,7 +35,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of one uninterrupted fit."""
-    from tests.toy import fit_options
+    from tests.toy_network import fit_options
     from trainer.progress import reporting
     from trainer.run.run import run
 

@@ -16,7 +16,7 @@ import pytest
 
 from schema.database import Database
 from schema.vocabulary import FileState, Priority, ReviewOutcome
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.integration.test_metrics import idle, in_force, registry, samples
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import dicom_file, picture

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from schema.vocabulary import FileState, ReviewOutcome
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.ledger import Ledger
 from tests.object_store import ObjectStore
 from tests.phantoms import STUDY_UID, dicom_file, picture
-from tests.screening import screen
+from tests.screen_one_study import screen
 from worker.errors import StorageUnavailable
 from worker.export.labels import INDEX, export
 from worker.imaging.limits import DEFAULT

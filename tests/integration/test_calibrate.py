@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from schema.setting_values import UncertainReview
 from schema.vocabulary import AuditAction, ReviewOutcome
-from tests.brightness import write_image
+from tests.brightness_model import write_image
 from tests.ledger import Ledger
-from tests.logistic import NORMALS, POSITIVES, probability, write_factory
+from tests.logistic_model import NORMALS, POSITIVES, probability, write_factory
 from worker.cli.main import app
 from worker.errors import BadData, NoTrainer
 from worker.export.consecutive import consecutive

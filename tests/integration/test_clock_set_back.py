@@ -5,7 +5,7 @@ import pytest
 from schema.vocabulary import Process
 from tests.ledger import Ledger
 from tests.reading_room import running
-from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive
+from tests.sent_results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive
 from worker.ledger.operations import signs_of_life
 
 

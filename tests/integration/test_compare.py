@@ -8,7 +8,7 @@ import cv2
 import pytest
 from click.testing import CliRunner
 
-from tests.brightness import write_image, write_model
+from tests.brightness_model import write_image, write_model
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
 from trainer.data.manifest import digest

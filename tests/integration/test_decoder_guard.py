@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import FileState
-from tests import frail_decoder
-from tests.brightness import write_model
+from tests import crashing_decoder
+from tests.brightness_model import write_model
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
-from tests.screening import screen, screen_study
+from tests.screen_one_study import screen, screen_study
 from worker.decoding.decoder import Decoder
 from worker.imaging.display.pipeline import Display
 from worker.imaging.image_file import OpenImage, Reduction
@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with closing(Decoder(memory_mib=2048, program=frail_decoder.PROGRAM)) as decoder:
+    with closing(Decoder(memory_mib=2048, program=crashing_decoder.PROGRAM)) as decoder:
         yield decoder
 
 

@@ -14,7 +14,7 @@ from schema.vocabulary import Stability
 from tests.acceptance.installation import Installation
 from tests.integration.test_metrics import idle, in_force, registry, samples
 from tests.ledger import Clock, Ledger
-from tests.screened import over_nights, registered, screened, usual
+from tests.screened_images import over_nights, registered, screened, usual
 from worker.batch import report
 from worker.inference.reference import MEASURES, Values
 from worker.monitoring.drift import evaluate

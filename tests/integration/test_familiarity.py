@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.brightness import write_image, write_model
+from tests.brightness_model import write_image, write_model
 from tests.ledger import Ledger
-from tests.screening import screen
+from tests.screen_one_study import screen
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
 from trainer.evaluation.non_radiographs import KINDS, generate

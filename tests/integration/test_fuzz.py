@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.fuzz.mutations import damaged
 from tests.ledger import Ledger
-from tests.screening import screen_study
+from tests.screen_one_study import screen_study
 from worker.decoding.decoder import Decoder
 from worker.inference.model import open_model
 from worker.intake.folder_scan import files_in

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.handover import settings_of, take_in
+from tests.killed_intake import settings_of, take_in
 from tests.phantoms import dicom_file, picture
 from worker.intake.held_file import Step
 from worker.ledger.connect import open_database
@@ -50,8 +50,8 @@ def drop(folder: Path) -> Path:
 
 
 def take_in_and_be_killed(root: Path, *cut: Path) -> None:
-    """A process for each step, killed after it: run `tests.handover`."""
-    command = [sys.executable, "-m", "tests.handover"]
+    """A process for each step, killed after it: run `tests.killed_intake`."""
+    command = [sys.executable, "-m", "tests.killed_intake"]
     running = {
         step: subprocess.Popen([*command, step, root / step, *cut], stderr=subprocess.PIPE, text=True) for step in Step
     }

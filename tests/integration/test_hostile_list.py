@@ -20,7 +20,7 @@ from pydicom.encaps import encapsulate
 
 from schema.database import Database
 from schema.vocabulary import FileState, Verdict
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.ledger import Clock
 from tests.phantoms import (
     EXPLICIT_LITTLE,
@@ -34,7 +34,7 @@ from tests.phantoms import (
     dicom_file,
     picture,
 )
-from tests.screening import screen_study
+from tests.screen_one_study import screen_study
 from worker.decoding.decoder import Decoder
 from worker.inference.model import open_model
 from worker.intake.folder_scan import files_in

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from schema.setting_values import InboxMode
-from tests import frail_decoder
-from tests.brightness import write_model
+from tests import crashing_decoder
+from tests.brightness_model import write_model
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, SOP_INSTANCE_UID, STUDY_UID, declare_syntax, dicom_file, picture
-from tests.screening import screen, screen_study
+from tests.screen_one_study import screen, screen_study
 from worker.decoding.decoder import Decoder
 from worker.errors import StorageUnavailable
 from worker.inference.card import ModelCard
@@ -76,7 +76,7 @@ pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with closing(Decoder(deadline_s=60.0, memory_mib=2048, program=frail_decoder.PROGRAM)) as decoder:
+    with closing(Decoder(deadline_s=60.0, memory_mib=2048, program=crashing_decoder.PROGRAM)) as decoder:
         yield decoder
 
 

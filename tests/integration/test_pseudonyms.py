@@ -11,11 +11,11 @@ from sqlalchemy import inspect, text
 from schema.database import Database
 from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, IdentifierMode, Reason
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.integration.test_planted_name import Quoting
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
-from tests.screening import screen_study
+from tests.screen_one_study import screen_study
 from worker.decoding.decoder import Decoder
 from worker.errors import IdentifiersDiffer, UnknownStudy
 from worker.inference.model import open_model

@@ -27,7 +27,7 @@ from tests.phantoms import (
     dicom_file,
     picture,
 )
-from tests.receiving import CALLER, STAT, associate, data_set_of, radiograph, receiving, send, send_bytes, until
+from tests.receiver import CALLER, STAT, associate, data_set_of, radiograph, receiving, send, send_bytes, until
 from worker.decoding.decoder import Decoder
 from worker.dicom.receive.spool import SpooledObject
 from worker.dicom.receive.tallies import metrics_served

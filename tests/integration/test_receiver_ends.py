@@ -14,9 +14,9 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 
 from tests.certificates import certificate
+from tests.dicom_peers import association_request, command_set, echo_request, p_data
 from tests.ledger import Ledger
-from tests.peers import association_request, command_set, echo_request, p_data
-from tests.receiving import (
+from tests.receiver import (
     CALLER,
     associate,
     connection,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.certificates import certificate
+from tests.dicom_peers import association_request, client_context, command_set, echo_request, p_data
 from tests.ledger import Ledger
-from tests.peers import association_request, client_context, command_set, echo_request, p_data
 from tests.phantoms import EXPLICIT_LITTLE
-from tests.receiving import (
+from tests.receiver import (
     CALLER,
     OURS,
     associate,

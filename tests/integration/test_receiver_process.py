@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from tests.phantoms import DX_FOR_PRESENTATION
-from tests.receiving import CALLER, OURS, radiograph, store_all
+from tests.receiver import CALLER, OURS, radiograph, store_all
 from worker.monitoring.reconciliation import reconcile
 from worker.store.folder import FolderStore
 

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from schema.setting_values import ReducedDecode as Setting
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.ledger import Ledger
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
-from tests.screening import screen
+from tests.screen_one_study import screen
 from worker.decoding.decoder import Decoder
 from worker.imaging.image_file import Display, OpenImage, Reduction, read_grid
 from worker.imaging.preprocess import Resize

@@ -17,10 +17,10 @@ from sqlalchemy import text
 
 from schema.database import Database
 from schema.migrate import alembic_config, upgrade
-from tests.brightness import write_image, write_model
-from tests.dead_device import PoisonedSession
+from tests.brightness_model import write_image, write_model
+from tests.failing_device import PoisonedSession
 from tests.ledger import Clock, Ledger
-from tests.screening import screen_study
+from tests.screen_one_study import screen_study
 from worker.cli.tables import print_models
 from worker.errors import DeviceUnavailable, ModelRefused, PromotionRefused, ProviderUnavailable, StorageUnavailable
 from worker.inference.card import NO_AGES, Population

@@ -22,8 +22,8 @@ from schema.setting_values import (
 from schema.vocabulary import DispatchKind, DispatchState
 from tests.ledger import STUDY as LEDGER_STUDY
 from tests.ledger import Ledger, card, image
-from tests.receiving import receiving, send
-from tests.results import (
+from tests.receiver import receiving, send
+from tests.sent_results import (
     SOURCES,
     STUDY,
     ArchiveOfTest,

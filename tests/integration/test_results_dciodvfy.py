@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from schema.setting_values import ReportClass, Retract
 from tests.ledger import Ledger, image
-from tests.results import SOURCES, STUDY, bring, overlay_in_store, screen, sent
+from tests.sent_results import SOURCES, STUDY, bring, overlay_in_store, screen, sent
 from worker.ledger.decisions import requeue
 from worker.ledger.screening import claims
 

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from schema.setting_values import Retract
 from tests.ledger import Ledger
 from tests.phantoms import DX_FOR_PRESENTATION, EXPLICIT_LITTLE
-from tests.results import STUDY, bring, overlay_in_store, screen, sender_of
+from tests.sent_results import STUDY, bring, overlay_in_store, screen, sender_of
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from schema.setting_values import InboxMode
 from tests.ledger import Ledger
 from tests.phantoms import STUDY_UID, dicom_file, picture
-from tests.screening import screen
+from tests.screen_one_study import screen
 from worker.errors import StorageUnavailable
 from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import apply

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from schema.vocabulary import DispatchState
 from tests.ledger import Ledger
-from tests.results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive
+from tests.sent_results import STUDY, ArchiveOfTest, bring, screen, sender_of, to_archive
 from worker.dicom import deadline_socket
 from worker.dicom.send import destination, sender
 from worker.dicom.send.destination import Answer, Archive

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.brightness import write_image, write_model
+from tests.brightness_model import write_image, write_model
 from tests.ledger import Ledger
-from tests.screening import screen_study
+from tests.screen_one_study import screen_study
 from worker.cli.main import app
 from worker.inference.model import open_model
 from worker.intake.folder_scan import incoming

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from schema.database import Database
 from tests.ledger import Clock
-from tests.logistic import NORMALS, POSITIVES, write_factory, write_site
+from tests.logistic_model import NORMALS, POSITIVES, write_factory, write_site
 from trainer.cli.main import app
 from worker.errors import BadData, PromotionRefused
 from worker.inference.model import open_model

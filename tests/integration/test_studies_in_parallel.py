@@ -15,9 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from schema.vocabulary import Priority
-from tests import frail_decoder
+from tests import crashing_decoder
 from tests.acceptance.installation import wait_until
-from tests.brightness import write_model
+from tests.brightness_model import write_model
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.app import messages
@@ -69,7 +69,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[DecoderPool]:
-    with closing(DecoderPool([Decoder(memory_mib=2048, program=frail_decoder.PROGRAM) for _ in range(2)])) as decoders:
+    with closing(
+        DecoderPool([Decoder(memory_mib=2048, program=crashing_decoder.PROGRAM) for _ in range(2)])
+    ) as decoders:
         yield decoders
 
 

@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from click.testing import CliRunner
 
-from tests.toy import RECIPE, SIZE, Event, fit_options, toy
+from tests.toy_network import RECIPE, SIZE, Event, fit_options, toy
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
 from trainer.data.manifest import Origin, read_manifest

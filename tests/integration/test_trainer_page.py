@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from tests.toy import RECIPE, SIZE, Event, fit_options, toy
+from tests.toy_network import RECIPE, SIZE, Event, fit_options, toy
 from trainer.cli.main import app
 from trainer.data.manifest import Manifest, Origin, read_manifest, write_manifest
 from trainer.export.serving_graph import logit_of

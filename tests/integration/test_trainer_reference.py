@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.benchmarks.drift import RESULT, graph_digest
-from tests.brightness import write_image, write_model
+from tests.brightness_model import write_image, write_model
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
 from trainer.data.manifest import digest, read_manifest

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.toy import RECIPE, SIZE, Event, fit_options
+from tests.toy_network import RECIPE, SIZE, Event, fit_options
 from trainer.progress import silent
 from trainer.recipes import recipe_named
 from trainer.recipes.recipe import Monitor, Phase

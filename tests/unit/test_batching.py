@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.acceptance.installation import wait_until
-from tests.brightness import SIZE, write_model
+from tests.brightness_model import SIZE, write_model
 from worker.errors import DeviceUnavailable
 from worker.inference.batching import BatchingModel, batch_of, shared_model
 from worker.inference.model import PROVIDERS, OnnxModel, open_model

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import frail_decoder
+from tests import crashing_decoder
 from tests.phantoms import JPEG_LS, LOSSLESS_ENCODERS, LOSSY_ENCODERS, declare_syntax, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.errors import (
@@ -41,7 +41,7 @@ def decoder() -> Iterator[Decoder]:
 
 @pytest.fixture(scope="module")
 def frail() -> Iterator[Decoder]:
-    with closing(Decoder(memory_mib=2048, program=frail_decoder.PROGRAM)) as decoder:
+    with closing(Decoder(memory_mib=2048, program=crashing_decoder.PROGRAM)) as decoder:
         yield decoder
 
 
@@ -113,7 +113,7 @@ def test_a_digest_is_refused_likewise(frail: Decoder) -> None:
 
 
 def test_a_child_that_hangs_is_stopped_at_the_deadline() -> None:
-    with closing(Decoder(deadline_s=1.0, program=frail_decoder.PROGRAM)) as impatient:
+    with closing(Decoder(deadline_s=1.0, program=crashing_decoder.PROGRAM)) as impatient:
         with pytest.raises(DecoderTimedOut, match="SCREENING_DECODER_DEADLINE_S"):
             shown_by(impatient, asking_for("HANG"))
         impatient.deadline_s = 60.0

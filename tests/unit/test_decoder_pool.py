@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import frail_decoder
+from tests import crashing_decoder
 from tests.phantoms import JPEG_LS, dicom_file, picture
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
@@ -22,7 +22,7 @@ GOOD = dicom_file(picture(bits=8), JPEG_LS)
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[DecoderPool]:
-    with closing(DecoderPool([Decoder(memory_mib=2048, program=frail_decoder.PROGRAM) for _ in range(2)])) as pair:
+    with closing(DecoderPool([Decoder(memory_mib=2048, program=crashing_decoder.PROGRAM) for _ in range(2)])) as pair:
         pair.prove()
         yield pair
 

@@ -16,9 +16,9 @@ from click.testing import Result
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import brightness
-from tests.halving import halve_shipped
+from tests import brightness_model
 from tests.ledger import card
+from tests.trainer_half import halve_shipped
 from trainer.data.manifest import Manifest
 from trainer.evaluation.agreement import LoadedSplit, Predictions, differences, predict_split, require_near
 from trainer.export.card import write
@@ -95,7 +95,7 @@ def test_a_wide_familiarity_survives_where_float16_would_overflow() -> None:
 
 def test_what_has_no_convolution_is_refused() -> None:
     with pytest.raises(ModelRefused, match="no convolutions in float32"):
-        halve(brightness.graph(1.0))
+        halve(brightness_model.graph(1.0))
     with pytest.raises(ModelRefused, match="no convolutions in float32"):
         halve(halve(two_convolutions()))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.brightness import write_image
+from tests.brightness_model import write_image
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
 from worker.errors import BadData

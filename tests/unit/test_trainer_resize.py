@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.brightness import SIZE
-from tests.logistic import write_factory, write_site
+from tests.brightness_model import SIZE
+from tests.logistic_model import write_factory, write_site
 from trainer.cli.main import app
 from trainer.data.manifest import Manifest, Sample, write_manifest
 from trainer.evaluation.logit_line import weights_digest

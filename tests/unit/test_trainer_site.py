@@ -9,8 +9,8 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.brightness import SIZE, write_image
-from tests.logistic import NORMALS, POSITIVES, logistic_graph, write_factory, write_site
+from tests.brightness_model import SIZE, write_image
+from tests.logistic_model import NORMALS, POSITIVES, logistic_graph, write_factory, write_site
 from trainer.cli.main import app
 from trainer.evaluation.logit_line import Line, line_of, remove_line, set_line, weights_digest
 from worker.errors import BadData, BadSetting, ModelRefused

@@ -18,7 +18,7 @@ from worker.imaging.codec.resolution import Reduction
 from worker.imaging.limits import Limits
 
 #: The command that `worker.decoding.decoder.Decoder` takes in place of its own.
-PROGRAM = (sys.executable, "-m", "tests.frail_decoder")
+PROGRAM = (sys.executable, "-m", "tests.crashing_decoder")
 
 
 def _crash(_: bytes) -> None:

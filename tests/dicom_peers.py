@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.phantoms import DX_FOR_PRESENTATION
-from tests.receiving import OURS, pdu
+from tests.receiver import OURS, pdu
 
 
 def p_data(context: int, header: int, body: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Takes the file of an inbox in, in a process of its own that is killed after one step:
 
-    python -m tests.handover STEP FOLDER [CUT]
+    python -m tests.killed_intake STEP FOLDER [CUT]
 
 FOLDER/disk has an `inbox` with one settled file, and gets a `store`; FOLDER/home has the database. The program CUT is
 called with FOLDER just before the process ends, to keep what is on the disk.

@@ -1,6 +1,6 @@
 """A queue worker whose device fails as CUDA does: it fails while a file exists, and afterwards always in that process.
 
-Started as `celery -A tests.dead_device worker`; the environment variable DEAD_DEVICE names the file.
+Started as `celery -A tests.failing_device worker`; the environment variable DEAD_DEVICE names the file.
 """
 
 import os

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tests.brightness import SIZE, write_image
+from tests.brightness_model import SIZE, write_image
 from tests.ledger import card
 from worker.imaging.preprocess import Preprocessing
 from worker.inference.card import Golden, OperatingPoint

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from sqlalchemy import text
 
-import tests.receiving  # noqa: F401 closes the sockets of pynetdicom's client
+import tests.receiver  # noqa: F401 closes the sockets of pynetdicom's client
 from schema.vocabulary import Priority
 from tests.ledger import Ledger
 from tests.phantoms import dicom_file, picture
