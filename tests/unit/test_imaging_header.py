@@ -285,7 +285,7 @@ def test_damaged_files_are_read_or_rejected_never_a_crash(data: st.DataObject) -
 
 def test_pydicom_keeps_silent_until_the_last_of_several_threads_has_read() -> None:
     def switches() -> tuple[object, ...]:
-        return logging.getLogger("pydicom").level, config.settings.reading_validation_mode, list(warnings.filters)
+        return config.settings.reading_validation_mode, list(warnings.filters)
 
     before = switches()
     first, second = lenient_pydicom(), lenient_pydicom()
@@ -298,3 +298,14 @@ def test_pydicom_keeps_silent_until_the_last_of_several_threads_has_read() -> No
         warnings.warn("Invalid value for VR PN: 'DOE^JANE'", stacklevel=1)
         other.submit(second.__exit__, None, None, None).result()
     assert switches() == before
+
+
+def test_reading_a_header_does_not_make_every_logger_of_the_process_work_anew() -> None:
+    """A logger's level, once changed, empties what all others remember: half a millisecond for each file."""
+    ours = logging.getLogger("worker.somewhere")
+    with lenient_pydicom():
+        ours.isEnabledFor(logging.INFO)
+        remembered = dict(vars(ours)["_cache"])
+    with lenient_pydicom():
+        pass
+    assert vars(ours)["_cache"] == remembered != {}

@@ -49,11 +49,16 @@ MALFORMED = (
 )  # fmt: skip
 
 
+#: Above every level of a log record.
+_SILENT = logging.CRITICAL + 1
+
+
 class LenientMode:
     """Turns off pydicom's validation, warnings and logging while at least one thread reads a header.
 
     These switches are global to the process and intake reads in several threads: the first thread turns them off, the
-    last one turns them on again.
+    last one turns them on again. The log stays off: to turn it on again would clear what every logger of the process
+    remembers, twice for each file.
     """
 
     def __init__(self) -> None:
@@ -77,8 +82,8 @@ class LenientMode:
 
     def _switch_off(self) -> None:
         logger = logging.getLogger("pydicom")
-        self._switches.callback(logger.setLevel, logger.level)
-        logger.setLevel(logging.CRITICAL + 1)
+        if logger.level != _SILENT:
+            logger.setLevel(_SILENT)
         self._switches.enter_context(warnings.catch_warnings())
         self._switches.enter_context(config.disable_value_validation())
         warnings.simplefilter("ignore")
