@@ -93,7 +93,7 @@ def test_a_refusal_comes_back_with_its_code_and_its_words(decoder: Decoder) -> N
     ("failure", "error", "word"),
     [
         ("CRASH", DecoderCrashed, "signal 11"),
-        ("STUMBLE", DecoderCrashed, r"LookupError at frail_decoder.py:\d+"),
+        ("STUMBLE", DecoderCrashed, r"LookupError at crashing_decoder.py:\d+"),
         ("LIE", DecoderCrashed, "another size"),
         ("GROW", DecoderOutOfMemory, "SCREENING_DECODER_MEMORY_MIB"),
     ],
