@@ -1,10 +1,12 @@
 """The program `worker` with its verbs. A verb loads what it needs when it runs."""
 
+import errno
 import os
 import sys
 
 import click
 
+from worker.cli import streams
 from worker.cli.audit import audit
 from worker.cli.batch import batch
 from worker.cli.calibrate import calibrate
@@ -49,8 +51,10 @@ for verb in VERBS:
 def main() -> None:
     """Run the program; our own errors become one line and an exit code."""
     os.umask(0o077)  # database and logs may contain data of patients
+    streams.make_usable()
     try:
         app(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(Exit.USAGE)
@@ -58,6 +62,13 @@ def main() -> None:
         _fail(error, Exit.NOT_WELL)
     except Interrupted as error:
         _fail(error, Exit.INCOMPLETE)
+    except OSError as error:
+        if not streams.is_fault_of_output(error):
+            raise
+        streams.give_up_output()
+        if error.errno != errno.EPIPE:  # who reads no further, as `head`, needs no word
+            sys.stderr.write(f"worker: the output cannot be written: {error.strerror} [output]\n")
+        sys.exit(Exit.NOT_WELL)
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted: what was taken in is kept; the same command continues\n")
         sys.exit(Exit.INTERRUPTED)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
 #: Width of output to a file or a program.
 PIPED_WIDTH = 132
 
-#: A terminal, and whoever sets COLUMNS, says how wide the output is.
-_HAS_WIDTH = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+#: Narrower terminals wrap lines: in fewer columns a table would leave out verdicts.
+LEAST_WIDTH = 40
+
+
+def width() -> int:
+    """A terminal, and whoever sets COLUMNS, says how wide the output is."""
+    is_said = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return max(LEAST_WIDTH, shutil.get_terminal_size().columns) if is_said else PIPED_WIDTH
+
 
 #: Without markup, because names of files and patients are untrusted input.
-console = Console(markup=False, highlight=False, emoji=False, width=None if _HAS_WIDTH else PIPED_WIDTH)
+console = Console(markup=False, highlight=False, emoji=False, width=width())
 
 
 def plain(text: object) -> str:
