@@ -102,16 +102,29 @@ class ReducedDecode(StrEnum):
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-def positive(kind: type[int] | type[float]) -> Callable[[Any], int | float]:
-    """A converter to numbers greater than 0."""
+def positive(kind: type[int] | type[float], most: float = math.inf) -> Callable[[Any], int | float]:
+    """A converter to numbers greater than 0, finite, and at most `most`."""
+    limit = "finite" if most == math.inf else f"at most {most:,}"
 
     def convert(value: Any) -> int | float:
         number = _number(value, kind)
-        if not 0 < number < math.inf:
-            raise ValueError(f"it must be greater than 0 and finite, not {number}")
+        if not 0 < number <= most or number == math.inf:
+            raise ValueError(f"it must be greater than 0 and {limit}, not {number}")
         return number
 
     return convert
+
+
+#: Converters to times of less than a century: dates beyond the year 9999 cannot be stored.
+seconds, hours = positive(float, 3_000_000_000), positive(float, 900_000)
+
+
+def sqlite_file(value: Any) -> str:
+    """A converter to database URLs. SQLite without a file would forget everything when a program ends."""
+    url = str(value)
+    if url.startswith("sqlite") and (":memory:" in url or not url.partition("://")[2].strip("/")):
+        raise ValueError("it names no file: give sqlite:////folder/file.sqlite or a postgresql:// URL")
+    return url
 
 
 def whole(least: int, most: int | None = None) -> Callable[[Any], int]:

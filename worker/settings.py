@@ -25,10 +25,13 @@ from schema.setting_values import (
     StoreLink,
     UncertainReview,
     destination,
+    hours,
     log_level_name,
     positive,
     redis_url,
     result_kinds,
+    seconds,
+    sqlite_file,
     store_place,
     whole,
 )
@@ -69,10 +72,8 @@ class Settings:
     """Every setting, with its unit in its name."""
 
     home: Path = setting(Path(".screening"), "folder of all state on the embedded default")
-    database: str = setting("", "database URL; empty: SQLite in the state folder")
-    database_silence_s: float = setting(
-        60.0, "a PostgreSQL that answers nothing for so long is not available", positive(float)
-    )
+    database: str = setting("", "database URL; empty: SQLite in the state folder", sqlite_file)
+    database_silence_s: float = setting(60.0, "a PostgreSQL that answers nothing for so long is not available", seconds)
     broker: str = setting("", "Redis URL; empty: a private Redis in the state folder", redis_url)
     store: str = setting(
         "", "folder, or s3://BUCKET/PREFIX, of received objects and overlays; empty: in the state folder", store_place
@@ -90,26 +91,24 @@ class Settings:
         StoreLink.AUTO, "auto: with inbox_mode=move, files become those of the store without a copy where they can; off"
     )
     raster_study: RasterStudy = setting(RasterStudy.FILE, "file: each PNG/JPEG is a study; folder: each subfolder is")
-    scan_interval_s: float = setting(5.0, "time between two scans of the inbox", positive(float))
-    file_quiet_s: float = setting(10.0, "a file is settled after this time without change", positive(float))
+    scan_interval_s: float = setting(5.0, "time between two scans of the inbox", seconds)
+    file_quiet_s: float = setting(10.0, "a file is settled after this time without change", seconds)
     truncated_after_s: float = setting(
-        300.0, "an unchanged file that does not parse is quarantined after this time", positive(float)
+        300.0, "an unchanged file that does not parse is quarantined after this time", seconds
     )
-    study_quiet_s: float = setting(60.0, "a study is settled after this time without a new image", positive(float))
-    study_longest_wait_s: float = setting(900.0, "a study is settled after this time in any case", positive(float))
+    study_quiet_s: float = setting(60.0, "a study is settled after this time without a new image", seconds)
+    study_longest_wait_s: float = setting(900.0, "a study is settled after this time in any case", seconds)
 
     message_size: int = setting(
         16, "most studies in one routine message; a message never holds more than half a second of work", positive(int)
     )
-    lease_s: float = setting(30.0, "a claim without a heartbeat lapses after this time", positive(float))
-    heartbeat_s: float = setting(10.0, "time between two heartbeats", positive(float))
+    lease_s: float = setting(30.0, "a claim without a heartbeat lapses after this time", seconds)
+    heartbeat_s: float = setting(10.0, "time between two heartbeats", seconds)
     max_attempts: int = setting(3, "workers that may die with a study before it is FAILED", positive(int))
-    reoffer_after_s: float = setting(600.0, "a queued study is offered again after this time", positive(float))
-    result_due_s: float = setting(900.0, "a study without a result after this time needs attention", positive(float))
-    alarm_after_s: float = setting(
-        1800.0, "`worker check` fails when a study waits longer for its result", positive(float)
-    )
-    overdue_after_h: float = setting(24.0, "a study that is unread after this time is overdue", positive(float))
+    reoffer_after_s: float = setting(600.0, "a queued study is offered again after this time", seconds)
+    result_due_s: float = setting(900.0, "a study without a result after this time needs attention", seconds)
+    alarm_after_s: float = setting(1800.0, "`worker check` fails when a study waits longer for its result", seconds)
+    overdue_after_h: float = setting(24.0, "a study that is unread after this time is overdue", hours)
 
     uncertain_review: UncertainReview = setting(
         UncertainReview.STAYS, "a study read as uncertain: stays on the list, marked, or leaves it"
@@ -122,7 +121,7 @@ class Settings:
         "on: compressed images are decoded at the resolution the model needs, if its card allows it; off: in full",
     )
     max_pixel_mib: int = setting(512, "largest decoded image; larger ones are rejected without decoding", positive(int))
-    decoder_deadline_s: float = setting(DECODER_DEADLINE_S, "longest decode of one compressed image", positive(float))
+    decoder_deadline_s: float = setting(DECODER_DEADLINE_S, "longest decode of one compressed image", seconds)
     decoder_memory_mib: int = setting(
         DECODER_MEMORY_MIB, "address space of the child process that decodes compressed images", positive(int)
     )
@@ -137,7 +136,7 @@ class Settings:
 
     metrics_host: str = setting("127.0.0.1", "address `worker metrics` listens on; there is no password")
     metrics_port: int = setting(9464, "port `worker metrics` listens on; 0: any", whole(0, 65535))
-    metrics_interval_s: float = setting(15.0, "metrics are read again when they are older", positive(float))
+    metrics_interval_s: float = setting(15.0, "metrics are read again when they are older", seconds)
     metrics_scanners: int = setting(
         20, "scanners with their own metrics; 0: no text of a header in any metric", whole(0)
     )

@@ -6,15 +6,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import redis
 
 from tests.acceptance.installation import wait_until
 from tests.ledger import Ledger
-from worker.errors import Interrupted
+from worker.errors import Interrupted, Misconfigured
 from worker.intake.ingest import Intake
 from worker.runtime import home
+from worker.runtime.children import worker_log
 from worker.runtime.redis_server import PrivateBroker, private_broker
 from worker.service.service import Serving
 from worker.settings import Settings
@@ -54,4 +56,18 @@ def test_a_screen_that_hands_its_work_over_does_not_wait_for_a_dead_installation
     site.check()
     host.communicate()
     with pytest.raises(Interrupted, match="the same command continues"):
+        site.check()
+
+
+def test_a_queue_worker_that_ends_by_itself_is_quoted_and_no_earlier_one(desk: Ledger) -> None:
+    log = worker_log(desk.settings)
+    log.parent.mkdir(parents=True)
+    log.write_text("what an earlier queue worker said\n")
+    begins_at = log.stat().st_size
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    with log.open("a") as file:
+        file.write("what this one said\n")
+    site = replace(serving(desk), worker=ended, worker_log_from=begins_at)
+    with pytest.raises(Misconfigured, match="by itself: what this one said \\(whole log"):
         site.check()

@@ -301,3 +301,25 @@ def test_a_password_in_a_wrong_url_is_not_printed(tmp_path: Path) -> None:
     assert "s3cret" not in done.stdout + done.stderr
     for name in ("SCREENING_BROKER", "SCREENING_STORE", "SCREENING_LEASE_S"):
         assert name in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("LEASE_S", "1e300", "SCREENING_LEASE_S: it must be greater than 0 and at most 3,000,000,000, not 1e+300"),
+        ("OVERDUE_AFTER_H", "1e6", "SCREENING_OVERDUE_AFTER_H: it must be greater than 0 and at most 900,000"),
+        ("DATABASE", "sqlite:///", "SCREENING_DATABASE: it names no file"),
+        ("DATABASE", "sqlite:///:memory:", "SCREENING_DATABASE: it names no file"),
+        ("DATABASE", "sqlite+pysqlite:///", "SCREENING_DATABASE: it names no file"),
+    ],
+)
+def test_a_time_that_never_ends_and_a_database_that_is_kept_nowhere_are_refused(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    done = ask(tmp_path, **{name: value})
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1), done.stderr
+    assert words in done.stderr
+
+
+def test_a_sqlite_file_by_url_is_taken(tmp_path: Path) -> None:
+    assert in_force(tmp_path, DATABASE="sqlite:////srv/a.sqlite")["database"]["value"] == "sqlite:////srv/a.sqlite"

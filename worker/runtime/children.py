@@ -15,6 +15,11 @@ from worker.settings import Settings
 DRAIN_S = 60.0
 
 
+def worker_log(settings: Settings) -> Path:
+    """The file to which the queue workers of this state folder append their logs."""
+    return settings.home / "logs" / "worker.log"
+
+
 @contextmanager
 def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     """A Celery worker as a child with `settings.processes` processes; at the end it may finish its studies."""
@@ -24,7 +29,7 @@ def queue_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
         *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
     ]
     environment = {**os.environ, "SCREENING_HOME": str(settings.home)}
-    with child(command, settings.home / "logs" / "worker.log", DRAIN_S, environment) as process:
+    with child(command, worker_log(settings), DRAIN_S, environment) as process:
         yield process
 
 

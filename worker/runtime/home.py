@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from worker.errors import HomeInUse
-from worker.runtime.children import queue_worker
+from worker.runtime.children import queue_worker, worker_log
 from worker.runtime.pids import is_running
 from worker.runtime.readiness_gate import Gate
 from worker.runtime.state_folder import make_home
@@ -52,6 +52,7 @@ class Home:
     worker: "subprocess.Popen[bytes] | None"  #: the queue worker, if this process started it
     gate: Gate
     worker_stack: ExitStack  #: closed to stop the queue worker
+    worker_log_from: int = 0  #: where the log of this queue worker begins in the file that has those of earlier ones
 
 
 @contextmanager
@@ -75,9 +76,11 @@ def hold_home(settings: Settings, role: str, *, with_worker: bool) -> Iterator[H
         if is_ours:
             stack.enter_context(gate)  # closed until the end: a worker stopped before has changed nothing
         worker_stack = stack.enter_context(ExitStack())
+        log, begins_at = worker_log(settings), 0
         if is_ours:
+            begins_at = log.stat().st_size if log.is_file() else 0
             worker = worker_stack.enter_context(queue_worker(settings))
-        yield Home(settings, host, worker, gate, worker_stack)
+        yield Home(settings, host, worker, gate, worker_stack, begins_at)
 
 
 @contextmanager

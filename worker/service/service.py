@@ -28,6 +28,7 @@ from worker.ledger.operations import promotions
 from worker.ledger.screening import claims, outbox
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime import home
+from worker.runtime.children import worker_log
 from worker.runtime.redis_server import PrivateBroker, private_broker
 from worker.runtime.stop_signals import stop_requested
 from worker.service.outage_wait import OutageWait
@@ -82,6 +83,7 @@ class Serving:
     host: home.Holder | None = None  #: the `worker run` that screens for this process
     patience: OutageWait = field(default_factory=OutageWait)
     offering: Offering | None = None  #: the right to offer studies, if this process offers any
+    worker_log_from: int = 0  #: where the log of this queue worker begins
 
     def check(self) -> None:
         """Start the private Redis again when it has ended; take the lock of a shared database again when it was lost.
@@ -103,8 +105,8 @@ class Serving:
 
             if not self.settings.is_embedded:
                 prove_broker_writable()  # Celery ends when its broker takes nothing
-            log = self.settings.home / "logs" / "worker.log"
-            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            log = worker_log(self.settings)
+            lines = log.read_bytes()[self.worker_log_from :].decode(errors="replace").strip().splitlines()[-3:]
             raise Misconfigured(f"the queue worker ended by itself: {' | '.join(lines)} (whole log: {log})")
 
 
@@ -127,7 +129,8 @@ def serving(installation: home.Home, patience: OutageWait | None = None) -> Iter
             broker = stack.enter_context(private_broker(settings))
         stack.callback(installation.worker_stack.close)  # before its broker
         installation.gate.open()
-        yield Serving(settings, intake, installation.worker, broker, installation.host, patience, right)
+        log_from = installation.worker_log_from
+        yield Serving(settings, intake, installation.worker, broker, installation.host, patience, right, log_from)
 
 
 def _require_its_store(settings: Settings, intake: Intake) -> None:
