@@ -1,6 +1,8 @@
 """Patients stay in one split, the seed decides, and a fault in the data is named."""
 
 import csv
+import os
+import re
 import shutil
 from collections import defaultdict
 from dataclasses import replace
@@ -152,6 +154,57 @@ def test_an_index_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     write_index(tmp_path / "index.csv", [("x/NORMAL/a.png", "NORMAL", "1"), ("y/NORMAL/a.png", "PNEUMONIA", "1")])
     with pytest.raises(BadData, match="disagree"):
         read_samples(tmp_path)
+
+
+HEAD = "path,label,patient\n"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEAD + "a.png,NORMAL,1\na.png,PNEUMONIA,1\n", "two rows for 'a.png' disagree"),
+        (HEAD + "a.png,NORMAL,1\n./a.png,NORMAL,2\n", "two rows for 'a.png' disagree"),
+        (HEAD + 'a.png,NORMAL,"1\nb.png,PNEUMONIA,2\n', "quotation mark"),
+        (HEAD + f"a.png,NORMAL,{'1' * 200_000}\n", "is no CSV"),
+        (HEAD + "a.png,NORMAL,Doe, John\n", "'a.png' has more cells than the first line has columns"),
+        ("path,label,label,patient\na.png,NORMAL,PNEUMONIA,1\n", "has the column label twice"),
+        ("path;label;patient\na.png;NORMAL;1\n", "its first line is 'path;label;patient'; a comma parts columns"),
+        ("path,label,patient,age\na.png,NORMAL,1,nan\n", "unknown age 'NAN'"),
+        ("path,label,patient,age\na.png,NORMAL,1,-5\n", "unknown age '-5'"),
+        ("path,label,patient,age\na.png,NORMAL,1,610\n", "unknown age '610'"),
+    ],
+)
+def test_an_index_that_can_be_read_in_two_ways_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(PNG)
+    (tmp_path / "index.csv").write_text(text)
+    with pytest.raises(BadData, match=re.escape(words)):
+        read_samples(tmp_path)
+
+
+def test_rows_that_are_repeated_and_columns_that_do_not_count_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    rows = "a.png,NORMAL,1,12\na.png,NORMAL,1,40\n\n\nb.png,NORMAL,2\n"
+    (tmp_path / "index.csv").write_text("path,label,patient,box\n" + rows + "c.png,NORMAL,3,,,\n")
+    assert [(s.path, s.patient) for s in read_samples(tmp_path)] == [("a.png", "1")]
+
+
+def test_a_file_whose_name_no_list_can_hold_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "NORMAL"
+    folder.mkdir()
+    (folder / os.fsdecode(b"a\xff.png")).write_bytes(PNG)
+    with pytest.raises(BadData, match="not UTF-8"):
+        read_samples(tmp_path, is_patient_each=True)
+
+
+@pytest.mark.parametrize("more", ["a.png,normal\n", "x" * 200_000 + ",normal,,,,,\n"])
+def test_a_manifest_with_a_damaged_row_is_refused(tmp_path: Path, more: str) -> None:
+    path = tmp_path / "split.csv"
+    write_manifest(split(samples(), 0), path)
+    path.write_text(path.read_text() + more)
+    with pytest.raises(BadData, match=r"split\.csv"):
+        read_manifest(path)
 
 
 def test_a_csv_leaves_out_the_patients_it_lists(tmp_path: Path) -> None:

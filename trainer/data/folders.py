@@ -3,16 +3,16 @@
 Decodes no pixels.
 """
 
-import csv
 import hashlib
+import math
 import os
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from trainer.data.image_files import image_files, is_dicom
+from trainer.data.index_rows import IndexRows, find_index, read_rows
 from trainer.data.manifest import LABELS, LEFT_OUT, TRAIN_ONLY, Sample
 from worker.errors import BadData, Rejected
 from worker.imaging.image_file import read_instance
@@ -27,6 +27,9 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+
+#: An older patient has a mistyped age.
+OLDEST_YEARS = 130
 
 #: Kermany file names -> patient. A pneumonia number counts persons within bacteria and within virus.
 KERMANY_NAMES = (
@@ -50,8 +53,8 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
     """
     if not data.is_dir():
         raise BadData("is not a folder: give the folder that holds the images").about(str(data))
-    found = index or _find_index(data)
-    rows = _Rows(found) if found else None
+    found = index or find_index(data)
+    rows = IndexRows(found) if found else None
     pairs = [(path, rows.of(path, data) if rows else None) for path in image_files(data)]
     named = ""
     if found and (index or all(_class_of(_folders(path, data)) is None for path, _ in pairs)):
@@ -81,7 +84,7 @@ def read_left_out(path: Path) -> tuple[Sample, ...]:
     """The samples to leave out: those of a folder, or the rows of a CSV with the columns path, label, patient."""
     if path.is_dir():
         return read_samples(path)
-    rows = _read_rows(path)
+    rows = read_rows(path)
     if not all(row.get("patient") for row in rows):
         raise BadData("names no patient in some of its rows: whose images are left out?").about(str(path))
     return tuple(Sample(r["path"], 0, "", r["patient"], r.get("source_sha256") or "") for r in rows)
@@ -97,6 +100,10 @@ def patient_of(name: str) -> str | None:
 
 def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) -> Sample:
     relative, folders = path.relative_to(data), _folders(path, data)
+    try:
+        relative.as_posix().encode()
+    except UnicodeEncodeError as error:
+        raise BadData("its name is not UTF-8, so no list can hold it: rename the file").about(str(path)) from error
     at = _class_of(folders)
     label_name = row.get("label") or folders[-1 if at is None else at]
     label = LABELS.get(label_name.strip().lower())
@@ -170,49 +177,9 @@ def _age(text: str, path: Path) -> float | None:
         return None
     unit = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}.get(text[-1])
     try:
-        return float(text[:-1]) * unit if unit else float(text)
-    except ValueError as error:
-        raise BadData(f"unknown age {text!r}: use years, such as 61").about(str(path)) from error
-
-
-def _find_index(data: Path) -> Path | None:
-    found = (folder / "index.csv" for folder in (data, data.resolve().parent))
-    return next((path for path in found if path.is_file()), None)
-
-
-class _Rows:
-    """The rows of an index CSV, found by a file's whole path below the data or by its last two parts."""
-
-    def __init__(self, index: Path) -> None:
-        self.index = index
-        self.by_path: dict[str, dict[str, str]] = {}
-        self.by_tail: dict[str, list[dict[str, str]]] = defaultdict(list)
-        for row in _read_rows(index):
-            self.by_path[row["path"].replace("\\", "/").removeprefix("./")] = row
-            self.by_tail[_tail(row["path"])].append(row)
-
-    def of(self, path: Path, data: Path) -> dict[str, str] | None:
-        if row := self.by_path.get(path.relative_to(data).as_posix()):
-            return row
-        rows = self.by_tail.get(_tail(path.as_posix()), [])
-        if len({(row["label"], row.get("patient")) for row in rows}) > 1:
-            raise BadData(f"two rows for {_tail(path.as_posix())!r} disagree").about(str(self.index))
-        return rows[0] if rows else None
-
-
-def _read_rows(index: Path) -> list[dict[str, str]]:
-    if not index.is_file():
-        raise BadData("no such index file").about(str(index))
-    try:
-        with index.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            reader = csv.DictReader(line for line in file if not line.startswith("#"))
-            missing = {"path", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise BadData(f"lacks the column(s) {', '.join(sorted(missing))}").about(str(index))
-            return [{name: value or "" for name, value in row.items() if name} for row in reader]
-    except UnicodeDecodeError as error:
-        raise BadData("is not text in UTF-8: save it as CSV in UTF-8").about(str(index)) from error
-
-
-def _tail(path: str) -> str:
-    return "/".join(path.replace("\\", "/").split("/")[-2:])
+        years = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        years = math.nan
+    if not 0 <= years <= OLDEST_YEARS:
+        raise BadData(f"unknown age {text!r}: use years, such as 61").about(str(path))
+    return years

@@ -100,7 +100,6 @@ def read_manifest(path: Path) -> Manifest:
     head = re.fullmatch(r"# seed=(-?\d+) digest=([0-9a-f]{64})", file.readline().strip())
     if head is None:
         raise BadData("is no split manifest: its first line should name seed and digest").about(str(path))
-    rows = list(csv.DictReader(file))
     try:
         samples = tuple(
             Sample(
@@ -116,9 +115,9 @@ def read_manifest(path: Path) -> Manifest:
                 source=row.get("source") or "",
                 style=row.get("style") or "",
             )
-            for row in rows
+            for row in csv.DictReader(file, restval="")
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, csv.Error) as error:
         raise BadData(f"lacks a column, or has an unknown label: {error}").about(str(path)) from error
     manifest = Manifest(samples, int(head[1]))
     if manifest.digest != head[2]:
