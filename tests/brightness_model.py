@@ -16,7 +16,7 @@ from worker.inference.card import Golden, Population, ReducedDecode
 SIZE = 8
 
 
-def graph(gain: float) -> Any:
+def graph(gain: float, size: int = SIZE) -> Any:
     """uint8 image -> probability (mean brightness in [0, 1] * gain), heat map (the image), familiarity."""
     nodes = [
         helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
@@ -33,9 +33,9 @@ def graph(gain: float) -> Any:
         helper.make_tensor("inner", TensorProto.INT64, [3], [1, 2, 3]),
         helper.make_tensor("channel", TensorProto.INT64, [1], [3]),
     ]
-    shapes: dict[str, list[Any]] = {"probability": ["N"], "heatmap": ["N", SIZE, SIZE], "familiarity": ["N"]}
+    shapes: dict[str, list[Any]] = {"probability": ["N"], "heatmap": ["N", size, size], "familiarity": ["N"]}
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in shapes.items()]
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 1])
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 1])
     made = helper.make_graph(nodes, "brightness", [image], outputs, constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
@@ -51,21 +51,22 @@ def write_model(
     reduced_decode: ReducedDecode | None = None,
     population: Population | None = None,
     resize: Resize = Resize.LINEAR,
+    size: int = SIZE,
 ) -> Path:
     """Write such a model, threshold 0.5; with `golden_gain` its golden expects the score that this gain gives.
 
     Familiarity is twice the mean brightness in [0, 1].
     """
-    picture = np.full((SIZE, SIZE), 100, np.uint8)
+    picture = np.full((size, size), 100, np.uint8)
     promised = min(1.0, 100 / 255 * (gain if golden_gain is None else golden_gain))
     golden = Golden("grey.png", cv2.imencode(".png", picture)[1].tobytes(), promised, {"CPUExecutionProvider": 1e-5})
-    promises = replace(card(), name=name, preprocessing=Preprocessing(size=SIZE, resize=resize), goldens=(golden,))
+    promises = replace(card(), name=name, preprocessing=Preprocessing(size=size, resize=resize), goldens=(golden,))
     promises = replace(promises, familiarity_limit=familiarity_limit, reduced_decode=reduced_decode)
     if population:
         promises = replace(promises, population=population)
     if chosen_on:
         promises = replace(promises, operating_point=replace(promises.operating_point, data_digest=chosen_on))
-    proto = graph(gain)
+    proto = graph(gain, size)
     helper.set_model_props(proto, promises.to_metadata())
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())

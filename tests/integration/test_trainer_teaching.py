@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.brightness_model import write_model
 from tests.toy_network import RECIPE, SIZE, Event, fit_options
 from trainer.progress import silent
 from trainer.recipes import recipe_named
-from trainer.recipes.recipe import Monitor, Phase
-from trainer.run.run import read_data, run
+from trainer.recipes.recipe import Monitor, Phase, Recipe
+from trainer.run.run import read_data, run, run_folds
 from trainer.training import fit
 from trainer.training.checkpoint import Arrays
 from trainer.training.lung_field_batches import TEACHERS_SHARE, FieldBatches
 from trainer.training.teachers import Teachers, open_teachers
-from worker.errors import BadSetting
+from worker.errors import BadSetting, ModelRefused
 from worker.inference.prediction import Prediction
 
 AVERAGED = replace(RECIPE, monitor=Monitor.LAST, phases=(Phase("all", 3, 2e-2, "all"),)).averaging(2)
@@ -80,14 +80,8 @@ class Sure:
 
     says: float
     shown: list[NDArray[np.uint8]]
-    size: int = SIZE
-    data_digest: str = "these images"
     digest: str = "abcdef0123"
     provider: str = "CPUExecutionProvider"
-
-    @property
-    def card(self) -> Any:
-        return SimpleNamespace(name="sure", data_digest=self.data_digest, preprocessing=SimpleNamespace(size=self.size))
 
     def predict(self, batch: NDArray[np.uint8]) -> list[Prediction]:
         self.shown.append(batch)
@@ -121,14 +115,46 @@ def test_teachers_give_their_share_of_a_label_and_see_the_view_before_it_is_degr
     assert np.array_equal(shown, other.shown[0])
 
 
+def nothing_is_read(event: Event) -> None:
+    """A report of a run that must end before it reads an image or writes a file."""
+    raise AssertionError(event)
+
+
 @pytest.mark.parametrize(
-    ("teacher", "words"),
-    [(Sure(0.5, [], size=SIZE * 2), f"takes {SIZE * 2} px"), (Sure(0.5, [], data_digest="other"), "another split")],
-    ids=["size", "split"],
-)
-def test_a_teacher_of_another_grid_or_split_is_refused(teacher: Sure, words: str) -> None:
-    with pytest.raises(BadSetting, match=words):
-        Teachers((teacher,)).require(SIZE, "these images")
+    ("size", "error", "words"),
+    [(None, ModelRefused, "teacher.onnx"), (SIZE * 2, BadSetting, f"takes {SIZE * 2} px"),
+     (SIZE, BadSetting, "another split")],
+    ids=["no file", "grid", "split"],
+)  # fmt: skip
+@pytest.mark.parametrize("folds", [1, 2])
+def test_a_teacher_that_cannot_teach_is_refused_before_an_image_is_read(
+    images: Path, tmp_path: Path, size: int | None, error: type[Exception], words: str, folds: int
+) -> None:
+    teacher = tmp_path / "teacher.onnx"
+    if size is not None:
+        write_model(teacher, size=size)
+    options = fit_options(images, tmp_path / "run", teachers=(teacher,))
+    with pytest.raises(error, match=words):
+        run(options, nothing_is_read) if folds == 1 else run_folds(options, folds, ignoring_folds)
+    assert not options.out.exists()
+
+
+def ignoring_folds(event: Event) -> None:
+    """The same for a run over folds, which names each fold first."""
+    if event["event"] != "fold":
+        nothing_is_read(event)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "times"), [(RECIPE, 1), (AVERAGED, 5)], ids=["no mean", "a mean of two epochs"])
+def test_weights_are_put_into_the_network_only_where_a_mean_is_judged(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, times: int
+) -> None:
+    assigned: list[int] = []
+    assign = fit._assign
+    monkeypatch.setattr(fit, "_assign", lambda variables, values: assigned.append(assign(variables, values) or 0))
+    run(fit_options(images, tmp_path, recipe=recipe), silent)
+    assert len(assigned) == times, "the best weights at the end, and twice after each epoch that takes a mean"
 
 
 def test_one_split_seed_gives_several_seeds_the_same_images(images: Path, tmp_path: Path) -> None:

@@ -89,17 +89,19 @@ class FitOptions:
 
 def run(options: FitOptions, report: Report) -> Path:
     """Split, audit, train, export; returns the model file. An interrupted run continues after its last epoch."""
+    teachers = teachers_of(options)
     samples, left_out = read_data(options)
-    return run_split(options, split(samples, options.splits_by, left_out, options.keeps_stated), report)
+    return run_split(options, split(samples, options.splits_by, left_out, options.keeps_stated), teachers, report)
 
 
 def run_folds(options: FitOptions, count: int, report: Report) -> Path:
     """`run` once for each of `count` folds, into folders of their own; returns the CSV of out-of-fold predictions."""
+    teachers = teachers_of(options)
     samples, left_out = read_data(options)
     rows: list[tuple[Any, ...]] = []
     for fold, manifest in enumerate(folds(samples, count, options.splits_by, left_out), start=1):
         report({"event": "fold", "fold": fold, "of": count})
-        model = run_split(replace(options, out=fold_folder(options.out, fold)), manifest, report)
+        model = run_split(replace(options, out=fold_folder(options.out, fold)), manifest, teachers, report)
         rows += predictions_of(model, fold, options.root, manifest.of("test"), report)
     path = options.out / OUT_OF_FOLD
     write_predictions(rows, path)
@@ -120,8 +122,16 @@ def read_data(options: FitOptions) -> tuple[tuple[Sample, ...], list[Sample]]:
     return samples, [sample for path in options.left_out for sample in read_left_out(path)]
 
 
-def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
+def teachers_of(options: FitOptions) -> Teachers:
+    """The teachers, opened before any image is read. Raises ModelRefused, BadSetting for one of another grid."""
+    teachers = open_teachers(options.teachers)
+    teachers.require_grid(options.recipe.preprocessing.size)
+    return teachers
+
+
+def run_split(options: FitOptions, manifest: Manifest, teachers: Teachers, report: Report) -> Path:
     """Audit, train and export on a manifest."""
+    teachers.require_split(manifest.digest)
     options.out.mkdir(parents=True, exist_ok=True)
     loaded = {
         name: load_grids(options.root, manifest.of(name), options.recipe.preprocessing, options.out / "cache", report)
@@ -130,8 +140,6 @@ def run_split(options: FitOptions, manifest: Manifest, report: Report) -> Path:
     faults = [fault for part in loaded.values() for fault in part.unreadable]
     if faults:
         manifest = without(manifest, (fault["path"] for fault in faults))
-    teachers = open_teachers(options.teachers)
-    teachers.require(options.recipe.preprocessing.size, manifest.digest)
     fingerprint = _fingerprint(options, manifest, teachers)
     checkpoint = read_checkpoint(options.out / CHECKPOINT, fingerprint)
     write_manifest(manifest, options.out / "split.csv")

@@ -60,9 +60,11 @@ def fit(
         loss = _run_epoch(taught, dataset, step, mean, report)
         variables = _values(network.variables)
         result = mean.values if mean else variables
-        _assign(network.variables, result)
+        if mean:
+            _assign(network.variables, result)
         scores, measured = _measure(model, copies, labels)
-        _assign(network.variables, variables)
+        if mean:
+            _assign(network.variables, variables)
         score = float(step.epoch) if recipe.monitor is Monitor.LAST else scores[recipe.monitor]
         latest = _after(variables, result, taught.optimizer, fingerprint, score, latest)
         save(latest)

@@ -28,19 +28,23 @@ class Teachers:
         joined = " ".join(model.digest for model in self.models)
         return hashlib.sha256(joined.encode()).hexdigest() if joined else ""
 
-    def require(self, size: int, data_digest: str) -> None:
-        """Raise BadSetting where a teacher takes another grid than `size`, or learned from another split.
+    def require_grid(self, size: int) -> None:
+        """Raise BadSetting where a teacher takes another grid than `size`."""
+        for card in (model.card for model in self.models):
+            if card.preprocessing.size != size:
+                raise BadSetting(f"the teacher {card.name} takes {card.preprocessing.size} px, the recipe {size} px")
+
+    def require_split(self, data_digest: str) -> None:
+        """Raise BadSetting where a teacher learned from another split than that of this digest.
 
         A teacher that was trained on images that this run holds out would tell the new model of them.
         """
         for model in self.models:
-            card = model.card
-            if card.preprocessing.size != size:
-                raise BadSetting(f"the teacher {card.name} takes {card.preprocessing.size} px, the recipe {size} px")
-            if card.data_digest != data_digest:
+            if model.card.data_digest != data_digest:
                 raise BadSetting(
-                    f"the teacher {card.name} ({model.digest[:8]}) was trained on other data or another split: fit it"
-                    " on the same data with the same --split-seed"
+                    f"the teacher {model.card.name} ({model.digest[:8]}) was trained on other data or another split:"
+                    " fit it on the same data with the same --split-seed, and leave out the files that its run listed"
+                    " as unreadable"
                 )
 
     def judge(self, grids: NDArray[np.uint8]) -> NDArray[np.float32]:
