@@ -1,13 +1,15 @@
 """The page's accounts, sessions and defences: what each role may do, and what is refused."""
 
+import http.client
 import json
 import logging
 import re
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from click.testing import CliRunner
 from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, Role
 from tests.acceptance.installation import wait_until
+from tests.certificates import certificate
 from tests.ledger import STUDY, Ledger, digest
 from tests.phantoms import dicom_file
 from tests.reading_room import PASSWORD, PASSWORD_HASH, Page, Visitor, running
@@ -593,6 +596,52 @@ def test_one_address_cannot_have_all_connections(page: Page, monkeypatch: pytest
     with raw(page, "127.0.0.2") as again:
         again.sendall(f"GET /alive HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
         assert again.recv(100).startswith(b"HTTP/1.1 204")
+
+
+@pytest.fixture
+def over_tls(desk: Ledger, tmp_path: Path) -> Iterator[Page]:
+    file, key = certificate(tmp_path, "page")
+    with running(desk, web_tls_certificate=str(file), web_tls_key=str(key)) as page:
+        yield page
+
+
+def status_over_tls(page: Page) -> int:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", page.port, timeout=120, context=context)
+    with closing(connection):
+        connection.request("GET", "/login")
+        return connection.getresponse().status
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n"], ids=["silent", "begun", "plain"]
+)
+def test_a_client_that_agrees_on_no_tls_is_cut_off(
+    over_tls: Page, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr("worker.web.handshake.HANDSHAKE_S", 0.3)
+    with socket.create_connection(("127.0.0.1", over_tls.port), timeout=30) as silent:
+        silent.sendall(said)
+        with suppress(ConnectionError):
+            while silent.recv(1000):
+                pass
+    monkeypatch.setattr("worker.web.handshake.HANDSHAKE_S", 60.0)
+    assert status_over_tls(over_tls) == 200
+
+
+def test_a_connection_over_tls_counts_before_its_handshake(over_tls: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.web.server.MOST_OF_AN_ADDRESS", 5)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(raw(over_tls, "127.0.0.2")) for _ in range(5)]
+        sixth = stack.enter_context(raw(over_tls, "127.0.0.2"))
+        sixth.settimeout(40)  # asyncio's own handshake would end after 60 s
+        with suppress(ConnectionError):
+            assert sixth.recv(1) == b""
+        assert silent[0].fileno() >= 0
+        assert status_over_tls(over_tls) == 200, "another address"
+    for _ in range(8):  # those that are gone have given their place back
+        assert status_over_tls(over_tls) == 200
 
 
 def test_more_than_64_requests_under_way_are_refused(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

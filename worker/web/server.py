@@ -36,17 +36,31 @@ class PatientProtocol(H11Protocol):
     taking: asyncio.TimerHandle | None = None
     open_connections: ClassVar[Counter[str]] = Counter()  #: by address; each server has its own
     proxies: ClassVar[frozenset[str]] = frozenset()
-    address = ""
+    address: str | None = None  #: of the client, while this connection has a place
+
+    def enter(self, transport: asyncio.BaseTransport) -> bool:
+        """Take a place, over TLS before the handshake; False when there is none left for this address."""
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        self.open_connections[self.address] += 1
+        is_many = self.open_connections[self.address] > MOST_OF_AN_ADDRESS and self.address not in self.proxies
+        has_place = not is_many and self.open_connections.total() <= MOST_CONNECTIONS
+        if not has_place:
+            self.leave()
+        return has_place
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self.address is None:
+            return
+        self.open_connections[self.address] -= 1
+        if not self.open_connections[self.address]:
+            del self.open_connections[self.address]
+        self.address = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the first deadline with the connection."""
         super().connection_made(transport)
-        self.address = str((transport.get_extra_info("peername") or ("",))[0])
-        self.open_connections[self.address] += 1
-        mine = self.open_connections[self.address]
-        if self.open_connections.total() > MOST_CONNECTIONS or (
-            mine > MOST_OF_AN_ADDRESS and self.address not in self.proxies
-        ):
+        if self.address is None and not self.enter(transport):
             transport.abort()
             return
         # asyncio does so only for sockets that name their protocol: without it an answer may wait 40 ms for its own end
@@ -67,9 +81,7 @@ class PatientProtocol(H11Protocol):
         """Nothing is left to wait for."""
         self._unwatch()
         self._stop_taking()
-        self.open_connections[self.address] -= 1
-        if not self.open_connections[self.address]:
-            del self.open_connections[self.address]
+        self.leave()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -127,7 +139,7 @@ def server(settings: Settings, room: ReadingRoom) -> uvicorn.Server:
             http=type("Protocol", (PatientProtocol,), {"open_connections": Counter(), "proxies": room.proxies}),
             ws="none",
             lifespan="off",
-            loop="asyncio",
+            loop="worker.web.handshake:PageLoop",
             interface="asgi3",
             log_config=None,
             access_log=False,  # `guards` logs each request, without its path; see also `PatientProtocol`
