@@ -1,5 +1,6 @@
 """Shared by the verbs: options, and the settings, ledger and store of the installation."""
 
+import math
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,17 @@ class Verbs(click.Group):
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within a range; `nan` is in none, though no comparison says so."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; refuses what is none."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return number
 
 
 def require_utf8(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -17,7 +17,7 @@ DEFAULT_DAYS = 365
     default=DEFAULT_DAYS,
     show_default=True,
     metavar="DAYS",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 36_500),
     help="Prune what was read, or quarantined, so many days ago.",
 )
 @click.option(

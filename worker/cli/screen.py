@@ -28,7 +28,7 @@ UNPACK = "unpack them, and screen what is in them; nothing in them was looked at
     "wait_s",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=options.Seconds(0, 10_000_000),
     metavar="SECONDS",
     help="How long to wait for a broker or database that is not available; then exit 2.",
 )

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from contextlib import suppress
 
 #: What is raised where output goes to a full disk, a terminal that is gone, or a reader that has ended.
 _FAULTS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
@@ -24,7 +25,8 @@ def make_usable() -> None:
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+            with suppress(OSError):  # a device that says that it can seek, and cannot
+                reconfigure(errors="backslashreplace")
 
 
 def is_fault_of_output(error: OSError) -> bool:

@@ -12,7 +12,7 @@ from worker.cli.options import as_json, asked_by, study
 
 
 @click.command()
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Rows to print.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="Rows to print.")
 @asked_by
 @as_json
 def worklist(limit: int, by: str, as_json: bool) -> None:
