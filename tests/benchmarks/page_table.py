@@ -50,6 +50,7 @@ def timed(what: str, times: list[dict[str, Any]], wanted: float) -> Row:
 #: Keys of a database's results -> the measure and the most that its 95th percentile may be.
 PAGES = {
     "list": ("list, first 50", 60), "not_modified": ("poll, unchanged (304)", 10),
+    "poll": ("poll, of a list that changes (a 304, or its first 50)", 60),
     "search": ("search to one study", 60), "study": ("study without pixels", 60),
     "verdict_to_next": ("verdict to the next study's page", 150),
 }  # fmt: skip
@@ -58,12 +59,9 @@ PAGES = {
 def of_pages() -> Iterator[Row]:
     """One reader."""
     found = [result("page")[kind] for kind in KINDS]
-    for key, (what, wanted) in PAGES.items():
-        yield timed(what, [each[key] for each in found], wanted)
-    beside = [name for name in found[0] if name.startswith("beside_")]
-    for name in beside:
-        for key, (what, wanted) in PAGES.items():
-            yield timed(f"... {name.replace('_', ' ')}: {what}", [each[name][key] for each in found], wanted)
+    yield from of_requests("", found)
+    for name in (name for name in found[0] if name.startswith("beside_")):
+        yield from of_requests(f"... {name.replace('_', ' ')}: ", [each[name] for each in found])
     for syntax, what, wanted in (
         ("native", "3056 × 2544, 12 bits: half-size picture, first time (once)", 1000),
         ("jpeg2000", "the same as JPEG 2000", 1600),
@@ -72,6 +70,13 @@ def of_pages() -> Iterator[Row]:
         yield Row(what, tuple(f"{ms:g}" for ms in first), max(first), wanted)
     yield timed("half-size picture, decoded before", [each["native"]["half"] for each in found], 200)
     yield timed("packed pixels, decoded before", [each["native"]["pixels"] for each in found], 300)
+
+
+def of_requests(prefix: str, found: list[dict[str, Any]]) -> Iterator[Row]:
+    """What was measured on both databases."""
+    for key, (what, wanted) in PAGES.items():
+        if all(key in each for each in found):
+            yield timed(f"{prefix}{what}", [each[key] for each in found], wanted)
 
 
 def of_readers() -> Iterator[Row]:

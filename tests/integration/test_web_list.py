@@ -24,6 +24,7 @@ from worker.ledger.reading_room import accounts
 from worker.ledger.screening import claims
 from worker.ledger.screening.results import ModelUse
 from worker.web.pages.json_interface import VERSION
+from worker.web.rendering import as_row
 
 INTERFACE = Path(__file__).parents[2] / "deploy" / "interface"
 UIDS = [f"1.2.826.9.{n:03d}" for n in range(120)]
@@ -214,6 +215,17 @@ def test_a_poll_costs_no_body_until_something_changes(page: Page) -> None:
     changed = visitor.get("/rows", If_None_Match=tag)
     assert changed.status == 200
     assert "ben reads it" in changed.text
+
+
+def test_a_poll_renders_no_row_that_was_shown_before(page: Page) -> None:
+    filled(page.desk, 6)
+    visitor = page.visitor("ann")
+    tag = visitor.get("/rows").header("ETag")
+    page.visitor("ben").get(f"/study/{UIDS[2]}")
+    before = as_row.cache_info().misses
+    changed = visitor.get("/rows", If_None_Match=tag).text
+    assert (len(shown(changed)), "ben reads it" in changed) == (6, True)
+    assert as_row.cache_info().misses - before == 1
 
 
 def test_a_poll_asks_the_database_for_the_session_and_for_the_list_once_each(page: Page) -> None:

@@ -2,15 +2,20 @@
 
 import base64
 import re
-from functools import cache
+from collections.abc import Hashable
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from worker.web import wording
+
+#: Rows of the list that are kept as HTML, two to three thousand bytes each.
+ROWS_KEPT = 2048
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,6 +31,12 @@ def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 def html(template: str, **values: Any) -> str:
     """A rendered template."""
     return environment().get_template(f"{template}.html.j2").render(**values)
+
+
+@lru_cache(maxsize=ROWS_KEPT)
+def as_row(row: Hashable, may_look: bool, hidden: str) -> Markup:
+    """A row of the list. Most rows are those of the answer before: who polls has few rendered anew."""
+    return Markup(html("row", row=row, may_look=may_look, hidden=hidden))
 
 
 def page_values(request: Request, csrf: str = "", session: object = None) -> dict[str, Any]:
@@ -46,6 +57,7 @@ def environment() -> Environment:
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
     made.globals["interval"] = wording.interval
+    made.filters["as_row"] = as_row
     made.filters["study_path"] = study_path
     made.filters["in_words"] = wording.in_words
     made.filters["deed"] = wording.deed

@@ -1,7 +1,7 @@
 """The list as the page shows it: filters, pages by key, and what each row needs. Never writes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, text
 
 from schema.database import Database
-from worker.ledger.transactions import reading
+from worker.ledger.transactions import reading, reading_once
 from worker.worklist import held
 from worker.worklist.queries import sources_of, with_moments
 
@@ -133,7 +133,7 @@ def rows(database: Database, asked: Filter, after: Key | None, now: datetime, mo
     with reading(database) as connection:
         if asked.show is Show.READ:
             found = _read(connection, asked, after, most)
-            return _filled(connection, [_row(row, None) for row in found], now)
+            return _filled(connection, found, None, now)
         condition, values = _condition(asked)
         keyed = [*condition]
         if after is not None:
@@ -142,9 +142,7 @@ def rows(database: Database, asked: Filter, after: Key | None, now: datetime, mo
         where = f" WHERE {' AND '.join(keyed)}" if keyed else ""
         statement = with_moments(f"SELECT * FROM worklist{where} LIMIT :most", "received_at", "screened_at")
         found = connection.execute(statement, values | {"most": most}).all()
-        before = None if condition else _before(connection, after)
-        listed = [_row(row, None if before is None else before + n) for n, row in enumerate(found, start=1)]
-        return _filled(connection, listed, now)
+        return _filled(connection, found, None if condition else _before(connection, after), now)
 
 
 def count(database: Database, asked: Filter) -> int:
@@ -156,7 +154,7 @@ def count(database: Database, asked: Filter) -> int:
         statement = f"SELECT COUNT(*) FROM worklist WHERE {' AND '.join(condition)}"
     else:
         statement = "SELECT COUNT(*) FROM study WHERE read_at IS NULL"
-    with reading(database) as connection:
+    with reading_once(database) as connection:
         return int(connection.execute(text(statement), values).scalar_one())
 
 
@@ -169,7 +167,7 @@ def of_studies(database: Database, study_uids: Sequence[str], now: datetime) -> 
     ).bindparams(bindparam("uids", expanding=True))
     with reading(database) as connection:
         found = connection.execute(statement, {"uids": list(study_uids) or [""]}).all()
-        return _filled(connection, [_row(row, None) for row in found], now)
+        return _filled(connection, found, None, now)
 
 
 def _condition(asked: Filter) -> tuple[list[str], dict[str, Any]]:
@@ -211,52 +209,45 @@ def _before(connection: Connection, after: Key | None) -> int:
     return int(connection.execute(statement, vars(after)).scalar_one())
 
 
-def _row(row: Row[Any], place: int | None) -> ListRow:
-    names = ListRow.__dataclass_fields__.keys() - {
-        "place",
-        "key",
-        "is_read",
-        "view",
-        "source",
-        "files",
-        "digest",
-        "holder",
-    }
+#: What a row has beside the columns of the view.
+_BESIDE = {"place", "key", "is_read", "view", "source", "files", "digest", "holder"}
+_IN_VIEW = tuple(ListRow.__dataclass_fields__.keys() - _BESIDE)
+
+
+def _filled(connection: Connection, found: Sequence[Row[Any]], before: int | None, now: datetime) -> list[ListRow]:
+    """The rows with their images, files and holders. `before`: how many rows come before them; None: not counted."""
+    ids = [row.study_id for row in found]
+    if not ids:
+        return []
+    images: dict[int, Row[Any]] = {}
+    # the deciding image first, then those that can be read, then by arrival
+    for image in connection.execute(in_ids(_IMAGES), {"ids": ids}):
+        images.setdefault(image.study_id, image)
+    sources = sources_of(connection, ids)
+    holds = connection.execute(in_ids(_HELD).bindparams(*held.MOMENTS), {"ids": ids, **held.at(now)})
+    holders = {row.study_id: row.holder for row in holds}
+    return [
+        _row(
+            row, None if before is None else before + n, images.get(row.study_id), sources[row.study_id],
+            holders.get(row.study_id),
+        )
+        for n, row in enumerate(found, start=1)
+    ]  # fmt: skip
+
+
+def _row(row: Row[Any], place: int | None, image: Row[Any] | None, files: list[str], holder: str | None) -> ListRow:
     values = row._mapping
     return ListRow(
         place=place,
         key=Key(row.band, row.sort_key, row.study_id),
         is_read=values.get("read_at") is not None,
-        **{name: values[name] for name in names},
+        view=image.view if image else None,
+        digest=image.digest if image and not image.unreadable else None,
+        source=files[0].rsplit("/", 1)[-1] if files else None,
+        files=len(files),
+        holder=holder,
+        **{name: values[name] for name in _IN_VIEW},
     )
-
-
-def _filled(connection: Connection, listed: list[ListRow], now: datetime) -> list[ListRow]:
-    """The rows with their images, files and holders."""
-    ids = [row.key.study_id for row in listed]
-    if not ids:
-        return []
-    images: dict[int, Row[Any]] = {}
-    # the deciding image first, then those that can be read, then by arrival
-    for found in connection.execute(in_ids(_IMAGES), {"ids": ids}):
-        images.setdefault(found.study_id, found)
-    sources = sources_of(connection, ids)
-    holds = connection.execute(in_ids(_HELD).bindparams(*held.MOMENTS), {"ids": ids, **held.at(now)})
-    holders = {row.study_id: row.holder for row in holds}
-    filled = []
-    for row in listed:
-        image, files = images.get(row.key.study_id), sources[row.key.study_id]
-        filled.append(
-            replace(
-                row,
-                view=image.view if image else None,
-                digest=image.digest if image and not image.unreadable else None,
-                source=files[0].rsplit("/", 1)[-1] if files else None,
-                files=len(files),
-                holder=holders.get(row.key.study_id),
-            )
-        )
-    return filled
 
 
 _IMAGES = """

@@ -139,7 +139,7 @@ def longest_wait_s(database: Database, now: datetime) -> float:
         " AND priority != 'nightly' AND asked_because != 'rescreened'",
         "asked_at",
     )
-    with reading(database) as connection:
+    with reading_once(database) as connection:
         oldest = connection.execute(statement).scalar_one()
     return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
 
