@@ -192,6 +192,15 @@ def test_open_gives_a_choice_where_several_studies_answer(page: Page) -> None:
     assert set(shown(visitor.get(choice).text)) == {UIDS[1], "1.2.826.9.501"}
 
 
+def test_a_search_says_where_it_shows_the_newest_alone(page: Page) -> None:
+    for uid in UIDS[:51]:
+        page.desk.receive(uid, content=uid, patient_id="P-9")
+    ann = page.visitor("ann")
+    text = ann.get(ann.post("/search", {"words": "P-9"}).header("Location")).text
+    assert sorted(shown(text)) == UIDS[1:51]
+    assert "the newest 50 studies; there may be more" in text
+
+
 def test_pseudonyms_are_reckoned_for_a_search(desk: Ledger) -> None:
     desk.settings = attrs.evolve(desk.settings, identifiers=IdentifierMode.PSEUDONYMS)
     policy = IdentifierPolicy.of(desk.settings)

@@ -274,6 +274,14 @@ def test_priority_and_requeue_are_in_the_accounts_name(page: Page) -> None:
     assert {("ann", "prioritised"), ("olga", "requeued")} <= {(e.who, e.deed) for e in entries}
 
 
+def test_the_verdict_in_force_is_there_for_those_who_give_none_and_on_paper(page: Page) -> None:
+    decisions.review(page.desk.database, STUDY, ReviewOutcome.PNEUMONIA, "Dr Dee", None, page.desk.clock())
+    ann, olga = page.visitor("ann"), page.visitor("olga", Role.OPERATOR)
+    for text in (ann.get(PATH).text, olga.get(PATH).text):
+        before_the_form = text.partition('<form id="verdict"')[0]  # which is not printed
+        assert "<strong>In force: pneumonia</strong>, by Dr Dee, " in before_the_form
+
+
 def test_a_study_that_was_read_comes_back_before_it_is_stat(page: Page) -> None:
     ann = page.visitor("ann")
     assert "Make it STAT" in ann.get(PATH).text

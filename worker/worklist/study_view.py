@@ -16,6 +16,9 @@ from worker.worklist.queries import STUDY_MOMENTS, with_moments
 #: Earlier studies of the patient that are listed.
 MOST_PRIORS = 20
 
+#: Studies that a search finds at most, the newest.
+MOST_FOUND = 50
+
 Rows = list[dict[str, Any]]
 
 
@@ -119,7 +122,7 @@ def screening_words(database: Database, screening_id: int) -> dict[str, Any] | N
         return _one(connection, _SCREENING, {"id": screening_id}, "screened_at")
 
 
-def find(database: Database, way: str, value: str, most: int = 20) -> list[str]:
+def find(database: Database, way: str, value: str, most: int = MOST_FOUND) -> list[str]:
     """UIDs of the studies with this accession number or patient ID, the newest first."""
     column = {"accession": "accession_number", "patient": "patient_id"}[way]
     statement = text(f"SELECT study_uid FROM study WHERE {column} = :value ORDER BY id DESC LIMIT :most")

@@ -25,7 +25,7 @@ from worker.worklist import changes, listing, queries
 from worker.worklist.listing import Filter, Key, ListRow, Show
 from worker.worklist.next_study import next_unread
 from worker.worklist.queries import SignsOfLife
-from worker.worklist.study_view import find
+from worker.worklist.study_view import MOST_FOUND, find
 
 LONGEST_SEARCH = 256
 
@@ -211,6 +211,7 @@ def _values(room: ReadingRoom, asked: Asked, signs: SignsOfLife) -> dict[str, An
     return {
         "rows": [masked(room, asked, row) for row in found],
         "total": total,
+        "is_cut": bool(token) and total == MOST_FOUND,
         "more": more,
         "after": query.get("after", ""),
         "filter": chosen,
