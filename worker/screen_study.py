@@ -34,6 +34,7 @@ from worker.inference.prediction import Prediction
 from worker.inference.reduced_decode import needs_full_decode, reduction_for
 from worker.ledger.screening import verdicts
 from worker.ledger.screening.results import Claim, ModelUse, Received, Result
+from worker.runtime.boundary import result_or_error
 from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.screening.timings import Stage, Times
 from worker.settings import Settings
@@ -69,12 +70,13 @@ class ModelRun:
 
     def attempt(self, work: Callable[[], R]) -> R | None:
         """What work for a shadow gives. Its error is kept and not raised: it must not cost the verdict."""
-        if self.error is None:
-            try:
-                return work()
-            except Exception as error:  # noqa: BLE001 the boundary of a shadow: raised by the task, after the verdict
-                self.error = error
-        return None
+        if self.error is not None:
+            return None
+        found = result_or_error(work)
+        if isinstance(found, Exception):  # the task raises it, after the verdict
+            self.error = found
+            return None
+        return found
 
 
 @dataclass(frozen=True)

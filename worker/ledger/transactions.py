@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
 
 from schema.database import Database
 from worker.errors import DatabaseUnavailable, SchemaOutdated, ScreeningError
+from worker.runtime.boundary import result_or_error
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -99,11 +100,11 @@ def together(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> 
     """
     if not items:
         return []
-    try:
-        return list(work(items))
-    except Exception as error:  # noqa: BLE001 the boundary of an item: returned in its place, for its study or file
-        if len(items) == 1 or _concerns_all(error):
-            return [error] * len(items)
+    found = result_or_error(lambda: list(work(items)))
+    if not isinstance(found, Exception):
+        return [*found]
+    if len(items) == 1 or _concerns_all(found):
+        return [found] * len(items)
     ends: list[R | Exception] = []
     for number, item in enumerate(items):
         ends += together(work, [item])

@@ -30,6 +30,7 @@ from worker.errors import Misconfigured
 from worker.imaging.part10 import DEFLATED_LITTLE
 from worker.intake.ingest import Intake
 from worker.ledger.connect import now
+from worker.runtime.boundary import result_or_error
 from worker.runtime.error_place import place_of
 from worker.settings import Settings
 
@@ -206,15 +207,15 @@ class Receiver:
         provider: Any = event.assoc.dimse
         assert isinstance(provider, SpoolingProvider)
         request, peer = provider.arrived.popleft(), self._peers[event.assoc]
-        status = request.status
+        status: Status | Exception | None = request.status
         try:
             if status is None:
-                status = self._receive(event, peer, request.spooled)
-        except Exception as error:  # noqa: BLE001 the boundary of a request: logged by its place, and answered
-            log.error("object_failed", extra={"association": peer.association, "kind": place_of(error)})
-            status = Status.CANNOT_UNDERSTAND
+                status = result_or_error(lambda: self._receive(event, peer, request.spooled))
         finally:
             request.spooled.discard()
+        if isinstance(status, Exception):
+            log.error("object_failed", extra={"association": peer.association, "kind": place_of(status)})
+            status = Status.CANNOT_UNDERSTAND
         took_s = time.monotonic() - request.begun_s
         self.tallies.answered(peer.title, status, request.spooled.size_bytes, took_s)
         log.info("object_answered", extra={"association": peer.association, "status": status.label})

@@ -18,6 +18,7 @@ from worker.intake.ingest import Intake
 from worker.intake.reader import ReadFile
 from worker.intake.received_object import ReceivedObject, held_objects, read_header, take_in
 from worker.ledger.schema_revision import revision
+from worker.runtime.boundary import result_or_error
 from worker.runtime.error_place import place_of
 
 log = logging.getLogger(__name__)
@@ -139,12 +140,11 @@ class Reception:
 
     def _book(self, read: ReadFile) -> None:
         """Book it; after an unexpected error it waits for the next start, and no other waits with it."""
-        try:
-            booked = self.intake.book(read, self.clock())
-        except Interrupted:
-            raise
-        except Exception as error:  # noqa: BLE001 the boundary of a comparison: logged by its place, and its row waits
-            log.error("comparison_failed", extra={"kind": place_of(error)})
+        booked = result_or_error(lambda: self.intake.book(read, self.clock()))
+        if isinstance(booked, Interrupted):
+            raise booked
+        if isinstance(booked, Exception):
+            log.error("comparison_failed", extra={"kind": place_of(booked)})
             return
         log.info("object_booked", extra={"state": str(booked.state), "study_uid": booked.study_uid})
 

@@ -20,6 +20,7 @@ from worker.imaging.header import lenient_pydicom
 from worker.ledger.connect import now, open_existing
 from worker.ledger.dispatch import dispatches
 from worker.ledger.dispatch.dispatches import Due
+from worker.runtime.boundary import result_or_error
 from worker.runtime.error_place import place_of
 from worker.settings import Settings
 from worker.store import open_store
@@ -83,16 +84,15 @@ class Sender:
 
     def _make(self, due: Due) -> Dataset | None:
         """The object; None when the row has ended without one."""
-        try:
-            made = self.composer.compose(due)
-        except Interrupted:
-            raise
-        except Rejected as error:
-            self._end(due, Answer(DispatchState.GIVEN_UP, error.message))
+        made = result_or_error(lambda: self.composer.compose(due))
+        if isinstance(made, Interrupted):
+            raise made
+        if isinstance(made, Rejected):
+            self._end(due, Answer(DispatchState.GIVEN_UP, made.message))
             return None
-        except Exception as error:  # noqa: BLE001 the task boundary: recorded on the row, by its place alone
-            log.error("result_not_made", extra={"study_uid": due.study_uid, "kind": place_of(error)})
-            self._end(due, Answer(DispatchState.REFUSED, f"it cannot be made: {place_of(error)}"))
+        if isinstance(made, Exception):  # a bug: recorded by its place alone
+            log.error("result_not_made", extra={"study_uid": due.study_uid, "kind": place_of(made)})
+            self._end(due, Answer(DispatchState.REFUSED, f"it cannot be made: {place_of(made)}"))
             return None
         if made is None:
             self._end(due, Answer(DispatchState.NEEDLESS, "there is nothing to send"))
