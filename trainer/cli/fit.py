@@ -21,6 +21,8 @@ from worker.errors import BadSetting
 from worker.inference.card import NO_AGES, Population
 
 if TYPE_CHECKING:
+    from trainer.recipes.recipe import Recipe
+    from trainer.run.run import FitOptions
     from trainer.training.warm_start import PreviousRun
 
 
@@ -85,38 +87,19 @@ def fit(
     no_report: bool,
 ) -> None:
     """Train a recipe on labelled images and write one model file."""
-    from trainer.recipes import recipe_named
-    from trainer.recipes.backbone import RANDOM
     from trainer.statistics.operating_point import read_rule
     from trainer.training.warm_start import read_previous
-    from worker.imaging.preprocess import resize_named
 
     if elsewhere_index and not elsewhere:
         raise click.UsageError("--elsewhere-index names images of --elsewhere: give that too")
-    chosen = recipe_named(recipe)  # before Keras, which takes ten seconds to load
-    if backbone:
-        chosen = chosen.on(backbone)
-    if epochs:
-        chosen = chosen.lasting(_numbers(epochs))
-    if average:
-        chosen = chosen.averaging(average)
-    if resize:
-        chosen = chosen.seeing(resize_named(resize))
-    if weights == RANDOM:
-        chosen = chosen.varied("random first weights")
     earlier = read_previous(previous) if previous else None
-    if earlier:
-        chosen = earlier.start_of(chosen)
-    if teacher:
-        chosen = chosen.varied(f"taught by {len(teacher)} model(s)")
-    if threshold_rule:
-        chosen = replace(chosen, threshold=read_rule(threshold_rule))
+    chosen = _varied(  # before Keras, which takes ten seconds to load
+        recipe, backbone, epochs, average, resize, weights, earlier, len(teacher), threshold_rule
+    )
 
     load_keras()
     from trainer.data.manifest import Origin
-    from trainer.progress import reporting
-    from trainer.report.page import write_report
-    from trainer.run.run import FitOptions, fold_folder, run, run_folds
+    from trainer.run.run import FitOptions
 
     (first, first_index), *more = zip_longest(data, index) if len(index) <= len(data) else _too_many(index)
     stated = _population(population, ages, previous)
@@ -139,6 +122,51 @@ def fit(
         keeps_stated=not resplit,
         command=command_line(click.get_current_context()),
     )
+    _run(options, folds, earlier, has_report=not no_report)
+
+
+def _varied(
+    name: str,
+    backbone: str | None,
+    epochs: str | None,
+    average: int | None,
+    resize: str | None,
+    weights: Path | None,
+    earlier: "PreviousRun | None",
+    teachers: int,
+    threshold_rule: str | None,
+) -> "Recipe":
+    """The recipe of this name with what the options change; raises BadSetting."""
+    from trainer.recipes import recipe_named
+    from trainer.recipes.backbone import RANDOM
+    from trainer.statistics.operating_point import read_rule
+    from worker.imaging.preprocess import resize_named
+
+    chosen = recipe_named(name)
+    if backbone:
+        chosen = chosen.on(backbone)
+    if epochs:
+        chosen = chosen.lasting(_numbers(epochs))
+    if average:
+        chosen = chosen.averaging(average)
+    if resize:
+        chosen = chosen.seeing(resize_named(resize))
+    if weights == RANDOM:
+        chosen = chosen.varied("random first weights")
+    if earlier:
+        chosen = earlier.start_of(chosen)
+    if teachers:
+        chosen = chosen.varied(f"taught by {teachers} model(s)")
+    return replace(chosen, threshold=read_rule(threshold_rule)) if threshold_rule else chosen
+
+
+def _run(options: "FitOptions", folds: int | None, earlier: "PreviousRun | None", *, has_report: bool) -> None:
+    """Run once, or once for each fold; then warn of leaks from an earlier run, and write the reports."""
+    from trainer.progress import reporting
+    from trainer.report.page import write_report
+    from trainer.run.run import fold_folder, run, run_folds
+
+    out = options.out
     out.mkdir(parents=True, exist_ok=True)
     with reporting(out / "log.jsonl") as report_event:
         if folds:
@@ -148,8 +176,8 @@ def fit(
         made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]
         for warning in leaks(earlier, made) if earlier else ():
             report_event({"event": "warning", "text": warning})
-        for folder in made if not no_report else ():
-            write_report(folder, options.root, report_event, recipe=chosen)
+        for folder in made if has_report else ():
+            write_report(folder, options.root, report_event, recipe=options.recipe)
 
 
 @click.command()

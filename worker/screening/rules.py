@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -132,26 +132,46 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
         index, outcome = chest[0]
         reason = outcome.eligibility.exclusion or Reason.NOT_FRONTAL
         return judged(Verdict.UNSCREENABLE, reason, outcome.instance.view or "", index)
-    for index, outcome in admitted:
-        if outcome.unreadable is not None:
-            return judged(Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE, outcome.unreadable, index)
-        if LOWER_PART_EMPTY in outcome.instance.notes:
-            return judged(Verdict.UNSCREENABLE, Reason.UNREADABLE_IMAGE, LOWER_PART_EMPTY, index)
-        if outcome.is_blank:
-            return judged(Verdict.UNSCREENABLE, Reason.BLANK_IMAGE, "", index)
-        if outcome.is_unanswered:
-            return judged(Verdict.UNSCREENABLE, Reason.UNEXPECTED_ERROR, "the model gave no number", index)
-    for index, outcome in admitted:
-        age = outcome.instance.age_years
-        if not card.population.admits(age):
-            return judged(Verdict.UNSCREENABLE, Reason.OUTSIDE_POPULATION, f"age {age:g} years", index)
-    for index, outcome in admitted:
-        if detail := _missing_lungs(outcome, card):
-            return judged(Verdict.UNSCREENABLE, Reason.NO_LUNG_FIELD, detail, index)
-    for index, outcome in admitted:
-        if detail := _unfamiliarity(outcome, card):
-            return judged(Verdict.UNSCREENABLE, Reason.UNFAMILIAR, detail, index)
+    for doubt in DOUBTS:
+        for index, outcome in admitted:
+            if (found := doubt(outcome, card)) is not None:
+                return judged(Verdict.UNSCREENABLE, *found, index)
     return judged(Verdict.NOT_FLAGGED, Reason.BELOW_THRESHOLD)
+
+
+#: Why an image keeps its study from being negative, with its detail; None: it does not.
+Doubt = tuple[Reason, str] | None
+
+
+def _no_number(outcome: ImageOutcome, _: ModelCard) -> Doubt:
+    if outcome.unreadable is not None:
+        return Reason.UNREADABLE_IMAGE, outcome.unreadable
+    if LOWER_PART_EMPTY in outcome.instance.notes:
+        return Reason.UNREADABLE_IMAGE, LOWER_PART_EMPTY
+    if outcome.is_blank:
+        return Reason.BLANK_IMAGE, ""
+    return (Reason.UNEXPECTED_ERROR, "the model gave no number") if outcome.is_unanswered else None
+
+
+def _outside_population(outcome: ImageOutcome, card: ModelCard) -> Doubt:
+    age = outcome.instance.age_years
+    return None if card.population.admits(age) else (Reason.OUTSIDE_POPULATION, f"age {age:g} years")
+
+
+def _no_lung_field(outcome: ImageOutcome, card: ModelCard) -> Doubt:
+    detail = _missing_lungs(outcome, card)
+    return (Reason.NO_LUNG_FIELD, detail) if detail else None
+
+
+def _unfamiliar(outcome: ImageOutcome, card: ModelCard) -> Doubt:
+    detail = _unfamiliarity(outcome, card)
+    return (Reason.UNFAMILIAR, detail) if detail else None
+
+
+#: In their order: the first that holds for any image names the study's reason.
+DOUBTS: tuple[Callable[[ImageOutcome, ModelCard], Doubt], ...] = (
+    _no_number, _outside_population, _no_lung_field, _unfamiliar,
+)  # fmt: skip
 
 
 def _unfamiliarity(outcome: ImageOutcome, card: ModelCard) -> str:
