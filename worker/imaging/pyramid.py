@@ -23,7 +23,7 @@ TIMES_THE_GRID = 2
 MOST_RANGE, MOST_MAGNITUDE = 10_900, 13_600
 
 #: Samples of the picture that are halved together: with what they become, they stay in the processor's cache.
-BAND_SAMPLES = 1 << 19
+BAND_SAMPLES = 1 << 18
 
 
 @dataclass(frozen=True)
