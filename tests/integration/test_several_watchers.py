@@ -17,7 +17,7 @@ import attrs
 import pytest
 from sqlalchemy import Connection, text
 
-from schema.setting_values import InboxMode
+from schema.setting_values import InboxMode, StoreLink
 from schema.vocabulary import FileState, IdentifierMode
 from tests.acceptance.installation import wait_until
 from tests.ledger import Ledger
@@ -248,6 +248,27 @@ def test_a_watcher_that_cannot_store_leaves_its_folders_to_others_until_it_can(
     both.settle()
     assert both.shares() == [SHARES // 2] * 2
     assert both.arrivals() == {"accepted": FOLDERS * EACH}
+
+
+class FaultyStore(FolderStore):
+    """One of its folders cannot be written."""
+
+    def draft(self, kind: str) -> Path:  # noqa: ARG002
+        raise StorageUnavailable("cannot write to the store (Input/output error)")
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_watcher_that_can_store_keeps_its_folders_although_a_file_meets_a_fault_of_the_store(
+    desk: Ledger, tmp_path: Path
+) -> None:
+    """The other one would meet it too, and in the end nobody would take in anything."""
+    both = TwoWatchers(desk, tmp_path, store_link=StoreLink.OFF)
+    both.settle()
+    both.drop()
+    both.one.watcher.intake = replace(both.one.watcher.intake, store=FaultyStore(desk.store.folder))
+    for outages in range(4):
+        scan_in_outage(both, is_out=outages > 0)
+    assert both.shares() == [SHARES // 2] * 2
 
 
 def test_a_watcher_that_cannot_list_the_inbox_leaves_it_to_others(both: TwoWatchers, tmp_path: Path) -> None:

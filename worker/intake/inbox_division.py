@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from schema.database import Database
-from worker.errors import ScreeningError
+from worker.errors import ScreeningError, StorageUnavailable
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.intake import inbox_shares
 from worker.ledger.intake.arrivals import PATH_KEPT
@@ -108,12 +108,19 @@ class Division:
         """Hold nothing until `follow`, which is due at once."""
         self.held, self._next_s = frozenset(), -1e9
 
-    def stand_aside(self) -> None:
-        """Leave everything to other watchers, because no file can be taken in here; `follow` joins them again."""
-        self.forget()
-        if self.seat is not None and self.seat.holder:
+    def stand_aside_unless_able(self) -> None:
+        """After an outage: leave everything to other watchers if no file can be taken in here; `follow` joins again.
+
+        Nothing is left to them where a single file is at fault, which they would meet too.
+        """
+        if self.seat is None or not self.seat.holder:
+            return
+        try:
+            self.prove_able()
+        except StorageUnavailable:
             log.warning("inbox_left_to_others")
             seat, self.seat = self.seat, replace(self.seat, holder="")  # where the database is away, its lease lapses
+            self.forget()
             self._without_database_too(self._leave, seat)
 
     def guard(self, connection: Connection) -> None:

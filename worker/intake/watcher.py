@@ -155,7 +155,7 @@ class Watcher:
             self.division.forget()
             return False
         except StorageUnavailable:
-            self.division.stand_aside()
+            self.division.stand_aside_unless_able()
             raise
 
     def prove_able(self) -> None:
