@@ -97,6 +97,7 @@ def test_news_is_taken_in_by_keyboard_where_single_keys_are_off(page: Page, brow
     comes_first(page)
     until(driver.find_element("id", "news").is_displayed)
     tab_to(driver, "#news")
+    assert driver.find_element("class name", "count").text == "3 studies"
     press(driver, Keys.ENTER)
     until(lambda: len(driver.execute_script(SHOWN)) == 3)
     assert console(driver) == []

@@ -45,7 +45,10 @@ function tellSeen(seen) {
 function tellBeside(content) {
   const now = content.querySelector("#beside-now");
   now?.remove();
-  if (now) beside.replaceChildren(now.content);
+  if (!now) return;
+  beside.replaceChildren(now.content);
+  const { total } = now.dataset;
+  document.querySelector("h1 .count").textContent = `${total} ${total === "1" ? "study" : "studies"}`;
 }
 
 function select(row, focus = true) {
