@@ -153,3 +153,37 @@ def test_a_jpeg_of_thousands_of_scans_is_not_decoded(samples: int) -> None:
     with pytest.raises(Undecodable, match="scans"):
         read_display(jpeg[:-2] + scan * 2000 + b"\xff\xd9")
     assert read_display(jpeg).pixels.shape == picture(bits=8).shape
+
+
+MANY = 150_000
+JPEG = bytes(imagecodecs.jpeg8_encode(picture(bits=8)))
+PNG = bytes(imagecodecs.png_encode(picture(bits=8)))
+TEXT = b"\0\0\0\4tEXta\0bc" + zlib.crc32(b"tEXta\0bc").to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        JPEG[:2] + b"\xff\xe2\0\2" * MANY + JPEG[2:],
+        JPEG[:-2] + b"\xff\xdc\0\4\0\0" * MANY + JPEG[-2:],
+        PNG[:33] + TEXT * MANY + PNG[33:],
+    ],
+    ids=["before the scan", "after the scan", "png"],
+)
+def test_an_image_of_thousands_of_segments_is_refused_before_it_is_decoded(data: bytes) -> None:
+    with pytest.raises(TooLarge, match="100,000 segments: it is no radiograph"):
+        read_instance(data)
+
+
+def test_a_codestream_of_thousands_of_comments_is_refused() -> None:
+    frame = bytes(imagecodecs.jpeg2k_encode(picture(), level=0, codecformat="j2k", bitspersample=12))
+    at = 4 + int.from_bytes(frame[4:6], "big")
+    crowded = frame[:at] + b"\xff\x64\0\4\0\1" * MANY + frame[at:]
+    with pytest.raises(TooLarge, match="segments"):
+        read_display(dicom_file(picture(), "1.2.840.10008.1.2.4.90", bits=12, frame=crowded))
+
+
+def test_segments_of_an_ordinary_number_and_bytes_of_fill_are_no_fault() -> None:
+    filled = JPEG[:2] + b"\xff\xe2\0\2" * 1000 + b"\xff" * 1_000_000 + JPEG[2:]
+    assert np.array_equal(read_display(filled).pixels, read_display(JPEG).pixels)
+    assert np.array_equal(read_display(PNG[:33] + TEXT * 100 + PNG[33:]).pixels, picture(bits=8))

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import NotAnImage, Truncated, Undecodable, UnsupportedPixels
-from worker.imaging.codec.codestream import Codestream, Coding, exif_orientation, read_codestream
+from worker.imaging.codec.codestream import (
+    MAX_SEGMENTS,
+    Codestream,
+    Coding,
+    exif_orientation,
+    read_codestream,
+    too_many_segments,
+)
 from worker.imaging.codec.resolution import MinimumSize, Reduction
 from worker.imaging.codec.transfer_syntaxes import Decoded, decode_codestream
 from worker.imaging.display.pipeline import Display, Grayscale, StoredValues, display_values
@@ -130,8 +137,11 @@ def _admit(data: bytes, limits: Limits) -> RasterHeader:
 def _png_header(data: bytes) -> RasterHeader:
     """Walk over the chunks to IEND (ISO 15948 5.3); bytes after it are ignored."""
     chunks: dict[bytes, bytes] = {}
-    at, is_complete = len(PNG_SIGNATURE), False
+    at, is_complete, count = len(PNG_SIGNATURE), False, 0
     while at + 12 <= len(data) and not is_complete:
+        count += 1
+        if count > MAX_SEGMENTS:
+            raise too_many_segments()
         (length,) = unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8]
         if at + 12 + length > len(data):

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from worker.errors import TooLarge
+
 
 class Coding(StrEnum):
     """Families of codestreams."""
@@ -58,6 +60,9 @@ class Codestream:
 _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
     (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
 )
+#: Segments of a header, or between scans. A radiograph has some dozens, and each takes a microsecond to walk over.
+MAX_SEGMENTS = 100_000
+
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA)
 _DNL = b"\xff\xdc\x00\x04"
 _SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
@@ -65,6 +70,8 @@ _SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE
 _COD, _COC, _RGN, _SOD = 0x52, 0x53, 0x5E, 0x93
 #: Rsiz of a codestream with the extensions of ISO 15444-2, other wavelets among them.
 _EXTENDED = 0x8000
+#: The byte that begins a marker, once or more (ISO 10918-1 B.1.1.2).
+_FILL = re.compile(rb"\xff+")
 #: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
 _NEXT_MARKER = {
     True: re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]"),
@@ -72,8 +79,16 @@ _NEXT_MARKER = {
 }
 
 
+def too_many_segments() -> TooLarge:
+    """The error of a file whose parts would take minutes to walk over."""
+    return TooLarge(f"the image holds more than {MAX_SEGMENTS:,} segments: it is no radiograph")
+
+
 def read_codestream(data: bytes) -> Codestream | None:
-    """The frame header; None when the bytes begin with no known codestream, or end before the header is complete."""
+    """The frame header; None when the bytes begin with no known codestream, or end before the header is complete.
+
+    Raises TooLarge when there are more than MAX_SEGMENTS.
+    """
     try:
         if data[:2] == b"\xff\xd8":
             return _read_jpeg(data)
@@ -90,11 +105,11 @@ def _read_jpeg(data: bytes) -> Codestream | None:
     frame: Codestream | None = None
     sampling = b""
     names_colour, orientation, interval, at = False, 1, 0, 2
-    while True:
-        while data[at + 1] == 0xFF:  # fill bytes
-            at += 1
-        if data[at] != 0xFF:
+    for _ in range(MAX_SEGMENTS):
+        fill = _FILL.match(data, at)
+        if fill is None:
             return None
+        at = fill.end() - 1
         marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
         segment = data[at + 4 : at + 2 + length]
         if marker in _FRAMES and frame is None:
@@ -116,6 +131,8 @@ def _read_jpeg(data: bytes) -> Codestream | None:
             break
         if marker == _EOI or length < 2:
             return None
+    else:
+        raise too_many_segments()
     if frame is None:
         return None
     if frame.height_at is not None:
@@ -153,14 +170,16 @@ def _units(frame: Codestream, sampling: bytes) -> int:
 def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int]:
     """(offset of EOI, number of scans before it). Skips the tables between scans, whose bytes may look like an EOI."""
     pattern, scans = _NEXT_MARKER[coding is Coding.JPEG_LS], 1
-    while (found := pattern.search(data, at)) is not None:
+    for _ in range(MAX_SEGMENTS):
+        if (found := pattern.search(data, at)) is None:
+            return None, scans
         if data[found.start() + 1] == _EOI:
             return found.start(), scans
         if found.end() + 2 > len(data):
-            break
+            return None, scans
         scans += data[found.start() + 1] == _SOS
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-    return None, scans
+    raise too_many_segments()
 
 
 def scan_headers(data: bytes, stream: Codestream) -> list[bytes]:
@@ -216,8 +235,10 @@ def _keeps_style(data: bytes, first_tile: int) -> bool:
 
 def _markers(data: bytes, at: int) -> list[tuple[int, int]]:
     """The markers of a header, each with its offset (ISO 15444-1 A.3); the last one begins what comes after it."""
-    found = []
+    found: list[tuple[int, int]] = []
     while data[at] == 0xFF:
+        if len(found) == MAX_SEGMENTS:
+            raise too_many_segments()
         found.append((data[at + 1], at))
         if data[at + 1] in (_SOD, _EOI) or (data[at + 1] == _SOT and len(found) > 1):
             return found
