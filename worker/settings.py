@@ -162,8 +162,8 @@ class Settings:
     results: str = setting("report", "what is sent: report, or report,overlay", result_kinds)
     send_verdicts: SendVerdicts = setting(
         SendVerdicts.SCREENED,
-        "of which verdicts: flagged, or screened (all, and studies that could not be screened);"
-        " what replaces a sent result is sent",
+        "of which verdicts: flagged, or screened (all but ineligible);"
+        " what failed, conflicts, or replaces a sent result is sent with either",
     )
     report_class: ReportClass = setting(
         ReportClass.COMPREHENSIVE_3D, "comprehensive_3d, or enhanced for archives that refuse it"

@@ -252,6 +252,20 @@ def test_nothing_is_sent_but_what_the_settings_ask_for(
 
 
 @sqlite
+def test_a_failure_and_a_conflict_are_sent_where_only_flags_are(desk: Ledger, outbox: Path) -> None:
+    """Silence would look as if they were not flagged."""
+    desk.settings = attrs.evolve(desk.settings, send_verdicts=SendVerdicts.FLAGGED)
+    bring(desk)
+    desk.clock.forward(hours=1)
+    claims.fail(desk.database, desk.claim(STUDY), "unexpected_error", "", desk.clock(), desk.settings)
+    other = f"{STUDY}.2"
+    bring(desk, study_uid=other)
+    bring(desk, 2, other, PatientID="another")
+    screen(desk, 0.1, 0.1, study_uid=other)
+    assert len(sent(desk, outbox)) == 2
+
+
+@sqlite
 def test_a_negative_that_replaces_a_flag_is_sent_where_only_flags_are(desk: Ledger, outbox: Path) -> None:
     desk.settings = attrs.evolve(desk.settings, send_verdicts=SendVerdicts.FLAGGED)
     bring(desk)

@@ -143,11 +143,8 @@ def _has_any(connection: Connection, study_id: int, destination: str) -> bool:
 
 
 def _is_sent(is_conflict: bool, stated: Stated | None, sending: Sending) -> bool:
-    """A study that failed is sent with the verdicts that are not flagged: silence would look like health."""
-    if stated is None:
-        return sending.verdicts is SendVerdicts.SCREENED
-    is_told = is_conflict and sending.verdicts is SendVerdicts.SCREENED
-    return is_told or stated.verdict in SENT_VERDICTS[sending.verdicts]
+    """A study that failed, or is a conflict, is sent whatever the settings ask for: silence would look like health."""
+    return is_conflict or stated is None or stated.verdict in SENT_VERDICTS[sending.verdicts]
 
 
 def _is_dicom(connection: Connection, study_id: int) -> bool:
