@@ -37,7 +37,7 @@ from worker.runtime.error_place import place_of
 from worker.runtime.parent_death import die_with_parent
 from worker.runtime.process_end import ProcessEnd
 from worker.runtime.readiness_gate import Gate
-from worker.runtime.reconnect import Stall
+from worker.runtime.reconnect import StallCheck
 from worker.schedule import beat
 from worker.screen_study import DECODE_BUDGET_S, StudyScreener
 from worker.settings import DECODER_DEADLINE_S
@@ -45,7 +45,7 @@ from worker.store import open_store
 
 log = logging.getLogger(__name__)
 
-app.steps["consumer"].add(Stall)
+app.steps["consumer"].add(StallCheck)
 
 assert DECODE_BUDGET_S + 2 * DECODER_DEADLINE_S < HARD_TIME_LIMIT_S, "a study of hanging images would be killed"
 

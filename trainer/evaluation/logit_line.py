@@ -104,7 +104,7 @@ def weights_digest(path: Path) -> str:
 
 
 def _place_of_sigmoid(proto: Any) -> int:
-    """The place of the sigmoid whose output, passed on at most, is the probability."""
+    """The place of the sigmoid that gives the probability; only nodes that pass its output on may follow it."""
     makers = {name: place for place, node in enumerate(proto.graph.node) for name in node.output}
     wanted = "probability"
     while (place := makers.get(wanted)) is not None:

@@ -129,7 +129,7 @@ def measure_familiarity_of_file(
     report: Report,
     count: int = COUNT,
 ) -> FamiliarityTest:
-    """`unfamiliar` of the model file at `path` on all cores; raises what `open_model` raises."""
+    """`measure_familiarity` of the model file at `path` on all cores; raises what `open_model` raises."""
     return measure_familiarity(
         open_model(path, provider, threads=os.cpu_count() or 1), root, samples, foreign, report, count
     )

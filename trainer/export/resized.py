@@ -97,7 +97,7 @@ def _require_other(card: ModelCard, to: Resize, path: Path, out: Path) -> None:
 
 
 def _rules(card: ModelCard, rule: ThresholdRule | None, elsewhere: OtherPlace | None) -> Rules:
-    """As the card says, but for what is named."""
+    """The rules of the card, each replaced by the one that is given."""
     words = card.operating_point.rule
     own, there = (rule, None) if rule is not None and elsewhere is None else rules_in_words(words)
     if there is not None and elsewhere is None:

@@ -24,7 +24,7 @@ class OnValidation(NamedTuple):
 
     @property
     def lowest(self) -> float | None:
-        """What is known of it."""
+        """The sensitivity, or the least that it can be; None where neither is known."""
         return self.at_least if self.exact is None else self.exact.value
 
 

@@ -47,7 +47,7 @@ def load_grids(
     The name of the cache file is a digest of the preprocessing, of the samples, and of the size and time of each file,
     so a change of any of them builds a new one. Raises BadData when no file can be read.
     """
-    key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples) + _as_they_lie(root, samples)
+    key = json.dumps(preprocessing.to_json(), sort_keys=True) + digest(samples) + _sizes_and_times(root, samples)
     path = cache / f"grids-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
     faults = path.with_suffix(".unreadable.json")
     if not faults.is_file() or not path.is_file():
@@ -62,7 +62,7 @@ def load_grids(
     return Loaded(read, np.asarray(np.load(path, mmap_mode="r")), tuple(unreadable))
 
 
-def _as_they_lie(root: Path, samples: Sequence[Sample]) -> str:
+def _sizes_and_times(root: Path, samples: Sequence[Sample]) -> str:
     """Size and time of modification of each file: a row of an index may name the bytes of another, published one."""
     lie = []
     for sample in samples:

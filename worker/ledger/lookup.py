@@ -44,7 +44,7 @@ def resolve(session: Session | Connection, name: str, policy: IdentifierPolicy =
     wanted = name.strip().lstrip("…")
     for element, way in WAYS:
         for stored_name in dict.fromkeys((wanted, policy.name(element, wanted))):
-            found = session.execute(text(f"{way} LIMIT {MOST_CANDIDATES + 1}"), spoken(way, stored_name)).all()
+            found = session.execute(text(f"{way} LIMIT {MOST_CANDIDATES + 1}"), parameters_of(way, stored_name)).all()
             if len(found) == 1:
                 return str(found[0].study_uid)
             if found:
@@ -69,7 +69,7 @@ def _candidates(session: Session | Connection, uids: list[str]) -> str:
     return ", ".join([*named, *(["and more"] if len(uids) > MOST_CANDIDATES else [])])
 
 
-def spoken(way: str, name: str) -> dict[str, str | int]:
+def parameters_of(way: str, name: str) -> dict[str, str | int]:
     """The parameters of one of the queries in WAYS, for a name."""
     values: dict[str, str | int] = {
         "name": name,

@@ -1,6 +1,6 @@
 """The comparison of two models on the same images by `trainer compare`: the file `comparison.json`.
 
-Knows no pixels and no database, and measures nothing itself. How much a model may lose is in `margins`.
+Knows no pixels and no database, and measures nothing itself. How much a model may lose is in `non_inferiority`.
 """
 
 import json

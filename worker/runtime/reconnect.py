@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 CHECK_INTERVAL_S = 5.0
 
 
-class Stall(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+class StallCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """Checks the consumer regularly (celery#8030 and similar reports).
 
     When the broker dies between a result and its acknowledgement, the message stays in the prefetch window for ever.
