@@ -14,24 +14,21 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
-    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 from pydicom.config import IGNORE
 from pydicom.uid import UID
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from schema.database import Database
-from schema.vocabulary import Band, FileState, Stability, StudyState
+from schema.vocabulary import Stability
 from worker.app import Depths, depths
 from worker.errors import ScreeningError
 from worker.ledger.connect import now, open_existing
-from worker.ledger.operations import batch_runs, device_failures, drift, promotions
-from worker.ledger.operations.promotions import Decision, RegistryState
-from worker.ledger.reading_room import login_failures
+from worker.ledger.operations import drift, promotions
 from worker.ledger.transactions import reading
-from worker.monitoring import aggregates, inbox_watchers, result_delivery
+from worker.monitoring import aggregates, inbox_watchers, ledger_metrics, result_delivery
 from worker.monitoring.aggregates import (
     BATCHES,
     PROBABILITIES,
@@ -43,6 +40,7 @@ from worker.monitoring.aggregates import (
     distributions,
     merge,
 )
+from worker.monitoring.ledger_metrics import gauge
 from worker.screening.timings import Stage
 from worker.settings import Settings
 from worker.store import open_store
@@ -103,47 +101,46 @@ class Metrics(Collector):
             up.add_metric([what], float(bool(found)))
             yield from found
         yield up
-        yield _gauge("alarm_after_seconds", "Setting: how long a study may wait", self.settings.alarm_after_s)
-        yield _gauge(
+        yield gauge("alarm_after_seconds", "Setting: how long a study may wait", self.settings.alarm_after_s)
+        yield gauge(
             "min_free_bytes", "Setting: intake stops below it", self.settings.min_free_mib * float(BYTES_PER_MIB)
         )
-        yield _gauge("metrics_read_seconds", "How long this reading took", time.monotonic() - begun)
+        yield gauge("metrics_read_seconds", "How long this reading took", time.monotonic() - begun)
 
     def _of_database(self) -> list[Metric]:
         if self._database is None:
             self._database = open_existing(self.settings)
         moment = self.clock()
         with reading(self._database) as connection:
-            found = [*_files(connection), *_studies(connection, moment), *self._results(connection, moment)]
-            found += [*self._stages(connection, moment), *self._drift(connection), *_batch(connection)]
-            found += [*_devices(connection), *_login_failures(connection, moment)]
+            found = [*ledger_metrics.read(connection, moment), *self._results(connection, moment)]
+            found += [*self._stages(connection, moment), *self._drift(connection)]
             found += [*result_delivery.metrics(connection, moment), *inbox_watchers.metrics(connection)]
         waited = longest_wait_s(self._database, moment)
-        found.append(_gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
+        found.append(gauge("oldest_unscreened_seconds", "Wait of the oldest study without a result", waited))
         decisions = promotions.history(self._database)
-        return [*found, *_models(decisions, promotions.fold_decisions(decisions))]
+        return [*found, *ledger_metrics.models(decisions, promotions.fold_decisions(decisions))]
 
     def _of_broker(self) -> list[Metric]:
         held = self.broker()
         messages = GaugeMetricFamily("screening_queue_messages", "Messages that wait", labels=["queue"])
         for queue, count in held.waiting.items():
             messages.add_metric([queue], count)
-        taken = _gauge("unacknowledged_messages", "Messages that were taken and not finished", held.unacknowledged)
+        taken = gauge("unacknowledged_messages", "Messages that were taken and not finished", held.unacknowledged)
         consumers = [] if held.consumers is None else [
-            _gauge("consumers", "Queue workers that ask the broker for messages", held.consumers)
+            gauge("consumers", "Queue workers that ask the broker for messages", held.consumers)
         ]  # fmt: skip
         return [messages, taken, *consumers]
 
     def _of_store(self) -> list[Metric]:
         free = self.store.free_mib() * BYTES_PER_MIB
-        found: list[Metric] = [_gauge("store_free_bytes", "Free space on the store's disk", free)]
+        found: list[Metric] = [gauge("store_free_bytes", "Free space on the store's disk", free)]
         if self.settings.store_quota_mib:
             capacity = capacity_of(self.settings)
             held = capacity.measured_bytes(self.store, self.clock())
             quota = self.settings.store_quota_mib * float(BYTES_PER_MIB)
             if capacity.measured_at is not None:
-                found.append(_gauge("store_held_bytes", "Received objects and overlays in the store", held))
-            found.append(_gauge("store_quota_bytes", "Setting: intake stops above it", quota))
+                found.append(gauge("store_held_bytes", "Received objects and overlays in the store", held))
+            found.append(gauge("store_quota_bytes", "Setting: intake stops above it", quota))
         return found
 
     def _results(self, connection: Connection, moment: datetime) -> Iterator[Metric]:
@@ -204,89 +201,14 @@ class Metrics(Collector):
             states.add_metric(key, rank)
         judged_at = connection.execute(drift.LAST).scalar_one_or_none()
         yield from (values, states)
-        yield _gauge(
+        yield gauge(
             "drift_judged_timestamp_seconds", "When drift was last judged", judged_at.timestamp() if judged_at else 0.0
         )
-
-
-def _batch(connection: Connection) -> Iterator[Metric]:
-    """The newest run of `worker batch`; nothing if there was none."""
-    run = batch_runs.newest(connection)
-    if run is None:
-        return
-    ended = run.ended_at.timestamp() if run.ended_at else 0.0
-    yield _gauge("batch_began_timestamp_seconds", "When the last batch began", run.began_at.timestamp())
-    yield _gauge("batch_due_timestamp_seconds", "When its window closes", run.due_at.timestamp())
-    yield _gauge("batch_ended_timestamp_seconds", "When it ended; 0: it has not", ended)
-    failed = run.fault is not None or bool(run.without_result)
-    yield _gauge("batch_failed", "1: it ended early by a fault, or left studies without a result", float(failed))
-
-
-def _devices(connection: Connection) -> Iterator[Metric]:
-    # without labels: it is there, as 0, before the first failure, so that an increase from none is seen
-    counted = device_failures.count(connection)
-    yield CounterMetricFamily("screening_device_failures", "Failures of inference devices", value=counted)
-
-
-def _login_failures(connection: Connection, moment: datetime) -> Iterator[Metric]:
-    failed = login_failures.count_since(connection, moment - login_failures.WINDOW)
-    yield _gauge("login_failures", "Log-ins at the page that failed in the last 15 minutes", float(failed))
 
 
 def syntax_name(uid: str | None) -> str:
     """The keyword of a transfer syntax of the Standard; `other` for unknown UIDs."""
     return UID(uid, validation_mode=IGNORE).keyword or "other" if uid else "none"
-
-
-def _files(connection: Connection) -> Iterator[Metric]:
-    files = GaugeMetricFamily("screening_files", "Files seen, by where they ended", labels=["state"])
-    found = {row[0]: row[1] for row in connection.execute(text(aggregates.FILES))}
-    for state in FileState:
-        files.add_metric([state], found.get(state, 0))
-    yield files
-    quarantined = GaugeMetricFamily("screening_quarantined_files", "Files that cannot be read", labels=["code"])
-    for code, count in connection.execute(text(aggregates.QUARANTINED)):
-        quarantined.add_metric([code or "none"], count)
-    yield quarantined
-
-
-def _studies(connection: Connection, moment: datetime) -> Iterator[Metric]:
-    studies = GaugeMetricFamily(
-        "screening_studies", "Studies by state and by the verdict that people see", labels=["state", "verdict"]
-    )
-    found = {(state, verdict): count for state, verdict, count in connection.execute(text(aggregates.STUDIES))}
-    for state in StudyState:
-        found.setdefault((str(state), None), 0)
-    for (state, verdict), count in found.items():
-        studies.add_metric([state, verdict or "none"], count)
-    yield studies
-    unread = GaugeMetricFamily("screening_unread_studies", "Studies on the worklist, by band", labels=["band"])
-    bands = {row[0]: row[1] for row in connection.execute(text(aggregates.UNREAD))}
-    for band in Band:
-        unread.add_metric([band.name.lower()], bands.get(band.value, 0))
-    yield unread
-    claims = connection.execute(aggregates.CLAIMS, {"now": moment}).scalar_one()
-    yield _gauge("claims", "Studies that a living worker holds", claims)
-    last = connection.execute(aggregates.LAST_RESULT).scalar_one_or_none()
-    yield _gauge("last_result_timestamp_seconds", "When the newest result came", last.timestamp() if last else 0.0)
-
-
-def _models(decisions: list[Decision], registry_state: RegistryState) -> Iterator[Metric]:
-    info = InfoMetricFamily("screening_model", "Models in force", labels=["model"])
-    threshold = GaugeMetricFamily("screening_model_threshold", "Its threshold", labels=["model"])
-    refused = GaugeMetricFamily("screening_model_refused", "Workers that refuse it", labels=["model"])
-    known = {decision.digest: decision for decision in decisions}
-    for role, digest in (("active", registry_state.active), ("shadow", registry_state.shadow)):
-        if digest is None:
-            continue
-        info.add_metric([digest[:12]], {"name": known[digest].name, "digest": digest, "role": role})
-        threshold.add_metric([digest[:12]], known[digest].threshold)
-        refused.add_metric([digest[:12]], sum(refusal.digest == digest for refusal in registry_state.refusals))
-    yield from (info, threshold, refused)
-
-
-def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"screening_{name}", meaning, value=value)
 
 
 def _histogram(name: str, meaning: str, labels: list[str]) -> HistogramMetricFamily:
