@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, Router
 
 from worker.ledger.reading_room.sessions import note_input
-from worker.web.browser_request import Asked, check_csrf, look_at
+from worker.web.browser_request import BrowserRequest, check_csrf, read_request
 from worker.web.guards import Guard
 from worker.web.pages import audit_page, json_interface, list_page, login_page, picture_page, study_forms, study_page
 from worker.web.permissions import Permission
@@ -29,17 +29,17 @@ class Page:
 
     method: str
     path: str
-    answer: Callable[[ReadingRoom, Asked], Response]
+    answer: Callable[[ReadingRoom, BrowserRequest], Response]
     permission: Permission | None  #: None: whoever asks, with or without a session
     is_use: bool = True  #: a person did something; polls and pictures are none
 
 
-def alive(_room: ReadingRoom, _asked: Asked) -> Response:
+def alive(_room: ReadingRoom, _asked: BrowserRequest) -> Response:
     """For probes: the process answers."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def static(_room: ReadingRoom, asked: Asked) -> Response:
+def static(_room: ReadingRoom, asked: BrowserRequest) -> Response:
     """A script or style of ours."""
     file = FILES.get(str(asked.request.path_params["name"]))
     if file is None:
@@ -116,7 +116,7 @@ def _answer(room: ReadingRoom, page: Page, request: Request) -> Response:
     """Session, permission, proof, use, answer: in this order."""
     if page.permission is not None:
         room.follow_silent_run()
-    asked = look_at(room, request, request.scope["screening_body"])
+    asked = read_request(room, request, request.scope["screening_body"])
     if page.permission is not None:
         if asked.session is None:
             return _to_login(page, request)

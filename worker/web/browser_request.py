@@ -1,4 +1,4 @@
-"""Who asks: the session of a cookie, the form of a body, the proof that our own page sent it.
+"""The request of a browser: the session of its cookie, the form of its body, the proof that our own page sent it.
 
 Cookies are `HttpOnly` and `SameSite=Strict`. Over TLS they are `Secure`, with the prefix `__Host-`; on this machine's
 plain HTTP they have another name without it.
@@ -29,8 +29,8 @@ MOST_FIELDS = 32
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request, looked at."""
+class BrowserRequest:
+    """One request of a browser: its session, its form, and who may ask."""
 
     request: Request
     form: dict[str, str]
@@ -58,13 +58,13 @@ class Asked:
         }
 
 
-def look_at(room: ReadingRoom, request: Request, body: bytes) -> Asked:
+def read_request(room: ReadingRoom, request: Request, body: bytes) -> BrowserRequest:
     """Find session and form of a request. Raises Refused for a form of another kind."""
     now = room.clock()
     peer = request.client.host if request.client else ""
     session = find_session(room, request, peer, now)
     token = request.cookies.get(cookie_name(room, SESSION if session else FORM), "")
-    return Asked(
+    return BrowserRequest(
         request, form_of(request, body), session, csrf_of(token) if token else "",
         addresses.client(peer, request.headers, room.proxies), now,
     )  # fmt: skip
@@ -101,7 +101,7 @@ def form_of(request: Request, body: bytes) -> dict[str, str]:
     return dict(reversed(fields))
 
 
-def check_csrf(asked: Asked) -> None:
+def check_csrf(asked: BrowserRequest) -> None:
     """Raise Refused unless the form carries the token of this session, or of this log-in page."""
     if not asked.csrf or not hmac.compare_digest(asked.csrf.encode(), asked.form.get("csrf", "").encode()):
         raise Refused(HTTPStatus.FORBIDDEN, "this form is of another session: open the page again")

@@ -6,14 +6,14 @@ from starlette.responses import Response
 
 from worker.ledger import audit
 from worker.web import rendering
-from worker.web.browser_request import Asked
+from worker.web.browser_request import BrowserRequest
 from worker.web.reading_room import ReadingRoom
 
 DAYS = 7
 MOST = 500
 
 
-def show(room: ReadingRoom, asked: Asked) -> Response:
+def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The newest entries of the last days; `worker audit` prints all."""
     entries = audit.trail(room.database, asked.now - timedelta(days=DAYS))
     return rendering.page("audit", entries=entries[: -MOST - 1 : -1], days=DAYS, most=MOST, **asked.page_values)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from schema.vocabulary import AuditAction
 from worker.ledger import audit
 from worker.ledger.reading_room import accounts
-from worker.web.browser_request import Asked
+from worker.web.browser_request import BrowserRequest
 from worker.web.pages.list_page import without_model
 from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
@@ -23,7 +23,7 @@ from worker.worklist.study_view import study_view
 VERSION = 1
 
 
-def worklist(room: ReadingRoom, asked: Asked) -> Response:
+def worklist(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """A page of the unread studies in the order of the list; `next` is the `after` of the following page."""
     _note(room, asked, _admitted(room, asked, "worklist"), "worklist")
     found = listing.rows(room.database, Filter(), Key.read(asked.request.query_params.get("after", "")), asked.now)
@@ -34,7 +34,7 @@ def worklist(room: ReadingRoom, asked: Asked) -> Response:
     )
 
 
-def study(room: ReadingRoom, asked: Asked) -> Response:
+def study(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """One study with its results, images and verdicts."""
     uid = uid_of(str(asked.request.path_params["study"]))
     name = _admitted(room, asked, "studies")
@@ -65,7 +65,7 @@ def study(room: ReadingRoom, asked: Asked) -> Response:
     )
 
 
-def health(room: ReadingRoom, asked: Asked) -> Response:
+def health(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Whether studies get their results in time."""
     _note(room, asked, _admitted(room, asked, "health"), "health")
     waited_s, signs = queries.longest_wait_s(room.database, asked.now), queries.signs_of_life(room.database)
@@ -81,7 +81,7 @@ def health(room: ReadingRoom, asked: Asked) -> Response:
     )
 
 
-def _admitted(room: ReadingRoom, asked: Asked, scope: str) -> str:
+def _admitted(room: ReadingRoom, asked: BrowserRequest, scope: str) -> str:
     """The name of the token; raises Refused unless it opens this."""
     kind, _, token = asked.request.headers.get("authorization", "").partition(" ")
     found = accounts.token_scopes(room.database, token) if kind.lower() == "bearer" and token else None
@@ -93,7 +93,7 @@ def _admitted(room: ReadingRoom, asked: Asked, scope: str) -> str:
     return name
 
 
-def _note(room: ReadingRoom, asked: Asked, name: str, scope: str, uid: str | None = None) -> None:
+def _note(room: ReadingRoom, asked: BrowserRequest, name: str, scope: str, uid: str | None = None) -> None:
     """The audit has each read before it is answered; `uid` is that of a study that is there."""
     audit.note(room.database, AuditAction.INTERFACE_READ, name, asked.now, [uid], detail=scope)
 

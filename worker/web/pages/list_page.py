@@ -17,7 +17,7 @@ from worker.ledger.reading_room.sessions import note_input
 from worker.ledger.transactions import reading
 from worker.ledger.worklist import overdue
 from worker.web import rendering, wording
-from worker.web.browser_request import Asked
+from worker.web.browser_request import BrowserRequest
 from worker.web.permissions import Permission
 from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import study_path, uid_of
@@ -33,7 +33,7 @@ LONGEST_SEARCH = 256
 HIDDEN = "shown after your verdict"
 
 
-def show(room: ReadingRoom, asked: Asked) -> Response:
+def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The whole page."""
     _note_list(room, asked)
     if queries.is_stale(room.database, asked.now):  # no sweep may be running
@@ -42,7 +42,7 @@ def show(room: ReadingRoom, asked: Asked) -> Response:
     return rendering.page("list", **values, **asked.page_values)
 
 
-def rows(room: ReadingRoom, asked: Asked) -> Response:
+def rows(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The rows alone, for polls and for the next page; 304 when nothing has changed."""
     if asked.request.query_params.get("after"):
         _note_list(room, asked)
@@ -68,7 +68,7 @@ def _unchanged(tag: str, signs: SignsOfLife) -> Response:
     return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
-def _signature(room: ReadingRoom, asked: Asked, seen: str, signs: SignsOfLife) -> str:
+def _signature(room: ReadingRoom, asked: BrowserRequest, seen: str, signs: SignsOfLife) -> str:
     """Stands for all that the unread list shows this person; nothing where another list is asked for."""
     if asked_filter(room, asked) != Filter() or {"after", "search"} & asked.request.query_params.keys():
         return ""
@@ -76,7 +76,7 @@ def _signature(room: ReadingRoom, asked: Asked, seen: str, signs: SignsOfLife) -
     return f"{seen} {shown}"
 
 
-def search(room: ReadingRoom, asked: Asked) -> Response:
+def search(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Remember the words under a token, so that no URL and no log has them."""
     said = asked.form.get("words", "").strip()[:LONGEST_SEARCH]
     found = matches(room, said)
@@ -85,7 +85,7 @@ def search(room: ReadingRoom, asked: Asked) -> Response:
     return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
 
 
-def open_study(room: ReadingRoom, asked: Asked) -> Response:
+def open_study(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """A link from another system: leads to the study. A strict cookie does not come with such a link, so the answer
     without a session is a page of ours that asks once more."""
     query = asked.request.query_params
@@ -100,7 +100,7 @@ def open_study(room: ReadingRoom, asked: Asked) -> Response:
     return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
 
 
-def opened(room: ReadingRoom, asked: Asked) -> Response:
+def opened(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """What `/open` was asked for, after the log-in."""
     said = room.recall(str(asked.request.path_params["token"])) or ""
     found = matches(room, said)
@@ -109,13 +109,13 @@ def opened(room: ReadingRoom, asked: Asked) -> Response:
     return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
 
 
-def next_study(room: ReadingRoom, asked: Asked) -> Response:
+def next_study(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Lead to the first unread study that nobody reads, but not to the one that is left."""
     but = uid_of(asked.request.query_params.get("but", ""))
     return RedirectResponse(next_path(room, asked, but=but), HTTPStatus.SEE_OTHER)
 
 
-def next_pictures(room: ReadingRoom, asked: Asked) -> Response:
+def next_pictures(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The digest of the first picture of the study that would come next, so that it is fetched while one reads."""
     but = uid_of(str(asked.request.path_params["study"]))
     found = next_unread(room.database, asked.who.name, but, asked.now)
@@ -123,20 +123,20 @@ def next_pictures(room: ReadingRoom, asked: Asked) -> Response:
     return JSONResponse({"digests": [row.digest for row in rows if row.digest]})
 
 
-def beat(room: ReadingRoom, asked: Asked) -> Response:
+def beat(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The list is still open; only input prolongs the session."""
     if asked.form.get("input") == "1":
         note_input(room.database, asked.who, asked.now)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def quarantine(room: ReadingRoom, asked: Asked) -> Response:
+def quarantine(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The files that could not be read."""
     _note_list(room, asked)
     return rendering.page("quarantine", files=queries.quarantine(room.database), **asked.page_values)
 
 
-def next_path(room: ReadingRoom, asked: Asked, but: str) -> str:
+def next_path(room: ReadingRoom, asked: BrowserRequest, but: str) -> str:
     """The path of the next study to read; the list when there is none."""
     found = next_unread(room.database, asked.who.name, but, asked.now)
     return "/" if found is None else study_path(found)
@@ -159,7 +159,7 @@ def matches(room: ReadingRoom, said: str) -> list[str]:
         return []
 
 
-def masked(room: ReadingRoom, asked: Asked, row: ListRow) -> ListRow:
+def masked(room: ReadingRoom, asked: BrowserRequest, row: ListRow) -> ListRow:
     """A row without what the model said, where its reader has to judge first; its place in the list stays."""
     is_own = row.is_read and row.review_reader == asked.who.name and not room.database.is_silent_run
     return row if is_own or not hides_model(room, asked) else without_model(row)
@@ -178,12 +178,12 @@ def without_model(row: ListRow) -> ListRow:
     )
 
 
-def hides_model(room: ReadingRoom, asked: Asked) -> bool:
+def hides_model(room: ReadingRoom, asked: BrowserRequest) -> bool:
     """Whether this person judges before the model is shown; in a silent run nobody is shown what it said."""
     return room.database.is_silent_run or (room.hides_model and asked.may(Permission.VERDICT))
 
 
-def asked_filter(room: ReadingRoom, asked: Asked) -> Filter:
+def asked_filter(room: ReadingRoom, asked: BrowserRequest) -> Filter:
     """The filter of the URL; what it does not know is ignored."""
     query = asked.request.query_params
     show = query.get("show", "")
@@ -196,7 +196,7 @@ def asked_filter(room: ReadingRoom, asked: Asked) -> Filter:
     )  # fmt: skip
 
 
-def _values(room: ReadingRoom, asked: Asked, signs: SignsOfLife) -> dict[str, Any]:
+def _values(room: ReadingRoom, asked: BrowserRequest, signs: SignsOfLife) -> dict[str, Any]:
     query = asked.request.query_params
     chosen, after = asked_filter(room, asked), _after(room, asked)
     token = query.get("search", "")
@@ -228,12 +228,12 @@ def _values(room: ReadingRoom, asked: Asked, signs: SignsOfLife) -> dict[str, An
     }
 
 
-def _key(room: ReadingRoom, asked: Asked, key: Key) -> str:
+def _key(room: ReadingRoom, asked: BrowserRequest, key: Key) -> str:
     """A row's key in a URL. It has band and probability in it: where the model is hidden, a token stands for it."""
     return room.remember(str(key), asked.who.id) if hides_model(room, asked) else str(key)
 
 
-def _after(room: ReadingRoom, asked: Asked) -> Key | None:
+def _after(room: ReadingRoom, asked: BrowserRequest) -> Key | None:
     said = asked.request.query_params.get("after", "")
     return Key.read(said) or Key.read(room.recall(said, asked.who.id) or "")
 
@@ -255,6 +255,6 @@ def _seen_at(signs: SignsOfLife) -> str:
     return ", ".join(f"{kind}={at:{wording.MOMENT}}" for kind, at in signs.seen_at.items())
 
 
-def _note_list(room: ReadingRoom, asked: Asked) -> None:
+def _note_list(room: ReadingRoom, asked: BrowserRequest) -> None:
     if room.settings.audit_reads is AuditReads.LISTS:
         audit.note(room.database, AuditAction.LISTED, asked.who.name, asked.now)

@@ -11,7 +11,7 @@ from worker.web import addresses, passwords, rendering
 from worker.web.browser_request import (
     FORM,
     SESSION,
-    Asked,
+    BrowserRequest,
     check_csrf,
     cookie_name,
     csrf_of,
@@ -29,7 +29,7 @@ LOCKED = "Too many failures: try again in 15 minutes."
 OWN_PATH = re.compile(r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/?)*")
 
 
-def show(room: ReadingRoom, asked: Asked) -> Response:
+def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The form; a trusted proxy's account is logged in at once."""
     peer = asked.request.client.host if asked.request.client else ""
     named = trusted_name(room, asked.request, peer)
@@ -39,7 +39,7 @@ def show(room: ReadingRoom, asked: Asked) -> Response:
     return form(room, asked, "")
 
 
-def submit(room: ReadingRoom, asked: Asked) -> Response:
+def submit(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Check a name and a password."""
     cookie = asked.request.cookies.get(cookie_name(room, FORM), "")
     check_csrf(replace(asked, csrf=csrf_of(cookie) if cookie else ""))
@@ -59,7 +59,7 @@ def submit(room: ReadingRoom, asked: Asked) -> Response:
     return _begin(room, asked, account.id, account.name)
 
 
-def form(room: ReadingRoom, asked: Asked, message: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def form(room: ReadingRoom, asked: BrowserRequest, message: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """The log-in page with a token for its form."""
     cookie = new_form_cookie()
     values = asked.page_values | {"csrf": csrf_of(cookie), "session": None}
@@ -74,7 +74,7 @@ def form(room: ReadingRoom, asked: Asked, message: str, status: HTTPStatus = HTT
     return answer
 
 
-def log_out(room: ReadingRoom, asked: Asked) -> Response:
+def log_out(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """End the session at once, release what it holds, and have the browser forget the pictures."""
     sessions.end(room.database, asked.who, asked.now)
     answer = RedirectResponse("/login", HTTPStatus.SEE_OTHER)
@@ -93,7 +93,7 @@ def _forget(room: ReadingRoom, answer: Response) -> None:
     drop_cookie(room, answer, SESSION)
 
 
-def _begin(room: ReadingRoom, asked: Asked, account_id: int, name: str) -> Response:
+def _begin(room: ReadingRoom, asked: BrowserRequest, account_id: int, name: str) -> Response:
     peer = asked.request.client.host if asked.request.client else ""
     address = addresses.client(peer, asked.request.headers, room.proxies)
     if asked.session is not None:  # a new token at each log-in

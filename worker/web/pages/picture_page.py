@@ -10,7 +10,7 @@ from starlette.responses import Response
 from schema.vocabulary import AuditAction
 from worker.ledger import audit
 from worker.web import pictures
-from worker.web.browser_request import Asked
+from worker.web.browser_request import BrowserRequest
 from worker.web.packing import encoding_for
 from worker.web.pages.study_page import is_revealed
 from worker.web.reading_room import ReadingRoom
@@ -24,31 +24,31 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 KEPT = {"Cache-Control": "private, max-age=86400, immutable", "Vary": "Accept-Encoding, Cookie"}
 
 
-def pixels(room: ReadingRoom, asked: Asked) -> Response:
+def pixels(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Packed stored values; the browser undoes their Content-Encoding."""
     encoding = encoding_for(asked.request.headers.get("accept-encoding", ""))
     body = pictures.packed(room, _picture(room, asked), encoding)
     return Response(body, media_type="application/octet-stream", headers=KEPT | {"Content-Encoding": encoding})
 
 
-def facts(room: ReadingRoom, asked: Asked) -> Response:
+def facts(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """What the viewer needs beside the pixels, as JSON."""
     encoding = encoding_for(asked.request.headers.get("accept-encoding", ""))
     return Response(pictures.facts(room, _picture(room, asked), encoding), media_type="application/json", headers=KEPT)
 
 
-def half(room: ReadingRoom, asked: Asked) -> Response:
+def half(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The half-size preview."""
     encoding = encoding_for(asked.request.headers.get("accept-encoding", ""))
     return Response(pictures.half(room, _picture(room, asked), encoding), media_type="image/png", headers=KEPT)
 
 
-def thumbnail(room: ReadingRoom, asked: Asked) -> Response:
+def thumbnail(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The small picture of the list."""
     return Response(pictures.thumbnail(room, _picture(room, asked)), media_type="image/png", headers=KEPT)
 
 
-def heat(room: ReadingRoom, asked: Asked) -> Response:
+def heat(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The heat map of an image, to lay over it. Refused until this reader may see what the model said."""
     uid = uid_of(asked.request.path_params["study"])
     view = study_view(room.database, uid, asked.now)
@@ -61,7 +61,7 @@ def heat(room: ReadingRoom, asked: Asked) -> Response:
     return Response(pictures.heat(found), media_type="image/png")
 
 
-def _picture(room: ReadingRoom, asked: Asked) -> Row[Any]:
+def _picture(room: ReadingRoom, asked: BrowserRequest) -> Row[Any]:
     """Where the asked image is; its first fetch of a session is in the audit before it is read."""
     kept = instance_of(room.database, _digest(asked))
     if kept is None:
@@ -74,7 +74,7 @@ def _picture(room: ReadingRoom, asked: Asked) -> Row[Any]:
     return kept
 
 
-def _digest(asked: Asked) -> str:
+def _digest(asked: BrowserRequest) -> str:
     digest = str(asked.request.path_params["digest"])
     if not DIGEST.fullmatch(digest):
         raise Refused(HTTPStatus.NOT_FOUND, "no study has such an image")

@@ -14,7 +14,7 @@ from worker.errors import Misconfigured, StudyChanged
 from worker.ledger import decisions
 from worker.ledger.decisions import Seen
 from worker.ledger.reading_room import holds
-from worker.web.browser_request import Asked
+from worker.web.browser_request import BrowserRequest
 from worker.web.pages.list_page import hides_model, next_path
 from worker.web.pages.study_page import is_revealed, render
 from worker.web.reading_room import ReadingRoom
@@ -24,7 +24,7 @@ from worker.worklist.study_view import StudyView, has_seen_heatmap, screening_wo
 LONGEST_COMMENT = 2_000
 
 
-def give(room: ReadingRoom, asked: Asked) -> Response:
+def give(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Store a verdict on what its reader was shown; then the next study, or this one with what the model said."""
     view = _view(room, asked)
     outcome, comment = asked.form.get("outcome", ""), asked.form.get("comment", "").replace("\r\n", "\n").strip()
@@ -49,7 +49,7 @@ def give(room: ReadingRoom, asked: Asked) -> Response:
     return RedirectResponse(next_path(room, asked, but=_uid(view)), HTTPStatus.SEE_OTHER)
 
 
-def withdraw(room: ReadingRoom, asked: Asked) -> Response:
+def withdraw(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Back on the list, with a reason."""
     view, reason = _view(room, asked), asked.form.get("reason", "").strip()
     if not 0 < len(reason) <= LONGEST_COMMENT:
@@ -60,7 +60,7 @@ def withdraw(room: ReadingRoom, asked: Asked) -> Response:
     )
 
 
-def prioritise(room: ReadingRoom, asked: Asked) -> Response:
+def prioritise(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """STAT or routine."""
     view, named = _view(room, asked), asked.form.get("priority", "")
     if named not in (Priority.STAT, Priority.ROUTINE):
@@ -76,7 +76,7 @@ def prioritise(room: ReadingRoom, asked: Asked) -> Response:
     )
 
 
-def requeue(room: ReadingRoom, asked: Asked) -> Response:
+def requeue(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Have it screened again."""
     view = _view(room, asked)
     return _done(
@@ -87,7 +87,7 @@ def requeue(room: ReadingRoom, asked: Asked) -> Response:
     )
 
 
-def take_over(room: ReadingRoom, asked: Asked) -> Response:
+def take_over(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Take the study over from the holder whom the form names, from nobody else; what was typed stays."""
     view = _view(room, asked)
     if view.holder is not None and view.holder != asked.form.get("from"):
@@ -99,13 +99,13 @@ def take_over(room: ReadingRoom, asked: Asked) -> Response:
     return RedirectResponse(study_path(_uid(view)), HTTPStatus.SEE_OTHER)
 
 
-def release(room: ReadingRoom, asked: Asked) -> Response:
+def release(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The page was closed: let go, unless a later page of this reader holds the study."""
     holds.release(room.database, _view(room, asked).id, asked.who, asked.form.get("opening", ""))
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _done(room: ReadingRoom, asked: Asked, view: StudyView, deed: Callable[[], object]) -> Response:
+def _done(room: ReadingRoom, asked: BrowserRequest, view: StudyView, deed: Callable[[], object]) -> Response:
     try:
         deed()
     except Misconfigured as error:  # the ledger says why not
@@ -113,7 +113,7 @@ def _done(room: ReadingRoom, asked: Asked, view: StudyView, deed: Callable[[], o
     return RedirectResponse(study_path(_uid(view)), HTTPStatus.SEE_OTHER)
 
 
-def _fault(view: StudyView, asked: Asked, outcome: str, comment: str) -> str:
+def _fault(view: StudyView, asked: BrowserRequest, outcome: str, comment: str) -> str:
     """Why a verdict cannot be stored, or nothing."""
     if outcome not in set(ReviewOutcome):
         return "choose a verdict"
@@ -124,7 +124,7 @@ def _fault(view: StudyView, asked: Asked, outcome: str, comment: str) -> str:
     return ""
 
 
-def _seen(room: ReadingRoom, asked: Asked, view: StudyView, *, is_hidden: bool) -> Seen:
+def _seen(room: ReadingRoom, asked: BrowserRequest, view: StudyView, *, is_hidden: bool) -> Seen:
     """What the form was made for, and what its reader had been shown by then."""
     return Seen(
         revision=_number(asked.form.get("revision")) or 0,
@@ -140,7 +140,7 @@ def _open_s(view: StudyView, now: datetime) -> float | None:
     return None if view.held_since is None else max(0.0, (now - view.held_since).total_seconds())
 
 
-def _shown_before(room: ReadingRoom, asked: Asked) -> dict[str, object]:
+def _shown_before(room: ReadingRoom, asked: BrowserRequest) -> dict[str, object]:
     """What the refused form was made for, to be shown beside what is there now."""
     number = _number(asked.form.get("screening"))
     screening = None if number is None else screening_words(room.database, number)
@@ -151,7 +151,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 18 else None
 
 
-def _view(room: ReadingRoom, asked: Asked) -> StudyView:
+def _view(room: ReadingRoom, asked: BrowserRequest) -> StudyView:
     return study_view(room.database, uid_of(str(asked.request.path_params["study"])), asked.now)
 
 

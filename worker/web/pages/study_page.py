@@ -18,7 +18,7 @@ from worker.ledger.reading_room import holds
 from worker.ledger.reading_room.sessions import note_input
 from worker.store.fetch import fetch
 from worker.web import rendering
-from worker.web.browser_request import Asked
+from worker.web.browser_request import BrowserRequest
 from worker.web.pages.list_page import hides_model
 from worker.web.permissions import Permission
 from worker.web.reading_room import ReadingRoom
@@ -26,7 +26,7 @@ from worker.web.rendering import uid_of
 from worker.worklist.study_view import StudyView, instance_of, study_view
 
 
-def show(room: ReadingRoom, asked: Asked) -> Response:
+def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Open a study: the audit first, then the hold of a reader, then the page."""
     uid = uid_of(str(asked.request.path_params["study"]))
     view = study_view(room.database, uid, asked.now)
@@ -39,7 +39,7 @@ def show(room: ReadingRoom, asked: Asked) -> Response:
 
 
 def render(
-    room: ReadingRoom, asked: Asked, view: StudyView, *, message: str = "",
+    room: ReadingRoom, asked: BrowserRequest, view: StudyView, *, message: str = "",
     shown_before: dict[str, Any] | None = None, status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:  # fmt: skip
     """The page, with what was typed if a form was refused."""
@@ -60,7 +60,7 @@ def render(
     )  # fmt: skip
 
 
-def beat(room: ReadingRoom, asked: Asked) -> Response:
+def beat(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The page is still open: says who holds the study. Only input prolongs hold and session."""
     view = study_view(room.database, uid_of(str(asked.request.path_params["study"])), asked.now)
     if asked.form.get("input") == "1":
