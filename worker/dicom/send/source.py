@@ -5,14 +5,13 @@ Absent elements of type 2 are empty; values that break the Standard are left out
 
 import re
 from datetime import date
-from io import BytesIO
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from worker.errors import NotAnImage
 from worker.imaging.header import MALFORMED, lenient_pydicom
+from worker.imaging.limits import Limits
+from worker.imaging.part10 import looks_like_dicom, open_part10
 
 #: Patient and study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2): those of type 2, then others that are copied if present.
 TYPE_2 = (
@@ -29,16 +28,21 @@ FORMS = {
 }
 DATES = ("PatientBirthDate", "StudyDate")
 
+#: Intake has held the object against the site's limits.
+_ADMITTED = Limits(max_pixel_bytes=1 << 40)
+
 LONGEST = {"PatientID": 64, "StudyID": 16, "AccessionNumber": 16, "IssuerOfPatientID": 64, "StudyDescription": 64}
 
 
 def source_header(content: bytes, study_uid: str) -> Dataset:
-    """The patient and study elements of an object. Raises NotAnImage when it is no DICOM object."""
+    """The patient and study elements of an object.
+
+    Raises NotAnImage when it is no DICOM object, MissingElement when its header cannot be read.
+    """
     with lenient_pydicom():
-        try:
-            source = dcmread(BytesIO(content), stop_before_pixels=True, force=True)
-        except (InvalidDicomError, *MALFORMED) as error:
-            raise NotAnImage("its header cannot be read any more") from error
+        if not looks_like_dicom(content):
+            raise NotAnImage("it is no DICOM object any more")
+        source = open_part10(content, _ADMITTED).dataset  # as intake read it, faults of its writer included
         header = Dataset()
         header.StudyInstanceUID = study_uid
         charset = _value(source, "SpecificCharacterSet")
