@@ -44,17 +44,70 @@ def test_a_vr_that_is_none_costs_no_picture_and_no_header(elements: list[bytes])
     assert np.array_equal(read_display(data).pixels, SHOWN)
 
 
-def test_known_elements_under_a_vr_that_is_none_still_count() -> None:
-    data = DATA.replace(b"\x18\0\x15\0CS", b"\x18\0\x15\0??").replace(b"\x20\0\x0d\0UI", b"\x20\0\x0d\0??")
+#: Values whose text is that of an element in a VR of the Standard, where a header of 8 bytes is taken for one of 12.
+LIKE_ELEMENTS = (b"HARRIS^ANN", b"MORRIS^A", b"THOMAS^B", b"CURTIS^B", b"WILLIS^A", b"MARCUS^C", b"CARESTREAM HEALTH ")
+
+
+def implicit(value: bytes) -> bytes:
+    return struct.pack("<I", len(value)) + value
+
+
+@pytest.mark.parametrize("value", LIKE_ELEMENTS)
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_text_that_looks_like_an_element_ends_no_run_of_implicit_ones(value: bytes, run: int) -> None:
+    for others in ([IMPLICIT], [implicit(b"")], [implicit(value)]):
+        data = with_private(implicit(value), *others * (run - 1), b"LO" + IN_16)
+        assert read_instance(data) == read_instance(DATA)
+    assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+@pytest.mark.parametrize("tag", [b"\x08\0\x70\0", b"\x10\0\x10\0"])
+@pytest.mark.parametrize("value", LIKE_ELEMENTS)
+def test_implicit_elements_of_an_explicit_header_are_read(tag: bytes, value: bytes) -> None:
+    at = DATA.index(tag)
+    end = at + 8 + DATA[at + 6]
+    following = DATA[end : end + 4] + implicit(DATA[end + 8 : end + 8 + DATA[end + 6]])
+    data = DATA[:at] + tag + implicit(value) + following + DATA[end + 8 + DATA[end + 6] :]
+    plain = DATA[:at] + tag + DATA[at + 4 : at + 6] + struct.pack("<H", len(value)) + value + DATA[end:]
+    assert read_instance(data) == read_instance(plain)
+
+
+@pytest.mark.parametrize("length", [66, 76, 90, 330, 0x4242])
+def test_an_implicit_length_that_looks_like_letters(length: int) -> None:
+    """`B` and a zero, the length 66, is no VR."""
+    data = with_private(implicit(b"a" * length), IMPLICIT)
     assert read_instance(data) == read_instance(DATA)
+
+
+@pytest.mark.parametrize("vr", [b"??", b"  ", b"\0\0", b"ZZ"])
+def test_known_elements_under_a_vr_that_is_none_still_count(vr: bytes) -> None:
+    data = DATA
+    for name in (b"\x18\0\x15\0CS", b"\x20\0\x0d\0UI", b"\x28\0\x10\0US", b"\x28\0\x02\x01US"):
+        data = data.replace(name, name[:4] + vr)
+    assert read_instance(data) == read_instance(DATA)
+    assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+@pytest.mark.parametrize("size", [96, 700])
+@pytest.mark.parametrize("element", [b"??" + IN_16, b"\0\0" + IN_16, b"??" + IN_32, b"OX" + IN_32])
+def test_no_pixels_are_taken_for_elements(element: bytes, size: int) -> None:
+    """A 16-bit length read as one of 32 leads into the pixels of a picture of ordinary size."""
+    ramp = (np.arange(size * size) % 4000).astype(np.uint16).reshape(size, size)
+    noise = np.random.default_rng(1).integers(0, 4, (size, size)).astype(np.uint8)
+    for pixels, bits in ((ramp, 12), (noise, 8), (np.full_like(ramp, 100), 12)):
+        plain = dicom_file(pixels, bits=bits, **FULL)
+        place = plain.index(DATA[PLACE : PLACE + 6])
+        data = plain[:place] + struct.pack("<HH", 0x19, 0x1001) + element + plain[place:]
+        assert read_instance(data) == read_instance(plain)
 
 
 def test_the_first_bytes_of_a_file_do_not_answer_for_it() -> None:
     def read(data: bytes) -> object:
         return read_from_first_bytes(lambda at, size: data[at : at + size], len(data), DEFAULT)
 
-    assert read(DATA) is not None
-    assert read(with_private(b"??" + IN_16)) in (None, read_instance(DATA))
+    assert read(DATA) == read_instance(DATA)
+    assert read(with_private(IMPLICIT)) == read_instance(DATA)  # in implicit VR, which is known
+    assert read(with_private(b"ZZ" + IN_16)) is None
 
 
 def test_a_length_that_leads_nowhere_is_still_no_whole_file() -> None:

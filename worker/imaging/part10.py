@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
-from struct import unpack_from
+from struct import pack, unpack_from
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -57,7 +57,7 @@ class Walk:
     data: bytes
     endian: str  #: struct's
     left: int = MAX_ELEMENTS
-    renamed: dict[int, bytes] = field(default_factory=dict)  #: offset of an unknown VR -> the VR it is read as
+    renamed: dict[int, Element] = field(default_factory=dict)  #: offset of an unknown VR -> the element, read as UN
 
     @cached_property
     def zeros_from(self) -> int:
@@ -68,14 +68,13 @@ class Walk:
         return end - len(piece) + len(piece.rstrip(b"\0")) if end > 0 else 0
 
     def known(self, start: int, end: int) -> bytes:
-        """A span of the data in which the VRs that were met have names which pydicom reads alike."""
-        if not self.renamed:
-            return self.data[start:end]
-        span = bytearray(self.data[start:end])
-        for at, vr in self.renamed.items():
-            if start <= at and at + 2 <= end:
-                span[at - start : at - start + 2] = vr
-        return bytes(span)
+        """A span of the data, in which the elements of unknown VRs are written as those of UN, which pydicom reads."""
+        span = bytearray()
+        for at, element in self.renamed.items():
+            if start <= at and element.start <= end:
+                span += self.data[start:at] + pack(f"{self.endian}2sHI", b"UN", 0, element.length)
+                start = element.start
+        return bytes(span) + self.data[start:end]
 
     def count(self) -> None:
         """Count one more element; raises TooLarge when there are too many."""
@@ -227,8 +226,7 @@ def _element(walk: Walk, at: int, is_implicit: bool) -> Element:
     vr = data[at + 4 : at + 6]
     tag, is_named = group << 16 | number, not is_implicit and group != 0xFFFE  # delimiters never have a VR
     if is_named and vr not in VRS and (known := known_as(data, at, endian)) is not None:
-        walk.renamed[at + 4] = known.vr
-        return Element(tag, known.vr, known.start, known.length)
+        return walk.renamed.setdefault(at + 4, Element(tag, b"UN", known.start, known.length))
     # a few writers fall back to implicit VR inside explicit data sets
     if not is_named or not (vr.isalpha() and vr.isupper()):
         return Element(tag, None, at + 8, unpack_from(endian + "I", data, at + 4)[0])

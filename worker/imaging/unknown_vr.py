@@ -1,9 +1,10 @@
-"""An element in explicit VR whose value representation is none of the Standard's: how long its value is.
+"""An element in explicit VR whose value representation is none of the Standard's: where its value is.
 
 Newer VRs have a length of 32 bits (PS3.5 7.1.2), what old writers put there (`??`, blanks, zeros) one of 16, and some
-go over to implicit VR. The reading counts after which the next element begins. Knows no values.
+go over to implicit VR. The reading counts after which further elements follow. Knows no values.
 """
 
+from collections.abc import Iterator
 from struct import Struct, unpack_from
 from typing import NamedTuple
 
@@ -15,36 +16,77 @@ SHORT_VRS = frozenset(
 )  # fmt: skip
 VRS = LONG_VRS | SHORT_VRS
 
+#: Elements that must follow a value, unless the data or the header end before. The text of a value can look like one
+#: element (`HARRIS^ANN` is (4148,5252) in IS), but hardly like five of ascending tags.
+FOLLOWING = 5
+
 _TAG = {endian: Struct(f"{endian}HH") for endian in "<>"}
-_DELIMITERS = 0xFFFE
+#: Tags after which nothing else needs to be proved: Pixel Data, Item and its two delimiters.
+_LANDMARKS = frozenset({(0x7FE0, 0x0010), (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)})
+_UNDEFINED = 0xFFFFFFFF
 
 
-class KnownAs(NamedTuple):
-    """A VR of the Standard with a length field of the same width, and where the value is."""
+class Value(NamedTuple):
+    """Where a value is."""
 
-    vr: bytes
     start: int
     length: int
 
+    @property
+    def end(self) -> int:
+        """The offset after the value, or of the first item where the length is undefined."""
+        return self.start + (0 if self.length == _UNDEFINED else self.length)
 
-def known_as(data: bytes, at: int, endian: str) -> KnownAs | None:
-    """How to read the element at an offset; None where it is in implicit VR, or in no way that leads to another one."""
-    if at + 12 > len(data) or _leads_on(data, at, at + 8 + unpack_from(f"{endian}I", data, at + 4)[0], endian):
+
+def known_as(data: bytes, at: int, endian: str) -> Value | None:
+    """The value of the element at an offset; None where it is in implicit VR as every reader sees, or no way leads on.
+
+    The element can be read as one of VR UN, whose value is as in implicit VR (PS3.5 6.2.2).
+    """
+    if at + 12 > len(data):
         return None
+    vr = data[at + 4 : at + 6]
+    implicit = Value(at + 8, unpack_from(f"{endian}I", data, at + 4)[0])
+    if _leads_on(data, at, implicit, endian, None, FOLLOWING):
+        return implicit if b"AA" <= vr <= b"ZZ" else None  # pydicom takes these for a VR, though `B\0` is a length
+    ways = _explicit(data, at, endian)
+    return next((way for way in ways if _leads_on(data, at, way, endian, vr, FOLLOWING)), None)
+
+
+def _explicit(data: bytes, at: int, endian: str) -> Iterator[Value]:
+    """Where the value is if a VR unknown here stands before its length."""
     (short,) = unpack_from(f"{endian}H", data, at + 6)
-    (long,) = unpack_from(f"{endian}I", data, at + 8)
-    ways = [KnownAs(b"LT", at + 8, short)]
-    if short == 0:  # the two bytes that are reserved before a length of 32 bits
-        ways = [KnownAs(b"UN", at + 12, long), *ways]
-    return next((way for way in ways if _leads_on(data, at, way.start + way.length, endian)), None)
+    if short == 0 and at + 12 <= len(data):  # the two bytes that are reserved before a length of 32 bits
+        yield Value(at + 12, unpack_from(f"{endian}I", data, at + 8)[0])
+    yield Value(at + 8, short)
 
 
-def _leads_on(data: bytes, at: int, end: int, endian: str) -> bool:
-    """Whether at `end` an element of a higher tag begins, of a known VR or the same unknown one, or the data end."""
+def _leads_on(data: bytes, at: int, value: Value, endian: str, unknown: bytes | None, left: int) -> bool:
+    """Whether after a value so many elements of ascending tags lie inside the data, or the data or the header end.
+
+    They have known VRs, the one `unknown` VR, or are in implicit VR.
+    """
+    end = value.end
     if end + 8 > len(data):
         return end == len(data)
-    group, number = _TAG[endian].unpack_from(data, end)
-    if group == _DELIMITERS:
+    tag = _TAG[endian].unpack_from(data, end)
+    if tag in _LANDMARKS:
         return True
-    vr = data[end + 4 : end + 6]
-    return (group, number) > _TAG[endian].unpack_from(data, at) and (vr in VRS or vr == data[at + 4 : at + 6])
+    if value.length == _UNDEFINED or tag <= _TAG[endian].unpack_from(data, at):
+        return False
+    if left == 0:
+        return True
+    ways = _ways(data, end, endian, unknown)
+    return any(_leads_on(data, end, way, endian, unknown, left - 1) for way in ways)
+
+
+def _ways(data: bytes, at: int, endian: str, unknown: bytes | None) -> Iterator[Value]:
+    """Every way to read an element that may follow."""
+    vr = data[at + 4 : at + 6]
+    if vr in SHORT_VRS:
+        yield Value(at + 8, unpack_from(f"{endian}H", data, at + 6)[0])
+    elif vr not in LONG_VRS:
+        yield Value(at + 8, unpack_from(f"{endian}I", data, at + 4)[0])
+        yield from _explicit(data, at, endian) if vr == unknown else ()
+    elif at + 12 <= len(data):
+        yield Value(at + 12, unpack_from(f"{endian}I", data, at + 8)[0])
