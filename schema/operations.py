@@ -127,7 +127,7 @@ class InboxWatcher(Base):
     inbox: Mapped[str] = mapped_column(Text, primary_key=True)  #: its path, as the paths of arrivals
     holder: Mapped[str] = mapped_column(String(32), primary_key=True)  #: random, another one each time it joins
     host: Mapped[str] = mapped_column(String(64))
-    pid: Mapped[int]
+    pid: Mapped[int]  #: 0: it has left, at `lease_until`
     pid_space: Mapped[str] = mapped_column(String(16))  #: in which `pid` names a process; empty: not known
     lease_until: Mapped[datetime]
 

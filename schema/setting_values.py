@@ -59,7 +59,7 @@ class RasterStudy(StrEnum):
 class SendVerdicts(StrEnum):
     """Of which verdicts results are sent to the archive."""
 
-    FLAGGED = "flagged"
+    FLAGGED = "flagged"  #: and studies that failed or conflict; nothing of those that could not be judged
     SCREENED = "screened"  #: flagged, not flagged, unscreenable, and studies that could not be screened
 
 

@@ -162,7 +162,7 @@ class Settings:
     results: str = setting("report", "what is sent: report, or report,overlay", result_kinds)
     send_verdicts: SendVerdicts = setting(
         SendVerdicts.SCREENED,
-        "of which verdicts: flagged, or screened (all but ineligible);"
+        "of which verdicts: flagged (silence then also means: could not be judged), or screened (all but ineligible);"
         " what failed, conflicts, or replaces a sent result is sent with either",
     )
     report_class: ReportClass = setting(

@@ -9,7 +9,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from errno import EACCES
 from pathlib import Path
@@ -32,6 +32,8 @@ from worker.intake.source_file import SourceFile
 from worker.intake.write_lease import take_lease
 from worker.ledger.intake.arrivals import Registration
 from worker.store import OBJECTS, sums_of
+from worker.store.folder import FolderStore
+from worker.store.links import FolderLinks
 
 DIGEST = sums_of(CHEST)[0]
 LATER = another(7)
@@ -142,6 +144,65 @@ def test_a_writer_that_comes_while_the_database_is_slow_does_not_reach_the_store
     assert (path.read_bytes(), watched.left()) == (LATER, ["a.dcm"])
     assert settle(watched) == {"accepted": files + 1}
     assert (stored(watched, sums_of(LATER)[0]).read_bytes(), watched.left()) == (LATER, [])
+
+
+@dataclass(frozen=True)
+class LinksOutOfMemory(FolderLinks):
+    """The store cannot part its first file from the inbox, by an error that nobody foresaw, and can then."""
+
+    refused: list[str] = field(default_factory=list)
+
+    def separate(self, descriptor: int, digest: str) -> bool:
+        if not self.refused:
+            self.refused.append(digest)
+            raise MemoryError
+        return super().separate(descriptor, digest)
+
+
+class StoreOutOfMemory(FolderStore):
+    """A store with such links."""
+
+    refused: list[str]
+
+    def links(self, kind: str) -> FolderLinks:
+        return LinksOutOfMemory(self.folder, kind, self.refused)
+
+
+def test_a_file_that_cannot_be_parted_from_the_store_costs_the_others_of_its_group_nothing(
+    watched: WatchedInbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Writers come to both files while the database is slow: each is let in with the store's file apart."""
+    store = StoreOutOfMemory(watched.desk.store.folder)
+    store.refused = []
+    contents = {watched.drop(f"{number}.dcm", another(100 + number)): another(100 + number) for number in range(2)}
+    writers = list[threading.Thread]()
+
+    def is_apart(path: Path) -> bool:
+        return not path.samefile(stored(watched, sums_of(contents[path])[0]))
+
+    def be_slow(_: Connection) -> None:
+        if writers or not all(stored(watched, sums_of(content)[0]).exists() for content in contents.values()):
+            return
+        for path in contents:
+            writers.append(threading.Thread(target=write_to, args=(path,)))
+            writers[-1].start()
+        wait_until(lambda: all(map(is_apart, contents)), 60)
+
+    watched.watcher.intake = Intake(watched.desk.settings, watched.desk.database, store, guard=be_slow)
+    assert settle(watched) == {"accepted": 2}
+    for writer in writers:
+        writer.join(60)
+    assert [stored(watched, sums_of(content)[0]).read_bytes() for content in contents.values()] == [*contents.values()]
+    assert [path.read_bytes() for path in contents] == [LATER] * 2
+    (told,) = [record for record in caplog.records if record.getMessage() == "file_not_parted"]
+    assert "MemoryError" in told.__dict__["kind"]
+
+
+def write_to(path: Path) -> None:
+    """Wait until the system lets a writer in."""
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(LATER)
 
 
 def test_a_file_that_was_changed_before_it_is_booked_is_not_booked_as_it_was_read(

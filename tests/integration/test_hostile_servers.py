@@ -71,3 +71,15 @@ def test_a_queue_worker_that_ends_by_itself_is_quoted_and_no_earlier_one(desk: L
     site = replace(serving(desk), worker=ended, worker_log_from=begins_at)
     with pytest.raises(Misconfigured, match="by itself: what this one said \\(whole log"):
         site.check()
+
+
+def test_a_queue_worker_that_ends_is_quoted_although_its_log_was_emptied_meanwhile(desk: Ledger) -> None:
+    """As `logrotate` does with `copytruncate`: the log is then shorter than it was when the queue worker began."""
+    log = worker_log(desk.settings)
+    log.parent.mkdir(parents=True)
+    log.write_text("why it ended\n")
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    site = replace(serving(desk), worker=ended, worker_log_from=100_000)
+    with pytest.raises(Misconfigured, match="by itself: why it ended \\(whole log"):
+        site.check()

@@ -4,11 +4,10 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,19 +208,32 @@ def test_what_others_booked_while_a_watcher_was_stopped_is_not_booked_again(
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_a_watcher_that_hangs_in_the_file_system_lets_its_lease_lapse(both: TwoWatchers) -> None:
-    division, clock = both.one.watcher.division, both.desk.clock
+    division, clock, asked = both.one.watcher.division, both.desk.clock, list[float]()
     both.one.watcher.scan()
     division.heartbeat_s = 0.01
+
+    def steady_s() -> float:
+        """Asked once a heartbeat."""
+        asked.append(clock().timestamp())
+        return asked[-1]
+
+    def let_two_heartbeats_begin() -> None:
+        """So one that begins now has ended."""
+        before = len(asked)
+        wait_until(lambda: len(asked) >= before + 2, 60)
 
     def is_prolonged() -> bool:
         (found,) = inbox_shares.watcher_shares(both.desk.database)
         return found.lease_until == clock() + timedelta(seconds=both.desk.settings.lease_s)
 
+    division.steady_s = steady_s
     with division.kept():
         clock.forward(20)
         wait_until(is_prolonged, 30)
         clock.forward(HUNG_S)
-        time.sleep(0.2)  # twenty heartbeats, if the machine is not busy
+        let_two_heartbeats_begin()  # the first may have been asked before
+        clock.forward(20)
+        let_two_heartbeats_begin()
         assert not is_prolonged()
         division.work_goes_on()
         wait_until(is_prolonged, 30)
@@ -303,6 +315,34 @@ def test_a_watcher_that_cannot_store_gives_its_folders_back_by_itself(both: TwoW
         both.two.watcher.scan()
         assert both.shares() == [0, SHARES]
     assert both.shares() == [0, SHARES]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_watcher_that_stands_aside_tries_the_store_once_a_heartbeat(both: TwoWatchers) -> None:
+    """Although it scans more often: each proof writes to the store. Meanwhile it says what the last one met."""
+    tried = list[datetime]()
+
+    def prove_able() -> None:
+        tried.append(both.desk.clock())
+        raise StorageUnavailable("cannot write to the store (Input/output error)")
+
+    watcher = both.one.watcher
+    watcher.scan()
+    watcher.division.prove_able = prove_able
+    watcher.division.stand_aside_unless_able()
+    for _ in range(5):
+        with pytest.raises(StorageUnavailable, match="Input/output error"):
+            watcher.scan()
+    assert len(tried) == 1
+    both.desk.clock.forward(both.desk.settings.heartbeat_s)
+    for _ in range(5):
+        with pytest.raises(StorageUnavailable, match="Input/output error"):
+            watcher.scan()
+    assert len(tried) == 2
+    watcher.division.prove_able = watcher.prove_able
+    both.desk.clock.forward(both.desk.settings.heartbeat_s)
+    watcher.scan()
+    assert both.shares() == [SHARES, 0]
 
 
 def scan_in_outage(both: TwoWatchers, *, is_out: bool) -> None:

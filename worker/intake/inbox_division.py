@@ -63,6 +63,8 @@ class Division:
     held: frozenset[int] = frozenset()
     _next_s: float = field(default=-1e9, init=False)
     _worked_s: float = field(default=-1e9, init=False)
+    _unable: StorageUnavailable | None = field(default=None, init=False)  #: what the last proof found
+    _next_proof_s: float = field(default=-1e9, init=False)
 
     @classmethod
     def of(
@@ -89,7 +91,7 @@ class Division:
         if self.steady_s() < self._next_s:
             return None
         if not self.seat.holder:
-            self.prove_able()
+            self._prove_able_to_join()
         before, holder = self.held, self.seat.holder
         self.seat, self.held = inbox_shares.follow(self.database, self.seat, self.clock())
         self._next_s = self.steady_s() + self.heartbeat_s
@@ -116,12 +118,26 @@ class Division:
         if self.seat is None or not self.seat.holder:
             return
         try:
-            self.prove_able()
+            self._prove_able()
         except StorageUnavailable:
             log.warning("inbox_left_to_others")
             seat, self.seat = self.seat, replace(self.seat, holder="")  # where the database is away, its lease lapses
             self.forget()
             self._without_database_too(self._leave, seat)
+
+    def _prove_able_to_join(self) -> None:
+        """Raise StorageUnavailable while no file can be taken in: a proof writes to the store, so once a heartbeat."""
+        if self._unable is not None and self.steady_s() < self._next_proof_s:
+            raise self._unable.with_traceback(None)
+        self._prove_able()
+
+    def _prove_able(self) -> None:
+        self._unable, self._next_proof_s = None, self.steady_s() + self.heartbeat_s
+        try:
+            self.prove_able()
+        except StorageUnavailable as error:
+            self._unable = error
+            raise
 
     def guard(self, connection: Connection) -> None:
         """Raise ShareLost, in a transaction that books, when others have taken over."""

@@ -2,11 +2,16 @@
 copy before the system lets the writer in.
 """
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from worker.intake.held_file import HeldFile
+from worker.runtime.boundary import result_or_error
+from worker.runtime.error_place import place_of
+
+log = logging.getLogger(__name__)
 
 #: Time between two looks. The system lets a writer wait for 45 s.
 LOOK_S = 1.0
@@ -25,12 +30,19 @@ class WritersWatch:
             self._held.pop(id(held), None)
 
     def look_until(self, stop: threading.Event) -> None:
-        """Look again and again."""
+        """Look again and again. What one file meets is logged and costs the others nothing; it is looked at again."""
         while self._held and not stop.wait(LOOK_S):
             for key in list(self._held):
                 with self._lock:
-                    if key in self._held and self._held[key].is_apart_from_writers():
-                        del self._held[key]
+                    if key in self._held:
+                        self._look_at(key)
+
+    def _look_at(self, key: int) -> None:
+        is_apart = result_or_error(self._held[key].is_apart_from_writers)
+        if isinstance(is_apart, Exception):
+            log.error("file_not_parted", extra={"kind": place_of(is_apart)})
+        elif is_apart:
+            del self._held[key]
 
 
 @contextmanager

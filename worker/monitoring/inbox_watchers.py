@@ -55,6 +55,8 @@ def _words(each: WatcherShares, moment: datetime) -> str:
         return (
             f"nobody takes in {part}, until a watcher comes (without one, the inbox is named for {NAMED_FOR.days} days)"
         )
+    if each.has_left:
+        return f"{each.host} has left, at {each.lease_until:%Y-%m-%d %H:%M} UTC"
     silent = (
         "" if each.lease_until >= moment else f", but has given no sign since {each.lease_until:%Y-%m-%d %H:%M} UTC"
     )

@@ -106,7 +106,9 @@ class Serving:
             if not self.settings.is_embedded:
                 prove_broker_writable()  # Celery ends when its broker takes nothing
             log = worker_log(self.settings)
-            lines = log.read_bytes()[self.worker_log_from :].decode(errors="replace").strip().splitlines()[-3:]
+            content = log.read_bytes()
+            begins_at = self.worker_log_from if self.worker_log_from <= len(content) else 0  # `copytruncate`
+            lines = content[begins_at:].decode(errors="replace").strip().splitlines()[-3:]
             raise Misconfigured(f"the queue worker ended by itself: {' | '.join(lines)} (whole log: {log})")
 
 

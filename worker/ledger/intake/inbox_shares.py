@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, and_, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, or_, select, update
 
 from schema.database import Database
 from schema.operations import InboxShare, InboxWatcher
@@ -25,6 +25,9 @@ SHARES = 16
 
 #: An inbox that nobody watches is named in `worker check` for so long; then another inbox's watcher removes its rows.
 NAMED_FOR = timedelta(days=7)
+
+#: The process number of a watcher that has left: its row stays for a while, and its `lease_until` says when it left.
+LEFT = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class WatcherShares:
     pid: int
     shares: int
     lease_until: datetime | None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the watcher gave everything back at `lease_until`, in place of falling silent."""
+        return self.host is not None and self.pid == LEFT
 
 
 def split(held: Mapping[int, str | None], watchers: Sequence[str], mine: str) -> Move:
@@ -95,20 +103,16 @@ def prolong(database: Database, seat: Seat, now: datetime) -> None:
 
 
 def leave(database: Database, seat: Seat, now: datetime) -> None:
-    """Give everything back. The row of the last watcher stays, lapsed: it says since when nobody has watched."""
-    its = (InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
-    others = select(InboxWatcher.holder).where(its[0], InboxWatcher.holder != seat.holder)
+    """Give everything back. The row stays and says when it left, until another watcher of the inbox sees it."""
+    its = _its_row(seat)
     with writing_rows(database) as connection:
+        connection.execute(select(InboxWatcher.holder).where(*its).with_for_update())  # after what it still books
+        connection.execute(update(InboxWatcher).where(*its).values(lease_until=now, pid=LEFT))
         connection.execute(
             update(InboxShare)
             .where(InboxShare.inbox == seat.inbox, InboxShare.holder == seat.holder)
             .values(holder=None)
         )
-        if connection.execute(others).first() is None:
-            lapsed = now - timedelta(seconds=CLOCKS_DIFFER_S)  # by every clock
-            connection.execute(update(InboxWatcher).where(*its).values(lease_until=lapsed))
-        else:
-            connection.execute(delete(InboxWatcher).where(*its))
 
 
 def require(connection: Connection, seat: Seat) -> None:
@@ -116,7 +120,7 @@ def require(connection: Connection, seat: Seat) -> None:
 
     PostgreSQL ends a transaction whose program is stopped for longer than the lease.
     """
-    row = select(InboxWatcher.holder).where(InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
+    row = select(InboxWatcher.holder).where(*_its_row(seat))
     if connection.dialect.name == "postgresql":
         limit = func.set_config("idle_in_transaction_session_timeout", f"{seat.lease_s * 1000:.0f}", literal(True))
         row = row.add_columns(limit).with_for_update(read=True, key_share=True)
@@ -150,8 +154,12 @@ def read_watcher_shares(connection: Connection) -> list[WatcherShares]:
 
 
 def _prolong(connection: Connection, seat: Seat, until: datetime) -> bool:
-    its = (InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder)
-    return connection.execute(update(InboxWatcher).where(*its).values(lease_until=until)).rowcount > 0
+    return connection.execute(update(InboxWatcher).where(*_its_row(seat)).values(lease_until=until)).rowcount > 0
+
+
+def _its_row(seat: Seat) -> tuple[ColumnElement[bool], ...]:
+    """Which row is that of a watcher that has not left."""
+    return InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder, InboxWatcher.pid != LEFT
 
 
 def _sit(connection: Connection, seat: Seat, now: datetime) -> Seat:
@@ -166,7 +174,7 @@ def _sit(connection: Connection, seat: Seat, now: datetime) -> Seat:
 
 
 def _living(connection: Connection, seat: Seat, now: datetime) -> list[str]:
-    """The watchers of the inbox, without those that have lapsed or are known to be dead: their rows are removed.
+    """The watchers of the inbox, without those that left, lapsed or are known to be dead: their rows are removed.
 
     One that is booking just now stays until that ends.
     """
@@ -178,7 +186,8 @@ def _living(connection: Connection, seat: Seat, now: datetime) -> list[str]:
     seen = {row.holder: row.lease_until for row in rows}
     ended = [
         row.holder for row in rows
-        if row.holder != seat.holder and (not now <= row.lease_until <= latest or _is_dead(row.pid, row.pid_space))
+        if row.holder != seat.holder
+        and (row.pid == LEFT or not now <= row.lease_until <= latest or _is_dead(row.pid, row.pid_space))
     ]  # fmt: skip
     if not ended:
         return list(seen)
@@ -207,9 +216,16 @@ def _found(connection: Connection, inbox: str) -> dict[int, str | None]:
 
 
 def _forget_unwatched(connection: Connection, now: datetime) -> None:
-    """Remove the rows of inboxes that nobody has watched for NAMED_FOR. Who watches one again makes them anew."""
-    seen = InboxWatcher.lease_until.between(now - NAMED_FOR, now + NAMED_FOR)
-    connection.execute(delete(InboxWatcher).where(~seen))
+    """Remove the rows of inboxes that nobody has watched for NAMED_FOR. Who watches one again makes them anew.
+
+    The database's clock must agree, where it may be another one: a single wrong clock removes no row of another
+    machine.
+    """
+    moments = [now]
+    if connection.dialect.name == "postgresql":
+        moments.append(connection.execute(select(func.now())).scalar_one())
+    seen = [InboxWatcher.lease_until.between(moment - NAMED_FOR, moment + NAMED_FOR) for moment in moments]
+    connection.execute(delete(InboxWatcher).where(~or_(*seen)))
     unwatched = InboxShare.inbox.not_in(select(InboxWatcher.inbox))
     for inbox, holder in connection.execute(
         select(InboxShare.inbox, InboxShare.holder).where(unwatched).distinct()
