@@ -24,15 +24,15 @@ from tests.acceptance.installation import wait_until
 from tests.phantoms import dicom_file, picture
 from tests.watched_inbox import CHEST, WatchedInbox, another
 from worker.errors import DatabaseUnavailable, Unreadable
-from worker.intake.held_file import Step
+from worker.intake.held_file import HeldFile, Step
 from worker.intake.ingest import Intake
 from worker.intake.link_probe import how_taken_in
 from worker.intake.reader import ReadFile
 from worker.intake.source_file import SourceFile
 from worker.intake.write_lease import take_lease
+from worker.intake.writers_watch import watching_writers
 from worker.ledger.intake.arrivals import Registration
 from worker.store import OBJECTS, sums_of
-from worker.store.folder import FolderStore
 from worker.store.links import FolderLinks
 
 DIGEST = sums_of(CHEST)[0]
@@ -159,50 +159,34 @@ class LinksOutOfMemory(FolderLinks):
         return super().separate(descriptor, digest)
 
 
-class StoreOutOfMemory(FolderStore):
-    """A store with such links."""
-
-    refused: list[str]
-
-    def links(self, kind: str) -> FolderLinks:
-        return LinksOutOfMemory(self.folder, kind, self.refused)
-
-
 def test_a_file_that_cannot_be_parted_from_the_store_costs_the_others_of_its_group_nothing(
     watched: WatchedInbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Writers come to both files while the database is slow: each is let in with the store's file apart."""
-    store = StoreOutOfMemory(watched.desk.store.folder)
-    store.refused = []
-    contents = {watched.drop(f"{number}.dcm", another(100 + number)): another(100 + number) for number in range(2)}
-    writers = list[threading.Thread]()
-
-    def is_apart(path: Path) -> bool:
-        return not path.samefile(stored(watched, sums_of(contents[path])[0]))
-
-    def be_slow(_: Connection) -> None:
-        if writers or not all(stored(watched, sums_of(content)[0]).exists() for content in contents.values()):
-            return
-        for path in contents:
-            writers.append(threading.Thread(target=write_to, args=(path,)))
-            writers[-1].start()
-        wait_until(lambda: all(map(is_apart, contents)), 60)
-
-    watched.watcher.intake = Intake(watched.desk.settings, watched.desk.database, store, guard=be_slow)
-    assert settle(watched) == {"accepted": 2}
+    """Writers come to both files while they are booked: each is let in with the store's file apart."""
+    contents = [another(number) for number in range(2)]
+    paths = [watched.drop(f"{number}.dcm", content) for number, content in enumerate(contents)]
+    kept = [stored(watched, sums_of(content)[0]) for content in contents]
+    links, held = LinksOutOfMemory(watched.desk.store.folder, OBJECTS), list[HeldFile]()
+    for path, content in zip(paths, contents, strict=True):
+        held.append(HeldFile(SourceFile.opened(str(path)), sums_of(content)[0], links))
+        assert held[-1].source.hold()
+        assert links.take(held[-1].source.descriptor, held[-1].digest) is not None
+    assert all(map(Path.samefile, paths, kept))
+    writers = [threading.Thread(target=path.write_bytes, args=(LATER,)) for path in paths]
+    try:
+        with watching_writers(held):
+            for writer in writers:
+                writer.start()
+            wait_until(lambda: not any(map(Path.samefile, paths, kept)), 30)
+    finally:
+        for each in held:
+            each.abandon()
     for writer in writers:
         writer.join(60)
-    assert [stored(watched, sums_of(content)[0]).read_bytes() for content in contents.values()] == [*contents.values()]
-    assert [path.read_bytes() for path in contents] == [LATER] * 2
+    assert [path.read_bytes() for path in kept] == contents
+    assert [path.read_bytes() for path in paths] == [LATER] * 2
     (told,) = [record for record in caplog.records if record.getMessage() == "file_not_parted"]
     assert "MemoryError" in told.__dict__["kind"]
-
-
-def write_to(path: Path) -> None:
-    """Wait until the system lets a writer in."""
-    with path.open("r+b") as file:
-        file.truncate(0)
-        file.write(LATER)
 
 
 def test_a_file_that_was_changed_before_it_is_booked_is_not_booked_as_it_was_read(
