@@ -141,6 +141,12 @@ def answers(driver: Browser) -> list[dict[str, Any]]:
     return [e["params"]["response"] for e in events if e["method"] == "Network.responseReceived"]
 
 
+def questions(driver: Browser) -> list[str]:
+    """The dialogs that the browser opened since this or `urls` was asked last; its driver answers that it may leave."""
+    events = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
+    return [e["params"]["type"] for e in events if e["method"] == "Page.javascriptDialogOpening"]
+
+
 def requested(driver: Browser) -> set[str]:
     """Every address that was asked for, without path."""
     return {"/".join(url.split("/")[:3]) for url in urls(driver) if url.startswith("http")}

@@ -383,6 +383,9 @@ def test_other_systems_hear_that_a_study_is_unknown_whatever_they_call_it(page: 
     for uid in ("1.2.3", "1" * 300, "~" + "QUFB" * 100):
         answer = page.visitor().get(f"/api/v1/studies/{uid}", Authorization=f"Bearer {token}")
         assert (answer.status, answer.text) == (404, "no such study [unknown_study]\n")
+    entries = audit.trail(page.desk.database, page.desk.clock() - timedelta(days=1))
+    asked = [(e.who, e.study_uid, e.detail) for e in entries if e.deed == "interface_read"]
+    assert asked == 3 * [("ris", None, "studies: no such study")]
 
 
 def test_a_poll_that_makes_no_rows_misses_nothing(page: Page) -> None:

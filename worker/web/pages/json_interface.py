@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from schema.vocabulary import AuditAction
+from worker.errors import UnknownStudy
 from worker.ledger import audit
 from worker.ledger.reading_room import accounts
 from worker.web.browser_request import BrowserRequest
@@ -38,7 +39,11 @@ def study(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """One study with its results, images and verdicts."""
     uid = uid_of(str(asked.request.path_params["study"]))
     name = _admitted(room, asked, "studies")
-    view = study_view(room.database, uid, asked.now)
+    try:
+        view = study_view(room.database, uid, asked.now)
+    except UnknownStudy:
+        _note(room, asked, name, "studies: no such study")
+        raise
     _note(room, asked, name, "studies", uid)
     row = listing.of_studies(room.database, [uid], asked.now)[0]
     return _answer(
@@ -93,9 +98,9 @@ def _admitted(room: ReadingRoom, asked: BrowserRequest, scope: str) -> str:
     return name
 
 
-def _note(room: ReadingRoom, asked: BrowserRequest, name: str, scope: str, uid: str | None = None) -> None:
+def _note(room: ReadingRoom, asked: BrowserRequest, name: str, detail: str, uid: str | None = None) -> None:
     """The audit has each read before it is answered; `uid` is that of a study that is there."""
-    audit.note(room.database, AuditAction.INTERFACE_READ, name, asked.now, [uid], detail=scope)
+    audit.note(room.database, AuditAction.INTERFACE_READ, name, asked.now, [uid], detail=detail)
 
 
 def _row(room: ReadingRoom, row: ListRow) -> dict[str, Any]:

@@ -8,7 +8,7 @@ const POLL_MS = 5000, BEAT_MS = 30000, QUIET_MS = 60000;
 const body = document.getElementById("rows");
 const news = document.getElementById("news"), beside = document.getElementById("beside");
 const asServed = new Map();
-let tag = null, fresh = null, selected = null, place = 0, lastInput = Date.now();
+let tag = null, latest = null, selected = null, place = 0, lastInput = Date.now();
 
 const rowsOf = (parent) => [...parent.querySelectorAll("tr[data-uid]")];
 const rowOf = (uid) => rowsOf(body).find((row) => row.dataset.uid === uid);
@@ -101,37 +101,41 @@ async function withPages(content, most) {
 }
 
 async function takeIn() {
-  if (fresh === null) return;
-  const text = fresh;
-  fresh = null;
+  if (news.hidden) return;
   try {
-    const content = await withPages(parsed(text), rowsOf(body).length);
+    const content = await withPages(parsed(latest), rowsOf(body).length);
     const hadFocus = body.contains(document.activeElement) || document.activeElement === news;
     tellBeside(content);
     body.replaceChildren(content);
     window.htmx.process(body);
-    news.hidden = true;
     asServed.clear();
     for (const row of rowsOf(body)) asServed.set(row.dataset.uid, row.innerHTML);
     select(rowOf(selected), hadFocus);
-    tellTimes();
+    tell(latest); // a poll may have been answered meanwhile
   } catch {
-    fresh = text; // no answer: it is taken in later
+    // no answer: it is taken in later
   }
 }
 
 function tellNews(content) {
   const uids = rowsOf(content).map((row) => row.dataset.uid);
   const here = rowsOf(body).map((row) => row.dataset.uid);
-  const isSame = uids.length <= here.length && uids.every((uid, i) => uid === here[i]);
-  if (isSame) return false;
+  news.hidden = uids.length <= here.length && uids.every((uid, i) => uid === here[i]);
+  if (news.hidden) return;
   const end = selected === null ? 0 : uids.indexOf(selected);
   const isNew = (uid) => !here.includes(uid);
   const above = uids.slice(0, Math.max(0, end)).filter(isNew).length, all = uids.filter(isNew).length;
   news.textContent = above ? `${above} new above` : all ? `${all} new` : "the order has changed";
   news.textContent += " (r takes it in)";
-  news.hidden = false;
-  return true;
+}
+
+function tell(text) {
+  const content = parsed(text);
+  inPlace(() => {
+    tellBeside(content);
+    tellNews(content);
+    refresh(content);
+  });
 }
 
 async function poll() {
@@ -143,12 +147,7 @@ async function poll() {
     tellSeen(answer.headers.get("X-Seen-At") ?? "");
     if (answer.status !== 200) return;
     tag = answer.headers.get("ETag");
-    const text = await answer.text(), content = parsed(text);
-    inPlace(() => {
-      tellBeside(content);
-      fresh = tellNews(content) ? text : null;
-      refresh(content);
-    });
+    tell(latest = await answer.text());
   } catch {
     // no answer: after 15 s the page says that it is out of date
   }

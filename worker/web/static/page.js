@@ -14,12 +14,12 @@ export function answered() {
 }
 
 // A form of ours, sent by script. Returns the answer, or null when there was none in time.
-export async function send(path, fields) {
+export async function send(path, fields, loggedOut = () => location.assign("/login")) {
   try {
     const body = new URLSearchParams({ csrf, ...fields });
     const answer = await fetch(path, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE_MS) });
     if (answer.status < 500) answered();
-    if (answer.status === 401) location.assign("/login");
+    if (answer.status === 401) loggedOut();
     return answer;
   } catch {
     return null;

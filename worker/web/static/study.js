@@ -6,11 +6,12 @@ import { fetchPicture } from "/static/pixels.js";
 import { Viewer } from "/static/viewer.js";
 
 const BEAT_MS = 10000, SENT_MS = 30000;
+const ENTERED = "[name=outcome]:is(:checked, [type=hidden]), [name=comment], [name=reason]";
 
 const study = document.getElementById("study"), { path, opening, revision, screening } = study.dataset;
 const byId = (id) => document.getElementById(id);
 const image = byId("image"), form = byId("verdict"), presets = byId("window");
-let isLeavingByForm = false, hasFetchedNext = false, heatOf = null;
+let isAsking = false, leavingBy = null, hasFetchedNext = false, heatOf = null;
 
 const TELL = {
   note: (text) => { byId("note").textContent = text; },
@@ -142,29 +143,58 @@ onKeys({
   x: () => choose("not_assessable"), c: () => byId("comment")?.focus(), Enter: confirm, "Ctrl+Enter": confirm,
 });
 
-// A form of the study is sent once, and only when the server answers: else what was typed would be lost with the page.
+// Whether a verdict was chosen or something typed that would be lost with the page.
+function isUnsent() {
+  return [...study.querySelectorAll(ENTERED)].some((field) => field.form !== leavingBy && field.value.trim());
+}
+
+// What was typed stays; the patient's data go from the screen, as they do with the page.
+function loggedOut(to = "/login") {
+  if (!isUnsent()) location.assign(to);
+  byId("over").hidden = false;
+  study.classList.add("over");
+}
+
+async function ask(where, fields) {
+  const answer = await send(where, fields, loggedOut);
+  if (answer?.status === 403) loggedOut("/"); // logged in anew in another tab: the forms here are of the old session
+  return answer;
+}
+
+// A form of the study is sent once, and only when the server takes it: else what was typed would be lost with the page.
 document.addEventListener("submit", async (event) => {
   const sent = event.target;
   if (!sent.closest("#study") || event.defaultPrevented) return;
   event.preventDefault();
-  if (isLeavingByForm) return;
-  isLeavingByForm = true;
-  const answer = await send("/beat", { input: takeInput() });
-  isLeavingByForm = answer !== null && answer.status < 500;
-  byId("unsent").hidden = isLeavingByForm;
-  if (!isLeavingByForm) return;
+  if (isAsking || leavingBy) return;
+  isAsking = true;
+  const answer = await ask("/beat", { input: takeInput() });
+  isAsking = false;
+  byId("unsent").hidden = answer !== null && answer.status < 500;
+  if (!answer?.ok) return;
+  leavingBy = sent;
   sent.submit();
-  setTimeout(() => { isLeavingByForm = false; }, SENT_MS);
+  setTimeout(() => { leavingBy = null; }, SENT_MS);
 });
+function askFirst(event) {
+  if (!isUnsent()) return;
+  event.preventDefault();
+  setTimeout(() => { leavingBy = null; }); // the answer may be to stay
+}
+window.addEventListener("beforeunload", askFirst);
 window.addEventListener("pagehide", () => {
-  if (opening && !isLeavingByForm) leave(`${path}/release`, { opening });
+  if (opening && !leavingBy) leave(`${path}/release`, { opening });
 });
 // A page that comes back from the browser's memory has let go: it is loaded again.
-window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+window.addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  window.removeEventListener("beforeunload", askFirst);
+  location.reload();
+});
 
 async function beat() {
   if (document.hidden) return answered();
-  const answer = await send(`${path}/beat`, { input: takeInput(), revision, screening });
+  const answer = await ask(`${path}/beat`, { input: takeInput(), revision, screening });
   if (!answer?.ok) return null;
   byId("changed").hidden = answer.headers.get("X-Changed") !== "yes";
   byId("lost").hidden = !(opening && answer.headers.get("X-Holder") === "other");
