@@ -311,7 +311,8 @@ def test_a_verdict_is_not_lost_to_a_session_that_has_ended(
     assert page.desk.count("review") == 0
     assert console(driver) == []
     driver.find_element("css selector", "#over a").click()
-    until(lambda: driver.find_elements("id", "password" if end != "logged in anew" else "canvas"))
+    fresh = "#over[hidden]" if end == "logged in anew" else "#password"
+    until(lambda: driver.find_elements("css selector", fresh))
 
 
 def ended(page: Page, driver: Browser, end: str) -> None:

@@ -117,6 +117,7 @@ async function takeIn() {
   }
 }
 
+// The bar is there as long as there is something to take in.
 function tellNews(content) {
   const uids = rowsOf(content).map((row) => row.dataset.uid);
   const here = rowsOf(body).map((row) => row.dataset.uid);
