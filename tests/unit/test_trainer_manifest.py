@@ -156,6 +156,24 @@ def test_an_index_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         read_samples(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("label", ("NORMAL", "PNEUMONIA")), ("patient", ("1", "2")), ("split", ("train", "test")), ("age", ("30", "70"))],
+)
+def test_rows_of_another_root_that_disagree_are_refused(tmp_path: Path, column: str, values: tuple[str, str]) -> None:
+    (tmp_path / "new" / "NORMAL").mkdir(parents=True)
+    (tmp_path / "new" / "NORMAL" / "a.png").write_bytes(PNG)
+    rows = [{"path": f"/old/{root}/NORMAL/a.png", "label": "NORMAL", "patient": "1"} for root in "ab"]
+    for row, value in zip(rows, values, strict=True):
+        row[column] = value
+    with (tmp_path / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(BadData, match=r"two rows for 'NORMAL/a\.png' disagree"):
+        read_samples(tmp_path)
+
+
 HEAD = "path,label,patient\n"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 

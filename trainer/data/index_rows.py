@@ -33,7 +33,7 @@ class IndexRows:
         if row := self.by_path.get(path.relative_to(data).as_posix()):
             return row
         rows = self.by_tail.get(_tail(path.as_posix()), [])
-        if len({(row["label"], row.get("patient")) for row in rows}) > 1:
+        if len({tuple(row.get(name) for name in COUNT) for row in rows}) > 1:
             raise BadData(f"two rows for {_tail(path.as_posix())!r} disagree").about(str(self.index))
         return rows[0] if rows else None
 
