@@ -37,11 +37,55 @@ def test_a_file_gets_no_number_of_a_closed_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has it")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("verb", ["settings", "settings --json", "--help"])
-def test_a_full_disk_is_told_in_one_line(verb: str, tmp_path: Path) -> None:
-    done = worker("> /dev/full", verb, tmp_path)
+def test_a_full_disk_is_told_in_one_line(verb: str, unbuffered: str, tmp_path: Path) -> None:
+    done = worker("> /dev/full", verb, tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
     assert done.stderr == b"worker: the output cannot be written: No space left on device [output]\n"
+
+
+#: A verb that meets an error of the operating system which is none of the output.
+FAULTY = """
+import errno, os, socket, sys
+from worker.cli.main import app, main
+
+@app.command()
+def closed_pipe():
+    there, here = socket.socketpair()
+    there.close()
+    here.sendall(b"x")
+
+@app.command()
+def bad_disk():
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+@app.command()
+def full_error_output():
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+    sys.stderr.write("a warning\\n")
+
+main()
+"""
+
+
+def run_faulty(verb: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", FAULTY, verb], env=PLAIN, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(("verb", "error"), [("closed-pipe", "BrokenPipeError"), ("bad-disk", "OSError")])
+def test_an_error_of_another_file_is_none_of_the_output(verb: str, error: str) -> None:
+    done = run_faulty(verb)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert f"\n{error}: [Errno" in done.stderr
+    assert "output cannot be written" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has it")
+def test_error_output_that_is_full_ends_the_verb() -> None:
+    done = run_faulty("full-error-output")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
 def test_who_reads_no_further_gets_no_word(tmp_path: Path) -> None:

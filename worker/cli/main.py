@@ -65,7 +65,7 @@ def main() -> None:
     except OSError as error:
         if not streams.is_fault_of_output(error):
             raise
-        streams.give_up_output()
+        streams.give_up(error)
         if error.errno != errno.EPIPE:  # who reads no further, as `head`, needs no word
             sys.stderr.write(f"worker: the output cannot be written: {error.strerror} [output]\n")
         sys.exit(Exit.NOT_WELL)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from worker.cli import streams
+
 #: Earlier than everything in a ledger.
 EARLIEST = datetime(2000, 1, 1)
 
@@ -20,6 +22,15 @@ class Verbs(click.Group):
         verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb. Click would end without a word on any closed pipe, as if it were that of the output."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if streams.is_fault_of_output(error):
+                raise
+            raise RuntimeError("a connection or a process's pipe was closed by its other end") from error
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -1,12 +1,36 @@
 """Standard input, output and error as a shell, cron or a closed terminal leaves them. Knows nothing that is printed."""
 
-import errno
 import os
 import sys
 from contextlib import suppress
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import TYPE_CHECKING, TextIO
 
-#: What is raised where output goes to a full disk, a terminal that is gone, or a reader that has ended.
-_FAULTS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+#: The names of the streams, as Python calls them, and their numbers.
+_OUTPUTS = {"<stdout>": 1, "<stderr>": 2}
+
+
+class _Output(FileIO):
+    """Standard output or error. What fails while it is written carries its name, as an error about a file does."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_OUTPUTS[name], "w", closefd=False)
+        self.name = name
+
+    def seekable(self) -> bool:
+        """No: some devices say that they are, and are not."""
+        return False
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write bytes; an error names the stream."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = self.name
+            raise
 
 
 def make_usable() -> None:
@@ -22,20 +46,31 @@ def make_usable() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            with suppress(OSError):  # a device that says that it can seek, and cannot
-                reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _named(sys.stdout, "<stdout>"), _named(sys.stderr, "<stderr>")
 
 
 def is_fault_of_output(error: OSError) -> bool:
-    """Whether output could not be written; an error about a file names that."""
-    return error.errno in _FAULTS and error.filename is None
+    """Whether standard output or error could not be written: a full disk, a terminal that is gone, no reader."""
+    return error.filename in _OUTPUTS
 
 
-def give_up_output() -> None:
-    """Write nothing more to standard output: what is left in its buffer would fail again when the program ends."""
+def give_up(error: OSError) -> None:
+    """Write nothing more to the stream that failed: what its buffer holds would fail again when the program ends."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, _OUTPUTS[error.filename])
     os.close(null)
+
+
+def _named(stream: TextIO, name: str) -> TextIO:
+    """The stream with errors that carry its name; what is no file, as a test's or a notebook's, stays as it is."""
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # `python -u` buffers nothing
+    if not isinstance(stream, TextIOWrapper) or type(raw) is not FileIO or raw.fileno() != _OUTPUTS[name]:
+        return stream
+    with suppress(OSError):  # nothing was printed yet, or it could not be
+        stream.flush()
+    output = _Output(name)
+    return TextIOWrapper(
+        output if buffer is raw else BufferedWriter(output), stream.encoding, "backslashreplace",
+        line_buffering=stream.line_buffering, write_through=stream.write_through,
+    )  # fmt: skip
