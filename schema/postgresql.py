@@ -38,6 +38,10 @@ def connect(silence_s: float | None, arguments: Any, parameters: dict[str, Any])
                 self.pgconn.finish()  # its answer must not meet another question
                 raise OperationalError(f"the database has not answered for {timeout or silence_s:g} s") from error
 
+        def __del__(self, *_: Any) -> None:
+            """One that was at work while its pool was closed comes back to nobody. libpq's own object ends it, in the
+            process that opened it alone; psycopg would also warn."""
+
     opened = Bounded.connect(*arguments, **PARAMETERS | parameters)
     limit_ms = 0 if silence_s is None else round(1000 * max(silence_s - SERVER_FIRST_S, silence_s / 2))
     before, opened.autocommit = opened.autocommit, True

@@ -1,5 +1,6 @@
 """A PostgreSQL that has stopped answering, over connections that stand, keeps nobody for good."""
 
+import gc
 import os
 import signal
 import socket
@@ -144,3 +145,21 @@ def test_the_watcher_goes_on_when_the_database_answers_again(watched: WatchedInb
         thread.join()
         os.kill(pid, signal.SIGCONT)
         watched.desk.database.close()
+
+
+def test_a_connection_at_work_while_its_pool_is_closed_ends_without_a_word(database_url: str) -> None:
+    database = Database(database_url)
+    with database.reading() as connection:
+        server = int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        database.close()
+    del database, connection
+    gc.collect()  # a warning would fail the test
+    others = Database(database_url)
+    asked = text("SELECT COUNT(*) FROM pg_stat_activity WHERE pid = :pid")
+
+    def is_gone() -> bool:
+        with others.reading() as connection:
+            return bool(connection.execute(asked, {"pid": server}).scalar_one() == 0)
+
+    wait_until(is_gone, BUSY)
+    others.close()
