@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("SCREENING_")}
 
 

@@ -17,6 +17,8 @@ from worker.ledger.intake import inbox_shares
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 
+pytestmark = pytest.mark.slow
+
 FOLDERS, EACH = 8, 2
 
 #: Both clocks are wrong by this much, one in each direction.
