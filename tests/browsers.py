@@ -80,6 +80,19 @@ def logged_in(address: str) -> Iterator[Callable[[str], Browser]]:
         yield opened
 
 
+@contextmanager
+def opening(address: str, name: str) -> Iterator[Callable[[str], Browser]]:
+    """Opens paths, each in a browser of its own in which the named account has logged in."""
+    with logged_in(address) as browser_of:
+
+        def opened(path: str) -> Browser:
+            driver = browser_of(name)
+            driver.get(f"{address}{path}")
+            return driver
+
+        yield opened
+
+
 def until(check: Callable[[], Any], wait_s: float = 180.0) -> Any:
     """Wait until something holds."""
     deadline = time.monotonic() + wait_s

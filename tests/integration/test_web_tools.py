@@ -75,15 +75,7 @@ def page(desk: Ledger) -> Iterator[Page]:
 
 @pytest.fixture
 def browser(page: Page) -> Iterator[Callable[[str], Browser]]:
-    """Opens a path in a browser in which a reader has logged in."""
-    address = f"http://127.0.0.1:{page.port}"
-    with browsers.logged_in(address) as logged_in:
-
-        def opened(path: str) -> Browser:
-            driver = logged_in("ann")
-            driver.get(f"{address}{path}")
-            return driver
-
+    with browsers.opening(f"http://127.0.0.1:{page.port}", "ann") as opened:
         yield opened
 
 
