@@ -10,11 +10,11 @@ from schema.database import Database
 from schema.vocabulary import DispatchKind, Verdict
 from worker.dicom.send.capture import capture
 from worker.dicom.send.key_object import rejection
-from worker.dicom.send.report import Device, report
+from worker.dicom.send.report import Device, reference, report
 from worker.dicom.send.source import source_header
 from worker.errors import Rejected, SourceChanged
 from worker.ledger.dispatch import dispatches
-from worker.ledger.dispatch.dispatches import Due, Earlier
+from worker.ledger.dispatch.dispatches import Due
 from worker.ledger.dispatch.result_facts import Facts, facts
 from worker.settings import Settings
 from worker.store import OVERLAYS, Store
@@ -74,12 +74,3 @@ class Composer:
                 error = rejected
         assert error is not None
         raise error
-
-
-def reference(header: Dataset, earlier: Earlier) -> Dataset:
-    """An earlier object of ours, as far as another one names it."""
-    named = Dataset()
-    named.update(header)
-    named.SOPInstanceUID, named.SOPClassUID = earlier.sop_instance_uid, earlier.sop_class_uid
-    named.SeriesInstanceUID = earlier.series_uid
-    return named

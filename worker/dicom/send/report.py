@@ -31,7 +31,7 @@ from schema.vocabulary import DispatchKind, Verdict
 from worker.dicom.identity import MANUFACTURER, MODEL_NAME
 from worker.dicom.send import codes
 from worker.imaging.header import lenient_pydicom
-from worker.ledger.dispatch.dispatches import result_uid, series_uid
+from worker.ledger.dispatch.dispatches import Earlier, result_uid, series_uid
 from worker.ledger.dispatch.result_facts import Facts, ReportedImage
 
 TRACKING_IDENTIFIER = "chest-screening/pneumonia"
@@ -62,7 +62,7 @@ def report(
     """The report of a result, the same whenever it is made again. `predecessors`: references to earlier reports."""
     with lenient_pydicom():  # the header is a peer's
         made: Dataset = CLASSES[report_class](
-            evidence=[evidence(header, image) for image in facts.images],
+            evidence=[reference(header, image) for image in facts.images],
             content=_content(facts, device)[0],
             series_instance_uid=series_uid(facts.study_uid, facts.revision, facts.model_digest, DispatchKind.REPORT),
             series_number=SERIES_NUMBER, sop_instance_uid=sop_instance_uid, instance_number=1,
@@ -76,12 +76,12 @@ def report(
         return made
 
 
-def evidence(header: Dataset, image: ReportedImage) -> Dataset:
-    """A source image as far as another object names it."""
+def reference(header: Dataset, to: ReportedImage | Earlier) -> Dataset:
+    """A source image, or an earlier object of ours, as far as another object names it."""
     named = Dataset()
     named.update(header)
-    named.SeriesInstanceUID, named.SOPInstanceUID = image.series_uid, image.sop_instance_uid
-    named.SOPClassUID = image.sop_class_uid
+    named.SeriesInstanceUID, named.SOPInstanceUID = to.series_uid, to.sop_instance_uid
+    named.SOPClassUID = to.sop_class_uid
     return named
 
 
