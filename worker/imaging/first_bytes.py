@@ -8,21 +8,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from worker.errors import Rejected
-from worker.imaging.dicom_object import admitted
-from worker.imaging.header import Header, lenient_pydicom
-from worker.imaging.instance import Instance
-from worker.imaging.limits import Limits
-from worker.imaging.part10 import (
-    EXPLICIT_LITTLE,
+from worker.imaging.element_walk import (
     FLOAT_PIXEL_DATA,
     PIXEL_DATA,
     Element,
-    Part10,
     Walk,
     elements_of,
     encoding_of,
-    parse_elements,
 )
+from worker.imaging.header import Header, lenient_pydicom
+from worker.imaging.header_pass import admitted_instance
+from worker.imaging.instance import Instance
+from worker.imaging.limits import Limits
+from worker.imaging.part10 import EXPLICIT_LITTLE, Part10, parse_elements
 from worker.imaging.stored_values.image_pixel import ImagePixel, read_image_pixel
 from worker.imaging.stored_values.stalled_copy import LEAST_SHARE, sampled_rows
 
@@ -50,7 +48,7 @@ def read_from_first_bytes(read_at: ReadAt, size: int, limits: Limits) -> Instanc
             pixel = read_image_pixel(header)
             if not _is_ordinary(part10, pixel) or not _holds_values(part10, pixel, read_at):
                 return None
-            return admitted(replace(part10, is_known_whole=True), header, pixel, limits)
+            return admitted_instance(replace(part10, is_known_whole=True), header, pixel, limits)
         except Rejected:
             return None
 

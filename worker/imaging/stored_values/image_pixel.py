@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from worker.errors import MissingElement, NoPixelData, UnsupportedPixels
 from worker.imaging.codec.transfer_syntaxes import check_accepted
+from worker.imaging.element_walk import FLOAT_PIXEL_DATA
 from worker.imaging.header import Header
-from worker.imaging.part10 import FLOAT_PIXEL_DATA, Part10
+from worker.imaging.part10 import Part10
 from worker.imaging.stored_values.stored_bits import StoredBits, read_overlay_mask
 
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})

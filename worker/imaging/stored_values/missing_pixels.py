@@ -3,8 +3,9 @@
 Knows no values but zero.
 """
 
+from worker.imaging.element_walk import MOST_PADDING
 from worker.imaging.header import Header
-from worker.imaging.part10 import MOST_PADDING, Part10
+from worker.imaging.part10 import Part10
 from worker.imaging.stored_values.image_pixel import ImagePixel
 from worker.imaging.stored_values.pixel_data import holds_codestream
 from worker.imaging.stored_values.stalled_copy import ends_in_zeros, has_empty_block, has_hole, has_stalled
