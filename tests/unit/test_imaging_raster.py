@@ -11,6 +11,8 @@ import pytest
 
 from tests.phantoms import Pixels, dicom_file, picture
 from worker.errors import NotAnImage, TooLarge, Truncated, Undecodable, UnsupportedPixels
+from worker.imaging import viewer_data
+from worker.imaging.display.pipeline import look_up
 from worker.imaging.image_file import Limits, read_display, read_instance, stored_digest
 from worker.imaging.instance import Container
 
@@ -291,3 +293,18 @@ def test_a_transparent_value_that_is_malformed_is_not_claimed() -> None:
     data = keyed(bytes([200, 40, 80]), 3, 1, 8, 200).replace(chunk(b"tRNS", b"\0\xc8"), chunk(b"tRNS", b"\xc8"))
     shown = read_display(data)
     assert (shown.pixels.tolist(), shown.notes) == ([[200, 40, 80]], ())
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [GREY, GREY.astype(np.uint16) * 200 + 7, np.where(GREY > 100, 255, 0).astype(np.uint8)],
+    ids=["8", "16", "2"],
+)
+def test_the_viewer_shows_transparent_pixels_as_the_model_sees_them(pixels: Pixels) -> None:
+    coded = png(pixels)
+    key = struct.pack(">H", int(pixels[20, 30]))
+    data = coded[:33] + chunk(b"tRNS", key) + coded[33:]
+    stored = viewer_data.read_stored(data)
+    shown = look_up(stored.codes, viewer_data.read_table(data, stored))
+    assert np.array_equal(shown, read_display(data).pixels)
+    assert shown[20, 30] == 0 < shown.max()

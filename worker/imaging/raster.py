@@ -29,6 +29,7 @@ from worker.imaging.display.pipeline import Display, Grayscale, StoredValues, di
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.png_palette import PALETTE, with_every_colour
+from worker.imaging.png_rows import has_more_rows
 from worker.imaging.pyramid import Pyramid, lifted
 from worker.imaging.stored_values.stalled_copy import has_empty_block
 
@@ -122,6 +123,11 @@ def read_display(data: bytes, limits: Limits, reduction: Reduction | None = None
     # transparent pixels are background, as padding is: they have no part in the display range
     shown = display_values(StoredValues(grey.pixels, 16), Grayscale(padding=(key, key)))
     return Display(lifted(shown.pixels, 8, False, level), (*shown.notes, *notes))
+
+
+def transparent_value(data: bytes, limits: Limits) -> int | None:
+    """Of a grey PNG with a colour key: the stored value that is shown black. Raises what `read_instance` raises."""
+    return _admit(data, limits).transparent
 
 
 def _admit(data: bytes, limits: Limits) -> RasterHeader:
@@ -227,8 +233,13 @@ def _inks(data: bytes, stream: Codestream, is_rgb: bool) -> NDArray[Any]:
 
 
 def _decode_png(data: bytes, palette_depth: int | None) -> NDArray[Any]:
-    """As `_decode_with_opencv`; raises Undecodable too where pixels name colours that the palette has not."""
+    """As `_decode_with_opencv`; raises Undecodable too where rows are left over, or a pixel's colour is not there."""
     picture = _decode_with_opencv(data)
+    if has_more_rows(data):
+        raise Undecodable(
+            f"the PNG holds more rows than the {picture.shape[1]} x {picture.shape[0]} px that its header says, and a"
+            " part of the picture would be left out: export the image again"
+        )
     whole = None if palette_depth is None else with_every_colour(data, palette_depth)
     if whole is not None and not np.array_equal(picture, _decode_with_opencv(whole)):
         raise Undecodable(

@@ -75,9 +75,13 @@ def read_table(data: bytes, stored: StoredValues, limits: Limits = DEFAULT) -> N
     if part10.looks_like_dicom(data):
         opened = dicom_object.open_object(data, limits)
         return display_table(stored, opened.grayscale())[0] if opened.is_monochrome else full_range_table(stored)
-    if stored.bits <= 8:
-        return np.arange(256, dtype=np.uint8)
-    return display_table(stored, Grayscale())[0]
+    key = raster.transparent_value(data, limits)
+    if stored.bits > 8:
+        return display_table(stored, Grayscale(padding=None if key is None else (key, key)))[0]
+    table = np.arange(256, dtype=np.uint8)
+    if key is not None:
+        table[key] = 0
+    return table
 
 
 def read_view(data: bytes, limits: Limits = DEFAULT) -> View:

@@ -39,7 +39,9 @@ class Codestream:
     units: int = 0  #: coded units (MCU, ISO 10918-1 A.2) of a JPEG whose first scan holds every component; else 0
     tiles: int = 0  #: of JPEG 2000
     levels: int = 0  #: of JPEG 2000: how often its wavelet halves the picture
-    height_at: int | None = None  #: of JPEG whose height comes after its first scan: offset of the 0 in its place
+    height_at: int = 0  #: of JPEG: offset of its height, which is 0 where it comes after the first scan
+    unit_rows: int = 0  #: of JPEG: how many rows one row of coded units covers
+    is_arithmetic: bool = False  #: of JPEG: its codes are not those of Huffman (ISO 10918-1 D)
     is_progressive: bool = False  #: of JPEG: its scans bring some coefficients, or some of their bits (ISO 10918-1 G)
     is_subsampled: bool = False  #: of JPEG: a component has fewer samples than another (ISO 10918-1 A.1.1)
     mixes_colour: bool = False  #: of JPEG 2000: a multiple component transformation (ISO 15444-1 A.6.1, table A.17)
@@ -63,7 +65,7 @@ _FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
 #: Segments of a header, or between scans. A radiograph has some dozens, and each takes a microsecond to walk over.
 MAX_SEGMENTS = 100_000
 
-_PROGRESSIVE = (0xC2, 0xC6, 0xCA)
+_PROGRESSIVE, _ARITHMETIC = (0xC2, 0xC6, 0xCA), (0xC9, 0xCA)
 _DNL = b"\xff\xdc\x00\x04"
 _SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
 #: Of JPEG 2000: coding style, that of a component, a region of interest, and what ends the header of a tile-part.
@@ -114,10 +116,9 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         segment = data[at + 4 : at + 2 + length]
         if marker in _FRAMES and frame is None:
             precision, rows, columns, samples = struct.unpack_from(">BHHB", segment)
-            height_at = None if rows else at + 5
             frame = Codestream(
-                _FRAMES[marker], rows, columns, samples, precision, height_at=height_at,
-                is_progressive=marker in _PROGRESSIVE,
+                _FRAMES[marker], rows, columns, samples, precision, height_at=at + 5,
+                is_progressive=marker in _PROGRESSIVE, is_arithmetic=marker in _ARITHMETIC,
             )  # fmt: skip
             sampling = segment[7::3][:samples]
         elif marker == _DRI:
@@ -135,22 +136,23 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         raise too_many_segments()
     if frame is None:
         return None
-    if frame.height_at is not None:
+    if frame.rows == 0:
         frame = replace(frame, rows=_height_after_scan(data, at))
     end, scans = _end_of_image(data, at, frame.coding)
     return replace(
         frame, names_colour=names_colour, orientation=orientation, end=end, scans=scans, data_at=at,
         restart_interval=0 if frame.coding is Coding.JPEG_LS else interval,
         units=_units(frame, sampling) if segment[0] == frame.samples else 0,
-        is_subsampled=len(set(sampling)) > 1,
+        is_subsampled=len(set(sampling)) > 1, unit_rows=_unit_rows(frame, sampling),
     )  # fmt: skip
 
 
-def with_height(data: bytes, stream: Codestream) -> bytes:
-    """The codestream with its height in the frame header, where decoders look for it."""
-    if stream.height_at is None:
+def with_height(data: bytes, stream: Codestream, rows: int) -> bytes:
+    """A JPEG with this height in its frame header, where decoders look for it; any other codestream as it is."""
+    height = rows.to_bytes(2, "big")
+    if not stream.height_at or data[stream.height_at : stream.height_at + 2] == height:
         return data
-    return data[: stream.height_at] + stream.rows.to_bytes(2, "big") + data[stream.height_at + 2 :]
+    return data[: stream.height_at] + height + data[stream.height_at + 2 :]
 
 
 def _height_after_scan(data: bytes, at: int) -> int:
@@ -162,9 +164,17 @@ def _height_after_scan(data: bytes, at: int) -> int:
 def _units(frame: Codestream, sampling: bytes) -> int:
     """ISO 10918-1 A.2: how many units one scan over all components holds; `sampling` is H << 4 | V of each."""
     across = max((factors >> 4 for factors in sampling), default=0) if frame.samples > 1 else 1
+    side, down = _unit_side(frame), _unit_rows(frame, sampling)
+    return -(-frame.columns // (side * across)) * -(-frame.rows // down) if across and down else 0
+
+
+def _unit_rows(frame: Codestream, sampling: bytes) -> int:
     down = max((factors & 15 for factors in sampling), default=0) if frame.samples > 1 else 1
-    side = 1 if frame.coding is Coding.JPEG_LOSSLESS else 8
-    return -(-frame.columns // (side * across)) * -(-frame.rows // (side * down)) if across and down else 0
+    return _unit_side(frame) * down
+
+
+def _unit_side(frame: Codestream) -> int:
+    return 1 if frame.coding is Coding.JPEG_LOSSLESS else 8
 
 
 def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int]:

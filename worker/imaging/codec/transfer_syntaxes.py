@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from worker.errors import Undecodable, UnsupportedSyntax
 from worker.imaging.codec.codestream import Codestream, Coding, with_height
 from worker.imaging.codec.completeness import missing_parts, restarts
+from worker.imaging.codec.more_rows import has_more_rows, rows_below
 from worker.imaging.codec.reduced_decoders import reduced_decoder
 from worker.imaging.codec.resolution import size_at
 from worker.imaging.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -118,7 +119,7 @@ def decode_codestream(
     With a `level`, the picture is halved that many times while it is decoded, in grey; if that fails, it is decoded in
     full.
     """
-    frame = with_height(frame, stream)
+    frame = with_height(frame, stream, stream.rows)
     name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
     if stream.end is None:
         raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
@@ -129,10 +130,15 @@ def decode_codestream(
     faults = []
     for decoder, at in _attempts(table, frame, stream, level):
         try:
-            pixels = decoder(frame, stream, is_rgb)
+            pixels, has_more = _decoded(decoder, at, frame, stream, is_rgb)
         except DECODER_ERRORS as error:
             faults.append(f"{decoder.__name__[1:]}: {error}")
             continue
+        if has_more:
+            raise Undecodable(
+                f"{name}: the codestream holds more rows than the {stream.columns} x {stream.rows} px that its frame"
+                " header says, and a part of the picture would be left out: export the image again"
+            )
         if pixels.shape[:2] != size_at(at, stream):
             faults.append(f"{decoder.__name__[1:]}: gave {pixels.shape}")
         elif _was_filled(decoder, frame, stream, is_rgb, pixels):
@@ -142,6 +148,17 @@ def decode_codestream(
             return Decoded(pixels, (*read_at, *(f"decoder_failed={fault}" for fault in faults)), at)
     found = "" if promised is stream.coding else f" (the codestream is {stream.coding})"
     raise Undecodable(f"{name}{found}: no decoder could read it ({'; '.join(faults)})")
+
+
+def _decoded(decoder: Decoder, at: int, frame: bytes, stream: Codestream, is_rgb: bool) -> tuple[Pixels, bool]:
+    """What a decoder gives at a level, and whether the codestream holds more rows than its header says."""
+    below = rows_below(stream) if decoder is _jpeg and not at else 0
+    if not below:
+        return decoder(frame, stream, is_rgb), False
+    taller = decoder(with_height(frame, stream, stream.rows + below), stream, is_rgb)
+    if stream.is_subsampled:  # the colour of the last rows follows from the rows below
+        return decoder(frame, stream, is_rgb), has_more_rows(taller, stream)
+    return taller[: stream.rows], has_more_rows(taller, stream)
 
 
 def _attempts(table: Table, frame: bytes, stream: Codestream, level: int) -> list[tuple[Decoder, int]]:
