@@ -6,8 +6,6 @@ import zlib
 from collections.abc import Iterator
 from struct import unpack_from
 
-from isal import isal_zlib
-
 #: Samples of a pixel by colour type; a palette's are one index.
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -40,13 +38,13 @@ def _row_bytes(columns: int, bits: int) -> int:
 
 def _holds(data: bytes, least: int) -> bool:
     """Whether the image data inflate to so many bytes."""
-    inflater, held = isal_zlib.decompressobj(), 0
+    inflater, held = zlib.decompressobj(), 0
     coded = b"".join(_image_data(data))
     try:
         while coded and held < least and not inflater.eof:
             held += len(inflater.decompress(coded, _PIECE))
             coded = inflater.unconsumed_tail
-    except zlib.error:  # isal raises it too
+    except zlib.error:
         return False  # what is broken behind the picture is no row
     return held >= least
 
