@@ -23,7 +23,7 @@ PLACEHOLDERS = {
 #: What has been done before a reader comes to the commands of a page.
 BEFORE = {
     "deploy/RUNBOOK.md": "worker screen tests/data/inbox",
-    "deploy/README.md": "worker screen tests/data/inbox",
+    "tests/README.md": "worker screen tests/data/inbox",
     "trainer/README.md": "python -c 'from tests.acceptance.test_page_commands import label; label()'",
 }
 
