@@ -21,7 +21,7 @@ from tests.integration.test_metrics import idle, in_force, registry, samples
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import dicom_file, picture
 from worker.batch import report
-from worker.batch.run import Batch, BatchRun, Source, Taken, archive, stored
+from worker.batch.run import Batch, BatchOutcome, Source, Taken, archive, stored
 from worker.errors import DatabaseUnavailable, StorageUnavailable
 from worker.intake.ingest import Intake
 from worker.ledger import decisions
@@ -31,7 +31,7 @@ from worker.ledger.screening.outbox import Backlog, Offer
 from worker.ledger.worklist import overdue
 from worker.monitoring.metrics import Metrics
 from worker.schedule.window import ALL_DAY, Window
-from worker.service.service import Serving
+from worker.service.service import RunningService
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 
@@ -43,7 +43,7 @@ class DirectScreening:
 
     def __init__(self, desk: Ledger) -> None:
         self.desk = desk
-        self.serving = Serving(desk.settings, Intake(desk.settings, desk.database, desk.store), None)
+        self.service = RunningService(desk.settings, Intake(desk.settings, desk.database, desk.store), None)
         self.published: list[Offer] = []
         self.stop = threading.Event()
 
@@ -54,8 +54,8 @@ class DirectScreening:
             self.desk.record(held, 0.9)
         self.published += offers
 
-    def run(self, source: Source, window: Window = ALL_DAY) -> BatchRun:
-        return Batch(self.serving, source, self.screen, Backlog, self.stop, window, clock=self.desk.clock).run()
+    def run(self, source: Source, window: Window = ALL_DAY) -> BatchOutcome:
+        return Batch(self.service, source, self.screen, Backlog, self.stop, window, clock=self.desk.clock).run()
 
 
 @pytest.fixture
@@ -80,15 +80,15 @@ def folder(tmp_path: Path) -> Path:
 def test_an_archive_is_screened_where_it_lies_and_only_once(direct: DirectScreening, folder: Path) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
     direct.desk.clock.forward(60)  # the studies have settled when the batch looks
-    night = direct.run(archive(direct.serving, folder))
+    night = direct.run(archive(direct.service, folder))
     assert night.files == {FileState.ACCEPTED: 3, FileState.QUARANTINED: 1}
     assert (night.study_uids, night.left) == ([f"{STUDY}.{n}" for n in range(3)], 0)
     assert {offer.queue for offer in direct.published} == {Priority.NIGHTLY}
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
     assert not direct.desk.store.folder.exists() or not list(direct.desk.store.folder.glob("objects/*/*"))
-    assert archive(direct.serving, folder).pieces == []
+    assert archive(direct.service, folder).pieces == []
     (folder / "late.dcm").write_bytes(dicom_file(picture(), StudyInstanceUID="1.2.3"))
-    assert [Path(file.path).name for file in archive(direct.serving, folder).pieces] == ["late.dcm"]
+    assert [Path(file.path).name for file in archive(direct.service, folder).pieces] == ["late.dcm"]
 
 
 def test_an_archive_study_is_never_overdue_until_somebody_sends_it(direct: DirectScreening) -> None:
@@ -112,7 +112,7 @@ def test_the_end_of_the_window_ends_the_taking_and_the_next_night_goes_on(
     desk = direct.desk
     local = desk.clock().astimezone()
     window = Window(local.time(), local.replace(hour=(local.hour + 1) % 24).time())
-    source = archive(direct.serving, folder)
+    source = archive(direct.service, folder)
 
     def take_slowly(piece: Any) -> Taken:
         desk.clock.forward(hours=0.5)
@@ -121,14 +121,14 @@ def test_the_end_of_the_window_ends_the_taking_and_the_next_night_goes_on(
     night = direct.run(replace(source, take=take_slowly), window)
     assert (len(night.study_uids), night.left) == (2, 2)
     assert [desk.study(uid).state for uid in night.study_uids] == ["screened"] * 2
-    assert len(archive(direct.serving, folder).pieces) == 2
+    assert len(archive(direct.service, folder).pieces) == 2
 
 
 def test_a_batch_that_is_stopped_before_its_window_opens_takes_nothing(direct: DirectScreening, folder: Path) -> None:
     local = direct.desk.clock().astimezone()
     closed = Window(local.replace(hour=(local.hour + 2) % 24).time(), local.replace(hour=(local.hour + 3) % 24).time())
     threading.Timer(0.2, direct.stop.set).start()
-    assert direct.run(archive(direct.serving, folder), closed).left == 4
+    assert direct.run(archive(direct.service, folder), closed).left == 4
 
 
 def test_a_batch_that_is_stopped_in_an_outage_leaves_the_rest(direct: DirectScreening, folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_batch_that_is_stopped_in_an_outage_leaves_the_rest(direct: DirectScre
         direct.stop.set()  # it would try again until the database is back
         raise DatabaseUnavailable("gone")
 
-    assert direct.run(replace(archive(direct.serving, folder), take=take)).left == 4
+    assert direct.run(replace(archive(direct.service, folder), take=take)).left == 4
 
 
 def test_an_outage_ends_with_the_window(direct: DirectScreening, folder: Path) -> None:
@@ -147,11 +147,11 @@ def test_an_outage_ends_with_the_window(direct: DirectScreening, folder: Path) -
         direct.desk.clock.forward(hours=2)
         raise DatabaseUnavailable("gone")
 
-    assert direct.run(replace(archive(direct.serving, folder), take=take), window).left == 4
+    assert direct.run(replace(archive(direct.service, folder), take=take), window).left == 4
 
 
 def test_an_outage_while_the_last_studies_are_screened_is_outlasted(direct: DirectScreening, folder: Path) -> None:
-    source = archive(direct.serving, folder)
+    source = archive(direct.service, folder)
     outages = [DatabaseUnavailable("gone")]
 
     def screen(offers: Sequence[Offer]) -> None:
@@ -160,7 +160,7 @@ def test_an_outage_while_the_last_studies_are_screened_is_outlasted(direct: Dire
             raise outages.pop()
         direct.screen(offers)
 
-    night = Batch(direct.serving, source, screen, Backlog, direct.stop, clock=direct.desk.clock).run()
+    night = Batch(direct.service, source, screen, Backlog, direct.stop, clock=direct.desk.clock).run()
     assert not outages
     assert [direct.desk.study(uid).state for uid in night.study_uids] == ["screened"] * 3
 
@@ -171,18 +171,18 @@ def test_stored_studies_are_judged_again_by_a_newer_model(direct: DirectScreenin
         desk.receive(study_uid, content=study_uid)
         desk.screen(study_uid, probability)
     newer = write_model(tmp_path / "newer.onnx")
-    direct.serving = replace(direct.serving, settings=attrs.evolve(desk.settings, model=newer))
+    direct.service = replace(direct.service, settings=attrs.evolve(desk.settings, model=newer))
     desk.model = replace(desk.model, digest=hashlib.sha256(newer.read_bytes()).hexdigest())
-    assert stored(direct.serving, EARLIEST, "flagged").pieces == ["A"]
-    assert stored(direct.serving, desk.clock.forward(1), None).pieces == []
+    assert stored(direct.service, EARLIEST, "flagged").pieces == ["A"]
+    assert stored(direct.service, desk.clock.forward(1), None).pieces == []
     decisions.prioritise(desk.database, "C", Priority.STAT, "Dr A", desk.clock())
     decisions.review(desk.database, "B", ReviewOutcome.NO_PNEUMONIA, "Dr A", None, desk.clock())
-    night = direct.run(stored(direct.serving, EARLIEST, None))
+    night = direct.run(stored(direct.service, EARLIEST, None))
     assert sorted(night.study_uids) == ["A", "B", "C"]
     assert {o.study_uid: o.queue for o in direct.published} == {
         "A": Priority.NIGHTLY, "B": Priority.NIGHTLY, "C": Priority.STAT,
     }  # fmt: skip
-    assert stored(direct.serving, EARLIEST, None).pieces == []
+    assert stored(direct.service, EARLIEST, None).pieces == []
     assert (desk.study("A").revision, desk.study("A").priority, desk.count("screening")) == (2, "routine", 6)
     assert [entry.study_uid for entry in desk.worklist()] == ["C", "A"], "what was read stays read"
 

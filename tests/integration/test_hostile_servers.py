@@ -18,7 +18,7 @@ from worker.intake.ingest import Intake
 from worker.runtime import home
 from worker.runtime.children import worker_log
 from worker.runtime.redis_server import PrivateBroker, private_broker
-from worker.service.service import Serving
+from worker.service.service import RunningService
 from worker.settings import Settings
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # the embedded default
@@ -30,8 +30,8 @@ def broker(settings: Settings) -> Iterator[PrivateBroker]:
         yield broker
 
 
-def serving(desk: Ledger, broker: PrivateBroker | None = None, host: home.Holder | None = None) -> Serving:
-    return Serving(desk.settings, Intake(desk.settings, desk.database, desk.store), None, broker, host)
+def serving(desk: Ledger, broker: PrivateBroker | None = None, host: home.Holder | None = None) -> RunningService:
+    return RunningService(desk.settings, Intake(desk.settings, desk.database, desk.store), None, broker, host)
 
 
 def test_our_redis_is_started_again_when_it_was_killed(desk: Ledger, broker: PrivateBroker) -> None:

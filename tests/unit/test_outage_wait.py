@@ -19,42 +19,42 @@ def away() -> None:
     raise BrokerUnavailable("it is full")
 
 
-def test_an_outage_is_told_at_once_and_outlasted_until_patience_ends() -> None:
+def test_an_outage_is_told_at_once_and_waited_for_until_time_is_up() -> None:
     clock, said = Steady(), list[str]()
-    patience = OutageWait(60.0, said.append, clock)
-    assert patience.outlast("sweep", away) is None
+    wait = OutageWait(60.0, said.append, clock)
+    assert wait.attempt("sweep", away) is None
     assert said == ["waits for up to 60 s: it is full"]
     clock.now_s = TELL_AGAIN_S / 2
-    patience.outlast("sweep", away)
+    wait.attempt("sweep", away)
     assert len(said) == 1, "not again so soon"
     clock.now_s = TELL_AGAIN_S
-    patience.outlast("sweep", away)
+    wait.attempt("sweep", away)
     assert len(said) == 2
-    assert patience.outlast("states", lambda: 7) == 7, "other work succeeds meanwhile"
+    assert wait.attempt("states", lambda: 7) == 7, "other work succeeds meanwhile"
     clock.now_s = 60.0
     with pytest.raises(BrokerUnavailable, match="full"):
-        patience.outlast("sweep", away)
+        wait.attempt("sweep", away)
 
 
-def test_patience_begins_anew_when_an_outage_is_over() -> None:
+def test_the_time_begins_anew_when_an_outage_is_over() -> None:
     clock = Steady()
-    patience = OutageWait(60.0, steady_s=clock)
-    patience.outlast("sweep", away)
+    wait = OutageWait(60.0, steady_s=clock)
+    wait.attempt("sweep", away)
     clock.now_s = 59.0
-    patience.outlast("sweep", lambda: None)
+    wait.attempt("sweep", lambda: None)
     clock.now_s = 100.0
-    assert patience.outlast("sweep", away) is None
+    assert wait.attempt("sweep", away) is None
 
 
-def test_without_patience_an_outage_is_raised_at_once_and_so_is_what_no_patience_helps() -> None:
+def test_without_time_an_outage_is_raised_at_once_and_so_is_what_no_wait_helps() -> None:
     with pytest.raises(BrokerUnavailable):
-        OutageWait().outlast("sweep", away)
+        OutageWait().attempt("sweep", away)
 
     def wrong() -> None:
         raise ModelRefused("no card")
 
     with pytest.raises(ModelRefused):
-        OutageWait(60.0).insist("open", wrong)
+        OutageWait(60.0).retry("open", wrong)
 
 
 def test_who_insists_gets_it_in_the_end() -> None:
@@ -66,4 +66,4 @@ def test_who_insists_gets_it_in_the_end() -> None:
             raise fault
         return "here"
 
-    assert OutageWait(60.0).insist("open", work) == "here"
+    assert OutageWait(60.0).retry("open", work) == "here"

@@ -30,7 +30,7 @@ from worker.ledger.screening import outbox
 from worker.ledger.screening.outbox import Backlog, Offer
 from worker.registry.registry import Registry
 from worker.schedule.window import ALL_DAY, Window
-from worker.service.service import BATCH_QUIET_S, SWEEP_S, Serving
+from worker.service.service import BATCH_QUIET_S, SWEEP_S, RunningService
 from worker.worklist import queries
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class BatchRun:
+class BatchOutcome:
     """The outcome of one run of a batch."""
 
     began_at: datetime
@@ -79,14 +79,14 @@ class BatchRun:
     unlisted: tuple[str, ...]
 
 
-def archive(serving: Serving, folder: Path) -> Source:
+def archive(service: RunningService, folder: Path) -> Source:
     """The files below a folder that were not taken in with their present size and time. They are read in place.
 
     If the database stores no paths, they are copied into the store, because they could not be found again.
     """
-    mode = InboxMode.LEAVE if serving.settings.identifiers is IdentifierMode.PLAIN else InboxMode.COPY
-    settings = attrs.evolve(serving.settings, inbox_mode=mode, study_quiet_s=BATCH_QUIET_S)
-    intake = replace(serving.intake, settings=settings)
+    mode = InboxMode.LEAVE if service.settings.identifiers is IdentifierMode.PLAIN else InboxMode.COPY
+    settings = attrs.evolve(service.settings, inbox_mode=mode, study_quiet_s=BATCH_QUIET_S)
+    intake = replace(service.intake, settings=settings)
     unlisted: list[str] = []
     done = files.booked_below(intake.database, intake.identifiers.path(f"{folder}{os.sep}"))
     found = [
@@ -102,16 +102,16 @@ def archive(serving: Serving, folder: Path) -> Source:
     return Source(found, take, tuple(unlisted))
 
 
-def stored(serving: Serving, since: datetime, verdict: str | None) -> Source:
+def stored(service: RunningService, since: datetime, verdict: str | None) -> Source:
     """The studies with a verdict of another model than the active one."""
-    database = serving.intake.database
-    Registry(serving.settings, database, serving.intake.store).install(now())
+    database = service.intake.database
+    Registry(service.settings, database, service.intake.store).install(now())
     active = promotions.registry_state(database).active
     if active is None:
         raise Misconfigured("no model is active: see `worker model list`")
 
     def take(study_uid: str) -> Taken:
-        is_asked = decisions.rescreen(database, study_uid, serving.settings, now())
+        is_asked = decisions.rescreen(database, study_uid, service.settings, now())
         return Taken(study_uid=study_uid if is_asked else None)
 
     return Source(queries.judged_by_others(database, active, since, verdict), take)
@@ -121,7 +121,7 @@ def stored(serving: Serving, since: datetime, verdict: str | None) -> Source:
 class Batch:
     """One run. `stop` ends it like the window's end: no new work is taken, studies under way are finished."""
 
-    serving: Serving
+    service: RunningService
     source: Source
     enqueue: Callable[[Sequence[Offer]], None]
     backlog: Callable[[], Backlog]
@@ -133,7 +133,7 @@ class Batch:
     waiting: Callable[[datetime, int], None] = lambda *_: None  #: gets the opening of the window, and the pieces
     _next_sweep: float = 0.0
 
-    def run(self) -> BatchRun:
+    def run(self) -> BatchOutcome:
         """Wait for the window, take pieces while it is open, and wait until their studies have ended."""
         if (wait_s := self.window.opens_in_s(self._local())) > 0:
             self.waiting(self._local() + timedelta(seconds=wait_s), len(self.source.pieces))
@@ -158,7 +158,7 @@ class Batch:
             if self.per_s is not None:
                 self.stop.wait(1 / self.per_s)
         self._finish(list(own))
-        return BatchRun(began_at, self.clock(), files, list(own), total - done, self.source.unlisted)
+        return BatchOutcome(began_at, self.clock(), files, list(own), total - done, self.source.unlisted)
 
     def _local(self) -> datetime:
         return self.clock().astimezone()
@@ -166,20 +166,20 @@ class Batch:
     def _has_room(self) -> bool:
         """Wait until few studies are under way; False when the window is closed or the run is stopped."""
         while self.window.is_open(self._local()) and not self.stop.is_set():
-            self.serving.check()
-            if self._outlast(self._has_few_underway):
+            self.service.check()
+            if self._unless_away(self._has_few_underway):
                 return True
             self.stop.wait(SWEEP_S)
         return False
 
     def _has_few_underway(self) -> bool:
         self._sweep()
-        return queries.nightly_underway(self.serving.intake.database) < UNDERWAY_MAX
+        return queries.nightly_underway(self.service.intake.database) < UNDERWAY_MAX
 
     def _take(self, piece: Any) -> Taken | None:
         """Take a piece, and try again during an outage; None when the run is stopped or its window closes."""
         while not self.stop.is_set() and self.window.is_open(self._local()):
-            taken = self._outlast(lambda: self.source.take(piece))
+            taken = self._unless_away(lambda: self.source.take(piece))
             if taken is not None:
                 return taken
             self.stop.wait(OUTAGE_S)
@@ -189,11 +189,11 @@ class Batch:
         """Wait until the studies have ended, also through an outage; at most `STOP_S` after the run was stopped."""
         if not study_uids:
             return
-        self._outlast(lambda: outbox.settle(self.serving.intake.database, study_uids, self.clock()))
+        self._unless_away(lambda: outbox.settle(self.service.intake.database, study_uids, self.clock()))
         stopped_at: float | None = None
         while True:
-            self.serving.check()
-            if self._outlast(lambda: self._have_ended(study_uids)):
+            self.service.check()
+            if self._unless_away(lambda: self._have_ended(study_uids)):
                 return
             if self.stop.is_set():
                 stopped_at = stopped_at or time.monotonic()
@@ -203,12 +203,12 @@ class Batch:
 
     def _have_ended(self, study_uids: list[str]) -> bool:
         self._sweep()
-        states = queries.states(self.serving.intake.database, study_uids)
+        states = queries.states(self.service.intake.database, study_uids)
         ended = states.get(StudyState.SCREENED, 0) + states.get(StudyState.FAILED, 0)
         self.progress("screening", ended, len(study_uids))
         return ended == len(study_uids)
 
-    def _outlast(self, work: Callable[[], T]) -> T | None:
+    def _unless_away(self, work: Callable[[], T]) -> T | None:
         """What the work gives; None in an outage, which is logged."""
         try:
             return work()
@@ -222,6 +222,6 @@ class Batch:
             return
         self._next_sweep = time.monotonic() + SWEEP_S
         try:
-            sweep(self.serving.intake.database, self.serving.settings, self.enqueue, self.backlog, self.clock())
+            sweep(self.service.intake.database, self.service.settings, self.enqueue, self.backlog, self.clock())
         except BrokerUnavailable as error:  # offered again by the next sweep
             log.error("outage", extra={"code": error.code, "reason": error.message})

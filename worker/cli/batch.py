@@ -4,13 +4,20 @@ import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from schema.vocabulary import Verdict
 from worker.cli import options
 from worker.cli.exit_codes import Exit
+
+if TYPE_CHECKING:
+    import threading
+
+    from worker.batch.report import BatchReport
+    from worker.batch.run import BatchOutcome
+    from worker.service.service import RunningService
 
 
 class Hours(click.ParamType[Any]):
@@ -72,49 +79,60 @@ def batch(
     """
     if (folder is None) is not rescreen or (not rescreen and (since or verdict)):
         raise click.UsageError("give a DIR, or --rescreen (optionally with --since and --verdict)")
-    from worker.app import backlog, enqueue
-    from worker.batch.report import BatchReport, judge_drift, read_rows, write
-    from worker.batch.run import Batch, archive, stored
-    from worker.cli.progress import bars
-    from worker.ledger.connect import now
-    from worker.ledger.operations import batch_runs
+    from worker.batch.report import write
     from worker.runtime import home, logs
     from worker.runtime.stop_signals import stop_requested
-    from worker.schedule.window import ALL_DAY
-    from worker.service import service
+    from worker.service.service import running_service
 
     settings = options.settings()
     logs.configure("WARNING" if sys.stderr.isatty() else settings.log_level)
     stop = stop_requested()
-    settled = home.hold_home(settings, "batch", with_worker=settings.is_embedded)
-    with settled as installation, service.serving(installation) as serving, bars() as progress:
-        database, window = serving.intake.database, between or ALL_DAY
-        with batch_runs.recorded(database, window.closes_at(now().astimezone())) as account:
-            if folder is None:
-                source = stored(serving, options.start_of(since), verdict)
-            else:
-                source = archive(serving, folder.absolute())
-            batch_run = Batch(
-                serving, source, enqueue, backlog, stop, window, rate, progress, waiting=_tell_opening
-            ).run()
-            rows = read_rows(database, batch_run.study_uids)
-            found = BatchReport(batch_run.began_at, batch_run.ended_at, batch_run.files, rows, batch_run.left)
-            account.studies, account.remaining = len(rows), batch_run.left
-            account.without_result = len(rows) - found.screened
-        drifts, unjudged = judge_drift(database, batch_run.ended_at)
-        found = replace(found, drifts=drifts, unjudged=unjudged)
-        spelled = serving.intake.identifiers.path
-    if stop.is_set() and not batch_run.files and not rows and batch_run.left:
-        click.echo(f"worker: stopped before anything was begun; {batch_run.left:,} files or studies are left", err=True)
+    held = home.hold_home(settings, "batch", with_worker=settings.is_embedded)
+    with held as installation, running_service(installation) as service:
+        outcome, found = _screen(service, stop, folder, options.start_of(since), verdict, between, rate)
+        path_in_log = service.intake.identifiers.path
+    if stop.is_set() and not outcome.files and not found.rows and outcome.left:
+        click.echo(f"worker: stopped before anything was begun; {outcome.left:,} files or studies are left", err=True)
         sys.exit(Exit.INCOMPLETE)
     written = write(found, report or settings.home / "reports")
-    if unjudged:
-        click.echo(f"worker: drift could not be judged: {unjudged}", err=True)
-    for folder_path in batch_run.unlisted:
-        shown = folder_path if sys.stderr.isatty() else spelled(folder_path)  # a log must not contain the name
+    if found.unjudged:
+        click.echo(f"worker: drift could not be judged: {found.unjudged}", err=True)
+    for unlisted in outcome.unlisted:
+        shown = unlisted if sys.stderr.isatty() else path_in_log(unlisted)  # a log must not contain the name
         click.echo(f"worker: {shown}: this folder cannot be listed; its files were not taken in", err=True)
     click.echo("\n".join([found.sentence, *map(str, written)]))
-    sys.exit(Exit.OK if found.is_complete and not batch_run.unlisted else Exit.INCOMPLETE)
+    sys.exit(Exit.OK if found.is_complete and not outcome.unlisted else Exit.INCOMPLETE)
+
+
+def _screen(
+    service: "RunningService",
+    stop: "threading.Event",
+    folder: Path | None,
+    since: datetime,
+    verdict: str | None,
+    between: Any,
+    rate: float | None,
+) -> "tuple[BatchOutcome, BatchReport]":
+    """Screen the archive in `folder`, or stored studies where there is none, with a row of the ledger for the run."""
+    from worker.app import backlog, enqueue
+    from worker.batch.report import BatchReport, judge_drift, read_rows
+    from worker.batch.run import Batch, archive, stored
+    from worker.cli.progress import bars
+    from worker.ledger.connect import now
+    from worker.ledger.operations import batch_runs
+    from worker.schedule.window import ALL_DAY
+
+    database, window = service.intake.database, between or ALL_DAY
+    with bars() as progress, batch_runs.recorded(database, window.closes_at(now().astimezone())) as summary:
+        source = stored(service, since, verdict) if folder is None else archive(service, folder.absolute())
+        batch = Batch(service, source, enqueue, backlog, stop, window, rate, progress, waiting=_tell_opening)
+        outcome = batch.run()
+        rows = read_rows(database, outcome.study_uids)
+        found = BatchReport(outcome.began_at, outcome.ended_at, outcome.files, rows, outcome.left)
+        summary.studies, summary.remaining = len(rows), outcome.left
+        summary.without_result = len(rows) - found.screened
+    drifts, unjudged = judge_drift(database, outcome.ended_at)
+    return outcome, replace(found, drifts=drifts, unjudged=unjudged)
 
 
 def _tell_opening(opens_at: datetime, pieces: int) -> None:

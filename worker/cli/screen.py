@@ -53,34 +53,35 @@ def screen(paths: tuple[Path, ...], wait_s: float, strict: bool, as_json: bool) 
 
 def _screen(installation: "Home", paths: tuple[Path, ...], wait_s: float, strict: bool, as_json: bool) -> None:
     from worker.cli.progress import bars
-    from worker.service import service
     from worker.service.outage_wait import OutageWait
+    from worker.service.screen_paths import screen_paths
+    from worker.service.service import running_service
     from worker.worklist import queries
 
-    patience = OutageWait(wait_s, lambda words: click.echo(f"worker: {words}", err=True))
-    with patience.telling(), service.serving(installation, patience) as serving:
+    outage_wait = OutageWait(wait_s, lambda words: click.echo(f"worker: {words}", err=True))
+    with outage_wait.telling(), running_service(installation, outage_wait) as service:
         with bars() as progress:
-            batch = service.screen(serving, list(paths), progress)
-        options.record_view(serving.intake.database, by="")
-        entries = queries.entries(serving.intake.database, serving.intake.store, None if as_json else ROWS_PRINTED)
-        unread = queries.count(serving.intake.database)
+            screened = screen_paths(service, list(paths), progress)
+        options.record_view(service.intake.database, by="")
+        entries = queries.entries(service.intake.database, service.intake.store, None if as_json else ROWS_PRINTED)
+        unread = queries.count(service.intake.database)
         if as_json:  # before the services stop, which takes seconds
             options.print_json([entry.to_json() for entry in entries])
         else:
-            from worker.cli.tables import console, print_batch
+            from worker.cli.tables import console, print_screened
             from worker.cli.worklist_table import print_worklist
 
             print_worklist(entries, unread, shows_identifiers=options.shows_identifiers())
-            console.print(f"state folder: {serving.settings.home}")
-            print_batch(batch)
+            console.print(f"state folder: {service.settings.home}")
+            print_screened(screened)
         sys.stdout.flush()
-    if batch.archives:
-        sys.stderr.write(f"worker: {batch.archives} of these files are archives, such as ZIP: {UNPACK}\n")
-    if batch.files and not batch.study_uids:
+    if screened.archives:
+        sys.stderr.write(f"worker: {screened.archives} of these files are archives, such as ZIP: {UNPACK}\n")
+    if screened.files and not screened.study_uids:
         sys.stderr.write("worker: none of these files is an image of a study: nothing was screened\n")
-    for folder in batch.unlisted:
+    for folder in screened.unlisted:
         sys.stderr.write(f"worker: {folder}: this folder cannot be listed; its files were not taken in\n")
-    if not batch.is_complete:
+    if not screened.is_complete:
         sys.exit(Exit.INCOMPLETE)
-    if strict and batch.files.get(FileState.QUARANTINED):
+    if strict and screened.files.get(FileState.QUARANTINED):
         sys.exit(Exit.QUARANTINED)

@@ -15,7 +15,7 @@ from worker.monitoring.reconciliation import Account
 from worker.worklist.queries import QuarantinedFile
 
 if TYPE_CHECKING:
-    from worker.service.service import Batch
+    from worker.service.screen_paths import ScreenedPaths
 
 #: Width of output to a file or a program.
 PIPED_WIDTH = 132
@@ -77,15 +77,15 @@ def print_models(rows: Iterable[dict[str, Any]]) -> None:
             console.print(plain(line), soft_wrap=True)
 
 
-def print_batch(batch: "Batch") -> None:
+def print_screened(screened: "ScreenedPaths") -> None:
     """The files and studies of one `worker screen`, by outcome."""
-    files = ", ".join(f"{n} {state}" for state, n in sorted(batch.files.items()))
-    verdicts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(batch.verdicts.items()))
+    files = ", ".join(f"{n} {state}" for state, n in sorted(screened.files.items()))
+    verdicts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(screened.verdicts.items()))
     console.print(f"these files: {files or 'none'}")
     console.print(f"their studies: {verdicts or 'none'}")
-    if batch.resumed:
-        console.print(f"and {batch.resumed} studies of an earlier command that were still waiting")
-    if batch.files.get(FileState.QUARANTINED):
+    if screened.resumed:
+        console.print(f"and {screened.resumed} studies of an earlier command that were still waiting")
+    if screened.files.get(FileState.QUARANTINED):
         console.print("`worker quarantine` lists the files that could not be read, and why")
 
 

@@ -28,8 +28,9 @@ def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
     in_force = options.settings()
     logs.configure(in_force.log_level)
     with home.hold_home(in_force, role, with_worker=with_worker) as installation:
-        from worker.service import service
+        from worker.service.service import running_service
+        from worker.service.watch_inbox import watch_inbox
 
-        with service.serving(installation) as serving:
+        with running_service(installation) as service:
             click.echo(f"watching {inbox.absolute()}, state in {in_force.home}; Ctrl-C or SIGTERM stops", err=True)
-            service.watch(serving, inbox.absolute())
+            watch_inbox(service, inbox.absolute())

@@ -28,8 +28,10 @@ def silent(_words: str) -> None:
 
 @dataclass
 class OutageWait:
-    """Outlasts outages for `wait_s`; 0: not at all. `tell` gets what is waited for: at once when it fails, soon when it
-    is silent."""
+    """Waits for the end of an outage, up to `wait_s`; 0: not at all.
+
+    `tell` gets what is waited for: at once when it fails, soon when it is silent.
+    """
 
     wait_s: float = 0.0
     tell: Callable[[str], None] = silent
@@ -39,7 +41,7 @@ class OutageWait:
     _broker_since_s: float | None = field(default=None, init=False)
     _database: Database | None = field(default=None, init=False)
 
-    def outlast(self, name: str, work: Callable[[], T]) -> T | None:
+    def attempt(self, name: str, work: Callable[[], T]) -> T | None:
         """What the work gives; None in an outage. Raises the error of one in which work of this name failed for
         `wait_s`."""
         began_s = self.steady_s()
@@ -53,10 +55,10 @@ class OutageWait:
         self._since_s.pop(name, None)
         return result
 
-    def insist(self, name: str, work: Callable[[], T]) -> T:
-        """What the work gives, tried again and again. Raises as `outlast`."""
+    def retry(self, name: str, work: Callable[[], T]) -> T:
+        """What the work gives, tried again and again. Raises as `attempt`."""
         while True:
-            result = self.outlast(name, work)
+            result = self.attempt(name, work)
             if result is not None:
                 return result
             time.sleep(min(AGAIN_S, self.wait_s))
