@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from tests import phantoms
 from tests.phantoms import FULL, Pixels, dicom_file, picture, window
 from worker.imaging.image_file import read_display
 
@@ -109,3 +110,10 @@ def test_a_coloured_picture_is_read_as_its_header_says() -> None:
 
 def test_an_ordinary_window_beside_no_table_is_as_before() -> None:
     assert read_display(dicom_file(PICTURE, bits=12, **window(2048, 4096))).notes == ()
+
+
+@pytest.mark.parametrize("syntax", [phantoms.EXPLICIT_LITTLE, phantoms.IMPLICIT_LITTLE])
+def test_what_is_said_to_be_deflated_and_is_not_is_read_as_it_is(syntax: str) -> None:
+    plain = dicom_file(PICTURE, syntax, bits=12, **FULL)
+    data = phantoms.declare_syntax(plain, phantoms.DEFLATED)
+    assert np.array_equal(read_display(data).pixels, read_display(plain).pixels)

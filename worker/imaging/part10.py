@@ -86,7 +86,7 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
         pass  # reading the body, which starts here, finds the same end
     meta = parse_elements(data[start:at], is_implicit=False, is_little_endian=True)
     syntax = Header(meta).text("TransferSyntaxUID") or ""
-    if syntax == DEFLATED_LITTLE:
+    if syntax == DEFLATED_LITTLE and not looks_like_dicom(data[at : at + 16]):  # some say so of what is not deflated
         data, ends_early = _inflate(data[at:], limits)
         at = 0
     return _open_body(data, at, meta, syntax, is_forced, ends_early)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.imaging import dicom_object, part10, raster
-from worker.imaging.display.elements import read_voi_luts
+from worker.imaging.display.elements import read_voi_luts, voi_header
 from worker.imaging.display.pipeline import (
     Grayscale,
     LookUpTable,
@@ -91,11 +91,12 @@ def read_view(data: bytes, limits: Limits = DEFAULT) -> View:
     opened = dicom_object.open_object(data, limits)
     with lenient_pydicom():
         header = opened.header
-        name = (header.text("VOILUTFunction") or "LINEAR").upper()
+        voi = voi_header(header)
+        name = (voi.text("VOILUTFunction") or "LINEAR").upper()
         return View(
             grayscale=opened.grayscale(),
             is_monochrome=opened.is_monochrome,
-            windows=_windows(header) if opened.is_monochrome else (),
+            windows=_windows(voi) if opened.is_monochrome else (),
             function=VoiFunction[name] if name in VoiFunction.__members__ else VoiFunction.LINEAR,
             voi_luts=read_voi_luts(header) if opened.is_monochrome else (),
             spacing=_spacing(header),

@@ -12,11 +12,11 @@ from worker.imaging.header import Header
 
 def read_grayscale(header: Header) -> Grayscale:
     """Everything the display pipeline needs; malformed parts count as absent and leave a note on the header."""
-    stored = _stored_range(header)
+    stored, voi = _stored_range(header), voi_header(header)
     modality_lut = _lut(header, "ModalityLUTSequence", stored)
     slope, intercept = _rescale(header)
     modality = _modality_range(stored, modality_lut, slope, intercept)
-    voi_lut = _lut(header, "VOILUTSequence", modality)
+    voi_lut = _lut(voi, "VOILUTSequence", modality)
     padding_value, padding = _padding(header)
     return Grayscale(
         is_monochrome1=(header.text("PhotometricInterpretation") or "").upper() == "MONOCHROME1",
@@ -24,7 +24,7 @@ def read_grayscale(header: Header) -> Grayscale:
         intercept=intercept,
         modality_lut=modality_lut,
         voi_lut=None if voi_lut is None else _as_scaled(voi_lut, modality, header),
-        window=_window(header),
+        window=_window(voi),
         padding=padding,
         padding_value=padding_value,
         presentation_lut_shape=header.text("PresentationLUTShape"),
@@ -40,12 +40,27 @@ def read_voi_luts(header: Header) -> tuple[tuple[str, LookUpTable], ...]:
     stored = _stored_range(header)
     mapped = _modality_range(stored, _lut(header, "ModalityLUTSequence", stored), *_rescale(header))
     found = []
-    for number, item in enumerate(header.items("VOILUTSequence"), start=1):
+    for number, item in enumerate(voi_header(header).items("VOILUTSequence"), start=1):
         table = _table(item, "voi_lut", mapped)
         if table is not None:
             scaled = _as_scaled(table, mapped, header)
             found.append((item.text("LUTExplanation") or f"VOI LUT {number}", scaled))
     return tuple(found)
+
+
+def voi_header(header: Header) -> Header:
+    """The data set that holds windows and VOI LUTs."""
+    return _of_frame(header, "FrameVOILUTSequence")
+
+
+def _of_frame(header: Header, macro: str) -> Header:
+    """The data set of a macro: of an enhanced object in the functional groups of its frame, or those that its frames
+    share (PS3.3 C.7.6.16); else the header itself.
+    """
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for held in (found for group in header.items(groups)[:1] for found in group.items(macro)[:1]):
+            return held
+    return header
 
 
 def _is_signed(header: Header) -> bool:
@@ -66,7 +81,8 @@ def _modality_range(stored: Range, lut: LookUpTable | None, slope: float, interc
 
 
 def _rescale(header: Header) -> tuple[float, float]:
-    slope, intercept = (_first(header.decimals(keyword)) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    rescale = _of_frame(header, "PixelValueTransformationSequence")
+    slope, intercept = (_first(rescale.decimals(keyword)) for keyword in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0.0:  # would make every image flat
         header.malformed("rescale_slope")
         slope = None
