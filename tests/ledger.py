@@ -110,6 +110,22 @@ def refuse_row(database: Database, table: str, column: str, value: int) -> None:
             session.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT refuse CHECK ({column} <> {value})"))
 
 
+def claim_one(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
+    """Claim a study; None where it is not available, and the database's error is raised."""
+    (taken,) = claims.claim_all(database, [study_uid], settings, now)
+    if isinstance(taken, Exception):
+        raise taken
+    return taken
+
+
+def record_one(database: Database, result: Result, now: datetime, settings: Settings | None = None) -> bool:
+    """Record a result: whether its claim still held; the database's error is raised."""
+    (end,) = verdicts.record_all(database, [result], now, settings)
+    if isinstance(end, Exception):
+        raise end
+    return end
+
+
 @dataclass
 class Ledger:
     """A ledger with settings, store, clock and a model, and the steps of a study."""
@@ -143,7 +159,7 @@ class Ledger:
     def claim(self, study_uid: str = STUDY) -> Claim:
         """Offer and claim a study, which must be available."""
         self.offer()
-        held = claims.claim(self.database, study_uid, self.settings, self.clock())
+        held = claim_one(self.database, study_uid, self.settings, self.clock())
         assert held is not None, f"{study_uid} cannot be claimed"
         return held
 
@@ -163,7 +179,7 @@ class Ledger:
         judged = decide(outcomes, self.model.card)
         worked_s = (self.clock() - held.claimed_at).total_seconds()
         result = Result(held, judged, outcomes, overlays, self.model, worked_s, self.times)
-        return verdicts.record(self.database, result, self.clock(), self.settings)
+        return record_one(self.database, result, self.clock(), self.settings)
 
     def screen(self, study_uid: str = STUDY, *probabilities: float, headers: Sequence[Instance] = ()) -> Claim:
         """Offer, claim and record a study; returns the claim."""

@@ -100,20 +100,20 @@ class StudyScreener:
     decoder: Decoder | DecoderPool = field(default_factory=Decoder)
     decode_budget_s: float = DECODE_BUDGET_S
 
-    def judge(self, held: Claim) -> Judgement:
+    def judge(self, claim: Claim) -> Judgement:
         """Screen a claimed study. Raises Interrupted when the store, the device or the database is not available."""
         began_s = time.monotonic()
         active, shadow = ModelRun(self.model), None if self.shadow is None else ModelRun(self.shadow)
-        for start in range(0, len(held.received), IMAGES_AT_ONCE):
-            batch = held.received[start : start + IMAGES_AT_ONCE]
+        for start in range(0, len(claim.received), IMAGES_AT_ONCE):
+            batch = claim.received[start : start + IMAGES_AT_ONCE]
             images = self._read_images(batch, active)
             self._predict(images, batch, active)
             if shadow is not None:
                 shadow.attempt(partial(self._predict_shadow, images, batch, shadow))
-        result = _result(held, active, began_s)
+        result = _result(claim, active, began_s)
         if shadow is None:
             return Judgement(result)
-        said = shadow.attempt(lambda: _result(held, shadow, began_s))
+        said = shadow.attempt(lambda: _result(claim, shadow, began_s))
         return Judgement(result, shadow.error or said)
 
     def record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
@@ -234,13 +234,13 @@ class StudyScreener:
         return self.store.put(OVERLAYS, png)
 
 
-def _result(held: Claim, model_run: ModelRun, began_s: float) -> Result:
+def _result(claim: Claim, model_run: ModelRun, began_s: float) -> Result:
     """The verdict from all images."""
     model = model_run.model
     judged = decide(model_run.outcomes, model.card)
     use = ModelUse(model.digest, model.card, model.provider)
     worked_s = time.monotonic() - began_s
-    return Result(held, judged, model_run.outcomes, model_run.overlays, use, worked_s, model_run.times)
+    return Result(claim, judged, model_run.outcomes, model_run.overlays, use, worked_s, model_run.times)
 
 
 def _is_reduced(image_read: ReadImage) -> bool:

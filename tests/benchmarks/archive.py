@@ -80,7 +80,7 @@ def alone(database: Database, settings: Settings, count: int) -> dict[str, Any]:
         decisions.review(database, name, OUTCOME, "bench", None, datetime.now(UTC))
 
     def sweep() -> None:
-        claims.heal(database, settings, datetime.now(UTC))
+        claims.take_back_lapsed(database, settings, datetime.now(UTC))
         overdue.advance(database, datetime.now(UTC))
 
     with database.reading() as connection:

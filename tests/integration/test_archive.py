@@ -121,7 +121,7 @@ WORK: dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]] = {
     "offer, claim and record": (screen, ("ix_study_state", "uq_study_study_uid", "ix_instance_series_id")),
     "the sweep": (
         lambda desk: (
-            claims.heal(desk.database, desk.settings, desk.clock()),
+            claims.take_back_lapsed(desk.database, desk.settings, desk.clock()),
             overdue.advance(desk.database, desk.clock()),
         ),
         ("ix_study_state", "ix_study_unread_overdue"),

@@ -18,7 +18,7 @@ from schema.database import Database
 from schema.vocabulary import FileState, Priority, ReviewOutcome
 from tests.brightness_model import write_model
 from tests.integration.test_metrics import idle, in_force, registry, samples
-from tests.ledger import STUDY, Ledger
+from tests.ledger import STUDY, Ledger, claim_one
 from tests.phantoms import dicom_file, picture
 from worker.batch import report
 from worker.batch.run import Batch, BatchOutcome, Source, Taken, archive, stored
@@ -49,7 +49,7 @@ class DirectScreening:
 
     def screen(self, offers: Sequence[Offer]) -> None:
         for offer in offers:
-            held = claims.claim(self.desk.database, offer.study_uid, self.desk.settings, self.desk.clock())
+            held = claim_one(self.desk.database, offer.study_uid, self.desk.settings, self.desk.clock())
             assert held is not None
             self.desk.record(held, 0.9)
         self.published += offers

@@ -8,7 +8,7 @@ import pytest
 
 from tests.ledger import STUDY, Ledger
 from worker.ledger.screening import claims
-from worker.ledger.screening.leases import prolonged
+from worker.ledger.screening.leases import renewing
 from worker.ledger.screening.results import Claim
 
 LONG_S = 150.0
@@ -39,10 +39,10 @@ def counted(beats: int) -> tuple[Callable[[], None], threading.Event]:
 def test_the_leases_of_all_claims_are_prolonged(desk: Ledger, held: list[Claim]) -> None:
     at_each, enough = counted(2)
     desk.clock.forward(desk.settings.lease_s - 1)
-    with prolonged(desk.database, held, desk.settings, desk.clock, at_each):
+    with renewing(desk.database, held, desk.settings, desk.clock, at_each):
         assert enough.wait(LONG_S)
     desk.clock.forward(desk.settings.lease_s - 1)
-    assert claims.heal(desk.database, desk.settings, desk.clock()) == 0
+    assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 0
 
 
 def test_a_bug_beside_the_work_is_raised_when_it_ends(desk: Ledger, held: list[Claim]) -> None:
@@ -54,6 +54,6 @@ def test_a_bug_beside_the_work_is_raised_when_it_ends(desk: Ledger, held: list[C
 
     with (
         pytest.raises(LookupError, match="a bug"),
-        prolonged(desk.database, held, desk.settings, desk.clock, stumble),
+        renewing(desk.database, held, desk.settings, desk.clock, stumble),
     ):
         assert begun.wait(LONG_S)

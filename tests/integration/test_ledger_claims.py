@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from schema.vocabulary import Band, Priority, Reason, StudyState
-from tests.ledger import STUDY, Clock, Ledger, digest
+from tests.ledger import STUDY, Clock, Ledger, claim_one, digest
 from worker.errors import NotRequeueable, UnknownStudy
 from worker.ledger import decisions
-from worker.ledger.screening import claims as delivery
+from worker.ledger.screening import claims
 from worker.ledger.screening.outbox import Backlog, reoffer
 from worker.ledger.screening.results import Claim
 
@@ -49,35 +49,35 @@ def test_one_of_two_workers_gets_the_claim(desk: Ledger) -> None:
         study_uid = f"{STUDY}.{number}"
         desk.receive(study_uid, content=study_uid)
         desk.offer()
-        claims: list[Claim | None] = []
+        found: list[Claim | None] = []
 
-        def work(study_uid: str = study_uid, claims: list[Claim | None] = claims) -> None:
-            claims.append(delivery.claim(desk.database, study_uid, desk.settings, desk.clock()))
+        def work(study_uid: str = study_uid, found: list[Claim | None] = found) -> None:
+            found.append(claim_one(desk.database, study_uid, desk.settings, desk.clock()))
 
         at_once(4, work)
-        assert len(claims) == 4
-        assert sum(claim is not None for claim in claims) == 1
+        assert len(found) == 4
+        assert sum(claim is not None for claim in found) == 1
         assert desk.study(study_uid).attempts == 1
 
 
 def test_only_a_queued_study_can_be_claimed(desk: Ledger) -> None:
     desk.receive()
-    assert delivery.claim(desk.database, STUDY, desk.settings, desk.clock()) is None, "not offered yet"
+    assert claim_one(desk.database, STUDY, desk.settings, desk.clock()) is None, "not offered yet"
     desk.screen()
-    assert delivery.claim(desk.database, STUDY, desk.settings, desk.clock()) is None, "done"
-    assert delivery.claim(desk.database, "1.2.3", desk.settings, desk.clock()) is None, "unknown"
+    assert claim_one(desk.database, STUDY, desk.settings, desk.clock()) is None, "done"
+    assert claim_one(desk.database, "1.2.3", desk.settings, desk.clock()) is None, "unknown"
 
 
 def test_a_lapsed_lease_gives_the_study_back(desk: Ledger) -> None:
     desk.receive()
     dead = desk.claim()
     desk.clock.forward(desk.settings.lease_s)
-    assert delivery.heal(desk.database, desk.settings, desk.clock()) == 0, "the lease has not lapsed yet"
+    assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 0, "the lease has not lapsed yet"
     desk.clock.forward(1)
-    assert delivery.heal(desk.database, desk.settings, desk.clock()) == 1
+    assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 1
     assert (desk.study().state, desk.study().claim) == ("queued", None)
     assert reoffered(desk) == [STUDY]
-    alive = delivery.claim(desk.database, STUDY, desk.settings, desk.clock())
+    alive = claim_one(desk.database, STUDY, desk.settings, desk.clock())
     assert alive is not None
     assert desk.record(dead, 0.9) is False, "the dead worker's late result is dropped"
     assert desk.record(alive, 0.1)
@@ -90,8 +90,8 @@ def test_a_heartbeat_prolongs_the_lease(desk: Ledger) -> None:
     held = desk.claim()
     for _ in range(10):
         desk.clock.forward(desk.settings.heartbeat_s)
-        delivery.heartbeat(desk.database, [held.token], desk.settings, desk.clock())
-        assert delivery.heal(desk.database, desk.settings, desk.clock()) == 0
+        claims.heartbeat(desk.database, [held.token], desk.settings, desk.clock())
+        assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 0
     assert desk.record(held, 0.1)
 
 
@@ -101,7 +101,7 @@ def test_three_dead_workers_make_a_failure_that_people_see_until_it_is_requeued(
         assert desk.study().state != StudyState.FAILED
         desk.claim()
         desk.clock.forward(desk.settings.lease_s + 1)
-        delivery.heal(desk.database, desk.settings, desk.clock())
+        claims.take_back_lapsed(desk.database, desk.settings, desk.clock())
     entry = desk.entry()
     assert (entry.state, entry.band, entry.reason) == ("failed", Band.ATTENTION, Reason.ATTEMPTS_EXHAUSTED)
     assert entry.failure_code == "attempts_exhausted"
@@ -118,7 +118,7 @@ def test_an_interrupted_study_gets_its_attempt_back(desk: Ledger) -> None:
     for _ in range(10):
         held = desk.claim()
         for _twice in range(2):
-            delivery.give_back_all(desk.database, [held], desk.clock())
+            claims.give_back_all(desk.database, [held], desk.clock())
             assert (desk.study().state, desk.study().attempts) == ("queued", 0)
 
 
@@ -126,7 +126,7 @@ def test_a_failure_stands_above_the_negatives_with_its_code(desk: Ledger) -> Non
     three_studies(desk)
     desk.screen(A, 0.1)
     held = desk.claim(B)
-    assert delivery.fail(desk.database, held, "zero_division", "traceback", desk.clock())
+    assert claims.fail(desk.database, held, "zero_division", "traceback", desk.clock())
     assert [(e.study_uid, e.band, e.failure_code) for e in desk.worklist()] == [
         (B, Band.ATTENTION, "zero_division"), (C, Band.WAITING, None), (A, Band.NOT_FLAGGED, None),
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_a_failure_after_a_flag_keeps_the_place_and_says_that_it_failed(desk: Le
     desk.receive()
     desk.screen(STUDY, 0.9)
     desk.receive(STUDY, f"{STUDY}.1.2", "two")
-    delivery.fail(desk.database, desk.claim(), "zero_division", "traceback", desk.clock())
+    claims.fail(desk.database, desk.claim(), "zero_division", "traceback", desk.clock())
     assert (desk.entry().band, desk.entry().reason) == (Band.FLAGGED, Reason.UNEXPECTED_ERROR)
 
 
@@ -145,7 +145,7 @@ def test_recover_starts_over(desk: Ledger) -> None:
     three_studies(desk)
     desk.screen(A)
     dead = desk.claim(B)
-    delivery.recover(desk.database, desk.settings, desk.clock())
+    claims.recover(desk.database, desk.settings, desk.clock())
     assert [desk.study(uid).state for uid in (A, B, C)] == ["screened", "queued", "queued"]
     assert reoffered(desk) == [B, C]
     assert desk.record(dead, 0.9) is False

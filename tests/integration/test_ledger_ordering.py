@@ -60,7 +60,7 @@ def fill_every_band(desk: Ledger) -> list[tuple[str, Band, Reason]]:
     for _ in range(desk.settings.max_attempts):
         desk.claim("dead")
         desk.clock.forward(31)
-        claims.heal(desk.database, desk.settings, desk.clock())
+        claims.take_back_lapsed(desk.database, desk.settings, desk.clock())
     return [
         ("stat", Band.STAT, Reason.STAT),
         ("flag_high", Band.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD),

@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from schema import models
 from schema.vocabulary import Priority, StudyState
 from tests.backlog import STUDIES, study_rows
-from tests.ledger import STUDY, Ledger
+from tests.ledger import STUDY, Ledger, claim_one
 from worker.ledger import decisions
 from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.screening import claims
@@ -110,11 +110,11 @@ def test_a_clock_that_jumps_loses_nothing(desk: Ledger, hours: int) -> None:
     desk.receive(B, content=B)
     desk.offer()
     desk.receive(C, content=C, is_settled=False)
-    dead = claims.claim(desk.database, B, desk.settings, desk.clock())
+    dead = claim_one(desk.database, B, desk.settings, desk.clock())
     desk.clock.forward(hours=hours)
     assert desk.offer() == [C]
     assert sorted(lost(desk, EMPTY, SETTLE_OFFER_S + 1)) == [A, C]
-    assert claims.heal(desk.database, desk.settings, desk.clock()) == 1
+    assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 1
     assert dead is not None
     assert desk.record(dead, 0.9) is False
     assert B in lost(desk, BUSY)

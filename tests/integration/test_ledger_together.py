@@ -15,16 +15,16 @@ from sqlalchemy.exc import IntegrityError
 
 from schema.database import Database
 from schema.vocabulary import Reason, Verdict
-from tests.ledger import STUDY, Clock, Ledger
+from tests.ledger import STUDY, Clock, Ledger, claim_one, record_one
 from worker.ledger import decisions
 from worker.ledger.screening import claims, outbox, verdicts
 from worker.ledger.screening.outbox import Backlog
 from worker.ledger.screening.results import Claim, Result
-from worker.screening.rules import Screening
+from worker.screening.rules import StudyVerdict
 
 UIDS = [f"{STUDY}.{number}" for number in range(16)]
 
-NOTHING_ELIGIBLE = Screening(Verdict.INELIGIBLE, Reason.OTHER_BODY_PART, "", None, None)
+NOTHING_ELIGIBLE = StudyVerdict(Verdict.INELIGIBLE, Reason.OTHER_BODY_PART, "", None, None)
 
 
 def claimed(desk: Ledger, count: int = len(UIDS)) -> list[Claim]:
@@ -105,14 +105,14 @@ def test_what_was_overtaken_is_dropped_and_the_others_are_recorded(desk: Ledger)
     held = claimed(desk, 5)
     desk.receive(UIDS[1], f"{UIDS[1]}.1.2", "another image")  # a newer revision
     claims.give_back_all(desk.database, [held[2]], desk.clock())
-    again = claims.claim(desk.database, UIDS[2], desk.settings, desk.clock())
+    again = claim_one(desk.database, UIDS[2], desk.settings, desk.clock())
     claims.fail(desk.database, held[3], "stopped", "", desk.clock())
     decisions.requeue(desk.database, UIDS[3], desk.settings, desk.clock())
     ends = verdicts.record_all(desk.database, [result(desk, claim) for claim in held], desk.clock())
     assert ends == [True, False, False, False, True]
     assert [desk.study(uid).state for uid in UIDS[:5]] == ["screened", "received", "screening", "received", "screened"]
     assert again is not None
-    assert verdicts.record(desk.database, result(desk, again), desk.clock())
+    assert record_one(desk.database, result(desk, again), desk.clock())
 
 
 def test_a_lapsed_lease_drops_its_study_alone(desk: Ledger) -> None:
@@ -122,7 +122,7 @@ def test_a_lapsed_lease_drops_its_study_alone(desk: Ledger) -> None:
     with desk.database.writing() as session:
         lapsed = text("UPDATE study SET lease_until = received_at WHERE study_uid = :uid")
         session.execute(lapsed, {"uid": UIDS[1]})
-    assert claims.heal(desk.database, desk.settings, desk.clock()) == 1
+    assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 1
     ends = verdicts.record_all(desk.database, [result(desk, claim) for claim in held], desk.clock())
     assert ends == [True, False, True]
 
@@ -198,7 +198,7 @@ def test_a_worker_killed_between_claim_and_record_loses_nothing(desk: Ledger, tm
     assert [desk.study(uid).state for uid in UIDS[:6]] == ["screened"] * 2 + ["screening"] * 4
     assert desk.count("screening") == 2
     desk.clock.forward(desk.settings.lease_s + 1)
-    assert claims.heal(desk.database, desk.settings, desk.clock()) == 4
+    assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 4
     offers = outbox.reoffer(desk.database, desk.settings, desk.clock(), Backlog())
     assert [(offer.study_uid, offer.is_suspect) for offer in offers] == [(uid, True) for uid in UIDS[2:6]]
     held = claims.claim_all(desk.database, UIDS[2:6], desk.settings, desk.clock())

@@ -125,7 +125,7 @@ def test_what_could_not_be_screened_is_reported_without_a_number(desk: Ledger, o
     desk.clock.forward(hours=1)
     desk.claim(f"{STUDY}.8")
     desk.clock.forward(hours=1)
-    claims.heal(desk.database, desk.settings, desk.clock())
+    claims.take_back_lapsed(desk.database, desk.settings, desk.clock())
     assert len(sent(desk, outbox)) == 2
 
 

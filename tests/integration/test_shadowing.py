@@ -9,7 +9,7 @@ from tests.ledger import STUDY, Ledger
 from worker.ledger import decisions
 from worker.ledger.screening import verdicts
 from worker.ledger.screening.results import Result
-from worker.screening.rules import Screening
+from worker.screening.rules import StudyVerdict
 
 
 def pneumonia_only_shadow_flagged(desk: Ledger) -> int:
@@ -20,7 +20,7 @@ def pneumonia_only_shadow_flagged(desk: Ledger) -> int:
 def flagged_by_the_shadow_alone(desk: Ledger, study_uid: str) -> None:
     desk.receive(study_uid, content=study_uid)
     held = replace(desk.screen(study_uid, 0.1), received=())
-    flagged = Screening(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, "", None, 0.9)
+    flagged = StudyVerdict(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, "", None, 0.9)
     shadow = Result(held, flagged, [], [], replace(desk.model, digest="b" * 64), 0.1)
     assert verdicts.record_shadows(desk.database, [shadow], desk.model.digest, desk.clock()) == [True]
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from schema.database import Database
 from tests.acceptance.installation import QUICK, Installation, wait_until
-from tests.ledger import STUDY, Ledger
+from tests.ledger import STUDY, Ledger, claim_one
 from worker.errors import DatabaseShared, DatabaseUnavailable
 from worker.ledger.offering_lock import offering
 from worker.ledger.screening import claims
@@ -34,7 +34,7 @@ def test_only_ones_own_claims_are_taken_back(desk: Ledger, homes: list[Settings]
     ours, theirs = homes
     desk.receive()
     desk.offer()
-    held = claims.claim(desk.database, STUDY, theirs, desk.clock())
+    held = claim_one(desk.database, STUDY, theirs, desk.clock())
     assert held is not None
     for _ in range(desk.settings.max_attempts + 1):
         claims.recover(desk.database, ours, desk.clock.forward(1))
@@ -46,7 +46,7 @@ def test_only_ones_own_claims_are_taken_back(desk: Ledger, homes: list[Settings]
 def test_ones_own_claims_are_taken_back_at_once(desk: Ledger, homes: list[Settings]) -> None:
     desk.receive()
     desk.offer()
-    assert claims.claim(desk.database, STUDY, homes[0], desk.clock()) is not None
+    assert claim_one(desk.database, STUDY, homes[0], desk.clock()) is not None
     claims.recover(desk.database, homes[0], desk.clock.forward(1))
     assert (desk.study().state, desk.study().offered_at) == ("queued", None)
 

@@ -150,7 +150,7 @@ class Stumbling(StudyScreener):
 
     def record(self, judgements: Sequence[Judgement]) -> list[bool | Exception]:
         """Record the others."""
-        if any(judgement.result.held.study_uid == UIDS[3] for judgement in judgements):
+        if any(judgement.result.claim.study_uid == UIDS[3] for judgement in judgements):
             raise ValueError("a bug")
         return super().record(judgements)
 
@@ -293,7 +293,7 @@ def test_a_study_that_kills_workers_takes_one_attempt_of_its_neighbours_and_no_m
         held = [desk.claim(uid) for uid in ((*neighbours, poison) if death == 0 else (poison,))]
         assert held  # and their worker dies
         now = desk.clock.forward(seconds=desk.settings.lease_s + 1)
-        assert claims.heal(desk.database, desk.settings, now) == len(held)
+        assert claims.take_back_lapsed(desk.database, desk.settings, now) == len(held)
         again = outbox.reoffer(desk.database, desk.settings, now, Backlog())
         sent = [[offer.study_uid for offer in message] for message in messages(again, 16, AT_ONCE)]
         if death == 0:

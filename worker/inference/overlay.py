@@ -74,6 +74,12 @@ def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint
     return np.asarray(cv2.merge([cv2.LUT(index, channel) for channel in _blend_tables()]), np.uint8)
 
 
+def heat_colours(level: NDArray[Any]) -> NDArray[np.uint8]:
+    """BGR [h, w, 3] of heat levels [h, w], 0 to 255. The page draws its heat maps with them too."""
+    inner = np.rint(255 * COLOUR_MAP_FROM + (1.0 - COLOUR_MAP_FROM) * level).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(inner, COLOUR_MAP), np.uint8)
+
+
 def _canvas_size(width: int, height: int) -> tuple[int, int]:
     scale = LONG_SIDE_PX / max(width, height)
     return max(MIN_SHORT_SIDE_PX, round(width * scale)), max(MIN_SHORT_SIDE_PX, round(height * scale))
@@ -91,8 +97,7 @@ def _resized(display: NDArray[np.uint8], width: int, height: int) -> NDArray[np.
 def _blend_tables() -> tuple[NDArray[np.uint8], ...]:
     """For blue, green and red: 65,536 results of mixing, at heat level * 256 + grey."""
     level, grey = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
-    inner = np.rint(255 * COLOUR_MAP_FROM + (1.0 - COLOUR_MAP_FROM) * level).astype(np.uint8)
-    colour = np.asarray(cv2.applyColorMap(inner, COLOUR_MAP), np.float32)
+    colour = heat_colours(level).astype(np.float32)
     alpha = MAX_ALPHA * level / 255.0
     mixed = [np.rint(grey + alpha * (colour[..., channel] - grey)) for channel in range(3)]
     return tuple(channel.astype(np.uint8).reshape(1, -1) for channel in mixed)

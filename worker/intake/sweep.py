@@ -17,8 +17,8 @@ def sweep(
     backlog: Callable[[], Backlog],
     now: datetime,
 ) -> None:
-    """Heal expired claims, enqueue settled studies, offer lost ones again, and move overdue ones up the worklist."""
-    claims.heal(database, settings, now)
+    """Take back lapsed claims, enqueue settled studies, offer lost ones again, move overdue ones up the worklist."""
+    claims.take_back_lapsed(database, settings, now)
     silent_run.follow_setting(database, now)
     overdue.advance(database, now)
     enqueue(outbox.offer(database, now))

@@ -82,7 +82,7 @@ class ImageOutcome:
 
 
 @dataclass(frozen=True)
-class Screening:
+class StudyVerdict:
     """The verdict on one revision of a study."""
 
     verdict: Verdict
@@ -102,7 +102,7 @@ def eligible(instance: Instance) -> Eligibility:
     )
 
 
-def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
+def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> StudyVerdict:
     """The verdict on a study, from the outcomes of its images. `outcomes` holds at least one.
 
     In this order: an image at or above the threshold flags the study, whatever happened to the others; a study without
@@ -114,8 +114,8 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> Screening:
     scored = [(o.prediction.probability, i) for i, o in enumerate(outcomes) if o.prediction and not o.is_unanswered]
     probability, deciding = max(scored, default=(None, None))
 
-    def judged(verdict: Verdict, reason: Reason, detail: str = "", index: int | None = deciding) -> Screening:
-        return Screening(verdict, reason, detail, index, probability)
+    def judged(verdict: Verdict, reason: Reason, detail: str = "", index: int | None = deciding) -> StudyVerdict:
+        return StudyVerdict(verdict, reason, detail, index, probability)
 
     if probability is not None and deciding is not None and probability >= card.operating_point.threshold:
         return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, _unfamiliarity(outcomes[deciding], card))

@@ -19,6 +19,7 @@ from worker.imaging.display.pipeline import Codes, StoredValues, look_up
 from worker.imaging.image_file import MinimumSize, OpenImage, open_image
 from worker.imaging.preprocess import Preprocessing, place
 from worker.imaging.viewer_data import View, read_table, read_view
+from worker.inference.overlay import heat_colours
 from worker.store.fetch import fetch
 from worker.web.packing import Encoding, pack
 from worker.web.reading_room import ReadingRoom
@@ -69,8 +70,7 @@ def heat(found: Row[Any]) -> bytes:
     width, height = max(1, round(found.columns * scale)), max(1, round(found.rows * scale))
     placement = place(preprocessing, found.columns, found.rows)
     level = np.asarray(np.clip(np.nan_to_num(placement.to_original(raw, width, height)), 0, 1) * 255, np.uint8)
-    coloured = cv2.applyColorMap(np.asarray(76 + level * 0.7, np.uint8), cv2.COLORMAP_INFERNO)
-    return _png(np.dstack([coloured, level]))
+    return _png(np.dstack([heat_colours(level), level]))
 
 
 def _decoded(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:

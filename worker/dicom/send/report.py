@@ -31,7 +31,7 @@ from schema.vocabulary import DispatchKind, Verdict
 from worker.dicom.identity import MANUFACTURER, MODEL_NAME
 from worker.dicom.send import codes
 from worker.imaging.header import lenient_pydicom
-from worker.ledger.dispatch.dispatches import Earlier, result_uid, series_uid
+from worker.ledger.dispatch.dispatches import SentObject, result_uid, series_uid
 from worker.ledger.dispatch.result_facts import Facts, ReportedImage
 
 TRACKING_IDENTIFIER = "chest-screening/pneumonia"
@@ -76,7 +76,7 @@ def report(
         return made
 
 
-def reference(header: Dataset, to: ReportedImage | Earlier) -> Dataset:
+def reference(header: Dataset, to: ReportedImage | SentObject) -> Dataset:
     """A source image, or an earlier object of ours, as far as another object names it."""
     named = Dataset()
     named.update(header)

@@ -1,4 +1,7 @@
-"""The process `worker send`: takes what is due, makes it, sends it, and records each answer."""
+"""The process `worker send`: takes what is due, makes it, sends it, and records each answer.
+
+What was not taken is due again later: `worker.ledger.dispatch.retry_schedule`.
+"""
 
 import logging
 import threading

@@ -1,4 +1,7 @@
-"""The result objects for archives: written with the verdict, taken by the sender, ended with the archive's answer."""
+"""The result objects for archives: written with the verdict, taken by the sender, ended with the archive's answer.
+
+When one is tried again: `retry_schedule`.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,21 +17,13 @@ from schema.setting_values import Retract, SendVerdicts, Silent
 from schema.types import UtcDateTime
 from schema.vocabulary import DispatchKind, DispatchState, Verdict
 from worker.ledger.clocks import CLOCKS_DIFFER_S
+from worker.ledger.dispatch.retry_schedule import ATTEMPTS_TO_LONGEST, GIVE_UP_AFTER, LONGEST_WAIT, wait_after
 from worker.ledger.transactions import reading, writing
 from worker.ledger.worklist.ordering import StudyRow
 from worker.settings import Settings
 
 #: Namespace of every UID that this program derives (PS3.5 B.2).
 NAMESPACE = UUID("5f0d2a3e-6e6b-5a53-9c55-0f6a4d7e2b11")
-
-#: Wait before the second attempt; doubled each time up to the longest.
-FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
-
-#: After so many attempts the wait is the longest.
-TRIES_TO_LONGEST = 7
-
-#: After this time an object is given up, and stands on the list of those that need a person.
-GIVE_UP_AFTER = timedelta(days=3)
 
 #: Objects that are taken at once.
 BATCH = 50
@@ -76,7 +71,7 @@ class Due:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class SentObject:
     """An object of an earlier revision that the archive holds."""
 
     kind: DispatchKind
@@ -96,7 +91,7 @@ def series_uid(study_uid: str, revision: int, model_digest: str, kind: str) -> s
 
 
 @dataclass(frozen=True)
-class Stated:
+class RecordedVerdict:
     """A verdict that was recorded."""
 
     screening_id: int
@@ -105,7 +100,11 @@ class Stated:
 
 
 def plan(
-    connection: Connection, study: models.Study | StudyRow, stated: Stated | None, settings: Settings, now: datetime
+    connection: Connection,
+    study: models.Study | StudyRow,
+    recorded: RecordedVerdict | None,
+    settings: Settings,
+    now: datetime,
 ) -> None:
     """Add the objects of a verdict, or of a failure, in the transaction that records it.
 
@@ -116,14 +115,14 @@ def plan(
     if sending is None or not _is_dicom(connection, study.id):
         return
     replaces = _has_any(connection, study.id, sending.destination)
-    if not replaces and not _is_sent(study.conflict is not None, stated, sending):
+    if not replaces and not _is_sent(study.conflict is not None, recorded, sending):
         return
     reason = study.conflict and str(study.conflict)
-    if stated is None:
+    if recorded is None:
         reason = study.failure_code
     kinds = [DispatchKind.RETRACTION] if sending.retracts and replaces else []
     kinds += [kind for kind in sending.kinds if kind is DispatchKind.REPORT or reason is None]
-    screening_id, digest = (None, "") if stated is None else (stated.screening_id, stated.model_digest)
+    screening_id, digest = (None, "") if recorded is None else (recorded.screening_id, recorded.model_digest)
     for kind in kinds:
         uid = result_uid(study.study_uid, study.revision, digest, kind)
         known = select(Dispatch.id).where(Dispatch.sop_instance_uid == uid, Dispatch.destination == sending.destination)
@@ -142,9 +141,9 @@ def _has_any(connection: Connection, study_id: int, destination: str) -> bool:
     return connection.scalars(earlier_ones.limit(1)).first() is not None
 
 
-def _is_sent(is_conflict: bool, stated: Stated | None, sending: Sending) -> bool:
+def _is_sent(is_conflict: bool, recorded: RecordedVerdict | None, sending: Sending) -> bool:
     """A study that failed, or is a conflict, is sent whatever the settings ask for: silence would look like health."""
-    return is_conflict or stated is None or stated.verdict in SENT_VERDICTS[sending.verdicts]
+    return is_conflict or recorded is None or recorded.verdict in SENT_VERDICTS[sending.verdicts]
 
 
 def _is_dicom(connection: Connection, study_id: int) -> bool:
@@ -188,7 +187,7 @@ def take(database: Database, destination: str, now: datetime) -> list[Due]:
         taken = []
         for row, study_uid in session.execute(turn).all():
             row.attempts += 1
-            row.next_try_at = now + _wait_after(row.attempts)
+            row.next_try_at = now + wait_after(row.attempts)
             taken.append(
                 Due(
                     row.id, row.study_id, study_uid, row.screening_id, row.revision, row.kind, row.destination,
@@ -198,15 +197,10 @@ def take(database: Database, destination: str, now: datetime) -> list[Due]:
         return taken
 
 
-def _wait_after(attempts: int) -> timedelta:
-    """How long an object waits that was tried so often."""
-    return min(FIRST_WAIT * 2 ** min(attempts - 1, TRIES_TO_LONGEST), LONGEST_WAIT) if attempts else timedelta(0)
-
-
 def _is_set_back(now: datetime) -> ColumnElement[bool]:
     """Whether an object waits longer than it ever would by this clock."""
     latest = now + timedelta(seconds=CLOCKS_DIFFER_S)
-    ends = {tries: literal(latest + _wait_after(tries), UtcDateTime) for tries in range(TRIES_TO_LONGEST)}
+    ends = {tries: literal(latest + wait_after(tries), UtcDateTime) for tries in range(ATTEMPTS_TO_LONGEST)}
     return Dispatch.next_try_at > case(ends, value=Dispatch.attempts, else_=literal(latest + LONGEST_WAIT, UtcDateTime))
 
 
@@ -227,7 +221,7 @@ def end(
         )  # fmt: skip
 
 
-def earlier(database: Database, due: Due) -> list[Earlier]:
+def earlier(database: Database, due: Due) -> list[SentObject]:
     """The reports and overlays of earlier results of a study that the archive has accepted, the oldest first."""
     with reading(database) as connection:
         rows = connection.execute(
@@ -244,6 +238,6 @@ def earlier(database: Database, due: Due) -> list[Earlier]:
             .order_by(Dispatch.id)
         )  # fmt: skip
         return [
-            Earlier(kind, uid, str(sop_class), series_uid(due.study_uid, revision, digest, kind))
+            SentObject(kind, uid, str(sop_class), series_uid(due.study_uid, revision, digest, kind))
             for kind, uid, sop_class, revision, digest in rows
         ]

@@ -15,7 +15,8 @@ from schema.vocabulary import FileState, Priority, Reason, StudyState
 from worker.imaging.instance import Instance as Header
 from worker.ledger.intake.arrivals import Receipt, Registration
 from worker.ledger.intake.files import arrival_values, unended_rows
-from worker.ledger.worklist.ordering import StudyRow, overdue_at, place_of
+from worker.ledger.worklist.ordering import StudyRow, place_of
+from worker.ledger.worklist.overdue import overdue_at
 from worker.settings import Settings
 
 #: What must be the same in all headers of a study, so that the order of its files decides nothing.

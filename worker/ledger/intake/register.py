@@ -19,7 +19,8 @@ from worker.ledger.intake.files import arrival_of, close
 from worker.ledger.intake.new_studies import instance_values, series_values, settles_at, study_values
 from worker.ledger.intake.restored_objects import RESTORED, screen_again
 from worker.ledger.transactions import Guard, reading, retried, together, writing
-from worker.ledger.worklist.ordering import current_screening, move, outranks, overdue_at, place, set_priority
+from worker.ledger.worklist.ordering import current_screening, move, outranks, place, set_priority
+from worker.ledger.worklist.overdue import overdue_at
 from worker.settings import Settings
 
 

@@ -70,14 +70,6 @@ _RAISED = select(models.Study.study_uid).where(
 )
 
 
-def claim(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
-    """`claim_all` for one study; raises the error in place of returning it."""
-    (taken,) = claim_all(database, [study_uid], settings, now)
-    if isinstance(taken, Exception):
-        raise taken
-    return taken
-
-
 def claim_all(
     database: Database, study_uids: Sequence[str], settings: Settings, now: datetime
 ) -> list[Claim | Exception | None]:
@@ -114,14 +106,14 @@ def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now
 
 
 def fail(
-    database: Database, held: Claim, code: str, detail: str, now: datetime, settings: Settings | None = None
+    database: Database, claim: Claim, code: str, detail: str, now: datetime, settings: Settings | None = None
 ) -> bool:
     """End a claim without a verdict: the study is FAILED until `worker requeue`; False if the claim no longer holds.
 
     `settings` say whether the failure is to be sent; without them, it is not.
     """
     with writing(database) as session:
-        study = _held(session, held)
+        study = _claimed_study(session, claim)
         if study is None:
             return False
         _release(study, StudyState.FAILED)
@@ -132,7 +124,7 @@ def fail(
         return True
 
 
-def raised(database: Database, held: Sequence[Claim]) -> list[Claim]:
+def with_raised_priority(database: Database, held: Sequence[Claim]) -> list[Claim]:
     """Those of these claims on whose studies the priority has risen since they were offered."""
     with reading(database) as connection:
         asked = {"uids": [claim.study_uid for claim in held], "tokens": list({claim.token for claim in held})}
@@ -151,7 +143,7 @@ def give_back_all(database: Database, held: Sequence[Claim], until: datetime | N
         connection.execute(_GIVE_BACK, rows)
 
 
-def heal(database: Database, settings: Settings, now: datetime) -> int:
+def take_back_lapsed(database: Database, settings: Settings, now: datetime) -> int:
     """Take back claims whose lease has lapsed; after `max_attempts` the study is FAILED. Returns how many.
 
     A lease that ends later than a new one would was written before the clock was set back, and counts as lapsed.
@@ -197,13 +189,13 @@ def _release(study: models.Study, state: StudyState) -> None:
     study.claim = study.lease_until = None
 
 
-def _held(session: Session, held: Claim) -> models.Study | None:
+def _claimed_study(session: Session, claim: Claim) -> models.Study | None:
     """The study, if this claim still holds."""
     return session.scalars(
         select(models.Study)
         .where(
-            models.Study.study_uid == held.study_uid,
-            models.Study.claim == held.token,
+            models.Study.study_uid == claim.study_uid,
+            models.Study.claim == claim.token,
             models.Study.state == StudyState.SCREENING,
         )
         .with_for_update()

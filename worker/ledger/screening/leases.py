@@ -18,14 +18,14 @@ DATABASE_RETRY_S = 1.0
 
 
 @contextmanager
-def prolonged(
+def renewing(
     database: Database,
     held: Sequence[Claim],
     settings: Settings,
     clock: Callable[[], datetime],
     at_each: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Prolong the leases every `heartbeat_s` while the block runs, after `at_each` in the same thread.
+    """Renew the leases every `heartbeat_s` while the block runs, after `at_each` in the same thread.
 
     A bug in `at_each` is raised when the block ends.
     """

@@ -15,7 +15,7 @@ from schema.database import Database
 from schema.vocabulary import IdentifierMode, Reason
 from worker.errors import DatabaseUnavailable, Interrupted, Misconfigured, ScreeningError
 from worker.ledger.screening import claims
-from worker.ledger.screening.leases import give_back, prolonged
+from worker.ledger.screening.leases import give_back, renewing
 from worker.ledger.screening.pending_results import PendingResults
 from worker.ledger.screening.results import Claim, Result
 from worker.ledger.transactions import together
@@ -52,7 +52,7 @@ class Screener(Protocol[J]):
     def clock(self) -> Callable[[], datetime]:
         """The time now."""
 
-    def judge(self, held: Claim) -> J:
+    def judge(self, claim: Claim) -> J:
         """Screen a claimed study."""
 
     def record(self, judgements: Sequence[J]) -> list[bool | Exception]:
@@ -74,7 +74,7 @@ def screen_each(
     try:
         for study_uid, claim in zip(study_uids, taken, strict=True):
             message.claimed(study_uid, claim)
-        with prolonged(screener.database, held, screener.settings, screener.clock, message.at_heartbeat):
+        with renewing(screener.database, held, screener.settings, screener.clock, message.at_heartbeat):
             try:
                 for_each(message.judge, held, thread_pool)
             finally:
@@ -113,13 +113,13 @@ class Message(Generic[J]):
         else:
             log.info("study_claimed", extra={"study_uid": study_uid})
 
-    def judge(self, held: Claim) -> None:
+    def judge(self, claim: Claim) -> None:
         """Screen a study, unless its claim was given back. A bug is recorded on it."""
-        if self.waiting.pop(held.study_uid, None) is None:
+        if self.waiting.pop(claim.study_uid, None) is None:
             return
-        (judgement,) = together(lambda claims: [self.screener.judge(claim) for claim in claims], [held])
+        (judgement,) = together(lambda claims: [self.screener.judge(each) for each in claims], [claim])
         if isinstance(judgement, Exception):
-            self._end(held, judgement)
+            self._end(claim, judgement)
         else:
             self.pending.add(judgement)
 
@@ -131,43 +131,43 @@ class Message(Generic[J]):
         self.pending.flush()
         waiting = list(self.waiting.values())
         try:
-            raised = claims.raised(self.screener.database, waiting) if waiting else []
+            raised = claims.with_raised_priority(self.screener.database, waiting) if waiting else []
             if raised:
                 claims.give_back_all(self.screener.database, raised, None)
         except DatabaseUnavailable:
             return  # the next heartbeat tries again
-        for held in raised:
-            self.waiting.pop(held.study_uid, None)
-            log.info("study_given_back", extra={"study_uid": held.study_uid, "reason": "its priority has risen"})
+        for claim in raised:
+            self.waiting.pop(claim.study_uid, None)
+            log.info("study_given_back", extra={"study_uid": claim.study_uid, "reason": "its priority has risen"})
 
     def end_recorded(self) -> None:
         """Note the ends of the studies whose results were to be recorded. Raises Misconfigured, which ends no study."""
         for judgement, end in self.pending.ends:
-            held = judgement.result.held
+            claim = judgement.result.claim
             if isinstance(end, Misconfigured):
                 raise end
             if isinstance(end, Exception):
-                self._end(held, end)
+                self._end(claim, end)
                 continue
-            self.ended.add(held.study_uid)
-            log.info("study_screened" if end else "study_overtaken", extra={"study_uid": held.study_uid})
+            self.ended.add(claim.study_uid)
+            log.info("study_screened" if end else "study_overtaken", extra={"study_uid": claim.study_uid})
 
-    def _end(self, held: Claim, error: Exception) -> None:
+    def _end(self, claim: Claim, error: Exception) -> None:
         """Record a bug on its study; the claim of a study that was interrupted is given back later."""
         if isinstance(error, Interrupted):
-            self._interrupted(held.study_uid, error)
+            self._interrupted(claim.study_uid, error)
             return
         screener = self.screener
         code = error.code if isinstance(error, ScreeningError) else str(Reason.UNEXPECTED_ERROR)
         is_plain = screener.settings.identifiers is IdentifierMode.PLAIN  # the text of an error may quote a header
         detail = "".join(traceback.format_exception(error, limit=20)) if is_plain else place_of(error)
         try:
-            claims.fail(screener.database, held, code, detail, screener.clock(), screener.settings)
+            claims.fail(screener.database, claim, code, detail, screener.clock(), screener.settings)
         except Interrupted as away:
-            self._interrupted(held.study_uid, away)
+            self._interrupted(claim.study_uid, away)
         else:
-            self.ended.add(held.study_uid)
-            self.ends[held.study_uid] = error
+            self.ended.add(claim.study_uid)
+            self.ends[claim.study_uid] = error
 
     def _interrupted(self, study_uid: str, error: Interrupted) -> None:
         log.warning("study_interrupted", extra={"study_uid": study_uid, "code": error.code, "reason": error.message})

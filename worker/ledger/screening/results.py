@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from schema import models
 from worker.imaging.statistics import InputStatistics
 from worker.inference.card import CARD_KEY, ModelCard
-from worker.screening.rules import ImageOutcome, Screening
+from worker.screening.rules import ImageOutcome, StudyVerdict
 from worker.screening.timings import Times
 
 #: Columns of a finding: of the prediction, and of the model's input.
@@ -57,10 +57,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Result:
-    """What a model says of a claimed study. `outcomes` and `overlays` are in the order of `held.received`."""
+    """What a model says of a claimed study. `outcomes` and `overlays` are in the order of `claim.received`."""
 
-    held: Claim
-    judged: Screening
+    claim: Claim
+    judged: StudyVerdict
     outcomes: Sequence[ImageOutcome]
     overlays: Sequence[str | None]  #: digests in the store
     model: ModelUse
@@ -90,7 +90,7 @@ def screening_row(
     judged, model = result.judged, result.model
     return {
         "study_id": study_id,
-        "revision": result.held.revision,
+        "revision": result.claim.revision,
         "model_digest": model.digest,
         "verdict": judged.verdict,
         "reason": judged.reason,
@@ -111,7 +111,7 @@ def screening_row(
 def finding_rows(screening_id: int, result: Result) -> Iterator[dict[str, Any]]:
     """The row of each image of a result."""
     for ordinal, (received, outcome, overlay) in enumerate(
-        zip(result.held.received, result.outcomes, result.overlays, strict=True)
+        zip(result.claim.received, result.outcomes, result.overlays, strict=True)
     ):
         notes = [*outcome.instance.notes, *(f"{name}=unknown" for name in outcome.eligibility.unknowns)]
         if outcome.unreadable_because:

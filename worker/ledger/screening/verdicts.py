@@ -11,7 +11,7 @@ from schema.database import Database
 from schema.models import Finding, ModelVersion, Screening, Study
 from schema.vocabulary import StudyState
 from worker.ledger.dispatch import dispatches
-from worker.ledger.dispatch.dispatches import Stated
+from worker.ledger.dispatch.dispatches import RecordedVerdict
 from worker.ledger.screening.results import Claim, ModelUse, Result, add_model, finding_rows, screening_row
 from worker.ledger.transactions import retried, together, writing_rows
 from worker.ledger.worklist.ordering import StudyRow, place_of
@@ -53,14 +53,6 @@ _SCREENED = (
 )
 
 
-def record(database: Database, result: Result, now: datetime, settings: Settings | None = None) -> bool:
-    """`record_all` for one result; raises the error in place of returning it."""
-    (end,) = record_all(database, [result], now, settings)
-    if isinstance(end, Exception):
-        raise end
-    return end
-
-
 def record_all(
     database: Database, results: Sequence[Result], now: datetime, settings: Settings | None = None
 ) -> list[bool | Exception]:
@@ -82,8 +74,8 @@ def record_shadows(database: Database, results: Sequence[Result], active: str, n
 
 def _record(database: Database, now: datetime, settings: Settings | None, results: Sequence[Result]) -> list[bool]:
     with writing_rows(database) as connection:
-        held = _held(connection, [result.held for result in results])
-        kept = [(held[result.held.study_uid], result) for result in results if result.held.study_uid in held]
+        held = _held(connection, [result.claim for result in results])
+        kept = [(held[result.claim.study_uid], result) for result in results if result.claim.study_uid in held]
         if not kept:
             return [False] * len(results)
         keys = _insert(connection, kept, None, now)
@@ -100,22 +92,22 @@ def _record(database: Database, now: datetime, settings: Settings | None, result
         connection.execute(_SCREENED, moves)
         if settings is not None:
             for (study, result), key in zip(kept, keys, strict=True):
-                stated = Stated(key, result.model.digest, result.judged.verdict)
-                dispatches.plan(connection, study, stated, settings, now)
-        return [result.held.study_uid in held for result in results]
+                recorded = RecordedVerdict(key, result.model.digest, result.judged.verdict)
+                dispatches.plan(connection, study, recorded, settings, now)
+        return [result.claim.study_uid in held for result in results]
 
 
 def _record_shadows(database: Database, active: str, now: datetime, results: Sequence[Result]) -> list[bool]:
     with writing_rows(database) as connection:
-        uids = {"uids": [result.held.study_uid for result in results]}
+        uids = {"uids": [result.claim.study_uid for result in results]}
         studies = {row.study_uid: StudyRow(*row) for row in connection.execute(_STUDIES, uids)}
         asked = {"studies": [study.id for study in studies.values()], "digests": [active, results[0].model.digest]}
         written = {tuple(others) for _, *others in connection.execute(_SCREENINGS, asked)}
         kept = []
         for result in results:
-            study = studies[result.held.study_uid]
+            study = studies[result.claim.study_uid]
             by_active, by_shadow = (
-                (study.id, result.held.revision, digest) in written for digest in (active, result.model.digest)
+                (study.id, result.claim.revision, digest) in written for digest in (active, result.model.digest)
             )
             if by_active and not by_shadow:
                 kept.append((study, result))
@@ -126,7 +118,7 @@ def _record_shadows(database: Database, active: str, now: datetime, results: Seq
 
 def _held(connection: Connection, claims: Sequence[Claim]) -> dict[str, StudyRow]:
     """The studies whose claims still hold, by UID."""
-    tokens = {held.study_uid: held.token for held in claims}
+    tokens = {claim.study_uid: claim.token for claim in claims}
     rows = connection.execute(_HELD, {"uids": list(tokens), "tokens": list(set(tokens.values()))})
     return {row.study_uid: StudyRow(*row[:-1]) for row in rows if row.claim == tokens[row.study_uid]}
 
@@ -142,7 +134,7 @@ def _insert(
     )
     written = {"studies": [study.id for study, _ in kept], "digests": list(models)}
     keys = {tuple(others): key for key, *others in connection.execute(_SCREENINGS, written)}
-    found = [keys[study.id, result.held.revision, result.model.digest] for study, result in kept]
+    found = [keys[study.id, result.claim.revision, result.model.digest] for study, result in kept]
     findings = [row for key, (_, result) in zip(found, kept, strict=True) for row in finding_rows(key, result)]
     if findings:
         connection.execute(insert(Finding), findings)

@@ -1,7 +1,7 @@
-"""A study's state and its place on the worklist. Called on every change of a row."""
+"""A study's state and its place on the worklist. Called on every change of a row. When it is overdue: `overdue`."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session, object_session
@@ -11,7 +11,7 @@ from schema.vocabulary import SILENT_VERDICTS, TRANSITIONS, Band, Priority, Reas
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.screening import rules  # it loads OpenCV, and reading a list sets places too
+    from worker.screening.rules import StudyVerdict  # it loads OpenCV, and reading a list sets places too
 
 BAND_OF_VERDICT = {
     Verdict.FLAGGED: Band.FLAGGED,
@@ -22,9 +22,6 @@ BAND_OF_VERDICT = {
 
 #: Seven digits of probability in the sort key; if two differ by less than 1e-7, the older study comes first.
 PROBABILITY_STEPS = 9_999_999
-
-#: When a study of an archive is overdue: never, because ten thousand of them would come before today's flagged studies.
-NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -77,15 +74,10 @@ def request_screening_again(session: Session, study: Study, why: Reason, setting
 def set_priority(study: Study, priority: Priority) -> None:
     """Set a study's priority. If it rises while the study is queued, the study is offered again, because its message
     waits behind others; if it rises while the study is claimed, as soon as the claim is given back: see
-    `claims.raised`."""
+    `claims.with_raised_priority`."""
     if outranks(priority, study.priority) and study.state in (StudyState.QUEUED, StudyState.SCREENING):
         study.offered_at = None
     study.priority = priority
-
-
-def overdue_at(priority: Priority, settings: Settings, now: datetime) -> datetime:
-    """When a study received now becomes overdue if nobody reads it."""
-    return NEVER if priority is Priority.NIGHTLY else now + timedelta(hours=settings.overdue_after_h)
 
 
 def outranks(one: Priority, other: Priority) -> bool:
@@ -110,7 +102,7 @@ def place(study: Study, screening: Screening | None, now: datetime) -> None:
 
 
 def place_of(
-    study: Study | StudyRow, screening: "Screening | rules.Screening | None", now: datetime, is_silent: bool
+    study: Study | StudyRow, screening: "Screening | StudyVerdict | None", now: datetime, is_silent: bool
 ) -> Place:
     """The place of a study on the worklist as of `now`.
 
@@ -140,7 +132,7 @@ def sort_key(own: Band, probability: float | None, received_at: datetime) -> str
 
 
 def _silent_band(
-    study: Study | StudyRow, screening: "Screening | rules.Screening | None", now: datetime
+    study: Study | StudyRow, screening: "Screening | StudyVerdict | None", now: datetime
 ) -> tuple[Band, Reason]:
     """As `_own_band`, where nobody may see from its place whether a study is flagged."""
     is_silenced = screening is not None and screening.verdict in SILENT_VERDICTS
@@ -155,7 +147,7 @@ def _silent_band(
 
 
 def _own_band(
-    study: Study | StudyRow, screening: "Screening | rules.Screening | None", now: datetime
+    study: Study | StudyRow, screening: "Screening | StudyVerdict | None", now: datetime
 ) -> tuple[Band, Reason]:
     """Band and reason without STAT priority and without the clock."""
     flagged = screening is not None and screening.verdict is Verdict.FLAGGED

@@ -1,14 +1,26 @@
-"""Moves studies whose time has come up the worklist. Imports little, because readers use it too."""
+"""When a study is overdue, and how overdue ones and late results move up the worklist.
 
-from datetime import datetime
+Imports little, because readers use it too.
+"""
+
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
 from schema.database import Database
 from schema.models import Study
-from schema.vocabulary import UNDERWAY, Band
+from schema.vocabulary import UNDERWAY, Band, Priority
 from worker.ledger.transactions import writing
 from worker.ledger.worklist.ordering import current_screening, place
+from worker.settings import Settings
+
+#: When a study of an archive is overdue: never, because ten thousand of them would come before today's flagged studies.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def overdue_at(priority: Priority, settings: Settings, now: datetime) -> datetime:
+    """When a study received now becomes overdue if nobody reads it."""
+    return NEVER if priority is Priority.NIGHTLY else now + timedelta(hours=settings.overdue_after_h)
 
 
 def advance(database: Database, now: datetime) -> int:
