@@ -19,6 +19,7 @@ from worker.intake.reader import is_stat_folder
 from worker.intake.source_file import modified_ns, open_at_once
 from worker.intake.write_lease import is_written
 from worker.ledger.intake.arrivals import AsRead, Incoming
+from worker.runtime.mounted_folders import MountedFolders
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Folder:
     below: list[str]  #: paths of its subfolders
     files: dict[str, tuple[bool, int]]  #: by path: whether it is a link, and its inode
     changed: frozenset[str]  #: paths that are new or have another inode
+    device: int = 0
 
     @property
     def is_sure(self) -> bool:
@@ -68,11 +70,13 @@ class Inbox:
         self,
         folder: Path,
         is_done: Callable[[str], bool] = lambda _: False,
+        home: Path | None = None,
+        is_ours: Callable[[str], bool] = lambda _: True,
         unlisted: "Callable[[OSError], None] | None" = None,
         steady_s: Callable[[], float] = time.monotonic,
-        is_ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.folder, self.is_done, self.steady_s, self.is_ours = folder, is_done, steady_s, is_ours
+        self.mounted = MountedFolders(home)
         self.unlisted = unlisted or log_unlisted
         self._known: dict[str, Folder] = {}
         self._next_full_s = 0.0
@@ -82,8 +86,9 @@ class Inbox:
         self._next_full_s = -math.inf
 
     def prove_listed(self) -> None:
-        """Raise StorageUnavailable when the folder itself cannot be listed."""
+        """Raise StorageUnavailable when the folder itself cannot be listed, or its share is not mounted."""
         try:
+            self.mounted.prove(str(self.folder), self.folder.stat().st_dev, self._device_above())
             os.scandir(self.folder).close()
         except OSError as error:
             raise _not_listed(str(self.folder), error) from error
@@ -92,8 +97,8 @@ class Inbox:
         """All files, without hidden and unfinished names.
 
         A link to a folder is not followed, because it may lead anywhere, but it is in the listing: intake refuses it,
-        so people see it. `unlisted` is called for subfolders that cannot be listed. Raises StorageUnavailable when the
-        folder itself cannot be listed; its files may still be there.
+        so people see it. `unlisted` is called for subfolders that cannot be listed, or were mounts and are none now.
+        Raises StorageUnavailable when that is so of the folder itself; its files may still be there.
         """
         now_s = self.steady_s()
         if is_full := now_s >= self._next_full_s:
@@ -118,11 +123,11 @@ class Inbox:
 
     def _folders(self, now_s: float, seen: dict[str, Folder], unlisted: list[str]) -> Iterator[tuple[Folder, bool]]:
         """Every folder, each before its subfolders, and whether its studies are STAT."""
-        to_list = [(str(self.folder), False)]
+        to_list = [(str(self.folder), False, -1)]
         while to_list:  # a loop, because folders may be nested deeper than the recursion limit
-            here, is_stat = to_list.pop()
+            here, is_stat, device_above = to_list.pop()
             try:
-                folder = seen[here] = self._listed(here, now_s)
+                folder = seen[here] = self._listed(here, now_s, device_above)
             except OSError as error:
                 if here == str(self.folder):
                     raise _not_listed(here, error) from error
@@ -131,15 +136,16 @@ class Inbox:
                     unlisted.append(here)
                 continue
             to_list += [
-                (path, is_stat or is_stat_folder(os.path.basename(path)))  # noqa: PTH119 ten times as fast
+                (path, is_stat or is_stat_folder(os.path.basename(path)), folder.device)  # noqa: PTH119 ten times as fast
                 for path in reversed(folder.below)
             ]
             yield folder, is_stat
 
-    def _listed(self, here: str, now_s: float) -> Folder:
-        before = self._known.get(here, NEVER_LISTED)
-        mtime_ns = os.stat(here).st_mtime_ns  # noqa: PTH116
-        is_unchanged = before.mtime_ns == mtime_ns
+    def _listed(self, here: str, now_s: float, device_above: int) -> Folder:
+        before, status = self._known.get(here, NEVER_LISTED), os.stat(here)  # noqa: PTH116
+        self.mounted.prove(here, status.st_dev, self._device_above() if device_above < 0 else device_above)
+        mtime_ns = status.st_mtime_ns
+        is_unchanged = (before.mtime_ns, before.device) == (mtime_ns, status.st_dev)
         if is_unchanged and before.is_sure:
             return replace(before, changed=frozenset())
         with os.scandir(here) as listing:
@@ -152,7 +158,12 @@ class Inbox:
             if entry.path not in folders and not entry.name.lower().endswith(UNFINISHED_ENDINGS)
         }
         changed = frozenset(path for path, kind in files.items() if before.files.get(path) != kind)
-        return Folder(here, mtime_ns, before.since_s if is_unchanged else now_s, now_s, below, files, changed)
+        since_s = before.since_s if is_unchanged else now_s
+        return Folder(here, mtime_ns, since_s, now_s, below, files, changed, status.st_dev)
+
+    def _device_above(self) -> int:
+        """The device of the folder above the inbox, of its target if the inbox is a link."""
+        return (self.folder / "..").stat().st_dev
 
 
 NEVER_LISTED = Folder("", -1, 0.0, 0.0, [], {}, frozenset())

@@ -16,6 +16,7 @@ from worker.ledger.worklist.list_mode import is_silent_run
 from worker.monitoring.inbox_watchers import check_watchers
 from worker.monitoring.result_delivery import check_sending
 from worker.runtime.file_events import file_events_fault
+from worker.runtime.mounted_folders import NOT_MOUNTED, MountedFolders
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
@@ -42,7 +43,8 @@ class Finding:
 
 def check(settings: Settings) -> list[Finding]:
     """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait;
-    more where there are no file events, where watchers may share an inbox, and where results go to an archive."""
+    more where there are no file events, where a share of an inbox is not mounted, where watchers may share an inbox,
+    and where results go to an archive."""
     checks: dict[str, Check] = {
         "database": _database,
         "broker": _broker,
@@ -54,7 +56,8 @@ def check(settings: Settings) -> list[Finding]:
         "page": _page,
     }
     watchers = [Finding("watchers", True, words) for words in check_watchers(settings)]
-    return [*_found(settings, checks), *_missing_events(settings), *watchers, *_unsent(settings), _waiting(settings)]
+    around = [*_missing_events(settings), *_unmounted(settings), *watchers, *_unsent(settings)]
+    return [*_found(settings, checks), *around, _waiting(settings)]
 
 
 def check_readiness(settings: Settings) -> list[Finding]:
@@ -157,6 +160,11 @@ def _missing_events(settings: Settings) -> list[Finding]:
         return []
     words = f"none ({fault}); the watcher scans every {settings.scan_interval_s:g} s all the same, and misses nothing"
     return [Finding("events", True, words)]
+
+
+def _unmounted(settings: Settings) -> list[Finding]:
+    """A finding for each share of an inbox that is gone: its empty mount point looks like an inbox without files."""
+    return [Finding("inbox", False, f"{path}: {NOT_MOUNTED}") for path in MountedFolders(settings.home).gone()]
 
 
 def _store(settings: Settings) -> str:
