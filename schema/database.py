@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -32,8 +31,6 @@ CONNECTIONS = 5
 
 #: Most values in one IN list; SQLite and PostgreSQL allow far more.
 LONGEST_IN_LIST = 500
-
-VIEWS_FOLDER = Path(__file__).parent / "views"
 
 
 class Database:
@@ -149,8 +146,3 @@ def in_lists(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """The values in pieces that fit into one IN list."""
     for start in range(0, len(values), LONGEST_IN_LIST):
         yield values[start : start + LONGEST_IN_LIST]
-
-
-def view_statements() -> dict[str, str]:
-    """The views by name, as SQL that creates them on both SQLite and PostgreSQL."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS_FOLDER.glob("*.sql"))}

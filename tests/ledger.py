@@ -26,7 +26,7 @@ from worker.screening.rules import ImageOutcome, decide, eligible
 from worker.screening.timings import Times
 from worker.settings import Settings
 from worker.store.folder import FolderStore
-from worker.worklist.queries import WorklistEntry, entries
+from worker.worklist.unread_list import WorklistEntry, entries
 
 STUDY = "1.2.826.0.1.3680043.10.7"
 

@@ -35,7 +35,7 @@ from worker.ledger.screening import claims
 from worker.ledger.worklist import overdue
 from worker.settings import Settings
 from worker.store import open_store
-from worker.worklist import queries
+from worker.worklist import unread_list
 
 RESULT = Path(__file__).parent / "results" / "archive.json"
 
@@ -87,15 +87,15 @@ def alone(database: Database, settings: Settings, count: int) -> dict[str, Any]:
         page = text(PAGE)
         sql_alone = laps(lambda _: connection.execute(page).all())
     return {
-        "next_50": laps(lambda _: queries.entries(database, store, NEXT)),
+        "next_50": laps(lambda _: unread_list.entries(database, store, NEXT)),
         "next_50_sql_alone": sql_alone,
         "review_by_uid": laps(lambda i: review(f"2.25.7{100000000 + count - i}")),
         "review_by_accession_number": laps(lambda i: review(f"A{count - 1000 - i}")),
         "review_by_file_name": laps(lambda i: review(f"{count - 2000 - i}.dcm")),
         "review_by_end_of_uid": laps(lambda i: review(f"…{100000000 + count - 3000 - i}")),
-        "is_stale": laps(lambda _: queries.is_stale(database, datetime.now(UTC))),
+        "is_stale": laps(lambda _: unread_list.is_stale(database, datetime.now(UTC))),
         "sweep": laps(lambda _: sweep()),
-        "count": laps(lambda _: queries.count(database)),
+        "count": laps(lambda _: unread_list.count(database)),
     }
 
 

@@ -23,7 +23,7 @@ from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.ledger.screening import outbox
 from worker.settings import Settings
 from worker.store import open_store
-from worker.worklist import queries
+from worker.worklist import unread_list
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -53,7 +53,7 @@ def beside_intake(database: Database, settings: Settings, seconds: int) -> dict[
             process.join()
             return {"intake": taken, "next_50": looks.told(), "review": reviews.told()}
         with looks.lap():
-            page = queries.entries(database, open_store(settings), 50)
+            page = unread_list.entries(database, open_store(settings), 50)
         with reviews.lap():
             decisions.review(database, page[0].study_uid, ReviewOutcome.UNCERTAIN, "bench", None, datetime.now(UTC))
     raise TimeoutError("the process that takes images in did not end")

@@ -27,7 +27,7 @@ from worker.ledger.transactions import reading
 from worker.ledger.worklist import overdue
 from worker.settings import Settings
 from worker.store.folder import FolderStore
-from worker.worklist import queries
+from worker.worklist import underway, unread_list
 
 STUDIES, UNREAD = 5000, 300
 
@@ -98,13 +98,13 @@ def screen(desk: Ledger) -> None:
 #: What is done often, and the indexes that its statements must walk, in their order.
 WORK: dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]] = {
     "the next fifty": (
-        lambda desk: queries.entries(desk.database, desk.store, 50), ("ix_study_unread", "ix_arrival_study_id")
+        lambda desk: unread_list.entries(desk.database, desk.store, 50), ("ix_study_unread", "ix_arrival_study_id")
     ),
     "has anything become late": (
-        lambda desk: queries.is_stale(desk.database, desk.clock()), ("ix_study_unread_overdue", "ix_study_state")
+        lambda desk: unread_list.is_stale(desk.database, desk.clock()), ("ix_study_unread_overdue", "ix_study_state")
     ),
     "how long the oldest waits": (
-        lambda desk: queries.longest_wait_s(desk.database, desk.clock()), ("ix_study_state",)
+        lambda desk: underway.longest_wait_s(desk.database, desk.clock()), ("ix_study_state",)
     ),
     "review by UID": (lambda desk: review(desk, "2.25.7100005000"), ("uq_study_study_uid",)),
     "review by accession number": (lambda desk: review(desk, "A4999"), ("ix_study_accession_number",)),
@@ -140,17 +140,17 @@ def test_what_is_done_often_walks_indexes_and_reads_no_whole_table(desk: Ledger,
 
 
 def test_the_next_fifty_come_in_the_order_of_the_index(desk: Ledger) -> None:
-    page, _sources = plans(desk.database, lambda: queries.entries(desk.database, desk.store, 50))
+    page, _sources = plans(desk.database, lambda: unread_list.entries(desk.database, desk.store, 50))
     assert SORT[desk.database.engine.dialect.name] not in page
 
 
 def test_reviewed_studies_leave_the_list_and_the_next_ones_follow_in_order(desk: Ledger) -> None:
-    before, unread = queries.entries(desk.database, desk.store, 50), queries.count(desk.database)
+    before, unread = unread_list.entries(desk.database, desk.store, 50), unread_list.count(desk.database)
     assert [entry.band for entry in before] == sorted(entry.band for entry in before)
     review(desk, before[0].study_uid)
-    after = queries.entries(desk.database, desk.store, 50)
+    after = unread_list.entries(desk.database, desk.store, 50)
     assert [replace(e, place=0) for e in after[:49]] == [replace(e, place=0) for e in before[1:]]
-    assert queries.count(desk.database) == unread - 1
+    assert unread_list.count(desk.database) == unread - 1
 
 
 NAMES = ("/inbox/17.dcm", "17.dcm", "inbox/17.dcm", "2.25.7100000017", "…100000017", "00000017", "A17")

@@ -21,7 +21,7 @@ from worker.runtime.settings_file import NO_FILE
 from worker.settings import Settings
 from worker.store import open_store
 from worker.store.folder import FolderStore
-from worker.worklist.queries import entries
+from worker.worklist.unread_list import entries
 
 
 def run(script: str, folder: Path, home: Path, url: str, **more: str) -> "subprocess.CompletedProcess[str]":

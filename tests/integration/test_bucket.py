@@ -34,7 +34,7 @@ from worker.screen_study import StudyScreener
 from worker.store import MODELS, OBJECTS, OVERLAYS
 from worker.store.bucket import BucketStore
 from worker.worklist.details import show
-from worker.worklist.queries import entries
+from worker.worklist.unread_list import entries
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # no question is asked of the database that others do not ask
 

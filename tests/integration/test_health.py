@@ -6,7 +6,7 @@ import pytest
 from schema.vocabulary import Priority
 from tests.ledger import STUDY, Ledger
 from worker.monitoring.health import Finding, check
-from worker.worklist.queries import longest_wait_s
+from worker.worklist.underway import longest_wait_s
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
 

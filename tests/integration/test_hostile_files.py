@@ -15,7 +15,7 @@ from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
 from worker.ledger.intake.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
-from worker.worklist.queries import quarantine
+from worker.worklist.quarantined_files import quarantine
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])  # what differs here lies before the database
 

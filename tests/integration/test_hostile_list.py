@@ -46,7 +46,8 @@ from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store.folder import FolderStore
 from worker.worklist.details import show
-from worker.worklist.queries import entries, quarantine
+from worker.worklist.quarantined_files import quarantine
+from worker.worklist.unread_list import entries
 
 PICTURE = picture(bits=8)
 FRAME = LOSSLESS_ENCODERS[JPEG_LS](PICTURE, 8)

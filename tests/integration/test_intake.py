@@ -30,7 +30,7 @@ from worker.ledger.intake.arrivals import Registration
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS
 from worker.store.fetch import fetch
-from worker.worklist.queries import quarantine
+from worker.worklist.quarantined_files import quarantine
 
 PNG = cv2.imencode(".png", picture(bits=8))[1].tobytes()
 

@@ -23,7 +23,7 @@ from worker.cli.main import app
 from worker.ledger.screening.outbox import QUEUES
 from worker.runtime.children import DRAIN_S
 from worker.runtime.configuration import names
-from worker.worklist import queries as worklist
+from worker.worklist import underway
 
 FOLDER = Path("deploy/kubernetes")
 OVERLAYS = ("base", "gpu", "dicom")
@@ -176,7 +176,7 @@ def test_keda_counts_the_oldest_study_as_the_program_does(desk: Ledger) -> None:
     desk.receive(STUDY)
     with desk.database.reading() as connection:
         now, asked = connection.execute(text(f"SELECT now(), ({query})")).one()
-    told = worklist.longest_wait_s(desk.database, now)
+    told = underway.longest_wait_s(desk.database, now)
     assert timedelta(seconds=float(asked)) == pytest.approx(timedelta(seconds=told), abs=timedelta(seconds=1))
 
 

@@ -22,7 +22,7 @@ from worker.ledger.screening import claims
 from worker.ledger.worklist import overdue
 from worker.ledger.worklist.ordering import move, sort_key
 from worker.worklist.details import show
-from worker.worklist.queries import count, entries, is_stale
+from worker.worklist.unread_list import count, entries, is_stale
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}
 EVER = datetime(2000, 1, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from tests.watched_inbox import WatchedInbox
 from worker.ledger.operations import signs_of_life
 from worker.ledger.operations.signs_of_life import EVERY_S, FORGOTTEN_AFTER, Signs
 from worker.ledger.reading_room import accounts
-from worker.worklist.queries import MISSED_AFTER
+from worker.worklist.signs_of_life import MISSED_AFTER
 
 
 @pytest.fixture

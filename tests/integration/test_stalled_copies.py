@@ -18,7 +18,7 @@ from worker.intake.folder_scan import incoming, remove_if_unchanged
 from worker.intake.held_file import Step
 from worker.intake.source_file import open_at_once
 from worker.ledger.intake.arrivals import AsRead
-from worker.worklist.queries import quarantine
+from worker.worklist.quarantined_files import quarantine
 
 WHOLE = dicom_file(picture(bits=12, rows=80), bits=12)
 HALF = WHOLE[: len(WHOLE) * 6 // 10] + bytes(len(WHOLE) - len(WHOLE) * 6 // 10)

@@ -23,7 +23,7 @@ from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, files_in, inc
 from worker.ledger import decisions
 from worker.monitoring.reconciliation import reconcile
 from worker.store.fetch import fetch
-from worker.worklist.queries import quarantine
+from worker.worklist.quarantined_files import quarantine
 
 
 def test_a_file_is_taken_once_it_has_not_changed_for_the_quiet_time(watched: WatchedInbox) -> None:

@@ -15,7 +15,8 @@ from worker.ledger.intake.arrivals import Incoming
 from worker.ledger.screening import claims
 from worker.monitoring.reconciliation import reconcile
 from worker.store import OBJECTS, OVERLAYS
-from worker.worklist.queries import quarantine, states
+from worker.worklist.quarantined_files import quarantine
+from worker.worklist.underway import states
 
 FIELDS = {
     "place", "band", "study_uid", "accession_number", "state", "verdict", "probability", "threshold", "reason",

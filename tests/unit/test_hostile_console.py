@@ -8,7 +8,8 @@ import pytest
 from worker.cli.study_page import print_study
 from worker.cli.tables import print_quarantine
 from worker.cli.worklist_table import print_worklist
-from worker.worklist.queries import QuarantinedFile, WorklistEntry
+from worker.worklist.quarantined_files import QuarantinedFile
+from worker.worklist.unread_list import WorklistEntry
 
 NOW = datetime.now(UTC)
 NASTY = "\x1b[2J\x1b[31m[red]a\nb\r\u202edcm\x07.dcm"

@@ -31,7 +31,7 @@ def test_no_other_distribution_provides_our_packages(package: str) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import worker.cli.main, worker.worklist.queries", "import worker.ledger.connect"],
+    ["import worker.cli.main, worker.worklist.unread_list", "import worker.ledger.connect"],
 )
 def test_a_reader_loads_nothing_heavy(statement: str) -> None:
     assert loaded_by(statement) & set(HEAVY) == set()

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.brightness_model import SIZE, write_image
 from tests.logistic_model import NORMALS, POSITIVES, logistic_graph, write_factory, write_site
 from trainer.cli.main import app
-from trainer.evaluation.logit_line import Line, line_of, remove_line, set_line, weights_digest
+from trainer.evaluation.logit_line import SCALE, SHIFT, Line, remove_line, set_line, weights_digest
 from worker.errors import BadData, BadSetting, ModelRefused
 from worker.inference.card import ReducedDecode
 from worker.inference.model import open_model, replay_goldens
@@ -86,6 +86,12 @@ def write_changed(model: Path, path: Path) -> Path:
     next(w for w in proto.graph.initializer if w.name == "gain").float_data[0] = 21.0
     path.write_bytes(proto.SerializeToString())
     return path
+
+
+def line_of(proto: onnx.ModelProto) -> Line:
+    """The line in a graph; a graph without one has scale 1 and shift 0."""
+    found = {w.name: float(onnx.numpy_helper.to_array(w)) for w in proto.graph.initializer if w.name in (SCALE, SHIFT)}
+    return Line(found.get(SCALE, 1.0), found.get(SHIFT, 0.0))
 
 
 def test_a_line_is_set_replaced_and_taken_out() -> None:

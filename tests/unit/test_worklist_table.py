@@ -13,7 +13,7 @@ import pytest
 from worker.cli.study_page import print_study, sentence
 from worker.cli.tables import console
 from worker.cli.worklist_table import UNLIKE, cut, explained, print_worklist
-from worker.worklist.queries import WorklistEntry
+from worker.worklist.unread_list import WorklistEntry
 
 LONG = "1.2.392.200036.9125.9.0.1251627530.1234567890.3344556677_PA_CHEST_PORTABLE_20260302_081500.dcm"
 

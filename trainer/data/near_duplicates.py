@@ -29,11 +29,10 @@ class PictureHash(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two of the images that were compared, by their positions, and how closely they correlate."""
+    """Two of the images that were compared, by their positions."""
 
     first: int
     second: int
-    correlation: float
 
 
 def hash_picture(pixels: NDArray[np.uint8]) -> PictureHash:
@@ -59,5 +58,5 @@ def near_duplicates(hashes: Sequence[PictureHash]) -> list[Pair]:
             if first < second:
                 correlation = float(hashes[first].thumbnail @ hashes[int(second)].thumbnail)
                 if correlation >= MIN_CORRELATION:
-                    pairs.append(Pair(first, int(second), correlation))
+                    pairs.append(Pair(first, int(second)))
     return pairs

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainer.data.images import read_images
 from trainer.data.manifest import Manifest
 from trainer.data.split import SHARES, held_out, shuffle_key
-from trainer.progress import Report, silent
+from trainer.progress import silent
 from trainer.statistics.metrics import Measured, roc_auc
 from worker.errors import BadData
 
@@ -43,7 +43,7 @@ class Styles:
     unreadable: list[dict[str, str]]
 
 
-def hold_out(manifest: Manifest, root: Path, share: float = 1.0, report: Report = silent) -> Styles:
+def hold_out(manifest: Manifest, root: Path, share: float = 1.0) -> Styles:
     """Find the images that have the style of the other class, and move their groups to the test split.
 
     `share`: the fraction of those groups that is moved, in the seed's order; the others stay in their split. Samples
@@ -51,7 +51,7 @@ def hold_out(manifest: Manifest, root: Path, share: float = 1.0, report: Report 
     """
     unreadable: list[dict[str, str]] = []
     described, read = [], []
-    for loaded in read_images(root, [s for s in manifest.samples if s.split in SHARES], unreadable, report):
+    for loaded in read_images(root, [s for s in manifest.samples if s.split in SHARES], unreadable, silent):
         described.append(describe(loaded.pixels))
         read.append(loaded.sample)
     labels = np.array([sample.label for sample in read], np.int64)

@@ -29,10 +29,6 @@ class Line(NamedTuple):
     scale: float = 1.0
     shift: float = 0.0
 
-    def after(self, first: "Line") -> "Line":
-        """Both lines in one, `first` first."""
-        return Line(self.scale * first.scale, self.scale * first.shift + self.shift)
-
     def after_calibration(self, first: Calibration) -> Calibration:
         """Calibration and line in one: sigmoid(scale * (logit / temperature + bias) + shift)."""
         return Calibration(first.temperature / self.scale, self.scale * first.bias + self.shift)
@@ -46,14 +42,6 @@ def logits_of(probabilities: Scores) -> Scores:
     """The logits of probabilities; 0 and 1 count as SMALLEST from there."""
     inside = np.clip(np.asarray(probabilities, np.float64), SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(inside / (1 - inside)), np.float64)
-
-
-def line_of(proto: Any) -> Line:
-    """The line in a graph; a graph without one has scale 1 and shift 0."""
-    from onnx import numpy_helper
-
-    found = {w.name: float(numpy_helper.to_array(w)) for w in proto.graph.initializer if w.name in (SCALE, SHIFT)}
-    return Line(found.get(SCALE, 1.0), found.get(SHIFT, 0.0))
 
 
 def set_line(proto: Any, line: Line) -> None:

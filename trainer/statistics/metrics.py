@@ -19,6 +19,9 @@ Z95 = 1.959963984540054
 #: Resamples of the bootstrap; its seed is fixed, so a report repeats exactly.
 BOOTSTRAP_ROUNDS = 1000
 
+#: Equal-width bins of a reliability diagram.
+BINS = 10
+
 
 class Measured(NamedTuple):
     """A value, its 95 % interval, and the number of cases."""
@@ -165,24 +168,24 @@ def brier(labels: Labels, probabilities: Scores) -> Measured:
     return _bootstrap(lambda y, p: float(np.mean((p - y) ** 2)), labels, probabilities)
 
 
-def calibration_error(labels: Labels, probabilities: Scores, bins: int = 10) -> Measured:
+def calibration_error(labels: Labels, probabilities: Scores) -> Measured:
     """Expected calibration error over equal-width bins (Guo 2017): mean |observed share - mean probability|,
     weighted by the cases in a bin; bootstrap interval."""
 
     def value(y: Labels, p: Scores) -> float:
-        gap = np.bincount(_bin_of(p, bins), weights=p - y, minlength=bins)
+        gap = np.bincount(_bin_of(p), weights=p - y, minlength=BINS)
         return float(np.abs(gap).sum() / len(y))
 
     return _bootstrap(value, labels, probabilities)
 
 
-def reliability(labels: Labels, probabilities: Scores, bins: int = 10) -> list[Bin]:
+def reliability(labels: Labels, probabilities: Scores) -> list[Bin]:
     """The bins of `calibration_error` that hold a case, shares with Wilson's interval."""
-    index = _bin_of(probabilities, bins)
+    index = _bin_of(probabilities)
     return [
         Bin(
-            low=int(i) / bins,
-            high=(int(i) + 1) / bins,
+            low=int(i) / BINS,
+            high=(int(i) + 1) / BINS,
             mean_probability=float(probabilities[index == i].mean()),
             share=proportion(int(labels[index == i].sum()), int((index == i).sum())),
         )
@@ -202,8 +205,8 @@ def _bootstrap(value: Callable[[Labels, Scores], float], labels: Labels, scores:
     return Measured(value(labels, scores), float(low), float(high), n)
 
 
-def _bin_of(probabilities: Scores, bins: int) -> NDArray[np.int64]:
-    return np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+def _bin_of(probabilities: Scores) -> NDArray[np.int64]:
+    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
 
 
 def _at_least(scores: Scores, thresholds: Scores) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ from worker.ledger.screening.outbox import Backlog, Offer
 from worker.registry.registry import Registry
 from worker.schedule.window import ALL_DAY, Window
 from worker.service.service import BATCH_QUIET_S, SWEEP_S, RunningService
-from worker.worklist import queries
+from worker.worklist import underway
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def stored(service: RunningService, since: datetime, verdict: str | None) -> Sou
         is_asked = decisions.rescreen(database, study_uid, service.settings, now())
         return Taken(study_uid=study_uid if is_asked else None)
 
-    return Source(queries.judged_by_others(database, active, since, verdict), take)
+    return Source(underway.judged_by_others(database, active, since, verdict), take)
 
 
 @dataclass
@@ -174,7 +174,7 @@ class Batch:
 
     def _has_few_underway(self) -> bool:
         self._sweep()
-        return queries.nightly_underway(self.service.intake.database) < UNDERWAY_MAX
+        return underway.nightly_underway(self.service.intake.database) < UNDERWAY_MAX
 
     def _take(self, piece: Any) -> Taken | None:
         """Take a piece, and try again during an outage; None when the run is stopped or its window closes."""
@@ -203,7 +203,7 @@ class Batch:
 
     def _have_ended(self, study_uids: list[str]) -> bool:
         self._sweep()
-        states = queries.states(self.service.intake.database, study_uids)
+        states = underway.states(self.service.intake.database, study_uids)
         ended = states.get(StudyState.SCREENED, 0) + states.get(StudyState.FAILED, 0)
         self.progress("screening", ended, len(study_uids))
         return ended == len(study_uids)

@@ -56,15 +56,15 @@ def _screen(installation: "Home", paths: tuple[Path, ...], wait_s: float, strict
     from worker.service.outage_wait import OutageWait
     from worker.service.screen_paths import screen_paths
     from worker.service.service import running_service
-    from worker.worklist import queries
+    from worker.worklist import unread_list
 
     outage_wait = OutageWait(wait_s, lambda words: click.echo(f"worker: {words}", err=True))
     with outage_wait.telling(), running_service(installation, outage_wait) as service:
         with bars() as progress:
             screened = screen_paths(service, list(paths), progress)
         options.record_view(service.intake.database, by="")
-        entries = queries.entries(service.intake.database, service.intake.store, None if as_json else ROWS_PRINTED)
-        unread = queries.count(service.intake.database)
+        entries = unread_list.entries(service.intake.database, service.intake.store, None if as_json else ROWS_PRINTED)
+        unread = unread_list.count(service.intake.database)
         if as_json:  # before the services stop, which takes seconds
             options.print_json([entry.to_json() for entry in entries])
         else:

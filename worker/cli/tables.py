@@ -12,7 +12,7 @@ from rich.table import Table
 
 from schema.vocabulary import FileState
 from worker.monitoring.reconciliation import Account
-from worker.worklist.queries import QuarantinedFile
+from worker.worklist.quarantined_files import QuarantinedFile
 
 if TYPE_CHECKING:
     from worker.service.screen_paths import ScreenedPaths

@@ -18,21 +18,21 @@ from worker.cli.options import as_json, asked_by, study
 def worklist(limit: int, by: str, as_json: bool) -> None:
     """Print the unread studies, the first to read on top."""
     from worker.ledger.connect import now
-    from worker.worklist import queries
+    from worker.worklist import unread_list
 
     database, store = options.ledger()
     options.record_view(database, by)
-    if queries.is_stale(database, now()):  # no sweep may be running
+    if unread_list.is_stale(database, now()):  # no sweep may be running
         from worker.ledger.worklist.overdue import advance
 
         advance(database, now())
-    entries = queries.entries(database, store, limit)
+    entries = unread_list.entries(database, store, limit)
     if as_json:
         options.print_json([entry.to_json() for entry in entries])
         return
     from worker.cli.worklist_table import print_worklist
 
-    print_worklist(entries, queries.count(database), shows_identifiers=options.shows_identifiers())
+    print_worklist(entries, unread_list.count(database), shows_identifiers=options.shows_identifiers())
 
 
 @click.command()
@@ -103,11 +103,11 @@ def _picture_file() -> Path:
 @as_json
 def quarantine(by: str, as_json: bool) -> None:
     """Print the files that could not be read, and why. The store keeps their bytes."""
-    from worker.worklist import queries
+    from worker.worklist import quarantined_files
 
     database, _ = options.ledger()
     options.record_view(database, by)
-    files = queries.quarantine(database)
+    files = quarantined_files.quarantine(database)
     if as_json:
         options.print_json([file.to_json() for file in files])
         return

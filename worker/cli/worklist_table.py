@@ -8,7 +8,7 @@ from rich.table import Table
 
 from schema.vocabulary import Band
 from worker.cli.tables import console, plain
-from worker.worklist.queries import WorklistEntry
+from worker.worklist.unread_list import WorklistEntry
 
 COLOURS = {
     Band.STAT: "bold magenta",

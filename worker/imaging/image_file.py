@@ -93,9 +93,9 @@ def read_display(data: bytes, limits: Limits = DEFAULT, reduction: Reduction | N
     raise _refusal(data)
 
 
-def read_grid(data: bytes, preprocessing: Preprocessing, limits: Limits = DEFAULT) -> NDArray[np.uint8]:
+def read_grid(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """The picture on a model's grid, [size, size, 1], read by the model's rule. Raises what `read_display` raises."""
-    return apply(read_display(data, limits, preprocessing.pyramid).pixels, preprocessing)[0]
+    return apply(read_display(data, reduction=preprocessing.pyramid).pixels, preprocessing)[0]
 
 
 def stored_digest(data: bytes, limits: Limits = DEFAULT) -> str:

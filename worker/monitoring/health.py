@@ -22,7 +22,7 @@ from worker.runtime.state_folder import make_home
 from worker.settings import Settings
 from worker.store import open_store
 from worker.store.capacity import capacity_of
-from worker.worklist.queries import longest_wait_s
+from worker.worklist.underway import longest_wait_s
 
 #: A failure of a device is reported for this time.
 DEVICE_IS_SUSPECT = timedelta(minutes=15)

@@ -45,7 +45,7 @@ from worker.screening.timings import Stage
 from worker.settings import Settings
 from worker.store import open_store
 from worker.store.capacity import capacity_of
-from worker.worklist.queries import longest_wait_s
+from worker.worklist.underway import longest_wait_s
 
 log = logging.getLogger(__name__)
 

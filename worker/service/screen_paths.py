@@ -17,7 +17,7 @@ from worker.ledger.connect import now
 from worker.ledger.intake.arrivals import Registration
 from worker.ledger.screening import outbox
 from worker.service.service import BATCH_QUIET_S, SWEEP_S, RunningService
-from worker.worklist import queries
+from worker.worklist import underway
 
 #: Called repeatedly with the stage, and how many files or studies of how many are done.
 Progress = Callable[[str, int, int], None]
@@ -57,7 +57,7 @@ def screen_paths(service: RunningService, paths: Sequence[Path], progress: Progr
     """
     database, unlisted = service.intake.database, list[str]()
     sweeps = _Sweeps(service)
-    resumed = queries.pending(database) if service.worker is not None and service.settings.is_embedded else []
+    resumed = underway.pending(database) if service.worker is not None and service.settings.is_embedded else []
     booked = []
     for one in _take_in(service, paths, unlisted, progress):
         booked.append(one)
@@ -67,7 +67,7 @@ def screen_paths(service: RunningService, paths: Sequence[Path], progress: Progr
     study_uids = list(dict.fromkeys([*own, *resumed]))
     outbox.settle(database, study_uids, now())
     states = _wait_until_ended(service, study_uids, progress)
-    verdicts = queries.verdicts(database, list(own))
+    verdicts = underway.verdicts(database, list(own))
     archives = sum(b.message.startswith(AN_ARCHIVE) for b in booked)
     return ScreenedPaths(files, list(own), len(study_uids) - len(own), states, verdicts, unlisted, archives)
 
@@ -103,7 +103,7 @@ def _wait_until_ended(service: RunningService, study_uids: Sequence[str], progre
     before, since = 0, time.monotonic()
     while True:
         sweeps.run_if_due()
-        states = service.outage_wait.retry("states", lambda: queries.states(database, study_uids))
+        states = service.outage_wait.retry("states", lambda: underway.states(database, study_uids))
         ended = sum(states.get(state, 0) for state in ENDED)
         progress("screening", ended, len(study_uids))
         if ended == len(study_uids):

@@ -40,9 +40,9 @@ class BucketStore:
         """The URL of the content of this digest, whether it exists or not."""
         return f"s3://{self._key(kind, digest)}"
 
-    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
+    def put(self, kind: str, content: bytes) -> str:
         """`keep`, for those who only want the digest."""
-        return self.keep(kind, content, digest).digest
+        return self.keep(kind, content).digest
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:
         """`keep` for the content of a file, which is then removed. Raises StorageUnavailable."""

@@ -69,7 +69,7 @@ class Store(Protocol):
         `digest`: of the content, if known already. Raises StorageUnavailable when the store is full or unavailable.
         """
 
-    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
+    def put(self, kind: str, content: bytes) -> str:
         """`keep`, for those who only want the digest."""
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:

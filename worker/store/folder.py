@@ -29,9 +29,9 @@ class FolderStore:
         """The path of the content of this digest."""
         return str(self.path(kind, digest))
 
-    def put(self, kind: str, content: bytes, digest: str | None = None) -> str:
+    def put(self, kind: str, content: bytes) -> str:
         """`keep`, for those who only want the digest."""
-        return self.keep(kind, content, digest).digest
+        return self.keep(kind, content).digest
 
     def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:
         """Keep `content`: written to a temporary file, fsynced and renamed, so it is complete or absent.

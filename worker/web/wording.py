@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from schema.vocabulary import AuditAction, Band, Priority, Process, Reason, Verdict
-from worker.worklist.listing import Show
+from worker.worklist.page_list import Show
 
 #: Word and shape of each band: a shape, so that colour is never the only sign.
 BANDS: dict[Band, tuple[str, str]] = {

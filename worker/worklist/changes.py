@@ -5,9 +5,11 @@ from datetime import datetime
 
 from schema.database import Database
 from worker.ledger.transactions import reading_once
-from worker.worklist import held
-from worker.worklist.listing import PAGE
-from worker.worklist.queries import SIGN_MOMENTS, SIGNS, UNDERWAY_STUDIES, SignsOfLife, signs_in, with_moments
+from worker.worklist import holds
+from worker.worklist.columns import with_moments
+from worker.worklist.page_list import PAGE
+from worker.worklist.signs_of_life import SIGN_MOMENTS, SIGNS, SignsOfLife, signs_in
+from worker.worklist.underway import UNDERWAY_STUDIES
 
 #: What the statement does not see, such as another name of a file that was there already, is seen after this time.
 AT_LEAST_EVERY_S = 30
@@ -32,7 +34,7 @@ _STATEMENT = f"""
             SELECT {_ROW} AS shown FROM study WHERE read_at IS NULL ORDER BY band, sort_key, id LIMIT {PAGE}
         ) AS top) AS top,
         (SELECT {{joined}}(shown, '|') FROM (
-            SELECT CAST(study_id AS TEXT) || ' ' || holder AS shown FROM hold WHERE {held.IN_FORCE} ORDER BY study_id
+            SELECT CAST(study_id AS TEXT) || ' ' || holder AS shown FROM hold WHERE {holds.IN_FORCE} ORDER BY study_id
         ) AS held) AS held,
         (SELECT MIN(asked_at) FROM study WHERE {UNDERWAY_STUDIES}) AS asked_at,
         {", ".join(f"(SELECT MAX(id) FROM {table}) AS newest_{table}" for table in _ADDED)},
@@ -44,7 +46,7 @@ def look(database: Database, now: datetime) -> tuple[str, SignsOfLife]:
     """A text that differs whenever the first page of the unread list may look different; and the signs beside it."""
     statement = with_moments(_STATEMENT.format(joined=_JOINED[database.engine.dialect.name]), *SIGN_MOMENTS)
     with reading_once(database) as connection:
-        row = connection.execute(statement.bindparams(*held.MOMENTS), held.at(now)).one()
+        row = connection.execute(statement.bindparams(*holds.MOMENTS), holds.at(now)).one()
     listed = (row.top, row.held, row.asked_at, *(row._mapping[f"newest_{table}"] for table in _ADDED))
     text = repr((listed, now.timestamp() // AT_LEAST_EVERY_S))
     return hashlib.sha256(text.encode()).hexdigest(), signs_in(row)

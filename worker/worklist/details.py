@@ -8,7 +8,7 @@ from schema.database import Database
 from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
 from worker.store import Store
-from worker.worklist.queries import STUDY_MOMENTS, overlay_place, plain, with_moments
+from worker.worklist.columns import STUDY_MOMENTS, overlay_place, plain, with_moments
 
 _IMAGES = """
     SELECT instance.sop_instance_uid, instance.modality, instance.body_part, instance.view, instance.age_years,

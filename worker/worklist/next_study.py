@@ -7,12 +7,12 @@ from sqlalchemy import text
 
 from schema.database import Database
 from worker.ledger.transactions import reading
-from worker.worklist import held
-from worker.worklist.listing import AFTER, PAGE, Key, in_ids
+from worker.worklist import holds
+from worker.worklist.page_list import AFTER, PAGE, Key, in_ids
 
 #: Of these studies, those that somebody else reads, and those that this reader has read as they are now.
 _TAKEN = f"""
-    SELECT study_id FROM hold WHERE study_id IN :ids AND {held.IN_FORCE} AND holder <> :reader
+    SELECT study_id FROM hold WHERE study_id IN :ids AND {holds.IN_FORCE} AND holder <> :reader
     UNION
     SELECT review.study_id FROM review JOIN study ON study.id = review.study_id
     LEFT JOIN withdrawal ON withdrawal.review_id = review.id
@@ -32,8 +32,8 @@ def next_unread(database: Database, reader: str, but: str, now: datetime) -> str
             ).all()
             if not found:
                 return None
-            asked = {"ids": [row.study_id for row in found], "reader": reader, **held.at(now)}
-            taken = set(connection.execute(in_ids(_TAKEN).bindparams(*held.MOMENTS), asked).scalars())
+            asked = {"ids": [row.study_id for row in found], "reader": reader, **holds.at(now)}
+            taken = set(connection.execute(in_ids(_TAKEN).bindparams(*holds.MOMENTS), asked).scalars())
             for row in found:
                 if row.study_id not in taken and row.study_uid != but:
                     return str(row.study_uid)

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Row, text
 from schema.database import Database
 from worker.errors import UnknownStudy
 from worker.ledger.transactions import reading
-from worker.worklist import held
-from worker.worklist.queries import STUDY_MOMENTS, with_moments
+from worker.worklist import holds
+from worker.worklist.columns import STUDY_MOMENTS, with_moments
 
 #: Earlier studies of the patient that are listed.
 MOST_PRIORS = 20
@@ -60,8 +60,8 @@ def study_view(database: Database, study_uid: str, now: datetime) -> StudyView:
             raise UnknownStudy("no such study")
         screening = _one(connection, _SCREENING, {"id": row.current_screening_id}, "screened_at")
         hold = connection.execute(
-            with_moments(_HELD, "taken_at").bindparams(*held.MOMENTS),
-            {"id": row.id, **held.at(now)},
+            with_moments(_HELD, "taken_at").bindparams(*holds.MOMENTS),
+            {"id": row.id, **holds.at(now)},
         ).one_or_none()
         own = {"id": row.id, "uid": study_uid}
         return StudyView(
@@ -122,12 +122,12 @@ def screening_words(database: Database, screening_id: int) -> dict[str, Any] | N
         return _one(connection, _SCREENING, {"id": screening_id}, "screened_at")
 
 
-def find(database: Database, way: str, value: str, most: int = MOST_FOUND) -> list[str]:
+def find(database: Database, way: str, value: str) -> list[str]:
     """UIDs of the studies with this accession number or patient ID, the newest first."""
     column = {"accession": "accession_number", "patient": "patient_id"}[way]
     statement = text(f"SELECT study_uid FROM study WHERE {column} = :value ORDER BY id DESC LIMIT :most")
     with reading(database) as connection:
-        return [str(uid) for uid in connection.execute(statement, {"value": value, "most": most}).scalars()]
+        return [str(uid) for uid in connection.execute(statement, {"value": value, "most": MOST_FOUND}).scalars()]
 
 
 def _card(connection: Connection, digest: str) -> dict[str, Any] | None:
@@ -167,7 +167,7 @@ def _one(connection: Connection, statement: str, values: dict[str, Any], *moment
     return found[0] if found else None
 
 
-_HELD = f"SELECT holder, taken_at, opening FROM hold WHERE study_id = :id AND {held.IN_FORCE}"
+_HELD = f"SELECT holder, taken_at, opening FROM hold WHERE study_id = :id AND {holds.IN_FORCE}"
 _ARRIVALS = "SELECT path, state, message, seen_at FROM arrival WHERE study_id = :id ORDER BY id"
 _SCREENING = "SELECT * FROM screening WHERE id = :id"
 _SCREENINGS = """

@@ -32,7 +32,6 @@ class AcceptedCopy:
     left_at: str | None
     is_unreadable: bool
     is_stalled: bool = False  #: the lower part of its picture is empty
-    is_superseded: bool = False  #: a later copy counts in its place
 
 
 @dataclass(frozen=True)

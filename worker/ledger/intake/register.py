@@ -28,14 +28,11 @@ def accepted_copies(database: Database, header: Header, digest: str) -> list[Acc
     """The files that were accepted before under this SOP Instance UID with other bytes."""
     with reading(database) as connection:
         rows = connection.execute(
-            select(Instance.digest, Instance.left_at, Instance.unreadable, Instance.notes, Instance.superseded)
+            select(Instance.digest, Instance.left_at, Instance.unreadable, Instance.notes)
             .where(Instance.sop_instance_uid == header.sop_instance_uid, Instance.digest != digest)
             .order_by(Instance.superseded, Instance.id)
         )
-        return [
-            AcceptedCopy(r.digest, r.left_at, r.unreadable is not None, LOWER_PART_EMPTY in r.notes, r.superseded)
-            for r in rows
-        ]
+        return [AcceptedCopy(r.digest, r.left_at, r.unreadable is not None, LOWER_PART_EMPTY in r.notes) for r in rows]
 
 
 def known_otherwise(database: Database, digests: Mapping[str, str]) -> set[str]:

@@ -34,7 +34,6 @@ class LiveSession:
     name: str
     role: Role
     used_at: datetime
-    ends_at: datetime  #: without further input
 
 
 def begin(database: Database, account_id: int, name: str, address: str, now: datetime) -> str:
@@ -53,18 +52,13 @@ def begin(database: Database, account_id: int, name: str, address: str, now: dat
 def find(database: Database, token: str, now: datetime) -> LiveSession | None:
     """The live session of a token, whose account is not disabled."""
     statement = (
-        select(
-            WebSession.id, WebSession.account_id, Account.name, Account.role, WebSession.used_at, WebSession.began_at
-        )
+        select(WebSession.id, WebSession.account_id, Account.name, Account.role, WebSession.used_at)
         .join(Account, Account.id == WebSession.account_id)
         .where(WebSession.token_hash == hash_of(token), is_live(now), Account.disabled_at.is_(None))
     )
     with reading_once(database) as connection:
         row = connection.execute(statement).one_or_none()
-    if row is None:
-        return None
-    ends_at = min(row.used_at + IDLE, row.began_at + LONGEST)
-    return LiveSession(row.id, row.account_id, row.name, row.role, row.used_at, ends_at)
+    return None if row is None else LiveSession(*row)
 
 
 def note_input(database: Database, live: LiveSession, now: datetime) -> None:

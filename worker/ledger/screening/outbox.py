@@ -20,6 +20,9 @@ SETTLE_OFFER_S = 5.0
 #: Longest wait before an interrupted study is tried again.
 LONGEST_COUNTDOWN_S = 300
 
+#: Studies that are offered in one transaction; the others follow at the next sweep.
+OFFERED_AT_ONCE = 1000
+
 #: Queues in the order in which workers empty them, named after the priority of their studies.
 QUEUES = (Priority.STAT, Priority.ROUTINE, Priority.NIGHTLY)
 
@@ -68,13 +71,13 @@ def settle(database: Database, study_uids: Sequence[str], now: datetime) -> None
             )
 
 
-def offer(database: Database, now: datetime, limit: int = 1000) -> list[Offer]:
+def offer(database: Database, now: datetime, limit: int = OFFERED_AT_ONCE) -> list[Offer]:
     """Move settled RECEIVED studies to QUEUED and return them, ordered by queue, band and age, for the broker."""
     settled = or_(models.Study.settles_at <= now, models.Study.asked_at > now + timedelta(seconds=CLOCKS_DIFFER_S))
     return _offered(database, and_(models.Study.state == StudyState.RECEIVED, settled), now, limit)
 
 
-def reoffer(database: Database, settings: Settings, now: datetime, backlog: Backlog, limit: int = 1000) -> list[Offer]:
+def reoffer(database: Database, settings: Settings, now: datetime, backlog: Backlog) -> list[Offer]:
     """QUEUED studies whose message seems to be lost, to be offered again.
 
     If no message waits in a study's queue and no worker has just taken one with the study, its message is lost. If
@@ -88,7 +91,7 @@ def reoffer(database: Database, settings: Settings, now: datetime, backlog: Back
         before = min(now - timedelta(seconds=age_s), next_offered or now)
         lost.append(and_(queue_of_study == queue, models.Study.offered_at < before))
     which = and_(models.Study.state == StudyState.QUEUED, models.Study.study_uid.not_in(backlog.taken), or_(*lost))
-    return _offered(database, which, now, limit)
+    return _offered(database, which, now, OFFERED_AT_ONCE)
 
 
 def postpone(database: Database, study_uids: Sequence[str], until: datetime) -> None:

@@ -17,8 +17,8 @@ from worker.web.pages.list_page import without_model
 from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
 from worker.web.rendering import uid_of
-from worker.worklist import listing, queries
-from worker.worklist.listing import Filter, Key, ListRow
+from worker.worklist import page_list, signs_of_life, underway, unread_list
+from worker.worklist.page_list import Filter, Key, ListRow
 from worker.worklist.study_view import study_view
 
 VERSION = 1
@@ -27,11 +27,11 @@ VERSION = 1
 def worklist(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """A page of the unread studies in the order of the list; `next` is the `after` of the following page."""
     _note(room, asked, _admitted(room, asked, "worklist"), "worklist")
-    found = listing.rows(room.database, Filter(), Key.read(asked.request.query_params.get("after", "")), asked.now)
+    found = page_list.rows(room.database, Filter(), Key.read(asked.request.query_params.get("after", "")), asked.now)
     return _answer(
-        total=listing.count(room.database, Filter()),
+        total=page_list.count(room.database, Filter()),
         studies=[_row(room, row) for row in found],
-        next=str(found[-1].key) if len(found) == listing.PAGE else None,
+        next=str(found[-1].key) if len(found) == page_list.PAGE else None,
     )
 
 
@@ -45,7 +45,7 @@ def study(room: ReadingRoom, asked: BrowserRequest) -> Response:
         _note(room, asked, name, "studies: no such study")
         raise
     _note(room, asked, name, "studies", uid)
-    row = listing.of_studies(room.database, [uid], asked.now)[0]
+    row = page_list.of_studies(room.database, [uid], asked.now)[0]
     return _answer(
         study=_row(room, row) | {"revision": row.revision, "is_read": row.is_read},
         images=[
@@ -73,11 +73,11 @@ def study(room: ReadingRoom, asked: BrowserRequest) -> Response:
 def health(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """Whether studies get their results in time."""
     _note(room, asked, _admitted(room, asked, "health"), "health")
-    waited_s, signs = queries.longest_wait_s(room.database, asked.now), queries.signs_of_life(room.database)
+    waited_s, signs = underway.longest_wait_s(room.database, asked.now), signs_of_life.signs_of_life(room.database)
     return _answer(
         is_well=waited_s <= room.settings.alarm_after_s,
         longest_wait_s=round(waited_s, 1),
-        unread=queries.count(room.database),
+        unread=unread_list.count(room.database),
         quarantined_files=signs.quarantined,
         last_file_at=None if signs.last_file_at is None else signs.last_file_at.isoformat(),
         last_result_at=None if signs.last_result_at is None else signs.last_result_at.isoformat(),

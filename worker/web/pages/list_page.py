@@ -21,10 +21,10 @@ from worker.web.browser_request import BrowserRequest
 from worker.web.permissions import Permission
 from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import study_path, uid_of
-from worker.worklist import changes, listing, queries
-from worker.worklist.listing import Filter, Key, ListRow, Show
+from worker.worklist import changes, page_list, quarantined_files, signs_of_life, underway, unread_list
 from worker.worklist.next_study import next_unread
-from worker.worklist.queries import SignsOfLife
+from worker.worklist.page_list import Filter, Key, ListRow, Show
+from worker.worklist.signs_of_life import SignsOfLife
 from worker.worklist.study_view import MOST_FOUND, find
 
 LONGEST_SEARCH = 256
@@ -36,9 +36,9 @@ HIDDEN = "shown after your verdict"
 def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The whole page."""
     _note_list(room, asked)
-    if queries.is_stale(room.database, asked.now):  # no sweep may be running
+    if unread_list.is_stale(room.database, asked.now):  # no sweep may be running
         overdue.advance(room.database, asked.now)
-    values = _values(room, asked, queries.signs_of_life(room.database))
+    values = _values(room, asked, signs_of_life.signs_of_life(room.database))
     return rendering.page("list", **values, **asked.page_values)
 
 
@@ -119,7 +119,7 @@ def next_pictures(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The digest of the first picture of the study that would come next, so that it is fetched while one reads."""
     but = uid_of(str(asked.request.path_params["study"]))
     found = next_unread(room.database, asked.who.name, but, asked.now)
-    rows = [] if found is None else listing.of_studies(room.database, [found], asked.now)
+    rows = [] if found is None else page_list.of_studies(room.database, [found], asked.now)
     return JSONResponse({"digests": [row.digest for row in rows if row.digest]})
 
 
@@ -133,7 +133,7 @@ def beat(room: ReadingRoom, asked: BrowserRequest) -> Response:
 def quarantine(room: ReadingRoom, asked: BrowserRequest) -> Response:
     """The files that could not be read."""
     _note_list(room, asked)
-    return rendering.page("quarantine", files=queries.quarantine(room.database), **asked.page_values)
+    return rendering.page("quarantine", files=quarantined_files.quarantine(room.database), **asked.page_values)
 
 
 def next_path(room: ReadingRoom, asked: BrowserRequest, but: str) -> str:
@@ -202,12 +202,12 @@ def _values(room: ReadingRoom, asked: BrowserRequest, signs: SignsOfLife) -> dic
     token = query.get("search", "")
     said = room.recall(token, asked.who.id) if token else None
     if token:
-        found = listing.of_studies(room.database, matches(room, said or ""), asked.now)
+        found = page_list.of_studies(room.database, matches(room, said or ""), asked.now)
         total, more = len(found), None
     else:
-        found = listing.rows(room.database, chosen, after, asked.now)
-        total = listing.count(room.database, chosen)
-        more = _key(room, asked, found[-1].key) if len(found) == listing.PAGE else None
+        found = page_list.rows(room.database, chosen, after, asked.now)
+        total = page_list.count(room.database, chosen)
+        more = _key(room, asked, found[-1].key) if len(found) == page_list.PAGE else None
     return {
         "rows": [masked(room, asked, row) for row in found],
         "total": total,
@@ -223,7 +223,7 @@ def _values(room: ReadingRoom, asked: BrowserRequest, signs: SignsOfLife) -> dic
         "hidden": HIDDEN,
         "signs": signs,
         "missing": signs.missing(asked.now),
-        "waited_s": queries.longest_wait_s(room.database, asked.now),
+        "waited_s": underway.longest_wait_s(room.database, asked.now),
         "now": asked.now,
     }
 

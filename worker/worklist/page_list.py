@@ -1,4 +1,7 @@
-"""The list as the page shows it: filters, pages by key, and what each row needs. Never writes."""
+"""The list as the page shows it: filters, pages by key, and what each row needs. Never writes.
+
+The list of a terminal: `unread_list`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +13,8 @@ from sqlalchemy import Connection, Row, bindparam, text
 
 from schema.database import Database
 from worker.ledger.transactions import reading, reading_once
-from worker.worklist import held
-from worker.worklist.queries import sources_of, with_moments
+from worker.worklist import holds
+from worker.worklist.columns import sources_of, with_moments
 
 PAGE = 50
 
@@ -128,11 +131,11 @@ class ListRow:
     holder: str | None = None  #: who reads it now
 
 
-def rows(database: Database, asked: Filter, after: Key | None, now: datetime, most: int = PAGE) -> list[ListRow]:
+def rows(database: Database, asked: Filter, after: Key | None, now: datetime) -> list[ListRow]:
     """A page of the list, in the order of the view; studies that were read by arrival, the newest first."""
     with reading(database) as connection:
         if asked.show is Show.READ:
-            found = _read(connection, asked, after, most)
+            found = _read(connection, asked, after)
             return _filled(connection, found, None, now)
         condition, values = _condition(asked)
         keyed = [*condition]
@@ -141,7 +144,7 @@ def rows(database: Database, asked: Filter, after: Key | None, now: datetime, mo
             values |= vars(after)
         where = f" WHERE {' AND '.join(keyed)}" if keyed else ""
         statement = with_moments(f"SELECT * FROM worklist{where} LIMIT :most", "received_at", "screened_at")
-        found = connection.execute(statement, values | {"most": most}).all()
+        found = connection.execute(statement, values | {"most": PAGE}).all()
         return _filled(connection, found, None if condition else _before(connection, after), now)
 
 
@@ -187,7 +190,7 @@ def _condition(asked: Filter) -> tuple[list[str], dict[str, Any]]:
     return [condition for condition in conditions if condition], values
 
 
-def _read(connection: Connection, asked: Filter, after: Key | None, most: int) -> Sequence[Row[Any]]:
+def _read(connection: Connection, asked: Filter, after: Key | None) -> Sequence[Row[Any]]:
     condition, values = _condition(asked)
     conditions = ["study.read_at IS NOT NULL", *condition]
     if after is not None:
@@ -196,7 +199,7 @@ def _read(connection: Connection, asked: Filter, after: Key | None, most: int) -
     statement = with_moments(
         f"{_ANY_STUDY} WHERE {' AND '.join(conditions)} ORDER BY study.id DESC LIMIT :most", "received_at", "read_at"
     )
-    return connection.execute(statement, values | {"most": most}).all()
+    return connection.execute(statement, values | {"most": PAGE}).all()
 
 
 def _before(connection: Connection, after: Key | None) -> int:
@@ -224,8 +227,8 @@ def _filled(connection: Connection, found: Sequence[Row[Any]], before: int | Non
     for image in connection.execute(in_ids(_IMAGES), {"ids": ids}):
         images.setdefault(image.study_id, image)
     sources = sources_of(connection, ids)
-    holds = connection.execute(in_ids(_HELD).bindparams(*held.MOMENTS), {"ids": ids, **held.at(now)})
-    holders = {row.study_id: row.holder for row in holds}
+    held = connection.execute(in_ids(_HELD).bindparams(*holds.MOMENTS), {"ids": ids, **holds.at(now)})
+    holders = {row.study_id: row.holder for row in held}
     return [
         _row(
             row, None if before is None else before + n, images.get(row.study_id), sources[row.study_id],
@@ -260,7 +263,7 @@ _IMAGES = """
     ORDER BY CASE WHEN finding.ordinal = screening.deciding_finding THEN 0 ELSE 1 END,
         CASE WHEN instance.unreadable IS NULL THEN 0 ELSE 1 END, instance.id
 """
-_HELD = f"SELECT study_id, holder FROM hold WHERE study_id IN :ids AND {held.IN_FORCE}"
+_HELD = f"SELECT study_id, holder FROM hold WHERE study_id IN :ids AND {holds.IN_FORCE}"
 
 
 def in_ids(statement: str) -> Any:
