@@ -1,6 +1,7 @@
 """Elements whose value representation is none: the picture behind them is read, and nothing of the header is lost."""
 
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
@@ -124,6 +125,42 @@ def test_items_of_un_that_are_in_explicit_vr(item_length: int | None) -> None:
     data = with_private(b"UN\0\0" + b"\xff" * 4 + item + ends + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
     assert read_instance(data) == read_instance(DATA)
     assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+#: Lengths whose two lower bytes are a VR of the Standard.
+SPELT = tuple(int.from_bytes(vr, "little") for vr in (b"DS", b"PN", b"LO", b"TM", b"FD"))
+
+
+@pytest.mark.parametrize("length", SPELT)
+@pytest.mark.parametrize("content", [b"\0", bytes(range(256)), b"HARRIS^ANN PN"], ids=["zeros", "all", "text"])
+def test_an_implicit_length_that_is_a_vr(length: int, content: bytes) -> None:
+    value = (content * length)[:length]
+    for elements in ([implicit(value)], [implicit(value), b"PN\0\0"], [b"LO\0\0", implicit(value), b"LO" + IN_16]):
+        data = with_private(*elements)
+        assert read_instance(data) == read_instance(DATA)
+        assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+@pytest.mark.parametrize("length", SPELT)
+@pytest.mark.parametrize("is_open", [False, True])
+def test_an_item_of_un_whose_first_length_is_a_vr(length: int, is_open: bool) -> None:
+    inner = struct.pack("<HH", 0x19, 0x1002) + implicit(b"x" * length)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF if is_open else len(inner)) + inner
+    ends = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) if is_open else b""
+    data = with_private(b"UN\0\0" + b"\xff" * 4 + item + ends + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
+    assert read_instance(data) == read_instance(DATA)
+    assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+def piece(data: bytes, at: int, size: int) -> bytes:
+    return data[at : at + size]
+
+
+def test_empty_elements_of_an_explicit_header_stay_empty() -> None:
+    for vr in (b"DS", b"PN", b"LO", b"TM", b"FD"):
+        data = with_private(vr + b"\0\0", vr + b"\0\0", b"UN" + IN_32)
+        assert read_instance(data) == read_instance(DATA)
+        assert read_from_first_bytes(partial(piece, data), len(data), DEFAULT) is not None
 
 
 @pytest.mark.parametrize("size", [10**6, 800])

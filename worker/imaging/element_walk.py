@@ -9,7 +9,7 @@ from functools import cached_property
 from struct import pack, unpack_from
 
 from worker.errors import MissingElement, TooLarge, Truncated
-from worker.imaging.unknown_vr import LONG_VRS, VRS, known_as
+from worker.imaging.unknown_vr import LONG_VRS, VRS, is_length, known_as
 
 PIXEL_DATA = 0x7FE00010
 FLOAT_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})
@@ -98,7 +98,8 @@ def _element(walk: Walk, at: int, is_implicit: bool) -> Element:
         raise Truncated(f"from byte {at:,} on the file holds zeros: it is still being copied, or its copy stalled")
     vr = data[at + 4 : at + 6]
     tag, is_named = group << 16 | number, not is_implicit and group != 0xFFFE  # delimiters never have a VR
-    if is_named and vr not in VRS and (known := known_as(data, at, endian)) is not None:
+    is_odd = is_named and (vr not in VRS or is_length(data, at, endian))
+    if is_odd and (known := known_as(data, at, endian)) is not None:
         return walk.renamed.setdefault(at + 4, Element(tag, b"UN", known.start, known.length))
     # a few writers fall back to implicit VR inside explicit data sets
     if not is_named or not (vr.isalpha() and vr.isupper()):
@@ -134,7 +135,8 @@ def _value_end(walk: Walk, element: Element, is_implicit: bool, depth: int = 0) 
         if at > len(walk.data):
             raise Truncated(f"an item of element {element.tag:08X} reaches beyond the end of the file")
         if item.length == UNDEFINED:
-            is_inside = is_implicit or (is_open and walk.data[at + 4 : at + 6] not in VRS)
+            has_vr = walk.data[at + 4 : at + 6] in VRS and not is_length(walk.data, at, walk.endian)
+            is_inside = is_implicit or (is_open and not has_vr)
             at = _item_end(walk, at, is_inside, depth)
 
 

@@ -95,7 +95,7 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
 def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool, ends_early: str | None) -> Part10:
     is_implicit, endian = encoding_of(data[at : at + 6])
     header_end, pixel, pixel_end = at, None, at
-    walk = Walk(data, endian)
+    walk, private = Walk(data, endian), list[tuple[int, int]]()
     try:
         for element, end in elements_of(walk, at, is_implicit):
             if pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
@@ -105,6 +105,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
             elif end > len(data):
                 raise Truncated(f"element {element.tag:08X} reaches beyond the end of the file")
             elif pixel is None:
+                private += [(header_end, end)] if element.tag >> 16 & 1 else []
                 header_end = end
     except Truncated as short:
         ends_early = ends_early or short.message
@@ -112,7 +113,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
     found = EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
     return Part10(
         meta=meta,
-        dataset=parse_elements(walk.known(at, header_end), is_implicit, is_little),
+        dataset=_parsed(walk, (at, header_end), private, is_implicit),
         transfer_syntax_uid=syntax or (IMPLICIT_LITTLE if is_implicit else found),
         is_little_endian=is_little,
         is_forced=is_forced,
@@ -123,6 +124,18 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
         missing_bytes=max(0, pixel_end - len(data)),
         ends_early=ends_early,
     )
+
+
+def _parsed(walk: Walk, span: tuple[int, int], private: list[tuple[int, int]], is_implicit: bool) -> Dataset:
+    """The elements of a span; without its private ones where pydicom cannot parse them, which nothing here reads."""
+    try:
+        return parse_elements(walk.known(*span), is_implicit, walk.endian == "<")
+    except MissingElement:
+        if not private:
+            raise
+        starts, ends = [span[0], *(end for _, end in private)], [*(start for start, _ in private), span[1]]
+        public = b"".join(walk.known(start, end) for start, end in zip(starts, ends, strict=True))
+        return parse_elements(public, is_implicit, walk.endian == "<")
 
 
 def parse_elements(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:

@@ -53,6 +53,19 @@ def known_as(data: bytes, at: int, endian: str) -> Value | None:
     return next((way for way in ways if _leads_on(data, at, way, endian, vr, FOLLOWING)), None)
 
 
+def is_length(data: bytes, at: int, endian: str) -> bool:
+    """Whether what looks like a VR and a length of 0 is the length of an element in implicit VR: `PN` is 20,048.
+
+    Only then something follows the value of that length, and nothing what would follow an empty one.
+    """
+    if endian != "<" or data[at + 4 : at + 6] not in SHORT_VRS or data[at + 6 : at + 8] != b"\0\0":
+        return False
+    empty, implicit = Value(at + 8, 0), Value(at + 8, unpack_from("<I", data, at + 4)[0])
+    return not _leads_on(data, at, empty, endian, None, FOLLOWING) and _leads_on(
+        data, at, implicit, endian, None, FOLLOWING
+    )
+
+
 def _explicit(data: bytes, at: int, endian: str) -> Iterator[Value]:
     """Where the value is if a VR unknown here stands before its length."""
     (short,) = unpack_from(f"{endian}H", data, at + 6)
