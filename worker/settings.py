@@ -79,14 +79,20 @@ class Settings:
         "", "folder, or s3://BUCKET/PREFIX, of received objects and overlays; empty: in the state folder", store_place
     )
     model: Path = setting(DEFAULT_MODEL, "model file")
-    provider: Provider = setting(Provider.AUTO, "auto, cpu or cuda")
+    provider: Provider = setting(
+        Provider.AUTO, "auto: CUDA where it binds, else the CPU; cpu; cuda: no start without it"
+    )
     processes: int = setting(
         max(1, os.cpu_count() or 1), "worker processes of `worker screen` and `run`", positive(int)
     )
     studies_at_once: int = setting(1, "studies a worker process screens at a time, each with a decoder child; 1 to 16",
         whole(1, 16))  # fmt: skip
 
-    inbox_mode: InboxMode = setting(InboxMode.MOVE, "move, copy or leave")
+    inbox_mode: InboxMode = setting(
+        InboxMode.MOVE,
+        "what becomes of a file in the inbox that was taken in: move: it goes into the store; copy: it stays, and the"
+        " store has a copy; leave: it stays, and is read there",
+    )
     store_link: StoreLink = setting(
         StoreLink.AUTO, "auto: with inbox_mode=move, files become those of the store without a copy where they can; off"
     )
