@@ -14,7 +14,7 @@ from trainer.progress import silent
 from trainer.recipes import recipe_named
 from trainer.recipes.recipe import Monitor, Phase, Recipe
 from trainer.run.run import read_data, run, run_folds
-from trainer.training import fit
+from trainer.training import callbacks, fit, variables
 from trainer.training.checkpoint import Arrays
 from trainer.training.lung_field_batches import TEACHERS_SHARE, FieldBatches
 from trainer.training.teachers import Teachers, open_teachers
@@ -35,7 +35,7 @@ def weights(folder: Path, name: str) -> Arrays:
 def test_the_result_is_the_mean_of_the_weights_along_the_last_epochs(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "MEANS_AN_EPOCH", 1)
+    monkeypatch.setattr(callbacks, "MEANS_AN_EPOCH", 1)
     ends: list[Arrays] = []
 
     def report(event: Event) -> None:
@@ -151,8 +151,8 @@ def test_weights_are_put_into_the_network_only_where_a_mean_is_judged(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, times: int
 ) -> None:
     assigned: list[int] = []
-    assign = fit._assign
-    monkeypatch.setattr(fit, "_assign", lambda variables, values: assigned.append(assign(variables, values) or 0))
+    assign = variables.assign
+    monkeypatch.setattr(fit, "assign", lambda to, values: assigned.append(assign(to, values) or 0))
     run(fit_options(images, tmp_path, recipe=recipe), silent)
     assert len(assigned) == times, "the best weights at the end, and twice after each epoch that takes a mean"
 

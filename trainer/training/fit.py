@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from trainer.progress import Report
 from trainer.recipes.recipe import Monitor, Network, Phase, Recipe
 from trainer.statistics.metrics import roc_auc
-from trainer.training.checkpoint import Arrays, Checkpoint
+from trainer.training.callbacks import BatchReport, WeightMean, mean_so_far
+from trainer.training.checkpoint import Checkpoint
 from trainer.training.schedule import Step, next_step
+from trainer.training.variables import assign, values_of
 from worker.errors import BadData
 
 #: Fraction of the steps of a cosine phase during which the learning rate rises from zero.
 WARM_UP_SHARE = 0.1
 PREDICT_BATCH = 64
-
-#: How often in an epoch the weights are taken into a mean.
-MEANS_AN_EPOCH = 8
 
 
 def fit(
@@ -41,42 +40,29 @@ def fit(
     and, where the recipe's monitor needs them, shifted. `latest` is the checkpoint of an interrupted fit; `save` is
     called after every epoch. Raises BadData when the recipe has no epoch or a loss is not finite.
     """
-    model, taught = network.model, network.taught or network.model
     if latest is not None:
-        _assign(network.variables, latest.variables)
+        assign(network.variables, latest.variables)
         report({"event": "resumed", "epoch": latest.epoch})
     is_compiled = False
     while (step := next_step(recipe.phases, latest.scores if latest else ())) is not None:
         started = time.monotonic()
         dataset = batches(step.epoch)
         if not is_compiled or step.epoch_in_phase == 0:
-            _compile(recipe, network, step.phase, len(dataset))
-            if latest is not None and step.epoch_in_phase:  # resumed in the middle of a phase
-                _assign(taught.optimizer.variables, latest.optimizer)
+            _begin_phase(recipe, network, step, len(dataset), latest)
             is_compiled = True
-        if step.phase.schedule == "constant":
-            taught.optimizer.learning_rate = step.learning_rate
-        mean = _mean_so_far(network, step, latest)
-        loss = _run_epoch(taught, dataset, step, mean, report)
-        variables = _values(network.variables)
-        result = mean.values if mean else variables
-        if mean:
-            _assign(network.variables, result)
-        scores, measured = _measure(model, copies, labels)
-        if mean:
-            _assign(network.variables, variables)
-        score = float(step.epoch) if recipe.monitor is Monitor.LAST else scores[recipe.monitor]
-        latest = _after(variables, result, taught.optimizer, fingerprint, score, latest)
+        mean = mean_so_far(network, step, latest)
+        loss = _run_epoch(_taught(network), dataset, step, mean, report)
+        latest, measured = _end_epoch(recipe, network, step, mean, copies, labels, fingerprint, latest)
         save(latest)
         report(
             {"event": "epoch", "epoch": latest.epoch, "of": recipe.epochs, "phase": step.phase.name, "loss": loss}
             | {name: round(value, 5) for name, value in measured.items()}
-            | {"score": round(score, 5), "is_best": latest.best_epoch == latest.epoch}
+            | {"score": round(latest.scores[-1], 5), "is_best": latest.best_epoch == latest.epoch}
             | {"learning_rate": step.learning_rate, "seconds": round(time.monotonic() - started, 1)}
         )
     if latest is None:
         raise BadData("the recipe has no epoch: give --epochs 1 or more")
-    _assign(network.variables, latest.best_variables)
+    assign(network.variables, latest.best_variables)
     return latest
 
 
@@ -98,6 +84,18 @@ def choose_trained(network: Network, phase: Phase) -> None:
         layer.trainable = False
 
 
+def _taught(network: Network) -> Any:
+    """The model that is fitted: the network's own, or the one around it that also has its targets."""
+    return network.taught or network.model
+
+
+def _begin_phase(recipe: Recipe, network: Network, step: Step, steps: int, latest: Checkpoint | None) -> None:
+    """Compile for the phase of this epoch; a fit that goes on in the middle of it gets its optimizer's state back."""
+    _compile(recipe, network, step.phase, steps)
+    if latest is not None and step.epoch_in_phase:
+        assign(_taught(network).optimizer.variables, latest.optimizer)
+
+
 def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None:
     """Set layers, optimizer and loss of the phase; AdamW without decay is Adam."""
     choose_trained(network, phase)
@@ -115,14 +113,16 @@ def _compile(recipe: Recipe, network: Network, phase: Phase, steps: int) -> None
     optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-    taught = network.taught or network.model
+    taught = _taught(network)
     taught.compile(optimizer, loss=loss, metrics=[accuracy], jit_compile=False)
     optimizer.build(taught.trainable_variables)
 
 
-def _run_epoch(model: Any, dataset: Any, step: Step, mean: "_Mean | None", report: Report) -> float:
+def _run_epoch(model: Any, dataset: Any, step: Step, mean: WeightMean | None, report: Report) -> float:
     """Run one epoch and return its mean loss; raises BadData when it is not finite."""
-    callbacks = [_BatchReport(report, step.epoch, len(dataset)), *([mean] if mean else [])]
+    if step.phase.schedule == "constant":
+        model.optimizer.learning_rate = step.learning_rate
+    callbacks = [BatchReport(report, step.epoch, len(dataset)), *([mean] if mean else [])]
     history = model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=callbacks)
     loss = float(history.history["loss"][0])
     if not math.isfinite(loss):
@@ -148,71 +148,29 @@ def _measure(
     return scores, measured
 
 
-def _after(
-    variables: Arrays, result: Arrays, optimizer: Any, fingerprint: str, score: float, before: Checkpoint | None
-) -> Checkpoint:
-    moments = _values(optimizer.variables)
-    scores = (*before.scores, score) if before else (score,)
+def _end_epoch(
+    recipe: Recipe,
+    network: Network,
+    step: Step,
+    mean: WeightMean | None,
+    copies: dict[str, NDArray[np.uint8]],
+    labels: NDArray[np.int64],
+    fingerprint: str,
+    before: Checkpoint | None,
+) -> tuple[Checkpoint, dict[str, float]]:
+    """The checkpoint after an epoch, and its measured values by name. The mean of the weights is measured where there
+    is one; the network keeps its own."""
+    variables = values_of(network.variables)
+    result = mean.values if mean else variables
+    if mean:
+        assign(network.variables, result)
+    scores, measured = _measure(network.model, copies, labels)
+    if mean:
+        assign(network.variables, variables)
+    score = float(step.epoch) if recipe.monitor is Monitor.LAST else scores[recipe.monitor]
+    optimizer = values_of(_taught(network).optimizer.variables)
+    all_scores = (*before.scores, score) if before else (score,)
     if before is None or score > max(before.scores):
-        return Checkpoint(fingerprint, variables, moments, len(scores), result, scores)
-    return Checkpoint(fingerprint, variables, moments, before.best_epoch, before.best_variables, scores)
-
-
-def _values(variables: list[Any]) -> Arrays:
-    # copied first: Keras' variables do not support the array protocol of numpy 2 yet, and warn
-    return [np.array(keras.ops.convert_to_numpy(keras.ops.copy(v))) for v in variables]
-
-
-def _assign(variables: list[Any], values: Arrays) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-def _mean_so_far(network: Network, step: Step, latest: Checkpoint | None) -> "_Mean | None":
-    """The mean of the weights up to this epoch, to go on with; None while the phase averages nothing.
-
-    The checkpoint has it as its best variables, for each epoch of such a phase is the best.
-    """
-    first = step.phase.epochs - step.phase.averaged
-    if step.epoch_in_phase < first:
-        return None
-    epochs = step.epoch_in_phase - first
-    return _Mean(network, latest.best_variables if latest and epochs else [], epochs * MEANS_AN_EPOCH)
-
-
-class _Mean(keras.callbacks.Callback):  # type: ignore[misc]
-    """The mean of a network's weights; of whole numbers, as in the dropout's generator, the last ones."""
-
-    def __init__(self, network: Network, values: Arrays, count: int) -> None:
-        super().__init__()
-        self.network, self.values, self.count = network, values, count
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Take the weights in at MEANS_AN_EPOCH moments, the last of which is the end of the epoch."""
-        steps = self.params["steps"]
-        taken = MEANS_AN_EPOCH * (batch + 1) // steps - MEANS_AN_EPOCH * batch // steps
-        if not taken:
-            return
-        self.count += taken
-        now = _values(self.network.variables)
-        self.values = [
-            (old + (new - old) * (taken / self.count)).astype(new.dtype)
-            if np.issubdtype(new.dtype, np.floating)
-            else new
-            for old, new in zip(self.values or now, now, strict=True)
-        ]
-
-
-class _BatchReport(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports the loss of each batch."""
-
-    def __init__(self, report: Report, epoch: int, steps: int) -> None:
-        super().__init__()
-        self.report, self.epoch, self.steps = report, epoch, steps
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        self.report(
-            {"event": "batch", "epoch": self.epoch + 1, "done": batch + 1, "total": self.steps}
-            | {name: float(logs[name]) for name in ("loss", "accuracy") if name in logs}
-        )
+        return Checkpoint(fingerprint, variables, optimizer, len(all_scores), result, all_scores), measured
+    best = before.best_epoch, before.best_variables
+    return Checkpoint(fingerprint, variables, optimizer, *best, all_scores), measured
