@@ -74,7 +74,7 @@ def test_nothing_dials_or_opens_a_session_at_import() -> None:
     code = (
         "import socket, sys; dialled = []; sys.addaudithook(lambda e, a: dialled.append(a) if e == 'socket.connect' "
         "else None); import worker.app, worker.tasks, "
-        "worker.service.service, worker.cli.main; sys.exit(str(dialled or '') or 0)"
+        "worker.service.screen_paths, worker.service.watch_inbox, worker.cli.main; sys.exit(str(dialled or '') or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

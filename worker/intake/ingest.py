@@ -17,23 +17,19 @@ from worker.errors import CopyUnseen, Rejected, ScreeningError, Truncated
 from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
 from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
-from worker.intake.header_differences import correction_of
+from worker.intake.copy_comparison import CopyComparison
 from worker.intake.held_file import AtStep, HeldFile, no_step
 from worker.intake.read_ahead import ReadAhead
 from worker.intake.reader import IntakeRequest, Reader, ReadFile
 from worker.intake.writers_watch import watching_writers
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.intake import files
-from worker.ledger.intake.arrivals import AcceptedCopy, AsRead, Correction, Incoming, Receipt, Registration
+from worker.ledger.intake.arrivals import AcceptedCopy, AsRead, Incoming, Receipt, Registration
 from worker.ledger.intake.register import accepted_copies, known_otherwise, register, register_all
 from worker.ledger.transactions import Guard, together
 from worker.settings import Settings
 from worker.store import Store
 from worker.store.capacity import Capacity
-from worker.store.fetch import fetch
-
-#: Number of files whose pixel digests are remembered, 200 bytes each.
-KNOWN_PIXELS_MAX = 50_000
 
 #: Threads that read, hash and store files of a batch while the ledger is written.
 READERS = 2
@@ -68,6 +64,11 @@ class Intake:
     def reader(self) -> Reader:
         """Reads and stores files."""
         return Reader(self.settings, self.store, self.capacity, self.identifiers, self.at_step)
+
+    @cached_property
+    def comparison(self) -> CopyComparison:
+        """Compares a file with the copies of its image."""
+        return CopyComparison(self.store, self.decoder, self.limits, self.known_pixels)
 
     @cached_property
     def identifiers(self) -> IdentifierPolicy:
@@ -196,13 +197,13 @@ class Intake:
         """What is registered of a file with a header, whose readable `copies` hold other bytes."""
         assert read.header is not None
         own = AcceptedCopy(read.digest, read.left_at, False, LOWER_PART_EMPTY in read.header.notes)
-        is_known = any(self._continues(copy, own) for copy in copies)
-        same_pixels_as = self._same_pixels(copies, read.digest, read.left_at)
-        correction = self._correction([copy for copy in copies if copy.digest in same_pixels_as], own)
+        is_known = any(self.comparison.is_whole_of(copy, own) for copy in copies)
+        same = self.comparison.with_same_pixels(copies, own)
         return Receipt(
             self._file(read), self.identifiers.header(read.header), read.digest, crc=read.crc,
-            compared=frozenset(copy.digest for copy in copies), same_pixels_as=same_pixels_as, correction=correction,
-            completes=frozenset(copy.digest for copy in copies if self._continues(own, copy)),
+            compared=frozenset(copy.digest for copy in copies), same_pixels_as=frozenset(copy.digest for copy in same),
+            correction=self.comparison.correction(same, own),
+            completes=frozenset(copy.digest for copy in copies if self.comparison.is_whole_of(own, copy)),
             unreadable=Truncated.code if is_known else None,
             message="its lower part is empty, and the whole image was received before" if is_known else "",
             left_at=read.left_at, is_settled=read.request.is_settled, was_missing=read.was_missing,
@@ -211,16 +212,6 @@ class Intake:
     def _file(self, read: ReadFile) -> Incoming:
         """The file as the ledger spells it."""
         return read.request.file if read.keeps_path else self.identifiers.file(read.request.file)
-
-    def _continues(self, whole: AcceptedCopy, stalled: AcceptedCopy) -> bool:
-        """Whether one file has what the other has before its zeros, and is not stalled itself."""
-        if whole.is_stalled or not stalled.is_stalled:
-            return False
-        try:
-            held, begun = (fetch(self.store, copy.digest, copy.left_at) for copy in (whole, stalled))
-        except Rejected:
-            return False
-        return len(held) == len(begun) and held.startswith(begun.rstrip(b"\0"))
 
     @property
     def limits(self) -> Limits:
@@ -245,46 +236,6 @@ class Intake:
             self.database, file, error.code, error.message, digest or None, now, in_store=left_at is None,
             guard=self.guard,
         )  # fmt: skip
-
-    def _same_pixels(self, copies: list[AcceptedCopy], digest: str, left_at: str | None) -> frozenset[str]:
-        """The digests of files accepted under this UID with other bytes and the same pixels."""
-        if not copies:
-            return frozenset()
-        try:
-            pixels = self._pixels_of(digest, left_at)
-        except Rejected:
-            return frozenset()  # not decodable, so it counts as other pixels
-        same = (copy for copy in copies if self._pixels_of_copy(copy) == pixels)
-        return frozenset(copy.digest for copy in same if self._is_held(copy))
-
-    def _correction(self, same: list[AcceptedCopy], own: AcceptedCopy) -> Correction | None:
-        """How a file corrects the copy that counts of those with the same pixels."""
-        if not same:
-            return None
-        copy, later = (fetch(self.store, each.digest, each.left_at) for each in (same[0], own))
-        return correction_of(copy, same[0].digest, later, self.decoder, self.limits)
-
-    def _is_held(self, copy: AcceptedCopy) -> bool:
-        """Whether the bytes of a copy still exist: its pixels may be known from an earlier decode."""
-        try:
-            fetch(self.store, copy.digest, copy.left_at)
-        except Rejected:
-            return False
-        return True
-
-    def _pixels_of_copy(self, copy: AcceptedCopy) -> str | None:
-        try:
-            return self._pixels_of(copy.digest, copy.left_at)
-        except Rejected:
-            return None
-
-    def _pixels_of(self, digest: str, left_at: str | None) -> str:
-        """Digest of a file's stored values; each file is decoded once, as some stations give all images one UID."""
-        if digest not in self.known_pixels:
-            if len(self.known_pixels) >= KNOWN_PIXELS_MAX:
-                self.known_pixels.clear()
-            self.known_pixels[digest] = self.decoder.stored_digest(fetch(self.store, digest, left_at), self.limits)
-        return self.known_pixels[digest]
 
 
 def _as_stored(read: ReadFile) -> ReadFile:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from schema.setting_values import InboxMode
 from schema.vocabulary import FileState, Priority, Process
@@ -22,6 +21,7 @@ from worker.intake.folder_scan import FULL_SCAN_S, Inbox, Listing, has_changed, 
 from worker.intake.held_file import Removal
 from worker.intake.inbox_division import Division
 from worker.intake.ingest import Intake, TakenIn
+from worker.intake.outage_log import OutageLog
 from worker.intake.reader import IntakeRequest
 from worker.intake.sweep import sweep
 from worker.intake.write_lease import is_open_for_writing
@@ -36,8 +36,6 @@ from worker.runtime.file_events import woken_by_events
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 #: Longest pause between two listings of an inbox, however long a listing takes.
 LONGEST_PAUSE_S = 60.0
 
@@ -47,9 +45,6 @@ TAKE_IN_S = 10.0
 
 #: Longest time until a settled study is enqueued, also while the watcher does other work.
 OFFER_S = 0.5
-
-#: A lasting outage is logged again after this time.
-OUTAGE_LOG_S = 60.0
 
 
 @dataclass
@@ -77,7 +72,7 @@ class Watcher:
     waiting: dict[str, Watched] = field(default_factory=dict)
     booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
     listing_s: float = 0.0  #: duration of the last listing
-    outages: dict[str, tuple[str, float]] = field(default_factory=dict)  #: work -> code, and when it was logged
+    outages: OutageLog = field(init=False)
     division: Division = field(init=False)
     inbox: Inbox = field(init=False)
     signs: Signs = field(init=False)
@@ -88,6 +83,7 @@ class Watcher:
         for name, ours in (("SCREENING_HOME", settings.home), ("SCREENING_STORE", settings.store_folder)):
             if ours is not None and ours.is_relative_to(self.folder) and not is_hidden(ours.relative_to(self.folder)):
                 raise BadSetting(f"{name} lies in the inbox, from which files are removed: choose a folder elsewhere")
+        self.outages = OutageLog(log, self.steady_s)
         database = self.intake.database
         self.division = Division.of(database, self.folder, settings, self.clock, self.steady_s, self.prove_able)
         self.intake = replace(self.intake, guard=self.division.guard)
@@ -99,9 +95,9 @@ class Watcher:
         with woken_by_events(self.folder) as wake, self.division.kept():
             while not stop.is_set():
                 self.signs.give()
-                self._tolerating_outage("make_room", self.make_room)
-                is_through = self._tolerating_outage("scan", self.scan)
-                self._tolerating_outage("sweep", self.sweep)  # a full disk stops the scan and not the sweep
+                self.outages.attempt("make_room", self.make_room)
+                is_through = self.outages.attempt("scan", self.scan)
+                self.outages.attempt("sweep", self.sweep)  # a full disk stops the scan and not the sweep
                 if is_through is not False:
                     self._pause(stop, wake)
                     wake.clear()
@@ -113,26 +109,7 @@ class Watcher:
         while (now_s := self.steady_s()) < latest_s and not (wake.is_set() and now_s >= earliest_s):
             if stop.wait(min(OFFER_S, latest_s - now_s)):
                 return
-            self._tolerating_outage("sweep", self.offer, is_proof=False)
-
-    def _tolerating_outage(self, name: str, work: Callable[[], T], *, is_proof: bool = True) -> T | None:
-        """The result of the work; None in an outage. `is_proof`: success ends the outage of this name."""
-        try:
-            result = work()
-        except Interrupted as error:
-            self._log_outage(name, error)
-            return None
-        if is_proof and name in self.outages:
-            del self.outages[name]
-            log.warning("outage_over", extra={"work": name})
-        return result
-
-    def _log_outage(self, work: str, error: Interrupted) -> None:
-        """Log an outage at once when it is new, then once a minute."""
-        code, logged_s = self.outages.get(work, ("", 0.0))
-        if code != error.code or self.steady_s() - logged_s >= OUTAGE_LOG_S:
-            self.outages[work] = error.code, self.steady_s()
-            log.error("outage", extra={"work": work, "code": error.code, "reason": error.message})
+            self.outages.attempt("sweep", self.offer, is_proof=False)
 
     def make_room(self) -> None:
         """Prune the studies that were read the longest ago when the store nears its quota."""
@@ -266,7 +243,7 @@ class Watcher:
             taken += 1
             self._note(each)
             if self.steady_s() >= next_offer_s:
-                self._tolerating_outage("sweep", self.offer, is_proof=False)
+                self.outages.attempt("sweep", self.offer, is_proof=False)
                 next_offer_s = self.steady_s() + OFFER_S
         return taken == len(requests)
 
