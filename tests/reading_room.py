@@ -22,8 +22,8 @@ from worker.ledger.intake import register
 from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.ledger.reading_room import accounts
 from worker.store import OBJECTS
+from worker.web.page_context import PageContext
 from worker.web.passwords import hashed
-from worker.web.reading_room import ReadingRoom
 from worker.web.server import server
 
 PASSWORD = "correct horse battery staple"
@@ -115,7 +115,7 @@ class Page:
     """A running page on a ledger."""
 
     desk: Ledger
-    room: ReadingRoom
+    context: PageContext
     port: int
 
     def account(self, name: str, role: Role = Role.READER) -> None:
@@ -142,17 +142,17 @@ class Page:
 def running(desk: Ledger, **settings: Any) -> Iterator[Page]:
     """The page on a free port, with the ledger, store and clock of a test."""
     in_force = attrs.evolve(desk.settings, **settings)
-    room = ReadingRoom(in_force, desk.database, desk.store, DecoderPool.of(in_force), desk.clock)
+    context = PageContext(in_force, desk.database, desk.store, DecoderPool.of(in_force), desk.clock)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = server(in_force, room)
+        serving = server(in_force, context)
         thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
         thread.start()
         deadline = time.monotonic() + 120
         while not serving.started and time.monotonic() < deadline:
             time.sleep(0.02)
         try:
-            yield Page(desk, room, listener.getsockname()[1])
+            yield Page(desk, context, listener.getsockname()[1])
         finally:
             serving.should_exit = True
             thread.join(60)
-            room.decoder.close()
+            context.decoder.close()

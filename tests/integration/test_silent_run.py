@@ -23,7 +23,7 @@ from worker.ledger.worklist import overdue, silent_run
 from worker.ledger.worklist.silent_run import SETTING
 from worker.monitoring.health import check_readiness
 from worker.settings import Settings
-from worker.web.reading_room import ReadingRoom
+from worker.web.page_context import PageContext
 
 LATERAL: dict[str, Any] = {"view": "LATERAL"}
 HIP: dict[str, Any] = {"body_part": "HIP"}
@@ -180,17 +180,17 @@ def test_the_setting_reaches_the_database(tmp_path: Path) -> None:
 
 
 def test_a_page_that_goes_on_running_follows_the_list(silent: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.reading_room.LOOKS_EVERY_S", 0.0)
+    monkeypatch.setattr("worker.web.page_context.LOOKS_EVERY_S", 0.0)
     fill(silent)
     page = unopened(attrs.evolve(silent.settings, database=silent.database.url))  # as a page that was started before
-    room = ReadingRoom(silent.settings, page, silent.store, DecoderPool.of(silent.settings))
-    room.follow_silent_run()
+    context = PageContext(silent.settings, page, silent.store, DecoderPool.of(silent.settings))
+    context.follow_silent_run()
     silently = bool(page.is_silent_run)
     silent.database.is_silent_run = False
     silent_run.follow_setting(silent.database, silent.clock())
-    room.follow_silent_run()
+    context.follow_silent_run()
     assert (silently, bool(page.is_silent_run)) == (True, False)
-    room.close()
+    context.close()
 
 
 def test_the_checkup_says_that_a_silent_run_is_on(silent: Ledger) -> None:

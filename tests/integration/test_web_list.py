@@ -242,7 +242,7 @@ def test_a_poll_asks_the_database_for_the_session_and_for_the_list_once_each(pag
     filled(page.desk, 3)
     visitor = page.visitor("ann")
     tag = visitor.get("/rows").header("ETag")
-    page.room.looks_at = float("inf")  # whether there is a silent run is asked every five seconds, by one more
+    page.context.looks_at = float("inf")  # whether there is a silent run is asked every five seconds, by one more
     asked: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:

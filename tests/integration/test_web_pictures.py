@@ -125,7 +125,7 @@ def test_a_picture_that_is_asked_for_in_three_parts_at_once_is_decoded_once(
 ) -> None:
     name = page.receive(dicom_file(np.arange(64, dtype=np.uint16).reshape(8, 8), bits=12))
     visitor, decoded = page.visitor("ann"), list[object]()
-    read = page.room.decoder.read_stored
+    read = page.context.decoder.read_stored
     began, parts = threading.Event(), ("half", "facts", "pixels")
 
     def slow(image: Any) -> Any:
@@ -133,7 +133,7 @@ def test_a_picture_that_is_asked_for_in_three_parts_at_once_is_decoded_once(
         began.wait(120)
         return read(image)
 
-    monkeypatch.setattr(page.room.decoder, "read_stored", slow)
+    monkeypatch.setattr(page.context.decoder, "read_stored", slow)
     statuses: list[int] = []
     threads = [
         threading.Thread(target=lambda part=part: statuses.append(visitor.get(f"/picture/{name}/{part}").status))
@@ -141,7 +141,7 @@ def test_a_picture_that_is_asked_for_in_three_parts_at_once_is_decoded_once(
     ]
     for thread in threads:
         thread.start()
-    wait_until(lambda: page.room.fetched.weight == 1 and len(decoded) > 0, 120)
+    wait_until(lambda: page.context.fetched.weight == 1 and len(decoded) > 0, 120)
     began.set()
     for thread in threads:
         thread.join(120)
@@ -217,4 +217,4 @@ def test_the_pictures_that_are_kept_stay_within_their_bound(desk: Ledger) -> Non
         for _ in range(6):
             name = page.receive(dicom_file(rng.integers(0, 4096, (500, 500)).astype(np.uint16), bits=12))
             assert visitor.get(f"/picture/{name}/pixels").status == 200
-            assert page.room.pictures.weight <= 2**20
+            assert page.context.pictures.weight <= 2**20

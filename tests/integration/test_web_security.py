@@ -646,7 +646,7 @@ def test_a_connection_over_tls_counts_before_its_handshake(over_tls: Page, monke
 
 def test_more_than_64_requests_under_way_are_refused(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "WAIT_S", 150.0)  # no other refusal
-    assert Guard(lambda *_: None, page.room).most_at_a_time == 64  # type: ignore[arg-type]
+    assert Guard(lambda *_: None, page.context).most_at_a_time == 64  # type: ignore[arg-type]
     began = [passwords.TURNS.acquire(timeout=60) for _ in range(2)]  # log-ins wait now
     statuses: list[int] = []
     visitor = page.visitor()
@@ -702,7 +702,7 @@ def test_a_fault_is_told_by_an_id_and_logged_without_a_word_of_the_request(
     page: Page, caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor = page.visitor("ann")
-    page.room.searches = None  # type: ignore[assignment]
+    page.context.searches = None  # type: ignore[assignment]
     answer = visitor.post("/search", {"words": "DOE^JOHN"})
     assert answer.status == 500
     found = re.search(r"log is ([0-9a-f]{12})", answer.text)
@@ -735,13 +735,13 @@ def test_a_header_that_came_twice_names_nobody(page: Page) -> None:
 
 
 def test_strangers_links_crowd_out_nobodys_search(page: Page) -> None:
-    page.room.openings = Bounded(2)
+    page.context.openings = Bounded(2)
     visitor = page.visitor("ann")
     kept = visitor.post("/search", {"words": "nobody has this"}).header("Location")
     for n in range(5):
         page.visitor().get(f"/open?accession={n}&again=1")
     assert "nobody has this" in visitor.get(kept).text
-    assert page.room.openings.weight == 2
+    assert page.context.openings.weight == 2
 
 
 def test_the_audit_comes_before_the_deed_and_has_every_kind(page: Page) -> None:

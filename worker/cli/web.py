@@ -20,20 +20,20 @@ def web() -> None:
     in_force = options.settings()
     how = check_exposure(in_force)
     from worker.ledger.reading_room import accounts
-    from worker.web.reading_room import ReadingRoom
+    from worker.web.page_context import PageContext
     from worker.web.server import server
 
     logs.configure(in_force.log_level)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    room = ReadingRoom.open(in_force)
-    click.get_current_context().call_on_close(room.close)
-    if accounts.count(room.database) == 0:
+    context = PageContext.open(in_force)
+    click.get_current_context().call_on_close(context.close)
+    if accounts.count(context.database) == 0:
         click.echo("there is no account yet: worker user add NAME --role reader --by YOU", err=True)
     with _listener(in_force.web_host, in_force.web_port) as listener:
-        scheme = "https" if room.is_over_tls else "http"
+        scheme = "https" if context.is_over_tls else "http"
         port = listener.getsockname()[1]
         click.echo(f"{scheme}://{in_force.web_host}:{port}/ ({how}); Ctrl-C or SIGTERM stops", err=True)
-        server(in_force, room).run(sockets=[listener])
+        server(in_force, context).run(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -2,5 +2,5 @@
 
 Reads through `worker.worklist`; every write goes through the ledger. Does not know the queue, and runs no model.
 Begin with `application`, the list of all routes, then `pages`. `guards` and `browser_request` decide who may ask what;
-`reading_room` holds what every page works with.
+`page_context` holds what every page works with.
 """

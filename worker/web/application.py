@@ -14,9 +14,9 @@ from starlette.routing import Route, Router
 from worker.ledger.reading_room.sessions import note_input
 from worker.web.browser_request import BrowserRequest, check_csrf, read_request
 from worker.web.guards import Guard
+from worker.web.page_context import PageContext
 from worker.web.pages import audit_page, json_interface, list_page, login_page, picture_page, study_forms, study_page
 from worker.web.permissions import Permission
-from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
 
 STATIC = Path(__file__).parent / "static"
@@ -29,17 +29,17 @@ class Page:
 
     method: str
     path: str
-    answer: Callable[[ReadingRoom, BrowserRequest], Response]
+    answer: Callable[[PageContext, BrowserRequest], Response]
     permission: Permission | None  #: None: whoever asks, with or without a session
     is_use: bool = True  #: a person did something; polls and pictures are none
 
 
-def alive(_room: ReadingRoom, _asked: BrowserRequest) -> Response:
+def alive(_room: PageContext, _asked: BrowserRequest) -> Response:
     """For probes: the process answers."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def static(_room: ReadingRoom, asked: BrowserRequest) -> Response:
+def static(_room: PageContext, asked: BrowserRequest) -> Response:
     """A script or style of ours."""
     file = FILES.get(str(asked.request.path_params["name"]))
     if file is None:
@@ -95,28 +95,28 @@ PAGES = (
 )
 
 
-def build(room: ReadingRoom) -> Guard:
+def build(context: PageContext) -> Guard:
     """The page as an ASGI application."""
-    return Guard(Router([_route(room, page) for page in PAGES], redirect_slashes=False, default=_nothing), room)
+    return Guard(Router([_route(context, page) for page in PAGES], redirect_slashes=False, default=_nothing), context)
 
 
 async def _nothing(_scope: object, _receive: object, _send: object) -> None:
     raise Refused(HTTPStatus.NOT_FOUND, "there is no such page")
 
 
-def _route(room: ReadingRoom, page: Page) -> Route:
+def _route(context: PageContext, page: Page) -> Route:
     async def endpoint(request: Request) -> Response:
         request.scope["route_name"] = f"{page.method} {page.path}"
-        return await run_in_threadpool(_answer, room, page, request)
+        return await run_in_threadpool(_answer, context, page, request)
 
     return Route(page.path, endpoint, methods=[page.method], name=f"{page.method} {page.path}")
 
 
-def _answer(room: ReadingRoom, page: Page, request: Request) -> Response:
+def _answer(context: PageContext, page: Page, request: Request) -> Response:
     """Session, permission, proof, use, answer: in this order."""
     if page.permission is not None:
-        room.follow_silent_run()
-    asked = read_request(room, request, request.scope["screening_body"])
+        context.follow_silent_run()
+    asked = read_request(context, request, request.scope["screening_body"])
     if page.permission is not None:
         if asked.session is None:
             return _to_login(page, request)
@@ -125,8 +125,8 @@ def _answer(room: ReadingRoom, page: Page, request: Request) -> Response:
         if page.method == "POST":
             check_csrf(asked)
         if page.is_use:
-            note_input(room.database, asked.session, asked.now)
-    return page.answer(room, asked)
+            note_input(context.database, asked.session, asked.now)
+    return page.answer(context, asked)
 
 
 def _to_login(page: Page, request: Request) -> Response:

@@ -18,13 +18,13 @@ from starlette.responses import Response
 from worker.ledger.reading_room import sessions
 from worker.ledger.reading_room.sessions import LiveSession
 from worker.web import addresses, rendering
+from worker.web.page_context import PageContext
 from worker.web.permissions import MAY, Permission
-from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
 
 SESSION, FORM = "session", "form"
 
-#: Fields of the largest form, with room.
+#: Fields of the largest form, with context.
 MOST_FIELDS = 32
 
 
@@ -58,31 +58,31 @@ class BrowserRequest:
         }
 
 
-def read_request(room: ReadingRoom, request: Request, body: bytes) -> BrowserRequest:
+def read_request(context: PageContext, request: Request, body: bytes) -> BrowserRequest:
     """Find session and form of a request. Raises Refused for a form of another kind."""
-    now = room.clock()
+    now = context.clock()
     peer = request.client.host if request.client else ""
-    session = find_session(room, request, peer, now)
-    token = request.cookies.get(cookie_name(room, SESSION if session else FORM), "")
+    session = find_session(context, request, peer, now)
+    token = request.cookies.get(cookie_name(context, SESSION if session else FORM), "")
     return BrowserRequest(
         request, form_of(request, body), session, csrf_of(token) if token else "",
-        addresses.client(peer, request.headers, room.proxies), now,
+        addresses.client(peer, request.headers, context.proxies), now,
     )  # fmt: skip
 
 
-def find_session(room: ReadingRoom, request: Request, peer: str, now: datetime) -> LiveSession | None:
+def find_session(context: PageContext, request: Request, peer: str, now: datetime) -> LiveSession | None:
     """The live session of the cookie. Where a trusted proxy names an account, it must be that account's."""
-    token = request.cookies.get(cookie_name(room, SESSION))
-    session = sessions.find(room.database, token, now) if token else None
-    named = trusted_name(room, request, peer)
+    token = request.cookies.get(cookie_name(context, SESSION))
+    session = sessions.find(context.database, token, now) if token else None
+    named = trusted_name(context, request, peer)
     return session if named is None or (session is not None and session.name == named) else None
 
 
-def trusted_name(room: ReadingRoom, request: Request, peer: str) -> str | None:
+def trusted_name(context: PageContext, request: Request, peer: str) -> str | None:
     """The account that a proxy at a named address has logged in; None from anywhere else."""
-    if not room.settings.web_trusted_header or peer not in room.trusted:
+    if not context.settings.web_trusted_header or peer not in context.trusted:
         return None
-    named = request.headers.getlist(room.settings.web_trusted_header)
+    named = request.headers.getlist(context.settings.web_trusted_header)
     return named[0] if len(named) == 1 else None  # a second one was sent by somebody else
 
 
@@ -117,18 +117,20 @@ def new_form_cookie() -> str:
     return secrets.token_urlsafe(16)
 
 
-def cookie_name(room: ReadingRoom, kind: str) -> str:
+def cookie_name(context: PageContext, kind: str) -> str:
     """The name of a cookie, which over TLS no other host and no plain page can set."""
-    return f"__Host-{kind}" if room.is_over_tls else f"plain-{kind}"
+    return f"__Host-{kind}" if context.is_over_tls else f"plain-{kind}"
 
 
-def set_cookie(room: ReadingRoom, response: Response, kind: str, value: str) -> None:
+def set_cookie(context: PageContext, response: Response, kind: str, value: str) -> None:
     """Set a cookie of ours for this browser session."""
     response.set_cookie(
-        cookie_name(room, kind), value, path="/", secure=room.is_over_tls, httponly=True, samesite="strict"
+        cookie_name(context, kind), value, path="/", secure=context.is_over_tls, httponly=True, samesite="strict"
     )
 
 
-def drop_cookie(room: ReadingRoom, response: Response, kind: str) -> None:
+def drop_cookie(context: PageContext, response: Response, kind: str) -> None:
     """Remove a cookie of ours."""
-    response.delete_cookie(cookie_name(room, kind), path="/", secure=room.is_over_tls, httponly=True, samesite="strict")
+    response.delete_cookie(
+        cookie_name(context, kind), path="/", secure=context.is_over_tls, httponly=True, samesite="strict"
+    )

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from worker.errors import DatabaseUnavailable, Interrupted, Rejected, ScreeningError, UnknownStudy
 from worker.runtime.error_place import place_of
 from worker.web import addresses, rendering
-from worker.web.reading_room import ReadingRoom
+from worker.web.page_context import PageContext
 from worker.web.refusal import Refused
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ STATUS: dict[type[ScreeningError], HTTPStatus] = {
 class Guard:
     """The outermost layer of the page."""
 
-    def __init__(self, app: ASGIApp, room: ReadingRoom, most_at_a_time: int = MOST_AT_A_TIME) -> None:
-        self.app, self.room, self.most_at_a_time = app, room, most_at_a_time
+    def __init__(self, app: ASGIApp, context: PageContext, most_at_a_time: int = MOST_AT_A_TIME) -> None:
+        self.app, self.context, self.most_at_a_time = app, context, most_at_a_time
         self.under_way = 0
         self.awaited: Counter[str] = Counter()  #: address -> requests whose body is awaited
 
@@ -118,7 +118,7 @@ class Guard:
     def _awaiting(self, scope: Scope) -> Iterator[None]:
         """Count a request whose body is awaited; raises Refused for one too many, of all or of its address."""
         peer = scope["client"][0] if scope["client"] else ""
-        address = addresses.client(peer, Headers(scope=scope), self.room.proxies)
+        address = addresses.client(peer, Headers(scope=scope), self.context.proxies)
         if self.awaited.total() >= MOST_AWAITED or self.awaited[address] >= MOST_AWAITED_OF_AN_ADDRESS:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
         self.awaited[address] += 1
@@ -137,7 +137,7 @@ class Guard:
         if b"%00" in scope["query_string"]:
             raise Refused(HTTPStatus.BAD_REQUEST, "there is no such page")
         peer = scope["client"][0] if scope["client"] else ""
-        if self.room.proxies and not self.room.settings.web_tls_certificate and peer not in self.room.proxies:
+        if self.context.proxies and not self.context.settings.web_tls_certificate and peer not in self.context.proxies:
             raise Refused(HTTPStatus.FORBIDDEN, "the page is reached through its proxy alone")
         if sum(sizes) + len(scope["raw_path"]) + len(scope["query_string"]) > MOST_HEADER_BYTES:
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "more than 16 kB of header")
@@ -145,7 +145,7 @@ class Guard:
             raise Refused(HTTPStatus.BAD_REQUEST, "there is no such path")
         host = headers.get("host", "").lower()
         match = HOST.fullmatch(host)
-        if len(headers.getlist("host")) != 1 or match is None or match[1] not in self.room.hosts:
+        if len(headers.getlist("host")) != 1 or match is None or match[1] not in self.context.hosts:
             raise Refused(HTTPStatus.BAD_REQUEST, "not a name of this page: set SCREENING_WEB_HOSTS")
         is_asking = scope["method"] in SAFE
         if not (self._is_ours_or_a_link(headers) if is_asking else self._is_from_our_page(headers, host)):
@@ -162,7 +162,7 @@ class Guard:
 
     def _is_from_our_page(self, headers: Headers, host: str) -> bool:
         """By Sec-Fetch-Site where the browser sends it, and by Origin, which our `no-referrer` makes `null`."""
-        own = f"{'https' if self.room.is_over_tls else 'http'}://{host}"
+        own = f"{'https' if self.context.is_over_tls else 'http'}://{host}"
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if site is not None:
             return site == "same-origin" and (origin or own).lower() in (own, "null")
@@ -191,7 +191,7 @@ class Guard:
         for name, value in HEADERS.items():
             headers[name] = value
         headers.setdefault("Cache-Control", "no-store")
-        if self.room.is_over_tls:
+        if self.context.is_over_tls:
             headers["Strict-Transport-Security"] = "max-age=31536000"
 
 

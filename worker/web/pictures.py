@@ -22,7 +22,7 @@ from worker.imaging.viewer_data import View, read_table, read_view
 from worker.inference.overlay import heat_colours
 from worker.store.fetch import fetch
 from worker.web.packing import Encoding, pack
-from worker.web.reading_room import ReadingRoom
+from worker.web.page_context import PageContext
 
 THUMBNAIL_PX = 128
 
@@ -33,32 +33,32 @@ SMALL = MinimumSize(THUMBNAIL_PX, THUMBNAIL_PX, frozenset(Coding))
 HEAT_PX = 512
 
 
-def packed(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> bytes:
+def packed(context: PageContext, kept: Row[Any], encoding: Encoding) -> bytes:
     """Stored values in row differences and byte planes, compressed. Raises Rejected or StorageUnavailable."""
-    return room.pictures.get((kept.digest, encoding)) or _decoded(room, kept, encoding)[0]
+    return context.pictures.get((kept.digest, encoding)) or _decoded(context, kept, encoding)[0]
 
 
-def facts(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> bytes:
+def facts(context: PageContext, kept: Row[Any], encoding: Encoding) -> bytes:
     """JSON of all that the viewer needs beside the pixels; with the tables that make display values."""
-    return room.pictures.get((kept.digest, "facts")) or _decoded(room, kept, encoding)[1]
+    return context.pictures.get((kept.digest, "facts")) or _decoded(context, kept, encoding)[1]
 
 
-def half(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> bytes:
+def half(context: PageContext, kept: Row[Any], encoding: Encoding) -> bytes:
     """Display values at half the size, PNG without loss: what is seen until the whole depth is there."""
-    return room.pictures.get((kept.digest, "half")) or _decoded(room, kept, encoding)[2]
+    return context.pictures.get((kept.digest, "half")) or _decoded(context, kept, encoding)[2]
 
 
-def thumbnail(room: ReadingRoom, kept: Row[Any]) -> bytes:
+def thumbnail(context: PageContext, kept: Row[Any]) -> bytes:
     """Display values with a long side of 128 px, as PNG."""
-    known = room.thumbnails.get(kept.digest)
+    known = context.thumbnails.get(kept.digest)
     if known is not None:
         return known
-    with room.decoding:
-        image = _open(room, kept)
-        shown = room.decoder.read_display(image, SMALL).pixels
+    with context.decoding:
+        image = _open(context, kept)
+        shown = context.decoder.read_display(image, SMALL).pixels
     scale = THUMBNAIL_PX / max(shown.shape)
     size = (max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale)))
-    return room.thumbnails.put(kept.digest, _png(np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA))))
+    return context.thumbnails.put(kept.digest, _png(np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA))))
 
 
 def heat(found: Row[Any]) -> bytes:
@@ -73,26 +73,26 @@ def heat(found: Row[Any]) -> bytes:
     return _png(np.dstack([heat_colours(level), level]))
 
 
-def _decoded(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
+def _decoded(context: PageContext, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
     """(packed pixels, facts, half-size preview), which are cached together."""
-    with room.one_at_a_time(kept.digest):  # a viewer asks for all three at once
-        pixels, told, small = (room.pictures.get((kept.digest, part)) for part in (encoding, "facts", "half"))
+    with context.one_at_a_time(kept.digest):  # a viewer asks for all three at once
+        pixels, told, small = (context.pictures.get((kept.digest, part)) for part in (encoding, "facts", "half"))
         if pixels and told and small:
             return pixels, told, small
-        return _decode(room, kept, encoding)
+        return _decode(context, kept, encoding)
 
 
-def _decode(room: ReadingRoom, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
-    with room.decoding:
-        image = _open(room, kept)
-        stored = room.decoder.read_stored(image)
-        table = read_table(image.content, stored, room.limits)
-        told = json.dumps(viewer_facts(read_view(image.content, room.limits), stored, table)).encode()
+def _decode(context: PageContext, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
+    with context.decoding:
+        image = _open(context, kept)
+        stored = context.decoder.read_stored(image)
+        table = read_table(image.content, stored, context.limits)
+        told = json.dumps(viewer_facts(read_view(image.content, context.limits), stored, table)).encode()
         small = _png(_halved(look_up(stored.codes, table)))
         pixels = pack(stored.codes, encoding)
-    room.pictures.put((kept.digest, "facts"), told)
-    room.pictures.put((kept.digest, "half"), small)
-    room.pictures.put((kept.digest, encoding), pixels)
+    context.pictures.put((kept.digest, "facts"), told)
+    context.pictures.put((kept.digest, "half"), small)
+    context.pictures.put((kept.digest, encoding), pixels)
     return pixels, told, small
 
 
@@ -128,8 +128,8 @@ def _range(stored: StoredValues) -> list[int]:
     return [int(values.min()), int(values.max())]
 
 
-def _open(room: ReadingRoom, kept: Row[Any]) -> OpenImage:
-    return open_image(fetch(room.store, kept.digest, kept.left_at, kept.crc), room.limits)
+def _open(context: PageContext, kept: Row[Any]) -> OpenImage:
+    return open_image(fetch(context.store, kept.digest, kept.left_at, kept.crc), context.limits)
 
 
 def _halved(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from worker.settings import Settings
 from worker.web.application import build
 from worker.web.guards import MOST_HEADER_BYTES
 from worker.web.network_exposure import check_exposure
-from worker.web.reading_room import ReadingRoom
+from worker.web.page_context import PageContext
 
 HEADER_DEADLINE_S = 10.0
 IDLE_CONNECTION_S = 30
@@ -125,7 +125,7 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
-def server(settings: Settings, room: ReadingRoom) -> uvicorn.Server:
+def server(settings: Settings, context: PageContext) -> uvicorn.Server:
     """A server that is not serving yet. Raises BadSetting for settings that would expose the page."""
     check_exposure(settings)
     tls: dict[str, Any] = {}
@@ -133,10 +133,10 @@ def server(settings: Settings, room: ReadingRoom) -> uvicorn.Server:
         tls = {"ssl_certfile": settings.web_tls_certificate, "ssl_keyfile": settings.web_tls_key}
     return uvicorn.Server(
         uvicorn.Config(
-            build(room),
+            build(context),
             host=settings.web_host.strip("[]"),
             port=settings.web_port,
-            http=type("Protocol", (PatientProtocol,), {"open_connections": Counter(), "proxies": room.proxies}),
+            http=type("Protocol", (PatientProtocol,), {"open_connections": Counter(), "proxies": context.proxies}),
             ws="none",
             lifespan="off",
             loop="worker.web.handshake:PageLoop",

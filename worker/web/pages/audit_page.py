@@ -7,13 +7,13 @@ from starlette.responses import Response
 from worker.ledger import audit
 from worker.web import rendering
 from worker.web.browser_request import BrowserRequest
-from worker.web.reading_room import ReadingRoom
+from worker.web.page_context import PageContext
 
 DAYS = 7
 MOST = 500
 
 
-def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def show(context: PageContext, asked: BrowserRequest) -> Response:
     """The newest entries of the last days; `worker audit` prints all."""
-    entries = audit.trail(room.database, asked.now - timedelta(days=DAYS))
+    entries = audit.trail(context.database, asked.now - timedelta(days=DAYS))
     return rendering.page("audit", entries=entries[: -MOST - 1 : -1], days=DAYS, most=MOST, **asked.page_values)

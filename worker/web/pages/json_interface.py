@@ -13,8 +13,8 @@ from worker.errors import UnknownStudy
 from worker.ledger import audit
 from worker.ledger.reading_room import accounts
 from worker.web.browser_request import BrowserRequest
+from worker.web.page_context import PageContext
 from worker.web.pages.list_page import without_model
-from worker.web.reading_room import ReadingRoom
 from worker.web.refusal import Refused
 from worker.web.rendering import uid_of
 from worker.worklist import page_list, signs_of_life, underway, unread_list
@@ -24,37 +24,37 @@ from worker.worklist.study_view import study_view
 VERSION = 1
 
 
-def worklist(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def worklist(context: PageContext, asked: BrowserRequest) -> Response:
     """A page of the unread studies in the order of the list; `next` is the `after` of the following page."""
-    _note(room, asked, _admitted(room, asked, "worklist"), "worklist")
-    found = page_list.rows(room.database, Filter(), Key.read(asked.request.query_params.get("after", "")), asked.now)
+    _note(context, asked, _admitted(context, asked, "worklist"), "worklist")
+    found = page_list.rows(context.database, Filter(), Key.read(asked.request.query_params.get("after", "")), asked.now)
     return _answer(
-        total=page_list.count(room.database, Filter()),
-        studies=[_row(room, row) for row in found],
+        total=page_list.count(context.database, Filter()),
+        studies=[_row(context, row) for row in found],
         next=str(found[-1].key) if len(found) == page_list.PAGE else None,
     )
 
 
-def study(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def study(context: PageContext, asked: BrowserRequest) -> Response:
     """One study with its results, images and verdicts."""
     uid = uid_of(str(asked.request.path_params["study"]))
-    name = _admitted(room, asked, "studies")
+    name = _admitted(context, asked, "studies")
     try:
-        view = study_view(room.database, uid, asked.now)
+        view = study_view(context.database, uid, asked.now)
     except UnknownStudy:
-        _note(room, asked, name, "studies: no such study")
+        _note(context, asked, name, "studies: no such study")
         raise
-    _note(room, asked, name, "studies", uid)
-    row = page_list.of_studies(room.database, [uid], asked.now)[0]
+    _note(context, asked, name, "studies", uid)
+    row = page_list.of_studies(context.database, [uid], asked.now)[0]
     return _answer(
-        study=_row(room, row) | {"revision": row.revision, "is_read": row.is_read},
+        study=_row(context, row) | {"revision": row.revision, "is_read": row.is_read},
         images=[
             {
                 "sop_instance_uid": image["sop_instance_uid"],
                 "view": image["view"],
                 "exclusion": image["exclusion"],
                 "unreadable": image["unreadable"] or image["unreadable_now"],
-                "probability": None if room.database.is_silent_run else image["probability"],
+                "probability": None if context.database.is_silent_run else image["probability"],
             }
             for image in view.images
         ],
@@ -70,14 +70,17 @@ def study(room: ReadingRoom, asked: BrowserRequest) -> Response:
     )
 
 
-def health(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def health(context: PageContext, asked: BrowserRequest) -> Response:
     """Whether studies get their results in time."""
-    _note(room, asked, _admitted(room, asked, "health"), "health")
-    waited_s, signs = underway.longest_wait_s(room.database, asked.now), signs_of_life.signs_of_life(room.database)
+    _note(context, asked, _admitted(context, asked, "health"), "health")
+    waited_s, signs = (
+        underway.longest_wait_s(context.database, asked.now),
+        signs_of_life.signs_of_life(context.database),
+    )
     return _answer(
-        is_well=waited_s <= room.settings.alarm_after_s,
+        is_well=waited_s <= context.settings.alarm_after_s,
         longest_wait_s=round(waited_s, 1),
-        unread=unread_list.count(room.database),
+        unread=unread_list.count(context.database),
         quarantined_files=signs.quarantined,
         last_file_at=None if signs.last_file_at is None else signs.last_file_at.isoformat(),
         last_result_at=None if signs.last_result_at is None else signs.last_result_at.isoformat(),
@@ -86,10 +89,10 @@ def health(room: ReadingRoom, asked: BrowserRequest) -> Response:
     )
 
 
-def _admitted(room: ReadingRoom, asked: BrowserRequest, scope: str) -> str:
+def _admitted(context: PageContext, asked: BrowserRequest, scope: str) -> str:
     """The name of the token; raises Refused unless it opens this."""
     kind, _, token = asked.request.headers.get("authorization", "").partition(" ")
-    found = accounts.token_scopes(room.database, token) if kind.lower() == "bearer" and token else None
+    found = accounts.token_scopes(context.database, token) if kind.lower() == "bearer" and token else None
     if found is None:
         raise Refused(HTTPStatus.UNAUTHORIZED, "a bearer token is needed: `worker user token`")
     name, scopes = found
@@ -98,13 +101,13 @@ def _admitted(room: ReadingRoom, asked: BrowserRequest, scope: str) -> str:
     return name
 
 
-def _note(room: ReadingRoom, asked: BrowserRequest, name: str, detail: str, uid: str | None = None) -> None:
+def _note(context: PageContext, asked: BrowserRequest, name: str, detail: str, uid: str | None = None) -> None:
     """The audit has each read before it is answered; `uid` is that of a study that is there."""
-    audit.note(room.database, AuditAction.INTERFACE_READ, name, asked.now, [uid], detail=detail)
+    audit.note(context.database, AuditAction.INTERFACE_READ, name, asked.now, [uid], detail=detail)
 
 
-def _row(room: ReadingRoom, row: ListRow) -> dict[str, Any]:
-    row = without_model(row) if room.database.is_silent_run else row
+def _row(context: PageContext, row: ListRow) -> dict[str, Any]:
+    row = without_model(row) if context.database.is_silent_run else row
     names = (
         "place", "study_uid", "accession_number", "patient_id", "study_date", "state", "verdict", "probability",
         "threshold", "reason", "verdict_reason", "conflict", "failure_code", "priority", "review_outcome",

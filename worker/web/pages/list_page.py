@@ -18,8 +18,8 @@ from worker.ledger.transactions import reading
 from worker.ledger.worklist import overdue
 from worker.web import rendering, wording
 from worker.web.browser_request import BrowserRequest
+from worker.web.page_context import PageContext
 from worker.web.permissions import Permission
-from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import study_path, uid_of
 from worker.worklist import changes, page_list, quarantined_files, signs_of_life, underway, unread_list
 from worker.worklist.next_study import next_unread
@@ -33,28 +33,28 @@ LONGEST_SEARCH = 256
 HIDDEN = "shown after your verdict"
 
 
-def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def show(context: PageContext, asked: BrowserRequest) -> Response:
     """The whole page."""
-    _note_list(room, asked)
-    if unread_list.is_stale(room.database, asked.now):  # no sweep may be running
-        overdue.advance(room.database, asked.now)
-    values = _values(room, asked, signs_of_life.signs_of_life(room.database))
+    _note_list(context, asked)
+    if unread_list.is_stale(context.database, asked.now):  # no sweep may be running
+        overdue.advance(context.database, asked.now)
+    values = _values(context, asked, signs_of_life.signs_of_life(context.database))
     return rendering.page("list", **values, **asked.page_values)
 
 
-def rows(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def rows(context: PageContext, asked: BrowserRequest) -> Response:
     """The rows alone, for polls and for the next page; 304 when nothing has changed."""
     if asked.request.query_params.get("after"):
-        _note_list(room, asked)
+        _note_list(context, asked)
     known = asked.request.headers.get("if-none-match")
-    seen, signs = changes.look(room.database, asked.now)
-    signature = _signature(room, asked, seen, signs)
-    if known and signature and room.polls.get(asked.who.id) == (signature, known):
+    seen, signs = changes.look(context.database, asked.now)
+    signature = _signature(context, asked, seen, signs)
+    if known and signature and context.polls.get(asked.who.id) == (signature, known):
         return _unchanged(known, signs)
-    values = _values(room, asked, signs)
+    values = _values(context, asked, signs)
     tag = _tag(values)
     if signature:
-        room.polls.put(asked.who.id, (signature, tag))
+        context.polls.put(asked.who.id, (signature, tag))
     if known == tag:
         return _unchanged(tag, signs)
     headers = {"ETag": tag, "X-Seen-At": _seen_at(signs)}
@@ -68,24 +68,24 @@ def _unchanged(tag: str, signs: SignsOfLife) -> Response:
     return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
-def _signature(room: ReadingRoom, asked: BrowserRequest, seen: str, signs: SignsOfLife) -> str:
+def _signature(context: PageContext, asked: BrowserRequest, seen: str, signs: SignsOfLife) -> str:
     """Stands for all that the unread list shows this person; nothing where another list is asked for."""
-    if asked_filter(room, asked) != Filter() or {"after", "search"} & asked.request.query_params.keys():
+    if asked_filter(context, asked) != Filter() or {"after", "search"} & asked.request.query_params.keys():
         return ""
-    shown = (hides_model(room, asked), room.database.is_silent_run, _beside(signs, asked.now))
+    shown = (hides_model(context, asked), context.database.is_silent_run, _beside(signs, asked.now))
     return f"{seen} {shown}"
 
 
-def search(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def search(context: PageContext, asked: BrowserRequest) -> Response:
     """Remember the words under a token, so that no URL and no log has them."""
     said = asked.form.get("words", "").strip()[:LONGEST_SEARCH]
-    found = matches(room, said)
+    found = matches(context, said)
     if len(found) == 1:
         return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
-    return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"/?search={context.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
 
 
-def open_study(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def open_study(context: PageContext, asked: BrowserRequest) -> Response:
     """A link from another system: leads to the study. A strict cookie does not come with such a link, so the answer
     without a session is a page of ours that asks once more."""
     query = asked.request.query_params
@@ -93,76 +93,76 @@ def open_study(room: ReadingRoom, asked: BrowserRequest) -> Response:
     if asked.session is None:
         if "again" not in query:
             return rendering.page("again", **{**asked.page_values, "query": dict(query)})
-        return RedirectResponse(f"/login?next=/opened/{room.remember(said)}", HTTPStatus.SEE_OTHER)
-    found = matches(room, said)
+        return RedirectResponse(f"/login?next=/opened/{context.remember(said)}", HTTPStatus.SEE_OTHER)
+    found = matches(context, said)
     if len(found) == 1:
         return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
-    return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"/?search={context.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
 
 
-def opened(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def opened(context: PageContext, asked: BrowserRequest) -> Response:
     """What `/open` was asked for, after the log-in."""
-    said = room.recall(str(asked.request.path_params["token"])) or ""
-    found = matches(room, said)
+    said = context.recall(str(asked.request.path_params["token"])) or ""
+    found = matches(context, said)
     if len(found) == 1:
         return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
-    return RedirectResponse(f"/?search={room.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+    return RedirectResponse(f"/?search={context.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
 
 
-def next_study(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def next_study(context: PageContext, asked: BrowserRequest) -> Response:
     """Lead to the first unread study that nobody reads, but not to the one that is left."""
     but = uid_of(asked.request.query_params.get("but", ""))
-    return RedirectResponse(next_path(room, asked, but=but), HTTPStatus.SEE_OTHER)
+    return RedirectResponse(next_path(context, asked, but=but), HTTPStatus.SEE_OTHER)
 
 
-def next_pictures(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def next_pictures(context: PageContext, asked: BrowserRequest) -> Response:
     """The digest of the first picture of the study that would come next, so that it is fetched while one reads."""
     but = uid_of(str(asked.request.path_params["study"]))
-    found = next_unread(room.database, asked.who.name, but, asked.now)
-    rows = [] if found is None else page_list.of_studies(room.database, [found], asked.now)
+    found = next_unread(context.database, asked.who.name, but, asked.now)
+    rows = [] if found is None else page_list.of_studies(context.database, [found], asked.now)
     return JSONResponse({"digests": [row.digest for row in rows if row.digest]})
 
 
-def beat(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def beat(context: PageContext, asked: BrowserRequest) -> Response:
     """The list is still open; only input prolongs the session."""
     if asked.form.get("input") == "1":
-        note_input(room.database, asked.who, asked.now)
+        note_input(context.database, asked.who, asked.now)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def quarantine(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def quarantine(context: PageContext, asked: BrowserRequest) -> Response:
     """The files that could not be read."""
-    _note_list(room, asked)
-    return rendering.page("quarantine", files=quarantined_files.quarantine(room.database), **asked.page_values)
+    _note_list(context, asked)
+    return rendering.page("quarantine", files=quarantined_files.quarantine(context.database), **asked.page_values)
 
 
-def next_path(room: ReadingRoom, asked: BrowserRequest, but: str) -> str:
+def next_path(context: PageContext, asked: BrowserRequest, but: str) -> str:
     """The path of the next study to read; the list when there is none."""
-    found = next_unread(room.database, asked.who.name, but, asked.now)
+    found = next_unread(context.database, asked.who.name, but, asked.now)
     return "/" if found is None else study_path(found)
 
 
-def matches(room: ReadingRoom, said: str) -> list[str]:
+def matches(context: PageContext, said: str) -> list[str]:
     """UIDs of the studies that somebody means: by accession number, patient ID, UID or its end, or file name."""
     if not said:
         return []
     elements = (("accession", "accession_number"), ("patient", "patient_id"))
     for way, element in elements:
-        for name in dict.fromkeys((said, room.identifiers.name(element, said))):
-            found = find(room.database, way, name)
+        for name in dict.fromkeys((said, context.identifiers.name(element, said))):
+            found = find(context.database, way, name)
             if found:
                 return found
     try:
-        with reading(room.database) as connection:
-            return [resolve(connection, said, room.identifiers)]
+        with reading(context.database) as connection:
+            return [resolve(connection, said, context.identifiers)]
     except UnknownStudy:
         return []
 
 
-def masked(room: ReadingRoom, asked: BrowserRequest, row: ListRow) -> ListRow:
+def masked(context: PageContext, asked: BrowserRequest, row: ListRow) -> ListRow:
     """A row without what the model said, where its reader has to judge first; its place in the list stays."""
-    is_own = row.is_read and row.review_reader == asked.who.name and not room.database.is_silent_run
-    return row if is_own or not hides_model(room, asked) else without_model(row)
+    is_own = row.is_read and row.review_reader == asked.who.name and not context.database.is_silent_run
+    return row if is_own or not hides_model(context, asked) else without_model(row)
 
 
 def without_model(row: ListRow) -> ListRow:
@@ -178,17 +178,17 @@ def without_model(row: ListRow) -> ListRow:
     )
 
 
-def hides_model(room: ReadingRoom, asked: BrowserRequest) -> bool:
+def hides_model(context: PageContext, asked: BrowserRequest) -> bool:
     """Whether this person judges before the model is shown; in a silent run nobody is shown what it said."""
-    return room.database.is_silent_run or (room.hides_model and asked.may(Permission.VERDICT))
+    return context.database.is_silent_run or (context.hides_model and asked.may(Permission.VERDICT))
 
 
-def asked_filter(room: ReadingRoom, asked: BrowserRequest) -> Filter:
+def asked_filter(context: PageContext, asked: BrowserRequest) -> Filter:
     """The filter of the URL; what it does not know is ignored."""
     query = asked.request.query_params
     show = query.get("show", "")
     priority, date = query.get("priority", ""), query.get("date", "").replace("-", "")
-    if show not in set(Show) or (show == Show.FLAGGED and hides_model(room, asked)):
+    if show not in set(Show) or (show == Show.FLAGGED and hides_model(context, asked)):
         show = Show.UNREAD
     return Filter(
         Show(show), priority if priority in set(Priority) else "", query.get("scanner", "")[:64].strip(),
@@ -196,26 +196,26 @@ def asked_filter(room: ReadingRoom, asked: BrowserRequest) -> Filter:
     )  # fmt: skip
 
 
-def _values(room: ReadingRoom, asked: BrowserRequest, signs: SignsOfLife) -> dict[str, Any]:
+def _values(context: PageContext, asked: BrowserRequest, signs: SignsOfLife) -> dict[str, Any]:
     query = asked.request.query_params
-    chosen, after = asked_filter(room, asked), _after(room, asked)
+    chosen, after = asked_filter(context, asked), _after(context, asked)
     token = query.get("search", "")
-    said = room.recall(token, asked.who.id) if token else None
+    said = context.recall(token, asked.who.id) if token else None
     if token:
-        found = page_list.of_studies(room.database, matches(room, said or ""), asked.now)
+        found = page_list.of_studies(context.database, matches(context, said or ""), asked.now)
         total, more = len(found), None
     else:
-        found = page_list.rows(room.database, chosen, after, asked.now)
-        total = page_list.count(room.database, chosen)
-        more = _key(room, asked, found[-1].key) if len(found) == page_list.PAGE else None
+        found = page_list.rows(context.database, chosen, after, asked.now)
+        total = page_list.count(context.database, chosen)
+        more = _key(context, asked, found[-1].key) if len(found) == page_list.PAGE else None
     return {
-        "rows": [masked(room, asked, row) for row in found],
+        "rows": [masked(context, asked, row) for row in found],
         "total": total,
         "is_cut": bool(token) and total == MOST_FOUND,
         "more": more,
         "after": query.get("after", ""),
         "filter": chosen,
-        "shows": [show for show in Show if show is not Show.FLAGGED or not hides_model(room, asked)],
+        "shows": [show for show in Show if show is not Show.FLAGGED or not hides_model(context, asked)],
         "priorities": list(Priority),
         "search": token,
         "said": said,
@@ -223,19 +223,19 @@ def _values(room: ReadingRoom, asked: BrowserRequest, signs: SignsOfLife) -> dic
         "hidden": HIDDEN,
         "signs": signs,
         "missing": signs.missing(asked.now),
-        "waited_s": underway.longest_wait_s(room.database, asked.now),
+        "waited_s": underway.longest_wait_s(context.database, asked.now),
         "now": asked.now,
     }
 
 
-def _key(room: ReadingRoom, asked: BrowserRequest, key: Key) -> str:
+def _key(context: PageContext, asked: BrowserRequest, key: Key) -> str:
     """A row's key in a URL. It has band and probability in it: where the model is hidden, a token stands for it."""
-    return room.remember(str(key), asked.who.id) if hides_model(room, asked) else str(key)
+    return context.remember(str(key), asked.who.id) if hides_model(context, asked) else str(key)
 
 
-def _after(room: ReadingRoom, asked: BrowserRequest) -> Key | None:
+def _after(context: PageContext, asked: BrowserRequest) -> Key | None:
     said = asked.request.query_params.get("after", "")
-    return Key.read(said) or Key.read(room.recall(said, asked.who.id) or "")
+    return Key.read(said) or Key.read(context.recall(said, asked.who.id) or "")
 
 
 def _tag(values: dict[str, Any]) -> str:
@@ -255,6 +255,6 @@ def _seen_at(signs: SignsOfLife) -> str:
     return ", ".join(f"{kind}={at:{wording.MOMENT}}" for kind, at in signs.seen_at.items())
 
 
-def _note_list(room: ReadingRoom, asked: BrowserRequest) -> None:
-    if room.settings.audit_reads is AuditReads.LISTS:
-        audit.note(room.database, AuditAction.LISTED, asked.who.name, asked.now)
+def _note_list(context: PageContext, asked: BrowserRequest) -> None:
+    if context.settings.audit_reads is AuditReads.LISTS:
+        audit.note(context.database, AuditAction.LISTED, asked.who.name, asked.now)

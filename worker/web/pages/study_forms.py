@@ -15,101 +15,104 @@ from worker.ledger import decisions
 from worker.ledger.decisions import Seen
 from worker.ledger.reading_room import holds
 from worker.web.browser_request import BrowserRequest
+from worker.web.page_context import PageContext
 from worker.web.pages.list_page import hides_model, next_path
 from worker.web.pages.study_page import is_revealed, render
-from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import study_path, uid_of
 from worker.worklist.study_view import StudyView, has_seen_heatmap, screening_words, study_view
 
 LONGEST_COMMENT = 2_000
 
 
-def give(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def give(context: PageContext, asked: BrowserRequest) -> Response:
     """Store a verdict on what its reader was shown; then the next study, or this one with what the model said."""
-    view = _view(room, asked)
+    view = _view(context, asked)
     outcome, comment = asked.form.get("outcome", ""), asked.form.get("comment", "").replace("\r\n", "\n").strip()
     fault = _fault(view, asked, outcome, comment)
     if fault:
-        return render(room, asked, view, message=fault, status=HTTPStatus.UNPROCESSABLE_ENTITY)
-    was_hidden = hides_model(room, asked) and not is_revealed(room, view, asked.who.name)
+        return render(context, asked, view, message=fault, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    was_hidden = hides_model(context, asked) and not is_revealed(context, view, asked.who.name)
     try:
         decisions.review(
-            room.database, _uid(view), ReviewOutcome(outcome), asked.who.name, comment or None, asked.now,
-            room.settings.uncertain_review, _seen(room, asked, view, is_hidden=was_hidden),
+            context.database, _uid(view), ReviewOutcome(outcome), asked.who.name, comment or None, asked.now,
+            context.settings.uncertain_review, _seen(context, asked, view, is_hidden=was_hidden),
         )  # fmt: skip
     except StudyChanged as error:
-        fresh = _view(room, asked)
+        fresh = _view(context, asked)
         return render(
-            room, asked, fresh, message=error.message, shown_before=_shown_before(room, asked),
+            context, asked, fresh, message=error.message, shown_before=_shown_before(context, asked),
             status=HTTPStatus.CONFLICT,
         )  # fmt: skip
-    if was_hidden and not room.database.is_silent_run:
+    if was_hidden and not context.database.is_silent_run:
         return RedirectResponse(study_path(_uid(view)), HTTPStatus.SEE_OTHER)
-    holds.release(room.database, view.id, asked.who)
-    return RedirectResponse(next_path(room, asked, but=_uid(view)), HTTPStatus.SEE_OTHER)
+    holds.release(context.database, view.id, asked.who)
+    return RedirectResponse(next_path(context, asked, but=_uid(view)), HTTPStatus.SEE_OTHER)
 
 
-def withdraw(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def withdraw(context: PageContext, asked: BrowserRequest) -> Response:
     """Back on the list, with a reason."""
-    view, reason = _view(room, asked), asked.form.get("reason", "").strip()
+    view, reason = _view(context, asked), asked.form.get("reason", "").strip()
     if not 0 < len(reason) <= LONGEST_COMMENT:
         message = f"say why, in at most {LONGEST_COMMENT:,} characters"
-        return render(room, asked, view, message=message, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+        return render(context, asked, view, message=message, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return _done(
-        room, asked, view, lambda: decisions.withdraw(room.database, _uid(view), asked.who.name, reason, asked.now)
+        context,
+        asked,
+        view,
+        lambda: decisions.withdraw(context.database, _uid(view), asked.who.name, reason, asked.now),
     )
 
 
-def prioritise(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def prioritise(context: PageContext, asked: BrowserRequest) -> Response:
     """STAT or routine."""
-    view, named = _view(room, asked), asked.form.get("priority", "")
+    view, named = _view(context, asked), asked.form.get("priority", "")
     if named not in (Priority.STAT, Priority.ROUTINE):
-        return render(room, asked, view, message="stat or routine", status=HTTPStatus.UNPROCESSABLE_ENTITY)
+        return render(context, asked, view, message="stat or routine", status=HTTPStatus.UNPROCESSABLE_ENTITY)
     if named == Priority.STAT and view.study["read_at"] is not None:
         message = "it was read: put it back on the list first"
-        return render(room, asked, view, message=message, status=HTTPStatus.CONFLICT)
+        return render(context, asked, view, message=message, status=HTTPStatus.CONFLICT)
     return _done(
-        room,
+        context,
         asked,
         view,
-        lambda: decisions.prioritise(room.database, _uid(view), Priority(named), asked.who.name, asked.now),
+        lambda: decisions.prioritise(context.database, _uid(view), Priority(named), asked.who.name, asked.now),
     )
 
 
-def requeue(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def requeue(context: PageContext, asked: BrowserRequest) -> Response:
     """Have it screened again."""
-    view = _view(room, asked)
+    view = _view(context, asked)
     return _done(
-        room,
+        context,
         asked,
         view,
-        lambda: decisions.requeue(room.database, _uid(view), room.settings, asked.now, asked.who.name),
+        lambda: decisions.requeue(context.database, _uid(view), context.settings, asked.now, asked.who.name),
     )
 
 
-def take_over(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def take_over(context: PageContext, asked: BrowserRequest) -> Response:
     """Take the study over from the holder whom the form names, from nobody else; what was typed stays."""
-    view = _view(room, asked)
+    view = _view(context, asked)
     if view.holder is not None and view.holder != asked.form.get("from"):
         message = "somebody else reads it by now"
-        return render(room, asked, view, message=message, status=HTTPStatus.CONFLICT)
-    holds.take_over(room.database, view.id, asked.who, asked.now)
+        return render(context, asked, view, message=message, status=HTTPStatus.CONFLICT)
+    holds.take_over(context.database, view.id, asked.who, asked.now)
     if asked.form.keys() & {"outcome", "comment"}:
-        return render(room, asked, _view(room, asked), message="not stored yet: look again, then confirm")
+        return render(context, asked, _view(context, asked), message="not stored yet: look again, then confirm")
     return RedirectResponse(study_path(_uid(view)), HTTPStatus.SEE_OTHER)
 
 
-def release(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def release(context: PageContext, asked: BrowserRequest) -> Response:
     """The page was closed: let go, unless a later page of this reader holds the study."""
-    holds.release(room.database, _view(room, asked).id, asked.who, asked.form.get("opening", ""))
+    holds.release(context.database, _view(context, asked).id, asked.who, asked.form.get("opening", ""))
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _done(room: ReadingRoom, asked: BrowserRequest, view: StudyView, deed: Callable[[], object]) -> Response:
+def _done(context: PageContext, asked: BrowserRequest, view: StudyView, deed: Callable[[], object]) -> Response:
     try:
         deed()
     except Misconfigured as error:  # the ledger says why not
-        return render(room, asked, _view(room, asked), message=error.message, status=HTTPStatus.CONFLICT)
+        return render(context, asked, _view(context, asked), message=error.message, status=HTTPStatus.CONFLICT)
     return RedirectResponse(study_path(_uid(view)), HTTPStatus.SEE_OTHER)
 
 
@@ -124,14 +127,14 @@ def _fault(view: StudyView, asked: BrowserRequest, outcome: str, comment: str) -
     return ""
 
 
-def _seen(room: ReadingRoom, asked: BrowserRequest, view: StudyView, *, is_hidden: bool) -> Seen:
+def _seen(context: PageContext, asked: BrowserRequest, view: StudyView, *, is_hidden: bool) -> Seen:
     """What the form was made for, and what its reader had been shown by then."""
     return Seen(
         revision=_number(asked.form.get("revision")) or 0,
         screening_id=_number(asked.form.get("screening")),
         review_id=_number(asked.form.get("review")),
         probability=not is_hidden and view.screening is not None and view.screening["probability"] is not None,
-        heatmap=has_seen_heatmap(room.database, _uid(view), asked.who.name),
+        heatmap=has_seen_heatmap(context.database, _uid(view), asked.who.name),
         open_s=_open_s(view, asked.now) if view.holder == asked.who.name else None,
     )
 
@@ -140,10 +143,10 @@ def _open_s(view: StudyView, now: datetime) -> float | None:
     return None if view.held_since is None else max(0.0, (now - view.held_since).total_seconds())
 
 
-def _shown_before(room: ReadingRoom, asked: BrowserRequest) -> dict[str, object]:
+def _shown_before(context: PageContext, asked: BrowserRequest) -> dict[str, object]:
     """What the refused form was made for, to be shown beside what is there now."""
     number = _number(asked.form.get("screening"))
-    screening = None if number is None else screening_words(room.database, number)
+    screening = None if number is None else screening_words(context.database, number)
     return {"revision": _number(asked.form.get("revision")), "screening": screening}
 
 
@@ -151,8 +154,8 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 18 else None
 
 
-def _view(room: ReadingRoom, asked: BrowserRequest) -> StudyView:
-    return study_view(room.database, uid_of(str(asked.request.path_params["study"])), asked.now)
+def _view(context: PageContext, asked: BrowserRequest) -> StudyView:
+    return study_view(context.database, uid_of(str(asked.request.path_params["study"])), asked.now)
 
 
 def _uid(view: StudyView) -> str:

@@ -19,39 +19,39 @@ from worker.ledger.reading_room.sessions import note_input
 from worker.store.fetch import fetch
 from worker.web import rendering
 from worker.web.browser_request import BrowserRequest
+from worker.web.page_context import PageContext
 from worker.web.pages.list_page import hides_model
 from worker.web.permissions import Permission
-from worker.web.reading_room import ReadingRoom
 from worker.web.rendering import uid_of
 from worker.worklist.study_view import StudyView, instance_of, study_view
 
 
-def show(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def show(context: PageContext, asked: BrowserRequest) -> Response:
     """Open a study: the audit first, then the hold of a reader, then the page."""
     uid = uid_of(str(asked.request.path_params["study"]))
-    view = study_view(room.database, uid, asked.now)
-    if room.settings.audit_reads is not AuditReads.NONE:
-        audit.note(room.database, AuditAction.SHOWN, asked.who.name, asked.now, [uid])
+    view = study_view(context.database, uid, asked.now)
+    if context.settings.audit_reads is not AuditReads.NONE:
+        audit.note(context.database, AuditAction.SHOWN, asked.who.name, asked.now, [uid])
     if asked.may(Permission.VERDICT):
-        holds.take(room.database, view.id, asked.who, asked.now)
-        view = study_view(room.database, uid, asked.now)
-    return render(room, asked, view)
+        holds.take(context.database, view.id, asked.who, asked.now)
+        view = study_view(context.database, uid, asked.now)
+    return render(context, asked, view)
 
 
 def render(
-    room: ReadingRoom, asked: BrowserRequest, view: StudyView, *, message: str = "",
+    context: PageContext, asked: BrowserRequest, view: StudyView, *, message: str = "",
     shown_before: dict[str, Any] | None = None, status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:  # fmt: skip
     """The page, with what was typed if a form was refused."""
-    is_open = not hides_model(room, asked) or is_revealed(room, view, asked.who.name)
+    is_open = not hides_model(context, asked) or is_revealed(context, view, asked.who.name)
     newest, is_mine = view.newest_review, view.holder == asked.who.name
     return rendering.page(
         "study", status,
         view=view, uid=view.study["study_uid"], is_revealed=is_open, message=message,
         opening=view.opening if is_mine else "", outside=outside_population(view),
-        is_silent=room.database.is_silent_run, shown_before=shown_before, typed=asked.form,
+        is_silent=context.database.is_silent_run, shown_before=shown_before, typed=asked.form,
         outcomes=list(ReviewOutcome),
-        person=_person(room, view) if asked.may(Permission.LOOK) else Person(),
+        person=_person(context, view) if asked.may(Permission.LOOK) else Person(),
         images=[image for image in view.images if not image["superseded"]],
         held_by_other=None if is_mine else view.holder,
         in_force=newest if newest and not newest["withdrawn_at"] else None,
@@ -60,13 +60,13 @@ def render(
     )  # fmt: skip
 
 
-def beat(room: ReadingRoom, asked: BrowserRequest) -> Response:
+def beat(context: PageContext, asked: BrowserRequest) -> Response:
     """The page is still open: says who holds the study. Only input prolongs hold and session."""
-    view = study_view(room.database, uid_of(str(asked.request.path_params["study"])), asked.now)
+    view = study_view(context.database, uid_of(str(asked.request.path_params["study"])), asked.now)
     if asked.form.get("input") == "1":
-        note_input(room.database, asked.who, asked.now)
+        note_input(context.database, asked.who, asked.now)
         if view.holder == asked.who.name:
-            holds.prolong(room.database, view.id, asked.who, asked.now)
+            holds.prolong(context.database, view.id, asked.who, asked.now)
     is_changed = asked.form.get("revision") != str(view.study["revision"]) or asked.form.get("screening") != str(
         view.study["current_screening_id"] or ""
     )
@@ -79,12 +79,12 @@ def beat(room: ReadingRoom, asked: BrowserRequest) -> Response:
     )
 
 
-def is_revealed(room: ReadingRoom, view: StudyView, reader: str) -> bool:
+def is_revealed(context: PageContext, view: StudyView, reader: str) -> bool:
     """Whether a reader may see what the model said: always, or after an own verdict on this result; in a silent run
     never."""
-    if room.database.is_silent_run:
+    if context.database.is_silent_run:
         return False
-    if not room.hides_model:
+    if not context.hides_model:
         return True
     current = view.study["current_screening_id"]
     return any(review["reader"] == reader and review["screening_id"] == current for review in view.reviews)
@@ -99,16 +99,16 @@ def outside_population(view: StudyView) -> str:
     return ", ".join(f"age {age:g} years" for age in ages)
 
 
-def _person(room: ReadingRoom, view: StudyView) -> Person:
+def _person(context: PageContext, view: StudyView) -> Person:
     """What the header of the first readable image says of the patient; nothing where identifiers are pseudonyms."""
-    if room.settings.identifiers is not IdentifierMode.PLAIN:
+    if context.settings.identifiers is not IdentifierMode.PLAIN:
         return Person()
     for image in view.images:
-        kept = None if image["unreadable"] else instance_of(room.database, image["digest"])
+        kept = None if image["unreadable"] else instance_of(context.database, image["digest"])
         if kept is None:
             continue
         try:
-            return read_view(fetch(room.store, kept.digest, kept.left_at, kept.crc), room.limits).person
+            return read_view(fetch(context.store, kept.digest, kept.left_at, kept.crc), context.limits).person
         except (Rejected, Interrupted):  # the images list says why it cannot be shown
             continue
     return Person()

@@ -50,7 +50,7 @@ class Search:
 
 
 @dataclass
-class ReadingRoom:
+class PageContext:
     """One running page."""
 
     settings: Settings
@@ -63,7 +63,7 @@ class ReadingRoom:
     thumbnails: Bounded[bytes] = field(default_factory=lambda: Bounded(THUMBNAILS))
     fetched: Bounded[bool] = field(default_factory=lambda: Bounded(FETCHED))
     polls: Bounded[tuple[str, str]] = field(default_factory=lambda: Bounded(SEARCHES))  #: session -> signature, ETag
-    looks_at: float = 0.0  #: when the room looks next whether the list is in a silent run
+    looks_at: float = 0.0  #: when the context looks next whether the list is in a silent run
     decoding: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_A_TIME))
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class ReadingRoom:
         self.pictures: Bounded[bytes] = Bounded(self.settings.web_cache_mib * 2**20, len)
 
     @classmethod
-    def open(cls, settings: Settings) -> "ReadingRoom":
+    def open(cls, settings: Settings) -> "PageContext":
         """The page of an installation; raises NoHome and what `open_existing` raises."""
         return cls(settings, open_existing(settings), open_store(settings), DecoderPool.of(settings))
 
