@@ -5,7 +5,7 @@ import pytest
 
 from schema.vocabulary import Priority
 from tests.ledger import STUDY, Ledger
-from worker.monitoring.health import Finding, check
+from worker.monitoring.health import CheckResult, check
 from worker.worklist.underway import longest_wait_s
 
 A, B, C = (f"{STUDY}.{n}" for n in (1, 2, 3))
@@ -27,7 +27,7 @@ def test_the_longest_wait_is_that_of_the_oldest_study_without_a_result(desk: Led
     assert longest_wait_s(desk.database, desk.clock()) == 5
 
 
-def waiting(desk: Ledger, alarm_after_s: float) -> Finding:
+def waiting(desk: Ledger, alarm_after_s: float) -> CheckResult:
     settings = attrs.evolve(desk.settings, database=desk.database.url, alarm_after_s=alarm_after_s)
     return next(finding for finding in check(settings) if finding.what == "waiting")
 
@@ -42,4 +42,4 @@ def test_the_checkup_fails_when_a_study_waits_too_long(desk: Ledger) -> None:
     assert late.value_s > 60
     assert waiting(desk, 1e9).is_well
     desk.screen()
-    assert waiting(desk, 60.0) == Finding("waiting", True, "no study waits", 0.0)
+    assert waiting(desk, 60.0) == CheckResult("waiting", True, "no study waits", 0.0)

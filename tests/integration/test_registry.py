@@ -32,7 +32,7 @@ from worker.intake.ingest import Intake
 from worker.ledger import audit
 from worker.ledger.operations import promotions
 from worker.ledger.screening import outbox
-from worker.monitoring.health import Finding, check
+from worker.monitoring.health import CheckResult, check
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flips
 from worker.registry.loader import ModelLoader
 from worker.registry.registry import SETTING, Registry, Waiver, stored_model
@@ -323,7 +323,7 @@ def test_the_checkup_names_who_refused_the_active_model(
 ) -> None:
     in_force = attrs.evolve(settings, database=registry.database.url)
 
-    def look() -> Finding:
+    def look() -> CheckResult:
         return next(finding for finding in check(in_force) if finding.what == "model")
 
     registry.promote(second, None, "Dr A", clock(), Waiver(force=True, reason="a test"))

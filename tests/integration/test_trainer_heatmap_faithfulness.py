@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
-from trainer.evaluation.heatmap_faithfulness import HeatTest, heat
+from trainer.evaluation.heatmap_faithfulness import FaithfulnessTest, measure_faithfulness
 from trainer.progress import silent
 from worker.errors import BadData
 from worker.imaging.preprocess import Preprocessing
@@ -70,8 +70,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def played(images: Path, shown: tuple[slice, slice] | None, limit: int | None = None, seed: int = 0) -> HeatTest:
-    return heat(PatchReader(shown), images, read_samples(images), silent, limit=limit, seed=seed)
+def played(
+    images: Path, shown: tuple[slice, slice] | None, limit: int | None = None, seed: int = 0
+) -> FaithfulnessTest:
+    return measure_faithfulness(PatchReader(shown), images, read_samples(images), silent, limit=limit, seed=seed)
 
 
 def test_a_map_of_what_the_model_reads_beats_chance_and_centre(images: Path) -> None:
@@ -113,12 +115,12 @@ def test_what_cannot_be_read_is_listed_and_what_cannot_be_played_is_refused(imag
     broken.write_bytes(b"no image")
     samples = read_samples(tmp_path)
     with pytest.raises(BadData, match="choose --reference blurred"):
-        heat(PatchReader(PATCH), tmp_path, samples, silent)
-    found = heat(PatchReader(PATCH), tmp_path, samples, silent, reference="blurred")
+        measure_faithfulness(PatchReader(PATCH), tmp_path, samples, silent)
+    found = measure_faithfulness(PatchReader(PATCH), tmp_path, samples, silent, reference="blurred")
     assert found.groups["positives"].n == 11
     assert [fault["path"] for fault in found.unreadable] == ["PNEUMONIA/p1/image.png"]
     with pytest.raises(BadData, match="no readable image with pneumonia"):
-        heat(PatchReader(PATCH), images, [s for s in read_samples(images) if not s.label], silent)
+        measure_faithfulness(PatchReader(PATCH), images, [s for s in read_samples(images) if not s.label], silent)
 
 
 def test_the_program_plays_with_the_shipped_model(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from worker.cli.main import app
 from worker.errors import BadSetting
 from worker.ledger import audit
 from worker.ledger.reading_room import accounts, holds, sessions
-from worker.monitoring.health import Finding, check
+from worker.monitoring.health import CheckResult, check
 from worker.settings import Settings
 from worker.web import passwords
 from worker.web.application import PAGES
@@ -474,11 +474,11 @@ def test_settings_that_expose_the_page_are_refused(tmp_path: Path, setting: dict
 
 
 def test_worker_check_says_where_the_page_listens_and_who_can_log_in(desk: Ledger) -> None:
-    def page(**changes: Any) -> Finding:
+    def page(**changes: Any) -> CheckResult:
         settings = attrs.evolve(desk.settings, database=desk.database.url, **changes)
         return next(finding for finding in check(settings) if finding.what == "page")
 
-    assert page() == Finding(
+    assert page() == CheckResult(
         "page", True, "port 8464 on 127.0.0.1, on this machine alone; no account yet: `worker user add`"
     )
     accounts.add(desk.database, "ann", Role.READER, PASSWORD_HASH, "me", desk.clock())

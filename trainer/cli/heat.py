@@ -30,12 +30,12 @@ def heat(
 ) -> None:
     """Measure whether heat maps show the pixels that decide: deletion and insertion on positive images."""
     from trainer.cli.tables import show_heat
-    from trainer.evaluation.heatmap_faithfulness import heat_file
+    from trainer.evaluation.heatmap_faithfulness import measure_faithfulness_of_file
     from trainer.progress import reporting
 
     samples = images.samples()
     with reporting(out=sys.stderr) as report:
-        found = heat_file(model, images.provider, images.data, samples, report, reference, limit)
+        found = measure_faithfulness_of_file(model, images.provider, images.data, samples, report, reference, limit)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

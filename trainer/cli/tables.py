@@ -10,7 +10,7 @@ from rich.table import Table
 from trainer.data.audit import Audit
 from trainer.data.style import Styles
 from trainer.evaluation.evaluate import Evaluation
-from trainer.evaluation.heatmap_faithfulness import HeatTest
+from trainer.evaluation.heatmap_faithfulness import FaithfulnessTest
 from trainer.evaluation.out_of_distribution import FamiliarityTest
 from trainer.evaluation.shift import Shift
 from trainer.recipes.recipe import Recipe
@@ -61,7 +61,7 @@ def show_styles(found: Styles) -> None:
     Console().print(table)
 
 
-def show_heat(found: HeatTest) -> None:
+def show_heat(found: FaithfulnessTest) -> None:
     """One table for each group of images: the area under each curve, and the differences from the baseline maps."""
     for name, scores in found.groups.items():
         title = f"{found.model}: {found.heat_method} on {scores.n} {name}, pixels from a {found.reference} image"

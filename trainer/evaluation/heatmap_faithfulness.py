@@ -47,7 +47,7 @@ class Trial(NamedTuple):
     reference_probability: float
     blurred_probability: float
     has_heat: bool
-    curves: NDArray[np.float64]  #: [GAMES, MAPS, STEPS + 1]: probability over the share of pixels that changed
+    curves: NDArray[np.float64]  #: [TESTS, MAPS, STEPS + 1]: probability over the share of pixels that changed
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Scores:
     probability: float
     reference_probability: float
     blurred_probability: float  #: near 1: a blurred copy is still flagged
-    areas: dict[str, dict[str, Estimate]]  #: game -> map -> area under the curve
-    differences: dict[str, dict[str, Estimate]]  #: game -> "model - random", "model - centre"
-    curves: dict[str, dict[str, list[float]]]  #: game -> map -> mean probability at each step
+    areas: dict[str, dict[str, Estimate]]  #: test -> map -> area under the curve
+    differences: dict[str, dict[str, Estimate]]  #: test -> "model - random", "model - centre"
+    curves: dict[str, dict[str, list[float]]]  #: test -> map -> mean probability at each step
 
 
 @dataclass(frozen=True)
-class HeatTest:
+class FaithfulnessTest:
     """The result of both tests for one model on some positive images."""
 
     model: str
@@ -87,7 +87,7 @@ class HeatTest:
         return plain
 
 
-def heat(
+def measure_faithfulness(
     model: Model,
     root: Path,
     samples: Sequence[Sample],
@@ -95,7 +95,7 @@ def heat(
     reference: str = "normal",
     limit: int | None = None,
     seed: int = 0,
-) -> HeatTest:
+) -> FaithfulnessTest:
     """Run both tests on the positive samples, or on `limit` of them; `seed` draws them and the random maps.
 
     `reference` is one of REFERENCES. A file that cannot be read is listed. Raises BadData when no positive
@@ -110,17 +110,11 @@ def heat(
     quiet = not_flagged(model, [grids[sample.path] for sample in normals if sample.path in grids])
     if reference == "normal" and not quiet:
         raise BadData("holds no normal image that the model does not flag: choose --reference blurred").about(str(root))
-    trials = []
-    for number, sample in enumerate(tested):
-        image = grids[sample.path]
-        trials.append(
-            run_trial(model, image, REFERENCES[reference](image, quiet), np.random.default_rng((seed, number)))
-        )
-        report({"event": "reading", "done": number + 1, "total": len(tested)})
+    trials = _trials(model, [grids[sample.path] for sample in tested], quiet, reference, seed, report)
     threshold = model.card.operating_point.threshold
     flagged = np.array([trial.probability >= threshold for trial in trials])
     groups = {"positives": np.ones(len(tested), bool), "true positives": flagged}
-    return HeatTest(
+    return FaithfulnessTest(
         model=model.card.name,
         model_digest=model.digest,
         heat_method=model.card.heat_method,
@@ -136,7 +130,7 @@ def heat(
     )
 
 
-def heat_file(
+def measure_faithfulness_of_file(
     path: Path,
     provider: str,
     root: Path,
@@ -144,9 +138,23 @@ def heat_file(
     report: Report,
     reference: str = "normal",
     limit: int | None = None,
-) -> HeatTest:
-    """`heat` of the model file at `path` on all cores; raises what `open_model` raises."""
-    return heat(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, report, reference, limit)
+) -> FaithfulnessTest:
+    """`measure_faithfulness` of the model file at `path` on all cores; raises what `open_model` raises."""
+    model = open_model(path, provider, threads=os.cpu_count() or 1)
+    return measure_faithfulness(model, root, samples, report, reference, limit)
+
+
+def _trials(
+    model: Model, images: Sequence[Image], quiet: Sequence[Image], reference: str, seed: int, report: Report
+) -> list[Trial]:
+    """A trial of each image; the pixels of its reference come from the images that are not flagged, where it needs
+    some."""
+    trials = []
+    for number, image in enumerate(images):
+        rng = np.random.default_rng((seed, number))
+        trials.append(run_trial(model, image, REFERENCES[reference](image, quiet), rng))
+        report({"event": "reading", "done": number + 1, "total": len(images)})
+    return trials
 
 
 def run_trial(model: Model, image: Image, reference: Image, rng: np.random.Generator) -> Trial:

@@ -101,11 +101,11 @@ def compare(model: Model, served: Served, grids: NDArray[np.uint8]) -> dict[str,
     probability = np.array([p.probability for p in predictions])
     heat = np.stack([p.heatmap for p in predictions])
     familiarity = np.array([p.familiarity for p in predictions])
-    measure_familiarity = np.abs(familiarity - wanted["familiarity"]) / np.maximum(wanted["familiarity"], 1)
+    of_familiarity = np.abs(familiarity - wanted["familiarity"]) / np.maximum(wanted["familiarity"], 1)
     differences = {
         "probability_difference": float(np.abs(probability - wanted["probability"]).max()),
         "heat_difference": float(np.abs(heat - wanted["heatmap"]).max()),
-        "familiarity_difference": float(measure_familiarity.max()),
+        "familiarity_difference": float(of_familiarity.max()),
     }
     if served.network.local is None:
         differences["tape_difference"] = float(np.abs(heat - tape_heat(served, grids)).max())

@@ -49,7 +49,7 @@ def check(inboxes: tuple[Path, ...], as_json: bool) -> None:
     if not as_json:
         options.print_in_use()
     results = health.check(options.settings())
-    results += [health.Finding("inbox", True, how_taken_in(inbox, options.settings())) for inbox in inboxes]
+    results += [health.CheckResult("inbox", True, how_taken_in(inbox, options.settings())) for inbox in inboxes]
     if as_json:
         options.print_json([vars(result) for result in results])
     else:

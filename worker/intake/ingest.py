@@ -27,6 +27,7 @@ from worker.ledger.intake import files
 from worker.ledger.intake.arrivals import AcceptedCopy, AsRead, Incoming, Receipt, Registration
 from worker.ledger.intake.register import accepted_copies, known_otherwise, register, register_all
 from worker.ledger.transactions import Guard, together
+from worker.runtime.boundary import result_or_error
 from worker.settings import Settings
 from worker.store import Store
 from worker.store.capacity import Capacity
@@ -108,7 +109,7 @@ class Intake:
 
     def _read(self, request: IntakeRequest, now: datetime) -> ReadFile:
         """A file as it was read, or the bug that it met."""
-        (read,) = together(lambda requests: [self.reader.read(each, now) for each in requests], [request])
+        read = result_or_error(lambda: self.reader.read(request, now))
         if isinstance(read, ScreeningError):
             raise read
         return ReadFile(request, bug=read) if isinstance(read, Exception) else read
@@ -149,7 +150,7 @@ class Intake:
             if read.bug is not None:
                 yield read, read.bug
             elif not any(read is other for other in new):
-                (booked,) = together(lambda reads: [self.book(each, now) for each in reads], [read])
+                booked = result_or_error(partial(self.book, read, now))
                 yield read, booked
                 if isinstance(booked, ScreeningError):
                     return

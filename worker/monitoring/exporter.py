@@ -16,7 +16,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from worker.errors import Misconfigured
-from worker.monitoring.health import Finding, check_readiness, check_work
+from worker.monitoring.health import CheckResult, check_readiness, check_work
 from worker.monitoring.metrics import Metrics
 from worker.settings import Settings
 from worker.store.capacity import capacity_of
@@ -45,8 +45,8 @@ class Health:
     """The result of a check, repeated after the metrics interval, so that many probes cost one check."""
 
     settings: Settings
-    check: Callable[[Settings], list[Finding]]
-    found: list[Finding] = field(default_factory=list)
+    check: Callable[[Settings], list[CheckResult]]
+    found: list[CheckResult] = field(default_factory=list)
     found_at: float | None = None
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 

@@ -32,7 +32,7 @@ Check = Callable[[Settings], str]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check."""
 
     what: str
@@ -41,7 +41,7 @@ class Finding:
     value_s: float | None = None  #: measured value in seconds
 
 
-def check(settings: Settings) -> list[Finding]:
+def check(settings: Settings) -> list[CheckResult]:
     """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait;
     more where there are no file events, where a share of an inbox is not mounted, where watchers may share an inbox,
     and where results go to an archive."""
@@ -55,28 +55,28 @@ def check(settings: Settings) -> list[Finding]:
         "disk": _disk,
         "page": _page,
     }
-    watchers = [Finding("watchers", True, words) for words in check_watchers(settings)]
+    watchers = [CheckResult("watchers", True, words) for words in check_watchers(settings)]
     around = [*_missing_events(settings), *_unmounted(settings), *watchers, *_unsent(settings)]
     return [*_found(settings, checks), *around, _waiting(settings)]
 
 
-def check_readiness(settings: Settings) -> list[Finding]:
+def check_readiness(settings: Settings) -> list[CheckResult]:
     """Whether a new study could be taken in and queued; cheap enough for a check every few seconds."""
     return _found(settings, {"database": _database, "broker": _broker, "disk": _disk})
 
 
-def check_work(settings: Settings) -> list[Finding]:
+def check_work(settings: Settings) -> list[CheckResult]:
     """Whether studies get their results in time."""
     return [_waiting(settings)]
 
 
-def _found(settings: Settings, checks: dict[str, Check]) -> list[Finding]:
+def _found(settings: Settings, checks: dict[str, Check]) -> list[CheckResult]:
     findings = []
     for what, check_one in checks.items():
         try:
-            findings.append(Finding(what, True, check_one(settings)))
+            findings.append(CheckResult(what, True, check_one(settings)))
         except ScreeningError as error:
-            findings.append(Finding(what, False, f"{error} [{error.code}]"))
+            findings.append(CheckResult(what, False, f"{error} [{error.code}]"))
     return findings
 
 
@@ -152,19 +152,19 @@ def _decoder(settings: Settings) -> str:
     return f"starts, with {settings.decoder_memory_mib:,} MiB and {settings.decoder_deadline_s:g} s for an image"
 
 
-def _missing_events(settings: Settings) -> list[Finding]:
+def _missing_events(settings: Settings) -> list[CheckResult]:
     """A finding where the kernel gives no file events. All is well without them, but somewhat later."""
     make_home(settings)
     fault = file_events_fault(settings.home)
     if fault is None:
         return []
     words = f"none ({fault}); the watcher scans every {settings.scan_interval_s:g} s all the same, and misses nothing"
-    return [Finding("events", True, words)]
+    return [CheckResult("events", True, words)]
 
 
-def _unmounted(settings: Settings) -> list[Finding]:
+def _unmounted(settings: Settings) -> list[CheckResult]:
     """A finding for each share of an inbox that is gone: its empty mount point looks like an inbox without files."""
-    return [Finding("inbox", False, f"{path}: {NOT_MOUNTED}") for path in MountedFolders(settings.home).gone()]
+    return [CheckResult("inbox", False, f"{path}: {NOT_MOUNTED}") for path in MountedFolders(settings.home).gone()]
 
 
 def _store(settings: Settings) -> str:
@@ -196,25 +196,25 @@ def _page(settings: Settings) -> str:
     return f"{how}; {n} {'account' if n == 1 else 'accounts'}" if n else f"{how}; no account yet: `worker user add`"
 
 
-def _unsent(settings: Settings) -> list[Finding]:
+def _unsent(settings: Settings) -> list[CheckResult]:
     """Whether results reach the archive, where one is named."""
     found = check_sending(settings)
-    return [] if found is None else [Finding("results", *found)]
+    return [] if found is None else [CheckResult("results", *found)]
 
 
-def _waiting(settings: Settings) -> Finding:
+def _waiting(settings: Settings) -> CheckResult:
     """The alarm for every cause: a worker may run, be connected, and consume nothing (celery#8030)."""
     if settings.lacks_database:
-        return Finding("waiting", True, "no study yet", 0.0)
+        return CheckResult("waiting", True, "no study yet", 0.0)
     database = unopened(settings)
     try:
         waited_s = longest_wait_s(database, now())
     except ScreeningError as error:
-        return Finding("waiting", False, f"{error} [{error.code}]")
+        return CheckResult("waiting", False, f"{error} [{error.code}]")
     finally:
         database.close()
     found = f"the oldest study without a result has waited {waited_s:,.0f} s" if waited_s else "no study waits"
     if waited_s <= settings.alarm_after_s:
-        return Finding("waiting", True, found, waited_s)
+        return CheckResult("waiting", True, found, waited_s)
     remedy = f"longer than SCREENING_ALARM_AFTER_S ({settings.alarm_after_s:,.0f}): see that watcher and workers run"
-    return Finding("waiting", False, f"{found}, {remedy}, and what their logs say", waited_s)
+    return CheckResult("waiting", False, f"{found}, {remedy}, and what their logs say", waited_s)

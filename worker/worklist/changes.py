@@ -42,7 +42,7 @@ _STATEMENT = f"""
 """
 
 
-def look(database: Database, now: datetime) -> tuple[str, SignsOfLife]:
+def list_signature(database: Database, now: datetime) -> tuple[str, SignsOfLife]:
     """A text that differs whenever the first page of the unread list may look different; and the signs beside it."""
     statement = with_moments(_STATEMENT.format(joined=_JOINED[database.engine.dialect.name]), *SIGN_MOMENTS)
     with reading_once(database) as connection:

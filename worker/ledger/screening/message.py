@@ -19,6 +19,7 @@ from worker.ledger.screening.leases import give_back, renewing
 from worker.ledger.screening.pending_results import PendingResults
 from worker.ledger.screening.results import Claim, Result
 from worker.ledger.transactions import together
+from worker.runtime.boundary import result_or_error
 from worker.runtime.error_place import place_of
 from worker.runtime.thread_pool import for_each
 from worker.settings import Settings
@@ -117,7 +118,7 @@ class Message(Generic[J]):
         """Screen a study, unless its claim was given back. A bug is recorded on it."""
         if self.waiting.pop(claim.study_uid, None) is None:
             return
-        (judgement,) = together(lambda claims: [self.screener.judge(each) for each in claims], [claim])
+        judgement = result_or_error(lambda: self.screener.judge(claim))
         if isinstance(judgement, Exception):
             self._end(claim, judgement)
         else:

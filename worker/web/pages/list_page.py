@@ -47,7 +47,7 @@ def rows(context: PageContext, asked: BrowserRequest) -> Response:
     if asked.request.query_params.get("after"):
         _note_list(context, asked)
     known = asked.request.headers.get("if-none-match")
-    seen, signs = changes.look(context.database, asked.now)
+    seen, signs = changes.list_signature(context.database, asked.now)
     signature = _signature(context, asked, seen, signs)
     if known and signature and context.polls.get(asked.who.id) == (signature, known):
         return _unchanged(known, signs)
