@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from worker.cli.tables import console, plain
+from worker.cli.tables import console, printable
 from worker.inference.card import NO_AGES, NO_LIMIT, NO_REFERENCE
 
 
@@ -33,13 +33,13 @@ def print_card(card: dict[str, Any]) -> None:
     }
     lines |= site_lines(card["site"]) if card.get("site") else {}
     for name, line in lines.items():
-        console.print(plain(f"{name:12} {line}"), soft_wrap=True)
+        console.print(printable(f"{name:12} {line}"), soft_wrap=True)
     for name, estimate in card["metrics"].items():
-        console.print(plain(f"{'measured':12} {name.replace('_', ' ')} {estimated(estimate)}"), soft_wrap=True)
+        console.print(printable(f"{'measured':12} {name.replace('_', ' ')} {estimated(estimate)}"), soft_wrap=True)
     for golden in card["goldens"]:
         near = ", ".join(f"{provider} {tolerance:g}" for provider, tolerance in golden["tolerances"].items())
         line = f"{'golden':12} {golden['name']}: score {golden['probability']:.4f}, within {near}"
-        console.print(plain(line), soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
 
 
 def site_lines(site: dict[str, Any]) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Shared by the verbs: options, and the settings, ledger and store of the installation."""
 
+import json
 import math
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,4 @@ def record_view(database: Any, by: str, study_uid: str | None = None) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    from worker.cli.tables import print_json as print_document
-
-    print_document(value)
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from worker.cli.tables import console, plain
+from worker.cli.tables import console, printable
 from worker.cli.worklist_table import UNLIKE, age, date, is_unlike
 
 #: Facts of a study that tell what is wrong, and their words.
@@ -129,4 +129,4 @@ def _moment(value: Any) -> str:
 def _line(text: str, *, bold: bool = False) -> None:
     """Whole, so that paths and UIDs can be copied; only a traceback has breaks of its own."""
     breaks = text.splitlines() if text.startswith(FAULTS["failure_detail"]) else [text]
-    console.print("\n".join(map(plain, breaks)), style="bold" if bold else None, soft_wrap=True)
+    console.print("\n".join(map(printable, breaks)), style="bold" if bold else None, soft_wrap=True)

@@ -1,6 +1,5 @@
 """Print tables on a terminal, and JSON for programs."""
 
-import json
 import os
 import shutil
 import sys
@@ -34,22 +33,17 @@ def width() -> int:
 console = Console(markup=False, highlight=False, emoji=False, width=width())
 
 
-def plain(text: object) -> str:
+def printable(text: object) -> str:
     """Text for a terminal: characters that are not printable (escapes, line breaks, right-to-left marks) as codes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def print_quarantine(files: Sequence[QuarantinedFile]) -> None:
     """The files that could not be read, and why."""
     for file in files:
         console.print(f"{file.seen_at:%Y-%m-%d %H:%M}  {file.code}", style="yellow", end="  ")
-        console.print(plain(file.path), soft_wrap=True)
-        console.print(f"  {plain(file.message)}", soft_wrap=True)
+        console.print(printable(file.path), soft_wrap=True)
+        console.print(f"  {printable(file.message)}", soft_wrap=True)
     console.print(f"{len(files)} quarantined {'file' if len(files) == 1 else 'files'}; their bytes are in the store")
 
 
@@ -59,7 +53,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else plain(cell) for cell in row))
+        table.add_row(*("" if cell is None else printable(cell) for cell in row))
     console.print(table)
 
 
@@ -67,14 +61,14 @@ def print_models(rows: Iterable[dict[str, Any]]) -> None:
     """Each model, and under it the decisions about it and its comparisons, by time."""
     for row in rows:
         threshold = "" if row["threshold"] is None else f", flags from {row['threshold']:.4f} on"
-        console.print(plain(f"{row['standing']}: {row['name']} ({row['digest'][:12]}){threshold}"), style="bold")
+        console.print(printable(f"{row['standing']}: {row['name']} ({row['digest'][:12]}){threshold}"), style="bold")
         said = [(d["at"], d["action"], d["by"], d["reason"]) for d in row["decisions"]]
         for c in row["comparisons"]:
             outcome = "accepted" if c["is_accepted"] else "REFUSED"
             said.append((c["at"], f"comparison with {c['against'][:12]} {outcome}", c["by"], c["says"]))
         for at, what, by, why in sorted(said, key=lambda line: line[0]):
             line = f"  {at[:16].replace('T', ' ')}  {what}, by {by}{f': {why}' if why else ''}"
-            console.print(plain(line), soft_wrap=True)
+            console.print(printable(line), soft_wrap=True)
 
 
 def print_screened(screened: "ScreenedPaths") -> None:

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from schema.vocabulary import Band
-from worker.cli.tables import console, plain
+from worker.cli.tables import console, printable
 from worker.worklist.unread_list import WorklistEntry
 
 COLOURS = {
@@ -134,7 +134,7 @@ def _cells(entry: WorklistEntry, shows_identifiers: bool) -> dict[str, str]:
         "file": _files(entry.sources),
         "waited": _since(entry.received_at),
     }
-    return {name: plain(cell) for name, cell in cells.items()}
+    return {name: printable(cell) for name, cell in cells.items()}
 
 
 def _folded(row: dict[str, str], room: int) -> dict[str, str]:

@@ -46,6 +46,6 @@ def sources_of(connection: Connection, study_ids: Sequence[int]) -> dict[int, li
     return defaultdict(list, {study_id: list(paths) for study_id, paths in sources.items()})
 
 
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Moments as ISO 8601."""
+def with_iso_moments(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with moments as ISO 8601."""
     return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}

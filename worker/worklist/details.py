@@ -8,7 +8,7 @@ from schema.database import Database
 from worker.ledger.lookup import resolve
 from worker.ledger.transactions import reading
 from worker.store import Store
-from worker.worklist.columns import STUDY_MOMENTS, overlay_place, plain, with_moments
+from worker.worklist.columns import STUDY_MOMENTS, overlay_place, with_iso_moments, with_moments
 
 _IMAGES = """
     SELECT instance.sop_instance_uid, instance.modality, instance.body_part, instance.view, instance.age_years,
@@ -43,7 +43,7 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
 
         def of_study(statement: str, *moments: str) -> list[dict[str, Any]]:
             result = connection.execute(with_moments(statement, *moments), {"id": row.id})
-            return [plain(dict(kept._mapping)) for kept in result]
+            return [with_iso_moments(dict(kept._mapping)) for kept in result]
 
         images = of_study(_IMAGES)
         for image in images:
@@ -51,7 +51,7 @@ def show(database: Database, store: Store, study: str) -> dict[str, Any]:
         models = _models(connection, row.id)
         screenings = of_study(_SCREENINGS, "screened_at")
         return {
-            **plain(dict(row._mapping)),
+            **with_iso_moments(dict(row._mapping)),
             "images": images,
             "screenings": [{**screening, "model": models[screening["model_digest"]]} for screening in screenings],
             "files": of_study(_FILES, "seen_at"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from schema.database import Database
 from worker.ledger.transactions import reading
-from worker.worklist.columns import plain, with_moments
+from worker.worklist.columns import with_iso_moments, with_moments
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class QuarantinedFile:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; moments as ISO 8601 in UTC."""
-        return plain(asdict(self))
+        return with_iso_moments(asdict(self))
 
 
 def quarantine(database: Database) -> list[QuarantinedFile]:

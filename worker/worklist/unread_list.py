@@ -15,7 +15,7 @@ from schema.types import UtcDateTime
 from schema.vocabulary import SILENT_VERDICTS
 from worker.ledger.transactions import reading
 from worker.store import Store
-from worker.worklist.columns import overlay_place, plain, sources_of, with_moments
+from worker.worklist.columns import overlay_place, sources_of, with_iso_moments, with_moments
 from worker.worklist.underway import UNDERWAY_STUDIES
 
 
@@ -52,7 +52,7 @@ class WorklistEntry:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; moments as ISO 8601 in UTC."""
-        return plain(asdict(self))
+        return with_iso_moments(asdict(self))
 
 
 #: What a silent run shows of SILENT_VERDICTS.

@@ -42,7 +42,7 @@ _CLOSE = (
 )
 
 
-def plain(connection: Connection, receipts: Sequence[Receipt]) -> list[Receipt]:
+def of_new_studies(connection: Connection, receipts: Sequence[Receipt]) -> list[Receipt]:
     """Those of the files whose study and image nobody knows, and which agree with the others of their study."""
     images = Counter(receipt.header.sop_instance_uid for receipt in receipts)
     paths = Counter(receipt.file.path for receipt in receipts)

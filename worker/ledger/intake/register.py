@@ -68,7 +68,7 @@ def _register_all(
 ) -> list[Registration]:
     with writing(database, guard) as session, session.no_autoflush:  # no query of one file needs the new rows
         connection = session.connection()
-        simple = new_studies.plain(connection, receipts)
+        simple = new_studies.of_new_studies(connection, receipts)
         added = new_studies.add(connection, simple, settings, now, database.is_silent_run) if simple else []
         registered = {id(receipt): registration for receipt, registration in zip(simple, added, strict=True)}
         for receipt in receipts:
