@@ -17,7 +17,8 @@ from typing import Any
 from trainer.data.folders import read_samples
 from trainer.data.manifest import Sample, read_manifest
 from trainer.data.split import shuffle_key
-from trainer.evaluation.evaluate import evaluate_file
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.progress import reporting, silent
 from trainer.recipes import recipe_named
 from trainer.run.run import FitOptions, run
@@ -115,7 +116,10 @@ def _adult(record: dict[str, str]) -> tuple[Any, ...] | None:
 
 
 def _measured(model: Path, data: Path, groups: dict[str, list[Sample]]) -> dict[str, Any]:
-    return {name: evaluate_file(model, "cpu", data, samples, silent).to_json() for name, samples in groups.items()}
+    return {
+        name: evaluate(open_on_all_cores(model, "cpu"), data, samples, silent).to_json()
+        for name, samples in groups.items()
+    }
 
 
 if __name__ == "__main__":

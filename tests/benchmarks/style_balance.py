@@ -18,7 +18,8 @@ from trainer.data.folders import read_left_out, read_samples
 from trainer.data.manifest import read_manifest, write_manifest
 from trainer.data.split import split
 from trainer.data.style import hold_out
-from trainer.evaluation.evaluate import evaluate_file
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.progress import reporting, silent
 from trainer.recipes import recipe_named
 from trainer.recipes.recipe import Recipe
@@ -64,10 +65,12 @@ def _measured(recipe: Recipe, asked: argparse.Namespace, index: Path, name: str)
     with reporting(order.out / "log.jsonl") as report:
         model = run(order, report)
     samples = read_manifest(order.out / "split.csv").of("test")
-    whole = evaluate_file(model, "cpu", asked.data, samples, silent).to_json()
+    whole = evaluate(open_on_all_cores(model, "cpu"), asked.data, samples, silent).to_json()
     # normals against style and every pneumonia, as in a hospital whose normals look different
     odd_normals = [s for s in samples if s.label == 1 or s.style == "against"]
-    odd = evaluate_file(model, "cpu", asked.data, [replace(s, style="") for s in odd_normals], silent).to_json()
+    odd = evaluate(
+        open_on_all_cores(model, "cpu"), asked.data, [replace(s, style="") for s in odd_normals], silent
+    ).to_json()
     return {"recipe": recipe.title, "all": whole, "normals of odd style against all pneumonias": odd["metrics"]}
 
 

@@ -12,13 +12,13 @@ from tests.ledger import Ledger
 from tests.screen_one_study import screen
 from trainer.cli.main import app
 from trainer.data.folders import read_samples
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.evaluation.non_radiographs import KINDS, generate
 from trainer.evaluation.out_of_distribution import (
     CHANGES,
     HELD_OUT,
     LATERALS,
     measure_familiarity,
-    measure_familiarity_of_file,
 )
 from trainer.progress import silent
 from worker.errors import BadData, ModelRefused
@@ -87,7 +87,7 @@ def foreign(tmp_path: Path) -> Path:
 def test_each_kind_is_counted_with_its_interval(held_out: Path, foreign: Path, tmp_path: Path) -> None:
     path = write_model(tmp_path / "model.onnx", familiarity_limit=0.6)
     samples = read_samples(held_out)
-    found = measure_familiarity_of_file(path, "cpu", held_out, samples, foreign, silent, 4)
+    found = measure_familiarity(open_on_all_cores(path, "cpu"), held_out, samples, foreign, silent, 4)
     assert set(found.kinds) == {HELD_OUT, *CHANGES, *KINDS, "hip"}
     assert (found.kinds[HELD_OUT].count_outside, found.kinds[HELD_OUT].outside.n) == (0, 12)
     inverted = found.kinds["held-out, inverted"]
@@ -103,7 +103,7 @@ def test_each_kind_is_counted_with_its_interval(held_out: Path, foreign: Path, t
 def test_laterals_at_hand_are_measured_and_not_excused(held_out: Path, foreign: Path, tmp_path: Path) -> None:
     (foreign / "hip").rename(foreign / "laterals")
     path = write_model(tmp_path / "model.onnx", familiarity_limit=0.6)
-    found = measure_familiarity_of_file(path, "cpu", held_out, read_samples(held_out), foreign, silent, 1)
+    found = measure_familiarity(open_on_all_cores(path, "cpu"), held_out, read_samples(held_out), foreign, silent, 1)
     assert found.kinds["laterals"].outside.n == 2
     assert found.remarks == []
 

@@ -31,11 +31,13 @@ def evaluate(
 ) -> None:
     """Measure a model file on labelled images, with the worker's imaging."""
     from trainer.cli.tables import show_evaluation
-    from trainer.evaluation.evaluate import evaluate_file
+    from trainer.evaluation.evaluate import evaluate as measure
+    from trainer.evaluation.model_file import open_on_all_cores
     from trainer.progress import silent
 
     samples = images.samples()
-    report = evaluate_file(model, images.provider, images.data, samples, silent, prevalence)
+    opened = open_on_all_cores(model, images.provider)
+    report = measure(opened, images.data, samples, silent, prevalence)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
     else:
@@ -84,10 +86,12 @@ def shift(
 ) -> None:
     """Measure a model file on restyled, re-compressed, resampled copies of labelled images."""
     from trainer.cli.tables import show_shift
-    from trainer.evaluation.shift import shift_file
+    from trainer.evaluation.model_file import open_on_all_cores
+    from trainer.evaluation.shift import shift as measure
     from trainer.progress import silent
 
-    found = shift_file(model, images.provider, images.data, images.samples(), silent)
+    samples = images.samples()
+    found = measure(open_on_all_cores(model, images.provider), images.data, samples, silent)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

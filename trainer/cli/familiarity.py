@@ -33,12 +33,14 @@ def familiarity(
 ) -> None:
     """Measure which images are outside the familiarity limit: held-out, changed, generated and other pictures."""
     from trainer.cli.tables import show_familiarity
-    from trainer.evaluation.out_of_distribution import measure_familiarity_of_file
+    from trainer.evaluation.model_file import open_on_all_cores
+    from trainer.evaluation.out_of_distribution import measure_familiarity
     from trainer.progress import reporting
 
     samples = images.samples()
     with reporting(out=sys.stderr) as report:
-        found = measure_familiarity_of_file(model, images.provider, images.data, samples, strangers, report, count)
+        opened = open_on_all_cores(model, images.provider)
+        found = measure_familiarity(opened, images.data, samples, strangers, report, count)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

@@ -30,12 +30,14 @@ def heat(
 ) -> None:
     """Measure whether heat maps show the pixels that decide: deletion and insertion on positive images."""
     from trainer.cli.tables import show_heat
-    from trainer.evaluation.heatmap_faithfulness import measure_faithfulness_of_file
+    from trainer.evaluation.heatmap_faithfulness import measure_faithfulness
+    from trainer.evaluation.model_file import open_on_all_cores
     from trainer.progress import reporting
 
     samples = images.samples()
     with reporting(out=sys.stderr) as report:
-        found = measure_faithfulness_of_file(model, images.provider, images.data, samples, report, reference, limit)
+        opened = open_on_all_cores(model, images.provider)
+        found = measure_faithfulness(opened, images.data, samples, report, reference, limit)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

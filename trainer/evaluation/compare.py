@@ -4,7 +4,6 @@ The output folder gets comparison.json, which `worker model promote` reads, and 
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
 from trainer.evaluation.logit_line import weights_digest
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.progress import Report
 from trainer.statistics import metrics
 from trainer.statistics.paired import ROUNDS, SEED, Difference, auc_difference, rate_difference
@@ -25,7 +25,7 @@ from worker.imaging.image_file import read_display, read_grid
 from worker.imaging.preprocess import place
 from worker.inference import overlay
 from worker.inference.estimate import Estimate
-from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.model import BATCH_SIZES, Model
 from worker.inference.prediction import Prediction
 from worker.registry.comparison import Change, ComparedModel, Comparison, Flip, Flips
 
@@ -56,7 +56,7 @@ def compare_files(
     a class. Two points of the same weights may be compared on the images that chose one: nothing was learnt from them
     but the point.
     """
-    models = tuple(open_model(path, provider, threads=os.cpu_count() or 1) for path in (old, new))
+    models = tuple(open_on_all_cores(path, provider) for path in (old, new))
     have_same_weights = weights_digest(old) == weights_digest(new)
     _require_fair(models, samples, old, new, have_same_weights)
     scored = score(models, root, samples, report)

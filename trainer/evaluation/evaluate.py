@@ -1,7 +1,6 @@
 """How good a model file is on labelled images, measured with the worker's imaging and model code."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from trainer.statistics import metrics
 from worker.errors import BadData
 from worker.inference.estimate import Estimate
 from worker.inference.json_values import without_nan
-from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.model import BATCH_SIZES, Model
 
 #: Upper bounds in years, and the names of the bands below them.
 AGE_BANDS = (
@@ -88,18 +87,6 @@ def score(
         scores += [(p.probability, p.familiarity) for p in model.predict(grids)]
         read += [loaded.sample for loaded in batch]
     return read, np.array(scores, np.float64).reshape(-1, 2), unreadable
-
-
-def evaluate_file(
-    path: Path,
-    provider: str,
-    root: Path,
-    samples: Sequence[Sample],
-    report: Report,
-    prevalence: float | None = None,
-) -> Evaluation:
-    """`evaluate` of the model file at `path` on all cores; raises what `open_model` raises."""
-    return evaluate(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, report, prevalence)
 
 
 def measure(

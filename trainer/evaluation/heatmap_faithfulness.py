@@ -5,7 +5,6 @@ blurred, grey or black image) do not work for a model that takes a lack of detai
 never falls. So by default the pixels come from the most similar normal image that the model does not flag.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from trainer.statistics.paired import mean_difference
 from worker.errors import BadData
 from worker.inference.estimate import Estimate
 from worker.inference.json_values import without_nan
-from worker.inference.model import Model, open_model
+from worker.inference.model import Model
 
 #: A smaller area is better for deletion, a larger one for insertion.
 TESTS = ("deletion", "insertion")
@@ -128,20 +127,6 @@ def measure_faithfulness(
         groups={name: _scores(trials, tested, inside) for name, inside in groups.items() if inside.any()},
         unreadable=unreadable,
     )
-
-
-def measure_faithfulness_of_file(
-    path: Path,
-    provider: str,
-    root: Path,
-    samples: Sequence[Sample],
-    report: Report,
-    reference: str = "normal",
-    limit: int | None = None,
-) -> FaithfulnessTest:
-    """`measure_faithfulness` of the model file at `path` on all cores; raises what `open_model` raises."""
-    model = open_model(path, provider, threads=os.cpu_count() or 1)
-    return measure_faithfulness(model, root, samples, report, reference, limit)
 
 
 def _trials(

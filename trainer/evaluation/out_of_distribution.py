@@ -3,7 +3,6 @@
 Measured with the worker's imaging and model code.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +21,7 @@ from worker.errors import BadData, ModelRefused
 from worker.imaging.preprocess import apply
 from worker.inference.estimate import Estimate
 from worker.inference.json_values import without_nan
-from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.model import BATCH_SIZES, Model
 
 #: Number of generated pictures of each kind.
 COUNT = 100
@@ -117,21 +116,6 @@ def measure_familiarity(
         kept_on_validation=model.card.metrics.get("validation_familiar"),
         kinds=kinds,
         unreadable=unreadable,
-    )
-
-
-def measure_familiarity_of_file(
-    path: Path,
-    provider: str,
-    root: Path,
-    samples: Sequence[Sample],
-    foreign: Path | None,
-    report: Report,
-    count: int = COUNT,
-) -> FamiliarityTest:
-    """`measure_familiarity` of the model file at `path` on all cores; raises what `open_model` raises."""
-    return measure_familiarity(
-        open_model(path, provider, threads=os.cpu_count() or 1), root, samples, foreign, report, count
     )
 
 

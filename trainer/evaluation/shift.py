@@ -4,7 +4,6 @@ Validation on the same hospital's images cannot show that a network relies on st
 as it is and in changed copies, in groups. Models are chosen by their worst group.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from worker.imaging.image_file import read_display
 from worker.imaging.preprocess import apply
 from worker.inference.estimate import Estimate
 from worker.inference.json_values import without_nan
-from worker.inference.model import BATCH_SIZES, Model, open_model
+from worker.inference.model import BATCH_SIZES, Model
 
 Image = NDArray[np.uint8]
 
@@ -136,11 +135,6 @@ def shift(model: Model, root: Path, samples: Sequence[Sample], report: Report, s
         groups={name: _measure(labels, np.array(values), threshold) for name, values in scores.items()},
         unreadable=unreadable,
     )
-
-
-def shift_file(path: Path, provider: str, root: Path, samples: Sequence[Sample], report: Report) -> Shift:
-    """`shift` of the model file at `path` on all cores; raises what `open_model` raises."""
-    return shift(open_model(path, provider, threads=os.cpu_count() or 1), root, samples, report)
 
 
 def _styles(

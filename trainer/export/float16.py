@@ -4,18 +4,18 @@ Everything on its card is measured with the new file, on the execution provider 
 differences from the original are reported, and a model that differs too much is refused.
 """
 
-import os
 from pathlib import Path
 
 from trainer.data.manifest import Manifest
 from trainer.evaluation.agreement import differences, load_split, predict_split, require_near
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.export.card import versions, write
 from trainer.export.conversion import PACKAGES, Conversion, measured_card, scored_again, summary
 from trainer.export.float16_graph import halve
 from trainer.progress import Report
 from trainer.statistics.operating_point import ThresholdRule, rule_in_words
 from worker.errors import BadSetting
-from worker.inference.model import PROVIDERS, OnnxModel, open_model, replay_goldens
+from worker.inference.model import PROVIDERS, replay_goldens
 
 SUFFIX = "_fp16"
 PRECISION = "float16 from the first convolution to the last, else float32"
@@ -41,7 +41,7 @@ def convert(
 
     if out.resolve() == path.resolve():
         raise BadSetting("a model in float16 is another model: give --out another name than the original's")
-    original = _open(path, provider)
+    original = open_on_all_cores(path, provider)
     rule = rule or rule_in_words(original.card.operating_point.rule)
     splits = {
         split: load_split(root, manifest.of(split), original.card.preprocessing, report)
@@ -51,7 +51,7 @@ def convert(
     part = out.with_name(out.name + ".part")
     try:
         write(proto, original.card, part)  # a preliminary card, to measure the model with
-        made = _open(part, _setting_of(original.provider))
+        made = open_on_all_cores(part, _setting_of(original.provider))
         before, after = (
             {split: predict_split(model, images) for split, images in splits.items()} for model in (original, made)
         )
@@ -66,17 +66,13 @@ def convert(
         require_near(by_split)
         write(proto, card, part)
         for each in dict.fromkeys((CPU, made.provider)):
-            made = _open(part, _setting_of(each))
+            made = open_on_all_cores(part, _setting_of(each))
             replay_goldens(made)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
     unreadable = [fault for images in splits.values() for fault in images.unreadable]
     return summary(original, made, path, out, by_split, unreadable)
-
-
-def _open(path: Path, provider: str) -> OnnxModel:
-    return open_model(path, provider, threads=os.cpu_count() or 1)
 
 
 def _setting_of(provider: str) -> str:

@@ -1,6 +1,5 @@
 """The same weights behind another resize rule: a new model file, with everything on its card measured again."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from trainer.data.manifest import Manifest, Sample
 from trainer.evaluation.agreement import LoadedSplit, Predictions, differences, load_split, predict_split
 from trainer.evaluation.logit_line import Line, add_line, logits_of
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.export.card import Answered, write
 from trainer.export.conversion import Conversion, measured_card, scored_again, summary
 from trainer.export.lung_field_limits import limits_of
@@ -20,7 +20,7 @@ from worker.errors import BadSetting, ModelRefused
 from worker.imaging.preprocess import Preprocessing, Resize
 from worker.inference.card import ModelCard
 from worker.inference.lung_field import FieldLimits
-from worker.inference.model import OnnxModel, open_model, replay_goldens
+from worker.inference.model import OnnxModel, replay_goldens
 
 #: The splits of a manifest that a card states something of.
 SPLITS = ("validation", "test")
@@ -61,7 +61,7 @@ def resize(
     already or was calibrated for a site, or when images of elsewhere are missing or not wanted; BadData when a split
     lacks a class; ModelRefused when a prediction is not finite or a golden fails.
     """
-    original = _open(path, provider)
+    original = open_on_all_cores(path, provider)
     _require_other(original.card, to, path, out)
     rules = _rules(original.card, rule, elsewhere)
     seen = [original.card.preprocessing, replace(original.card.preprocessing, resize=to)]
@@ -75,7 +75,7 @@ def resize(
         thresholds = original.card.operating_point.threshold, card.operating_point.threshold
         by_split = {name: differences(answers[name], found[name], thresholds) for name in SPLITS}
         _rewrite(part, card)
-        made = _open(part, provider)
+        made = open_on_all_cores(part, provider)
         replay_goldens(made)
         part.replace(out)
     finally:
@@ -128,7 +128,7 @@ def _recalibrated(
     both = line.after_calibration(Calibration(old.temperature, old.bias))
     card = replace(old, preprocessing=preprocessing, temperature=both.temperature, bias=both.bias, reduced_decode=None)
     write(proto, card, part)  # a preliminary card, to measure the model with
-    return _open(part, provider)
+    return open_on_all_cores(part, provider)
 
 
 def _card(
@@ -171,7 +171,3 @@ def _rewrite(part: Path, card: ModelCard) -> None:
     import onnx
 
     write(onnx.load(part), card, part)
-
-
-def _open(path: Path, provider: str) -> OnnxModel:
-    return open_model(path, provider, threads=os.cpu_count() or 1)

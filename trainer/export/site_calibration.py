@@ -4,7 +4,6 @@ The sensitivity has a floor, on the site's own positives and on the validation i
 several images of a patient, the rule sees the highest score of a normal and the lowest of a positive.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import numpy as np
 from trainer.data.manifest import Sample, digest
 from trainer.evaluation.evaluate import familiar, measure
 from trainer.evaluation.logit_line import Line, logits_of, set_line
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.export.card import write
 from trainer.export.familiarity import limit_of
 from trainer.export.reference import measured
@@ -30,7 +30,7 @@ from worker.imaging.image_file import read_grid
 from worker.inference.card import Golden, ModelCard, OperatingPoint, ReducedDecode
 from worker.inference.estimate import Estimate
 from worker.inference.json_values import without_nan
-from worker.inference.model import OnnxModel, open_model, replay_goldens
+from worker.inference.model import OnnxModel, replay_goldens
 from worker.inference.reference import make_reference
 from worker.inference.site_point import SitePoint
 
@@ -90,7 +90,7 @@ def calibrate_for(
 
     if out.resolve() == path.resolve():
         raise BadSetting("a model with another point is another model: give --out another name than the original's")
-    factory = open_model(path, provider, threads=os.cpu_count() or 1)
+    factory = open_on_all_cores(path, provider)
     _require_factory(factory, samples, path)
     unreadable: list[dict[str, str]] = []
     before = score(factory, root, samples, unreadable, report)
@@ -100,12 +100,12 @@ def calibrate_for(
     part = out.with_name(out.name + ".part")
     try:
         write(proto, factory.card, part)  # a preliminary card, to measure the model with
-        made = open_model(part, provider, threads=os.cpu_count() or 1)
+        made = open_on_all_cores(part, provider)
         after = before.by(made)
         threshold = _threshold(site.rule, after)
         card = _card(factory, made, line, before, after, threshold, site)
         write(proto, card, part)
-        made = open_model(part, provider, threads=os.cpu_count() or 1)
+        made = open_on_all_cores(part, provider)
         _prove(made, after, threshold)
         part.replace(out)
     finally:

@@ -2,13 +2,13 @@
 
 import base64
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from trainer.evaluation.model_file import open_on_all_cores
 from trainer.progress import Report
 from trainer.recipes.recipe import Recipe
 from trainer.report import PREVALENCE
@@ -20,7 +20,7 @@ from trainer.run.folder import RunFolder, read_run
 from trainer.training.checkpoint import write_atomically
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting
-from worker.inference.model import Model, open_model
+from worker.inference.model import Model
 
 HTML, JSON = "report.html", "report.json"
 
@@ -55,7 +55,7 @@ def write_report(
     the path of the page. Raises BadData or ModelRefused when the folder or `data` is not of a finished run.
     """
     run = read_run(folder)
-    model = open_model(run.model, provider, threads=os.cpu_count() or 1)
+    model = open_on_all_cores(run.model, provider)
     evaluated = evaluate_split(model, run, data, split, prevalence, report)
     pictured = to_picture(evaluated.cases)
     saliency_map, saliency = saliency_of(run, model, recipe)
