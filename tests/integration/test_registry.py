@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -103,6 +104,25 @@ def test_the_first_worker_takes_up_the_settings_model(
     assert (row["standing"], row["name"]) == ("active", "first")
     assert [(d["action"], d["by"]) for d in row["decisions"]] == [("installed", SETTING)]
     assert registry.store.get(MODELS, row["digest"]) == settings.model.read_bytes()
+
+
+def test_a_store_that_has_lost_the_settings_model_gets_it_again(
+    model_loader: ModelLoader, registry: Registry, settings: Settings, clock: Clock
+) -> None:
+    registry.install(clock())
+    shutil.rmtree(Path(settings.home, "store"))
+    assert model_loader.in_force().active.digest == digest_of(settings.model)
+    assert len(registry.listed()[0]["decisions"]) == 1
+
+
+def test_a_store_that_may_be_away_or_that_of_others_gets_no_model(
+    registry: Registry, settings: Settings, clock: Clock
+) -> None:
+    registry.install(clock())
+    shutil.rmtree(Path(settings.home, "store"))
+    for other in (attrs.evolve(settings, database="postgresql://shared"), attrs.evolve(settings, store="/elsewhere")):
+        Registry(other, registry.database, registry.store).install(clock())
+    assert not registry.store.has(MODELS, digest_of(settings.model))
 
 
 def test_another_setting_counts_until_a_person_has_promoted(
@@ -373,6 +393,7 @@ def test_a_store_that_is_away_is_waited_for_and_no_fault_of_the_model(
     registry: Registry, model_loader: ModelLoader, clock: Clock, tmp_path: Path
 ) -> None:
     registry.install(clock())
+    model_loader.settings = attrs.evolve(registry.settings, store=registry.store.name, home=tmp_path / "elsewhere")
     store = Path(registry.store.name)
     store.rename(tmp_path / "unmounted")
     with pytest.raises(StorageUnavailable):
@@ -386,7 +407,7 @@ def test_a_worker_without_any_sound_model_says_why(
     model_loader: ModelLoader, registry: Registry, settings: Settings, clock: Clock
 ) -> None:
     registry.install(clock())
-    Path(registry.store.place(MODELS, digest_of(settings.model))).unlink()
+    Path(registry.store.place(MODELS, digest_of(settings.model))).write_bytes(b"damaged")
     with pytest.raises(ModelRefused, match="gone or damaged"):
         model_loader.in_force()
 

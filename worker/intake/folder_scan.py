@@ -19,7 +19,7 @@ from worker.intake.reader import is_stat_folder
 from worker.intake.source_file import modified_ns, open_at_once
 from worker.intake.write_lease import is_written
 from worker.ledger.intake.arrivals import AsRead, Incoming
-from worker.runtime.mounted_folders import MountedFolders
+from worker.store.mounted_folders import MountedFolders
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from worker.ledger.worklist.list_mode import is_silent_run
 from worker.monitoring.inbox_watchers import check_watchers
 from worker.monitoring.result_delivery import check_sending
 from worker.runtime.file_events import file_events_fault
-from worker.runtime.mounted_folders import NOT_MOUNTED, MountedFolders
 from worker.runtime.redis_server import redis_server
 from worker.runtime.state_folder import make_home
 from worker.settings import Settings
 from worker.store import open_store
 from worker.store.capacity import capacity_of
+from worker.store.mounted_folders import NOT_MOUNTED, MountedFolders
 from worker.worklist.underway import longest_wait_s
 
 #: A failure of a device is reported for this time.
@@ -43,7 +43,7 @@ class CheckResult:
 
 def check(settings: Settings) -> list[CheckResult]:
     """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait;
-    more where there are no file events, where a share of an inbox is not mounted, where watchers may share an inbox,
+    more where there are no file events, where a share is not mounted, where watchers may share an inbox,
     and where results go to an archive."""
     checks: dict[str, Check] = {
         "database": _database,
@@ -163,8 +163,8 @@ def _missing_events(settings: Settings) -> list[CheckResult]:
 
 
 def _unmounted(settings: Settings) -> list[CheckResult]:
-    """A finding for each share of an inbox that is gone: its empty mount point looks like an inbox without files."""
-    return [CheckResult("inbox", False, f"{path}: {NOT_MOUNTED}") for path in MountedFolders(settings.home).gone()]
+    """A finding for each share of an inbox or a store that is gone: its mount point looks like an empty folder."""
+    return [CheckResult("mount", False, f"{path}: {NOT_MOUNTED}") for path in MountedFolders(settings.home).gone()]
 
 
 def _store(settings: Settings) -> str:

@@ -54,10 +54,19 @@ class Registry:
     store: Store
 
     def install(self, now: datetime) -> None:
-        """Install the model that the settings name, while nobody has promoted one. Raises ModelRefused."""
+        """Install the model that the settings name, while nobody has promoted one. Raises ModelRefused.
+
+        A store in the state folder that has lost it gets it again. Another store may be away, or not that of a database
+        which others use: it is waited for.
+        """
         before = promotions.registry_state(self.database)
         file = self.settings.model
-        if before.is_chosen or (file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == before.active):
+        if before.is_chosen:
+            return
+        if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == before.active:
+            is_own = self.settings.is_store_at_home and not self.settings.database
+            if is_own and not self.store.has(MODELS, before.active):
+                self.store.put(MODELS, file.read_bytes())
             return
         opened = _prove(file)
 

@@ -25,6 +25,7 @@ from worker.store.contract import (
     sums_of,
 )
 from worker.store.folder import FolderStore
+from worker.store.mounted_folders import MountedFolders
 
 __all__ = [
     "COMPARISONS",
@@ -51,7 +52,8 @@ def open_store(settings: Settings) -> Store:
     Raises BadSetting when it needs packages that are not installed.
     """
     if settings.store_folder is not None:
-        return FolderStore(settings.store_folder)
+        mounted = None if settings.is_store_at_home else MountedFolders(settings.home)
+        return FolderStore(settings.store_folder, mounted)
     if importlib.util.find_spec("s3fs") is None:
         raise BadSetting(
             "SCREENING_STORE names an object store, which needs the extra `s3`: `pip install '.[s3]'` where the source"

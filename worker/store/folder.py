@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,19 @@ from worker.errors import StorageUnavailable, StoredFileLost
 from worker.store.contract import ENDINGS, OBJECTS, RESTORE, Kept, Stored, is_intact
 from worker.store.disk import fsync_path, holds, holds_file, make_folder, make_folders, object_path, write_durably
 from worker.store.links import FolderLinks, is_own
+from worker.store.mounted_folders import MountedFolders
+
+#: Whether the store is mounted is looked at so often.
+MOUNTED_S = 1.0
 
 
 class FolderStore:
     """A folder of immutable files, two levels deep by the first two digits of the digest."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.name = str(folder)
+    def __init__(self, folder: Path, mounted: MountedFolders | None = None) -> None:
+        self.folder, self.name = folder, str(folder)
+        self.mounted = mounted  #: None: the store lies where the state folder does
+        self._mounted_until_s = 0.0  #: on the steady clock: so long a proof holds
 
     def path(self, kind: str, digest: str) -> Path:
         """The path of the content of this digest, whether it exists or not."""
@@ -43,6 +49,7 @@ class FolderStore:
         target = self.path(kind, digest)
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
+            self._prove_mounted()
             if (is_proved := holds(target, content)) and is_own(target):
                 os.utime(target)  # a new date keeps `remove` from removing it
                 return Kept(digest, is_proved=True)
@@ -63,6 +70,7 @@ class FolderStore:
         """
         target = self.path(kind, digest)
         try:
+            self._prove_mounted()
             if (is_proved := holds_file(target, file)) and is_own(target):
                 os.utime(target)  # a new date keeps `remove` from removing it
                 file.unlink()
@@ -83,6 +91,7 @@ class FolderStore:
         name = secrets.token_hex(16)
         folder = self.folder / kind / name[:2]
         try:
+            self._prove_mounted()
             make_folders(self.folder, kind, folder)
         except OSError as error:
             raise StorageUnavailable(f"cannot write to the store ({error.strerror})").about(str(self.folder)) from error
@@ -146,6 +155,7 @@ class FolderStore:
         """Keep `content`, fsynced, under a plain name, unless that exists; returns what then has the name."""
         path = self.folder / name
         try:
+            self._prove_mounted()
             make_folder(self.folder)
             with contextlib.suppress(FileExistsError):
                 write_durably(path, content)
@@ -165,7 +175,15 @@ class FolderStore:
     def free_mib(self) -> float:
         """Free space on the store's disk; raises StorageUnavailable when it cannot be asked."""
         try:
+            self._prove_mounted()
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return shutil.disk_usage(self.folder).free / 2**20
         except OSError as error:
             raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
+
+    def _prove_mounted(self) -> None:
+        """Raise OSError when the share of the store is gone: what its mount point gets would be hidden later."""
+        if self.mounted is None or (now_s := time.monotonic()) < self._mounted_until_s:
+            return
+        self.mounted.prove_path(self.folder)
+        self._mounted_until_s = now_s + MOUNTED_S

@@ -1,6 +1,8 @@
-"""An inbox, or a folder in it, whose share is gone: its empty mount point is no inbox without files."""
+"""An inbox, a folder in it, or a store whose share is gone: its empty mount point is no ordinary folder."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -10,7 +12,10 @@ from tests.ledger import Ledger
 from tests.watched_inbox import WatchedInbox, another
 from worker.errors import StorageUnavailable
 from worker.monitoring.health import check
-from worker.runtime.mounted_folders import MEMORY_FILE, MountedFolders
+from worker.settings import Settings
+from worker.store import OBJECTS, open_store
+from worker.store.folder import FolderStore
+from worker.store.mounted_folders import MEMORY_FILE, MountedFolders
 
 
 def remember(desk: Ledger, *folders: Path) -> None:
@@ -64,6 +69,36 @@ def test_a_mount_is_known_to_later_processes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [MEMORY_FILE]
 
 
+def test_nothing_is_written_below_the_mount_point_of_a_store_whose_share_is_gone(tmp_path: Path) -> None:
+    point, home, file = tmp_path / "point", tmp_path / "home", tmp_path / "file"
+    for folder in (point, home):
+        folder.mkdir()
+    file.write_bytes(b"x")
+    (home / MEMORY_FILE).write_text(json.dumps([str(point)]))
+    (tmp_path / "link").symlink_to(point)
+    for folder in (point, point / "deep" / "store", tmp_path / "link" / "store"):
+        store = FolderStore(folder, MountedFolders(home))
+        writes: list[Callable[[], object]] = [
+            partial(store.put, OBJECTS, b"x"), partial(store.adopt, OBJECTS, file, "0" * 64),
+            partial(store.draft, OBJECTS), partial(store.keep_once, "key", b"x"), store.prove_writable, store.free_mib,
+        ]  # fmt: skip
+        for write in writes:
+            with pytest.raises(StorageUnavailable, match="its share is not mounted"):
+                write()
+    assert [*point.iterdir()] == []
+    assert file.exists()
+
+
+def test_only_a_store_apart_from_the_state_folder_is_looked_after(tmp_path: Path) -> None:
+    apart = open_store(Settings(home=tmp_path / "home", store=str(tmp_path / "store")))
+    inside = open_store(Settings(home=tmp_path / "home"))
+    assert isinstance(apart, FolderStore)
+    assert isinstance(inside, FolderStore)
+    assert apart.mounted is not None
+    assert inside.mounted is None
+    assert apart.get(OBJECTS, apart.put(OBJECTS, b"x")) == b"x"
+
+
 @pytest.mark.parametrize("held", ["", "{", "7", '{"a": 1}', "[1, null]", "\u00e4"])
 def test_a_broken_memory_is_none(tmp_path: Path, held: str) -> None:
     (tmp_path / MEMORY_FILE).write_text(held, encoding="utf-8")
@@ -77,5 +112,5 @@ def test_the_checkup_names_a_share_that_is_gone(desk: Ledger, tmp_path: Path) ->
     inbox.mkdir()
     remember(desk, inbox, tmp_path / "deleted")
     settings = attrs.evolve(desk.settings, database=desk.database.url)
-    found = [finding for finding in check(settings) if finding.what == "inbox"]
+    found = [finding for finding in check(settings) if finding.what == "mount"]
     assert [(finding.is_well, str(inbox) in finding.message) for finding in found] == [(False, True)]

@@ -1,5 +1,5 @@
-"""Which folders of an inbox were mounts: of a share that is gone an empty folder is left, its mount point, which must
-not pass for an inbox without files. Kept in the state folder, so that it is known after a start of the machine too.
+"""Which folders were mounts: of a share that is gone an empty folder is left, its mount point, which must not pass for
+an inbox without files, or for a store. Kept in the state folder, so that it is known after a start of the machine too.
 """
 
 import errno
@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 #: The name of the file in the state folder: a list of paths.
@@ -32,6 +33,13 @@ class MountedFolders:
             self._remember(folder)
         elif folder in self._paths:
             raise OSError(errno.ENOTCONN, NOT_MOUNTED, folder)
+
+    def prove_path(self, folder: Path) -> None:
+        """Raise OSError when a folder, or one above it, was a mount and is none now; it need not be there itself."""
+        there = folder.resolve()
+        for here, above in pairwise((there, *there.parents)):
+            with suppress(FileNotFoundError):
+                self.prove(str(here), here.stat().st_dev, above.stat().st_dev)
 
     def gone(self) -> list[str]:
         """The folders that are there, and no mounts any more."""
