@@ -36,6 +36,16 @@ TRIES = 3
 #: SQLite's messages for a missing table or column; PostgreSQL has its own error for it.
 MISSING = ("no such table", "no such column", "has no column")
 
+_RESTORE = "stop the program and restore it from a backup (deploy/RUNBOOK.md, Back up and restore)"
+
+#: SQLite's messages for a database that does not come back by itself, and the remedies.
+REMEDIES = {
+    "file is not a database": f"the file of the database is another one, or damaged: {_RESTORE}",
+    "disk image is malformed": f"the file of the database is damaged: {_RESTORE}",
+    "unable to open database file": "its path is a folder, or this account may not open it",
+    "readonly database": "this account may not write the file of the database or to its folder",
+}
+
 #: Errors of a statement, not of the database: trying again would never succeed.
 BUGS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 
@@ -126,7 +136,9 @@ def _concerns_all(error: Exception) -> bool:
 def translated(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:
     """A database error as this program's own. The message leaves out the statement and its parameters, which may
     identify patients."""
-    return missing(error) or DatabaseUnavailable(_cause(error))
+    cause = _cause(error)
+    remedy = next((f": {remedy}" for phrase, remedy in REMEDIES.items() if phrase in cause), "")
+    return missing(error) or DatabaseUnavailable(cause + remedy)
 
 
 def missing(error: DBAPIError) -> SchemaOutdated | None:
