@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import struct
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -15,7 +16,7 @@ from pydicom import config
 from pydicom.dataset import Dataset
 
 from tests import phantoms
-from tests.phantoms import LOSSLESS, NATIVE, dicom_file, picture
+from tests.phantoms import FULL, LOSSLESS, NATIVE, dicom_file, picture
 from worker.errors import MissingElement, NoPixelData, NotAnImage, Rejected, TooLarge, Truncated
 from worker.imaging.header import lenient_pydicom
 from worker.imaging.image_file import Limits, read_display, read_instance
@@ -309,3 +310,23 @@ def test_reading_a_header_does_not_make_every_logger_of_the_process_work_anew() 
     with lenient_pydicom():
         pass
     assert vars(ours)["_cache"] == remembered != {}
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_elements_that_are_written_as_bytes_are_read_as_the_standard_has_them(vr: str) -> None:
+    pixels = picture()
+    plain = dicom_file(pixels, bits=12, PhotometricInterpretation="MONOCHROME1", Modality="CR", **FULL)
+    as_bytes = Dataset()
+    for keyword, number in (("Rows", pixels.shape[0]), ("BitsStored", 12), ("PixelRepresentation", 0)):
+        as_bytes.add_new(keyword, vr, struct.pack("<H", number))
+    for keyword, words in (
+        ("PhotometricInterpretation", b"MONOCHROME1 "),
+        ("Modality", b"CR"),
+        ("PatientAge", b"004Y"),
+    ):
+        as_bytes.add_new(keyword, vr, words)
+    as_bytes.add_new("StudyInstanceUID", vr, phantoms.STUDY_UID.encode() + b"\0" * (len(phantoms.STUDY_UID) % 2))
+    data = dicom_file(pixels, bits=12, extra=as_bytes, **FULL)
+    assert read_instance(data) == read_instance(plain)
+    assert np.array_equal(read_display(data).pixels, read_display(plain).pixels)
+    assert read_display(data).notes == read_display(plain).notes

@@ -16,7 +16,8 @@ from typing import Any
 
 from pydicom import config
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.dataelem import RawDataElement
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
@@ -41,6 +42,9 @@ MAX_INTEGER = 2**31 - 1
 
 #: Value representations whose bytes are numbers, not their spelling.
 _BINARY_VRS = frozenset({"FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
+
+#: Under these some writers put elements that have another one.
+_BYTES_VRS = frozenset({"OB", "OW"})
 
 #: What pydicom raises on values that do not parse.
 MALFORMED = (
@@ -134,9 +138,11 @@ class Header:
         if tag not in self.dataset:
             return None
         try:
-            unparsed = self.dataset.get_item(tag).value
-            if isinstance(unparsed, bytes) and len(unparsed) > MAX_VALUE_BYTES:
+            element: Any = self.dataset.get_item(tag)
+            if isinstance(element.value, bytes) and len(element.value) > MAX_VALUE_BYTES:
                 raise ValueError("too long to be parsed")
+            if isinstance(element, RawDataElement) and element.VR in _BYTES_VRS:
+                self.dataset[tag] = convert_raw_data_element(element._replace(VR=_known_vr(tag, element.VR)))
             value = self.dataset[tag].value
         except MALFORMED:
             self.malformed(_snake(keyword))
@@ -265,6 +271,12 @@ class Header:
 def _tag(keyword: Keyword) -> BaseTag:
     """The tag of an element, looked up once."""
     return Tag(keyword)
+
+
+def _known_vr(tag: BaseTag, vr: str) -> str:
+    """The Standard's value representation of an element that is written as bytes; `vr` where that may be."""
+    known = dictionary_VR(tag).split(" or ") if dictionary_has_tag(tag) else [vr]
+    return known[0] if _BYTES_VRS.isdisjoint(known) else vr
 
 
 def _decimal(text: str) -> float | None:
