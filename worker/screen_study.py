@@ -20,8 +20,9 @@ from schema.setting_values import ReducedDecode
 from worker.decoding.decoder import Decoder
 from worker.decoding.pool import DecoderPool
 from worker.errors import DecoderTimedOut, Rejected, ScreeningError
+from worker.imaging.codec.resolution import Reduction
 from worker.imaging.display.pipeline import is_blank
-from worker.imaging.image_file import Reduction, open_image
+from worker.imaging.image_file import open_image
 from worker.imaging.instance import Container, Instance
 from worker.imaging.limits import Limits
 from worker.imaging.preprocess import Placement, apply

@@ -17,8 +17,9 @@ from tests.ledger import Ledger
 from tests.phantoms import JPEG_LS, STUDY_UID, dicom_file, picture
 from tests.screen_one_study import screen, screen_study
 from worker.decoding.decoder import Decoder
+from worker.imaging.codec.resolution import Reduction
 from worker.imaging.display.pipeline import Display
-from worker.imaging.image_file import OpenImage, Reduction
+from worker.imaging.image_file import OpenImage
 from worker.inference.model import OnnxModel, open_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake

@@ -16,7 +16,9 @@ from tests.ledger import Ledger
 from tests.phantoms import JPEG_2000_LOSSLESS, STUDY_UID, dicom_file
 from tests.screen_one_study import screen
 from worker.decoding.decoder import Decoder
-from worker.imaging.image_file import Display, OpenImage, Reduction, read_grid
+from worker.imaging.codec.resolution import Reduction
+from worker.imaging.display.pipeline import Display
+from worker.imaging.image_file import OpenImage, read_grid
 from worker.imaging.preprocess import Resize
 from worker.inference.card import ReducedDecode
 from worker.inference.model import OnnxModel, open_model

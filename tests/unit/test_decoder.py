@@ -21,7 +21,8 @@ from worker.errors import (
     MissingElement,
     Undecodable,
 )
-from worker.imaging.image_file import Display, open_image, read_display, read_instance, stored_digest
+from worker.imaging.display.pipeline import Display
+from worker.imaging.image_file import open_image, read_display, read_instance, stored_digest
 from worker.imaging.limits import DEFAULT
 
 SAMPLES = Path(__file__).parents[1] / "data" / "inbox"

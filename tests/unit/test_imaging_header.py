@@ -19,8 +19,9 @@ from tests import phantoms
 from tests.phantoms import FULL, LOSSLESS, NATIVE, dicom_file, picture
 from worker.errors import MissingElement, NoPixelData, NotAnImage, Rejected, TooLarge, Truncated
 from worker.imaging.header import lenient_pydicom
-from worker.imaging.image_file import Limits, read_display, read_instance
+from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.instance import Container, Instance
+from worker.imaging.limits import Limits
 
 
 def read(**elements: Any) -> Instance:

@@ -13,8 +13,9 @@ from tests.phantoms import Pixels, dicom_file, picture
 from worker.errors import NotAnImage, TooLarge, Truncated, Undecodable, UnsupportedPixels
 from worker.imaging import viewer_data
 from worker.imaging.display.pipeline import look_up
-from worker.imaging.image_file import Limits, read_display, read_instance, stored_digest
+from worker.imaging.image_file import read_display, read_instance, stored_digest
 from worker.imaging.instance import Container
+from worker.imaging.limits import Limits
 
 GREY = picture(rows=40, columns=60, bits=8)
 

@@ -12,24 +12,11 @@ from numpy.typing import NDArray
 
 from worker.errors import NotAnImage, Truncated
 from worker.imaging import dicom_object, part10, raster
-from worker.imaging.codec.resolution import MinimumSize, Reduction
+from worker.imaging.codec.resolution import Reduction
 from worker.imaging.display.pipeline import Display
 from worker.imaging.instance import Instance
 from worker.imaging.limits import DEFAULT, Limits
 from worker.imaging.preprocess import Preprocessing, apply
-
-__all__ = [
-    "Display",
-    "Limits",
-    "MinimumSize",
-    "OpenImage",
-    "Reduction",
-    "open_image",
-    "read_display",
-    "read_grid",
-    "read_instance",
-    "stored_digest",
-]
 
 #: Begins the message about an archive.
 AN_ARCHIVE = "an archive of files"

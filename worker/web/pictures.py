@@ -15,8 +15,9 @@ from sqlalchemy import Row
 
 from worker.errors import StoredFileLost
 from worker.imaging.codec.codestream import Coding
+from worker.imaging.codec.resolution import MinimumSize
 from worker.imaging.display.pipeline import Codes, StoredValues, look_up
-from worker.imaging.image_file import MinimumSize, OpenImage, open_image
+from worker.imaging.image_file import OpenImage, open_image
 from worker.imaging.preprocess import Preprocessing, place
 from worker.imaging.viewer_data import View, read_table, read_view
 from worker.inference.overlay import heat_colours
