@@ -20,7 +20,7 @@ from schema.vocabulary import Process
 from tests.acceptance.installation import SAMPLES, Installation
 from tests.browsers import browser, log_in, press, resize, until
 from tests.web_process import add_accounts, database_of, serving
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.operations import signs_of_life
 
 PICTURES = Path(__file__).parents[1] / "deploy" / "pictures"

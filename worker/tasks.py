@@ -25,7 +25,8 @@ from worker.errors import (
     ProviderUnavailable,
     ScreeningError,
 )
-from worker.ledger.connect import now, wait_until_made
+from worker.ledger.clocks import now
+from worker.ledger.connect import wait_until_made
 from worker.ledger.identifiers import check_database
 from worker.ledger.operations import device_failures
 from worker.ledger.operations.signs_of_life import Signs

@@ -13,7 +13,7 @@ from tests.acceptance.installation import Installation, celery, events, wait_unt
 from tests.brightness_model import write_image, write_model
 from worker.intake.folder_scan import files_in
 from worker.intake.ingest import Intake
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.screening import outbox
 from worker.runtime.children import child
 from worker.settings import Settings
@@ -24,7 +24,7 @@ STUDIES = 8
 
 ENQUEUE = (
     "import sys; from worker.app import enqueue; from worker.ledger.screening.outbox import Offer\n"
-    "from schema.vocabulary import Priority; from worker.ledger.connect import now\n"
+    "from schema.vocabulary import Priority; from worker.ledger.clocks import now\n"
     "enqueue([Offer(uid, Priority.ROUTINE, now()) for uid in sys.argv[1:]])"
 )
 

@@ -26,7 +26,8 @@ from tests.benchmarks.service import make_store
 from tests.benchmarks.studies import write_studies
 from worker.intake.ingest import Intake
 from worker.intake.watcher import Watcher
-from worker.ledger.connect import now, open_database
+from worker.ledger.clocks import now
+from worker.ledger.connect import open_database
 from worker.ledger.screening.outbox import Backlog
 from worker.settings import Settings
 from worker.store import open_store

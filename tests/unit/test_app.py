@@ -78,7 +78,7 @@ def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor; from worker.app import backlog, enqueue\n"
         "from worker.ledger.screening.outbox import Offer; from schema.vocabulary import Priority\n"
-        "from worker.ledger.connect import now\n"
+        "from worker.ledger.clocks import now\n"
         "with ThreadPoolExecutor() as pool:\n"
         "    asked = [pool.submit(enqueue, [Offer('1.2.3', Priority.STAT, now())]), pool.submit(backlog)]\n"
         "print(*(work.exception().code for work in asked))"

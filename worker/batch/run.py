@@ -22,7 +22,7 @@ from worker.errors import BrokerUnavailable, Interrupted, Misconfigured
 from worker.intake.folder_scan import files_in
 from worker.intake.sweep import sweep
 from worker.ledger import decisions
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.intake import files
 from worker.ledger.intake.arrivals import Incoming
 from worker.ledger.operations import promotions

@@ -118,7 +118,7 @@ def _screen(
     from worker.batch.report import BatchReport, judge_drift, read_rows
     from worker.batch.run import Batch, archive, stored
     from worker.cli.progress import bars
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.operations import batch_runs
     from worker.schedule.window import ALL_DAY
 

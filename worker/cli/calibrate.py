@@ -49,7 +49,7 @@ def calibrate(
     Takes consecutive studies only, every one of them read. Nothing is promoted without confirmation.
     """
     from worker.export.consecutive import consecutive
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     child = _trainer(trainer)
     database, store = options.ledger()

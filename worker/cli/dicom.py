@@ -43,7 +43,7 @@ def receive() -> None:
 @as_json
 def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
     """Send results to the archive that SCREENING_SEND names, until interrupted."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.dispatch import undelivered
     from worker.runtime import logs
 

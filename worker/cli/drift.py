@@ -16,7 +16,7 @@ def drift(since: datetime | None, as_json: bool) -> None:
 
     Without --since: the newest 500 images of the last 28 days, as in the nightly evaluation. Stores nothing.
     """
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.monitoring.drift.evaluate import read
 
     found = read(options.ledger()[0], now(), since and since.replace(tzinfo=UTC))

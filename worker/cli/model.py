@@ -80,7 +80,7 @@ def promote(
     by: str,
 ) -> None:
     """Make the model in FILE the active one, if the comparison with the active model allows it."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.registry.registry import Waiver
 
     waiver = Waiver(force, accept_lower_sensitivity, reason, dropped)
@@ -93,7 +93,7 @@ def promote(
 @by
 def rollback(reason: str, by: str) -> None:
     """Make the previously active model the active one again."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     digest = _registry().rollback(by, reason or None, now())
     click.echo(f"{digest[:12]} is the active model again; {CHANGES}")
@@ -104,7 +104,7 @@ def rollback(reason: str, by: str) -> None:
 @by
 def shadow(file: Path, by: str) -> None:
     """Let the model in FILE score too, as the shadow; people see only the verdicts of the active model."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     digest = _registry().shadow(file, by, now())
     click.echo(f"{digest[:12]} is the shadow; {CHANGES}; `worker model retire {digest[:12]}` ends it")
@@ -116,7 +116,7 @@ def shadow(file: Path, by: str) -> None:
 @by
 def retire(digest: str, reason: str, by: str) -> None:
     """Retire a model: it can be neither active nor shadow again. DIGEST may be its first digits."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     found = _registry().retire(digest, by, reason or None, now())
     click.echo(f"{found[:12]} is retired; its file and its results are kept")

@@ -163,7 +163,7 @@ def record_view(database: Any, by: str, study_uid: str | None = None) -> None:
     from schema.setting_values import AuditReads
     from schema.vocabulary import AuditAction
     from worker.ledger import audit
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     kept = settings().audit_reads
     if kept is AuditReads.LISTS or (kept is AuditReads.STUDIES and study_uid is not None):

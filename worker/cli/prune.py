@@ -35,7 +35,7 @@ def prune(older_than: int, quota: int | None, by: str) -> None:
     """
     from schema.vocabulary import AuditAction
     from worker.ledger import audit, pruning
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     database, store = options.ledger()
     quota = quota or options.settings().store_quota_mib

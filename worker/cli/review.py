@@ -13,7 +13,7 @@ from worker.cli.options import asked_by, by, study
 def requeue(study: str, by: str) -> None:
     """Screen a failed or screened study again."""
     from worker.ledger import decisions
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     settings, database = options.settings(), options.ledger()[0]
     uid = decisions.requeue(database, options.study_uid(database, study), settings, now(), by)
@@ -28,7 +28,7 @@ def requeue(study: str, by: str) -> None:
 def prioritise(study: str, priority: str, bring_back: bool, by: str) -> None:
     """Set the priority of a study. A study that was read becomes STAT only with --bring-back."""
     from worker.ledger import decisions
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     database = options.ledger()[0]
     uid = options.study_uid(database, study)
@@ -44,7 +44,7 @@ def prioritise(study: str, priority: str, bring_back: bool, by: str) -> None:
 def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
     """Store a reader's verdict and take the study off the list. Reviews are never edited; the newest one counts."""
     from worker.ledger import decisions
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     settings, database = options.settings(), options.ledger()[0]
     uid, outcome = options.study_uid(database, study), ReviewOutcome(verdict)
@@ -62,7 +62,7 @@ def review(study: str, verdict: str, reader: str, comment: str | None) -> None:
 def withdraw(study: str, reason: str, by: str) -> None:
     """Withdraw the verdict of a study, for example a mistake: the study returns to the list. All rows are kept."""
     from worker.ledger import decisions
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
 
     database = options.ledger()[0]
     verdict = decisions.withdraw(database, options.study_uid(database, study), by, reason, now())

@@ -23,7 +23,7 @@ def user() -> None:
 @by
 def add(name: str, role: str, no_password: bool, by: str) -> None:
     """Make an account; its password is asked for, or read as one line where there is no terminal."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.reading_room import accounts
     from worker.web.passwords import hashed
 
@@ -36,7 +36,7 @@ def add(name: str, role: str, no_password: bool, by: str) -> None:
 @as_json
 def list_accounts(as_json: bool) -> None:
     """Print the accounts, their live sessions, and the tokens."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.reading_room import accounts
 
     database = options.ledger()[0]
@@ -70,7 +70,7 @@ def list_accounts(as_json: bool) -> None:
 @by
 def disable(name: str, by: str) -> None:
     """Disable an account and end its sessions; `worker user password` enables it again."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.reading_room import accounts
 
     accounts.disable(options.ledger()[0], name, by, now())
@@ -82,7 +82,7 @@ def disable(name: str, by: str) -> None:
 @by
 def password(name: str, by: str) -> None:
     """Give an account a new password and end its sessions."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.reading_room import accounts
     from worker.web.passwords import hashed
 
@@ -96,7 +96,7 @@ def password(name: str, by: str) -> None:
 @by
 def sessions(name: str, by: str) -> None:
     """End all sessions of an account."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.reading_room import accounts
 
     accounts.end_sessions(options.ledger()[0], name, by, now())
@@ -110,7 +110,7 @@ def sessions(name: str, by: str) -> None:
 @by
 def token(name: str, scope: tuple[str, ...], revoke: bool, by: str) -> None:
     """Make a token with which another system reads the JSON interface; it is printed once."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.ledger.reading_room import accounts
 
     database = options.ledger()[0]

@@ -17,7 +17,7 @@ from worker.cli.options import as_json, asked_by, study
 @as_json
 def worklist(limit: int, by: str, as_json: bool) -> None:
     """Print the unread studies, the first to read on top."""
-    from worker.ledger.connect import now
+    from worker.ledger.clocks import now
     from worker.worklist import unread_list
 
     database, store = options.ledger()

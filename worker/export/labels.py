@@ -23,7 +23,7 @@ from worker.export import unseen_verdicts
 from worker.imaging.image_file import read_display
 from worker.imaging.limits import Limits
 from worker.ledger import audit
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.intake.arrivals import stored_path
 from worker.ledger.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.ledger.transactions import reading

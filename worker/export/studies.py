@@ -19,7 +19,7 @@ from worker.imaging.dicom_object import open_object
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import looks_like_dicom
 from worker.ledger import audit
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.intake.arrivals import stored_path
 from worker.ledger.pseudonyms import load_key, patient_pseudonym, pseudonym
 from worker.ledger.transactions import reading

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
 
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from schema.database import HEAD, Database
 from schema.setting_values import Silent
 from worker.errors import BadSetting, NoHome, ScreeningError
+from worker.ledger.clocks import now
 from worker.ledger.identifiers import check_database
 from worker.ledger.schema_revision import refuse_newer, revision
 from worker.ledger.transactions import translated
@@ -19,11 +19,6 @@ from worker.settings import Settings
 
 #: How long a queue worker that was started beside a watcher waits for the embedded database.
 MADE_WITHIN_S = 30.0
-
-
-def now() -> datetime:
-    """The present time, in UTC."""
-    return datetime.now(UTC)
 
 
 def open_existing(settings: Settings) -> Database:

@@ -8,7 +8,8 @@ from datetime import timedelta
 from schema.database import HEAD
 from schema.setting_values import Silent
 from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
-from worker.ledger.connect import now, unopened
+from worker.ledger.clocks import now
+from worker.ledger.connect import unopened
 from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
 from worker.ledger.schema_revision import require_head, revision

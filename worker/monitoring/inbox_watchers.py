@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from schema.database import HEAD
 from worker.errors import ScreeningError
-from worker.ledger.connect import now, unopened
+from worker.ledger.clocks import now
+from worker.ledger.connect import unopened
 from worker.ledger.intake import inbox_shares
 from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, WatcherShares
 from worker.ledger.schema_revision import revision

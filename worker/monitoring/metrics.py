@@ -25,7 +25,8 @@ from schema.database import Database
 from schema.vocabulary import Stability
 from worker.app import Depths, depths
 from worker.errors import ScreeningError
-from worker.ledger.connect import now, open_existing
+from worker.ledger.clocks import now
+from worker.ledger.connect import open_existing
 from worker.ledger.operations import drift, promotions
 from worker.ledger.transactions import reading
 from worker.monitoring import aggregates, inbox_watchers, ledger_metrics, result_delivery

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from schema.vocabulary import DispatchState
 from worker.errors import ScreeningError
-from worker.ledger.connect import now, unopened
+from worker.ledger.clocks import now
+from worker.ledger.connect import unopened
 from worker.ledger.dispatch import undelivered
 from worker.ledger.transactions import reading
 from worker.settings import Settings

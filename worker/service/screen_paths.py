@@ -13,7 +13,7 @@ from worker.imaging.image_file import AN_ARCHIVE
 from worker.intake.folder_scan import files_in, incoming
 from worker.intake.reader import IntakeRequest
 from worker.intake.sweep import sweep
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.intake.arrivals import Registration
 from worker.ledger.screening import outbox
 from worker.service.service import BATCH_QUIET_S, SWEEP_S, RunningService

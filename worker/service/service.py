@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from worker.decoding.decoder import Decoder
 from worker.errors import DatabaseShared, Interrupted, Misconfigured
 from worker.intake.ingest import Intake
-from worker.ledger.connect import now, open_database
+from worker.ledger.clocks import now
+from worker.ledger.connect import open_database
 from worker.ledger.offering_lock import Offering, offering
 from worker.ledger.operations import promotions
 from worker.ledger.screening import claims

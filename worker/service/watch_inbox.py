@@ -7,7 +7,7 @@ from pathlib import Path
 from worker.errors import Misconfigured
 from worker.intake.link_probe import how_taken_in
 from worker.intake.watcher import Watcher
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime.stop_signals import stop_requested
 from worker.service.service import RunningService

@@ -11,7 +11,8 @@ from schema.database import Database
 from schema.setting_values import Reveal, Silent
 from worker.decoding.pool import DecoderPool
 from worker.imaging.limits import Limits
-from worker.ledger.connect import now, open_existing
+from worker.ledger.clocks import now
+from worker.ledger.connect import open_existing
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.worklist.list_mode import is_silent_run
 from worker.settings import Settings

@@ -29,7 +29,7 @@ from worker.dicom.tls import server_context
 from worker.errors import Misconfigured
 from worker.imaging.part10 import DEFLATED_LITTLE
 from worker.intake.ingest import Intake
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.runtime.boundary import result_or_error
 from worker.runtime.error_place import place_of
 from worker.settings import Settings

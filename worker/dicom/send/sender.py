@@ -20,7 +20,8 @@ from worker.dicom.send.composer import Composer
 from worker.dicom.send.destination import Answer, Destination, destination_of
 from worker.errors import Interrupted, Rejected
 from worker.imaging.header import lenient_pydicom
-from worker.ledger.connect import now, open_existing
+from worker.ledger.clocks import now
+from worker.ledger.connect import open_existing
 from worker.ledger.dispatch import dispatches
 from worker.ledger.dispatch.dispatches import Due
 from worker.runtime.boundary import result_or_error

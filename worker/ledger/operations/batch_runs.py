@@ -11,7 +11,7 @@ from schema.database import Database
 from schema.operations import BatchRun
 from schema.vocabulary import Reason
 from worker.errors import DatabaseUnavailable, ScreeningError
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.transactions import writing
 
 NEWEST = select(BatchRun.__table__).order_by(BatchRun.id.desc()).limit(1)

@@ -15,7 +15,7 @@ from schema.database import Database
 from schema.operations import SignOfLife
 from schema.vocabulary import Process
 from worker.errors import Interrupted, SchemaOutdated, ScreeningError
-from worker.ledger.connect import now
+from worker.ledger.clocks import now
 from worker.ledger.transactions import retried, writing
 from worker.runtime.error_place import place_of
 
