@@ -10,11 +10,13 @@ import imagecodecs
 import numpy as np
 import pytest
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
 
-from tests.phantoms import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, dicom_file, picture
-from worker.errors import MissingElement, Rejected, TooLarge, Undecodable
+from tests.phantoms import DEFLATED, EXPLICIT_LITTLE, FULL, IMPLICIT_LITTLE, dicom_file, picture
+from worker.errors import MissingElement, Rejected, TooLarge, Undecodable, UnsupportedPixels
 from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.instance import Instance
+from worker.imaging.pyramid import Pyramid
 
 KEYWORDS = (
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality"),
@@ -187,3 +189,15 @@ def test_segments_of_an_ordinary_number_and_bytes_of_fill_are_no_fault() -> None
     filled = JPEG[:2] + b"\xff\xe2\0\2" * 1000 + b"\xff" * 1_000_000 + JPEG[2:]
     assert np.array_equal(read_display(filled).pixels, read_display(JPEG).pixels)
     assert np.array_equal(read_display(PNG[:33] + TEXT * 100 + PNG[33:]).pixels, picture(bits=8))
+
+
+@pytest.mark.parametrize("bits", [-3, 17, 48, 32767])
+@pytest.mark.parametrize("reduction", [None, Pyramid(64)], ids=["full", "pyramid"])
+def test_bits_that_no_sample_has_are_refused_before_a_table_is_made_for_them(
+    bits: int, reduction: Pyramid | None
+) -> None:
+    extra = Dataset()
+    extra.add_new("BitsStored", "SS", bits)
+    data = dicom_file(picture(), bits=12, extra=extra, PixelPaddingValue=0, PixelRepresentation=1, **FULL)
+    with pytest.raises(UnsupportedPixels, match=f"{bits} bits stored in 16 allocated"):
+        read_display(data, reduction=reduction)

@@ -42,6 +42,7 @@ class OpenObject:
 
         Raises any Rejected.
         """
+        check_showable(self.part10, self.pixel)  # before tables are made for as many bits as the header says
         with lenient_pydicom():
             self.header.notes.clear()  # the notes of the header pass belong to the Instance
             if isinstance(reduction, Pyramid):
