@@ -298,8 +298,8 @@ def test_a_transparent_value_that_is_malformed_is_not_claimed() -> None:
 
 @pytest.mark.parametrize(
     "pixels",
-    [GREY, GREY.astype(np.uint16) * 200 + 7, np.where(GREY > 100, 255, 0).astype(np.uint8)],
-    ids=["8", "16", "2"],
+    [GREY, GREY.astype(np.uint16) * 200 + 7, np.where(GREY > 100, GREY | 1, 0).astype(np.uint8)],
+    ids=["8", "16", "cut"],
 )
 def test_the_viewer_shows_transparent_pixels_as_the_model_sees_them(pixels: Pixels) -> None:
     coded = png(pixels)
