@@ -101,3 +101,15 @@ def test_a_jpeg_that_lacks_its_last_blocks_is_refused() -> None:
     data = bytes(cv2.imencode(".jpg", NOISE, (cv2.IMWRITE_JPEG_QUALITY, 95))[1])
     with pytest.raises(Undecodable, match="a part of its picture is missing"):
         read_display(data[:-300] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("code", [0x01, 0x2B, 0x7F, 0xB0, 0xBF])
+def test_a_lossless_jpeg_with_a_marker_inside_its_data_is_refused(code: int) -> None:
+    """libjpeg refuses some; the other decoder goes on, and reads what lies behind the data in memory."""
+    pixels = picture(96, 128, bits=12)
+    frame = phantoms.LOSSLESS_ENCODERS[phantoms.JPEG_LOSSLESS_SV1](pixels, 12)
+    at = frame.index(b"\xff\x00", len(frame) * 45 // 100)
+    damaged = frame[: at + 1] + bytes([code]) + frame[at + 2 :]
+    read_display(dicom_file(pixels, phantoms.JPEG_LOSSLESS_SV1, bits=12, frame=frame))
+    with pytest.raises(Undecodable, match=f"damaged, a marker FF{code:02X} stands inside its data"):
+        read_display(dicom_file(pixels, phantoms.JPEG_LOSSLESS_SV1, bits=12, frame=damaged))

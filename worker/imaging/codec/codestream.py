@@ -41,6 +41,7 @@ class Codestream:
     levels: int = 0  #: of JPEG 2000: how often its wavelet halves the picture
     height_at: int = 0  #: of JPEG: offset of its height, which is 0 where it comes after the first scan
     unit_rows: int = 0  #: of JPEG: how many rows one row of coded units covers
+    stray_marker: int | None = None  #: of JPEG: a code after FF that no encoder writes between or inside scans
     is_arithmetic: bool = False  #: of JPEG: its codes are not those of Huffman (ISO 10918-1 D)
     is_progressive: bool = False  #: of JPEG: its scans bring some coefficients, or some of their bits (ISO 10918-1 G)
     is_subsampled: bool = False  #: of JPEG: a component has fewer samples than another (ISO 10918-1 A.1.1)
@@ -67,6 +68,8 @@ MAX_SEGMENTS = 100_000
 
 _PROGRESSIVE, _ARITHMETIC = (0xC2, 0xC6, 0xCA), (0xC9, 0xCA)
 _DNL = b"\xff\xdc\x00\x04"
+#: Reserved codes, and one for the use of arithmetic decoders alone (ISO 10918-1, table B.1).
+_STRAY, _SOI = range(0x01, 0xC0), 0xD8
 _SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
 #: Of JPEG 2000: coding style, that of a component, a region of interest, and what ends the header of a tile-part.
 _COD, _COC, _RGN, _SOD = 0x52, 0x53, 0x5E, 0x93
@@ -138,12 +141,12 @@ def _read_jpeg(data: bytes) -> Codestream | None:
         return None
     if frame.rows == 0:
         frame = replace(frame, rows=_height_after_scan(data, at))
-    end, scans = _end_of_image(data, at, frame.coding)
+    end, scans, stray = _end_of_image(data, at, frame.coding)
     return replace(
         frame, names_colour=names_colour, orientation=orientation, end=end, scans=scans, data_at=at,
         restart_interval=0 if frame.coding is Coding.JPEG_LS else interval,
         units=_units(frame, sampling) if segment[0] == frame.samples else 0,
-        is_subsampled=len(set(sampling)) > 1, unit_rows=_unit_rows(frame, sampling),
+        is_subsampled=len(set(sampling)) > 1, unit_rows=_unit_rows(frame, sampling), stray_marker=stray,
     )  # fmt: skip
 
 
@@ -177,18 +180,24 @@ def _unit_side(frame: Codestream) -> int:
     return 1 if frame.coding is Coding.JPEG_LOSSLESS else 8
 
 
-def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int]:
-    """(offset of EOI, number of scans before it). Skips the tables between scans, whose bytes may look like an EOI."""
-    pattern, scans = _NEXT_MARKER[coding is Coding.JPEG_LS], 1
+def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int, int | None]:
+    """(offset of EOI, number of scans before it, a stray marker). Skips the tables between scans, whose bytes may look
+    like an EOI."""
+    is_ls = coding is Coding.JPEG_LS
+    pattern, scans, stray = _NEXT_MARKER[is_ls], 1, None
     for _ in range(MAX_SEGMENTS):
         if (found := pattern.search(data, at)) is None:
-            return None, scans
-        if data[found.start() + 1] == _EOI:
-            return found.start(), scans
-        if found.end() + 2 > len(data):
-            return None, scans
-        scans += data[found.start() + 1] == _SOS
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+            return None, scans, stray
+        code, at = data[found.start() + 1], found.end()
+        if code == _EOI:
+            return found.start(), scans, stray
+        if not is_ls and (code in _STRAY or code == _SOI):
+            stray = code
+            continue
+        if at + 2 > len(data):
+            return None, scans, stray
+        scans += code == _SOS
+        at += int.from_bytes(data[at : at + 2], "big")
     raise too_many_segments()
 
 

@@ -20,9 +20,11 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 
 def missing_parts(data: bytes, stream: Codestream) -> str | None:
-    """A text that says which parts are missing; None when all parts are present."""
+    """A text that says which parts are missing, or broken off by a marker; None when all parts are present."""
     if stream.coding is Coding.JPEG_2000:
         return _missing_tiles(data, stream)
+    if stream.stray_marker is not None:
+        return f"a marker FF{stream.stray_marker:02X} stands inside its data"
     if stream.is_progressive:
         return _missing_scans(data, stream)
     if stream.restart_interval:

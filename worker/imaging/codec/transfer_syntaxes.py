@@ -226,7 +226,9 @@ def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool
     end = pixels[-1] if is_lossless else pixels[-1, -1]
     invented = pixels[-1, 0] if is_lossless else 1 << (stream.precision - 1)
     markers = restarts(frame, stream) if stream.restart_interval and stream.scans == 1 else []
-    if not markers and stream.samples != 4 and not bool((end == invented).all()):  # four are no longer as stored
+    # four samples are no longer as stored; jpegsof3 reads on behind short data, whatever is in memory there
+    must_probe = bool(markers) or stream.samples == 4 or decoder is _jpegsof3
+    if not must_probe and not bool((end == invented).all()):
         return False
     starts, ends = [0, *markers, stream.end], [*markers, stream.end, len(frame)]
     parts = [frame[start:end] for start, end in zip(starts, ends, strict=True)]
