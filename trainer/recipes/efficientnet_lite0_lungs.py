@@ -16,6 +16,9 @@ JOINED = 128
 #: Image pixels to a side of one cell of the evidence.
 CELL_PX = 16
 
+#: Name and epochs of each fall of the learning rate to zero: warm restarts (Loshchilov & Hutter 2017, SGDR).
+CYCLES = (("first cycle", 10), ("second cycle", 14), ("third cycle", 14))
+
 
 def build(start: Start) -> Network:
     """Evidence on a map of a sixteenth of the image's side, pooled over the lungs.
@@ -82,7 +85,7 @@ EFFICIENTNET_LITE0_LUNGS = Recipe(
     batch_size=32,
     label_smoothing=0.05,
     weight_decay=1e-4,
-    phases=(Phase("whole network", epochs=10, learning_rate=1.5e-4, trains="all"),),
+    phases=tuple(Phase(name, epochs, learning_rate=1.5e-4, trains="all") for name, epochs in CYCLES),
     monitor=Monitor.LAST,
     guests=Guests(positives=0.06, negatives=0.12),
     threshold=ThresholdRule("sensitivity", 0.98),
@@ -101,10 +104,10 @@ EFFICIENTNET_LITE0_LUNGS = Recipe(
         gamma_share=0.5,
         contrast_share=0.3,
         blur_share=0.25,
-        sharpen_share=0.05,
+        sharpen_share=0.2,
         noise_share=0.2,
-        resample_share=0.2,
-        jpeg_share=0.5,
+        resample_share=0.4,
+        jpeg_share=0.6,
         erase_share=0.5,
         marker_share=0.1,
     ),
