@@ -1,8 +1,10 @@
 """A file whose header says fewer rows or columns than its data hold is refused: decoders show a part of the picture."""
 
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import imagecodecs
@@ -12,8 +14,10 @@ import pytest
 from tests import phantoms
 from tests.phantoms import Pixels, dicom_file, picture
 from worker.errors import Undecodable
-from worker.imaging.codec.codestream import read_codestream, with_height
+from worker.imaging.codec.codestream import Coding, read_codestream, with_height
+from worker.imaging.codec.resolution import MinimumSize
 from worker.imaging.image_file import read_display, read_instance
+from worker.imaging.png_rows import has_more_rows
 
 #: Larger than the least number of columns of which something can be said.
 GREY = picture(rows=120, columns=400, bits=8)
@@ -29,6 +33,10 @@ JPEGS: dict[str, tuple[Pixels, tuple[int, ...]]] = {
     "black": (np.zeros_like(GREY), ()),
     "mid-grey": (np.full_like(GREY, 128), ()),
 }
+
+
+#: By how often libjpeg halves a picture of these columns, and of at least 60 rows: the smallest size that is enough.
+LEVELS = {level: MinimumSize(7, 400 >> level, frozenset({Coding.JPEG})) for level in (1, 2, 3)}
 
 
 def jpeg(name: str) -> bytes:
@@ -59,6 +67,27 @@ def test_a_jpeg_that_holds_more_than_it_says_is_refused(name: str, said: dict[st
         read_display(saying(jpeg(name), **said))
 
 
+@pytest.mark.parametrize("name", [name for name in JPEGS if name != "mid-grey"])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("rows", [60, 96])
+def test_a_jpeg_that_holds_more_than_it_says_is_refused_at_a_lower_resolution_too(
+    name: str, level: int, rows: int
+) -> None:
+    with pytest.raises(Undecodable, match=f"holds more rows than the 400 x {rows} px that its frame header says"):
+        read_display(saying(jpeg(name), rows), reduction=LEVELS[level])
+
+
+@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_whole_jpeg_is_read_at_a_lower_resolution_as_libjpeg_reads_it(name: str, level: int) -> None:
+    flag = (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_GRAYSCALE_8)[level - 1]
+    data = jpeg(name)
+    shown = read_display(data, reduction=LEVELS[level])
+    assert f"reduced={level}" in shown.notes
+    plain: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    assert np.array_equal(shown.pixels, plain)
+
+
 @pytest.mark.parametrize("predictor", range(1, 8))
 def test_a_lossless_jpeg_that_holds_more_than_it_says_is_refused(predictor: int) -> None:
     pixels = picture(rows=40, columns=60, bits=12)
@@ -70,8 +99,8 @@ def test_a_lossless_jpeg_that_holds_more_than_it_says_is_refused(predictor: int)
         read_display(short)
 
 
-def png(pixels: Pixels, rows: int, *, interlaced: bool = False) -> bytes:
-    """A PNG whose header says this number of rows; its data hold all."""
+def png(pixels: Pixels, rows: int, *, interlaced: bool = False, level: int = -1) -> bytes:
+    """A PNG whose header says this number of rows; its data hold all, deflated at zlib's level."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -80,7 +109,7 @@ def png(pixels: Pixels, rows: int, *, interlaced: bool = False) -> bytes:
     passes = [pixels[top::down, left::right] for left, top, right, down in steps] if interlaced else [pixels]
     lines = b"".join(b"\0" + line.astype(line.dtype.newbyteorder(">")).tobytes() for each in passes for line in each)
     head = struct.pack(">IIBBBBB", pixels.shape[1], rows, 8 * pixels.dtype.itemsize, 0, 0, 0, interlaced)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines, level)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -93,6 +122,19 @@ def test_a_png_that_holds_more_than_it_says_is_refused(kind: type, interlaced: b
     told = "holds more rows than the 400 x 60 px" + ("|cannot be decoded" if interlaced else "")
     with pytest.raises(Undecodable, match=told):
         read_display(png(pixels, 60, interlaced=interlaced))
+
+
+@pytest.mark.parametrize(("rows", "has_more"), [(2048, False), (2047, True)])
+def test_looking_for_more_rows_in_a_png_copies_no_more_than_a_piece_of_it(rows: int, has_more: bool) -> None:
+    """All that is left was copied for each megabyte, which of a large file took more time than to decode it."""
+    data = png(np.zeros((2048, 2048), np.uint8), rows, level=0)
+    tracemalloc.start()
+    try:
+        assert has_more_rows(data) is has_more
+        held_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < len(data) // 10
 
 
 @pytest.mark.parametrize("spare", [b"\0", b"\0" * 30, b"\xff\xff"], ids=["byte", "bytes", "fill"])

@@ -1,7 +1,10 @@
 """Elements whose value representation is none: the picture behind them is read, and nothing of the header is lost."""
 
 import struct
+import sys
 from functools import partial
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from worker.errors import Truncated
 from worker.imaging.first_bytes import read_from_first_bytes
 from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.limits import DEFAULT
+from worker.imaging.unknown_vr import FOLLOWING, is_length
 
 PICTURE = np.maximum(picture(96, 128), 5)
 DATA = dicom_file(PICTURE, bits=12, **FULL)
@@ -173,3 +177,59 @@ def test_fragments_without_an_offset_table_are_one_picture(size: int) -> None:
     for held in (table + value, value):
         data = dicom_file(PICTURE, JPEG_LS, bits=12, pixel_data=held, **FULL)
         assert np.array_equal(read_display(data).pixels, SHOWN)
+
+
+#: A sequence whose item holds no element: the walk leads over it, pydicom cannot parse it.
+BROKEN = b"SQ\0\0" + b"\xff" * 4 + struct.pack("<HHI6sHHI", 0xFFFE, 0xE000, 6, b"abcdef", 0xFFFE, 0xE0DD, 0)
+
+
+def lines_run(data: bytes) -> int:
+    """How many lines of this package are run to read a header."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return trace if "imaging" in frame.f_code.co_filename else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert read_instance(data) == read_instance(DATA)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@pytest.mark.parametrize("public", [b"", b"LO\0\0"], ids=["adjacent", "between public ones"])
+def test_twice_the_private_elements_of_no_vr_are_twice_the_work(public: bytes) -> None:
+    """Where pydicom cannot parse the header, each of them was looked at once more for each other one."""
+    place = DATA.index(b"\xe0\x7f\x10\0O")
+
+    def held(number: int) -> bytes:
+        groups = range(0x4003, 0x4003 + 2 * number, 2)
+        private = [struct.pack("<HH", group, 0x1001) + b"??" + IN_16 for group in groups]
+        others = [struct.pack("<HH", group + 1, 1) + public if public else b"" for group in groups]
+        elements = b"".join(element + other for element, other in zip(private, others, strict=True))
+        return DATA[:place] + struct.pack("<HH", 0x4001, 0x1001) + BROKEN + elements + DATA[place:]
+
+    some, twice, four_times = (lines_run(held(number)) for number in (100, 200, 400))
+    assert four_times - twice < 2.5 * (twice - some)
+
+
+class Looked(bytes):
+    """Counts how often somebody looks at a piece of it."""
+
+    times = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.times += 1
+        return super().__getitem__(place)
+
+
+@pytest.mark.parametrize("vr", [b"DS", b"PN", b"LO", b"TM", b"FD"])
+def test_an_ordinary_empty_element_is_known_by_its_own_bytes(vr: bytes) -> None:
+    """The five elements after it were walked over first, at each empty element of each header."""
+    data = Looked(with_private(vr + b"\0\0"))
+    assert not is_length(data, PLACE, "<")
+    assert data.times < FOLLOWING

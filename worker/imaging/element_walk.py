@@ -3,9 +3,11 @@
 A short file is so detected before anything is parsed. Knows no element's meaning, and reads no value.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from struct import pack, unpack_from
 
 from worker.errors import MissingElement, TooLarge, Truncated
@@ -44,7 +46,8 @@ class Walk:
     data: bytes
     endian: str  #: struct's
     left: int = MAX_ELEMENTS
-    renamed: dict[int, Element] = field(default_factory=dict)  #: offset of an unknown VR -> the element, read as UN
+    #: Offset of an unknown VR, and the element, read as UN. Offsets ascend.
+    renamed: list[tuple[int, Element]] = field(default_factory=list)
 
     @cached_property
     def zeros_from(self) -> int:
@@ -56,11 +59,11 @@ class Walk:
 
     def known(self, start: int, end: int) -> bytes:
         """A span of the data, in which the elements of unknown VRs are written as those of UN, which pydicom reads."""
-        span = bytearray()
-        for at, element in self.renamed.items():
-            if start <= at and element.start <= end:
-                span += self.data[start:at] + pack(f"{self.endian}2sHI", b"UN", 0, element.length)
-                start = element.start
+        span, number = bytearray(), bisect_left(self.renamed, start, key=itemgetter(0))
+        while number < len(self.renamed) and (found := self.renamed[number])[1].start <= end:
+            at, element = found
+            span += self.data[start:at] + pack(f"{self.endian}2sHI", b"UN", 0, element.length)
+            start, number = element.start, number + 1
         return bytes(span) + self.data[start:end]
 
     def count(self) -> None:
@@ -100,7 +103,9 @@ def _element(walk: Walk, at: int, is_implicit: bool) -> Element:
     tag, is_named = group << 16 | number, not is_implicit and group != 0xFFFE  # delimiters never have a VR
     is_odd = is_named and (vr not in VRS or is_length(data, at, endian))
     if is_odd and (known := known_as(data, at, endian)) is not None:
-        return walk.renamed.setdefault(at + 4, Element(tag, b"UN", known.start, known.length))
+        element = Element(tag, b"UN", known.start, known.length)
+        walk.renamed.append((at + 4, element))
+        return element
     # a few writers fall back to implicit VR inside explicit data sets
     if not is_named or not (vr.isalpha() and vr.isupper()):
         return Element(tag, None, at + 8, unpack_from(endian + "I", data, at + 4)[0])

@@ -134,7 +134,7 @@ def _parsed(walk: Walk, span: tuple[int, int], private: list[tuple[int, int]], i
         if not private:
             raise
         starts, ends = [span[0], *(end for _, end in private)], [*(start for start, _ in private), span[1]]
-        public = b"".join(walk.known(start, end) for start, end in zip(starts, ends, strict=True))
+        public = b"".join(walk.known(start, end) for start, end in zip(starts, ends, strict=True) if start < end)
         return parse_elements(public, is_implicit, walk.endian == "<")
 
 

@@ -13,7 +13,10 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _WHOLE = ((0, 0, 1, 1),)
 
-_SIGNATURE_BYTES, _PIECE = 8, 1 << 20
+_SIGNATURE_BYTES = 8
+
+#: Coded bytes that are inflated at a time: to four megabytes at the most, as deflate makes no more than 1,032 of one.
+_PIECE = 1 << 12
 
 
 def has_more_rows(data: bytes) -> bool:
@@ -39,22 +42,24 @@ def _row_bytes(columns: int, bits: int) -> int:
 def _holds(data: bytes, least: int) -> bool:
     """Whether the image data inflate to so many bytes."""
     inflater, held = zlib.decompressobj(), 0
-    coded = b"".join(_image_data(data))
     try:
-        while coded and held < least and not inflater.eof:
-            held += len(inflater.decompress(coded, _PIECE))
-            coded = inflater.unconsumed_tail
+        for piece in _image_data(data):
+            held += len(inflater.decompress(piece))
+            if held >= least or inflater.eof:
+                break
     except zlib.error:
         return False  # what is broken behind the picture is no row
     return held >= least
 
 
-def _image_data(data: bytes) -> Iterator[bytes]:
-    at = _SIGNATURE_BYTES
+def _image_data(data: bytes) -> Iterator[memoryview]:
+    """The coded image data in pieces, none of them copied."""
+    at, view = _SIGNATURE_BYTES, memoryview(data)
     while at + 12 <= len(data):
         (length,) = unpack_from(">I", data, at)
         if data[at + 4 : at + 8] == b"IDAT":
-            yield data[at + 8 : at + 8 + length]
+            end = min(at + 8 + length, len(data))
+            yield from (view[start : min(start + _PIECE, end)] for start in range(at + 8, end, _PIECE))
         if data[at + 4 : at + 8] == b"IEND":
             return
         at += 12 + length

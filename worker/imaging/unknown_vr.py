@@ -60,9 +60,10 @@ def is_length(data: bytes, at: int, endian: str) -> bool:
     """
     if endian != "<" or data[at + 4 : at + 6] not in SHORT_VRS or data[at + 6 : at + 8] != b"\0\0":
         return False
-    empty, implicit = Value(at + 8, 0), Value(at + 8, unpack_from("<I", data, at + 4)[0])
-    return not _leads_on(data, at, empty, endian, None, FOLLOWING) and _leads_on(
-        data, at, implicit, endian, None, FOLLOWING
+    implicit, empty = Value(at + 8, unpack_from("<I", data, at + 4)[0]), Value(at + 8, 0)
+    # in this order: of an ordinary empty element the first nearly always ends at once, the second walks over five more
+    return _leads_on(data, at, implicit, endian, None, FOLLOWING) and not _leads_on(
+        data, at, empty, endian, None, FOLLOWING
     )
 
 

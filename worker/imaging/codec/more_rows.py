@@ -34,7 +34,11 @@ def rows_below(stream: Codestream) -> int:
     return below if stream.rows + below <= _HIGHEST else 0
 
 
-def has_more_rows(taller: NDArray[Any], stream: Codestream) -> bool:
-    """Whether the last row of units of a picture with `rows_below` holds something that the decoder did not fill in."""
-    last = taller[len(taller) - max(1, stream.unit_rows // 2) :]  # colours run half a unit into the next
+def has_more_rows(taller: NDArray[Any], stream: Codestream, level: int = 0) -> bool:
+    """Whether the last row of units of a picture with `rows_below` holds something that the decoder did not fill in.
+
+    The picture was halved `level` times while it was decoded.
+    """
+    half_unit = stream.unit_rows // 2 >> level  # colours run half a unit into the next
+    last = taller[len(taller) - max(1, half_unit) :]
     return bool((last != 1 << (stream.precision - 1)).any())

@@ -152,13 +152,13 @@ def decode_codestream(
 
 def _decoded(decoder: Decoder, at: int, frame: bytes, stream: Codestream, is_rgb: bool) -> tuple[Pixels, bool]:
     """What a decoder gives at a level, and whether the codestream holds more rows than its header says."""
-    below = rows_below(stream) if decoder is _jpeg and not at else 0
+    below = rows_below(stream) if decoder is _jpeg or at else 0
     if not below:
         return decoder(frame, stream, is_rgb), False
     taller = decoder(with_height(frame, stream, stream.rows + below), stream, is_rgb)
     if stream.is_subsampled:  # the colour of the last rows follows from the rows below
-        return decoder(frame, stream, is_rgb), has_more_rows(taller, stream)
-    return taller[: stream.rows], has_more_rows(taller, stream)
+        return decoder(frame, stream, is_rgb), has_more_rows(taller, stream, at)
+    return taller[: size_at(at, stream)[0]], has_more_rows(taller, stream, at)
 
 
 def _attempts(table: Table, frame: bytes, stream: Codestream, level: int) -> list[tuple[Decoder, int]]:
