@@ -104,6 +104,10 @@ class Network:
         return halfway, last
 
 
+#: Policy of Keras for the computation; weights are float32 in both.
+Precision = Literal["float32", "mixed_bfloat16"]
+
+
 @dataclass(frozen=True)
 class Start:
     """The inputs of `Recipe.build`. `weights`: a file for the backbone; None: those of Keras; `RANDOM`: none."""
@@ -138,6 +142,7 @@ class Recipe:
     clip_norm: float | None = 1.0
     prevalence: float | None = None  #: that the probabilities mean; None: that of the validation images
     guests: Guests | None = None  #: None: every source as it comes; needs `batches="balanced"`
+    precision: Precision = "float32"  #: of the computation while it is trained
     variant: str = ""  #: what differs from the recipe as published, for the card
 
     @property
@@ -174,6 +179,10 @@ class Recipe:
         if resize is self.preprocessing.resize:
             return self
         return self.varied(f"resize {resize}", preprocessing=replace(self.preprocessing, resize=resize))
+
+    def computing_in(self, precision: Precision) -> "Recipe":
+        """The same recipe, trained in this precision."""
+        return self if precision == self.precision else self.varied(f"in {precision}", precision=precision)
 
     def lasting(self, epochs: Sequence[int]) -> "Recipe":
         """The same recipe with these numbers of epochs; one number: the total, the last phases shortened first."""

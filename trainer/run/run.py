@@ -40,6 +40,7 @@ from trainer.training.batches import (
 from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.training.fit import fit
 from trainer.training.lung_field_batches import FieldBatches
+from trainer.training.precision import as_exported, build_to_train
 from trainer.training.teachers import Teachers, open_teachers
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting
@@ -177,7 +178,8 @@ def _train(
     train, validation = loaded["train"].grids, loaded["validation"].grids
     labels = labels_of(loaded["validation"].samples)
     seed_everything(seed)
-    network = recipe.build(Start(recipe.preprocessing.size, recipe.backbone, options.weights))
+    start = Start(recipe.preprocessing.size, recipe.backbone, options.weights)
+    network = build_to_train(recipe, start)
     copies, monitored = monitored_copies(recipe, validation, labels, seed)
     path = options.out / CHECKPOINT
     batches = batches_of(recipe, network, loaded["train"], teachers, seed)
@@ -193,6 +195,7 @@ def _train(
         lambda latest: write_checkpoint(latest, path),
         report,
     )
+    network = as_exported(recipe, start, network)
     seen = batches(recipe.epochs)  # augmented views of an epoch after the last one
     views = (seen[step][0] for step in range(len(seen)))
     served = complete(network, train, views, validation, labels, recipe.prevalence)
