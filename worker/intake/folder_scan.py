@@ -86,10 +86,20 @@ class Inbox:
         self._next_full_s = -math.inf
 
     def prove_listed(self) -> None:
-        """Raise StorageUnavailable when the folder itself cannot be listed, or its share is not mounted."""
+        """Raise StorageUnavailable when the folder itself cannot be listed, or it or one above it is not mounted."""
         try:
-            self.mounted.prove(str(self.folder), self.folder.stat().st_dev, self._device_above())
+            self.mounted.prove_path(self.folder)
             os.scandir(self.folder).close()
+        except OSError as error:
+            raise _not_listed(str(self.folder), error) from error
+
+    def prove_gone(self, path: str) -> None:
+        """Raise StorageUnavailable when a file below may be absent only because a share is."""
+        self.prove_listed()
+        try:
+            self.mounted.prove_path(Path(path).parent)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # its folder went with it
         except OSError as error:
             raise _not_listed(str(self.folder), error) from error
 
@@ -98,7 +108,8 @@ class Inbox:
 
         A link to a folder is not followed, because it may lead anywhere, but it is in the listing: intake refuses it,
         so people see it. `unlisted` is called for subfolders that cannot be listed, or were mounts and are none now.
-        Raises StorageUnavailable when that is so of the folder itself; its files may still be there.
+        Raises StorageUnavailable when that is so of the folder itself, or a mount above it is gone; its files may still
+        be there.
         """
         now_s = self.steady_s()
         if is_full := now_s >= self._next_full_s:
@@ -116,6 +127,8 @@ class Inbox:
                     files.append(file)
                 paths.append(path)
         is_changed = seen.keys() != self._known.keys() or any(f.listed_s == now_s for f in seen.values())
+        if is_changed:
+            self._prove_again(seen)
         self._known = seen
         if is_full:
             self._next_full_s = self.steady_s() + FULL_SCAN_S
@@ -142,8 +155,8 @@ class Inbox:
             yield folder, is_stat
 
     def _listed(self, here: str, now_s: float, device_above: int) -> Folder:
-        before, status = self._known.get(here, NEVER_LISTED), os.stat(here)  # noqa: PTH116
-        self.mounted.prove(here, status.st_dev, self._device_above() if device_above < 0 else device_above)
+        before, is_root = self._known.get(here, NEVER_LISTED), device_above < 0
+        status = self.mounted.prove_path(self.folder) if is_root else self.mounted.prove(here, device_above)
         mtime_ns = status.st_mtime_ns
         is_unchanged = (before.mtime_ns, before.device) == (mtime_ns, status.st_dev)
         if is_unchanged and before.is_sure:
@@ -161,9 +174,14 @@ class Inbox:
         since_s = before.since_s if is_unchanged else now_s
         return Folder(here, mtime_ns, since_s, now_s, below, files, changed, status.st_dev)
 
-    def _device_above(self) -> int:
-        """The device of the folder above the inbox, of its target if the inbox is a link."""
-        return (self.folder / "..").stat().st_dev
+    def _prove_again(self, seen: dict[str, Folder]) -> None:
+        """Raise StorageUnavailable when a share went while it was listed: what was not found there is not gone."""
+        try:
+            self.mounted.prove_path(self.folder)
+            for path in self.mounted.among(seen.keys() - {str(self.folder)}):
+                self.mounted.prove(path, seen[os.path.dirname(path)].device)  # noqa: PTH120
+        except OSError as error:
+            raise _not_listed(str(self.folder), error) from error
 
 
 NEVER_LISTED = Folder("", -1, 0.0, 0.0, [], {}, frozenset())

@@ -60,6 +60,7 @@ class Intake:
     )  #: digest of a file -> digest of its stored values
     at_step: AtStep = no_step
     guard: Guard | None = None  #: asked in each transaction that books a file
+    prove_gone: Callable[[str], None] = lambda _: None  #: raises StorageUnavailable when only a share is gone
 
     @cached_property
     def reader(self) -> Reader:
@@ -180,6 +181,7 @@ class Intake:
     def _book(self, read: ReadFile, now: datetime) -> Registration:
         file = self._file(read)
         if read.is_gone:
+            self.prove_gone(read.request.file.path)
             return files.record_vanished_file(self.database, file, now, self.guard)
         if read.refusal is not None:
             return self._refuse(read, read.refusal, now)

@@ -86,8 +86,8 @@ class Watcher:
         self.outages = OutageLog(log, self.steady_s)
         database = self.intake.database
         self.division = Division.of(database, self.folder, settings, self.clock, self.steady_s, self.prove_able)
-        self.intake = replace(self.intake, guard=self.division.guard)
         self.inbox = Inbox(self.folder, self._is_done, settings.home, self.division.is_ours, steady_s=self.steady_s)
+        self.intake = replace(self.intake, guard=self.division.guard, prove_gone=self.inbox.prove_gone)
         self.signs = Signs(self.intake.database, Process.WATCHER, self.clock, self.steady_s)
 
     def run(self, stop: threading.Event) -> None:

@@ -99,7 +99,7 @@ class FolderStore:
 
     def links(self, kind: str) -> FolderLinks:
         """What links files into this store."""
-        return FolderLinks(self.folder, kind)
+        return FolderLinks(self.folder, kind, self._prove_mounted)
 
     def get(self, kind: str, digest: str, crc: int | None = None) -> bytes:
         """The content of a digest, verified by its CRC-32 if known.
@@ -115,9 +115,10 @@ class FolderStore:
                 ):  # it is read only once: keep the page cache for other files
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and (self.folder / kind).is_dir():
+            fault = self._fault(kind) if isinstance(error, FileNotFoundError) else error
+            if fault is None:
                 raise StoredFileLost(f"the stored file is gone: {RESTORE}").about(str(path)) from error
-            raise StorageUnavailable(f"cannot read from the store ({error.strerror})").about(str(path)) from error
+            raise StorageUnavailable(f"cannot read from the store ({fault.strerror})").about(str(path)) from error
         if not is_intact(content, digest, crc):
             raise StoredFileLost(f"the stored file is damaged: {RESTORE}").about(str(path))
         return content
@@ -181,9 +182,20 @@ class FolderStore:
         except OSError as error:
             raise StorageUnavailable(f"cannot reach the store ({error.strerror})").about(str(self.folder)) from error
 
+    def _fault(self, kind: str) -> OSError | None:
+        """Why no file of a kind can be read; None when just one is gone."""
+        self._mounted_until_s = 0.0  # a proof of a moment ago says nothing of a share that went since
+        try:
+            self._prove_mounted()
+            (self.folder / kind).stat()
+        except OSError as error:
+            return error
+        return None
+
     def _prove_mounted(self) -> None:
         """Raise OSError when the share of the store is gone: what its mount point gets would be hidden later."""
         if self.mounted is None or (now_s := time.monotonic()) < self._mounted_until_s:
             return
-        self.mounted.prove_path(self.folder)
+        with contextlib.suppress(FileNotFoundError):  # it is made when something is written
+            self.mounted.prove_path(self.folder)
         self._mounted_until_s = now_s + MOUNTED_S

@@ -30,6 +30,7 @@ class FolderLinks:
 
     folder: Path  #: of the store
     kind: str
+    prove_mounted: Callable[[], None] = lambda: None  #: raises OSError when the share of the store is gone
 
     def refusal(self, descriptor: int) -> str | None:
         """As the contract says."""
@@ -39,6 +40,7 @@ class FolderLinks:
         if status.st_nlink > MOST_NAMES:
             return "it has another name already"
         try:
+            self.prove_mounted()
             make_folder(self.folder)
             here = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
             try:
@@ -53,6 +55,7 @@ class FolderLinks:
         """As the contract says."""
         target = object_path(self.folder, self.kind, digest)
         with suppress(OSError):  # copying meets the same fault, or none
+            self.prove_mounted()
             make_folders(self.folder, self.kind, target.parent)
             return _link(descriptor, target, digest, on_linked)
         return None

@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import secrets
+from collections.abc import Set
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 #: The name of the file in the state folder: a list of paths.
@@ -27,26 +27,36 @@ class MountedFolders:
         self._file = None if home is None else home / MEMORY_FILE
         self._paths = set(self._read())
 
-    def prove(self, folder: str, device: int, device_above: int) -> None:
-        """Raise OSError when a folder was a mount and lies on the device of the folder above it now."""
-        if device != device_above:
+    def prove(self, folder: str, device_above: int) -> os.stat_result:
+        """The status of a folder. Raises OSError when it was a mount and lies on the device of the folder above now."""
+        status = _status(folder)
+        if status.st_dev != device_above:
             self._remember(folder)
         elif folder in self._paths:
             raise OSError(errno.ENOTCONN, NOT_MOUNTED, folder)
+        return status
 
-    def prove_path(self, folder: Path) -> None:
-        """Raise OSError when a folder, or one above it, was a mount and is none now; it need not be there itself."""
-        there = folder.resolve()
-        for here, above in pairwise((there, *there.parents)):
-            with suppress(FileNotFoundError):
-                self.prove(str(here), here.stat().st_dev, above.stat().st_dev)
+    def prove_path(self, folder: Path) -> os.stat_result:
+        """`prove` for a folder and all above it, from the root on; of a link, for its target.
+
+        Raises FileNotFoundError when it is not there, and none above it was a mount that is gone.
+        """
+        there = Path(os.path.realpath(folder))
+        status = _status("/")
+        for here in (*reversed(there.parents), there)[1:]:
+            status = self.prove(str(here), status.st_dev)
+        return status
+
+    def among(self, folders: Set[str]) -> Set[str]:
+        """Those of the folders that were seen as mounts."""
+        return self._paths & folders
 
     def gone(self) -> list[str]:
         """The folders that are there, and no mounts any more."""
         found = []
         for folder in sorted(self._paths):
             with suppress(OSError):
-                if Path(folder).stat().st_dev == Path(folder, "..").stat().st_dev:
+                if _status(folder).st_dev == _status(f"{folder}/..").st_dev:
                     found.append(folder)
         return found
 
@@ -69,3 +79,9 @@ class MountedFolders:
             paths = json.loads(self._file.read_text(encoding="ascii")) if self._file is not None else []
             return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
         return []
+
+
+def _status(folder: str) -> os.stat_result:
+    """Looked up by way of the folder, so that the kernel mounts what it mounts on demand: stat(2) of the name alone
+    leaves it unmounted, with the device of the folder above."""
+    return os.stat(f"{folder}/.")  # noqa: PTH116

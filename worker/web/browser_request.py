@@ -24,7 +24,7 @@ from worker.web.refusal import Refused
 
 SESSION, FORM = "session", "form"
 
-#: Fields of the largest form, with context.
+#: Fields of the largest form, with room.
 MOST_FIELDS = 32
 
 
