@@ -34,12 +34,12 @@ class Page:
     is_use: bool = True  #: a person did something; polls and pictures are none
 
 
-def alive(_room: PageContext, _asked: BrowserRequest) -> Response:
+def alive(_context: PageContext, _asked: BrowserRequest) -> Response:
     """For probes: the process answers."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def static(_room: PageContext, asked: BrowserRequest) -> Response:
+def static(_context: PageContext, asked: BrowserRequest) -> Response:
     """A script or style of ours."""
     file = FILES.get(str(asked.request.path_params["name"]))
     if file is None:

@@ -73,10 +73,8 @@ def study(context: PageContext, asked: BrowserRequest) -> Response:
 def health(context: PageContext, asked: BrowserRequest) -> Response:
     """Whether studies get their results in time."""
     _note(context, asked, _admitted(context, asked, "health"), "health")
-    waited_s, signs = (
-        underway.longest_wait_s(context.database, asked.now),
-        signs_of_life.signs_of_life(context.database),
-    )
+    waited_s = underway.longest_wait_s(context.database, asked.now)
+    signs = signs_of_life.signs_of_life(context.database)
     return _answer(
         is_well=waited_s <= context.settings.alarm_after_s,
         longest_wait_s=round(waited_s, 1),
