@@ -67,7 +67,8 @@ def pretrained(start: Start, any_size: bool = False) -> Any:
     if start.weights == RANDOM:
         return model
     if start.weights is None and not backbone.url:
-        raise BadSetting(f"{start.backbone} has no weights to download: pass --weights FILE (trainer/README.md)")
+        message = f"{start.backbone} has no weights to download: pass --weights FILE (trainer/recipes/README.md)"
+        raise BadSetting(message)
     load(model, start.weights or fetch(backbone.url))
     return model
 

@@ -19,7 +19,7 @@ WIDTHS = (8, 16, 32, 48, 64)
 #: Added to the standard deviation of an image, so that a blank image stays finite.
 EPSILON = 1.0
 
-#: Made by the command in trainer/README.md; every recipe that uses a lung field loads these.
+#: Made by the command in README.md beside this; every recipe that uses a lung field loads these.
 WEIGHTS = Path(__file__).parent / "lung_net.weights.h5"
 
 BATCH = 32
