@@ -1,15 +1,16 @@
 """A fit that computes in bfloat16, and a file that computes in float32."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import pytest
 
-from tests.toy_network import RECIPE, Event, fit_options
+from tests.toy_network import RECIPE, Event, fit_options, toy
 from trainer.recipes import recipe_named
 from trainer.recipes.backbone import RANDOM
 from trainer.recipes.recipe import Start
-from trainer.run.run import run
+from trainer.run.run import run, run_folds
 from trainer.training.precision import as_exported, build_to_train
 from trainer.training.variables import values_of
 from worker.errors import BadSetting
@@ -41,3 +42,14 @@ def test_a_network_with_local_evidence_is_trained_in_float32() -> None:
     recipe = recipe_named("efficientnet_lite0_lungs").computing_in("mixed_bfloat16")
     with pytest.raises(BadSetting, match="leave out --precision"):
         build_to_train(recipe, Start(recipe.preprocessing.size, recipe.backbone, RANDOM))
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_it_is_refused_for_local_evidence_before_an_image_is_read(images: Path, tmp_path: Path, folds: int) -> None:
+    local = replace(BFLOAT16, build=lambda _: replace(toy(), local=object()))
+    options = fit_options(images, tmp_path / "run", recipe=local)
+    told: list[Event] = []
+    with pytest.raises(BadSetting, match="recipe toy pools local evidence: leave out --precision"):
+        run(options, told.append) if folds == 1 else run_folds(options, folds, told.append)
+    assert told == []
+    assert not options.out.exists()

@@ -40,7 +40,7 @@ from trainer.training.batches import (
 from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.training.fit import fit
 from trainer.training.lung_field_batches import FieldBatches
-from trainer.training.precision import as_exported, build_to_train
+from trainer.training.precision import as_exported, build_to_train, require_precision
 from trainer.training.teachers import Teachers, open_teachers
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting
@@ -90,6 +90,7 @@ class FitOptions:
 
 def run(options: FitOptions, report: Report) -> Path:
     """Split, audit, train, export; returns the model file. An interrupted run continues after its last epoch."""
+    require_precision(options.recipe)
     teachers = teachers_of(options)
     samples, left_out = read_data(options)
     return run_split(options, split(samples, options.splits_by, left_out, options.keeps_stated), teachers, report)
@@ -97,6 +98,7 @@ def run(options: FitOptions, report: Report) -> Path:
 
 def run_folds(options: FitOptions, count: int, report: Report) -> Path:
     """`run` once for each of `count` folds, into folders of their own; returns the CSV of out-of-fold predictions."""
+    require_precision(options.recipe)
     teachers = teachers_of(options)
     samples, left_out = read_data(options)
     rows: list[tuple[Any, ...]] = []

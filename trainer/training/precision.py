@@ -25,6 +25,12 @@ def build_to_train(recipe: Recipe, start: Start) -> Network:
     return network
 
 
+def require_precision(recipe: Recipe) -> None:
+    """Raise what `build_to_train` raises, from the network alone: before an image is read or a weight fetched."""
+    if recipe.precision != "float32":
+        build_to_train(recipe, Start(recipe.preprocessing.size, recipe.backbone, RANDOM))
+
+
 def as_exported(recipe: Recipe, start: Start, trained: Network) -> Network:
     """The trained network, computing in float32."""
     if recipe.precision == "float32":
