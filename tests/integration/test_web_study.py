@@ -112,6 +112,50 @@ def test_a_form_with_a_fault_comes_back_whole(page: Page, form: dict[str, object
     assert reviews(page.desk) == []
 
 
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize(
+    ("end", "status", "why"),
+    [("idle", 401, "log in first"), ("logged in anew", 403, "of another session"), ("fault", 500, "a fault")],
+)
+def test_what_was_typed_comes_back_when_the_session_ends_before_it_arrives(
+    page: Page, caplog: pytest.LogCaptureFixture, end: str, status: int, why: str
+) -> None:
+    caplog.set_level("DEBUG")
+    visitor = page.visitor("ann")
+    typed = fields(visitor.get(PATH), outcome="no_pneumonia", comment="\r\nclear </textarea> base")
+    if end == "idle":
+        page.desk.clock.forward(21 * 60)
+    elif end == "fault":
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        page.context.follow_silent_run = fail  # type: ignore[method-assign]
+    else:
+        visitor.csrf = "of the session before"
+    answer = visitor.post(f"{PATH}/verdict", typed, Accept="text/html")
+    assert (answer.status, answer.header("Cache-Control")) == (status, "no-store")
+    for words in (why, "Your verdict was: no pneumonia.", "\r\nclear &lt;/textarea&gt; base</textarea>", f'"{PATH}"'):
+        assert words in answer.text
+    assert reviews(page.desk) == []
+    assert "clear" not in caplog.text
+    withdrawn = visitor.post(f"{PATH}/withdraw", {"reason": "wrong patient"}, Accept="text/html")
+    assert "wrong patient</textarea>" in withdrawn.text
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_only_what_is_typed_on_a_study_of_ours_comes_back(page: Page) -> None:
+    """No password, and nothing that another page sent."""
+    anybody = page.visitor()
+    form = {"comment": "typed", "password": "secret"}
+    for path, more in (("/login", {}), (f"{PATH}/verdict", {"Origin": "http://elsewhere", "Sec_Fetch_Site": None})):
+        answer = anybody.post(path, form, Accept="text/html", **more)
+        assert answer.status == 403
+        assert "typed" not in answer.text
+        assert "secret" not in answer.text
+    assert "typed" not in anybody.post(f"{PATH}/verdict", form).text  # for a program
+
+
 def test_not_assessable_stays_in_band_4_until_another_verdict(page: Page) -> None:
     desk, visitor = page.desk, page.visitor("ann")
     give(visitor, "not_assessable")

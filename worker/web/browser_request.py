@@ -6,6 +6,7 @@ plain HTTP they have another name without it.
 
 import hmac
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from worker.ledger.reading_room import sessions
 from worker.ledger.reading_room.sessions import LiveSession
@@ -23,6 +25,9 @@ from worker.web.permissions import MAY, Permission
 from worker.web.refusal import Refused
 
 SESSION, FORM = "session", "form"
+
+#: Fields of a study's forms that a person fills in.
+TYPED = ("outcome", "comment", "reason")
 
 #: Fields of the largest form, with room.
 MOST_FIELDS = 32
@@ -99,6 +104,14 @@ def form_of(request: Request, body: bytes) -> dict[str, str]:
     if any("\0" in value for _, value in fields):  # PostgreSQL stores none
         raise Refused(HTTPStatus.BAD_REQUEST, "the form cannot be read")
     return dict(reversed(fields))
+
+
+def typed_into(scope: Scope) -> dict[str, str]:
+    """What a person typed or chose in a form of a study, by the name of its field; empty for any other request."""
+    with suppress(Refused):
+        form = form_of(Request(scope), scope.get("screening_body", b""))
+        return {name: form[name] for name in TYPED if form.get(name, "").strip()}
+    return {}
 
 
 def check_csrf(asked: BrowserRequest) -> None:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from worker.errors import DatabaseUnavailable, Interrupted, Rejected, ScreeningError, UnknownStudy
 from worker.runtime.error_place import place_of
 from worker.web import addresses, rendering
+from worker.web.browser_request import typed_into
 from worker.web.page_context import PageContext
 from worker.web.refusal import Refused
 
@@ -37,6 +38,7 @@ MOST_AWAITED, MOST_AWAITED_OF_AN_ADDRESS = 128, 16
 
 #: A path of ours as it is sent; nothing in it needs an escape, so an escape is refused and never undone.
 RAW_PATH = re.compile(rb"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?")
+STUDY = re.compile(r"/study/[^/]+")
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 
 POLICY = (
@@ -211,11 +213,12 @@ def fault(scope: Scope, request_id: str) -> Response:
 
 
 def _told(scope: Scope, text: str, status: HTTPStatus) -> Response:
-    """A page for a person, in the theme that their browser chose; one line for anything else."""
+    """A page for a person, with what they had typed, in the theme that their browser chose; else one line."""
     request = Request(scope)
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(f"{text}\n", status_code=status)
-    return rendering.page("refused", status, message=text, **rendering.page_values(request))
+    values = rendering.page_values(request) | {"typed": typed_into(scope), "study": STUDY.match(scope["path"])}
+    return rendering.page("refused", status, message=text, **values)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
