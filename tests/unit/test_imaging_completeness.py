@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import phantoms
-from tests.phantoms import Pixels, dicom_file, picture
+from tests.phantoms import FULL, Pixels, dicom_file, picture
 from worker.errors import Undecodable
 from worker.imaging.image_file import read_display
 
@@ -101,6 +101,22 @@ def test_a_jpeg_that_lacks_its_last_blocks_is_refused() -> None:
     data = bytes(cv2.imencode(".jpg", NOISE, (cv2.IMWRITE_JPEG_QUALITY, 95))[1])
     with pytest.raises(Undecodable, match="a part of its picture is missing"):
         read_display(data[:-300] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("fill", [1, 2])
+@pytest.mark.parametrize(
+    ("syntax", "bits"), [(phantoms.JPEG_BASELINE, 8), (phantoms.JPEG_EXTENDED, 12), (phantoms.JPEG_LOSSLESS_SV1, 12)]
+)
+def test_fill_before_the_end_of_a_jpeg_that_ends_in_one_value_is_no_damage(syntax: str, bits: int, fill: int) -> None:
+    """Encoders make the length even by it (DCMTK does), and radiographs end in a border of one value."""
+    pixels = picture(96, 128, bits=bits)
+    pixels[-16:] = 1 << (bits - 1)
+    frame = (phantoms.LOSSLESS_ENCODERS | phantoms.LOSSY_ENCODERS)[syntax](pixels, bits).rstrip(b"\0")
+    filled = dicom_file(pixels, syntax, bits=bits, frame=frame[:-2] + b"\xff" * fill + frame[-2:], **FULL)
+    plain = dicom_file(pixels, syntax, bits=bits, frame=frame, **FULL)
+    assert np.array_equal(read_display(filled).pixels, read_display(plain).pixels)
+    with pytest.raises(Undecodable):
+        read_display(dicom_file(pixels, syntax, bits=bits, frame=frame[:-60] + b"\xff" * fill + frame[-2:], **FULL))
 
 
 @pytest.mark.parametrize("code", [0x01, 0x2B, 0x7F, 0xB0, 0xBF])

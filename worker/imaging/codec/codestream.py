@@ -158,6 +158,15 @@ def with_height(data: bytes, stream: Codestream, rows: int) -> bytes:
     return data[: stream.height_at] + height + data[stream.height_at + 2 :]
 
 
+def before_fill(data: bytes, marker_at: int) -> int:
+    """Where the entropy-coded data before a marker end: fill (FF) may stand between, as DICOM's padding to even length
+    (PS3.5 A.4.1). Data never end in FF, as 00 would follow it."""
+    at = marker_at
+    while data[at - 1] == 0xFF:
+        at -= 1
+    return at
+
+
 def _height_after_scan(data: bytes, at: int) -> int:
     """The number of lines of a DNL segment (ISO 10918-1 B.2.5), 0 when there is none."""
     found = data.find(_DNL, at)

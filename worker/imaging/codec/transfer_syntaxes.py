@@ -6,6 +6,7 @@ and similar decoders fill missing data with grey and report success, so every re
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import Undecodable, UnsupportedSyntax
-from worker.imaging.codec.codestream import Codestream, Coding, with_height
+from worker.imaging.codec.codestream import Codestream, Coding, before_fill, with_height
 from worker.imaging.codec.completeness import missing_parts, restarts
 from worker.imaging.codec.more_rows import has_more_rows, rows_below
 from worker.imaging.codec.reduced_decoders import reduced_decoder
@@ -230,8 +231,8 @@ def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool
     must_probe = bool(markers) or stream.samples == 4 or decoder is _jpegsof3
     if not must_probe and not bool((end == invented).all()):
         return False
-    starts, ends = [0, *markers, stream.end], [*markers, stream.end, len(frame)]
-    parts = [frame[start:end] for start, end in zip(starts, ends, strict=True)]
+    data_ends = [before_fill(frame, at) for at in (*markers, stream.end)]
+    parts = [frame[start:end] for start, end in pairwise((0, *data_ends, len(frame)))]
     try:
         probed = decoder(_PROBE.join(parts), stream, is_rgb)
     except DECODER_ERRORS:
