@@ -61,7 +61,10 @@ class Watched:
 
 @dataclass
 class Watcher:
-    """Watches one inbox. `enqueue` publishes offers; `clock` gives aware moments, `steady_s` seconds without jumps."""
+    """Watches one inbox. `enqueue` publishes offers; `clock` gives aware moments, `steady_s` seconds without jumps.
+
+    `lease_clock` is the same for the watchers of all machines; None: `clock`.
+    """
 
     intake: Intake
     folder: Path
@@ -69,6 +72,7 @@ class Watcher:
     backlog: Callable[[], Backlog]
     clock: Callable[[], datetime]
     steady_s: Callable[[], float] = time.monotonic
+    lease_clock: Callable[[], datetime] | None = None
     waiting: dict[str, Watched] = field(default_factory=dict)
     booked: dict[str, tuple[int, int]] = field(default_factory=dict)  #: files left in the inbox: size and mtime
     listing_s: float = 0.0  #: duration of the last listing
@@ -84,8 +88,8 @@ class Watcher:
             if ours is not None and ours.is_relative_to(self.folder) and not is_hidden(ours.relative_to(self.folder)):
                 raise BadSetting(f"{name} lies in the inbox, from which files are removed: choose a folder elsewhere")
         self.outages = OutageLog(log, self.steady_s)
-        database = self.intake.database
-        self.division = Division.of(database, self.folder, settings, self.clock, self.steady_s, self.prove_able)
+        database, clock = self.intake.database, self.lease_clock or self.clock
+        self.division = Division.of(database, self.folder, settings, clock, self.steady_s, self.prove_able)
         self.inbox = Inbox(self.folder, self._is_done, settings.home, self.division.is_ours, steady_s=self.steady_s)
         self.intake = replace(self.intake, guard=self.division.guard, prove_gone=self.inbox.prove_gone)
         self.signs = Signs(self.intake.database, Process.WATCHER, self.clock, self.steady_s)

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from schema.database import HEAD
 from schema.setting_values import Silent
 from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger.clocks import now
 from worker.ledger.connect import unopened
+from worker.ledger.database_clock import ComparedClock, agree_within_s
 from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
 from worker.ledger.schema_revision import require_head, revision
@@ -44,8 +45,8 @@ class CheckResult:
 
 def check(settings: Settings) -> list[CheckResult]:
     """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait;
-    more where there are no file events, where a share is not mounted, where watchers may share an inbox,
-    and where results go to an archive."""
+    more where the database has a clock of its own, where there are no file events, where a share is not mounted,
+    where watchers may share an inbox, and where results go to an archive."""
     checks: dict[str, Check] = {
         "database": _database,
         "broker": _broker,
@@ -57,7 +58,7 @@ def check(settings: Settings) -> list[CheckResult]:
         "page": _page,
     }
     watchers = [CheckResult("watchers", True, words) for words in check_watchers(settings)]
-    around = [*_missing_events(settings), *_unmounted(settings), *watchers, *_unsent(settings)]
+    around = [*check_clock(settings), *_missing_events(settings), *_unmounted(settings), *watchers, *_unsent(settings)]
     return [*_found(settings, checks), *around, _waiting(settings)]
 
 
@@ -69,6 +70,27 @@ def check_readiness(settings: Settings) -> list[CheckResult]:
 def check_work(settings: Settings) -> list[CheckResult]:
     """Whether studies get their results in time."""
     return [_waiting(settings)]
+
+
+def check_clock(settings: Settings, clock: Callable[[], datetime] = now) -> list[CheckResult]:
+    """A finding where the database runs on a server: whether `clock` agrees with its."""
+    if settings.lacks_database:
+        return []
+    with closing(unopened(settings)) as database:
+        compared = ComparedClock(database, agree_within_s(settings), clock)
+        if database.engine.dialect.name != "postgresql":
+            return []
+        try:
+            compared()
+        except ScreeningError:  # a finding of its own
+            return []
+    if compared.agrees:
+        return [CheckResult("clock", True, "agrees with the database's", compared.ahead_s)]
+    words = (
+        f"{abs(compared.ahead_s):,.0f} s {'ahead of' if compared.ahead_s > 0 else 'behind'} the database's: set both by"
+        f" NTP; from {compared.within_s:g} s on studies are screened twice, and may fail (attempts_exhausted)"
+    )
+    return [CheckResult("clock", False, words, compared.ahead_s)]
 
 
 def _found(settings: Settings, checks: dict[str, Check]) -> list[CheckResult]:

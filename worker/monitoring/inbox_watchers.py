@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from schema.database import HEAD
 from worker.errors import ScreeningError
-from worker.ledger.clocks import now
 from worker.ledger.connect import unopened
+from worker.ledger.database_clock import database_now
 from worker.ledger.intake import inbox_shares
 from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, WatcherShares
 from worker.ledger.schema_revision import revision
@@ -26,9 +26,9 @@ def check_watchers(settings: Settings) -> list[str]:
     with closing(unopened(settings)) as database:
         try:
             found = inbox_shares.watcher_shares(database) if revision(database) == HEAD else []
+            moment = database_now(database)
         except ScreeningError:
             return []
-    moment = now()
     return [
         f"{inbox}: " + "; ".join(_words(each, moment) for each in found if each.inbox == inbox)
         for inbox in dict.fromkeys(each.inbox for each in found)

@@ -1,0 +1,56 @@
+"""The clock of the database, which is one for all machines, and how far this machine's is from it.
+
+Leases of watchers go by it. Those of studies go by each machine's own, so that clocks must agree within limits.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select
+
+from schema.database import Database
+from worker.ledger.clocks import now
+from worker.ledger.transactions import reading_once
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def agree_within_s(settings: Settings) -> float:
+    """Clocks that differ by more let a lease lapse between two heartbeats: studies are then screened twice."""
+    return settings.lease_s - settings.heartbeat_s
+
+
+def database_now(database: Database, clock: Callable[[], datetime] = now) -> datetime:
+    """The present time of the database's server, UTC; of `clock` where the database is a file of this machine."""
+    if database.engine.dialect.name != "postgresql":
+        return clock()
+    with reading_once(database) as connection:
+        moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return moment.astimezone(UTC)
+
+
+class ComparedClock:
+    """The database's clock. One event in the log when this machine's begins to differ by more than `within_s`."""
+
+    def __init__(self, database: Database, within_s: float, clock: Callable[[], datetime] = now) -> None:
+        self.database, self.within_s, self.clock = database, within_s, clock
+        self.ahead_s = 0.0  #: of the database's, by the last comparison; below 0: behind
+
+    def __call__(self) -> datetime:
+        """The present time, UTC. Raises DatabaseUnavailable."""
+        did_agree, before = self.agrees, self.clock()
+        moment = database_now(self.database, self.clock)
+        after = self.clock()
+        # the answer may have taken long: only what no wait explains is a difference
+        ahead, behind = (before - moment).total_seconds(), (moment - after).total_seconds()
+        self.ahead_s = max(ahead, 0.0) - max(behind, 0.0)
+        if did_agree and not self.agrees:
+            log.warning("clock_differs", extra={"ahead_s": round(self.ahead_s, 1)})
+        return moment
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both clocks agreed when they were last compared."""
+        return abs(self.ahead_s) <= self.within_s
