@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import attrs
@@ -174,6 +175,48 @@ def test_other_folders_are_taken_in_while_the_share_of_one_is_gone(watched: Watc
     assert watched.scan(60) == {"waiting": 1, "accepted": 1}
 
 
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("name", ["share", "deep/share"])
+def test_what_waits_below_a_mount_point_that_is_removed_with_its_share_has_not_vanished(
+    watched: WatchedInbox, name: str
+) -> None:
+    """As programs that mount a disk when it is plugged in do."""
+    kept = watched.inbox.parent / "kept"
+    watched.drop(f"{name}/a.dcm", another(1))
+    watched.scan()
+    remember(watched.desk, watched.inbox / name, watched.inbox / "deleted long ago")
+    (watched.inbox / name).rename(kept)
+    for _ in range(2):
+        watched.start()
+        assert watched.scan(700) == {"waiting": 1}
+    found = [
+        finding.message
+        for finding in check(attrs.evolve(watched.desk.settings, database=watched.desk.database.url))
+        if finding.what == "mount"
+    ]
+    assert [words.partition(": ")[0] for words in found] == [str(watched.inbox / name)]
+    kept.rename(watched.inbox / name)
+    remember(watched.desk)
+    watched.start()
+    watched.scan()
+    assert watched.scan(60) == {"accepted": 1}
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_an_inbox_whose_mount_point_is_removed_with_its_share_cannot_be_listed(desk: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    watched = WatchedInbox(desk, tmp_path / "disk" / "inbox")
+    watched.drop("a.dcm", another(1))
+    watched.scan()
+    remember(desk, tmp_path / "disk")
+    (tmp_path / "disk").rename(tmp_path / "kept")
+    with pytest.raises(StorageUnavailable, match="its share is not mounted"):
+        Inbox(watched.inbox, home=desk.settings.home).scan()
+    watched.watcher.inbox.mounted = MountedFolders(desk.settings.home)
+    with pytest.raises(StorageUnavailable, match="its share is not mounted"):
+        watched.watcher.inbox.prove_gone(str(watched.inbox / "a.dcm"))
+
+
 def test_a_mount_is_known_to_later_processes(tmp_path: Path) -> None:
     inbox, other, ordinary = (tmp_path / name for name in ("inbox", "n\u00f6t \udcff\n mounted", "ordinary"))
     for folder in (inbox, other, ordinary):
@@ -200,7 +243,10 @@ def test_nothing_is_written_below_the_mount_point_of_a_store_whose_share_is_gone
     file.write_bytes(b"x")
     (home / MEMORY_FILE).write_text(json.dumps([str(point)]))
     (tmp_path / "link").symlink_to(point)
-    for folder in (point, point / "deep" / "store", tmp_path / "link" / "store"):
+    places = (point, point / "deep" / "store", tmp_path / "link" / "store")
+    for is_removed, folder in product((False, True), places):
+        if is_removed and point.exists():
+            point.rmdir()
         store = FolderStore(folder, MountedFolders(home))
         writes: list[Callable[[], object]] = [
             partial(store.put, OBJECTS, b"x"), partial(store.adopt, OBJECTS, file, "0" * 64),
@@ -209,7 +255,7 @@ def test_nothing_is_written_below_the_mount_point_of_a_store_whose_share_is_gone
         for write in writes:
             with pytest.raises(StorageUnavailable, match="its share is not mounted"):
                 write()
-    assert [*point.iterdir()] == []
+        assert not point.exists() or [*point.iterdir()] == []
     assert file.exists()
 
 

@@ -19,7 +19,7 @@ from worker.intake.reader import is_stat_folder
 from worker.intake.source_file import modified_ns, open_at_once
 from worker.intake.write_lease import is_written
 from worker.ledger.intake.arrivals import AsRead, Incoming
-from worker.store.mounted_folders import MountedFolders
+from worker.store.mounted_folders import MountedFolders, not_mounted
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Listing:
     files: list[Incoming]  #: in order of path, with present size and time; done files only in a full listing
     paths: list[str]  #: of every file
     is_changed: bool  #: whether a folder was listed again; if not, no file is gone
-    unlisted: list[str]  #: existing folders that could not be listed; their files may still be there
+    unlisted: list[str]  #: folders that could not be listed, or whose share is gone; their files may still be there
 
 
 class Inbox:
@@ -107,7 +107,8 @@ class Inbox:
         """All files, without hidden and unfinished names.
 
         A link to a folder is not followed, because it may lead anywhere, but it is in the listing: intake refuses it,
-        so people see it. `unlisted` is called for subfolders that cannot be listed, or were mounts and are none now.
+        so people see it. `unlisted` is called for subfolders that cannot be listed, or were mounts and are none now, or
+        gone.
         Raises StorageUnavailable when that is so of the folder itself, or a mount above it is gone; its files may still
         be there.
         """
@@ -126,6 +127,10 @@ class Inbox:
                         continue
                     files.append(file)
                 paths.append(path)
+        for path in self.mounted.absent(f"{self.folder}{os.sep}"):
+            if path not in unlisted:
+                self.unlisted(not_mounted(path))
+                unlisted.append(path)
         is_changed = seen.keys() != self._known.keys() or any(f.listed_s == now_s for f in seen.values())
         if is_changed:
             self._prove_again(seen)

@@ -1,5 +1,6 @@
 """Check everything that the worker depends on, one by one; each failure names the remedy."""
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger.clocks import now
 from worker.ledger.connect import unopened
 from worker.ledger.database_clock import ComparedClock, agree_within_s
+from worker.ledger.identifiers import IdentifierPolicy
+from worker.ledger.intake import files
 from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
 from worker.ledger.schema_revision import require_head, revision
@@ -186,8 +189,23 @@ def _missing_events(settings: Settings) -> list[CheckResult]:
 
 
 def _unmounted(settings: Settings) -> list[CheckResult]:
-    """A finding for each share of an inbox or a store that is gone: its mount point looks like an empty folder."""
-    return [CheckResult("mount", False, f"{path}: {NOT_MOUNTED}") for path in MountedFolders(settings.home).gone()]
+    """A finding for each share of an inbox or a store that is gone: its mount point looks like an empty folder, or is
+    gone too, while files below it were last seen waiting."""
+    mounted = MountedFolders(settings.home)
+    found = [*mounted.gone(), *_awaited(settings, mounted.absent())]
+    return [CheckResult("mount", False, f"{path}: {NOT_MOUNTED}") for path in found]
+
+
+def _awaited(settings: Settings, folders: list[str]) -> list[str]:
+    """Those of the folders below which files wait, by the ledger."""
+    if not folders or settings.lacks_database:
+        return []
+    spelled = IdentifierPolicy.of(settings).path
+    with closing(unopened(settings)) as database:
+        try:
+            return [folder for folder in folders if files.wait_below(database, spelled(f"{folder}{os.sep}"))]
+        except ScreeningError:  # a finding of its own
+            return []
 
 
 def _store(settings: Settings) -> str:

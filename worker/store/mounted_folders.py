@@ -1,5 +1,6 @@
-"""Which folders were mounts: of a share that is gone an empty folder is left, its mount point, which must not pass for
-an inbox without files, or for a store. Kept in the state folder, so that it is known after a start of the machine too.
+"""Which folders were mounts. Of a share that is gone an empty folder is left, its mount point; or nothing, where what
+mounts it removes that too. Neither must pass for an inbox or a folder without files, or for a store. Kept in the state
+folder, so that it is known after a start of the machine too.
 """
 
 import errno
@@ -15,8 +16,8 @@ MEMORY_FILE = "mounted_folders.json"
 
 #: The fault and its remedy.
 NOT_MOUNTED = (
-    "its share is not mounted: mount it again; if it is an ordinary folder from now on, remove it from"
-    f" {MEMORY_FILE} in the state folder and start the program again"
+    "its share is not mounted: mount it again; if it is an ordinary folder from now on, or gone for good, remove it"
+    f" from {MEMORY_FILE} in the state folder and start the program again"
 )
 
 
@@ -28,28 +29,40 @@ class MountedFolders:
         self._paths = set(self._read())
 
     def prove(self, folder: str, device_above: int) -> os.stat_result:
-        """The status of a folder. Raises OSError when it was a mount and lies on the device of the folder above now."""
-        status = _status(folder)
+        """The status of a folder. Raises OSError when it was a mount, and lies on the device of the folder above now or
+        is gone."""
+        try:
+            status = _status(folder)
+        except FileNotFoundError as error:
+            raise not_mounted(folder) if folder in self._paths else error from error
         if status.st_dev != device_above:
             self._remember(folder)
         elif folder in self._paths:
-            raise OSError(errno.ENOTCONN, NOT_MOUNTED, folder)
+            raise not_mounted(folder)
         return status
 
     def prove_path(self, folder: Path) -> os.stat_result:
         """`prove` for a folder and all above it, from the root on; of a link, for its target.
 
-        Raises FileNotFoundError when it is not there, and none above it was a mount that is gone.
+        Raises FileNotFoundError when it is not there, and neither it nor one above it was a mount that is gone.
         """
         there = Path(os.path.realpath(folder))
-        status = _status("/")
-        for here in (*reversed(there.parents), there)[1:]:
-            status = self.prove(str(here), status.st_dev)
+        status, chain = _status("/"), [str(here) for here in (*reversed(there.parents), there)[1:]]
+        for depth, here in enumerate(chain):
+            try:
+                status = self.prove(here, status.st_dev)
+            except FileNotFoundError as error:
+                below = next((path for path in chain[depth:] if path in self._paths), None)
+                raise error if below is None else not_mounted(below) from error
         return status
 
     def among(self, folders: Set[str]) -> Set[str]:
         """Those of the folders that were seen as mounts."""
         return self._paths & folders
+
+    def absent(self, below: str = os.sep) -> list[str]:
+        """The folders below this path, which ends in a slash, that were mounts and are not there any more."""
+        return sorted(path for path in self._paths if path.startswith(below) and not os.path.lexists(path))
 
     def gone(self) -> list[str]:
         """The folders that are there, and no mounts any more."""
@@ -79,6 +92,11 @@ class MountedFolders:
             paths = json.loads(self._file.read_text(encoding="ascii")) if self._file is not None else []
             return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
         return []
+
+
+def not_mounted(folder: str) -> OSError:
+    """The error of a folder whose share is gone."""
+    return OSError(errno.ENOTCONN, NOT_MOUNTED, folder)
 
 
 def _status(folder: str) -> os.stat_result:

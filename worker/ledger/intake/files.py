@@ -95,6 +95,13 @@ def held_files(database: Database) -> list[tuple[Incoming, str]]:
     return [(file, digest) for file, digest in rows if digest is not None]
 
 
+def wait_below(database: Database, under: str) -> bool:
+    """Whether files below the folder `under`, which ends in a slash, are WAITING."""
+    which = Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True)
+    with reading(database) as connection:
+        return connection.execute(select(Arrival.id).where(*which).limit(1)).first() is not None
+
+
 def record_vanished(
     database: Database, still_there: Callable[[str], bool], under: str, guard: Guard | None = None
 ) -> list[str]:
