@@ -141,7 +141,7 @@ class StudyScreener:
 
     def _read_image(self, received: Received, times: Times, reduction: Reduction | None = None) -> ReadImage:
         """Read one object as far as its eligibility requires. An unreadable object gives an outcome, not an error."""
-        limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
+        limits = Limits(max_pixel_bytes=self.settings.max_pixel_bytes)
         try:
             with times.spent(Stage.READ):
                 image = open_image(fetch(self.store, received.digest, received.left_at, received.crc), limits)

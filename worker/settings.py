@@ -224,6 +224,11 @@ class Settings:
         return not self.database and not (self.home / SQLITE_FILE).is_file()
 
     @property
+    def max_pixel_bytes(self) -> int:
+        """The largest decoded image, in bytes."""
+        return self.max_pixel_mib * 2**20
+
+    @property
     def is_store_at_home(self) -> bool:
         """Whether the store lies in the state folder, as it does unless a setting names another place."""
         return self.store_folder is not None and self.store_folder.is_relative_to(self.home)

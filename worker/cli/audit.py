@@ -28,5 +28,8 @@ def audit(since: datetime | None, study: str | None, as_json: bool) -> None:
     print_table(
         "Audit",
         ("when (UTC)", "who", "account", "action", "study", "subject", "detail"),
-        ((f"{e.happened_at:%Y-%m-%d %H:%M:%S}", *list(asdict(e).values())[1:]) for e in entries),
+        (
+            (f"{e.happened_at:%Y-%m-%d %H:%M:%S}", e.who, e.account, e.deed, e.study_uid, e.subject, e.detail)
+            for e in entries
+        ),
     )

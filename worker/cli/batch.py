@@ -87,8 +87,10 @@ def batch(
     settings = options.settings()
     logs.configure("WARNING" if sys.stderr.isatty() else settings.log_level)
     stop = stop_requested()
-    held = home.hold_home(settings, "batch", with_worker=settings.is_embedded)
-    with held as installation, running_service(installation) as service:
+    with (
+        home.hold_home(settings, "batch", with_worker=settings.is_embedded) as installation,
+        running_service(installation) as service,
+    ):
         outcome, found = _screen(service, stop, folder, options.start_of(since), verdict, between, rate)
         path_in_log = service.intake.identifiers.path
     if stop.is_set() and not outcome.files and not found.rows and outcome.left:
@@ -125,7 +127,7 @@ def _screen(
     database, window = service.intake.database, between or ALL_DAY
     with bars() as progress, batch_runs.recorded(database, window.closes_at(now().astimezone())) as summary:
         source = stored(service, since, verdict) if folder is None else archive(service, folder.absolute())
-        batch = Batch(service, source, enqueue, backlog, stop, window, rate, progress, waiting=_tell_opening)
+        batch = Batch(service, source, enqueue, backlog, stop, window, rate, progress, waiting=_print_opening)
         outcome = batch.run()
         rows = read_rows(database, outcome.study_uids)
         found = BatchReport(outcome.began_at, outcome.ended_at, outcome.files, rows, outcome.left)
@@ -135,7 +137,8 @@ def _screen(
     return outcome, replace(found, drifts=drifts, unjudged=unjudged)
 
 
-def _tell_opening(opens_at: datetime, pieces: int) -> None:
+def _print_opening(opens_at: datetime, pieces: int) -> None:
+    """Say until when the batch waits, and how many files or studies it has."""
     click.echo(
         f"worker: outside the hours of --between: waits until {opens_at:%Y-%m-%d %H:%M %Z}, with {pieces:,} files or"
         " studies; SIGTERM or Ctrl-C ends it",

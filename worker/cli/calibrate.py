@@ -16,9 +16,12 @@ from worker.cli import options
 from worker.errors import BadData, NoTrainer
 
 #: Names in the output folder.
-LABELS, ACTIVE, FACTORY, POINT, PICTURE, COMPARED = (
-    "labels", "active.onnx", "factory.onnx", "point.onnx", "trade_off.svg", "compared",
-)  # fmt: skip
+LABELS = "labels"
+ACTIVE = "active.onnx"
+FACTORY = "factory.onnx"
+POINT = "point.onnx"
+PICTURE = "trade_off.svg"
+COMPARED = "compared"
 
 
 @click.command()
@@ -67,8 +70,8 @@ def calibrate(
     _show(made, out)
     compared = out / COMPARED / "comparison.json"
     promote = ["worker", "model", "promote", str(out / POINT), "--comparison", str(compared), "--by", by, *accepted]
-    is_asked = not yes and sys.stdin.isatty()
-    if not yes and not (is_asked and click.confirm("Promote this point?", default=False)):
+    is_confirmed = yes or (sys.stdin.isatty() and click.confirm("Promote this point?", default=False))
+    if not is_confirmed:
         click.echo(f"nothing was promoted; to do it: {shlex.join(promote)}")
         return
     from worker.registry.registry import Registry, Waiver
@@ -104,16 +107,25 @@ def _export(database: Any, store: Any, out: Path, stretch: Any, by: str) -> None
         raise BadData(
             f"fewer than two consecutive studies read as {' or '.join(lacking)}: read on before you calibrate"
         )
-    limits = Limits(max_pixel_bytes=options.settings().max_pixel_mib * 2**20)
-    meant = frozenset(study.study_uid for study in stretch.studies)
-    since = options.start_of(None)
-    exported = labels.export(database, store, out / LABELS, since, limits, by, meant, is_unseen=stretch.is_blind)
+    exported = labels.export(
+        database,
+        store,
+        out / LABELS,
+        since=options.start_of(None),
+        limits=Limits(max_pixel_bytes=options.settings().max_pixel_bytes),
+        by=by,
+        only=frozenset(study.study_uid for study in stretch.studies),
+        is_unseen=stretch.is_blind,
+    )
     why = "; ".join(f"{n} {reason}" for reason, n in sorted(exported.left_out.items()))
     click.echo(f"{exported.images} images of {exported.studies} studies in {out / LABELS}; left out: {why or 'none'}")
 
 
 def _models(store: Any, out: Path) -> tuple[Path, Path]:
-    """Copies of the active model's file, and of the file that it was made from if its point is a site's already."""
+    """Paths of a copy of the active model's file, and of a copy of the file with the factory's point.
+
+    Both are the same file unless the active model's point was set at a site.
+    """
     from worker.registry.registry import open_in_force
     from worker.store import MODELS
 
@@ -128,7 +140,7 @@ def _models(store: Any, out: Path) -> tuple[Path, Path]:
 
 
 def _run(child: list[str], *words: object) -> Any:
-    """The JSON answer of a verb of `trainer`; its progress goes to standard error. Raises BadData when it refuses."""
+    """Run a verb of `trainer` and return its JSON answer; progress is on standard error. Raises BadData."""
     done = subprocess.run([*child, *map(str, words)], stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise BadData(f"`trainer {words[0]}` ended with {done.returncode}; it says why above. Nothing was promoted")
@@ -136,7 +148,7 @@ def _run(child: list[str], *words: object) -> Any:
 
 
 def _show(made: Any, out: Path) -> None:
-    """The trade-off as a table, what the reader of the card must know, and where the picture is."""
+    """Print the trade-off as a table, the remarks of the card about this site, and the path of the picture."""
     from worker.cli.tables import print_table
 
     rows = [

@@ -8,30 +8,25 @@ from worker.inference.card import NO_AGES, NO_LIMIT, NO_REFERENCE
 
 def print_card(card: dict[str, Any]) -> None:
     """The card of a model in sentences, its values one a line. `card`: as `worker model show --json` prints it."""
-    point, population = card["operating_point"], card["population"]
-    ages = [population.get(name) for name in ("min_age_years", "max_age_years")]
+    point = card["operating_point"]
     lines = {
         "model": f"{card['name']} ({card['digest'][:12]}), recipe {card['recipe']}, made {card['created_at'][:10]}",
         "file": card["file"],
         "shadow": card["shadow"] or "none",
         "flags": f"from a score of {point['threshold']:.4f} of 1 on: {point['rule']}",
         "there": f"sensitivity {estimated(point['sensitivity'])}, specificity {estimated(point['specificity'])}",
-        "population": f"{population['description']}, "
-        + (NO_AGES if ages == [None, None] else f"ages {_bound(ages[0], 0)} to {_bound(ages[1], 'any')} years"),
-        "familiarity": NO_LIMIT
-        if card["familiarity_limit"] is None
-        else f"limit {card['familiarity_limit']:g}: a negative beyond it is unscreenable",
+        "population": _population(card["population"]),
+        "familiarity": _familiarity(card["familiarity_limit"]),
         "lung field": "not asked for" if card.get("field_limits") is None else "asked for before a negative",
         "reference": card["reference"] or NO_REFERENCE,
         "input": ", ".join(f"{name} {value}" for name, value in card["preprocessing"].items()),
         "heat map": f"{card['heat_method']}, scale {card['heat_scale']:g}",
-        "reduced": "not measured: every image is decoded in full"
-        if card.get("reduced_decode") is None
-        else ", ".join(f"{name.replace('_', ' ')} {_joined(value)}" for name, value in card["reduced_decode"].items()),
+        "reduced": _reduced_decode(card.get("reduced_decode")),
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
         "images from": card.get("attribution") or "not stated",
     }
-    lines |= site_lines(card["site"]) if card.get("site") else {}
+    if card.get("site"):
+        lines |= site_lines(card["site"])
     for name, line in lines.items():
         console.print(printable(f"{name:12} {line}"), soft_wrap=True)
     for name, estimate in card["metrics"].items():
@@ -59,9 +54,21 @@ def estimated(estimate: dict[str, Any]) -> str:
     return f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}] of {estimate['n']}"
 
 
-def _bound(years: int | None, otherwise: object) -> str:
-    return str(otherwise if years is None else years)
+def _population(population: dict[str, Any]) -> str:
+    """For whom the model was made, with the ages if the card has any."""
+    youngest, oldest = population.get("min_age_years"), population.get("max_age_years")
+    if youngest is None and oldest is None:
+        return f"{population['description']}, {NO_AGES}"
+    return f"{population['description']}, ages {youngest or 0} to {'any' if oldest is None else oldest} years"
 
 
-def _joined(value: Any) -> str:
-    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
+def _familiarity(limit: float | None) -> str:
+    return NO_LIMIT if limit is None else f"limit {limit:g}: a negative beyond it is unscreenable"
+
+
+def _reduced_decode(measured: dict[str, Any] | None) -> str:
+    """How the output changes with pictures that are decoded at a lower resolution."""
+    if measured is None:
+        return "not measured: every image is decoded in full"
+    codings = {"codings": "/".join(measured["codings"])}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in {**measured, **codings}.items())

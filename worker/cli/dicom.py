@@ -24,15 +24,15 @@ def receive() -> None:
     """
     from worker.runtime import logs
 
-    in_force = options.settings()
-    logs.configure(in_force.log_level)
+    settings = options.settings()
+    logs.configure(settings.log_level)
     options.require_extra("dicom", "pynetdicom")
     from worker.dicom.receive import service
     from worker.runtime.stop_signals import stop_requested
 
     stop = stop_requested(END_WITHIN_S)
-    with service.receiving(in_force) as receiver:
-        click.echo(f"{in_force.ae_title} on {in_force.receive_host} port {receiver.port}; SIGTERM stops", err=True)
+    with service.receiving(settings) as receiver:
+        click.echo(f"{settings.ae_title} on {settings.receive_host} port {receiver.port}; SIGTERM stops", err=True)
         stop.wait()
 
 
@@ -47,7 +47,7 @@ def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
     from worker.ledger.dispatch import undelivered
     from worker.runtime import logs
 
-    in_force = options.settings()
+    settings = options.settings()
     if stuck or retry:
         database, _ = options.ledger()
         if retry:
@@ -55,18 +55,18 @@ def send(once: bool, stuck: bool, retry: bool, as_json: bool) -> None:
         if stuck:
             _print_stuck(undelivered.needing_a_person(database), as_json)
         return
-    logs.configure(in_force.log_level)
+    logs.configure(settings.log_level)
     options.require_extra("dicom", "highdicom")
     from worker.dicom.send import sender
     from worker.runtime.stop_signals import stop_requested
 
     stop = stop_requested(END_WITHIN_S)
-    with sender.sending(in_force) as sending:
+    with sender.sending(settings) as sending:
         if once:
             while not stop.is_set() and sending.turn(stop):
                 pass
             return
-        click.echo(f"results go to {in_force.send}; SIGTERM stops", err=True)
+        click.echo(f"results go to {settings.send}; SIGTERM stops", err=True)
         sending.run(stop)
 
 

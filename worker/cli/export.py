@@ -55,4 +55,4 @@ def _print_exported(what: str, out: Path, left_out: Counter[str]) -> None:
 def _limits() -> Any:
     from worker.imaging.limits import Limits
 
-    return Limits(max_pixel_bytes=options.settings().max_pixel_mib * 2**20)
+    return Limits(max_pixel_bytes=options.settings().max_pixel_bytes)

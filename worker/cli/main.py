@@ -66,7 +66,7 @@ def main() -> None:
         if not streams.is_fault_of_output(error):
             raise
         streams.give_up(error)
-        if error.errno != errno.EPIPE:  # who reads no further, as `head`, needs no word
+        if error.errno != errno.EPIPE:  # `head` and others stop reading: that is no fault to report
             sys.stderr.write(f"worker: the output cannot be written: {error.strerror} [output]\n")
         sys.exit(Exit.NOT_WELL)
     except (click.Abort, KeyboardInterrupt):

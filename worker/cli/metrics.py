@@ -21,13 +21,13 @@ def metrics(once: bool) -> None:
     from worker.monitoring import exporter
     from worker.runtime import logs
 
-    in_force = options.settings()
-    logs.configure(in_force.log_level)
+    settings = options.settings()
+    logs.configure(settings.log_level)
     if once:
-        click.echo(generate_latest(exporter.registry(in_force)), nl=False)
+        click.echo(generate_latest(exporter.registry(settings)), nl=False)
         return
-    with exporter.open_server(in_force) as server:
+    with exporter.open_server(settings) as server:
         # `shutdown` waits for the loop that this signal interrupts
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-        click.echo(f"http://{in_force.metrics_host}:{server.server_port}/metrics; Ctrl-C or SIGTERM stops", err=True)
+        click.echo(f"http://{settings.metrics_host}:{server.server_port}/metrics; Ctrl-C or SIGTERM stops", err=True)
         server.serve_forever()

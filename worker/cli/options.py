@@ -26,7 +26,7 @@ class Verbs(click.Group):
             formatter.write_dl([(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a verb. Click would end without a word on any closed pipe, as if it were that of the output."""
+        """Run a verb. Without this, Click would end silently on any closed pipe, as if it were that of the output."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
@@ -39,10 +39,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds within a range; `nan` is in none, though no comparison says so."""
+    """A number of seconds within a range. `nan` is refused: Click's own comparison with the range lets it pass."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number; refuses what is none."""
+        """The number; fails for any other text."""
         number = float(super().convert(value, param, ctx))
         if math.isnan(number):
             self.fail(f"{value!r} is no number of seconds", param, ctx)
@@ -123,7 +123,7 @@ def settings() -> Any:
 
 
 def shows_identifiers() -> bool:
-    """Whether the database keeps what identifies a patient as it came."""
+    """Whether the database stores identifiers of patients as received, so that they can be shown."""
     from schema.vocabulary import IdentifierMode
 
     return bool(settings().identifiers is IdentifierMode.PLAIN)

@@ -43,10 +43,10 @@ def screen(paths: tuple[Path, ...], wait_s: float, strict: bool, as_json: bool) 
 
     if not as_json:
         options.print_in_use()
-    in_force = options.settings()
-    silence_s = min(in_force.database_silence_s, max(wait_s, 1.0))
+    settings = options.settings()
+    silence_s = min(settings.database_silence_s, max(wait_s, 1.0))
     with home.hold_home(
-        attrs.evolve(in_force, database_silence_s=silence_s), "screen", with_worker=True
+        attrs.evolve(settings, database_silence_s=silence_s), "screen", with_worker=True
     ) as installation:
         _screen(installation, paths, wait_s, strict, as_json)
 

@@ -1,4 +1,4 @@
-"""Standard input, output and error as a shell, cron or a closed terminal leaves them. Knows nothing that is printed."""
+"""Makes standard input, output and error usable, also as cron or a closed terminal leaves them. Prints nothing."""
 
 import os
 import sys
@@ -14,14 +14,14 @@ _OUTPUTS = {"<stdout>": 1, "<stderr>": 2}
 
 
 class _Output(FileIO):
-    """Standard output or error. What fails while it is written carries its name, as an error about a file does."""
+    """Standard output or error. An error while it is written has the name of the stream as its `filename`."""
 
     def __init__(self, name: str) -> None:
         super().__init__(_OUTPUTS[name], "w", closefd=False)
         self.name = name
 
     def seekable(self) -> bool:
-        """No: some devices say that they are, and are not."""
+        """False: some devices claim to be seekable and are not."""
         return False
 
     def write(self, data: "ReadableBuffer", /) -> int:
@@ -34,10 +34,10 @@ class _Output(FileIO):
 
 
 def make_usable() -> None:
-    """Open what is closed on the null device, and print as codes what the locale's encoding lacks.
+    """Open closed streams on the null device, and print characters that the locale's encoding lacks as codes.
 
-    Else the next file that is opened, such as one of the store, would get the number of the closed stream, and the
-    warnings that libraries print would be written into it.
+    Without that, the next file that is opened, such as one of the store, would get the number of the closed stream, and
+    libraries would print their warnings into it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -50,19 +50,19 @@ def make_usable() -> None:
 
 
 def is_fault_of_output(error: OSError) -> bool:
-    """Whether standard output or error could not be written: a full disk, a terminal that is gone, no reader."""
+    """Whether standard output or error could not be written: a full disk, a closed terminal, a pipe without reader."""
     return error.filename in _OUTPUTS
 
 
 def give_up(error: OSError) -> None:
-    """Write nothing more to the stream that failed: what its buffer holds would fail again when the program ends."""
+    """Send the stream that failed to the null device: else its buffer would fail again when the program ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, _OUTPUTS[error.filename])
     os.close(null)
 
 
 def _named(stream: TextIO, name: str) -> TextIO:
-    """The stream with errors that carry its name; what is no file, as a test's or a notebook's, stays as it is."""
+    """The stream with errors that have its name. One that is no file, as in a test or a notebook, is returned as is."""
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)  # `python -u` buffers nothing
     if not isinstance(stream, TextIOWrapper) or type(raw) is not FileIO or raw.fileno() != _OUTPUTS[name]:

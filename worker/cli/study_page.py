@@ -6,7 +6,7 @@ from typing import Any
 from worker.cli.tables import console, printable
 from worker.cli.worklist_table import UNLIKE, age, date, is_unlike
 
-#: Facts of a study that tell what is wrong, and their words.
+#: Columns of a study that say what is wrong with it, and their words.
 FAULTS = {"conflict": "conflict", "failure_code": "failed", "failure_detail": "traceback"}
 
 
@@ -64,12 +64,9 @@ def _verdict(kept: dict[str, Any]) -> Iterable[str]:
         yield f"{screening['verdict'].replace('_', ' ')}: {why}"
         yield sentence(screening)
         if not is_unlike(detail) and screening.get("probability") is not None:
-            limit = (screening.get("model") or {}).get("familiarity_limit")
-            yield (
-                "familiarity: not judged, the model has no limit"
-                if limit is None
-                else ("familiarity: like the images this model was made from")
-            )
+            has_limit = (screening.get("model") or {}).get("familiarity_limit") is not None
+            judged = "like the images this model was made from" if has_limit else "not judged, the model has no limit"
+            yield f"familiarity: {judged}"
     if not shown:
         yield "no result yet"
     if len(kept["screenings"]) > len(shown) and shown:
@@ -107,14 +104,17 @@ def _image(image: dict[str, Any]) -> str:
     what = " ".join(filter(None, (image.get("modality"), image.get("body_part"), image.get("view"))))
     size = f"{image.get('columns')} x {image.get('rows')}"
     fault = image.get("exclusion") or image.get("unreadable_now") or image.get("unreadable")
-    said = _words(fault) if fault else "not screened"
     if image.get("probability") is not None:
-        said = f"score {_score(image['probability'])}"
-    return ", ".join(filter(None, (what, size, said)))
+        result = f"score {_score(image['probability'])}"
+    elif fault:
+        result = _words(fault)
+    else:
+        result = "not screened"
+    return ", ".join(filter(None, (what, size, result)))
 
 
 def _score(probability: float) -> str:
-    """Two digits, three where two would say 0 or 1."""
+    """A probability in two digits; in three where two would round it to 0 or 1."""
     return f"{probability:.2f}" if 0.005 <= probability < 0.995 else f"{probability:.3f}"
 
 
@@ -127,6 +127,6 @@ def _moment(value: Any) -> str:
 
 
 def _line(text: str, *, bold: bool = False) -> None:
-    """Whole, so that paths and UIDs can be copied; only a traceback has breaks of its own."""
+    """Print a line without folding it, so that paths and UIDs can be copied. Only a traceback keeps its line breaks."""
     breaks = text.splitlines() if text.startswith(FAULTS["failure_detail"]) else [text]
     console.print("\n".join(map(printable, breaks)), style="bold" if bold else None, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Print tables on a terminal, and JSON for programs."""
+"""Tables on a terminal, or in a file or pipe."""
 
 import os
 import shutil
@@ -24,9 +24,9 @@ LEAST_WIDTH = 40
 
 
 def width() -> int:
-    """A terminal, and whoever sets COLUMNS, says how wide the output is."""
-    is_said = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return max(LEAST_WIDTH, shutil.get_terminal_size().columns) if is_said else PIPED_WIDTH
+    """Columns of the output: those of the terminal, or of the variable COLUMNS; else PIPED_WIDTH."""
+    is_known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return max(LEAST_WIDTH, shutil.get_terminal_size().columns) if is_known else PIPED_WIDTH
 
 
 #: Without markup, because names of files and patients are untrusted input.
@@ -62,11 +62,11 @@ def print_models(rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         threshold = "" if row["threshold"] is None else f", flags from {row['threshold']:.4f} on"
         console.print(printable(f"{row['standing']}: {row['name']} ({row['digest'][:12]}){threshold}"), style="bold")
-        said = [(d["at"], d["action"], d["by"], d["reason"]) for d in row["decisions"]]
+        events = [(d["at"], d["action"], d["by"], d["reason"]) for d in row["decisions"]]
         for c in row["comparisons"]:
             outcome = "accepted" if c["is_accepted"] else "REFUSED"
-            said.append((c["at"], f"comparison with {c['against'][:12]} {outcome}", c["by"], c["says"]))
-        for at, what, by, why in sorted(said, key=lambda line: line[0]):
+            events.append((c["at"], f"comparison with {c['against'][:12]} {outcome}", c["by"], c["says"]))
+        for at, what, by, why in sorted(events, key=lambda event: event[0]):
             line = f"  {at[:16].replace('T', ' ')}  {what}, by {by}{f': {why}' if why else ''}"
             console.print(printable(line), soft_wrap=True)
 
@@ -84,7 +84,7 @@ def print_screened(screened: "ScreenedPaths") -> None:
 
 
 def print_account(account: Account) -> None:
-    """Both sums, and what was found wrong."""
+    """Files and studies by state, and what was found wrong."""
     print_table(f"Files: {account.files_seen} seen", ("state", "files"), sorted(account.files.items()))
     print_table(f"Studies: {account.studies_known} known", ("state", "studies"), sorted(account.studies.items()))
     for name, n in account.faults.items():

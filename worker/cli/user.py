@@ -42,20 +42,12 @@ def list_accounts(as_json: bool) -> None:
     database = options.ledger()[0]
     known, tokens = accounts.every(database, now()), accounts.tokens(database)
     if as_json:
-        options.print_json(
-            {
-                "accounts": [
-                    {
-                        "name": a.name,
-                        "role": a.role,
-                        "is_disabled": a.disabled_at is not None,
-                        "sessions": a.live_sessions,
-                    }
-                    for a in known
-                ],
-                "tokens": [{"name": n, "scope": s, "is_revoked": r is not None} for n, s, _, r in tokens],
-            }
-        )
+        listed = [
+            {"name": a.name, "role": a.role, "is_disabled": a.disabled_at is not None, "sessions": a.live_sessions}
+            for a in known
+        ]
+        issued = [{"name": n, "scope": s, "is_revoked": r is not None} for n, s, _, r in tokens]
+        options.print_json({"accounts": listed, "tokens": issued})
         return
     from worker.cli.tables import print_table
 

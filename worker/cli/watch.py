@@ -25,12 +25,12 @@ def run(inbox: Path) -> None:
 def _serve(role: str, inbox: Path, *, with_worker: bool) -> None:
     from worker.runtime import home, logs
 
-    in_force = options.settings()
-    logs.configure(in_force.log_level)
-    with home.hold_home(in_force, role, with_worker=with_worker) as installation:
+    settings = options.settings()
+    logs.configure(settings.log_level)
+    with home.hold_home(settings, role, with_worker=with_worker) as installation:
         from worker.service.service import running_service
         from worker.service.watch_inbox import watch_inbox
 
         with running_service(installation) as service:
-            click.echo(f"watching {inbox.absolute()}, state in {in_force.home}; Ctrl-C or SIGTERM stops", err=True)
+            click.echo(f"watching {inbox.absolute()}, state in {settings.home}; Ctrl-C or SIGTERM stops", err=True)
             watch_inbox(service, inbox.absolute())

@@ -17,23 +17,23 @@ def web() -> None:
     from worker.runtime import logs
     from worker.web.network_exposure import check_exposure
 
-    in_force = options.settings()
-    how = check_exposure(in_force)
+    settings = options.settings()
+    how = check_exposure(settings)
     from worker.ledger.reading_room import accounts
     from worker.web.page_context import PageContext
     from worker.web.server import server
 
-    logs.configure(in_force.log_level)
+    logs.configure(settings.log_level)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    context = PageContext.open(in_force)
+    context = PageContext.open(settings)
     click.get_current_context().call_on_close(context.close)
     if accounts.count(context.database) == 0:
         click.echo("there is no account yet: worker user add NAME --role reader --by YOU", err=True)
-    with _listener(in_force.web_host, in_force.web_port) as listener:
+    with _listener(settings.web_host, settings.web_port) as listener:
         scheme = "https" if context.is_over_tls else "http"
         port = listener.getsockname()[1]
-        click.echo(f"{scheme}://{in_force.web_host}:{port}/ ({how}); Ctrl-C or SIGTERM stops", err=True)
-        server(in_force, context).run(sockets=[listener])
+        click.echo(f"{scheme}://{settings.web_host}:{port}/ ({how}); Ctrl-C or SIGTERM stops", err=True)
+        server(settings, context).run(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

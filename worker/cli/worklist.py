@@ -75,7 +75,7 @@ def open_study(study: str, out: Path | None, by: str) -> None:
     uid = options.study_uid(database, study)
     options.record_view(database, by, uid)
     with closing(Decoder.of(settings)) as decoder:
-        picture = draw(database, store, uid, decoder, Limits(max_pixel_bytes=settings.max_pixel_mib * 2**20))
+        picture = draw(database, store, uid, decoder, Limits(max_pixel_bytes=settings.max_pixel_bytes))
     path = out or _picture_file()
     path.write_bytes(picture.content)
     click.echo(f"{path}{'' if picture.has_heat_map else ' (without a heat map: `worker show` says why)'}")

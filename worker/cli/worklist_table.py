@@ -1,4 +1,4 @@
-"""The worklist on a terminal of any width. Place, verdict and reason never yield; file names are cut in the middle."""
+"""The worklist on a terminal of any width: place, verdict and reason are never shortened, names of files are."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -44,16 +44,7 @@ def print_worklist(entries: Sequence[WorklistEntry], unread: int, *, shows_ident
     title = f"Worklist: {unread} unread {'study' if unread == 1 else 'studies'}"
     title += ", silent run: verdicts are not shown" if any(entry.is_silent for entry in entries) else ""
     rows = [_cells(entry, shows_identifiers) for entry in entries]
-    widths = {name: max([len(name), *(len(row[name]) for row in rows)]) for name in (rows[0] if rows else {})}
-    fixed = sum(width + GAP for name, width in widths.items() if name not in ("why here", "file"))
-    free = console.width - fixed - 2 * GAP - 1
-    if rows and free < REASON_WIDTH + FILE_WIDTH:
-        room = console.width - sum(widths[name] + GAP for name in KEPT) - GAP - 1
-        rows = [_folded(row, room) for row in rows]
-    elif rows:
-        reason = min(widths["why here"], max(REASON_WIDTH, free - widths["file"]))
-        for row in rows:
-            row["file"] = cut(row["file"], free - reason)
+    rows = _fitted(rows, console.width) if rows else []
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1), box=SIMPLE_HEAD)
     for name in rows[0] if rows else ():
         is_free = name == "why here"
@@ -66,7 +57,7 @@ def print_worklist(entries: Sequence[WorklistEntry], unread: int, *, shows_ident
 
 
 def cut(name: str, width: int) -> str:
-    """A name of at most `width` characters: its middle yields, for the ends tell files apart."""
+    """A name of at most `width` characters: its middle is left out, because files differ at the ends of their names."""
     if len(name) <= width:
         return name
     kept = max(2, width - 1)
@@ -89,7 +80,7 @@ def explained(entry: WorklistEntry) -> str:
 
 
 def is_unlike(detail: str | None) -> bool:
-    """Whether a verdict's detail tells of a familiarity beyond the limit (screening.rules)."""
+    """Whether a verdict's detail says that the familiarity is beyond the limit (screening.rules)."""
     return (detail or "").startswith("familiarity ")
 
 
@@ -137,6 +128,18 @@ def _cells(entry: WorklistEntry, shows_identifiers: bool) -> dict[str, str]:
     return {name: printable(cell) for name, cell in cells.items()}
 
 
+def _fitted(rows: list[dict[str, str]], width: int) -> list[dict[str, str]]:
+    """The rows for a terminal of this width: names of files cut, or all names under the reason if it is narrow."""
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    fixed = sum(widths[name] + GAP for name in widths if name not in ("why here", "file"))
+    free = width - fixed - 2 * GAP - 1
+    if free < REASON_WIDTH + FILE_WIDTH:
+        room = width - sum(widths[name] + GAP for name in KEPT) - GAP - 1
+        return [_folded(row, room) for row in rows]
+    reason = min(widths["why here"], max(REASON_WIDTH, free - widths["file"]))
+    return [row | {"file": cut(row["file"], free - reason)} for row in rows]
+
+
 def _folded(row: dict[str, str], room: int) -> dict[str, str]:
     """The row with its names under the reason, in lines of their own of at most `room` characters."""
     patient = f"patient {row['patient']}" if row.get("patient") else ""
@@ -156,4 +159,6 @@ def _files(paths: Sequence[str]) -> str:
 def _since(moment: datetime) -> str:
     minutes, seconds = divmod(int((datetime.now(UTC) - moment).total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds} s"
+    if hours:
+        return f"{hours} h {minutes:02d}"
+    return f"{minutes} min" if minutes else f"{seconds} s"

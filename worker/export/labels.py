@@ -97,7 +97,8 @@ def export(
         audit.note(database, AuditAction.LABELS_EXPORTED, by, now(), leaving, subject=stored_path(str(out)))
         for row in found:
             fault = _fault(row) or _write(row, store, out, key, limits, rows)
-            exported.left_out.update([fault] if fault else [])
+            if fault is not None:
+                exported.left_out[fault] += 1
         with (out / INDEX).open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()

@@ -80,7 +80,7 @@ class Reader:
     @property
     def limits(self) -> Limits:
         """The largest image that is read."""
-        return Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
+        return Limits(max_pixel_bytes=self.settings.max_pixel_bytes)
 
     def read(self, request: IntakeRequest, now: datetime) -> ReadFile:
         """Read a file, and store it if it can be accepted or if it is final. Does not write the ledger; thread-safe."""

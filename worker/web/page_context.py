@@ -73,7 +73,7 @@ class PageContext:
         self.proxies = addresses("web_behind_proxy", self.settings.web_behind_proxy)
         self.trusted = addresses("web_trusted_from", self.settings.web_trusted_from)
         self.is_over_tls = is_over_tls(self.settings)
-        self.limits = Limits(max_pixel_bytes=self.settings.max_pixel_mib * 2**20)
+        self.limits = Limits(max_pixel_bytes=self.settings.max_pixel_bytes)
         self.identifiers = IdentifierPolicy.of(self.settings)
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self.pictures: Bounded[bytes] = Bounded(self.settings.web_cache_mib * 2**20, len)

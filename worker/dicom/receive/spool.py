@@ -71,7 +71,7 @@ class Spool:
 
     def __init__(self, settings: Settings) -> None:
         self.root = (settings.store_folder or settings.home) / SPOOL
-        self.limit_bytes = settings.max_pixel_mib * 2**20 + HEADER_BYTES
+        self.limit_bytes = settings.max_pixel_bytes + HEADER_BYTES
         self.folder = self.root / secrets.token_hex(8)
 
     @contextmanager
