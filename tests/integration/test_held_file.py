@@ -281,7 +281,7 @@ def test_a_file_that_is_open_for_writing_is_copied_and_stays(watched: WatchedInb
     path = watched.drop("a.dcm")
     watched.scan()
     with path.open("ab") as writer:
-        watched.watcher._is_held = lambda *_: False  # type: ignore[method-assign]  # it came after that was asked
+        watched.watcher._has_writer = lambda *_: False  # type: ignore[method-assign]  # it came after that was asked
         watched.scan(10)
         assert stored(watched).stat().st_ino != path.stat().st_ino
         writer.write(b"more")

@@ -1,5 +1,4 @@
-"""A file beside the copies of its image that were accepted before: which have its pixels, and how its header corrects
-theirs.
+"""Compares a file with accepted copies of its image: which of them have its pixels, and how its header corrects theirs.
 
 Reads them from the store. Knows no rows, and decides nothing.
 """

@@ -1,4 +1,4 @@
-"""What a file says otherwise than one that was accepted before under its SOP Instance UID, with the same pixels.
+"""How the header of a file differs from that of an accepted file with the same SOP Instance UID and pixels.
 
 A station or a PACS that corrects a header often sends the image again under its old UID.
 """

@@ -1,16 +1,21 @@
-"""A file of the inbox that was stored and is to leave the inbox: held against writers from before it was read until its
-name is gone, so that no byte that somebody writes to it is lost or gets into the store.
+"""A file of the inbox that was stored and is to leave the inbox; a read lease (fcntl(2)) protects it from writers.
 
-The hold is a read lease, fcntl(2). A writer waits for it until the group of files is booked: milliseconds, and while
-the database stalls 45 s at most (/proc/sys/fs/lease-break-time). If one waits before the file has left the inbox, or
-was let in, the store gets a copy of what was read, or the file is not booked; it stays, and is another arrival.
-Not prevented, and the stored file changes too: a writer that comes while the file is booked, if this process stands
-still for 45 s or the store takes no copy (`stored_file_changed`; `writers_watch` looks each second); one that
-overwrites the file in place after the watcher was killed between commit and unlink (a worker finds it by the CRC-32:
-`stored_file_lost`).
-Copied in place of linked: where no lease is granted (a network file system, a file open for writing or of another
-user), a file that has another name already, a store elsewhere. A copied file has a hidden name for a moment before it
-is removed; a watcher that is killed just then leaves it, and it may be deleted.
+The lease is held from before the file is read until it has left the inbox, so that no byte that another program writes
+to it is lost or gets into the store. A writer waits until the group of files is booked: milliseconds, or 45 s at most
+(/proc/sys/fs/lease-break-time) while the database stalls. If a writer waits, or was let in, before the file has left
+the inbox, then either the store gets a copy of what was read, or the file is not booked. The file stays in the inbox,
+and is another arrival.
+
+Not prevented: the stored file changes too
+
+- if a writer comes while the file is booked, and this process is stopped for 45 s or the store takes no copy
+  (`stored_file_changed`; `writers_watch` looks each second);
+- if a program overwrites the file in place after the watcher was killed between commit and unlink (a worker finds it by
+  the CRC-32: `stored_file_lost`).
+
+A file is copied, not linked, where no lease is granted (a network file system, a file open for writing or of another
+user), where it has another name already, and where the store is on another file system. A copied file gets a hidden
+name for a moment before it is removed: a watcher that is killed at that moment leaves this file, which may be deleted.
 """
 
 import logging
@@ -32,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Step(StrEnum):
-    """What was done last, in this order; what is on the disk if the process is killed, or the power cut, just then."""
+    """What was done last, in this order. The comments: what is on the disk if the process ends just then."""
 
     READ = "read"  #: the file is in the inbox alone, whole and unchanged
     LINKED = "linked"  #: its bytes are durable, and it may have a second name, in the store; no row names it
@@ -77,10 +82,10 @@ class HeldFile:
             self.source.close()
 
     def stays_as_read(self) -> bool:
-        """Whether the stored bytes are, and stay, what was read: ask before they are booked.
+        """Whether the stored bytes are, and stay, what was read: call it before they are booked.
 
-        If somebody waits to write to the file, the store gets a copy at once, because the system lets a writer in after
-        45 s. False, and the file is released: one was let in already, or the store cannot take a copy.
+        If a writer waits, the store gets a copy at once, because the system lets a writer in after 45 s. False, and the
+        file is released, when a writer was let in already or the store cannot take a copy.
         """
         if self.source.holds() or self._separate():
             return True
@@ -88,11 +93,11 @@ class HeldFile:
         return False
 
     def is_apart_from_writers(self) -> bool:
-        """Whether somebody wants to write to the file and the store has a copy by now: ask while it is being booked."""
+        """Whether a writer waits and the store has a copy by now: call it while the file is being booked."""
         return not self.source.holds() and self._separate()
 
     def abandon(self) -> None:
-        """Leave the file as it is, because it could not be booked. It may have been, in spite of an error."""
+        """Leave the file in the inbox, because booking it failed; it may be booked in spite of the error."""
         try:
             self._separate()
         finally:
@@ -138,14 +143,14 @@ class HeldFile:
             return False
 
     def _take_name(self, path: Path) -> Path | None:
-        """Take the file's name from it. A copied one has no other, and gets a hidden one, which is returned."""
+        """Remove the file's name. A copied file has no other one, and gets a hidden name, which is returned."""
         if self.links is not None:
             path.unlink()
             return None
         return path.rename(path.with_name(f".{secrets.token_hex(8)}.removed"))
 
     def _put_back(self, path: Path, aside: Path | None) -> bool:
-        """Give the file its name again: somebody opened it by that, and waits to write to it. False: not put back."""
+        """Give the file its name again, because a writer that opened it by that name waits. False: not put back."""
         try:
             self._name_again(path, aside)  # first, because a file without any name gets none again
         except OSError as error:
@@ -169,7 +174,7 @@ class HeldFile:
             _drop(aside)
 
     def _separate(self) -> bool:
-        """Give the store a copy of what is linked, and the file its mode and date again. False: it has none."""
+        """Give the store a copy of a linked file, and the file its mode and date again. False: there is no copy."""
         if self.links is None:
             return True
         is_apart = False

@@ -1,8 +1,9 @@
-"""Which folders of an inbox this watcher takes files in from, when several watchers share it.
+"""When several watchers share an inbox: from which of its folders this watcher takes files.
 
-The folder that holds a file decides, so the files of one folder stay together; by its first level all of `stat/`, or
-of a year, would be one share. Files directly in the inbox are one share: of such an inbox one watcher takes everything
-in, and the others stand by. Shares change hands between two scans; a folder that does waits anew for the quiet period.
+A file belongs to the share of its folder (a hash of the folder's path), so the files of one folder stay together. The
+first level of the path would divide badly: all of `stat/`, or of a year, would be one share. Files directly in the
+inbox are one share, so such an inbox is watched by one watcher, and the others stand by. Shares go to another watcher
+between two scans; the files of their folders then wait for the quiet period again.
 """
 
 import hashlib
@@ -38,13 +39,13 @@ ALL = frozenset(range(SHARES))
 #: How long the end of a watcher waits until its shares are given back: a database that is silent must not hold it.
 END_S = 10.0
 
-#: A watcher whose scan has listed nothing and taken no file in for so long lets its lease lapse: others go on.
+#: A watcher that has listed nothing and taken no file in for so long lets its lease lapse, so that others take over.
 HUNG_S = 900.0
 
 
 @lru_cache(maxsize=4096)  # a folder may hold a hundred thousand files, which come one after another
 def share_of(folder: str) -> int:
-    """The share of a folder, named by its path below the inbox, as the ledger spells it."""
+    """The number of a folder's share, from its path below the inbox as the ledger spells it."""
     return int.from_bytes(hashlib.sha256(folder.encode()).digest()[:4], "big") % SHARES
 
 
@@ -107,13 +108,13 @@ class Division:
         self._worked_s = self.steady_s()
 
     def forget(self) -> None:
-        """Hold nothing until `follow`, which is due at once."""
+        """Hold no shares until the next call of `follow`, which is due at once."""
         self.held, self._next_s = frozenset(), -1e9
 
     def stand_aside_unless_able(self) -> None:
-        """After an outage: leave everything to other watchers if no file can be taken in here; `follow` joins again.
+        """After an outage: leave all shares to other watchers if no file can be taken in here; `follow` joins again.
 
-        Nothing is left to them where a single file is at fault, which they would meet too.
+        If only a single file is at fault, the shares are kept: other watchers would fail at it too.
         """
         if self.seat is None or not self.seat.holder:
             return
@@ -123,10 +124,10 @@ class Division:
             log.warning("inbox_left_to_others")
             seat, self.seat = self.seat, replace(self.seat, holder="")  # where the database is away, its lease lapses
             self.forget()
-            self._without_database_too(self._leave, seat)
+            self._write(self._leave, seat)
 
     def _prove_able_to_join(self) -> None:
-        """Raise StorageUnavailable while no file can be taken in: a proof writes to the store, so once a heartbeat."""
+        """Raise StorageUnavailable while no file can be taken in. The test writes to the store: once a heartbeat."""
         if self._unable is not None and self.steady_s() < self._next_proof_s:
             raise self._unable.with_traceback(None)
         self._prove_able()
@@ -155,7 +156,7 @@ class Division:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep the lease while the block runs, however long a listing or a file takes; then give everything back."""
+        """Keep the lease while the block runs, however long a listing or a file takes; then give all shares back."""
         stop = threading.Event()
         thread = threading.Thread(target=self._keep_until, args=(stop,), name="inbox lease", daemon=True)
         if self.seat is not None:
@@ -170,8 +171,8 @@ class Division:
     def _keep_until(self, stop: threading.Event) -> None:
         while not stop.wait(self.heartbeat_s):
             if self.steady_s() - self._worked_s < HUNG_S:
-                self._without_database_too(self._prolong, self.seat)
-        self._without_database_too(self._leave, self.seat)
+                self._write(self._prolong, self.seat)
+        self._write(self._leave, self.seat)
 
     def _prolong(self, database: Database, seat: Seat) -> None:
         inbox_shares.prolong(database, seat, self.clock())
@@ -179,8 +180,8 @@ class Division:
     def _leave(self, database: Database, seat: Seat) -> None:
         inbox_shares.leave(database, seat, self.clock())
 
-    def _without_database_too(self, work: Callable[[Database, Seat], None], seat: Seat | None) -> None:
-        """Do what may fail: then the lease lapses."""
+    def _write(self, work: Callable[[Database, Seat], None], seat: Seat | None) -> None:
+        """Change the row of this watcher. If the database is away, that is logged, and the lease lapses by itself."""
         if seat is not None and seat.holder:
             try:
                 work(self.database, seat)

@@ -1,6 +1,6 @@
-"""Take one file in: read it, store its bytes, record it in the ledger. Decides nothing about the study."""
+"""Takes files in: reads each, stores its bytes, records it in the ledger. Decides nothing about the study."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -55,12 +55,12 @@ class Intake:
     store: Store
     decoder: Decoder | DecoderPool = field(default_factory=Decoder, repr=False)
     capacity: Capacity = field(default_factory=Capacity, repr=False)
-    known_pixels: dict[str, str] = field(
-        default_factory=dict, repr=False
-    )  #: digest of a file -> digest of its stored values
+    #: Digest of a file -> digest of its stored values.
+    known_pixels: dict[str, str] = field(default_factory=dict, repr=False)
     at_step: AtStep = no_step
-    guard: Guard | None = None  #: asked in each transaction that books a file
-    prove_gone: Callable[[str], None] = lambda _: None  #: raises StorageUnavailable when only a share is gone
+    guard: Guard | None = None  #: called in each transaction that books a file
+    #: Raises StorageUnavailable when a file may be absent only because its share is not mounted.
+    prove_gone: Callable[[str], None] = lambda _: None
 
     @cached_property
     def reader(self) -> Reader:
@@ -94,8 +94,8 @@ class Intake:
     def take_in_all(self, requests: Iterable[IntakeRequest], clock: Callable[[], datetime]) -> Iterator[TakenIn]:
         """Take in many files in their order; the next ones are read meanwhile. Raises as `take_in`.
 
-        A file that meets a bug is left WAITING, `refused`. One that was read and not recorded when this ends early is
-        recorded when it comes again.
+        A file that meets a bug is left WAITING, as `refused`. A file that was read but not recorded, because this ended
+        early, stays in the inbox and is recorded when it is listed again.
         """
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="intake")
         ahead = ReadAhead(lambda request: pool.submit(self._read, request, clock()), READERS)
@@ -104,9 +104,9 @@ class Intake:
                 yield from self._take_in_group(group, clock())
         finally:
             pool.shutdown(cancel_futures=True)
-            for read in ahead.reading:
-                if not read.cancelled() and read.exception() is None and (held := read.result().held) is not None:
-                    held.abandon()
+            for future in ahead.reading:
+                if not future.cancelled() and future.exception() is None:
+                    _abandon(future.result())
 
     def _read(self, request: IntakeRequest, now: datetime) -> ReadFile:
         """A file as it was read, or the bug that it met."""
@@ -116,21 +116,22 @@ class Intake:
         return ReadFile(request, bug=read) if isinstance(read, Exception) else read
 
     def _take_in_group(self, group: Sequence[ReadFile], now: datetime) -> Iterator[TakenIn]:
-        """Book files, those whose images nobody knows in one transaction and first; what is refused comes last."""
+        """Book files: those with unknown images first and in one transaction. The refused ones are given last."""
         group = [_as_stored(read) for read in group]
-        left, refused = {id(read): read for read in group}, list[tuple[ReadFile, Exception]]()
+        left = {id(read): read for read in group}
+        refused: list[tuple[ReadFile, Exception]] = []
         try:
             with watching_writers(read.held for read in group) as watch:
                 for read, booked in self._book_all(group, now):
                     if isinstance(booked, Exception):
                         refused.append((read, booked))
                         continue
-                    watch.let_go(held := left.pop(id(read)).held)
-                    yield TakenIn(read.request, booked, held)
+                    del left[id(read)]
+                    watch.let_go(read.held)
+                    yield TakenIn(read.request, booked, read.held)
         finally:
             for read in left.values():
-                if read.held is not None:
-                    read.held.abandon()
+                _abandon(read)
         for read, refusal in refused:
             if isinstance(refusal, ScreeningError):
                 raise refusal
@@ -142,22 +143,23 @@ class Intake:
     ) -> Iterator[tuple[ReadFile, Registration | Exception]]:
         """What each file is booked as, or its error. Ends early when the database or the store is away."""
         new = self._unknown(group)
-        booked_new = together(partial(self._book_new, now), new)
-        # a file whose image another process has just booked too is booked below, by itself, so that they are compared
-        ended = [(read, b) for read, b in zip(new, booked_new, strict=True) if not isinstance(b, CopyUnseen)]
-        yield from ended
-        new = [read for read, _ in ended]
+        ended = set[int]()
+        for read, outcome in zip(new, together(partial(self._book_new, now), new), strict=True):
+            # another process has just booked the same image: below this file is booked by itself, and compared
+            if not isinstance(outcome, CopyUnseen):
+                ended.add(id(read))
+                yield read, outcome
         for read in group:
             if read.bug is not None:
                 yield read, read.bug
-            elif not any(read is other for other in new):
+            elif id(read) not in ended:
                 booked = result_or_error(partial(self.book, read, now))
                 yield read, booked
                 if isinstance(booked, ScreeningError):
                     return
 
     def _book_new(self, now: datetime, reads: Sequence[ReadFile]) -> list[Registration | Exception]:
-        """Record files of images that nobody knows."""
+        """Record files of unknown images."""
         receipts = [self._receipt(read, []) for read in reads]
         found = register_all(self.database, receipts, self.settings, now, self.guard)
         return [
@@ -167,12 +169,15 @@ class Intake:
 
     def _unknown(self, group: Sequence[ReadFile]) -> list[ReadFile]:
         """The files with images of which no other bytes are known, if there are several."""
-        uids = Counter(read.header.sop_instance_uid for read in group if read.header and not read.refusal)
-        found = [r for r in group if r.header and not r.refusal and uids[r.header.sop_instance_uid] == 1]
-        if len(found) < 2:
+        by_uid = defaultdict[str, list[ReadFile]](list)
+        for read in group:
+            if read.header is not None and read.refusal is None:
+                by_uid[read.header.sop_instance_uid].append(read)
+        single = {uid: reads[0] for uid, reads in by_uid.items() if len(reads) == 1}
+        if len(single) < 2:
             return []
-        known = known_otherwise(self.database, {r.header.sop_instance_uid: r.digest for r in found if r.header})
-        return [r for r in found if r.header and r.header.sop_instance_uid not in known]
+        known = known_otherwise(self.database, {uid: read.digest for uid, read in single.items()})
+        return [read for uid, read in single.items() if uid not in known]
 
     def book(self, read: ReadFile, now: datetime) -> Registration:
         """Record a file that was read."""
@@ -187,7 +192,7 @@ class Intake:
             return self._refuse(read, read.refusal, now)
         try:
             return self._register(read, now)
-        except CopyUnseen:
+        except CopyUnseen:  # another process accepted a copy meanwhile: this file is compared with that too
             return self._register(read, now)
 
     def _register(self, read: ReadFile, now: datetime) -> Registration:
@@ -249,5 +254,12 @@ def _as_stored(read: ReadFile) -> ReadFile:
     return ReadFile(read.request, left_at=read.request.file.path, refusal=refusal)
 
 
+def _abandon(read: ReadFile) -> None:
+    """Leave a file that is not booked in the inbox."""
+    if read.held is not None:
+        read.held.abandon()
+
+
 def _as_read(booked: Registration, read: ReadFile) -> Registration:
+    """A registration with the digest and the ctime of the bytes that were read."""
     return replace(booked, as_read=AsRead(read.digest, read.ctime_ns)) if read.digest else booked

@@ -1,4 +1,4 @@
-"""Whether files of an inbox can be linked into the store, found out with a small hidden file of our own."""
+"""Finds out with a small hidden file whether files of an inbox can be linked into the store."""
 
 import os
 import secrets

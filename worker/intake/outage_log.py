@@ -1,4 +1,4 @@
-"""Work that goes on through outages: each is logged at once when it is new, then once a minute, and when it is over."""
+"""Logs the outages that work meets, without stopping it: at once, then once a minute, and when the outage is over."""
 
 import logging
 import time

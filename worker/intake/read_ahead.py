@@ -1,4 +1,4 @@
-"""Files are read ahead, and come in groups that can be booked in one transaction."""
+"""Reads files ahead on several threads, and gives them in groups that are booked in one transaction."""
 
 import time
 from collections import deque
@@ -25,11 +25,12 @@ class ReadAhead:
         longest_wait_s: float = LONGEST_WAIT_S,
     ) -> None:
         self._submit, self._readers, self._longest_wait_s = submit, readers, longest_wait_s
-        self.reading: deque[Future[ReadFile]] = deque()  #: begun, and in no group that was given
-        self._ready, self._since_s = 0, 0.0  #: so many of them are read, the first since then
+        self.reading: deque[Future[ReadFile]] = deque()  #: begun, and not yet given in a group
+        self._ready = 0  #: how many of them, from the first on, are read
+        self._since_s = 0.0  #: when the first of them was read
 
     def groups(self, requests: Iterable[IntakeRequest]) -> Iterator[list[ReadFile]]:
-        """The files in their order. What reading one raises is raised after the files before it were given."""
+        """The files in their order. An error of reading one is raised after the files before it were given."""
         for request in requests:
             self.reading.append(self._submit(request))
             if len(self.reading) - self._ready > self._readers:
@@ -39,7 +40,7 @@ class ReadAhead:
         yield from self._group()
 
     def _next(self) -> Iterator[list[ReadFile]]:
-        """Wait for the next file. What was read before is given first if that takes long, or fails."""
+        """Wait for the next file. The files read before it are given first if it takes long or fails."""
         read = self.reading[self._ready]
         if self._ready:
             wait([read], timeout=max(0.0, self._since_s + self._longest_wait_s - time.monotonic()))

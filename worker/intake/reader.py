@@ -112,7 +112,7 @@ class Reader:
         return source
 
     def _read(self, source: SourceFile, request: IntakeRequest, now: datetime) -> ReadFile:
-        """Header first; the bytes are read and stored only if that is to be. Raises Rejected when they cannot be."""
+        """Read the header, then read and store the bytes unless the file is refused for now. Raises Rejected."""
         header, refusal = self._header(source, request)
         if refusal is not None and not request.is_final:
             return ReadFile(request, refusal=refusal)
@@ -166,8 +166,12 @@ class Reader:
 
     def _links(self, source: SourceFile) -> Links | None:
         """What links the file into the store, if it may be linked."""
-        links = self.store.links(OBJECTS) if source.has_lease and self.settings.store_link is StoreLink.AUTO else None
-        return links if links is not None and links.refusal(source.descriptor) is None else None
+        if not source.has_lease or self.settings.store_link is not StoreLink.AUTO:
+            return None
+        links = self.store.links(OBJECTS)
+        if links is None or links.refusal(source.descriptor) is not None:
+            return None
+        return links
 
     def _copy(self, source: SourceFile) -> tuple[Kept, Sums]:
         """Write the bytes into the store as they are read."""
@@ -180,7 +184,7 @@ class Reader:
             return self.store.keep(OBJECTS, content, sums.digest), sums
         draft = Draft(path)
         try:
-            draft.write(b"")  # of an empty file there is no piece
+            draft.write(b"")  # an empty file has no pieces
             for piece in source.pieces():
                 draft.write(piece)
             draft.close()  # most of what comes twice need not reach the disk again
@@ -190,10 +194,10 @@ class Reader:
 
 
 def is_stat_folder(name: str) -> bool:
-    """Whether the studies in a folder of this name are STAT. Case does not count: on many shares it means nothing."""
+    """Whether the studies in a folder of this name are STAT. Case is ignored, as many shares ignore it."""
     return name.casefold() == STAT_FOLDER
 
 
 def _is_loose(folder: Path, inbox: Path) -> bool:
-    """Whether files in the folder lie side by side, and may be of several patients."""
+    """Whether the folder is the inbox or its `stat` folder: its files may be of several patients."""
     return folder == inbox or (folder.parent == inbox and is_stat_folder(folder.name))

@@ -56,7 +56,7 @@ class Watched:
     since_s: float  #: unchanged since, on the steady clock
     open_since_s: float | None = None  #: a process has had it open for writing since then
     closed_since_s: float = -math.inf  #: no process has had it open for writing since then
-    again_s: float = -math.inf  #: it met a bug or was refused: it is not taken before then, unless it changes
+    again_s: float = -math.inf  #: taking it in failed: unless it changes, it is not tried again before then
 
 
 @dataclass
@@ -123,10 +123,11 @@ class Watcher:
             log.info("room_made", extra=asdict(pruned))
 
     def scan(self) -> bool:
-        """List the inbox once: record unsettled and vanished files, take in settled ones, STAT first. Of an inbox that
-        other watchers share, only files of our own folders.
+        """List the inbox once: record unsettled and vanished files, take in settled ones, STAT first.
 
-        False when more files have settled than could be taken in. Who cannot store, or list the inbox, stands aside.
+        Where several watchers share the inbox, only files of this watcher's folders are taken in, and a watcher that
+        cannot store files or list the inbox leaves its folders to the others. False when more files have settled than
+        could be taken in.
         """
         try:
             self._follow_division()
@@ -145,7 +146,7 @@ class Watcher:
         self.intake.prove_able(self.clock())
 
     def _follow_division(self) -> None:
-        """Forget the files of folders that others take now; read from the ledger what was booked in new ones."""
+        """Forget the files of folders that went to other watchers; read what was booked in folders that came."""
         gained = self.division.follow()
         if gained is None:
             return
@@ -173,7 +174,7 @@ class Watcher:
             if self.waiting[file.path].again_s > now_s:
                 continue
             needed_s = settings.file_quiet_s if file.size_bytes else settings.truncated_after_s
-            if quiet_s < max(needed_s, settings.file_quiet_s) or self._is_held(file, now_s):
+            if quiet_s < max(needed_s, settings.file_quiet_s) or self._has_writer(file, now_s):
                 unsettled.append(file)
             else:
                 closed_s = now_s - self.waiting[file.path].closed_since_s
@@ -223,17 +224,19 @@ class Watcher:
             seen = self.waiting[file.path] = Watched(file.size_bytes, file.mtime_ns, now_s)
         return now_s - seen.since_s
 
-    def _is_held(self, file: Incoming, now_s: float) -> bool:
+    def _has_writer(self, file: Incoming, now_s: float) -> bool:
         """Whether a process has the file open for writing; a file that is open for long is logged once."""
         seen, longest_s = self.waiting[file.path], self.intake.settings.truncated_after_s
         if not is_open_for_writing(file.path):
             seen.open_since_s = None
             return False
-        before_s = seen.closed_since_s
-        seen.open_since_s = now_s if seen.open_since_s is None else seen.open_since_s
+        if seen.open_since_s is None:
+            seen.open_since_s = now_s
+        was_logged = seen.closed_since_s - seen.open_since_s >= longest_s  # at an earlier scan
+        open_s = now_s - seen.open_since_s
+        if open_s >= longest_s and not was_logged:
+            log.warning("file_held_open", extra={"held_s": open_s})
         seen.closed_since_s = now_s
-        if before_s - seen.open_since_s < longest_s <= now_s - seen.open_since_s:
-            log.warning("file_held_open", extra={"held_s": now_s - seen.open_since_s})
         return True
 
     def _take_in(self, requests: list[IntakeRequest]) -> bool:
@@ -241,9 +244,8 @@ class Watcher:
         end_s = self.steady_s() + max(TAKE_IN_S, min(self.listing_s, LONGEST_PAUSE_S))
         next_offer_s = self.steady_s() + OFFER_S
         taken = 0
-        for each in self.intake.take_in_all(
-            itertools.takewhile(lambda _: self.steady_s() <= end_s, requests), self.clock
-        ):
+        requests_in_time = itertools.takewhile(lambda _: self.steady_s() <= end_s, requests)
+        for each in self.intake.take_in_all(requests_in_time, self.clock):
             taken += 1
             self._note(each)
             if self.steady_s() >= next_offer_s:

@@ -1,5 +1,6 @@
-"""Whether a process holds a file open for writing, as far as the system says so: it then refuses a read lease
-(fcntl(2), F_SETLEASE). It says so of our own files, of all where we have CAP_LEASE, and not on shares.
+"""Read leases (fcntl(2), F_SETLEASE): the kernel refuses one on a file that a process has open for writing.
+
+So they tell whether a file is being written, for files of this user (with CAP_LEASE for all), but not on shares.
 """
 
 import fcntl
@@ -10,21 +11,21 @@ from errno import EAGAIN, ENOSYS
 from functools import lru_cache
 from pathlib import Path
 
-#: File systems that refuse a lease for reasons of their own: without a delegation from the server, for instance.
+#: File systems that may refuse a lease for other reasons, such as a missing delegation from the server.
 SHARES = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "lustre", "gfs", "ocfs")
 
-#: A lease that is broken while we hold it sends this signal, which by default is ignored; that of the system kills.
+#: The signal when a writer breaks our lease: this one is ignored by default, the system's own choice ends the process.
 BREAK_SIGNAL = signal.SIGURG
 
 
 def is_open_for_writing(path: str) -> bool:
-    """Whether somebody has the file open for writing, or mapped so. False also where the system does not say."""
+    """Whether a process has the file open or mapped for writing. False also where the system does not say."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             return False
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False  # who reads it tells why it cannot be read
+        return False  # the reader reports why it cannot be read
     try:
         return is_written(descriptor)
     finally:
@@ -40,15 +41,15 @@ def is_written(descriptor: int) -> bool:
 
 
 def take_lease(descriptor: int) -> bool:
-    """Hold a file that is open for reading against writers, until it is closed. False where the system refuses that.
+    """Keep writers out of a file that is open for reading, until it is closed. False where the system refuses that.
 
-    Whoever then opens it for writing waits until it is closed, or for /proc/sys/fs/lease-break-time (45 s).
+    A process that opens the file for writing waits until it is closed, or for /proc/sys/fs/lease-break-time (45 s).
     """
     return _refusal(descriptor) is None
 
 
 def holds_lease(descriptor: int) -> bool:
-    """Whether nobody has wanted to write to the file since `take_lease`."""
+    """Whether no process has tried to open the file for writing since `take_lease`."""
     return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_RDLCK
 
 

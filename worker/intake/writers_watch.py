@@ -1,5 +1,6 @@
-"""Files whose group is being booked, however long that takes: when somebody wants to write to one, the store gets a
-copy before the system lets the writer in.
+"""Watches held files while their group is being booked: when a writer waits for one, the store gets a copy in time.
+
+The system lets a writer in after 45 s, also if booking takes longer.
 """
 
 import logging
@@ -25,12 +26,12 @@ class WritersWatch:
         self._lock = threading.Lock()
 
     def let_go(self, held: HeldFile | None) -> None:
-        """Look at a file no more: whoever calls this removes or abandons it."""
+        """Stop watching a file, which the caller then removes or abandons."""
         with self._lock:
             self._held.pop(id(held), None)
 
     def look_until(self, stop: threading.Event) -> None:
-        """Look again and again. What one file meets is logged and costs the others nothing; it is looked at again."""
+        """Look at every file each LOOK_S. An error with one file is logged, and the others are still watched."""
         while self._held and not stop.wait(LOOK_S):
             for key in list(self._held):
                 with self._lock:

@@ -1,4 +1,4 @@
-"""How long a batch waits for a broker or database that is not available, and what it says meanwhile."""
+"""How long `worker screen` waits for a broker or database that is away, and what it says meanwhile."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from worker.errors import BrokerUnavailable, DatabaseUnavailable
 
 T = TypeVar("T")
 
-#: A wait is told after this time, and again after so long.
+#: A wait is reported after this time, and again after so long.
 TELL_AFTER_S, TELL_AGAIN_S = 3.0, 30.0
 
 #: Time between two tries.
@@ -23,14 +23,14 @@ OUTAGES = (BrokerUnavailable, DatabaseUnavailable)
 
 
 def silent(_words: str) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 @dataclass
 class OutageWait:
     """Waits for the end of an outage, up to `wait_s`; 0: not at all.
 
-    `tell` gets what is waited for: at once when it fails, soon when it is silent.
+    `tell` is called with a sentence: at once when the service fails, after TELL_AFTER_S when it does not answer.
     """
 
     wait_s: float = 0.0
@@ -42,7 +42,7 @@ class OutageWait:
     _database: Database | None = field(default=None, init=False)
 
     def attempt(self, name: str, work: Callable[[], T]) -> T | None:
-        """What the work gives; None in an outage. Raises the error of one in which work of this name failed for
+        """The result of the work; None in an outage. Raises the outage's error once work of this name has failed for
         `wait_s`."""
         began_s = self.steady_s()
         try:
@@ -56,7 +56,7 @@ class OutageWait:
         return result
 
     def retry(self, name: str, work: Callable[[], T]) -> T:
-        """What the work gives, tried again and again. Raises as `attempt`."""
+        """The result of the work, which is tried until it succeeds. Raises as `attempt`."""
         while True:
             result = self.attempt(name, work)
             if result is not None:
@@ -74,7 +74,7 @@ class OutageWait:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """While the block runs, tell of what does not answer."""
+        """While the block runs, report a broker or database that does not answer."""
         stop = threading.Event()
 
         def look() -> None:
@@ -90,17 +90,20 @@ class OutageWait:
             thread.join()
 
     def watch(self, database: Database) -> None:
-        """Tell of this database too."""
+        """Report this database too when it does not answer."""
         self._database = database
 
     def _look(self) -> None:
-        if self._database is not None and (waited_s := self._database.waited_s) >= TELL_AFTER_S:
-            self.say("waits for the database, which has not answered yet", waited_s)
-        elif (since_s := self._broker_since_s) is not None and (waited_s := self.steady_s() - since_s) >= TELL_AFTER_S:
-            self.say("waits for the broker, which has not answered yet", waited_s)
+        broker_since_s = self._broker_since_s  # read once: the thread that waits sets it to None
+        database_s = 0.0 if self._database is None else self._database.waited_s
+        broker_s = 0.0 if broker_since_s is None else self.steady_s() - broker_since_s
+        if database_s >= TELL_AFTER_S:
+            self.say("waits for the database, which has not answered yet", database_s)
+        elif broker_s >= TELL_AFTER_S:
+            self.say("waits for the broker, which has not answered yet", broker_s)
 
     def say(self, words: str, waited_s: float = 0.0) -> None:
-        """Tell of a wait, and again only after a while."""
+        """Report a wait; the same words again only after TELL_AGAIN_S."""
         before, told_s = self._told
         if words != before or self.steady_s() - told_s >= TELL_AGAIN_S:
             self._told = words, self.steady_s()

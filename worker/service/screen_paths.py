@@ -1,4 +1,4 @@
-"""`worker screen`: files and folders are taken in as complete, and their studies are waited for."""
+"""`worker screen`: takes files and folders in as complete, and waits for their studies."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

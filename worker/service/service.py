@@ -82,18 +82,24 @@ def running_service(installation: home.Home, outage_wait: OutageWait | None = No
         decoder = stack.enter_context(closing(Decoder.of(settings)))
         intake = Intake(settings, database, open_store(settings), decoder)
         intake.store.free_mib()
-        broker = right = None
+        broker = offering_right = None
         if installation.host is None:
-            right = stack.enter_context(offering(database, settings))
+            offering_right = stack.enter_context(offering(database, settings))
             _require_its_store(settings, intake)
         if settings.is_embedded and installation.host is None:
             claims.recover(database, settings, now())
             broker = stack.enter_context(private_broker(settings))
         stack.callback(installation.worker_stack.close)  # before its broker
         installation.gate.open()
-        log_from = installation.worker_log_from
         yield RunningService(
-            settings, intake, installation.worker, broker, installation.host, outage_wait, right, log_from
+            settings,
+            intake,
+            installation.worker,
+            broker,
+            installation.host,
+            outage_wait,
+            offering_right,
+            installation.worker_log_from,
         )
 
 
