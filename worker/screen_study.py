@@ -125,9 +125,11 @@ class StudyScreener:
         """
         results = [judgement.result for judgement in judgements]
         ends = verdicts.record_all(self.database, results, self.clock(), self.settings)
-        at = [number for number, end in enumerate(ends) if end is True and judgements[number].shadow is not None]
-        for number, error in zip(at, self._record_shadows([judgements[number].shadow for number in at]), strict=True):
-            ends[number] = True if error is None else error
+        shadowed = [number for number, end in enumerate(ends) if end is True and judgements[number].shadow is not None]
+        bugs = self._record_shadows([judgements[number].shadow for number in shadowed])
+        for number, bug in zip(shadowed, bugs, strict=True):
+            if bug is not None:
+                ends[number] = bug
         return ends
 
     def _reduction(self, model: Model) -> Reduction | None:
@@ -211,16 +213,17 @@ class StudyScreener:
         self._predict(images, batch, shadow)
 
     def _record_shadows(self, shadows: Sequence[Result | Exception | None]) -> list[Exception | None]:
-        """Record the results of the shadow; the bug of each, if any. Other errors of a shadow are only logged."""
+        """Record the results of the shadow; returns for each its bug, or None. Other errors are only logged."""
         results = [shadow for shadow in shadows if isinstance(shadow, Result)]
         ends = iter(verdicts.record_shadows(self.database, results, self.model.digest, self.clock()))
-        found = [next(ends) if isinstance(shadow, Result) else shadow for shadow in shadows]
-        for error in found:
-            if isinstance(error, ScreeningError):
-                log.warning("shadow_interrupted", extra={"code": error.code})
-        return [
-            error if isinstance(error, Exception) and not isinstance(error, ScreeningError) else None for error in found
-        ]
+        bugs: list[Exception | None] = []
+        for shadow in shadows:
+            end = next(ends) if isinstance(shadow, Result) else shadow
+            if isinstance(end, ScreeningError):
+                log.warning("shadow_interrupted", extra={"code": end.code})
+                end = None
+            bugs.append(end if isinstance(end, Exception) else None)
+        return bugs
 
     def _draw(self, pixels: NDArray[np.uint8], prediction: Prediction, placement: Placement, model: Model) -> str:
         """Store the overlay of a predicted image; returns its digest."""
@@ -260,18 +263,17 @@ def _predict_batch(images: Sequence[ReadImage], model_run: ModelRun) -> list[Sco
         batch = [grid[0] for grid in grids if grid is not None]
         predictions = iter(model.predict(np.stack(batch)))
     times.batched(batch_of(model, len(batch)))
-    return [
-        None
-        if grid is None
-        else (
-            next(predictions),
-            grid[1].of(image_read[0].instance.columns, image_read[0].instance.rows),
-            describe(grid[0]),
-        )
-        for image_read, grid in zip(images, grids, strict=True)
-    ]
+    scored: list[Scored | None] = []
+    for (outcome, _), grid in zip(images, grids, strict=True):
+        if grid is None:
+            scored.append(None)
+            continue
+        pixels, placement = grid
+        header = outcome.instance
+        scored.append((next(predictions), placement.of(header.columns, header.rows), describe(pixels)))
+    return scored
 
 
 def _header_of_lost(received: Received) -> Instance:
-    """A header without values but the digest, for an object that was readable at intake and is no longer."""
+    """A header with the digest alone, for an object that was readable at intake and is so no longer."""
     return Instance(Container.DICOM, "", "", received.digest, 0, 0)

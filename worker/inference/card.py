@@ -131,8 +131,8 @@ class ModelCard:
     reference: Reference | None = field(default=None, repr=False)  #: None: drift cannot be judged
 
     def __post_init__(self) -> None:
-        """Refuse reduced-decode bounds that do not include the threshold, where verdicts change, or that nothing needs
-        because every resolution gives the same; raises ValueError."""
+        """Refuse reduced-decode bounds without the threshold between them, because verdicts change there; and bounds
+        beside a pyramid, which gives the same at every resolution. Raises ValueError."""
         measured = self.reduced_decode
         if measured and self.preprocessing.pyramid:
             raise ValueError(f"bounds for reduced decoding beside resize = {self.preprocessing.resize}")

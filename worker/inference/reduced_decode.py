@@ -15,8 +15,8 @@ from worker.inference.prediction import Prediction
 def reduction_for(card: ModelCard, others: Sequence[ModelCard], is_allowed: bool) -> Reduction | None:
     """At which resolution an image is read for the model of `card`; None: in full.
 
-    The halving of a pyramid is its card's alone. Models without one see the same picture, of a size that is enough for
-    all of them. Unless it `is_allowed`, codestreams are decoded in full.
+    A model with a pyramid gets the halving that its card states. Models without one share a picture, of a size that is
+    enough for all of them. Unless it `is_allowed`, codestreams are decoded in full.
     """
     pyramid = card.preprocessing.pyramid
     if pyramid is not None:
@@ -42,8 +42,8 @@ def minimum_size_for(cards: Iterable[ModelCard]) -> MinimumSize | None:
 def needs_full_decode(prediction: Prediction, card: ModelCard) -> bool:
     """Whether the full resolution could change the verdict, given the prediction at a lower resolution.
 
-    That is so between the card's bounds, closer to the familiarity limit than its margin or beyond it, and for NaN. A
-    pyramid gives the same at every resolution.
+    It could between the card's bounds, within the card's margin of the familiarity limit or beyond it, and for NaN. For
+    a model with a pyramid it never could: a pyramid gives the same at every resolution.
     """
     if card.preprocessing.pyramid is not None:
         return False

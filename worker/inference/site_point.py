@@ -1,4 +1,4 @@
-"""What a card says of a point that was set with a site's own images, and the scores that protect its sensitivity."""
+"""An operating point that was set with a site's own images, and the validation scores that protect its sensitivity."""
 
 import json
 from dataclasses import asdict, dataclass

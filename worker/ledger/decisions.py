@@ -34,14 +34,14 @@ class GivenVerdict:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a reader had before the verdict; a verdict on anything else is refused."""
+    """What the page showed a reader before the verdict. If the study has changed since, the verdict is refused."""
 
     revision: int
     screening_id: int | None
     review_id: int | None  #: the newest review then, withdrawn or not
-    probability: bool  #: whether it was shown, as the next two
-    heatmap: bool
-    place: bool = True
+    saw_probability: bool
+    saw_heatmap: bool
+    saw_place: bool = True
     open_s: float | None = None  #: how long the study was open
 
 
@@ -84,9 +84,9 @@ def review(
                 reader=reader,
                 comment=comment,
                 reviewed_at=now,
-                saw_probability=None if seen is None else seen.probability,
-                saw_heatmap=None if seen is None else seen.heatmap,
-                saw_place=None if seen is None else seen.place,
+                saw_probability=None if seen is None else seen.saw_probability,
+                saw_heatmap=None if seen is None else seen.saw_heatmap,
+                saw_place=None if seen is None else seen.saw_place,
                 open_s=None if seen is None else seen.open_s,
             )
         )

@@ -1,5 +1,7 @@
-"""Whether this installation may offer the studies of a database that others use too: through one broker that all use,
-or alone with a private one. Two private brokers would offer each other's studies, whose images lie in another store.
+"""The lock on a database that several installations use: who may offer its studies for screening.
+
+Either all of them offer through one common broker, or a single one with a private broker. Two private brokers would
+offer each other's studies, whose images lie in another store.
 """
 
 import fcntl
@@ -29,7 +31,8 @@ LOCK_KEY = 0x5C4EE21A6
 class Offering:
     """The right of an installation to offer the studies of a database outside its state folder.
 
-    A lock, exclusive with a private broker, shared with another. A PostgreSQL that restarts forgets it: see `keep`.
+    It is a lock: exclusive with a private broker, shared with a common one. PostgreSQL loses it when it restarts: see
+    `keep`.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -42,7 +45,8 @@ class Offering:
     def take(self) -> None:
         """Take the lock; raises DatabaseShared when others hold it, DatabaseUnavailable."""
         is_sqlite = self._database.engine.dialect.name == "sqlite"
-        if not (self._lock_beside_file if is_sqlite else self._lock_in_server)():
+        is_taken = self._lock_beside_file() if is_sqlite else self._lock_in_server()
+        if not is_taken:
             self._held.close()
             raise DatabaseShared(PRIVATE if self._is_exclusive else OTHERS_PRIVATE)
 
@@ -58,7 +62,7 @@ class Offering:
             with self._database.asking():
                 self._connection.execute(text("SELECT 1"))
             return
-        except SQLAlchemyError:  # the connection is lost, or was found lost before
+        except SQLAlchemyError:  # the connection is lost
             self._held.close()
         with suppress(DatabaseUnavailable):
             self.take()
@@ -119,7 +123,7 @@ def offering(database: Database, settings: Settings) -> Iterator[Offering]:
         yield held
 
 
-#: The faults, with their remedies.
+#: The messages of DatabaseShared: for an installation with a private broker, and for one with a common broker.
 PRIVATE = (
     "another installation works on this database, and SCREENING_BROKER is not set: a private broker would offer its"
     " studies here, where their images may not be. Set SCREENING_BROKER and SCREENING_STORE as it has them, or use a"

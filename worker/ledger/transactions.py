@@ -27,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: Asked in a transaction before it writes: raises when this process may not write any more.
+#: Called in a transaction before it writes: raises when this process may not write any more.
 Guard: TypeAlias = Callable[["Connection"], None]
 
 #: Two writers may insert the same new row at the same time; the one that fails sees the row at its second try.
@@ -56,8 +56,8 @@ AWAY_CLASSES = ("08", "53", "57", "58")
 
 @contextmanager
 def writing(database: Database, guard: Guard | None = None) -> Iterator[Session]:
-    """A writing transaction. Raises DatabaseUnavailable, SchemaOutdated when a table or column is missing, and what
-    `guard` raises, which is asked first."""
+    """A writing transaction, in which `guard` is called first. Raises what that raises, DatabaseUnavailable, and
+    SchemaOutdated when a table or column is missing."""
     with _translating(), database.writing() as session:
         if guard is not None:
             guard(session.connection())
@@ -103,8 +103,8 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def together(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
-    """What `work`, mostly one transaction, gives for each item. When it is refused or meets a bug, each item is tried
-    alone; what that raises stands in the place of its item, and costs the others nothing.
+    """The results of `work`, such as one transaction, for all items together. If that raises, each item is tried alone,
+    and its own error takes the place of its result.
 
     Items are not tried alone once the database is away or outdated. `work` must leave nothing behind when it raises.
     """
@@ -117,18 +117,18 @@ def together(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> 
         return [found] * len(items)
     ends: list[R | Exception] = []
     for number, item in enumerate(items):
-        ends += together(work, [item])
-        if isinstance(ends[-1], Exception) and _concerns_all(ends[-1]):
-            return ends + ends[-1:] * (len(items) - number - 1)
+        (end,) = together(work, [item])
+        if isinstance(end, Exception) and _concerns_all(end):
+            return [*ends, *[end] * (len(items) - number)]
+        ends.append(end)
     return ends
 
 
 def _concerns_all(error: Exception) -> bool:
     """Whether any other statement would fail too."""
-    if isinstance(error, DatabaseUnavailable) and isinstance(cause := error.__cause__, DBAPIError):
-        state = getattr(
-            cause.orig, "sqlstate", None
-        )  # none: SQLite's locked or full disk, or a connection that is lost
+    cause = error.__cause__
+    if isinstance(error, DatabaseUnavailable) and isinstance(cause, DBAPIError):
+        state = getattr(cause.orig, "sqlstate", None)  # SQLite has none, nor has a lost connection
         return cause.connection_invalidated or state is None or state.startswith(AWAY_CLASSES)
     return isinstance(error, ScreeningError)
 

@@ -202,18 +202,22 @@ def _is_radiograph(instance: Instance) -> Answer:
 
 
 def _is_chest(instance: Instance) -> Answer:
-    elements = instance.body_part, instance.anatomic_region
-    if any(map(body_parts.names_chest, _values(*elements))):
+    elements = (instance.body_part, instance.anatomic_region)
+    if any(body_parts.names_chest(value) for value in _values(*elements)):
         return Answer.YES  # one part among several, as in `ABDOMEN\CHEST`
-    # all values of an element count: an unknown one beside another part may mean the chest, as may all between two
-    return Answer.NO if any(map(body_parts.names_another_part, map(_as_phrase, elements))) else Answer.UNKNOWN
+    # an element's values are read together: an unknown value beside another part may mean the chest, and two parts may
+    # span it
+    is_another = any(body_parts.names_another_part(_as_phrase(element)) for element in elements)
+    return Answer.NO if is_another else Answer.UNKNOWN
 
 
 def _is_frontal(instance: Instance) -> Answer:
-    named, elements = _values(instance.view, instance.view_code), (instance.view, instance.view_code)
-    if any(map(views.names_frontal, named)):
-        return Answer.UNKNOWN if any(map(views.names_another_view, named)) else Answer.YES
-    return Answer.NO if any(map(views.names_another_view, map(_as_phrase, elements))) else Answer.UNKNOWN
+    elements = (instance.view, instance.view_code)
+    values = _values(*elements)
+    if any(views.names_frontal(value) for value in values):
+        return Answer.UNKNOWN if any(views.names_another_view(value) for value in values) else Answer.YES
+    is_another = any(views.names_another_view(_as_phrase(element)) for element in elements)
+    return Answer.NO if is_another else Answer.UNKNOWN
 
 
 #: Presentation Intent Type (PS3.3 C.8.11.1.1), with or without the space; any other value is unknown.

@@ -117,12 +117,13 @@ def plan(
     replaces = _has_any(connection, study.id, sending.destination)
     if not replaces and not _is_sent(study.conflict is not None, recorded, sending):
         return
-    reason = study.conflict and str(study.conflict)
     if recorded is None:
-        reason = study.failure_code
+        reason, screening_id, digest = study.failure_code, None, ""
+    else:
+        reason = None if study.conflict is None else str(study.conflict)
+        screening_id, digest = recorded.screening_id, recorded.model_digest
     kinds = [DispatchKind.RETRACTION] if sending.retracts and replaces else []
     kinds += [kind for kind in sending.kinds if kind is DispatchKind.REPORT or reason is None]
-    screening_id, digest = (None, "") if recorded is None else (recorded.screening_id, recorded.model_digest)
     for kind in kinds:
         uid = result_uid(study.study_uid, study.revision, digest, kind)
         known = select(Dispatch.id).where(Dispatch.sop_instance_uid == uid, Dispatch.destination == sending.destination)
@@ -142,7 +143,7 @@ def _has_any(connection: Connection, study_id: int, destination: str) -> bool:
 
 
 def _is_sent(is_conflict: bool, recorded: RecordedVerdict | None, sending: Sending) -> bool:
-    """A study that failed, or is a conflict, is sent whatever the settings ask for: silence would look like health."""
+    """Whether a result is sent. A failed study and a conflict always are: without a report they would look normal."""
     return is_conflict or recorded is None or recorded.verdict in SENT_VERDICTS[sending.verdicts]
 
 
@@ -156,10 +157,11 @@ def _is_dicom(connection: Connection, study_id: int) -> bool:
 
 
 def take(database: Database, destination: str, now: datetime) -> list[Due]:
-    """Take the objects for a destination whose turn it is; each counts an attempt, and is due again if nobody ends it.
+    """Take the objects that are due for a destination; this counts as an attempt of each.
 
-    Those of one study go in their order: a report names only earlier ones that the archive has. One that waits longer
-    than its attempts make it wait was written before the clock was set back: its turn has come.
+    An object that is not ended (`end`) is due again later. The objects of one study are taken in their order, because a
+    report names only earlier ones that the archive has. One that would wait longer than its attempts require was
+    written before the clock was set back, and is due.
     """
     older = aliased(Dispatch)
     waits = (

@@ -1,4 +1,4 @@
-"""Files of studies of which nothing is known yet: their rows are written by statements, many in one transaction.
+"""Registers files of studies of which nothing is known yet: many in one transaction, by statements without the ORM.
 
 Knows only plain arrivals: a whole image under a UID of its own. `register` knows all others.
 """
@@ -43,7 +43,7 @@ _CLOSE = (
 
 
 def of_new_studies(connection: Connection, receipts: Sequence[Receipt]) -> list[Receipt]:
-    """Those of the files whose study and image nobody knows, and which agree with the others of their study."""
+    """Those of the files whose study and image are unknown, and which agree with the other files of their study."""
     images = Counter(receipt.header.sop_instance_uid for receipt in receipts)
     paths = Counter(receipt.file.path for receipt in receipts)
     studies = defaultdict[str, list[Receipt]](list)
@@ -53,37 +53,36 @@ def of_new_studies(connection: Connection, receipts: Sequence[Receipt]) -> list[
         *connection.scalars(_KNOWN_STUDIES, {"uids": list(studies)}),
         *connection.scalars(_KNOWN_IMAGES, {"uids": list(images)}),
     }
-    return [
-        receipt
-        for study_uid, files in studies.items()
-        if study_uid not in known
-        and len({_common(receipt) for receipt in files}) == 1
-        and not any(
-            receipt.unreadable
-            or receipt.header.sop_instance_uid in known
-            or images[receipt.header.sop_instance_uid] > 1
-            or paths[receipt.file.path] > 1
-            for receipt in files
-        )
-        for receipt in files
-    ]
+
+    def is_plain(receipt: Receipt) -> bool:
+        image = receipt.header.sop_instance_uid
+        is_single = images[image] == 1 and paths[receipt.file.path] == 1
+        return is_single and image not in known and not receipt.unreadable
+
+    found: list[Receipt] = []
+    for study_uid, files in studies.items():
+        do_agree = len({_common(receipt) for receipt in files}) == 1
+        if study_uid not in known and do_agree and all(map(is_plain, files)):
+            found += files
+    return found
 
 
 def add(
     connection: Connection, receipts: Sequence[Receipt], settings: Settings, now: datetime, is_silent: bool
 ) -> list[Registration]:
-    """Register files of `plain`, in their order."""
-    firsts = dict[str, Receipt]()  # in the order in which the files came, in which the studies are then offered
+    """Register files that `of_new_studies` has found; the registrations are in their order."""
+    firsts = dict[str, Receipt]()  # by study, in the order in which the files came: the studies are offered in it
     for receipt in receipts:
         firsts.setdefault(receipt.header.study_uid, receipt)
     rows = [_study_row(receipt, settings, now, is_silent) for receipt in firsts.values()]
     connection.execute(insert(Study), rows)
     studies = _keys(connection.execute(_STUDY_KEYS, {"uids": list(firsts)}))
-    stations = dict[tuple[int, str], Header]()
+    series_headers = dict[tuple[int, str], Header]()  # by study and series: the header of its first file
     for receipt in receipts:
-        stations.setdefault((studies[receipt.header.study_uid], receipt.header.series_uid), receipt.header)
+        header = receipt.header
+        series_headers.setdefault((studies[header.study_uid], header.series_uid), header)
     connection.execute(
-        insert(Series), [{"study_id": key, **series_values(stations[key, uid])} for key, uid in stations]
+        insert(Series), [{"study_id": study, **series_values(header)} for (study, _), header in series_headers.items()]
     )
     asked = {"studies": list(studies.values())}
     series = {(study, uid): key for study, uid, key in connection.execute(_SERIES_KEYS, asked)}

@@ -47,7 +47,7 @@ def known_otherwise(database: Database, digests: Mapping[str, str]) -> set[str]:
 def register(
     database: Database, receipt: Receipt, settings: Settings, now: datetime, guard: Guard | None = None
 ) -> Registration:
-    """`register_all` for one file; raises the error in place of returning it."""
+    """`register_all` for one file; raises its error."""
     (registered,) = register_all(database, [receipt], settings, now, guard)
     if isinstance(registered, Exception):
         raise registered
@@ -58,8 +58,8 @@ def register_all(
     database: Database, receipts: Sequence[Receipt], settings: Settings, now: datetime, guard: Guard | None = None
 ) -> list[Registration | Exception]:
     """Register files with readable headers in one transaction: each as a new image of its study, a duplicate, a
-    conflict, or damaged. The error of a file that the database refuses; the others are registered without it.
-    `guard` is asked in each transaction."""
+    conflict, or damaged. For a file that the database refuses its error is given; the others are registered.
+    `guard` is called in each transaction."""
     return together(retried(partial(_register_all, database, settings, now, guard)), receipts)
 
 
@@ -82,9 +82,10 @@ def _register(session: Session, receipt: Receipt, settings: Settings, now: datet
     header = receipt.header
     arrival = arrival_of(session, receipt.file, now)
     arrival.digest, arrival.in_store = receipt.digest, receipt.left_at is None
-    study = session.scalars(
-        select(Study).where(Study.study_uid == header.study_uid).with_for_update()
-    ).one_or_none() or _new_study(session, header, receipt.file.priority, settings, now)
+    known = select(Study).where(Study.study_uid == header.study_uid).with_for_update()
+    study = session.scalars(known).one_or_none()
+    if study is None:
+        study = _new_study(session, header, receipt.file.priority, settings, now)
     siblings = _siblings(session, header)
     _require_compared(siblings, receipt)
     original = _original(study, siblings, receipt)
@@ -100,12 +101,18 @@ def _register(session: Session, receipt: Receipt, settings: Settings, now: datet
         close(arrival, FileState.QUARANTINED, receipt.unreadable, receipt.message, study, whole)
     else:
         _add_image(session, arrival, study, siblings, receipt, settings, now)
-    if outranks(receipt.file.priority, study.priority):  # a new file may raise a study's priority, never lower it
-        if study.priority is Priority.NIGHTLY:
-            study.overdue_at = overdue_at(receipt.file.priority, settings, now)
-        set_priority(study, receipt.file.priority)
+    _raise_priority(study, receipt.file.priority, settings, now)
     place(study, current_screening(session, study), now)
     return Registration(arrival.state, study.study_uid, arrival.message or "", arrival.in_store)
+
+
+def _raise_priority(study: Study, priority: Priority, settings: Settings, now: datetime) -> None:
+    """Give a study the priority of its new file if that is higher; a new file never lowers it."""
+    if not outranks(priority, study.priority):
+        return
+    if study.priority is Priority.NIGHTLY:
+        study.overdue_at = overdue_at(priority, settings, now)
+    set_priority(study, priority)
 
 
 CONFLICT_MESSAGES = {

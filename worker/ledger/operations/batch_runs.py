@@ -43,10 +43,8 @@ def recorded(database: Database, due_at: datetime, clock: Callable[[], datetime]
         fault = error.code
         raise
     finally:
-        with (
-            suppress(DatabaseUnavailable),
-            writing(database) as session,
-        ):  # the row then has no end, and the report shows that
+        # while the database is away the row gets no end, and the report shows that
+        with suppress(DatabaseUnavailable), writing(database) as session:
             session.execute(
                 update(BatchRun).where(BatchRun.id == number).values(ended_at=clock(), fault=fault, **vars(summary))
             )

@@ -42,9 +42,9 @@ def take(database: Database, study_id: int, live: LiveSession, now: datetime) ->
         is_in_force = hold is not None and now < hold.until <= latest_end(now)
         if hold is not None and is_in_force and hold.holder != live.name:
             return Held(hold.holder, hold.taken_at, None)
-        is_new = hold is None or not is_in_force or hold.holder != live.name
         hold = hold or Hold(study_id=study_id)
-        hold.taken_at = now if is_new else hold.taken_at
+        if not is_in_force:
+            hold.taken_at = now
         hold.holder, hold.session_id, hold.opening, hold.until = live.name, live.id, opening, now + LASTS
         session.add(hold)
         return Held(live.name, hold.taken_at, opening)

@@ -92,7 +92,7 @@ def _claim(database: Database, settings: Settings, now: datetime, study_uids: Se
         if key is not None:  # else the study has no image
             of_study.append(Received(key, digest, left_at, unreadable, crc))
     claims = {uid: Claim(uid, token, revision, now, tuple(images)) for (uid, revision), images in received.items()}
-    return [claims.pop(study_uid, None) for study_uid in study_uids]
+    return [claims.pop(study_uid, None) for study_uid in study_uids]  # of a study named twice, the first gets the claim
 
 
 def heartbeat(database: Database, tokens: Sequence[str], settings: Settings, now: datetime) -> None:

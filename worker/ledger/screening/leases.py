@@ -29,6 +29,9 @@ def renewing(
 
     A bug in `at_each` is raised when the block ends.
     """
+    if not held:
+        yield
+        return
     finished = threading.Event()
     tokens = sorted({claim.token for claim in held})
 
@@ -40,9 +43,6 @@ def renewing(
             except DatabaseUnavailable:
                 continue  # a lease may lapse: then the result is dropped, and another worker screens
 
-    if not held:
-        yield
-        return
     with ThreadPoolExecutor(1, thread_name_prefix="heartbeat") as thread:
         beating = thread.submit(beat)
         try:

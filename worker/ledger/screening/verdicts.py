@@ -102,14 +102,14 @@ def _record_shadows(database: Database, active: str, now: datetime, results: Seq
         uids = {"uids": [result.claim.study_uid for result in results]}
         studies = {row.study_uid: StudyRow(*row) for row in connection.execute(_STUDIES, uids)}
         asked = {"studies": [study.id for study in studies.values()], "digests": [active, results[0].model.digest]}
-        written = {tuple(others) for _, *others in connection.execute(_SCREENINGS, asked)}
+        written = {(row.study_id, row.revision, row.model_digest) for row in connection.execute(_SCREENINGS, asked)}
         kept = []
         for result in results:
             study = studies[result.claim.study_uid]
-            by_active, by_shadow = (
-                (study.id, result.claim.revision, digest) in written for digest in (active, result.model.digest)
-            )
-            if by_active and not by_shadow:
+            revision = result.claim.revision
+            is_judged = (study.id, revision, active) in written
+            is_recorded = (study.id, revision, result.model.digest) in written
+            if is_judged and not is_recorded:
                 kept.append((study, result))
         if kept:
             _insert(connection, kept, active, now)
@@ -133,7 +133,8 @@ def _insert(
         insert(Screening), [screening_row(study.id, study.asked_at, result, shadow_of, now) for study, result in kept]
     )
     written = {"studies": [study.id for study, _ in kept], "digests": list(models)}
-    keys = {tuple(others): key for key, *others in connection.execute(_SCREENINGS, written)}
+    rows = connection.execute(_SCREENINGS, written)
+    keys = {(row.study_id, row.revision, row.model_digest): row.id for row in rows}
     found = [keys[study.id, result.claim.revision, result.model.digest] for study, result in kept]
     findings = [row for key, (_, result) in zip(found, kept, strict=True) for row in finding_rows(key, result)]
     if findings:

@@ -1,4 +1,4 @@
-"""Whether the worklist is in a silent run, as the list itself tells. Imports little, because readers use it."""
+"""Whether the worklist is in a silent run, by the places of its studies. Imports little, because readers use it."""
 
 from sqlalchemy import text
 
@@ -28,7 +28,7 @@ IN_USE = " OR ".join(
 
 
 def is_silent_run(database: Database, otherwise: bool) -> bool:
-    """Whether unread studies are placed as in a silent run; `otherwise` where no study tells.
+    """Whether unread studies are placed as in a silent run; `otherwise` where no study shows it.
 
     A person's console may have other settings than the service: it must not place a study as the service does not.
     """

@@ -109,17 +109,19 @@ def place_of(
     STAT comes first, then overdue studies; for all others the state and the verdict decide. In a silent run FLAGGED and
     NOT_FLAGGED decide nothing.
     """
-    own, own_reason = (_silent_band if is_silent else _own_band)(study, screening, now)
+    band_of = _silent_band if is_silent else _own_band
+    own, own_reason = band_of(study, screening, now)
     band, reason = own, own_reason
     if study.priority is Priority.STAT:
         band, reason = Band.STAT, Reason.STAT
     elif study.overdue_at <= now:
         band, reason = Band.OVERDUE, Reason.OVERDUE
-    is_flagged = own is Band.FLAGGED and screening is not None
-    probability = screening.probability if is_flagged and screening else None
-    return Place(
-        band, reason, sort_key(own, 1.0 if own_reason is Reason.SILENT_RUN else probability, study.received_at)
-    )
+    probability = None
+    if own_reason is Reason.SILENT_RUN:
+        probability = 1.0  # the same for all
+    elif own is Band.FLAGGED and screening is not None:
+        probability = screening.probability
+    return Place(band, reason, sort_key(own, probability, study.received_at))
 
 
 def sort_key(own: Band, probability: float | None, received_at: datetime) -> str:
@@ -134,7 +136,7 @@ def sort_key(own: Band, probability: float | None, received_at: datetime) -> str
 def _silent_band(
     study: Study | StudyRow, screening: "Screening | StudyVerdict | None", now: datetime
 ) -> tuple[Band, Reason]:
-    """As `_own_band`, where nobody may see from its place whether a study is flagged."""
+    """As `_own_band`, but the place does not show whether the study is flagged."""
     is_silenced = screening is not None and screening.verdict in SILENT_VERDICTS
     if not is_silenced:
         return _own_band(study, screening, now)

@@ -43,9 +43,13 @@ def follow_setting(database: Database, now: datetime) -> int:
 
 
 def _misplaced(is_silent: bool) -> list[ColumnElement[bool]]:
-    """Conditions on unread studies, each a range of the worklist's index: placed as the other setting places them."""
-    flagged, silent = (str(int(Band.FLAGGED)), _next(str(int(Band.FLAGGED)))), (SILENT_KEY, _next(SILENT_KEY))
-    not_flagged = (silent[1], _next(str(int(Band.NOT_FLAGGED))))
+    """Conditions on unread studies that are placed as the other setting places them: each a range of the index.
+
+    A range is the first sort key of it, and the first one after it.
+    """
+    flagged = (f"{int(Band.FLAGGED)}", _next(f"{int(Band.FLAGGED)}"))
+    silent = (SILENT_KEY, _next(SILENT_KEY))
+    not_flagged = (_next(SILENT_KEY), _next(f"{int(Band.NOT_FLAGGED)}"))
     ranges = (flagged, not_flagged) if is_silent else (silent,)
     return [
         Study.read_at.is_(None) & (Study.band == band) & (Study.sort_key >= low) & (Study.sort_key < high)

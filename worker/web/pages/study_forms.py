@@ -133,8 +133,8 @@ def _seen(context: PageContext, asked: BrowserRequest, view: StudyView, *, is_hi
         revision=_number(asked.form.get("revision")) or 0,
         screening_id=_number(asked.form.get("screening")),
         review_id=_number(asked.form.get("review")),
-        probability=not is_hidden and view.screening is not None and view.screening["probability"] is not None,
-        heatmap=has_seen_heatmap(context.database, _uid(view), asked.who.name),
+        saw_probability=not is_hidden and view.screening is not None and view.screening["probability"] is not None,
+        saw_heatmap=has_seen_heatmap(context.database, _uid(view), asked.who.name),
         open_s=_open_s(view, asked.now) if view.holder == asked.who.name else None,
     )
 
