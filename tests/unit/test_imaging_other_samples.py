@@ -12,6 +12,10 @@ from tests.phantoms import (
     EXPLICIT_LITTLE,
     FULL,
     JPEG_2000_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS,
+    LOSSLESS,
+    LOSSLESS_ENCODERS,
     RLE,
     Pixels,
     dicom_file,
@@ -55,19 +59,37 @@ def test_eight_bits_in_words_are_in_order(pixels: Pixels) -> None:
     assert "byte_order=exchanged" not in read_display(dicom_file(pixels, bits=16)).notes
 
 
+@pytest.mark.parametrize("syntax", LOSSLESS)
 @pytest.mark.parametrize("voi", [FULL, {}], ids=["window", "none"])
-def test_signed_said_and_unsigned_held(voi: dict[str, Any]) -> None:
-    shown = read_display(dicom_file(PICTURE, bits=12, PixelRepresentation=1, **voi))
+def test_signed_said_and_unsigned_held(voi: dict[str, Any], syntax: str) -> None:
+    shown = read_display(dicom_file(PICTURE, syntax, bits=12, PixelRepresentation=1, **voi))
     assert np.array_equal(shown.pixels, SHOWN if voi else SPREAD)
     assert "pixel_representation=0 (said: 1)" in shown.notes
 
 
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize("voi", [window(0, 4096), {}], ids=["window", "none"])
-def test_unsigned_said_and_signed_held(voi: dict[str, Any], bits: int) -> None:
-    shown = read_display(dicom_file(SIGNED, bits=bits, PixelRepresentation=0, **voi))
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, RLE, JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_2000_LOSSLESS])
+def test_unsigned_said_and_signed_held(voi: dict[str, Any], bits: int, syntax: str) -> None:
+    words = SIGNED.view(np.uint16)
+    frame = None if syntax == EXPLICIT_LITTLE else LOSSLESS_ENCODERS[syntax](words, 16)
+    shown = read_display(dicom_file(words, syntax, bits=bits, frame=frame, **voi))
     assert np.array_equal(shown.pixels, SHOWN if voi else SPREAD)
     assert "pixel_representation=1 (said: 0)" in shown.notes
+
+
+@pytest.mark.parametrize("depth", [12, 16])
+def test_unsigned_said_of_a_jpeg_2000_that_says_signed_itself(depth: int) -> None:
+    stream = imagecodecs.jpeg2k_encode(SIGNED, codecformat="j2k", reversible=True, level=0, bitspersample=depth)
+    shown = read_display(dicom_file(PICTURE, JPEG_2000_LOSSLESS, bits=12, frame=bytes(stream), **window(0, 4096)))
+    assert np.array_equal(shown.pixels, SHOWN)
+    assert "pixel_representation=1 (said: 0)" in shown.notes
+
+
+def test_a_jpeg_2000_of_fewer_bits_than_a_signed_header_says_holds_what_it_says() -> None:
+    stream = LOSSLESS_ENCODERS[JPEG_2000_LOSSLESS](PICTURE, 12)
+    data = dicom_file(PICTURE, JPEG_2000_LOSSLESS, bits=16, frame=stream, PixelRepresentation=1, **FULL)
+    assert np.array_equal(read_display(data).pixels, SHOWN)
 
 
 @pytest.mark.parametrize("value", [-2000, -2048])

@@ -4,7 +4,7 @@ Does not know the display pipeline.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -26,6 +26,7 @@ from worker.imaging.stored_values.colour_layout import is_grey_ybr
 from worker.imaging.stored_values.image_pixel import MONOCHROME, PALETTE, ImagePixel
 from worker.imaging.stored_values.native import native_pixels
 from worker.imaging.stored_values.native_bits import NativeCodes, native_codes
+from worker.imaging.stored_values.sign import held_sign, sign_note
 from worker.imaging.stored_values.stored_bits import stored_codes
 
 Pixels = NDArray[Any]
@@ -141,12 +142,23 @@ def _from_codestream(
             return Decoded(samples, stream.precision, read_at, level=decoded.level)
         clipped = np.minimum(samples, samples.dtype.type((1 << pixel.bits_stored) - 1))
         return Decoded(clipped, pixel.bits_stored, read_at, level=decoded.level)
-    codes, bits, notes = stored_codes(samples, stream.precision, pixel.said_bits)
+    is_signed, sign_note = _sign(samples, stream, pixel)
+    codes, bits, notes = stored_codes(samples, stream.precision, replace(pixel.said_bits, is_signed=is_signed))
     if stream.coding is Coding.JPEG and pixel.bits_stored < bits:
         notes = ()  # what is lossy goes beyond Bits Stored by some values
     if stream.is_ycbcr and pixel.photometric_interpretation == "RGB":
         notes = (*notes, "photometric_interpretation=YBR_FULL_422 (said: RGB)")
-    return Decoded(codes, bits, (*read_at, *beyond, *notes), is_rgb=stream.gives_rgb, level=decoded.level)
+    assumed = (*read_at, *beyond, *sign_note, *notes)
+    return Decoded(codes, bits, assumed, is_rgb=stream.gives_rgb, is_signed=is_signed, level=decoded.level)
+
+
+def _sign(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[bool, tuple[str, ...]]:
+    """Whether the samples are two's complements, and what was assumed. JPEG 2000 may say so itself."""
+    if stream.is_signed:
+        has_negative = bool((samples >> (8 * samples.dtype.itemsize - 1)).any())
+        is_signed = pixel.is_signed or has_negative
+        return is_signed, sign_note(is_signed, pixel.is_signed)
+    return held_sign(samples, stream.precision, pixel.said_bits)
 
 
 def _beyond(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[str, ...]:
