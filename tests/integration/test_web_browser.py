@@ -24,6 +24,7 @@ from tests.browsers import (
     needs_chromium,
     press,
     requested,
+    resize,
     script,
     tab_to,
     until,
@@ -255,11 +256,24 @@ def test_the_heat_map_is_off_until_it_is_asked_for(page: Page, browser: Callable
     seen = sa.text("SELECT COUNT(*) FROM audit WHERE deed = 'heatmap_shown'")
     with page.desk.database.reading() as connection:
         assert connection.execute(seen).scalar() == 0
+    where = "const box = window.viewer.canvas.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]"
+    without = driver.execute_script(where)
     driver.find_element("tag name", "body").send_keys("h")
     until(words.is_displayed)
+    assert driver.execute_script(where) == without, "the picture stays where it is: one compares the two"
     assert words.text == "relative evidence, not a location of disease"
     with page.desk.database.reading() as connection:
         assert connection.execute(seen).scalar() == 1
+
+
+def test_no_column_of_the_list_is_cut_off(page: Page, browser: Callable[[str], Browser]) -> None:
+    """640 is a screen of 1280 at 200 %."""
+    filled(page)
+    driver = browser("ann")
+    for width in (1280, 1101, 1024, 853, 640, 420):
+        resize(driver, width, 800)
+        cut = driver.execute_script("const t = document.querySelector('.wide'); return t.scrollWidth - t.clientWidth")
+        assert cut == 0, f"{cut} px at a width of {width}"
 
 
 def test_the_next_picture_is_there_before_its_study_is_opened(page: Page, browser: Callable[[str], Browser]) -> None:

@@ -152,6 +152,10 @@ def test_a_search_leaves_no_trace_and_is_its_own_sessions(page: Page, caplog: py
     assert "P-0" not in several
     assert set(shown(visitor.get(several).text)) == {UIDS[0], "1.2.826.9.500"}
     assert shown(page.visitor("ben").get(several).text) == []
+    for words, uids in (("1.2.826.9.500"[-4:], ["1.2.826.9.500"]), ("twin.dcm", ["1.2.826.9.500", "1.2.826.9.501"])):
+        page.desk.receive("1.2.826.9.501", content="twin 2", path="/inbox/other/twin.dcm")
+        where = visitor.post("/search", {"words": words}).header("Location")
+        assert where == f"/study/{uids[0]}" if len(uids) == 1 else set(shown(visitor.get(where).text)) == set(uids)
     page.desk.clock.forward(60)
     assert "No study matches" in visitor.get(visitor.post("/search", {"words": "nobody"}).header("Location")).text
     page.desk.clock.forward(19 * 60)

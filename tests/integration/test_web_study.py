@@ -233,7 +233,12 @@ def test_a_flagged_study_outside_the_models_population_says_so(page: Page) -> No
         desk.screen(uid, 0.9, headers=[image(uid, age_years=age)])
     text = page.visitor("ann").get("/study/1.2.826.9.1").text
     assert "outside the model&#39;s population: age 71 years" in text.replace("model's", "model&#39;s")
+    assert text.count("outside the model") == 1
     assert "outside the model" not in page.visitor("ann").get("/study/1.2.826.9.2").text
+    rows = dict(re.findall(r'<tr data-uid="(.*?)"(.*?)</tr>', page.visitor("ann").get("/").text, re.DOTALL))
+    for uid, shown_age, is_outside in (("1.2.826.9.1", ", 71 y<", True), ("1.2.826.9.2", ", 3 y<", False)):
+        assert shown_age in rows[uid]
+        assert ("outside the model" in rows[uid]) is is_outside
 
 
 def test_a_hold_ends_by_idleness_closing_and_log_out_and_only_input_prolongs_it(page: Page) -> None:

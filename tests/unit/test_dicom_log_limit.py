@@ -6,6 +6,7 @@ import pytest
 
 from worker.dicom.library_log import LibraryLog
 from worker.dicom.log_limit import MOST_KEYS, LogLimit
+from worker.runtime.logs import configure
 
 
 class Clock:
@@ -44,3 +45,15 @@ def test_a_fault_of_the_library_is_logged_once_a_second(caplog: pytest.LogCaptur
         handler.emit(logging.LogRecord("pynetdicom", logging.ERROR, "dul.py", 7, "PLANTED", None, None))
     assert [record.message for record in caplog.records] == ["association_fault"]
     assert "PLANTED" not in caplog.text
+
+
+def test_the_library_that_writes_results_does_not_fill_the_log() -> None:
+    """It logs each module that it copies."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        configure("INFO")
+        assert logging.getLogger("worker.dicom.send.sender").isEnabledFor(logging.INFO)
+        assert not logging.getLogger("highdicom.base").isEnabledFor(logging.INFO)
+    finally:
+        root.handlers[:], root.level = before[0], before[1]

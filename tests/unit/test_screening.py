@@ -12,6 +12,8 @@ from worker.imaging.instance import Container, Instance
 from worker.inference.card import Population
 from worker.inference.lung_field import FieldLimits
 from worker.inference.prediction import Prediction
+from worker.screening import ages
+from worker.screening.remarks import remarks
 from worker.screening.rules import (
     Answer,
     ImageOutcome,
@@ -168,3 +170,21 @@ def test_a_model_that_gives_no_number_gives_no_negative(position: int) -> None:
 def test_a_flag_survives_a_neighbour_without_a_number() -> None:
     for outcomes in ([of(float("nan")), of(0.9)], [of(0.9), of(float("nan"))]):
         assert decide(outcomes, card()).verdict is Verdict.FLAGGED
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.9])
+def test_the_row_tells_that_a_patient_is_outside_the_population(probability: float) -> None:
+    """An unscreenable row and a flagged one alike, in completed years, of small children in months."""
+    for years, said in ((64.475, "age 64 years"), (7 / 12, "age 7 months"), (6.0, "age 6 years"), (5.9, "")):
+        judged = decide([of(probability, age_years=years)], card(population=CHILDREN))
+        assert judged.detail == said
+
+
+def test_a_flag_tells_age_and_likeness() -> None:
+    judged = decide([of(0.9, 31.0, age_years=64.0)], card(population=CHILDREN, familiarity_limit=30.0))
+    assert [reason for reason, _ in remarks(judged.detail)] == [Reason.OUTSIDE_POPULATION, Reason.UNFAMILIAR]
+
+
+def test_ages_are_completed_months_below_two_years() -> None:
+    assert [ages.in_short(months / 12) for months in range(24)] == [f"{months} mo" for months in range(24)]
+    assert [ages.in_short(years) for years in (2.0, 24.67, None)] == ["2 y", "24 y", ""]

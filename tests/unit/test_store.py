@@ -5,13 +5,16 @@ import os
 import subprocess
 import tempfile
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.ledger import without_privileges
 from worker.errors import Interrupted, Rejected, StorageUnavailable, StoredFileLost
+from worker.settings import Settings
 from worker.store import OBJECTS, OVERLAYS, crc_of
+from worker.store.capacity import Capacity
 from worker.store.draft import Draft
 from worker.store.folder import FolderStore
 
@@ -125,6 +128,19 @@ def test_a_store_without_permission_is_an_outage() -> None:
 def test_free_space_is_that_of_the_stores_disk(keep: FolderStore) -> None:
     assert 0 < keep.free_mib() < 2**40
     assert keep.folder.is_dir()
+
+
+class AlmostFull(FolderStore):
+    """A store with a little less than 512 MiB of free space."""
+
+    def free_mib(self) -> float:
+        return 511.7
+
+
+def test_space_below_the_limit_is_not_rounded_up_to_it(tmp_path: Path) -> None:
+    settings, almost_full = Settings(home=tmp_path, min_free_mib=512), AlmostFull(tmp_path / "store")
+    with pytest.raises(StorageUnavailable, match=r"only 511 MiB free, below SCREENING_MIN_FREE_MIB \(512\)"):
+        Capacity().require(settings, almost_full, datetime.now(UTC))
 
 
 def test_a_store_proves_again_and_again_that_it_can_be_written(keep: FolderStore) -> None:

@@ -85,6 +85,15 @@ def test_a_flag_on_an_image_unlike_those_of_the_model_is_marked() -> None:
     assert explained(strange) == f"unfamiliar, {UNLIKE}"
 
 
+def test_a_flag_on_an_image_outside_the_population_is_marked() -> None:
+    older = replace(ENTRY, age_years=64.5, verdict_detail="age 64 years")
+    assert explained(older) == "at or above threshold, outside the model's population"
+    both = replace(older, verdict_detail="age 64 years; familiarity 2.100 beyond the limit of 1.338")
+    assert explained(both) == f"at or above threshold, outside the model's population, {UNLIKE}"
+    excluded = replace(older, verdict="unscreenable", reason="outside_population", verdict_reason="outside_population")
+    assert explained(excluded) == "outside population, age 64 years"
+
+
 SCREENING: dict[str, Any] = {
     "id": 1, "verdict": "flagged", "reason": "at_or_above_threshold", "detail": "", "probability": 0.93,
     "threshold": 0.2978, "model_digest": "c042274a1511" + "0" * 52,
@@ -114,6 +123,9 @@ def test_a_study_is_shown_to_people_in_words(capsys: pytest.CaptureFixture[str])
     assert "familiarity: like the images this model was made from" in shown
     assert "nobody has read it" in shown
     unlike = {**SCREENING, "detail": "familiarity 2.100 beyond the limit of 1.338"}
+    older = {**SCREENING, "detail": "age 64 years; familiarity 2.100 beyond the limit of 1.338"}
+    print_study({**STUDY, "screenings": [older]})
+    assert f"outside the model's population (age 64 years), {UNLIKE} (familiarity 2.100" in capsys.readouterr().out
     review = {"outcome": "pneumonia", "reader": "Dr A", "reviewed_at": "2026-03-02T09:00:00+00:00", "comment": None}
     other = {**review, "outcome": "no_pneumonia", "reader": "Dr B"}
     print_study({**STUDY, "screenings": [unlike], "reviews": [review, other]}, shows_identifiers=False)

@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+from schema.vocabulary import Verdict
 from worker.cli.tables import console, printable
-from worker.cli.worklist_table import UNLIKE, age, date, is_unlike
+from worker.cli.worklist_table import REMARKS, UNLIKE, date, is_unlike
+from worker.screening.ages import in_short
+from worker.screening.remarks import remarks
 
 #: Columns of a study that say what is wrong with it, and their words.
 FAULTS = {"conflict": "conflict", "failure_code": "failed", "failure_detail": "traceback"}
@@ -47,7 +50,7 @@ def _heading(kept: dict[str, Any], shows_identifiers: bool) -> str:
     ages = [image["age_years"] for image in kept["images"] if image.get("age_years") is not None]
     known = {
         "patient": kept.get("patient_id"),
-        "": age(max(ages, default=None)),
+        "": in_short(max(ages, default=None)),
         "study of": date(kept.get("study_date")),
         "accession number": kept.get("accession_number"),
     }
@@ -59,9 +62,7 @@ def _verdict(kept: dict[str, Any]) -> Iterable[str]:
     shown = [s for s in kept["screenings"] if s["id"] == kept.get("current_screening_id")]
     for screening in shown:
         detail = screening["detail"]
-        reason = screening["reason"].replace("_", " ")
-        why = f"{reason}, {UNLIKE} ({detail})" if is_unlike(detail) else ", ".join(filter(None, (reason, detail)))
-        yield f"{screening['verdict'].replace('_', ' ')}: {why}"
+        yield f"{_words(screening['verdict'])}: {', '.join([_words(screening['reason']), *_because(screening)])}"
         yield sentence(screening)
         if not is_unlike(detail) and screening.get("probability") is not None:
             has_limit = (screening.get("model") or {}).get("familiarity_limit") is not None
@@ -71,6 +72,17 @@ def _verdict(kept: dict[str, Any]) -> Iterable[str]:
         yield "no result yet"
     if len(kept["screenings"]) > len(shown) and shown:
         yield f"{len(kept['screenings']) - len(shown)} other results, of earlier images or other models: --json"
+
+
+def _because(screening: dict[str, Any]) -> Iterable[str]:
+    """What follows the reason of a verdict."""
+    detail = screening["detail"]
+    if screening["verdict"] == Verdict.FLAGGED:
+        yield from (f"{REMARKS[reason]} ({text})" for reason, text in remarks(detail))
+    elif is_unlike(detail):
+        yield f"{UNLIKE} ({detail})"
+    elif detail:
+        yield detail
 
 
 def _reviews(reviews: list[dict[str, Any]]) -> Iterable[str]:

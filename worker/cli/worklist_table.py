@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from schema.vocabulary import Band
+from schema.vocabulary import Band, Reason, Verdict
 from worker.cli.tables import console, printable
+from worker.screening.ages import in_short
+from worker.screening.remarks import remarks
 from worker.worklist.unread_list import WorklistEntry
 
 COLOURS = {
@@ -22,6 +24,9 @@ COLOURS = {
 
 #: What a model's familiarity beyond its limit means to a reader.
 UNLIKE = "unlike the images this model was made from"
+
+#: What stands beside a flag, in words.
+REMARKS = {Reason.OUTSIDE_POPULATION: "outside the model's population", Reason.UNFAMILIAR: UNLIKE}
 
 #: Narrowest columns: the reason, and the name of a file that is cut.
 REASON_WIDTH, FILE_WIDTH = 24, 14
@@ -69,7 +74,9 @@ def explained(entry: WorklistEntry) -> str:
     parts = [entry.reason]
     if entry.verdict_reason and entry.verdict_reason != entry.reason:
         parts.append(entry.verdict_reason)
-    if is_unlike(entry.verdict_detail):
+    if entry.verdict == Verdict.FLAGGED:
+        parts += [REMARKS[reason] for reason, _ in remarks(entry.verdict_detail)]
+    elif is_unlike(entry.verdict_detail):
         parts.append(UNLIKE)
     elif entry.verdict_detail and entry.verdict_reason in parts:
         parts.append(entry.verdict_detail)
@@ -81,7 +88,7 @@ def explained(entry: WorklistEntry) -> str:
 
 def is_unlike(detail: str | None) -> bool:
     """Whether a verdict's detail says that the familiarity is beyond the limit (screening.rules)."""
-    return (detail or "").startswith("familiarity ")
+    return any(reason is Reason.UNFAMILIAR for reason, _ in remarks(detail))
 
 
 def marked(entry: WorklistEntry) -> str:
@@ -104,16 +111,9 @@ def date(dicom: str | None) -> str:
     return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text
 
 
-def age(years: float | None) -> str:
-    """Completed years, below two years months."""
-    if years is None:
-        return ""
-    return f"{int(years)} y" if years >= 2 else f"{int(years * 12)} mo"
-
-
 def _cells(entry: WorklistEntry, shows_identifiers: bool) -> dict[str, str]:
     """Every cell of a study's row, by heading."""
-    named = {"patient": entry.patient_id or "", "age": age(entry.age_years), "date": date(entry.study_date)}
+    named = {"patient": entry.patient_id or "", "age": in_short(entry.age_years), "date": date(entry.study_date)}
     cells = {
         "#": str(entry.place),
         "verdict": (entry.verdict or entry.state).replace("_", " "),

@@ -41,18 +41,24 @@ WAYS = (
 
 def resolve(session: Session | Connection, name: str, policy: IdentifierPolicy = PLAIN) -> str:
     """The Study Instance UID of the study that `name` means; raises UnknownStudy for none and for several."""
+    found = meant(session, name, policy, MOST_CANDIDATES + 1)
+    if not found:
+        raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
+    if len(found) > 1:
+        candidates = _candidates(session, found)
+        raise UnknownStudy(f"several studies match this: {candidates}; give the whole Study Instance UID").about(name)
+    return found[0]
+
+
+def meant(session: Session | Connection, name: str, policy: IdentifierPolicy, most: int) -> list[str]:
+    """UIDs of the studies that `name` may mean, at most so many."""
     wanted = name.strip().lstrip("…")
     for element, way in WAYS:
         for stored_name in dict.fromkeys((wanted, policy.name(element, wanted))):
-            found = session.execute(text(f"{way} LIMIT {MOST_CANDIDATES + 1}"), parameters_of(way, stored_name)).all()
-            if len(found) == 1:
-                return str(found[0].study_uid)
+            found = session.execute(text(f"{way} LIMIT {most}"), parameters_of(way, stored_name)).scalars().all()
             if found:
-                candidates = _candidates(session, [str(row.study_uid) for row in found])
-                raise UnknownStudy(
-                    f"several studies match this: {candidates}; give the whole Study Instance UID"
-                ).about(name)
-    raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
+                return [str(uid) for uid in found]
+    return []
 
 
 def _candidates(session: Session | Connection, uids: list[str]) -> str:

@@ -13,7 +13,8 @@ from worker.imaging.stored_values.stalled_copy import LOWER_PART_EMPTY
 from worker.inference.card import ModelCard
 from worker.inference.lung_field import implausible
 from worker.inference.prediction import Prediction
-from worker.screening import body_parts, modalities, phrases, views
+from worker.screening import ages, body_parts, modalities, phrases, views
+from worker.screening.remarks import SEPARATOR
 
 #: First words of frontal views, as headers write them -> View Position (PS3.3 C.8.11.5.1.1).
 VIEW_POSITIONS = {
@@ -118,7 +119,7 @@ def decide(outcomes: Sequence[ImageOutcome], card: ModelCard) -> StudyVerdict:
         return StudyVerdict(verdict, reason, detail, index, probability)
 
     if probability is not None and deciding is not None and probability >= card.operating_point.threshold:
-        return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, _unfamiliarity(outcomes[deciding], card))
+        return judged(Verdict.FLAGGED, Reason.AT_OR_ABOVE_THRESHOLD, _beside_a_flag(outcomes[deciding], card))
 
     chest = [(i, o) for i, o in enumerate(outcomes) if o.eligibility.is_chest_radiograph]
     if not chest:
@@ -154,8 +155,8 @@ def _no_number(outcome: ImageOutcome, _: ModelCard) -> Doubt:
 
 
 def _outside_population(outcome: ImageOutcome, card: ModelCard) -> Doubt:
-    age = outcome.instance.age_years
-    return None if card.population.admits(age) else (Reason.OUTSIDE_POPULATION, f"age {age:g} years")
+    detail = _other_age(outcome, card)
+    return (Reason.OUTSIDE_POPULATION, detail) if detail else None
 
 
 def _no_lung_field(outcome: ImageOutcome, card: ModelCard) -> Doubt:
@@ -172,6 +173,17 @@ def _unfamiliar(outcome: ImageOutcome, card: ModelCard) -> Doubt:
 DOUBTS: tuple[Callable[[ImageOutcome, ModelCard], Doubt], ...] = (
     _no_number, _outside_population, _no_lung_field, _unfamiliar,
 )  # fmt: skip
+
+
+def _beside_a_flag(outcome: ImageOutcome, card: ModelCard) -> str:
+    """The reasons to trust an image's flag less (`worker.screening.remarks`); empty when there is none."""
+    return SEPARATOR.join(filter(None, (_other_age(outcome, card), _unfamiliarity(outcome, card))))
+
+
+def _other_age(outcome: ImageOutcome, card: ModelCard) -> str:
+    """The age of a patient outside the model's population; empty for one inside, or of unknown age."""
+    age = outcome.instance.age_years
+    return "" if age is None or card.population.admits(age) else f"age {ages.in_words(age)}"
 
 
 def _unfamiliarity(outcome: ImageOutcome, card: ModelCard) -> str:

@@ -1,5 +1,6 @@
 """Whether the store may take more: free space on its disk, and the quota in the settings."""
 
+import math
 import threading
 import time
 from contextlib import suppress
@@ -34,8 +35,8 @@ class Capacity:
         free = store.free_mib()
         if free < settings.min_free_mib:
             raise StorageUnavailable(
-                f"only {free:,.0f} MiB free, below SCREENING_MIN_FREE_MIB ({settings.min_free_mib}): intake stops"
-                " until there is space; nothing is lost"
+                f"only {math.floor(free):,} MiB free, below SCREENING_MIN_FREE_MIB ({settings.min_free_mib}):"
+                " intake stops until there is space; nothing is lost"
             ).about(store.name)
         found = f"{free:,.0f} MiB free" if free != float("inf") else "no disk limit: the store is a bucket"
         quota = settings.store_quota_mib

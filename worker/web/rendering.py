@@ -12,6 +12,8 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from worker.screening.ages import in_short
+from worker.screening.remarks import remarks
 from worker.web import wording
 
 #: Rows of the list that are kept as HTML, two to three thousand bytes each.
@@ -62,6 +64,8 @@ def environment() -> Environment:
     made.filters["in_words"] = wording.in_words
     made.filters["deed"] = wording.deed
     made.filters["detail"] = wording.detail
+    made.filters["remarks"] = remarks
+    made.filters["age"] = in_short
     made.filters["plain"] = wording.plain
     made.filters["day"] = wording.day
     made.filters["band_word"] = wording.band_word

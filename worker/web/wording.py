@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 
 from schema.vocabulary import AuditAction, Band, Priority, Process, Reason, Verdict
+from worker.screening.remarks import remarks
 from worker.worklist.page_list import Show
 
 #: Word and shape of each band: a shape, so that colour is never the only sign.
@@ -95,10 +96,12 @@ def deed(code: str) -> str:
 
 
 def detail(said: str | None, verdict: str | None) -> str:
-    """What follows a verdict's reason: that a flagged image is unlike the model's own, or the word that decided."""
+    """What follows a verdict's reason: what stands beside a flag, or the word that decided."""
     if not said:
         return ""
-    return f"; {REASONS[Reason.UNFAMILIAR]}" if verdict == Verdict.FLAGGED else f": {said}"
+    if verdict != Verdict.FLAGGED:
+        return f": {said}"
+    return "".join(f"; {REASONS[reason]}" for reason, _ in remarks(said))
 
 
 def plain(code: str) -> str:

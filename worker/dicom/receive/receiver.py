@@ -24,7 +24,7 @@ from worker.dicom.receive.spool import Spool, SpooledObject
 from worker.dicom.receive.spooling_provider import PDU_BYTES, SpoolingProvider
 from worker.dicom.receive.statuses import Status
 from worker.dicom.receive.tallies import Tallies
-from worker.dicom.receive.titles import Titles
+from worker.dicom.receive.titles import TITLE, Titles
 from worker.dicom.tls import server_context
 from worker.errors import Misconfigured
 from worker.imaging.part10 import DEFLATED_LITTLE
@@ -187,6 +187,8 @@ class Receiver:
         self._refused(rejection.reason)
         if (left_out := self.log_limit.left_out(rejection.reason, address)) is not None:
             about = {"reason": rejection.reason, "address": address, "left_out": left_out}
+            titles = {"calling": calling, "called": called}
+            about |= {role: title for role, title in titles.items() if TITLE.fullmatch(title)}
             log.warning("association_rejected", extra=about)
         return rejection
 

@@ -10,9 +10,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, Band, Priority
-from worker.errors import UnknownStudy
 from worker.ledger import audit
-from worker.ledger.lookup import resolve
+from worker.ledger.lookup import meant
 from worker.ledger.reading_room.sessions import note_input
 from worker.ledger.transactions import reading
 from worker.ledger.worklist import overdue
@@ -152,11 +151,8 @@ def matches(context: PageContext, said: str) -> list[str]:
             found = find(context.database, way, name)
             if found:
                 return found
-    try:
-        with reading(context.database) as connection:
-            return [resolve(connection, said, context.identifiers)]
-    except UnknownStudy:
-        return []
+    with reading(context.database) as connection:
+        return meant(connection, said, context.identifiers, MOST_FOUND)
 
 
 def masked(context: PageContext, asked: BrowserRequest, row: ListRow) -> ListRow:

@@ -16,6 +16,7 @@ from worker.inference.card import Population
 from worker.ledger import audit
 from worker.ledger.reading_room import holds
 from worker.ledger.reading_room.sessions import note_input
+from worker.screening.ages import in_words
 from worker.store.fetch import fetch
 from worker.web import rendering
 from worker.web.browser_request import BrowserRequest
@@ -96,7 +97,7 @@ def outside_population(view: StudyView) -> str:
         return ""
     population = Population(**view.model["population"])
     ages = sorted({image["age_years"] for image in view.images if not population.admits(image["age_years"])})
-    return ", ".join(f"age {age:g} years" for age in ages)
+    return ", ".join(f"age {in_words(age)}" for age in ages)
 
 
 def _person(context: PageContext, view: StudyView) -> Person:
