@@ -54,6 +54,22 @@ def test_rle_segments_in_the_other_order() -> None:
     assert shown.notes == ("byte_order=exchanged",)
 
 
+@pytest.mark.parametrize("is_swapped", [True, False])
+@pytest.mark.parametrize("planar", [None, 0, 1])
+def test_bytes_in_big_endian_words(planar: int | None, is_swapped: bool) -> None:
+    """In a word the first of two bytes comes second (PS3.5 A.3); not all writers exchange them."""
+    tinted = np.stack([GREY, GREY // 2, GREY // 3], -1)
+    pixels, held = (
+        (GREY, GREY.tobytes()) if planar is None else (tinted, planes(tinted) if planar else tinted.tobytes())
+    )
+    elements = window(128, 256) if planar is None else {"PlanarConfiguration": planar}
+    words = np.frombuffer(held, np.uint16).byteswap().tobytes() if is_swapped else held
+    data = dicom_file(pixels, EXPLICIT_BIG, bits=8, pixel_data=words, **elements)
+    at = data.rindex(b"\x7f\xe0\x00\x10OB") + 4
+    right = read_display(dicom_file(pixels, bits=8, pixel_data=held, **elements))
+    assert np.array_equal(read_display(data[:at] + b"OW" + data[at + 2 :]).pixels, right.pixels)
+
+
 @pytest.mark.parametrize("pixels", [GREY.astype(np.uint16) << 8, GREY.astype(np.uint16) * 257], ids=["upper", "both"])
 def test_eight_bits_in_words_are_in_order(pixels: Pixels) -> None:
     assert "byte_order=exchanged" not in read_display(dicom_file(pixels, bits=16)).notes

@@ -42,12 +42,18 @@ class Part10:
     is_little_endian: bool
     is_forced: bool  #: neither preamble nor `DICM`
     pixel_tag: int | None = None
+    pixel_vr: bytes | None = None  #: None in implicit VR
     data: bytes = field(default=b"", repr=False)  #: inflated if it was deflated
     pixel_span: tuple[int, int] = (0, 0)  #: start and end of the pixel data's value in `data`
     is_encapsulated: bool = False  #: the pixel data are items, whatever the transfer syntax says
     missing_bytes: int = 0  #: of the pixel data's declared length
     ends_early: str | None = None
     is_known_whole: bool = False  #: its pixels are not in `data`, and known to have no zeros where a copy stalled
+
+    @property
+    def has_bytes_in_words(self) -> bool:
+        """Whether samples of a byte lie two in a word of big endian (PS3.5 A.3)."""
+        return not self.is_little_endian and self.pixel_vr == b"OW"
 
     @property
     def pixel_data(self) -> memoryview:
@@ -118,6 +124,7 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
         is_little_endian=is_little,
         is_forced=is_forced,
         pixel_tag=None if pixel is None else pixel.tag,
+        pixel_vr=None if pixel is None else pixel.vr,
         data=data,
         pixel_span=(0, 0) if pixel is None else (pixel.start, min(pixel_end, len(data))),
         is_encapsulated=pixel is not None and (pixel.length == UNDEFINED or is_items(data, pixel, pixel_end, endian)),

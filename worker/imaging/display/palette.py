@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import MissingElement
+from worker.imaging.byte_pairs import bytes_of_words
 from worker.imaging.display.pipeline import StoredValues
 from worker.imaging.header import Header
 
@@ -45,19 +46,10 @@ def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
     count = descriptor[0] & 0xFFFF or 65536  # 0 means 65,536
     is_wide = len(raw) >= 2 * count
     order = ">" if header.is_big_endian else "<"
-    entries = np.frombuffer(raw[: len(raw) // 2 * 2], f"{order}u2") if is_wide else _bytes(raw, header.is_big_endian)
+    if is_wide:
+        entries: NDArray[Any] = np.frombuffer(raw[: len(raw) // 2 * 2], f"{order}u2")
+    else:
+        entries = bytes_of_words(raw) if header.is_big_endian else np.frombuffer(raw, np.uint8)
     if len(entries) < count:
         raise MissingElement(f"{colour} Palette Color Lookup Table is shorter than its descriptor says")
     return entries[:count], descriptor[1], descriptor[2]
-
-
-def _bytes(raw: bytes, is_big_endian: bool) -> NDArray[np.uint8]:
-    """Entries of 8 bits, two in a word: the first in its lower byte, which comes second in big endian.
-
-    Not all writers swap them, so the smoother order is taken.
-    """
-    entries = np.frombuffer(raw, np.uint8)
-    if not is_big_endian or len(entries) % 2:
-        return entries
-    swapped = entries.reshape(-1, 2)[:, ::-1].reshape(-1)
-    return min((swapped, entries), key=lambda order: int(np.abs(np.diff(order.astype(int))).sum()))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom import encaps
 
 from worker.errors import Undecodable, UnsupportedPixels
+from worker.imaging.byte_pairs import bytes_of_words
 from worker.imaging.codec.codestream import Codestream, Coding, read_codestream
 from worker.imaging.codec.completeness import declares_lengths
 from worker.imaging.codec.resolution import Reduction
@@ -75,6 +76,8 @@ def decode_stored(part10: Part10, pixel: ImagePixel, reduction: Reduction | None
         return _native(native_codes(samples, pixel.bits_allocated, pixel.said_bits))
     if len(frame) < pixel.frame_bytes and part10.is_encapsulated:
         raise Undecodable(f"transfer syntax {part10.transfer_syntax_uid}: the pixel data begin no codestream")
+    if part10.has_bytes_in_words and pixel.bits_allocated == 8:
+        frame = bytes_of_words(frame, 1 if pixel.is_planar else pixel.samples).tobytes()
     # header says compressed, pixels are not (fo-dicom#2008), or simply native
     return _native(native_pixels(frame, pixel, part10.is_little_endian))
 
