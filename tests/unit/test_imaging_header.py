@@ -76,7 +76,9 @@ def test_ages_in_every_unit(age: str, years: float) -> None:
     assert read(PatientAge=age).age_years == pytest.approx(years)
 
 
-@pytest.mark.parametrize("age", ["81", "Y", "-04Y", "1234Y", "4 moons", "years 4", "400 YEARS", "4/5 Y"])
+@pytest.mark.parametrize(
+    "age", ["81", "Y", "-04Y", "1234Y", "4 moons", "years 4", "400 YEARS", "4/5 Y", "999Y", "124Y"]
+)
 def test_an_age_without_sense_is_unknown_and_noted(age: str) -> None:
     instance = read(PatientAge=age)
     assert instance.age_years is None
@@ -121,8 +123,14 @@ def test_completed_years_are_those_of_the_calendar(birth: date, days: int) -> No
     assert int(age) == study.year - birth.year - ((study.month, study.day) < (birth.month, birth.day))
 
 
-def test_a_birth_after_the_study_is_noted() -> None:
-    instance = read(PatientAge="", PatientBirthDate="20990101")
+@pytest.mark.parametrize(("age", "years"), [("000Y", 4.0), ("999Y", 4.0), ("000D", 4.0), ("003Y", 3.0)])
+def test_an_age_that_was_not_counted_follows_from_the_dates(age: str, years: float) -> None:
+    assert read(PatientAge=age, PatientBirthDate="20200305", StudyDate="20240305").age_years == years
+
+
+@pytest.mark.parametrize("birth", ["20990101", "19000101", "18000101"])
+def test_a_birth_after_the_study_or_before_anybody_was_born_is_noted(birth: str) -> None:
+    instance = read(PatientAge="", PatientBirthDate=birth)
     assert instance.age_years is None
     assert "birth_date=malformed" in instance.notes
 

@@ -166,6 +166,7 @@ WRITTEN = (
     (None, "utf-8", "кисть", NO), ("ISO_IR 192", "utf-8", "左手", NO), ("GB18030", "gb18030", "左手", NO),
     ("ISO_IR 144", "iso8859-5", "кисть", NO), ("ISO_IR 100", "latin-1", "HÜFTE", NO), (None, "latin-1", "HÜFTE", NO),
     ("ISO_IR 100", "latin-1", "TÓRAX", YES), (None, "latin-1", "TÓRAX", YES), (None, "gb18030", "左手", UNKNOWN),
+    ("\\ISO 2022 IR 87", "iso2022_jp", "胸部", YES), ("\\ISO 2022 IR 87", "iso2022_jp", "左手", NO),
 )  # fmt: skip
 
 

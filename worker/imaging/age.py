@@ -25,8 +25,8 @@ _UNITS = {
 }
 _UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 
-#: Nobody is older.
-_OLDEST_YEARS = 130.0
+#: Nobody is older. Stations write 999Y, and a birth in 1900 or 1800, where they know nothing.
+_OLDEST_YEARS = 123.0
 
 _NUMBER_WITH_UNIT = re.compile(r"([0-9]{1,3}(?:[.,][0-9]{1,2})?)[\W_]*([^\W\d_]+)(?:\s+old)?[\W_]*")
 _NUMBERS_WITH_UNITS = re.compile(f"(?:{_NUMBER_WITH_UNIT.pattern})+".replace("([", "(?:["))
@@ -35,16 +35,20 @@ _NUMBERS_WITH_UNITS = re.compile(f"(?:{_NUMBER_WITH_UNIT.pattern})+".replace("([
 def age_years(header: Header, study_date: date | None) -> float | None:
     """Patient's Age, else study date minus birth date, else an age in other words, as `45 YEARS`.
 
-    `81` has no unit and counts as malformed, because it may be months.
+    `81` has no unit and counts as malformed, because it may be months. Of an age of zero, which stations write that
+    did not count it, the dates decide.
     """
     text = (header.words("PatientAge") or "").split(VALUES_APART)[0].strip()
-    if text:
-        match = re.fullmatch(r"([0-9]{1,3})([DWMY])", text.upper())
-        if match:
-            return int(match[1]) * _YEARS_PER[match[2]]
+    match = re.fullmatch(r"([0-9]{1,3})([DWMY])", text.upper())
+    said = int(match[1]) * _YEARS_PER[match[2]] if match else None
+    if said and said <= _OLDEST_YEARS:
+        return said
+    if text and said != 0.0:
         header.malformed("age")
     by_dates = _between(header, study_date)
-    return _in_words(text) if by_dates is None else by_dates
+    if by_dates is not None:
+        return by_dates
+    return said if said == 0.0 else _in_words(text)
 
 
 def _in_words(text: str) -> float | None:
@@ -73,7 +77,11 @@ def _between(header: Header, study_date: date | None) -> float | None:
     had_birthday = (study_date.month, study_date.day) >= (birth.month, birth.day)
     completed = study_date.year - birth.year - (not had_birthday)
     last = _birthday(birth, birth.year + completed)
-    return completed + (study_date - last).days / 366
+    years = completed + (study_date - last).days / 366
+    if years > _OLDEST_YEARS:
+        header.malformed("birth_date")
+        return None
+    return years
 
 
 def _birthday(birth: date, year: int) -> date:

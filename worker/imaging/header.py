@@ -237,7 +237,7 @@ class Header:
             return None
         element: Any = self.dataset.get_item(keyword)
         raw = element.value
-        if not isinstance(element, RawDataElement) or not isinstance(raw, bytes) or raw.isascii():
+        if not isinstance(element, RawDataElement) or not isinstance(raw, bytes) or _is_plain(raw):
             value = self.value(keyword)
             values = value if isinstance(value, MultiValue | list) else [value]
             if value is None or isinstance(value, bytes | Sequence):
@@ -253,10 +253,11 @@ class Header:
 
     def _decoded(self, raw: bytes) -> str:
         """Bytes in the data set's Specific Character Set (PS3.5 6.1); without one UTF-8, else Latin alphabet 1."""
-        named = self.text("SpecificCharacterSet")
+        named = self.value("SpecificCharacterSet")
+        several = list(named)[:MAX_ITEMS] if isinstance(named, MultiValue | list) else named
         try:
-            if named is not None:
-                return decode_bytes(raw, convert_encodings(named), TEXT_VR_DELIMS)
+            if several is not None:
+                return decode_bytes(raw, convert_encodings(several), TEXT_VR_DELIMS)
             return raw.decode()
         except (*MALFORMED, UnicodeError):
             return raw.decode("latin-1")
@@ -265,6 +266,11 @@ class Header:
         """Code Meaning of each item of a code sequence (PS3.3 8.3), joined as values are."""
         meanings = (item.text("CodeMeaning") for item in self.items(keyword)[:MAX_ITEMS])
         return VALUES_APART.join(meaning for meaning in meanings if meaning) or None
+
+
+def _is_plain(raw: bytes) -> bool:
+    """Whether these are ASCII, and no escape sequence (ISO 2022) makes something else of them."""
+    return raw.isascii() and b"\x1b" not in raw
 
 
 @cache
