@@ -292,6 +292,17 @@ def test_palettes_in_bytes(said: int, swaps: bool, syntax: str) -> None:
     assert close(shown, CURVE[GREY])
 
 
+@pytest.mark.parametrize("vr", ["US", "SS"])
+@pytest.mark.parametrize("syntax", [phantoms.EXPLICIT_LITTLE, phantoms.EXPLICIT_BIG])
+def test_palettes_in_numbers(syntax: str, vr: str) -> None:
+    kind = np.int16 if vr == "SS" else np.uint16
+    numbers = Dataset()
+    for tag in (0x00281201, 0x00281202, 0x00281203):
+        numbers.add_new(tag, vr, (CURVE * 257).astype(np.uint16).view(kind).tolist())
+    shown = read_display(dicom_file(GREY, syntax, extra=numbers, **palette(16, b"")))
+    assert close(shown, CURVE[GREY])
+
+
 def palette(said: int, data: bytes) -> dict[str, Any]:
     elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
     for colour in ("Red", "Green", "Blue"):

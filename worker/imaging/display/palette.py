@@ -40,12 +40,14 @@ def palette_grey(codes: NDArray[Any], header: Header) -> StoredValues:
 def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
     """(entries, first mapped code, bits said) of one colour."""
     descriptor = [int(v) for v in header.numbers(f"{colour}PaletteColorLookupTableDescriptor")]
-    raw = header.value(f"{colour}PaletteColorLookupTableData")
-    if len(descriptor) != 3 or not isinstance(raw, bytes):
+    order, keyword = ">" if header.is_big_endian else "<", f"{colour}PaletteColorLookupTableData"
+    raw = header.value(keyword)
+    if not isinstance(raw, bytes):  # as numbers (US or SS), which the Standard allowed once
+        raw = np.array([int(v) & 0xFFFF for v in header.numbers(keyword)], f"{order}u2").tobytes()
+    if len(descriptor) != 3 or not raw:
         raise MissingElement(f"{colour} Palette Color Lookup Table is absent or segmented: the colours are unknown")
     count = descriptor[0] & 0xFFFF or 65536  # 0 means 65,536
     is_wide = len(raw) >= 2 * count
-    order = ">" if header.is_big_endian else "<"
     if is_wide:
         entries: NDArray[Any] = np.frombuffer(raw[: len(raw) // 2 * 2], f"{order}u2")
     else:
