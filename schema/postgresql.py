@@ -1,5 +1,7 @@
 """Connections to PostgreSQL that never wait without a bound: a server, or the network, may accept everything and answer
-nothing. What the database URL says of these parameters goes first."""
+nothing. What the database URL says of these parameters goes first. A session is as this program expects it, whatever
+its database, role or server has as default.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,14 @@ PARAMETERS: dict[str, int] = {
 
 #: The same for the server: else it keeps the locks of a client that vanished for two hours.
 SERVER_KEEPALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+
+#: Psycopg reads one style of dates alone, and text as the server's encoding has it; days of views are UTC; transactions
+#: that lock rows are written for READ COMMITTED. What was committed has left the inbox: it must outlive a power cut.
+SESSION = """
+    SET client_encoding = 'UTF8'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone = 'UTC';
+    SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed';
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
 
 #: The server ends a statement so long before the client gives it up: its error says more.
 SERVER_FIRST_S = 2.0
@@ -45,6 +55,6 @@ def connect(silence_s: float | None, arguments: Any, parameters: dict[str, Any])
     opened = Bounded.connect(*arguments, **PARAMETERS | parameters)
     limit_ms = 0 if silence_s is None else round(1000 * max(silence_s - SERVER_FIRST_S, silence_s / 2))
     before, opened.autocommit = opened.autocommit, True
-    opened.execute(f"{SERVER_KEEPALIVE}; SET statement_timeout = {limit_ms}".encode())
+    opened.execute(f"{SERVER_KEEPALIVE}; {SESSION}; SET statement_timeout = {limit_ms}".encode())
     opened.autocommit = before
     return opened

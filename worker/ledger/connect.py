@@ -11,7 +11,7 @@ from schema.setting_values import Silent
 from worker.errors import BadSetting, NoHome, ScreeningError
 from worker.ledger.clocks import now
 from worker.ledger.identifiers import check_database
-from worker.ledger.schema_revision import refuse_newer, revision
+from worker.ledger.schema_revision import refuse_newer, require_unicode, revision
 from worker.ledger.transactions import translated
 from worker.ledger.worklist.list_mode import is_silent_run
 from worker.runtime.state_folder import make_home
@@ -82,12 +82,16 @@ def unopened(settings: Settings) -> Database:
 
 
 def upgrade(settings: Settings) -> None:
-    """Run the missing migrations; raises DatabaseUnavailable, and SchemaOutdated when this program is too old."""
+    """Run the missing migrations; raises DatabaseUnavailable, SchemaOutdated when this program is too old, BadSetting
+    for an empty database that cannot store every name."""
     from schema.migrate import upgrade as migrate  # loads Alembic
 
     make_home(settings)
     with closing(unopened(settings)) as database:
-        refuse_newer(revision(database))
+        found = revision(database)
+        refuse_newer(found)
+        if found is None:
+            require_unicode(database)
     try:
         migrate(settings.database_url)
     except DBAPIError as error:
