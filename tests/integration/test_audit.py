@@ -53,6 +53,14 @@ def filled(desk: Ledger) -> None:
     decisions.withdraw(desk.database, STUDY, "Dr Dee", "wrong study", desk.clock.forward(60))
 
 
+def test_people_read_the_beginning_of_a_digest(desk: Ledger) -> None:
+    """As in `worker model list`; whole it takes four lines of the table."""
+    filled(desk)
+    shown = "".join(ask(desk, "audit").split())
+    assert desk.model.digest[:12] in shown
+    assert desk.model.digest[:13] not in shown
+
+
 def test_who_did_what_is_told_from_whichever_table_keeps_it(desk: Ledger) -> None:
     filled(desk)
     of_study = [

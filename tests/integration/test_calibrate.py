@@ -139,10 +139,8 @@ def test_only_a_stretch_without_unread_studies_is_taken(desk: Ledger, tmp_path: 
     found = consecutive(desk.database, desk.clock() - timedelta(days=1))
     assert [study.study_uid for study in found.studies] == uids[4:8]
     assert (found.unread, found.read_outside) == (3, 3)
-    assert (
-        "3 without, 1 uncertain and 0 not assessable (left out). Not taken: 3 unread studies, and 3 read ones"
-        in found.says
-    )
+    assert "3 without, 1 uncertain and 0 not assessable (left out). Not taken: 3 unread studies," in found.says
+    assert "3 read outside of this stretch, which ends at an unread study." in found.says
 
 
 def test_verdicts_given_before_the_score_was_seen_come_first(desk: Ledger, tmp_path: Path) -> None:
@@ -159,6 +157,8 @@ def test_verdicts_given_before_the_score_was_seen_come_first(desk: Ledger, tmp_p
     assert found.is_blind
     assert [study.study_uid for study in found.studies] == blind[:21]
     assert "given before the score was seen: all of them" in found.says
+    assert "0 unread studies, and 31 read outside of this stretch" in found.says
+    assert "ends at a study that was unread, or shown before it was read" in found.says
     later = consecutive(desk.database, desk.clock() - timedelta(minutes=10))
     assert not later.is_blind, "too few of them: all that were read"
     assert later.known_blind == len(later.studies) - 1

@@ -274,5 +274,5 @@ def _summary(
 def _factory_choice(line: Line, before: Scored, threshold: float) -> Choice:
     """The factory's threshold among the new probabilities, named by the one on its card."""
     counts = metrics.confusion(before.labels, before.probabilities, threshold)
-    name = f"factory: {threshold:.4f} before"
+    name = f"factory: {threshold:.4f} before calibration"
     return choice(name, float(line.of(np.array([threshold]))[0]), counts)

@@ -24,12 +24,13 @@ def audit(since: datetime | None, study: str | None, as_json: bool) -> None:
         options.print_json([asdict(entry) | {"happened_at": entry.happened_at.isoformat()} for entry in entries])
         return
     from worker.cli.tables import print_table
+    from worker.web.wording import digest
 
     print_table(
         "Audit",
         ("when (UTC)", "who", "account", "action", "study", "subject", "detail"),
         (
-            (f"{e.happened_at:%Y-%m-%d %H:%M:%S}", e.who, e.account, e.deed, e.study_uid, e.subject, e.detail)
+            (f"{e.happened_at:%Y-%m-%d %H:%M:%S}", e.who, e.account, e.deed, e.study_uid, digest(e.subject), e.detail)
             for e in entries
         ),
     )

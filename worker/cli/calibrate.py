@@ -160,7 +160,8 @@ def _show(made: Any, out: Path) -> None:
         )
         for choice in made["choices"]
     ]
-    print_table("Trade-off", ("threshold", "", "found", "normals left alone"), rows)
+    title = "Trade-off; thresholds are on the scale of the calibrated file"
+    print_table(title, ("threshold", "", "found", "normals left alone"), rows)
     chosen = made["choices"][1]
     click.echo(
         f"at {chosen['threshold']:.4f}: {chosen['found']} of {chosen['positives']} found, {chosen['left_alone']} of"

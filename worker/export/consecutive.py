@@ -50,7 +50,7 @@ class Stretch:
 
     studies: tuple[Judged, ...]
     unread: int  #: in the whole time, as is the next
-    read_outside: int  #: before or after the stretch, parted from it by an unread study
+    read_outside: int  #: before or after the stretch, and beyond the study at which it ends
     is_blind: bool  #: every verdict is known to have been given before the score was seen
 
     def count(self, outcome: ReviewOutcome) -> int:
@@ -61,6 +61,11 @@ class Stretch:
     def known_blind(self) -> int:
         """Of how many studies it is known that they were read before the score was seen."""
         return sum(study.is_blind for study in self.studies)
+
+    @property
+    def _end(self) -> str:
+        """Before and after which study a stretch ends."""
+        return "a study that was unread, or shown before it was read" if self.is_blind else "an unread study"
 
     @property
     def says(self) -> str:
@@ -75,7 +80,7 @@ class Stretch:
             f"{len(self.studies)} consecutive studies, {first:%Y-%m-%d} to {last:%Y-%m-%d}, every one read:"
             f" {self.count(ReviewOutcome.PNEUMONIA)} with pneumonia, {self.count(ReviewOutcome.NO_PNEUMONIA)} without,"
             f" {unclear[0]} uncertain and {unclear[1]} not assessable (left out)."
-            f" Not taken: {unread}, and {self.read_outside} read ones that these part from the stretch."
+            f" Not taken: {unread}, and {self.read_outside} read outside of this stretch, which ends at {self._end}."
             f" Verdicts given before the score was seen: {blind}"
         )
 

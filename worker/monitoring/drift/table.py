@@ -31,9 +31,10 @@ PLAIN_COLUMNS = (*Cause._fields, "images", "value", "low", "high", "status")
 MARKS = {Stability.WATCH: " ?", Stability.LEFT_LIMITS: " !"}
 
 NOTE = (
-    "Score to border are PSI between the newest images and the reference on the model's card, minus the PSI that chance"
-    " gives for this number of images. Above 0.10 (?) watch it, above 0.25 (!) it has left its limits; for few images"
-    " these limits are higher. The flag rate of the last night is compared with the nights before."
+    "The columns from score to border are PSI between the newest images and the reference on the model's card, minus"
+    " the PSI that chance gives for this number of images. Above 0.10 (?) watch it, above 0.25 (!) it has left its"
+    " limits; for few images these limits are higher. The flag rate of the last night is compared with the nights"
+    " before."
 )
 
 
