@@ -1,5 +1,6 @@
 """What an administrator may have set for a PostgreSQL database, and what its text is stored as."""
 
+import re
 from collections.abc import Iterator
 
 import attrs
@@ -9,9 +10,10 @@ from sqlalchemy.engine import make_url
 
 from schema.database import Database
 from tests.ledger import STUDY, Ledger
-from worker.errors import BadSetting
+from worker.errors import BadSetting, DatabaseUnavailable
 from worker.ledger.connect import upgrade
-from worker.ledger.schema_revision import require_unicode
+from worker.ledger.server_database import require_unicode, require_writable
+from worker.monitoring.health import CheckResult, check_readiness
 from worker.settings import Settings
 from worker.worklist.unread_list import entries
 
@@ -69,5 +71,47 @@ def test_a_database_that_lacks_characters_is_refused_before_it_has_tables(latin:
     database.close()
 
 
-def test_a_database_of_every_character_is_accepted(desk: Ledger) -> None:
+def test_a_database_of_every_character_that_is_written_to_is_well(desk: Ledger) -> None:
     require_unicode(desk.database)
+    require_writable(desk.database)
+    assert database_finding(desk).is_well
+
+
+def test_a_standby_is_not_well_and_told_with_the_remedy(desk: Ledger) -> None:
+    """After a failover the name of the database may lead to a server that is read alone."""
+    with desk.database.writing_rows() as connection:
+        name = make_url(desk.database.url).database
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    desk.database.close()
+    finding = database_finding(desk)
+    assert not finding.is_well
+    assert "takes no writes: it is a standby" in finding.message
+    with pytest.raises(DatabaseUnavailable, match="read-only transaction: it is a standby"):
+        desk.receive()
+
+
+def test_an_account_without_the_rights_is_not_well_and_told_with_the_remedy(desk: Ledger) -> None:
+    role = f"reader_{make_url(desk.database.url).database}"
+    with desk.database.writing_rows() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
+        connection.execute(text(f"GRANT INSERT, UPDATE ON arrival TO {role}"))
+    owner, desk.database = desk.database, Database(f"{desk.database.url}&options=-crole%3D{role}")
+    try:
+        finding = database_finding(desk)
+        assert not finding.is_well
+        assert re.search(r"permission denied for .*\bstudy\b.*: let the account", finding.message)
+        assert "arrival" not in finding.message
+        with pytest.raises(DatabaseUnavailable, match=r"permission denied for .*: let the account"):
+            desk.receive()
+    finally:
+        desk.database.close()
+        desk.database = owner
+        with owner.writing_rows() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+
+
+def database_finding(desk: Ledger) -> CheckResult:
+    """What `worker check` says of the database."""
+    in_force = attrs.evolve(desk.settings, database=desk.database.url)
+    return next(finding for finding in check_readiness(in_force) if finding.what == "database")

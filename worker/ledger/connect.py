@@ -11,7 +11,8 @@ from schema.setting_values import Silent
 from worker.errors import BadSetting, NoHome, ScreeningError
 from worker.ledger.clocks import now
 from worker.ledger.identifiers import check_database
-from worker.ledger.schema_revision import refuse_newer, require_unicode, revision
+from worker.ledger.schema_revision import refuse_newer, revision
+from worker.ledger.server_database import require_unicode
 from worker.ledger.transactions import translated
 from worker.ledger.worklist.list_mode import is_silent_run
 from worker.runtime.state_folder import make_home

@@ -38,8 +38,16 @@ MISSING = ("no such table", "no such column", "has no column")
 
 _RESTORE = "stop the program and restore it from a backup (deploy/RUNBOOK.md, Back up and restore)"
 
-#: SQLite's messages for a database that does not come back by itself, and the remedies.
+STANDBY = "it is a standby, or was set read-only: name the one that is written to in SCREENING_DATABASE"
+NO_RIGHT = "let the account of SCREENING_DATABASE own the tables, or grant it all on them"
+
+#: PostgreSQL's code for a right that the account lacks.
+LACKS_RIGHT = "42501"
+
+#: Messages of a database that does not come back by itself, and the remedies.
 REMEDIES = {
+    "in a read-only transaction": STANDBY,
+    "permission denied": NO_RIGHT,
     "file is not a database": f"the file of the database is another one, or damaged: {_RESTORE}",
     "disk image is malformed": f"the file of the database is damaged: {_RESTORE}",
     "unable to open database file": "its path is a folder, or this account may not open it",
@@ -156,7 +164,7 @@ def _translating() -> Iterator[None]:
     try:
         yield
     except BUGS as error:
-        outdated = missing(error)
+        outdated = translated(error) if getattr(error.orig, "sqlstate", "") == LACKS_RIGHT else missing(error)
         if outdated is None:
             raise
         raise outdated from error

@@ -16,7 +16,8 @@ from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.intake import files
 from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
-from worker.ledger.schema_revision import require_head, require_unicode, revision
+from worker.ledger.schema_revision import require_head, revision
+from worker.ledger.server_database import require_unicode, require_writable
 from worker.ledger.worklist.list_mode import is_silent_run
 from worker.monitoring.inbox_watchers import check_watchers
 from worker.monitoring.result_delivery import check_sending
@@ -114,6 +115,7 @@ def _database(settings: Settings) -> str:
     try:
         found = require_head(database)
         require_unicode(database)
+        require_writable(database)
         is_silent = is_silent_run(database, settings.silent is Silent.ON)
     finally:
         database.close()
