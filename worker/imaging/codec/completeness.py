@@ -6,6 +6,7 @@ both report success.
 
 import re
 import struct
+from dataclasses import replace
 
 from worker.imaging.codec.codestream import Codestream, Coding, scan_headers
 
@@ -15,6 +16,12 @@ _START_OF_TILE = 0xFF90
 
 #: ISO 15444-1 A.4.2: tiles are numbered by 16 bits.
 MAX_TILES = 65535
+
+#: Note on an image whose codestream lacks no more than its end marker.
+END_ABSENT = "codestream_end=absent"
+
+#: EOI of JPEG, EOC of JPEG 2000.
+_END = b"\xff\xd9"
 
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
@@ -30,6 +37,24 @@ def missing_parts(data: bytes, stream: Codestream) -> str | None:
     if stream.restart_interval:
         return _missing_intervals(data, stream)
     return None
+
+
+def with_end(data: bytes, stream: Codestream) -> tuple[bytes, Codestream]:
+    """A codestream with the end marker that some encoders leave out; as it is where more may be missing too.
+
+    The tile-parts of JPEG 2000 say where they end. Whether the data of a JPEG suffice is for its decoder to find out.
+    """
+    held = data.removesuffix(b"\0")  # which makes the length even
+    if held.endswith(b"\xff"):
+        held = data  # stuffed
+    elif held.endswith(b"\0"):
+        return data, stream  # zeros may stand in place of what is missing
+    ended = replace(stream, end=len(held))
+    if stream.coding is Coding.JPEG_2000:
+        is_whole = declares_lengths(held, ended)
+    else:
+        is_whole = stream.coding is not Coding.JPEG_LS and not stream.is_progressive and not stream.is_arithmetic
+    return (held + _END, ended) if is_whole else (data, stream)
 
 
 def declares_lengths(data: bytes, stream: Codestream) -> bool:

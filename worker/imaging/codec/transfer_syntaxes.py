@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from worker.errors import Undecodable, UnsupportedSyntax
 from worker.imaging.codec.codestream import Codestream, Coding, before_fill, with_height
-from worker.imaging.codec.completeness import missing_parts, restarts
+from worker.imaging.codec.completeness import END_ABSENT, missing_parts, restarts, with_end
 from worker.imaging.codec.more_rows import has_more_rows, rows_below
 from worker.imaging.codec.reduced_decoders import reduced_decoder
 from worker.imaging.codec.resolution import size_at
@@ -122,13 +122,17 @@ def decode_codestream(
     """
     frame = with_height(frame, stream, stream.rows)
     name, promised = ENCAPSULATED.get(uid, (uid, stream.coding))
+    is_ended = stream.end is not None
+    if not is_ended:
+        frame, stream = with_end(frame, stream)
     if stream.end is None:
-        raise Undecodable(f"{name}: the codestream ends early, its end marker is missing")
+        raise Undecodable(f"{name}: the codestream ends early, its end marker is missing: send the image again")
     check_scans(stream, name)
     missing = missing_parts(frame, stream)
     if missing is not None:
         raise Undecodable(f"{name}: the codestream is damaged, {missing}: send the image again")
     faults = []
+    noted = () if is_ended else (END_ABSENT,)
     for decoder, at in _attempts(table, frame, stream, level):
         try:
             pixels, has_more = _decoded(decoder, at, frame, stream, is_rgb)
@@ -142,11 +146,11 @@ def decode_codestream(
             )
         if pixels.shape[:2] != size_at(at, stream):
             faults.append(f"{decoder.__name__[1:]}: gave {pixels.shape}")
-        elif _was_filled(decoder, frame, stream, is_rgb, pixels):
+        elif _was_filled(decoder, frame, stream, is_rgb, pixels, must_probe=not is_ended):
             raise Undecodable(f"{name}: the codestream is damaged, a part of its picture is missing: send it again")
         else:
             read_at = (f"reduced={at}",) if at else ()
-            return Decoded(pixels, (*read_at, *(f"decoder_failed={fault}" for fault in faults)), at)
+            return Decoded(pixels, (*noted, *read_at, *(f"decoder_failed={fault}" for fault in faults)), at)
     found = "" if promised is stream.coding else f" (the codestream is {stream.coding})"
     raise Undecodable(f"{name}{found}: no decoder could read it ({'; '.join(faults)})")
 
@@ -215,7 +219,9 @@ def _rle_segment(segment: bytes, rows: int, columns: int) -> NDArray[np.uint8]:
     return np.asarray(out[:size])
 
 
-def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool, pixels: Pixels) -> bool:
+def _was_filled(
+    decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool, pixels: Pixels, *, must_probe: bool
+) -> bool:
     """Whether libjpeg had too few data for the picture, or for a restart interval, and filled up the rest.
 
     The filled part is mid-grey (DCT) or rows of one value (lossless), which may also be real. The test decodes once
@@ -228,7 +234,7 @@ def _was_filled(decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool
     invented = pixels[-1, 0] if is_lossless else 1 << (stream.precision - 1)
     markers = restarts(frame, stream) if stream.restart_interval and stream.scans == 1 else []
     # four samples are no longer as stored; jpegsof3 reads on behind short data, whatever is in memory there
-    must_probe = bool(markers) or stream.samples == 4 or decoder is _jpegsof3
+    must_probe = must_probe or bool(markers) or stream.samples == 4 or decoder is _jpegsof3
     if not must_probe and not bool((end == invented).all()):
         return False
     data_ends = [before_fill(frame, at) for at in (*markers, stream.end)]
