@@ -1,6 +1,6 @@
-"""The socket of an association, on which no peer can hold a thread: deadlines, the greatest length of a PDU, an end.
+"""The socket of an association, with deadlines and a greatest PDU length, so that no peer can block a thread.
 
-pynetdicom waits for its peer without a bound. Knows PDUs by their length alone (PS3.8 9.3).
+pynetdicom itself waits for its peer without a bound. Knows PDUs by their length alone (PS3.8 9.3).
 """
 
 import math
@@ -26,7 +26,7 @@ CLOSE_DEADLINE_S, AWAITING_CLOSE = 1.0, "Sta13"
 
 
 class DeadlineSocket(AssociationSocket):
-    """A socket on which no peer can hold a thread: each PDU has a deadline and a greatest length.
+    """A socket on which each PDU has a deadline and a greatest length.
 
     `last_s`: the moment (time.monotonic) after which nothing is sent or received any more, whatever the peer does.
     """

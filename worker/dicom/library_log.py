@@ -1,4 +1,4 @@
-"""The log of pynetdicom without its words, which quote what a peer sent."""
+"""Replaces the log of pynetdicom by our own events, because its messages quote what a peer sent."""
 
 import logging
 
@@ -18,7 +18,8 @@ class LibraryLog(logging.Handler):
         """Log where it was logged, and nothing of what it says."""
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         place = f"{record.module}:{record.lineno}"
-        if (left_out := self.limit.left_out(place, kind)) is not None:
+        left_out = self.limit.left_out(place, kind)
+        if left_out is not None:
             about = {"place": place, "kind": kind, "left_out": left_out}
             level = record.levelno if record.levelno < logging.ERROR else logging.WARNING
             log.log(level, "association_fault", extra=about)

@@ -1,4 +1,4 @@
-"""How often a line that any peer can cause is logged: once a second for each kind and peer, then with a count."""
+"""Limits log lines that any peer can cause: one a second for each kind and peer, with the number left out."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ class LogLimit:
         self._lock = threading.Lock()
 
     def left_out(self, *key: Hashable) -> int | None:
-        """How many alike were left out since the last one that was logged; None: this one is left out too."""
+        """Count a line. Returns how many were left out since the last logged one; None: leave this one out too."""
         with self._lock:
             now = self._clock()
             known: Hashable = key if key in self._logged or self._has_room(now) else OTHERS

@@ -150,7 +150,7 @@ def _disagreements(sources: list[Source], faults: list[str]) -> list[str]:
     at_fault = {name.removeprefix(ENV_PREFIX).lower() for name in wrong}
     left_out = at_fault.union(*(rule.names for rule in choices.RULES if at_fault & set(rule.names)))
     if not at_fault:
-        return []  # then they are among these faults
+        return []  # every value is right by itself, so the rules were checked already
     try:
         _settings([source.without(left_out) for source in sources])
     except ExceptionGroup as group:
@@ -168,7 +168,7 @@ def _unknown(found: SettingsFile) -> list[str]:
 
 
 def _export(found: SettingsFile) -> None:
-    """What an environment file says that is no setting is for libraries, as AWS_... is: they read the environment."""
+    """Put other variables of an environment file, such as AWS_..., into the environment, where libraries read them."""
     for name, value in found.variables.items():
         if not name.startswith(ENV_PREFIX):
             os.environ.setdefault(name, value)

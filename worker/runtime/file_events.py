@@ -1,4 +1,4 @@
-"""File events of the kernel (inotify), which only wake a scan: without them it comes later, and misses nothing."""
+"""File events of the kernel (inotify) start a scan early. Without them it comes later, and misses nothing."""
 
 import logging
 import threading

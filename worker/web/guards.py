@@ -1,6 +1,6 @@
-"""What every request passes before a page sees it: bounds, raw path, Host, Origin; and what every answer carries.
+"""Checks every request before a page sees it (bounds, raw path, Host, Origin), and sets the headers of every answer.
 
-An unexpected error ends here, in one log line with a code and an id and no word of the request.
+An unexpected error ends here: one line in the log with a code and an id, without any text of the request.
 """
 
 import asyncio
@@ -149,13 +149,17 @@ class Guard:
         match = HOST.fullmatch(host)
         if len(headers.getlist("host")) != 1 or match is None or match[1] not in self.context.hosts:
             raise Refused(HTTPStatus.BAD_REQUEST, "not a name of this page: set SCREENING_WEB_HOSTS")
-        is_asking = scope["method"] in SAFE
-        if not (self._is_ours_or_a_link(headers) if is_asking else self._is_from_our_page(headers, host)):
+        is_reading = scope["method"] in SAFE
+        is_allowed = self._is_ours_or_a_link(headers) if is_reading else self._is_from_our_page(headers, host)
+        if not is_allowed:
             raise Refused(HTTPStatus.FORBIDDEN, "the request does not come from this page")
 
     def _is_ours_or_a_link(self, headers: Headers) -> bool:
-        """Another page, also one on another port of this host, to which cookies come, may lead here by a link alone: it
-        must not have our reader's browser fetch a study, which would be held and be in the audit."""
+        """Whether this page itself asks, or a person who follows a link of another page.
+
+        Another page, also one on another port of this host (which gets the same cookies), may not fetch anything: else
+        it could open a study with a reader's browser, and the study would be held and audited in the reader's name.
+        """
         is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         is_link = (
             headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
@@ -163,7 +167,10 @@ class Guard:
         return is_link or not is_foreign
 
     def _is_from_our_page(self, headers: Headers, host: str) -> bool:
-        """By Sec-Fetch-Site where the browser sends it, and by Origin, which our `no-referrer` makes `null`."""
+        """Whether our own page sends this form: by Sec-Fetch-Site, else by Origin.
+
+        With our `no-referrer` browsers may send `null` as Origin.
+        """
         own = f"{'https' if self.context.is_over_tls else 'http'}://{host}"
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if site is not None:

@@ -37,7 +37,9 @@ def check_exposure(settings: Settings) -> str:
         )
     if "*" in settings.web_hosts or not listed(settings.web_hosts):
         raise BadSetting("SCREENING_WEB_HOSTS names the hosts of the page one by one, without *")
-    how = "TLS" if settings.web_tls_certificate else "behind a proxy" if proxies else "on this machine alone"
+    how = "behind a proxy" if proxies else "on this machine alone"
+    if settings.web_tls_certificate:
+        how = "TLS"
     return f"port {settings.web_port} on {settings.web_host}, {how}"
 
 

@@ -6,7 +6,7 @@ Compressed pixels are decoded in the decoder children only. Packed pictures are 
 import base64
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -36,17 +36,17 @@ HEAT_PX = 512
 
 def packed(context: PageContext, kept: Row[Any], encoding: Encoding) -> bytes:
     """Stored values in row differences and byte planes, compressed. Raises Rejected or StorageUnavailable."""
-    return context.pictures.get((kept.digest, encoding)) or _decoded(context, kept, encoding)[0]
+    return context.pictures.get((kept.digest, encoding)) or _decoded(context, kept, encoding).pixels
 
 
 def facts(context: PageContext, kept: Row[Any], encoding: Encoding) -> bytes:
     """JSON of all that the viewer needs beside the pixels; with the tables that make display values."""
-    return context.pictures.get((kept.digest, "facts")) or _decoded(context, kept, encoding)[1]
+    return context.pictures.get((kept.digest, "facts")) or _decoded(context, kept, encoding).facts
 
 
 def half(context: PageContext, kept: Row[Any], encoding: Encoding) -> bytes:
     """Display values at half the size, PNG without loss: what is seen until the whole depth is there."""
-    return context.pictures.get((kept.digest, "half")) or _decoded(context, kept, encoding)[2]
+    return context.pictures.get((kept.digest, "half")) or _decoded(context, kept, encoding).half
 
 
 def thumbnail(context: PageContext, kept: Row[Any]) -> bytes:
@@ -74,27 +74,36 @@ def heat(found: Row[Any]) -> bytes:
     return _png(np.dstack([heat_colours(level), level]))
 
 
-def _decoded(context: PageContext, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
-    """(packed pixels, facts, half-size preview), which are cached together."""
+class ForViewer(NamedTuple):
+    """What the viewer asks for of one image; made and cached together."""
+
+    pixels: bytes  #: packed stored values
+    facts: bytes  #: JSON
+    half: bytes  #: PNG of half the size
+
+
+def _decoded(context: PageContext, kept: Row[Any], encoding: Encoding) -> ForViewer:
     with context.one_at_a_time(kept.digest):  # a viewer asks for all three at once
         pixels, told, small = (context.pictures.get((kept.digest, part)) for part in (encoding, "facts", "half"))
         if pixels and told and small:
-            return pixels, told, small
+            return ForViewer(pixels, told, small)
         return _decode(context, kept, encoding)
 
 
-def _decode(context: PageContext, kept: Row[Any], encoding: Encoding) -> tuple[bytes, bytes, bytes]:
+def _decode(context: PageContext, kept: Row[Any], encoding: Encoding) -> ForViewer:
     with context.decoding:
         image = _open(context, kept)
         stored = context.decoder.read_stored(image)
         table = read_table(image.content, stored, context.limits)
-        told = json.dumps(viewer_facts(read_view(image.content, context.limits), stored, table)).encode()
-        small = _png(_halved(look_up(stored.codes, table)))
-        pixels = pack(stored.codes, encoding)
-    context.pictures.put((kept.digest, "facts"), told)
-    context.pictures.put((kept.digest, "half"), small)
-    context.pictures.put((kept.digest, encoding), pixels)
-    return pixels, told, small
+        made = ForViewer(
+            pixels=pack(stored.codes, encoding),
+            facts=json.dumps(viewer_facts(read_view(image.content, context.limits), stored, table)).encode(),
+            half=_png(_halved(look_up(stored.codes, table))),
+        )
+    context.pictures.put((kept.digest, "facts"), made.facts)
+    context.pictures.put((kept.digest, "half"), made.half)
+    context.pictures.put((kept.digest, encoding), made.pixels)
+    return made
 
 
 def viewer_facts(view: View, stored: StoredValues, table: NDArray[np.uint8]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ TAKEN_S, TAKEN_BYTES = 20.0, 64 * 1024
 #: Nothing is sent after a connection was given up (`struct linger`: on, 0 s).
 AT_ONCE = struct.pack("ii", 1, 0)
 
-#: Open connections, and those of one address; a named proxy has as many as it likes of them.
+#: Open connections, of all addresses and of one address; the second does not hold for a named proxy.
 MOST_CONNECTIONS, MOST_OF_AN_ADDRESS = 768, 256
 
 
@@ -63,9 +63,9 @@ class PatientProtocol(H11Protocol):
         if self.address is None and not self.enter(transport):
             transport.abort()
             return
-        # asyncio does so only for sockets that name their protocol: without it an answer may wait 40 ms for its own end
+        # asyncio sets it only on sockets that name their protocol; without it the end of an answer may wait 40 ms
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.access_log = False  # whatever a handler of the root logger says: a path may hold anybody's text
+        self.access_log = False  # uvicorn would set it if the root logger has a handler; a path may hold any text
         self._watch()
 
     def data_received(self, data: bytes) -> None:

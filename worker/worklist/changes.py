@@ -11,7 +11,7 @@ from worker.worklist.page_list import PAGE
 from worker.worklist.signs_of_life import SIGN_MOMENTS, SIGNS, SignsOfLife, signs_in
 from worker.worklist.underway import UNDERWAY_STUDIES
 
-#: What the statement does not see, such as another name of a file that was there already, is seen after this time.
+#: Changes that the statement does not show, such as another name of a known file, are seen after this time.
 AT_LEAST_EVERY_S = 30
 
 #: Columns of a study that the list shows and that may change while no row is added to the tables of `_ADDED`.

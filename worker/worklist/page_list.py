@@ -267,4 +267,5 @@ _HELD = f"SELECT study_id, holder FROM hold WHERE study_id IN :ids AND {holds.IN
 
 
 def in_ids(statement: str) -> Any:
+    """SQL with the parameter `:ids`, a list."""
     return text(statement).bindparams(bindparam("ids", expanding=True))

@@ -1,5 +1,6 @@
-"""What last came of the processes of the installation, and which of them is missed. Never writes:
-`worker.ledger.operations.signs_of_life` does.
+"""When each process of the installation was last seen alive, and which are missing. Never writes.
+
+The ledger writes the signs: `worker.ledger.operations.signs_of_life`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading_once
 from worker.worklist.columns import with_moments
 
-#: A process without a sign of life for this long is missed. One is given every 15 s; a slow listing of the inbox may
+#: A process without a sign of life for this long is missing. It gives one every 15 s; a slow listing of the inbox may
 #: take a minute.
 MISSED_AFTER = timedelta(minutes=2)
 
@@ -24,7 +25,7 @@ FURTHEST_AHEAD = timedelta(seconds=CLOCKS_DIFFER_S)
 
 @dataclass(frozen=True)
 class SignsOfLife:
-    """When something last came of the processes and when each was last seen alive; how many files nobody could read."""
+    """When the last file and result came, when each process was last seen alive, and how many files are unreadable."""
 
     last_file_at: datetime | None
     last_result_at: datetime | None
@@ -32,8 +33,8 @@ class SignsOfLife:
     seen_at: dict[Process, datetime]  #: the newest of each kind; a kind that was never seen is not there
 
     def missing(self, now: datetime) -> dict[Process, datetime | None]:
-        """Processes without a sign of life for MISSED_AFTER, and when they gave the last one. A receiver is missed only
-        where there was one."""
+        """Processes without a sign of life for MISSED_AFTER, and when they gave the last one. A receiver is expected
+        only where one has run before."""
         expected = [kind for kind in Process if kind is not Process.RECEIVER or kind in self.seen_at]
         seen = {kind: self.seen_at.get(kind) for kind in expected}
         return {kind: at for kind, at in seen.items() if at is None or not -FURTHEST_AHEAD <= now - at <= MISSED_AFTER}

@@ -1,4 +1,4 @@
-"""Who holds the connections of the receiver, and which of them must make room for a new one. Knows no protocol.
+"""The open connections of the receiver, and which of them is closed to make room for a new one. Knows no protocol.
 
 Thread-safe.
 """
@@ -42,8 +42,8 @@ class Connections:
     def take(self, connection: socket.socket, address: str) -> bool:
         """Give a connection a place; False: there is none.
 
-        Where all are taken, the address that holds most connections without an association loses its oldest one: who
-        connects and does not ask for an association stands in nobody's way, from however many addresses.
+        When all places are taken, the address with most connections without an association loses its oldest one. So
+        peers that connect and never ask for an association keep nobody out, from however many addresses they come.
         """
         with self._lock:
             if len(self._open) >= MOST_CONNECTIONS + MOST_LEAVING:
@@ -76,7 +76,8 @@ class Connections:
     def associated(self, connection: socket.socket) -> None:
         """This connection has an association: it makes room for nobody."""
         with self._lock:
-            if (place := self._open.get(connection)) is not None:
+            place = self._open.get(connection)
+            if place is not None:
                 place.is_associated = True
 
     def replace(self, connection: socket.socket, wrap: Callable[[socket.socket], ssl.SSLSocket]) -> ssl.SSLSocket:

@@ -1,4 +1,4 @@
-"""C-STORE and C-ECHO SCP: who may associate, how many at once, and each object's way to its answer."""
+"""The SCP of C-STORE and C-ECHO: who may associate, how many at once, and how each object is answered."""
 
 import logging
 import secrets
@@ -45,10 +45,10 @@ REQUEST_S = 30.0
 #: An association without a byte from its peer is aborted after this time.
 IDLE_S = 60.0
 
-#: Associations under way may end within this time after SIGTERM; with what comes after it the process ends within 30 s.
+#: Associations under way may end within this time after SIGTERM; the process then ends within 30 s of the signal.
 DRAIN_S = 20.0
 
-#: A comparison that takes longer after that is made after the next start.
+#: A comparison of pixels may then take this time; a longer one is made after the next start.
 COMPARISON_S = 2.0
 
 
@@ -82,7 +82,7 @@ class Peer:
 
 
 class Receiver:
-    """One receiver with its associations. `opened` makes one that listens."""
+    """One receiver with its associations. It listens from the beginning, and accepts associations while `serving`."""
 
     def __init__(self, settings: Settings, intake: Intake, spool: Spool, clock: Callable[[], datetime] = now) -> None:
         """Raises BadSetting."""
@@ -185,7 +185,8 @@ class Receiver:
             log.info("association_accepted", extra={"association": peer.association, "peer": peer.title})
             return None
         self._refused(rejection.reason)
-        if (left_out := self.log_limit.left_out(rejection.reason, address)) is not None:
+        left_out = self.log_limit.left_out(rejection.reason, address)
+        if left_out is not None:
             about = {"reason": rejection.reason, "address": address, "left_out": left_out}
             titles = {"calling": calling, "called": called}
             about |= {role: title for role, title in titles.items() if TITLE.fullmatch(title)}
@@ -201,7 +202,9 @@ class Receiver:
             peer = self._peers.pop(association, None)
             self.tallies.open.set(len(self._peers))
         if peer is not None:
-            how = "aborted" if association.is_aborted else "released" if association.is_released else "lost"
+            how = "released" if association.is_released else "lost"
+            if association.is_aborted:
+                how = "aborted"
             log.info("association_ended", extra={"association": peer.association, "how": how})
 
     def _store(self, event: evt.Event) -> int:

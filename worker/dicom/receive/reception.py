@@ -1,10 +1,10 @@
-"""What becomes of one received object, and which status its sender gets. Knows objects and no association."""
+"""Takes one received object in and chooses the status that its sender gets. Knows objects and no association."""
 
 import logging
 import queue
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -43,7 +43,7 @@ class Command:
 
 @dataclass
 class Reception:
-    """Takes objects in through `Intake`. Thread-safe. `opened` compares pixels in a thread of its own meanwhile."""
+    """Takes objects in through `Intake`. Thread-safe. `start` begins a thread that compares pixels."""
 
     intake: Intake
     clock: Callable[[], datetime]
@@ -79,7 +79,8 @@ class Reception:
         try:
             spooled.finish()
             header = self._header(command, spooled)
-            if (status := _mismatch(command, header)) is not None:
+            status = _mismatch(command, header)
+            if status is not None:
                 log.warning("object_does_not_match", extra={"peer": command.calling})
                 return status
             if isinstance(header, Instance) and is_own_result(header):
@@ -125,7 +126,8 @@ class Reception:
         left: list[ReadFile] | None = None
         while not self._stop.is_set():
             try:
-                left = held_objects(self.intake) if left is None else left
+                if left is None:
+                    left = held_objects(self.intake)
                 while left:
                     self._book(left[0])
                     del left[0]
@@ -133,10 +135,8 @@ class Reception:
                 log.error("comparison_waits", extra={"code": error.code, "reason": error.message})
                 self._stop.wait(RETRY_S)
                 continue
-            try:
+            with suppress(queue.Empty):
                 left.append(self.to_compare.get(timeout=0.2))
-            except queue.Empty:
-                continue
 
     def _book(self, read: ReadFile) -> None:
         """Book it; after an unexpected error it waits for the next start, and no other waits with it."""

@@ -1,4 +1,4 @@
-"""The listening socket and its connections: how many, from where, with TLS, and what is left of them at their end."""
+"""The listening socket and its connections: how many, from where, with TLS, and how they end."""
 
 import logging
 import secrets
@@ -130,7 +130,8 @@ class Server(ThreadedAssociationServer):
             self.finish_request(opened, client_address)
         except (ssl.SSLError, OSError) as error:
             self.refused("handshake" if self.ssl_context else "connection")
-            if (left_out := self.log_limit.left_out(client_address[0], place_of(error))) is not None:
+            left_out = self.log_limit.left_out(client_address[0], place_of(error))
+            if left_out is not None:
                 log.info("connection_failed", extra={"kind": place_of(error), "left_out": left_out})
         finally:
             with suppress(OSError):

@@ -52,7 +52,8 @@ class SpooledObject:
 
     def write(self, piece: bytes) -> None:
         """Append a piece; raises StorageUnavailable when the disk is full, OverflowError beyond the limit."""
-        for each in (piece,) if self.size_bytes else (self.head, piece):
+        pieces = (piece,) if self.size_bytes else (self.head, piece)
+        for each in pieces:
             if self.size_bytes + len(each) > self.limit_bytes:
                 raise OverflowError
             self.draft.write(each)

@@ -89,7 +89,7 @@ class SpoolingProvider(DIMSEServiceProvider):
             if header & IS_LAST and not self._is_served():
                 return False
             self._pass_on(context_id, fragment)
-            return not header & IS_LAST or self._begin(context_id)
+            return self._begin(context_id) if header & IS_LAST else True
         if self.current is None:
             return False
         self.current.take(fragment[1:])
@@ -127,8 +127,8 @@ class SpoolingProvider(DIMSEServiceProvider):
 
     def _is_served(self) -> bool:
         """Whether a whole command is one that we serve, and the peer waits for answers."""
-        is_patient = self.msg_queue.qsize() < MOST_UNANSWERED and len(self.arrived) < MOST_UNANSWERED
-        return is_patient and command_field(self._command) in SERVED
+        waits_for_answers = self.msg_queue.qsize() < MOST_UNANSWERED and len(self.arrived) < MOST_UNANSWERED
+        return waits_for_answers and command_field(self._command) in SERVED
 
     def _pass_on(self, context_id: int, fragment: bytes) -> None:
         whole = P_DATA()
@@ -169,7 +169,7 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
 
 
 def is_too_slow(took_s: float, size_bytes: int) -> bool:
-    """Whether a request of which so much has come in this time is to be given up."""
+    """Whether a request is to be given up, of which so many bytes have come in this time."""
     return size_bytes < (took_s - REQUEST_S) * LEAST_BYTES_PER_S
 
 
@@ -193,7 +193,7 @@ class StoredRequest:
             self._spooling_s += time.monotonic() - arrived_s
 
     def is_too_slow(self) -> bool:
-        """Whether its peer keeps below the least rate; what the spool takes is not the peer's time."""
+        """Whether the peer sends more slowly than the least rate; the time that the spool takes is not counted."""
         took_s = 0.0 if self._first_s is None else time.monotonic() - self._first_s - self._spooling_s
         return is_too_slow(took_s, self.received_bytes)
 

@@ -1,4 +1,4 @@
-"""Where results go: an archive by C-STORE, or an outbox folder. An answer is a state and our words for it."""
+"""Sends result objects: to an archive by C-STORE, or into an outbox folder. An answer is a state and a sentence."""
 
 import logging
 import os
@@ -73,9 +73,9 @@ def destination_of(settings: Settings) -> Destination:
 
 @dataclass
 class Archive:
-    """An archive by DIMSE: one association for all objects of a turn. No archive can hold it for longer than its times.
+    """An archive by DIMSE: one association for all objects of a turn, within the times above.
 
-    The library's own socket has no deadline: an archive that stops reading would hold it for ever.
+    The library's own socket has no deadline: an archive that stops reading would block this process for ever.
     """
 
     calling: str
@@ -105,7 +105,7 @@ class Archive:
             for each in objects:
                 yield self._send_one(association, each, accepted)
         finally:
-            self._last(RELEASE_S)
+            self._allow(RELEASE_S)
             association.acse_timeout = RELEASE_S  # after an abort that the library has not noticed yet it waits as long
             if association.is_established:
                 association.release()
@@ -123,10 +123,10 @@ class Archive:
             self.host, self.port, ae_title=self.title, tls_args=tls, evt_handlers=[(evt.EVT_CONN_OPEN, self._connected)]
         )
 
-    def _last(self, seconds: float) -> None:
+    def _allow(self, seconds: float) -> None:
         """Give the connection so much more time, for all that it still sends and receives.
 
-        After its own timeouts the library goes on to send what is queued: an archive that reads slowly would hold it.
+        After its own timeouts the library goes on to send what is queued, which an archive that reads slowly prolongs.
         """
         if self._opened is not None:
             self._opened.last_s = time.monotonic() + seconds
@@ -135,7 +135,7 @@ class Archive:
         """Give the connection deadlines."""
         provider = event.assoc.dul
         self._opened = provider.socket = DeadlineSocket(event.assoc, client_socket=provider.socket.socket)
-        provider.event_queue.get_nowait()  # as whose connection it announces itself is the acceptor's
+        provider.event_queue.get_nowait()  # the new socket has announced itself as an acceptor's: this one is not
         if self._is_over:
             self.hang_up()
 
@@ -151,7 +151,7 @@ class Archive:
             return _not_accepted(each)
         if not association.is_established:
             return Answer(DispatchState.DUE, "the association has ended")
-        self._last(ANSWER_S)
+        self._allow(ANSWER_S)
         try:
             answer = association.send_c_store(each)
         except RuntimeError:  # it has ended since

@@ -77,7 +77,13 @@ class Sender:
             return 0
         stop = stop or threading.Event()
         taken = dispatches.take(self.database, self.name, self.clock())
-        made = [(due, made) for due in taken if not stop.is_set() and (made := self._make(due)) is not None]
+        made: list[tuple[Due, Dataset]] = []
+        for due in taken:
+            if stop.is_set():
+                break
+            composed = self._make(due)
+            if composed is not None:
+                made.append((due, composed))
         if made and not stop.is_set():
             with lenient_pydicom(), closing(self.destination.send([each for _, each in made])) as answers:
                 for (due, each), answer in zip(made, answers, strict=True):

@@ -51,7 +51,8 @@ def source_header(content: bytes, study_uid: str) -> Dataset:
         for keyword in TYPE_2:
             setattr(header, keyword, _value(source, keyword) or "")
         for keyword in OTHERS:
-            if (value := _value(source, keyword)) is not None:
+            value = _value(source, keyword)
+            if value is not None:
                 setattr(header, keyword, value)
         return header
 

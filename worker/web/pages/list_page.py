@@ -56,19 +56,23 @@ def rows(context: PageContext, asked: BrowserRequest) -> Response:
         context.polls.put(asked.who.id, (signature, tag))
     if known == tag:
         return _unchanged(tag, signs)
-    headers = {"ETag": tag, "X-Seen-At": _seen_at(signs)}
     answer = rendering.page("polled", **values, **asked.page_values)
-    answer.headers.update(headers)
+    answer.headers.update(_poll_headers(tag, signs))
     return answer
 
 
 def _unchanged(tag: str, signs: SignsOfLife) -> Response:
-    headers = {"ETag": tag, "X-Seen-At": _seen_at(signs)}
-    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_poll_headers(tag, signs))
+
+
+def _poll_headers(tag: str, signs: SignsOfLife) -> dict[str, str]:
+    """The ETag, and when each process was last seen alive: an answer without a body has these too."""
+    seen_at = ", ".join(f"{kind}={at:{wording.MOMENT}}" for kind, at in signs.seen_at.items())
+    return {"ETag": tag, "X-Seen-At": seen_at}
 
 
 def _signature(context: PageContext, asked: BrowserRequest, seen: str, signs: SignsOfLife) -> str:
-    """Stands for all that the unread list shows this person; nothing where another list is asked for."""
+    """A text that differs with all that the unread list shows this person; empty for any other list."""
     if asked_filter(context, asked) != Filter() or {"after", "search"} & asked.request.query_params.keys():
         return ""
     shown = (hides_model(context, asked), context.database.is_silent_run, _beside(signs, asked.now))
@@ -77,11 +81,7 @@ def _signature(context: PageContext, asked: BrowserRequest, seen: str, signs: Si
 
 def search(context: PageContext, asked: BrowserRequest) -> Response:
     """Remember the words under a token, so that no URL and no log has them."""
-    said = asked.form.get("words", "").strip()[:LONGEST_SEARCH]
-    found = matches(context, said)
-    if len(found) == 1:
-        return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
-    return RedirectResponse(f"/?search={context.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+    return _to_study_or_list(context, asked, asked.form.get("words", "").strip()[:LONGEST_SEARCH])
 
 
 def open_study(context: PageContext, asked: BrowserRequest) -> Response:
@@ -93,15 +93,16 @@ def open_study(context: PageContext, asked: BrowserRequest) -> Response:
         if "again" not in query:
             return rendering.page("again", **{**asked.page_values, "query": dict(query)})
         return RedirectResponse(f"/login?next=/opened/{context.remember(said)}", HTTPStatus.SEE_OTHER)
-    found = matches(context, said)
-    if len(found) == 1:
-        return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
-    return RedirectResponse(f"/?search={context.remember(said, asked.who.id)}", HTTPStatus.SEE_OTHER)
+    return _to_study_or_list(context, asked, said)
 
 
 def opened(context: PageContext, asked: BrowserRequest) -> Response:
     """What `/open` was asked for, after the log-in."""
-    said = context.recall(str(asked.request.path_params["token"])) or ""
+    return _to_study_or_list(context, asked, context.recall(str(asked.request.path_params["token"])) or "")
+
+
+def _to_study_or_list(context: PageContext, asked: BrowserRequest, said: str) -> Response:
+    """Lead to the one study that somebody means, else to the list of all that match."""
     found = matches(context, said)
     if len(found) == 1:
         return RedirectResponse(study_path(found[0]), HTTPStatus.SEE_OTHER)
@@ -243,12 +244,8 @@ def _tag(values: dict[str, Any]) -> str:
 
 
 def _beside(signs: SignsOfLife, now: datetime) -> tuple[object, ...]:
+    """What the page shows beside the list."""
     return signs.last_file_at, signs.last_result_at, signs.quarantined, signs.missing(now)
-
-
-def _seen_at(signs: SignsOfLife) -> str:
-    """When each process was last seen alive, also for an answer without a body."""
-    return ", ".join(f"{kind}={at:{wording.MOMENT}}" for kind, at in signs.seen_at.items())
 
 
 def _note_list(context: PageContext, asked: BrowserRequest) -> None:

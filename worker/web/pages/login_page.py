@@ -50,8 +50,8 @@ def submit(context: PageContext, asked: BrowserRequest) -> Response:
         if login_failures.is_locked(context.database, name, asked.address, context.clock()):
             return form(context, asked, LOCKED, HTTPStatus.TOO_MANY_REQUESTS)
         account = accounts.find(context.database, name)
-        is_known = account is not None and account.disabled_at is None
-        is_right = passwords.is_right(password, account.password_hash if account is not None and is_known else None)
+        kept = account.password_hash if account is not None and account.disabled_at is None else None
+        is_right = passwords.is_right(password, kept)  # also for an unknown name, which then takes as long
         if account is None or not is_right:
             known = account.name if account is not None else None
             login_failures.note(context.database, name, asked.address, known, asked.now)

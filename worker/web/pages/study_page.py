@@ -68,16 +68,14 @@ def beat(context: PageContext, asked: BrowserRequest) -> Response:
         note_input(context.database, asked.who, asked.now)
         if view.holder == asked.who.name:
             holds.prolong(context.database, view.id, asked.who, asked.now)
-    is_changed = asked.form.get("revision") != str(view.study["revision"]) or asked.form.get("screening") != str(
-        view.study["current_screening_id"] or ""
-    )
-    return Response(
-        status_code=HTTPStatus.NO_CONTENT,
-        headers={
-            "X-Holder": "none" if view.holder is None else "own" if view.holder == asked.who.name else "other",
-            "X-Changed": "yes" if is_changed else "no",
-        },
-    )
+    shown = (asked.form.get("revision"), asked.form.get("screening"))
+    current = (str(view.study["revision"]), str(view.study["current_screening_id"] or ""))
+    holders = {None: "none", asked.who.name: "own"}
+    headers = {
+        "X-Holder": holders.get(view.holder, "other"),
+        "X-Changed": "no" if shown == current else "yes",
+    }
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
 
 
 def is_revealed(context: PageContext, view: StudyView, reader: str) -> bool:
