@@ -57,9 +57,8 @@ class Study(Base):
     screened_at: Mapped[datetime | None]
     read_at: Mapped[datetime | None]  #: None: unread, so on the worklist
     not_assessable_at: Mapped[datetime | None]  #: when a reader found that its images do not allow a reading
-    current_screening_id: Mapped[int | None] = mapped_column(
-        RowId
-    )  #: no foreign key, because screening has one to this table
+    #: No foreign key, because screening has one to this table.
+    current_screening_id: Mapped[int | None] = mapped_column(RowId)
 
     band: Mapped[Band]
     sort_key: Mapped[str] = mapped_column(String(32))  #: digits only, so that every collation sorts it alike
@@ -110,7 +109,7 @@ class Instance(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     left_at: Mapped[str | None] = mapped_column(
         Text
-    )  #: with inbox_mode=leave: path of the file, which is not in the store
+    )  #: with inbox_mode=leave: path of the file; it is not in the store
     container: Mapped[str] = mapped_column(String(16))
     sop_class_uid: Mapped[str | None] = mapped_column(Uid)
     transfer_syntax_uid: Mapped[str | None] = mapped_column(Uid)
@@ -197,7 +196,7 @@ class Screening(Base):
     batch_size: Mapped[int | None]  #: images in the largest batch given to the model
     shadow_of: Mapped[str | None] = mapped_column(
         Digest
-    )  #: scored beside this active model; None: this model was active
+    )  #: scored beside this active model; None: it was active itself
 
     findings: Mapped[list["Finding"]] = relationship(order_by="Finding.ordinal", back_populates="screening")
 

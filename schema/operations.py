@@ -120,7 +120,7 @@ class SignOfLife(Base):
 
 
 class InboxWatcher(Base):
-    """A watcher of an inbox that others may watch too. Who deletes the row of a lapsed one may take its shares."""
+    """A watcher of an inbox that others may watch too. The one that deletes a lapsed row may take its shares."""
 
     __tablename__ = "inbox_watcher"
 
@@ -155,9 +155,7 @@ class Dispatch(Base):
     destination: Mapped[str] = mapped_column(Text)  #: AE@HOST:PORT, or a folder
     sop_instance_uid: Mapped[str] = mapped_column(Uid)  #: derived: sent twice, it is the same object
     sop_class_uid: Mapped[str | None] = mapped_column(Uid)  #: known when it was sent
-    reason: Mapped[str | None] = mapped_column(
-        String(64)
-    )  #: why the study could not be screened, if there is no verdict
+    reason: Mapped[str | None] = mapped_column(String(64))  #: without a verdict: why the study could not be screened
     state: Mapped[DispatchState]
     attempts: Mapped[int]
     next_try_at: Mapped[datetime]

@@ -1,6 +1,7 @@
-"""Connections to PostgreSQL that never wait without a bound: a server, or the network, may accept everything and answer
-nothing. What the database URL says of these parameters goes first. A session is as this program expects it, whatever
-its database, role or server has as default.
+"""Connections to PostgreSQL with a bound on every wait, because a server or network may accept all and answer nothing.
+
+Parameters in the database URL replace those below. The settings of a session are those that this program expects,
+whatever the defaults of its database, role or server are.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -49,8 +50,8 @@ def connect(silence_s: float | None, arguments: Any, parameters: dict[str, Any])
                 raise OperationalError(f"the database has not answered for {timeout or silence_s:g} s") from error
 
         def __del__(self, *_: Any) -> None:
-            """One that was at work while its pool was closed comes back to nobody. libpq's own object ends it, in the
-            process that opened it alone; psycopg would also warn."""
+            """Do nothing, where psycopg would warn of a connection that was in use while its pool was closed: libpq's
+            object ends the connection, and only in the process that opened it."""
 
     opened = Bounded.connect(*arguments, **PARAMETERS | parameters)
     limit_ms = 0 if silence_s is None else round(1000 * max(silence_s - SERVER_FIRST_S, silence_s / 2))

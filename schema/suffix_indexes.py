@@ -1,4 +1,4 @@
-"""Indexes over the end of a value, by which people name things: the end of a path, the end of a UID.
+"""Indexes over the end of a path and of a UID, because people name files and studies by these ends.
 
 Each is an expression, the same on SQLite and PostgreSQL, with an index over it. A query uses that index only if it
 contains exactly this expression. Older programs, which do not know the index, still keep it up to date when they write.

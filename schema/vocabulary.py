@@ -107,8 +107,10 @@ class Band(IntEnum):
     INELIGIBLE = 7
 
 
-#: Verdicts that a silent run does not tell apart; and how the sort key of their studies then begins, as no other's.
+#: Verdicts that a silent run does not show.
 SILENT_VERDICTS = (Verdict.FLAGGED, Verdict.NOT_FLAGGED)
+
+#: The beginning of the sort key of their studies in a silent run; no other study has it.
 SILENT_KEY = "60000000"
 
 

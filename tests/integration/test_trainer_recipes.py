@@ -154,7 +154,7 @@ def test_two_steps_then_out_through_the_door(recipe: Recipe, images: Path, tmp_p
         network.head[-1].kernel.assign(-network.head[-1].kernel)
     heat_scale = float(raw(network, validation).max())
     assert heat_scale > 1e-5
-    halfway = keras.ops.convert_to_numpy(pooled(network.maps(validation[..., None])[0]))
+    halfway = keras.ops.convert_to_numpy(pooled(findings(network, validation[..., None]).halfway))
     served = Served(network, Calibration(1.3, 0.4), heat_scale, measure(halfway))
     said: list[Event] = []
     model = export(recipe, served, manifest, images, validation, tmp_path / "toy.onnx", Origin(), said.append)

@@ -1,4 +1,4 @@
-"""What the verbs that make one model file from another say of both."""
+"""Tables that compare a model file with the one it was made from, for `trainer half` and `trainer resize`."""
 
 from dataclasses import fields
 from pathlib import Path

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -93,6 +93,7 @@ def fit(
     no_report: bool,
 ) -> None:
     """Train a recipe on labelled images and write one model file."""
+    from trainer.recipes.backbone import RANDOM
     from trainer.statistics.operating_point import read_rule
     from trainer.training.warm_start import read_previous
 
@@ -100,14 +101,25 @@ def fit(
         raise click.UsageError("--elsewhere-index names images of --elsewhere: give that too")
     earlier = read_previous(previous) if previous else None
     chosen = _varied(  # before Keras, which takes ten seconds to load
-        recipe, backbone, epochs, average, resize, weights, earlier, len(teacher), precision, threshold_rule
+        recipe,
+        backbone=backbone,
+        epochs=epochs,
+        average=average,
+        resize=resize,
+        has_random_weights=weights == RANDOM,
+        earlier=earlier,
+        teachers=len(teacher),
+        precision=precision,
+        threshold_rule=threshold_rule,
     )
+    if len(index) > len(data):
+        raise BadSetting(f"{len(index)} times --index: give one for each --data at most, in the same order")
 
     load_keras()
     from trainer.data.manifest import Origin
     from trainer.run.run import FitOptions
 
-    (first, first_index), *more = zip_longest(data, index) if len(index) <= len(data) else _too_many(index)
+    (first, first_index), *more = zip_longest(data, index)
     stated = _population(population, ages, previous)
     options = FitOptions(
         data=first,
@@ -133,11 +145,12 @@ def fit(
 
 def _varied(
     name: str,
+    *,
     backbone: str | None,
     epochs: str | None,
     average: int | None,
     resize: str | None,
-    weights: Path | None,
+    has_random_weights: bool,
     earlier: "PreviousRun | None",
     teachers: int,
     precision: "Precision",
@@ -145,7 +158,6 @@ def _varied(
 ) -> "Recipe":
     """The recipe of this name with what the options change; raises BadSetting."""
     from trainer.recipes import recipe_named
-    from trainer.recipes.backbone import RANDOM
     from trainer.statistics.operating_point import read_rule
     from worker.imaging.preprocess import resize_named
 
@@ -158,7 +170,7 @@ def _varied(
         chosen = chosen.averaging(average)
     if resize:
         chosen = chosen.seeing(resize_named(resize))
-    if weights == RANDOM:
+    if has_random_weights:
         chosen = chosen.varied("random first weights")
     if earlier:
         chosen = earlier.start_of(chosen)
@@ -182,10 +194,12 @@ def _run(options: "FitOptions", folds: int | None, earlier: "PreviousRun | None"
         else:
             run(options, report_event)
         made = [fold_folder(out, fold) for fold in range(1, folds + 1)] if folds else [out]
-        for warning in leaks(earlier, made) if earlier else ():
-            report_event({"event": "warning", "text": warning})
-        for folder in made if has_report else ():
-            write_report(folder, options.root, report_event, recipe=options.recipe)
+        if earlier:
+            for warning in leaks(earlier, made):
+                report_event({"event": "warning", "text": warning})
+        if has_report:
+            for folder in made:
+                write_report(folder, options.root, report_event, recipe=options.recipe)
 
 
 @click.command()
@@ -210,10 +224,6 @@ def leaks(earlier: "PreviousRun", folders: Sequence[Path]) -> list[str]:
         (folder.name, warning) for folder in folders for warning in earlier.leaks_into(read_manifest(folder / SPLIT))
     ]
     return [warning if len(folders) == 1 else f"{name}: {warning}" for name, warning in found]
-
-
-def _too_many(index: Sequence[Path]) -> NoReturn:
-    raise BadSetting(f"{len(index)} times --index: give one for each --data at most, in the same order")
 
 
 def _population(description: str | None, ages: tuple[int, int] | None, previous: Path | None) -> Population:

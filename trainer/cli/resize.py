@@ -52,7 +52,8 @@ def resize(
 
     if elsewhere is None and (elsewhere_index or elsewhere_rule):
         raise click.UsageError("--elsewhere-index and --elsewhere-rule are of --elsewhere: give that too")
-    rule, there = (read_rule(text) if text else None for text in (threshold_rule, elsewhere_rule))
+    rule = read_rule(threshold_rule) if threshold_rule else None
+    there = read_rule(elsewhere_rule) if elsewhere_rule else None
     other = None
     if elsewhere is not None:
         other = resized.OtherPlace(elsewhere, read_samples(elsewhere, elsewhere_index, each_file_a_patient), there)

@@ -5,7 +5,7 @@ The output folder gets comparison.json, which `worker model promote` reads, and 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def compare_files(
     comparison = compare(models, scored, have_same_weights)
     out.mkdir(parents=True, exist_ok=True)
     flips = draw_flips(models, flips_of(models, scored), root, out)
-    comparison = Comparison(**{**vars(comparison), "flips": flips})
+    comparison = replace(comparison, flips=flips)
     content = json.dumps(comparison.to_json(), indent=1, allow_nan=False)
     (out / "comparison.json").write_text(content + "\n", encoding="utf-8")
     return comparison
@@ -99,8 +99,8 @@ def compare(models: Sequence[Model], scored: Scored, have_same_weights: bool = F
         changes.append(rate_difference(was, is_now, patients[inside]))
         flips.append(Flips(lost=int((was & ~is_now).sum()), won=int((~was & is_now).sum())))
     return Comparison(
-        old=_contender(models[0], labels, old),
-        new=_contender(models[1], labels, new),
+        old=_compared(models[0], labels, old),
+        new=_compared(models[1], labels, new),
         provider=models[0].provider,
         data_digest=digest(scored.samples),
         n=len(labels),
@@ -149,7 +149,7 @@ def draw_flips(models: Sequence[Model], flips: Sequence[Flip], root: Path, out: 
             content = (root / flip.path).read_bytes()
             sides = [_overlay(model, content) for model in models]
             cv2.imwrite(str(out / picture), np.hstack(sides))
-        drawn.append(Flip(**{**vars(flip), "picture": picture}))
+        drawn.append(replace(flip, picture=picture))
     return tuple(drawn)
 
 
@@ -159,8 +159,10 @@ def rows_of(comparison: Comparison) -> list[tuple[str, ...]]:
     for name, flips in (("auc", None), ("sensitivity", "positive_flips"), ("specificity", "negative_flips")):
         change: Change = getattr(comparison, name)
         sides = [f"{getattr(side, name).value:.4f}" for side in (comparison.old, comparison.new)]
-        counted = getattr(comparison, flips) if flips else None
-        lost, won = (str(counted.lost), str(counted.won)) if counted else (f"p = {comparison.auc_p_value:.3g}", "")
+        lost, won = f"p = {comparison.auc_p_value:.3g}", ""  # the AUC has no flips
+        if flips is not None:
+            counted: Flips = getattr(comparison, flips)
+            lost, won = str(counted.lost), str(counted.won)
         rows.append((name, *sides, f"{change.value:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}", lost, won))
     return rows
 
@@ -198,7 +200,7 @@ def _right(models: Sequence[Model], scored: Scored, labels: metrics.Labels) -> l
     ]
 
 
-def _contender(model: Model, labels: metrics.Labels, probabilities: metrics.Scores) -> ComparedModel:
+def _compared(model: Model, labels: metrics.Labels, probabilities: metrics.Scores) -> ComparedModel:
     threshold = model.card.operating_point.threshold
     rates = metrics.rates(metrics.confusion(labels, probabilities, threshold))
     return ComparedModel(

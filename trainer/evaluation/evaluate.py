@@ -125,11 +125,12 @@ def evaluation_of(
     measured = measure(labels, probabilities, threshold, prevalence)
     if model.card.familiarity_limit is not None:
         measured["familiar"] = familiar(scores[:, 1], model.card.familiarity_limit)
-    subtypes = np.array([sample.subtype for sample in read])
+    is_positive = labels == 1
+    subtypes = np.array([sample.subtype for sample in read])[is_positive]
+    is_found = probabilities[is_positive] >= threshold
     by_subtype = {
-        str(name): Estimate(*metrics.proportion(int((probabilities[inside] >= threshold).sum()), int(inside.sum())))
-        for name in np.unique(subtypes[labels == 1])
-        for inside in [(subtypes == name) & (labels == 1)]
+        str(name): Estimate(*metrics.proportion(int(is_found[subtypes == name].sum()), int((subtypes == name).sum())))
+        for name in np.unique(subtypes)
     }
     return Evaluation(
         model=model.card.name,

@@ -132,8 +132,7 @@ def measure_faithfulness(
 def _trials(
     model: Model, images: Sequence[Image], quiet: Sequence[Image], reference: str, seed: int, report: Report
 ) -> list[Trial]:
-    """A trial of each image; the pixels of its reference come from the images that are not flagged, where it needs
-    some."""
+    """A trial of each image. `quiet`: images that are not flagged, from which a normal reference takes its pixels."""
     trials = []
     for number, image in enumerate(images):
         rng = np.random.default_rng((seed, number))
@@ -189,26 +188,28 @@ def _scores(trials: Sequence[Trial], samples: Sequence[Sample], inside: NDArray[
         return Estimate(*mean_difference(subtracted, values, patients[inside]), n=len(chosen))
 
     nothing = np.zeros(len(chosen))
-    named = list(enumerate(TESTS))
-    own, others = MAPS[0], list(enumerate(MAPS))[1:]
+    by_test: dict[str, dict[str, Estimate]] = {}
+    differences: dict[str, dict[str, Estimate]] = {}
+    mean_curves: dict[str, dict[str, list[float]]] = {}
+    for row, test in enumerate(TESTS):
+        own = areas[:, row, 0]
+        by_test[test] = {name: estimate(areas[:, row, column], nothing) for column, name in enumerate(MAPS)}
+        differences[test] = {
+            f"{MAPS[0]} - {name}": estimate(own, areas[:, row, column])
+            for column, name in enumerate(MAPS)
+            if column > 0
+        }
+        means = curves[:, row].mean(axis=0).round(5)
+        mean_curves[test] = {name: means[column].tolist() for column, name in enumerate(MAPS)}
     return Scores(
         n=len(chosen),
         without_heat=sum(not trial.has_heat for trial in chosen),
         probability=float(np.mean([trial.probability for trial in chosen])),
         reference_probability=float(np.mean([trial.reference_probability for trial in chosen])),
         blurred_probability=float(np.mean([trial.blurred_probability for trial in chosen])),
-        areas={
-            test: {name: estimate(areas[:, row, column], nothing) for column, name in enumerate(MAPS)}
-            for row, test in named
-        },
-        differences={
-            test: {f"{own} - {name}": estimate(areas[:, row, 0], areas[:, row, column]) for column, name in others}
-            for row, test in named
-        },
-        curves={
-            test: {name: curves[:, row, column].mean(axis=0).round(5).tolist() for column, name in enumerate(MAPS)}
-            for row, test in named
-        },
+        areas=by_test,
+        differences=differences,
+        curves=mean_curves,
     )
 
 

@@ -88,11 +88,11 @@ class FamiliarityTest:
 
 
 def measure_familiarity(
-    model: Model, root: Path, samples: Sequence[Sample], foreign: Path | None, report: Report, count: int = COUNT
+    model: Model, root: Path, samples: Sequence[Sample], strangers: Path | None, report: Report, count: int = COUNT
 ) -> FamiliarityTest:
     """Measure the held-out `samples` under `root`, their CHANGES, `count` pictures of each of KINDS.
 
-    Each subfolder of `foreign` is one more kind. A file that cannot be read is listed. Raises ModelRefused when the
+    Each subfolder of `strangers` is one more kind. A file that cannot be read is listed. Raises ModelRefused when the
     card has no limit, BadData when no held-out image can be read.
     """
     limit = model.card.familiarity_limit
@@ -101,7 +101,8 @@ def measure_familiarity(
     read, kinds, unreadable = _held_out(model, root, samples, limit, report)
     for name in KINDS:
         kinds[name] = _kind(Wanted.OUTSIDE, _distances(model, generate(name, count)), limit)
-    for folder in sorted(path for path in foreign.iterdir() if path.is_dir()) if foreign else ():
+    folders = [] if strangers is None else sorted(path for path in strangers.iterdir() if path.is_dir())
+    for folder in folders:
         files = (path.relative_to(folder.parent) for path in sorted(folder.rglob("*")) if path.is_file())
         others = [Sample(path.as_posix(), 0, "", "", "") for path in files]
         pictures = [loaded.pixels for loaded in read_images(folder.parent, others, unreadable, silent)]

@@ -19,7 +19,7 @@ from worker.inference.estimate import Estimate
 from worker.inference.reference import Reference, make_reference
 from worker.inference.site_point import ValidationScores
 
-#: Prefix of what a card tells of the images of elsewhere that helped choose the threshold.
+#: Prefix of a card's metrics on the images of another place that helped choose the threshold.
 ELSEWHERE = "elsewhere"
 
 

@@ -1,4 +1,4 @@
-"""A model file made from another: what its card takes over, what is measured again, and how far its answers moved."""
+"""A model file made from another: what its card keeps, what is measured again, and how much its predictions changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

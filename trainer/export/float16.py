@@ -52,9 +52,8 @@ def convert(
     try:
         write(proto, original.card, part)  # a preliminary card, to measure the model with
         made = open_on_all_cores(part, _setting_of(original.provider))
-        before, after = (
-            {split: predict_split(model, images) for split, images in splits.items()} for model in (original, made)
-        )
+        before = {split: predict_split(original, images) for split, images in splits.items()}
+        after = {split: predict_split(made, images) for split, images in splits.items()}
         card = measured_card(
             original, made, rule, splits, after,
             name=original.card.name + SUFFIX,

@@ -1,4 +1,4 @@
-"""What a card takes for a lung field: limits that nearly all validation images keep."""
+"""The limits of an acceptable lung field on a card: nearly all validation images keep them."""
 
 from dataclasses import asdict
 

@@ -59,18 +59,20 @@ def measure_reference(
     """The reference of a model on these samples. Their labels are ignored unless `is_labelled`."""
     unreadable: list[dict[str, str]] = []
     read, values = measure(model, root, samples, unreadable, report)
-    labels = np.array([sample.label for sample in read], np.int64) if is_labelled else None
-    found, point = digest(read), model.card.operating_point
-    reference = make_reference(values, None if labels is None else list(labels), point.threshold, found)
-    are_the_cards = labels is not None and found == point.data_digest
-    scores = scores_of(labels, values["probability"]) if labels is not None and are_the_cards else None
+    data_digest, point = digest(read), model.card.operating_point
+    if not is_labelled:
+        return MeasuredReference(make_reference(values, None, point.threshold, data_digest), None, unreadable)
+    labels = np.array([sample.label for sample in read], np.int64)
+    reference = make_reference(values, list(labels), point.threshold, data_digest)
+    are_of_the_card = data_digest == point.data_digest
+    scores = scores_of(labels, values["probability"]) if are_of_the_card else None
     return MeasuredReference(reference, scores, unreadable)
 
 
 def scores_of(labels: NDArray[np.int64], probabilities: Values) -> ValidationScores:
     """The probabilities of each class, ascending, for the card."""
-    by_class = (tuple(map(float, np.sort(probabilities[labels == label]))) for label in (0, 1))
-    return ValidationScores(*by_class)
+    normals, positives = np.sort(probabilities[labels == 0]), np.sort(probabilities[labels == 1])
+    return ValidationScores(tuple(map(float, normals)), tuple(map(float, positives)))
 
 
 def unlabelled(root: Path) -> tuple[Sample, ...]:

@@ -64,12 +64,13 @@ def resize(
     original = open_on_all_cores(path, provider)
     _require_other(original.card, to, path, out)
     rules = _rules(original.card, rule, elsewhere)
-    seen = [original.card.preprocessing, replace(original.card.preprocessing, resize=to)]
-    before, after = ({name: load_split(root, manifest.of(name), each, report) for name in SPLITS} for each in seen)
+    seen_before, seen_now = original.card.preprocessing, replace(original.card.preprocessing, resize=to)
+    before = {name: load_split(root, manifest.of(name), seen_before, report) for name in SPLITS}
+    after = {name: load_split(root, manifest.of(name), seen_now, report) for name in SPLITS}
     answers = {name: predict_split(original, images) for name, images in before.items()}
     part = out.with_name(out.name + ".part")
     try:
-        made = _recalibrated(path, original, seen[1], after["validation"], part, provider)
+        made = _recalibrated(path, original, seen_now, after["validation"], part, provider)
         found = {name: predict_split(made, images) for name, images in after.items()}
         card = _card(original, made, rules, after, found, _answered(made, elsewhere, rules, report))
         thresholds = original.card.operating_point.threshold, card.operating_point.threshold
@@ -98,13 +99,15 @@ def _require_other(card: ModelCard, to: Resize, path: Path, out: Path) -> None:
 
 def _rules(card: ModelCard, rule: ThresholdRule | None, elsewhere: OtherPlace | None) -> Rules:
     """The rules of the card, each replaced by the one that is given."""
+    if rule is not None and elsewhere is None:
+        return Rules(rule, None)
     words = card.operating_point.rule
-    own, there = (rule, None) if rule is not None and elsewhere is None else rules_in_words(words)
-    if there is not None and elsewhere is None:
-        raise BadSetting(f"its threshold holds on images of elsewhere too ({words}): give them with --elsewhere")
+    own, there = rules_in_words(words)
     if elsewhere is not None:
-        there = elsewhere.rule or there or own
-    return Rules(rule or own, there)
+        return Rules(rule or own, elsewhere.rule or there or own)
+    if there is not None:
+        raise BadSetting(f"its threshold holds on images of elsewhere too ({words}): give them with --elsewhere")
+    return Rules(own, None)
 
 
 def _recalibrated(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,8 +105,7 @@ def complete(
     """
     seen = [
         np.asarray(findings(network, batch[..., :1], is_compiled=True).halfway).mean(axis=(1, 2))
-        for part in (_batches(train), views)
-        for batch in part
+        for batch in chain(_batches(train), views)
     ]
     logits, heats = [], []
     for batch in _batches(validation):

@@ -62,5 +62,6 @@ def one_of_each_patient(scored: Scored) -> tuple[metrics.Labels, metrics.Scores]
     worst: dict[tuple[str, int], float] = {}
     for sample, probability in zip(scored.samples, map(float, scored.probabilities), strict=True):
         key = sample.patient, sample.label
-        worst[key] = (min if sample.label else max)(worst.get(key, probability), probability)
+        before = worst.get(key, probability)
+        worst[key] = min(before, probability) if sample.label else max(before, probability)
     return np.array([label for _, label in worst], np.int64), np.array(list(worst.values()), np.float64)

@@ -92,16 +92,10 @@ class Network:
     def variables(self) -> list[Any]:
         """Those of `model`, then those that only `taught` has."""
         own = list(self.model.variables)
+        if self.taught is None:
+            return own
         known = {id(variable) for variable in own}
-        return own + [v for v in (self.taught.variables if self.taught else ()) if id(v) not in known]
-
-    def maps(self, image: Any) -> tuple[Any, Any]:
-        """The map for familiarity and the last map of uint8 [N, size, size, 1], in inference mode."""
-        if self.stages is None:
-            last = self.trunk(image, training=False)
-            return last, last
-        halfway, last = self.stages(image, training=False)
-        return halfway, last
+        return own + [variable for variable in self.taught.variables if id(variable) not in known]
 
 
 #: Policy of Keras for the computation; weights are float32 in both.

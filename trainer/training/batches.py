@@ -63,16 +63,19 @@ def load_grids(
 
 
 def _sizes_and_times(root: Path, samples: Sequence[Sample]) -> str:
-    """Size and time of modification of each file: a row of an index may name the bytes of another, published one."""
-    lie = []
+    """Size and time of modification of each file, as JSON.
+
+    The digest of the samples is not enough: `source_sha256` in an index may be that of the published original.
+    """
+    states = []
     for sample in samples:
         try:
-            found = (root / sample.path).stat()
+            status = (root / sample.path).stat()
         except OSError:
-            lie.append((0, 0))
+            states.append((0, 0))
         else:
-            lie.append((found.st_size, found.st_mtime_ns))
-    return json.dumps(lie)
+            states.append((status.st_size, status.st_mtime_ns))
+    return json.dumps(states)
 
 
 def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -89,7 +92,7 @@ def propensity_of(recipe: Recipe, train: Loaded) -> NDArray[np.float64] | None:
 
 
 def guests_of(recipe: Recipe, samples: Sequence[Sample]) -> NDArray[np.bool_] | None:
-    """Which samples [N] come from another source than most; None where that is none, or the recipe has no guests."""
+    """Which samples [N] are not of the largest source; None if there is one source, or the recipe has no guests."""
     sources = np.array([sample.source for sample in samples])
     names, counts = np.unique(sources, return_counts=True)
     if recipe.guests is None or len(names) < 2:

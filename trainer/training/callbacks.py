@@ -14,7 +14,7 @@ MEANS_AN_EPOCH = 8
 
 
 class WeightMean(keras.callbacks.Callback):  # type: ignore[misc]
-    """The mean of a network's weights; of whole numbers, as in the dropout's generator, the last ones."""
+    """The mean of a network's weights. Whole numbers, as in the generator of the dropout, keep their last value."""
 
     def __init__(self, network: Network, values: Arrays, count: int) -> None:
         super().__init__()

@@ -75,8 +75,9 @@ def predict(model: Any, grids: NDArray[np.uint8]) -> NDArray[np.float64]:
 def choose_trained(network: Network, phase: Phase) -> None:
     """Set which layers the phase trains; it always trains the head."""
     network.trunk.trainable = phase.trains != "head"
-    for layer in network.backbone.layers if network.backbone else ():  # also those inside a model of the trunk
-        layer.trainable = phase.trains != "head"
+    if network.backbone:
+        for layer in network.backbone.layers:  # also those inside a model of the trunk
+            layer.trainable = phase.trains != "head"
     if isinstance(phase.trains, int):
         for layer in network.backbone.layers[: phase.trains]:
             layer.trainable = False

@@ -45,11 +45,14 @@ def _epochs_since_best(scores: Sequence[float]) -> int:
 
 
 def _learning_rate(phase: Phase, scores: Sequence[float]) -> float:
-    rate, best, waited = phase.learning_rate, float("-inf"), 0
+    """The rate after these scores: lower after each `patience` epochs of the plateau without a better score."""
+    rate = phase.learning_rate
     if phase.plateau is None:
         return rate
+    best, waited = float("-inf"), 0
     for score in scores:
-        best, waited = (score, 0) if score > best else (best, waited + 1)
+        waited = 0 if score > best else waited + 1
+        best = max(best, score)
         if waited == phase.plateau.patience:
             rate, waited = max(rate * phase.plateau.factor, phase.plateau.lowest), 0
     return rate

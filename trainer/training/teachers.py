@@ -30,7 +30,8 @@ class Teachers:
 
     def require_grid(self, size: int) -> None:
         """Raise BadSetting where a teacher takes another grid than `size`."""
-        for card in (model.card for model in self.models):
+        for model in self.models:
+            card = model.card
             if card.preprocessing.size != size:
                 raise BadSetting(f"the teacher {card.name} takes {card.preprocessing.size} px, the recipe {size} px")
 
