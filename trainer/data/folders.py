@@ -56,11 +56,13 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
     found = index or find_index(data)
     rows = IndexRows(found) if found else None
     pairs = [(path, rows.of(path, data) if rows else None) for path in image_files(data)]
-    named = ""
-    if found and (index or all(_class_of(_folders(path, data)) is None for path, _ in pairs)):
-        pairs, named = [(path, row) for path, row in pairs if row], f" that {found} names"
+    which = ""
+    no_folder_states_a_label = all(_class_of(_folders(path, data)) is None for path, _ in pairs)
+    if found and (index or no_folder_states_a_label):
+        pairs = [(path, row) for path, row in pairs if row]
+        which = f" that {found} names"
     if not pairs:
-        raise BadData(f"holds no image{named} (DICOM, PNG or JPEG)").about(str(data))
+        raise BadData(f"holds no image{which} (DICOM, PNG or JPEG)").about(str(data))
     return tuple(_sample(path, data, row or {}, is_patient_each) for path, row in pairs)
 
 
@@ -98,6 +100,14 @@ def patient_of(name: str) -> str | None:
     return None
 
 
+def _subtype_of(name: str, label: int) -> str:
+    """Bacteria or virus by a Kermany file name, else the name of the class."""
+    person = PERSON.match(name)
+    if person:
+        return person[2]
+    return "pneumonia" if label else "normal"
+
+
 def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) -> Sample:
     relative, folders = path.relative_to(data), _folders(path, data)
     try:
@@ -123,11 +133,10 @@ def _sample(path: Path, data: Path, row: dict[str, str], is_patient_each: bool) 
             "its patient is unknown: give --index FILE (columns path, label, patient), put each patient's images into a"
             " folder below the class, or say --each-file-a-patient"
         ).about(str(path))
-    named = PERSON.match(path.name)
     return Sample(
         path=relative.as_posix(),
         label=label,
-        subtype=row.get("subtype") or (named[2] if named else ("normal", "pneumonia")[label]),
+        subtype=row.get("subtype") or _subtype_of(path.name, label),
         patient=patient,
         source_sha256=row.get("source_sha256") or hashlib.sha256(path.read_bytes()).hexdigest(),
         split=_stated_split(row, folders, path),

@@ -77,7 +77,9 @@ def read_nih(folder: Path) -> Published:
     columns = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "View Position")
     for entry in _table(_existing(folder, *NIH_ENTRIES), *columns):
         name, findings = entry["Image Index"], set(entry["Finding Labels"].split("|"))
-        label = "pneumonia" if "Pneumonia" in findings else "normal" if findings == {"No Finding"} else ""
+        label = "normal" if findings == {"No Finding"} else ""
+        if "Pneumonia" in findings:
+            label = "pneumonia"
         stem = Path(name).stem
         if not label or stem not in files:
             found.left_out["without an image" if label else "with other findings only"] += 1
@@ -90,7 +92,8 @@ def read_nih(folder: Path) -> Published:
         )  # fmt: skip
     kept = {Path(row["path"]).stem for row in found.rows}
     boxes = folder / NIH_BOXES
-    for entry in _table(boxes, "Image Index", "Finding Label") if boxes.is_file() else ():
+    entries = _table(boxes, "Image Index", "Finding Label") if boxes.is_file() else []
+    for entry in entries:
         name = Path(entry["Image Index"]).stem
         if entry["Finding Label"] == "Pneumonia" and name in kept:
             found.boxes.append((name, "NIH pneumonia", *_fractions(_corners(entry))))

@@ -44,8 +44,10 @@ def probe(content: bytes, pixels: NDArray[np.uint8]) -> Probes:
 
 def separations(labels: NDArray[np.int64], probes: Sequence[Probes]) -> dict[str, Measured]:
     """AUC of each number over the files that have it; a number that is the same everywhere is left out."""
-    found = {}
-    for name in probes[0] if probes else ():
+    found: dict[str, Measured] = {}
+    if not probes:
+        return found
+    for name in probes[0]:
         values = np.array([row[name] for row in probes], np.float64)
         known = ~np.isnan(values)
         if len(np.unique(labels[known])) == 2 and len(np.unique(values[known])) > 1:

@@ -36,11 +36,17 @@ def split(samples: Sequence[Sample], seed: int, left_out: Iterable[Sample] = (),
     if not keeps_stated:
         samples = [replace(s, split="") if s.split != TRAIN_ONLY else s for s in samples]
     members, assigned = _grouped(samples, tuple(left_out))
-    kept = {name: [s for inside in members.values() for s in inside if s.split == name] for name in SHARES}
-    assigned += [s for inside in members.values() for s in inside if s.split not in ("", "train", TRAIN_ONLY)]
-    assigned += [replace(s, split="train") for inside in members.values() for s in inside if s.split == TRAIN_ONLY]
-    free = {group: [s for s in inside if s.split in ("", "train")] for group, inside in members.items()}
-    missing = [name for name in ("test", "validation") if not kept[name]]
+    stated, free = set[str](), defaultdict[str, list[Sample]](list)
+    for group, inside in members.items():
+        for sample in inside:
+            stated.add(sample.split)
+            if sample.split in ("", "train"):
+                free[group].append(sample)
+            elif sample.split == TRAIN_ONLY:
+                assigned.append(replace(sample, split="train"))
+            else:
+                assigned.append(sample)
+    missing = [name for name in ("test", "validation") if name not in stated]
     for groups in _strata(free, seed):
         total = sum(map(len, groups))
         assigned += _assign(groups, {name: SHARES[name] * total for name in missing})

@@ -75,8 +75,10 @@ def _read_audit(path: Path) -> dict[str, Any]:
 
 def _read_log(path: Path) -> list[Event]:
     """The events of a log, without incomplete lines, as a power cut leaves them."""
-    events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+    events: list[Event] = []
+    if not path.is_file():
+        return events
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
         except ValueError:

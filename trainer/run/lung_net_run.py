@@ -58,15 +58,11 @@ def train_lungs(
         raise BadSetting("Keras writes weights to files named *.weights.h5: give --out such a name").about(str(out))
     images = read_samples(data, index, is_patient_each)
     manifest = split(images, seed, [s for path in left_out for s in read_left_out(path)])
-    train = _outlined(data, masks, manifest.of("train"), report)[0]
+    train, _ = _outlined(data, masks, manifest.of("train"), report)
     net = fit_lungs(train, epochs, seed, report)
     tested, samples = _outlined(data, masks, manifest.of("test"), report)
     overlaps, subtypes = dice(net, tested), np.array([sample.subtype for sample in samples])
-    part, alone = out.with_name(f"part-{out.name}"), lung_net()
-    for own, trained in zip(alone.variables, net.variables, strict=True):
-        own.assign(trained.value)  # without the optimizer's moments, twice as large
-    alone.save_weights(part)
-    part.replace(out)
+    _write_weights(net, out)
     return LungsReport(
         digest=hashlib.sha256(out.read_bytes()).hexdigest(),
         trained_on=len(train.grids),
@@ -81,6 +77,15 @@ def train_lungs(
         seed=seed,
         epochs=epochs,
     )
+
+
+def _write_weights(net: Any, out: Path) -> None:
+    """Write the weights, whole or not at all, without the moments of the optimizer, which are twice as large."""
+    part, without_optimizer = out.with_name(f"part-{out.name}"), lung_net()
+    for own, trained in zip(without_optimizer.variables, net.variables, strict=True):
+        own.assign(trained.value)
+    without_optimizer.save_weights(part)
+    part.replace(out)
 
 
 def _outlined(data: Path, masks: Path, samples: Sequence[Sample], report: Report) -> tuple[Outlined, list[Sample]]:

@@ -156,8 +156,8 @@ def run_split(options: FitOptions, manifest: Manifest, teachers: Teachers, repor
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
     model = options.out / f"{options.recipe.name}.onnx"
-    made_by = (options.origin, options.recipe, _elsewhere_digest(options))
-    if checkpoint is not None and is_made(options.out, model, *made_by):
+    elsewhere_digest = _elsewhere_digest(options)
+    if checkpoint is not None and is_made(options.out, model, options.origin, options.recipe, elsewhere_digest):
         report({"event": "kept", "model": model.name})
         return model
     made = _train(options, manifest, loaded, teachers, fingerprint, checkpoint, model, report)

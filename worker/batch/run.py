@@ -135,10 +135,7 @@ class Batch:
 
     def run(self) -> BatchOutcome:
         """Wait for the window, take pieces while it is open, and wait until their studies have ended."""
-        if (wait_s := self.window.opens_in_s(self._local())) > 0:
-            self.waiting(self._local() + timedelta(seconds=wait_s), len(self.source.pieces))
-        while not self.stop.is_set() and (wait_s := self.window.opens_in_s(self._local())) > 0:
-            self.stop.wait(min(wait_s, CLOCK_S))
+        self._wait_for_window()
         began_at, total = self.clock(), len(self.source.pieces)
         files: dict[FileState, int] = {}
         own: dict[str, None] = {}
@@ -159,6 +156,15 @@ class Batch:
                 self.stop.wait(1 / self.per_s)
         self._finish(list(own))
         return BatchOutcome(began_at, self.clock(), files, list(own), total - done, self.source.unlisted)
+
+    def _wait_for_window(self) -> None:
+        """Wait until the window opens or the run is stopped; `waiting` is called once."""
+        wait_s = self.window.opens_in_s(self._local())
+        if wait_s > 0:
+            self.waiting(self._local() + timedelta(seconds=wait_s), len(self.source.pieces))
+        while wait_s > 0 and not self.stop.is_set():
+            self.stop.wait(min(wait_s, CLOCK_S))
+            wait_s = self.window.opens_in_s(self._local())
 
     def _local(self) -> datetime:
         return self.clock().astimezone()
@@ -209,7 +215,7 @@ class Batch:
         return ended == len(study_uids)
 
     def _unless_away(self, work: Callable[[], T]) -> T | None:
-        """What the work gives; None in an outage, which is logged."""
+        """The result of the work; None in an outage, which is logged."""
         try:
             return work()
         except Interrupted as error:

@@ -88,8 +88,10 @@ def prune_to(database: Database, store: Store, now: datetime, quota_bytes: float
 
 def _prune_to(database: Database, store: Store, now: datetime, quota_bytes: float) -> Pruned:
     removal = _remove_unclaimed(database, store, now)
-    excess, chosen = removal.kept_bytes - removal.going_bytes - quota_bytes, []
-    for candidate in retention.prunable(database, now) if excess > 0 else ():
+    excess = removal.kept_bytes - removal.going_bytes - quota_bytes
+    candidates = retention.prunable(database, now) if excess > 0 else []
+    chosen = []
+    for candidate in candidates:
         if excess <= 0:
             break
         chosen.append(candidate.study_id)

@@ -74,9 +74,11 @@ class ModelLoader:
     def _change(self, registry_state: RegistryState) -> InForce:
         """Open the models of this state; a model that is open already is kept."""
         self.retry_at, self.refusals = None, []
-        active = next(
-            (model for digest in registry_state.served if (model := self._open(digest, registry_state))), None
-        )
+        active = None
+        for digest in registry_state.served:
+            active = self._open(digest, registry_state)
+            if active is not None:
+                break
         if active is None:  # no model can serve: the error of the active one must be repaired
             raise self.refusals[0]
         shadow = None if registry_state.shadow is None else self._open(registry_state.shadow, registry_state)
@@ -92,7 +94,8 @@ class ModelLoader:
         Raises DeviceUnavailable and ProviderUnavailable: a device that is away is no fault of the model, and the model
         before it would need the same device.
         """
-        for model in (self.held.active, self.held.shadow) if self.held else ():
+        opened_before = (self.held.active, self.held.shadow) if self.held else ()
+        for model in opened_before:
             if model is not None and model.digest == digest:
                 return model
         try:

@@ -89,25 +89,27 @@ class Registry:
             raise PromotionRefused("--force needs a --reason, which is recorded")
         self.install(now)
         new = hashlib.sha256(file.read_bytes()).hexdigest()
-        brought = None if comparison is None else read_comparison(comparison)
+        presented = None if comparison is None else read_comparison(comparison)
 
         def rule(registry_state: RegistryState) -> None:
             if registry_state.active == new:
                 raise PromotionRefused("is the active model already").about(new)
             self._require_gates(opened, registry_state, waiver)
             _require_floor(opened, waiver)
-            faults = _faults(brought, new, registry_state, waiver)
+            faults = _faults(presented, new, registry_state, waiver)
             if faults and not waiver.force:
                 raise PromotionRefused(
                     f"{'; '.join(faults)}: compare it with the active model, or give --force and --reason"
                 ).about(str(file))
 
-        standing = promotions.registry_state(self.database)
-        digest = None if brought is None else self._present(brought, _faults(brought, new, standing, waiver), by, now)
+        state = promotions.registry_state(self.database)
+        digest = None
+        if presented is not None:
+            digest = self._present(presented, _faults(presented, new, state, waiver), by, now)
         opened = _prove(file)
-        rule(standing)
+        rule(state)
         self._keep(file, opened)
-        kept = _held(brought, waiver)
+        kept = _recorded_reason(presented, waiver)
         if waiver.dropped_gates:
             kept += f"; dropped gates: {', '.join(waiver.dropped_gates)}"
         if opened.card.site is not None and opened.card.site.accepts_lower_sensitivity:
@@ -132,9 +134,9 @@ class Registry:
                 f" unscreenable now would become negatives; export it with them, or give {flags}"
             ).about(opened.card.name)
 
-    def _present(self, brought: ComparisonFile, faults: list[str], by: str, now: datetime) -> str:
+    def _present(self, presented: ComparisonFile, faults: list[str], by: str, now: datetime) -> str:
         """Store a comparison and its result; returns its digest."""
-        found, digest = brought.comparison, self.store.put(COMPARISONS, brought.content)
+        found, digest = presented.comparison, self.store.put(COMPARISONS, presented.content)
         says = "; ".join(faults) or judge(found).says
         comparisons.keep(
             self.database,
@@ -230,12 +232,12 @@ def _require_floor(opened: OnnxModel, waiver: Waiver) -> None:
         ).about(opened.card.name)
 
 
-def _faults(brought: ComparisonFile | None, new: str, registry_state: RegistryState, waiver: Waiver) -> list[str]:
+def _faults(presented: ComparisonFile | None, new: str, registry_state: RegistryState, waiver: Waiver) -> list[str]:
     """The reasons against a promotion, unless it is forced."""
     faults = ["it was retired"] if new in registry_state.retired else []
-    if brought is None:
+    if presented is None:
         return [*faults, "no --comparison was given"]
-    comparison, judgement = brought.comparison, judge(brought.comparison)
+    comparison, judgement = presented.comparison, judge(presented.comparison)
     if comparison.new.digest != new:
         faults.append(f"the comparison is about {comparison.new.digest[:12]}, this file is {new[:12]}")
     if comparison.old.digest != registry_state.active:
@@ -248,14 +250,14 @@ def _faults(brought: ComparisonFile | None, new: str, registry_state: RegistrySt
     return [*faults, judgement.says]
 
 
-def _held(brought: ComparisonFile | None, waiver: Waiver) -> str:
-    """What a promotion is kept with."""
-    if waiver.force or brought is None:
+def _recorded_reason(presented: ComparisonFile | None, waiver: Waiver) -> str:
+    """The reason that is recorded with a promotion: the result of the comparison, and what a person accepted."""
+    if waiver.force or presented is None:
         return f"forced: {waiver.reason.strip()}"
-    judgement = judge(brought.comparison)
+    judgement = judge(presented.comparison)
     said = [judgement.says]
     if not judgement.holds:
-        said.insert(0, f"lower sensitivity accepted: {missed_more(brought.comparison)}")
+        said.insert(0, f"lower sensitivity accepted: {missed_more(presented.comparison)}")
     return "; ".join([*said, *filter(None, [waiver.reason.strip()])])
 
 

@@ -94,7 +94,9 @@ class BucketStore:
     def files(self, kind: str) -> Iterator[Stored]:
         """Every object of a kind, listed by its first two digits, so that few are in memory at once."""
         for folder in self._listed(f"{self._root}/{kind}"):
-            for file in self._listed(folder["name"]) if folder["type"] == "directory" else ():
+            if folder["type"] != "directory":
+                continue
+            for file in self._listed(folder["name"]):
                 digest = file["name"].rpartition("/")[2].removesuffix(ENDINGS[kind])
                 yield Stored(file["name"], digest, file["size"], _modified_at(file))
 

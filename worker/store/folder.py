@@ -50,7 +50,8 @@ class FolderStore:
         draft = target.with_name(f".{digest}.{secrets.token_hex(4)}.partial")
         try:
             self._prove_mounted()
-            if (is_proved := holds(target, content)) and is_own(target):
+            is_proved = holds(target, content)
+            if is_proved and is_own(target):
                 os.utime(target)  # a new date keeps `remove` from removing it
                 return Kept(digest, is_proved=True)
             make_folders(self.folder, kind, target.parent)
@@ -71,7 +72,8 @@ class FolderStore:
         target = self.path(kind, digest)
         try:
             self._prove_mounted()
-            if (is_proved := holds_file(target, file)) and is_own(target):
+            is_proved = holds_file(target, file)
+            if is_proved and is_own(target):
                 os.utime(target)  # a new date keeps `remove` from removing it
                 file.unlink()
                 return Kept(digest, is_proved=True)
@@ -194,7 +196,8 @@ class FolderStore:
 
     def _prove_mounted(self) -> None:
         """Raise OSError when the share of the store is gone: what its mount point gets would be hidden later."""
-        if self.mounted is None or (now_s := time.monotonic()) < self._mounted_until_s:
+        now_s = time.monotonic()
+        if self.mounted is None or now_s < self._mounted_until_s:
             return
         with contextlib.suppress(FileNotFoundError):  # it is made when something is written
             self.mounted.prove_path(self.folder)

@@ -78,8 +78,9 @@ def cells(drift: Drift) -> list[Cell]:
 
 def plain_rows(drifts: Sequence[Drift]) -> Iterator[list[Any]]:
     """A row for each measure that could be judged, in the order of PLAIN_COLUMNS."""
-    for judged in (judgement for drift in drifts for judgement in drift.judgements):
-        yield [*judged.cause, judged.images, judged.value, judged.low, judged.high, judged.status]
+    for drift in drifts:
+        for judged in drift.judgements:
+            yield [*judged.cause, judged.images, judged.value, judged.low, judged.high, judged.status]
 
 
 def drift_table(drifts: Sequence[Drift]) -> DriftTable:
