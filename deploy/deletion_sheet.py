@@ -1,4 +1,4 @@
-"""What `trainer heat` played, as a picture: its curves, and five images while their hottest pixels are taken away.
+"""Draws the tests of `trainer heat`: their curves, and five images while their hottest pixels are taken away.
 
 python -m deploy.deletion_sheet MODEL SCORES.json --data DIR [--split-manifest FILE --split test] --out FILE
 """

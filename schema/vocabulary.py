@@ -83,7 +83,7 @@ class Reason(StrEnum):
     RESCREENED = "rescreened"  #: by `worker batch --rescreen`, with a newer model
     RESULT_LATE = "result_late"
     AWAITING_RESULT = "awaiting_result"
-    SILENT_RUN = "silent_run"  #: has a verdict that moves nobody: flagged and not flagged, oldest first
+    SILENT_RUN = "silent_run"  #: has a verdict that does not move it: flagged and not flagged, oldest first
     NOT_ASSESSABLE = "not_assessable"  #: a reader found that the images do not allow a reading
 
 

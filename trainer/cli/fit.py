@@ -227,7 +227,7 @@ def leaks(earlier: "PreviousRun", folders: Sequence[Path]) -> list[str]:
 
 
 def _population(description: str | None, ages: tuple[int, int] | None, previous: Path | None) -> Population:
-    """The population of the new card: what is stated, else that of the earlier run. Raises BadSetting for neither."""
+    """The population of the new card: as stated, else as in the earlier run. Raises BadSetting without either."""
     from trainer.run.record import population_of
 
     inherited = None if previous is None else population_of(previous)

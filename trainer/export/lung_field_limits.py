@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from worker.inference.lung_field import FieldLimits, traits_of
 
-#: Of the validation images each limit leaves so many out, at one end; so few are not known exactly, hence the slack.
+#: The share of the validation images that each limit leaves out at its end. So few images do not show it exactly, so
+#: each limit is wider by the slack.
 LEFT_OUT, SLACK = 0.0025, 0.02
 
 

@@ -1,4 +1,4 @@
-"""What different thresholds give on the images of a site: so many found, so many normals left alone."""
+"""The results of different thresholds on the images of a site: pneumonias found, and normals left alone."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Evidence that must be local: a map of logits, pooled over the lung field alone, and what is known of its cells.
+"""Pooling of local evidence: a map of logits, pooled over the lung field alone; and a loss for cells without pneumonia.
 
 Multiple-instance learning (Ilse 2018 gives the view): an image is positive when some place in the lungs is. The
 log-sum-exp between mean and maximum (Pinheiro & Collobert 2015) is weighted by the lung field, so nothing outside the

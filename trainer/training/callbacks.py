@@ -1,4 +1,4 @@
-"""What Keras calls after each batch of a fit: the mean of the weights, and the news of the batch."""
+"""Callbacks of Keras after each batch of a fit: the mean of the weights, and the report of the loss."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Batches for networks with local evidence: views with their lung fields, and what is known of their cells."""
+"""Batches for networks with local evidence: views with their lung fields, and which cells are known to be normal."""
 
 from typing import Any
 

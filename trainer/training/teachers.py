@@ -1,7 +1,7 @@
-"""Finished models that teach a new one: what they say of a view becomes a part of its label.
+"""Finished models that teach a new one: their probability for a view becomes a part of its label.
 
 Distillation (Hinton, Vinyals, Dean 2015). The teachers see a view before it is degraded, the new network sees it after:
-so it also learns to say the same of a picture whatever its exposure, optics and storage.
+so it also learns to give the same probability whatever the exposure, optics and storage of a picture.
 """
 
 import hashlib

@@ -25,7 +25,7 @@ _MAX_DEPTH = 16
 #: half a kilobyte once parsed, and a deflated file of four megabytes can hold millions.
 MAX_ELEMENTS = 100_000
 
-#: So many zeros at the end of a file are padding; more stand where a copy has not brought its bytes yet.
+#: Up to this many zeros at the end of a file are padding; more mean that a copy is not finished.
 MOST_PADDING = 1024
 
 

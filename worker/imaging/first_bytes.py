@@ -24,16 +24,16 @@ from worker.imaging.part10 import EXPLICIT_LITTLE, Part10, parse_elements
 from worker.imaging.stored_values.image_pixel import ImagePixel, read_image_pixel
 from worker.imaging.stored_values.stalled_copy import LEAST_SHARE, sampled_rows
 
-#: So much of a file is read for its header; larger ones are read whole.
+#: This much of a file is read for its header. If the header is larger, the file is read whole.
 FIRST_BYTES = 1 << 16
 
-#: So much of the end of the pixels must hold a value; it is less than what `ends_in_zeros` looks at.
+#: The last bytes of the pixels, of which one must not be zero; `ends_in_zeros` looks at more.
 LAST_BYTES = 1 << 12
 
 #: Where the file meta information begins, its group (PS3.10 7.1), and how that of items begins.
 START, META_GROUP, ITEM_GROUP = 132, 0x0002, b"\xfe\xff"
 
-#: Reads so many bytes at an offset.
+#: Reads bytes: offset, number of bytes.
 ReadAt = Callable[[int, int], bytes]
 
 

@@ -222,7 +222,7 @@ def _disk(settings: Settings) -> str:
 
 
 def _page(settings: Settings) -> str:
-    """Whether the page would listen where nobody overhears it, and whether somebody can log in."""
+    """Whether the settings expose the page's traffic, and whether there is an account."""
     from worker.web.network_exposure import check_exposure, is_installed
 
     if not is_installed():
@@ -247,7 +247,7 @@ def _unsent(settings: Settings) -> list[CheckResult]:
 
 
 def _waiting(settings: Settings) -> CheckResult:
-    """The alarm for every cause: a worker may run, be connected, and consume nothing (celery#8030)."""
+    """Whether a study waits too long for its result, for any cause: a worker may take no message (celery#8030)."""
     if settings.lacks_database:
         return CheckResult("waiting", True, "no study yet", 0.0)
     database = unopened(settings)

@@ -1,4 +1,4 @@
-"""Who takes in how much of an inbox that several watchers share: for `worker check` and as a metric."""
+"""How an inbox is divided among several watchers: for `worker check`, and as a metric."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Do results reach the archive? As metrics, and as one line of the check-up."""
+"""Whether results reach the archive: as metrics, and as one line of `worker check`."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -6,8 +6,8 @@ import sys
 from pythonjsonlogger.json import JsonFormatter
 
 #: Loggers of which only warnings are kept. Alembic and typed_settings log at every start. Celery logs twice for each
-#: message, which takes a third of a message's time; what becomes of its studies our own events say. highdicom logs
-#: each module that it copies.
+#: message, which takes a third of a message's time; our own events say what happens to its studies. highdicom logs each
+#: module that it copies.
 CHATTY = ("alembic", "typed_settings", "celery.worker.strategy", "celery.app.trace", "highdicom")
 
 

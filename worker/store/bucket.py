@@ -14,7 +14,7 @@ from typing import Any
 from worker.errors import BadSetting, StorageUnavailable, StoredFileLost
 from worker.store.contract import ENDINGS, RESTORE, Kept, Stored, is_intact
 
-#: An object that is put again is marked as needed when it is older: nothing prunes what is so young.
+#: An object that is put again gets a new date if it is older than this, in seconds; younger ones are never pruned.
 FRESH_S = 3600.0
 
 #: Every object goes up in one request, which the server takes whole or not at all; S3 takes 5 GiB so.

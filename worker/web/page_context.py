@@ -117,5 +117,5 @@ class PageContext:
         return found.words
 
     def _kept(self, session_id: int) -> Bounded[Search]:
-        """Strangers' words are kept apart, so that they crowd out nobody's search."""
+        """Searches by session. Those made before the log-in are kept apart, so that they cannot push out the others."""
         return self.openings if session_id == NOBODY else self.searches

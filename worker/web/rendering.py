@@ -37,7 +37,7 @@ def html(template: str, **values: Any) -> str:
 
 @lru_cache(maxsize=ROWS_KEPT)
 def as_row(row: Hashable, may_look: bool, hidden: str) -> Markup:
-    """A row of the list. Most rows are those of the answer before: who polls has few rendered anew."""
+    """A row of the list as HTML. It is cached, because most rows of a poll are the same as in the answer before."""
     return Markup(html("row", row=row, may_look=may_look, hidden=hidden))
 
 
@@ -88,7 +88,7 @@ def study_path(uid: str) -> str:
 
 
 def uid_of(part: str) -> str:
-    """The UID of the part of a path that `study_path` made; what it did not make gives no study's UID."""
+    """The UID in a part of a path made by `study_path`; any other text gives a UID that no study has."""
     if not part.startswith("~"):
         return part
     try:

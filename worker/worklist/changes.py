@@ -20,8 +20,8 @@ _SHOWN = (
     *("current_screening_id", "accession_number", "patient_id", "study_date"),
 )
 
-#: Each new row of these may add a study to the list, or take one away: their newest ids stand for its length, which
-#: PostgreSQL would have to count.
+#: Each new row of these may add a study to the list, or take one away. Their newest ids show that its length may have
+#: changed; the length itself PostgreSQL would have to count.
 _ADDED = ("study", "arrival", "screening", "review", "withdrawal")
 
 #: The aggregate that joins texts.

@@ -62,7 +62,7 @@ class Rejection:
     diagnostic: int
 
 
-#: A caller that is not on the list hears no reason: neither that its title is wrong nor that ours is right.
+#: A caller that is not on the list gets no reason: it does not learn whether its title or ours is wrong.
 UNKNOWN_CALLER = Rejection("unknown_caller", 1, 1, 1)
 WRONG_CALLED_TITLE = Rejection("called_title", 1, 1, 7)
 #: Transient: the sender tries again.

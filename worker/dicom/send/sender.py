@@ -31,7 +31,7 @@ from worker.store import open_store
 
 log = logging.getLogger(__name__)
 
-#: Time between two questions for what is due.
+#: Time between two looks for objects that are due.
 POLL_S = 2.0
 
 #: How long an archive may take to answer after SIGTERM. What it has not answered stays due, and is sent again.

@@ -20,7 +20,7 @@ from worker.ledger.clocks import CLOCKS_DIFFER_S
 from worker.ledger.transactions import reading, retried, writing_rows
 from worker.runtime.pids import is_running, pid_space
 
-#: So many shares the folders of an inbox are divided into; more watchers than that stand by.
+#: The folders of an inbox are divided into this many shares; further watchers stand by.
 SHARES = 16
 
 #: An inbox that nobody watches is named in `worker check` for so long; then another inbox's watcher removes its rows.

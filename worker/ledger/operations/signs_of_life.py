@@ -46,7 +46,7 @@ def record(database: Database, process: Process, host: str, moment: datetime) ->
 
 
 class Signs:
-    """The signs of one process, at most one every EVERY_S. One that cannot be written costs no work."""
+    """The signs of one process, at most one every EVERY_S. A sign that cannot be written stops no work."""
 
     def __init__(
         self, database: Database, process: Process, clock: Callable[[], datetime] = now,
@@ -63,7 +63,7 @@ class Signs:
         self._next_s = self.steady_s() + EVERY_S
         try:
             record(self.database, self.process, self.host, self.clock())
-        except (Interrupted, SchemaOutdated) as error:  # the work of the process tells of it
+        except (Interrupted, SchemaOutdated) as error:  # the work of the process reports it
             log.debug("no_sign_of_life", extra={"code": error.code})
         except (SQLAlchemyError, ScreeningError) as error:  # a missing permission, for instance
             log.warning("no_sign_of_life", extra={"kind": place_of(error)})

@@ -14,7 +14,7 @@ from worker.ledger.worklist.ordering import place
 #: Who places the studies: the setting, as the process that follows it knows it.
 SETTING = "setting SCREENING_SILENT"
 
-#: Where a study can lie that a silent run places otherwise.
+#: The bands of studies that a silent run places elsewhere than a list in use does.
 BANDS = (Band.STAT, Band.OVERDUE, Band.FLAGGED, Band.NOT_FLAGGED)
 
 

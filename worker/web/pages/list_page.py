@@ -226,7 +226,7 @@ def _values(context: PageContext, asked: BrowserRequest, signs: SignsOfLife) -> 
 
 
 def _key(context: PageContext, asked: BrowserRequest, key: Key) -> str:
-    """A row's key in a URL. It has band and probability in it: where the model is hidden, a token stands for it."""
+    """A row's key in a URL. It contains band and probability: where the model is hidden, a token takes its place."""
     return context.remember(str(key), asked.who.id) if hides_model(context, asked) else str(key)
 
 
