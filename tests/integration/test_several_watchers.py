@@ -29,7 +29,7 @@ from worker.intake.inbox_division import HUNG_S
 from worker.intake.ingest import Intake
 from worker.intake.reader import IntakeRequest
 from worker.ledger.intake import inbox_shares
-from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, Seat
+from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, WatcherLease
 from worker.ledger.transactions import writing
 from worker.monitoring.inbox_watchers import check_watchers, metrics
 from worker.monitoring.reconciliation import reconcile
@@ -235,7 +235,7 @@ def test_a_watcher_that_hangs_in_the_file_system_lets_its_lease_lapse(both: TwoW
         clock.forward(20)
         let_two_heartbeats_begin()
         assert not is_prolonged()
-        division.work_goes_on()
+        division.note_progress()
         wait_until(is_prolonged, 30)
 
 
@@ -322,14 +322,14 @@ def test_a_watcher_that_stands_aside_tries_the_store_once_a_heartbeat(both: TwoW
     """Although it scans more often: each proof writes to the store. Meanwhile it says what the last one met."""
     tried = list[datetime]()
 
-    def prove_able() -> None:
+    def prove_can_take_in() -> None:
         tried.append(both.desk.clock())
         raise StorageUnavailable("cannot write to the store (Input/output error)")
 
     watcher = both.one.watcher
     watcher.scan()
-    watcher.division.prove_able = prove_able
-    watcher.division.stand_aside_unless_able()
+    watcher.division.prove_can_take_in = prove_can_take_in
+    watcher.division.leave_if_unable()
     for _ in range(5):
         with pytest.raises(StorageUnavailable, match="Input/output error"):
             watcher.scan()
@@ -339,7 +339,7 @@ def test_a_watcher_that_stands_aside_tries_the_store_once_a_heartbeat(both: TwoW
         with pytest.raises(StorageUnavailable, match="Input/output error"):
             watcher.scan()
     assert len(tried) == 2
-    watcher.division.prove_able = watcher.prove_able
+    watcher.division.prove_can_take_in = watcher.prove_can_take_in
     both.desk.clock.forward(both.desk.settings.heartbeat_s)
     watcher.scan()
     assert both.shares() == [SHARES, 0]
@@ -411,16 +411,16 @@ def test_nothing_is_taken_over_while_its_watcher_books(both: TwoWatchers) -> Non
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_a_watcher_that_is_stopped_while_it_books_does_not_keep_its_share_for_ever(desk: Ledger) -> None:
     lease_s = 0.5
-    stopped, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), lease_s), desk.clock())
-    others = [Seat("/inbox", "there", os.getpid(), 60.0)]
+    stopped, _ = inbox_shares.follow(desk.database, WatcherLease("/inbox", "here", os.getpid(), lease_s), desk.clock())
+    others = [WatcherLease("/inbox", "there", os.getpid(), 60.0)]
 
     def is_taken_over() -> bool:
-        seat, held = inbox_shares.follow(desk.database, others[-1], desk.clock() + timedelta(seconds=2 * lease_s))
-        others.append(seat)
+        lease, held = inbox_shares.follow(desk.database, others[-1], desk.clock() + timedelta(seconds=2 * lease_s))
+        others.append(lease)
         return len(held) == SHARES
 
     def book() -> None:
-        with writing(desk.database, partial(inbox_shares.require, seat=stopped)) as session:
+        with writing(desk.database, partial(inbox_shares.require, lease=stopped)) as session:
             wait_until(is_taken_over, 30)
             session.execute(text("SELECT 1"))
 
@@ -431,23 +431,25 @@ def test_a_watcher_that_is_stopped_while_it_books_does_not_keep_its_share_for_ev
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_the_lease_is_prolonged_while_a_transaction_books(both: TwoWatchers) -> None:
     both.one.watcher.scan()
-    seat = both.one.watcher.division.seat
-    assert seat is not None
+    lease = both.one.watcher.division.lease
+    assert lease is not None
     later = both.desk.clock() + timedelta(minutes=1)
     with writing(both.desk.database, both.one.watcher.division.guard):
-        inbox_shares.prolong(both.desk.database, seat, later)
+        inbox_shares.prolong(both.desk.database, lease, later)
     (found, *_) = inbox_shares.watcher_shares(both.desk.database)
-    assert (found.shares, found.lease_until) == (SHARES, later + timedelta(seconds=seat.lease_s))
+    assert (found.shares, found.lease_until) == (SHARES, later + timedelta(seconds=lease.lease_s))
 
 
 def test_a_watcher_that_was_removed_joins_anew_and_owns_nothing_of_before(desk: Ledger) -> None:
-    seat, held = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), 30.0), desk.clock())
+    lease, held = inbox_shares.follow(desk.database, WatcherLease("/inbox", "here", os.getpid(), 30.0), desk.clock())
     assert len(held) == SHARES
     desk.clock.forward(31)
-    other, all_of_it = inbox_shares.follow(desk.database, Seat("/inbox", "there", os.getpid(), 30.0), desk.clock())
-    again, held = inbox_shares.follow(desk.database, seat, desk.clock())
-    assert (len(all_of_it), held, again.holder != seat.holder) == (SHARES, frozenset(), True)
-    inbox_shares.leave(desk.database, seat, desk.clock())
+    other, all_of_it = inbox_shares.follow(
+        desk.database, WatcherLease("/inbox", "there", os.getpid(), 30.0), desk.clock()
+    )
+    again, held = inbox_shares.follow(desk.database, lease, desk.clock())
+    assert (len(all_of_it), held, again.holder != lease.holder) == (SHARES, frozenset(), True)
+    inbox_shares.leave(desk.database, lease, desk.clock())
     assert len(inbox_shares.follow(desk.database, other, desk.clock())[1]) == SHARES // 2
 
 
@@ -471,13 +473,13 @@ def test_check_and_metrics_say_who_takes_in_how_much(both: TwoWatchers) -> None:
 
 def test_an_inbox_that_is_watched_no_more_is_named_for_a_week(desk: Ledger) -> None:
     """Whether its last watcher has ended, or was killed; a watcher of another inbox then removes its rows."""
-    ended, _ = inbox_shares.follow(desk.database, Seat("/ended", "here", os.getpid(), 30.0), desk.clock())
+    ended, _ = inbox_shares.follow(desk.database, WatcherLease("/ended", "here", os.getpid(), 30.0), desk.clock())
     inbox_shares.leave(desk.database, ended, desk.clock())
-    inbox_shares.follow(desk.database, Seat("/killed", "there", os.getpid(), 30.0), desk.clock())
+    inbox_shares.follow(desk.database, WatcherLease("/killed", "there", os.getpid(), 30.0), desk.clock())
     in_force = attrs.evolve(desk.settings, database=desk.database.url, broker="redis://queue/0")
 
     def named() -> list[str]:
-        inbox_shares.follow(desk.database, Seat("/watched", "here", os.getpid(), 30.0), desk.clock())
+        inbox_shares.follow(desk.database, WatcherLease("/watched", "here", os.getpid(), 30.0), desk.clock())
         return [words.partition(": ")[0] for words in check_watchers(in_force)]
 
     assert named() == ["/ended", "/killed", "/watched"]
@@ -487,7 +489,7 @@ def test_an_inbox_that_is_watched_no_more_is_named_for_a_week(desk: Ledger) -> N
     assert named() == ["/ended", "/killed", "/watched"]
     desk.clock.forward(hours=2)
     assert named() == ["/watched"]
-    _, held = inbox_shares.follow(desk.database, Seat("/killed", "there", os.getpid(), 30.0), desk.clock())
+    _, held = inbox_shares.follow(desk.database, WatcherLease("/killed", "there", os.getpid(), 30.0), desk.clock())
     assert len(held) == SHARES, "it can be watched again"
 
 
@@ -497,23 +499,23 @@ def test_shares_without_any_watcher_are_removed(desk: Ledger) -> None:
         session.execute(
             text("INSERT INTO inbox_share (inbox, share, holder) VALUES ('/old', 0, NULL), ('/old', 1, 'x')")
         )
-    inbox_shares.follow(desk.database, Seat("/watched", "here", os.getpid(), 30.0), desk.clock())
+    inbox_shares.follow(desk.database, WatcherLease("/watched", "here", os.getpid(), 30.0), desk.clock())
     assert {found.inbox for found in inbox_shares.watcher_shares(desk.database)} == {"/watched"}
 
 
 def test_a_watcher_takes_everything_in_whichever_rows_of_shares_are_there(desk: Ledger) -> None:
     with desk.database.writing() as session:
         session.execute(text("INSERT INTO inbox_share (inbox, share) VALUES ('/inbox', 3)"))
-    _, held = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), 30.0), desk.clock())
+    _, held = inbox_shares.follow(desk.database, WatcherLease("/inbox", "here", os.getpid(), 30.0), desk.clock())
     assert len(held) == SHARES
 
 
 def test_who_comes_after_the_last_one_has_ended_waits_for_nothing(desk: Ledger) -> None:
     """Also where its clock is three minutes behind."""
-    ended, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), 30.0), desk.clock())
+    ended, _ = inbox_shares.follow(desk.database, WatcherLease("/inbox", "here", os.getpid(), 30.0), desk.clock())
     inbox_shares.leave(desk.database, ended, desk.clock())
     desk.clock.forward(-180)
-    _, held = inbox_shares.follow(desk.database, Seat("/inbox", "there", os.getpid(), 30.0), desk.clock())
+    _, held = inbox_shares.follow(desk.database, WatcherLease("/inbox", "there", os.getpid(), 30.0), desk.clock())
     assert len(held) == SHARES
 
 

@@ -35,10 +35,10 @@ class Machine(WatchedInbox):
 
     def be_another_machine(self) -> None:
         """From its own start on."""
-        watcher, seat = self.watcher, self.watcher.division.seat
-        assert seat is not None
+        watcher, lease = self.watcher, self.watcher.division.lease
+        assert lease is not None
         watcher.clock = watcher.division.clock = watcher.signs.clock = self.now
-        watcher.division.seat = replace(seat, host=self.name)
+        watcher.division.lease = replace(lease, host=self.name)
 
     def now(self) -> datetime:
         """What its clock says."""

@@ -12,7 +12,7 @@ from schema.database import Database
 from tests.ledger import Ledger
 from worker.errors import ShareLost
 from worker.ledger.intake import inbox_shares
-from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, Seat
+from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, WatcherLease
 from worker.ledger.transactions import writing_rows
 from worker.monitoring.inbox_watchers import check_watchers
 
@@ -26,33 +26,33 @@ def said(desk: Ledger) -> dict[str, str]:
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_an_inbox_is_named_although_its_two_watchers_left_at_the_same_moment(desk: Ledger) -> None:
     """As when both services are stopped at once: neither sees what the other has not committed yet."""
-    seats = [
-        inbox_shares.follow(desk.database, Seat("/inbox", host, os.getpid(), 30.0), desk.clock())[0]
+    leases = [
+        inbox_shares.follow(desk.database, WatcherLease("/inbox", host, os.getpid(), 30.0), desk.clock())[0]
         for host in ("north", "south")
     ]
     together = threading.Barrier(2)
 
-    def leave(seat: Seat) -> None:
+    def leave(lease: WatcherLease) -> None:
         with closing(Database(desk.database.url)) as database:
             inbox_shares.watcher_shares(database)  # connected
             together.wait(60)
-            inbox_shares.leave(database, seat, desk.clock())
+            inbox_shares.leave(database, lease, desk.clock())
 
-    threads = [threading.Thread(target=leave, args=(seat,)) for seat in seats]
+    threads = [threading.Thread(target=leave, args=(lease,)) for lease in leases]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    inbox_shares.follow(desk.database, Seat("/another", "north", os.getpid(), 30.0), desk.clock())
+    inbox_shares.follow(desk.database, WatcherLease("/another", "north", os.getpid(), 30.0), desk.clock())
     words = said(desk)["/inbox"]
     assert words.startswith("north has left, at 2026-03-02 08:00 UTC; south has left, at 2026-03-02 08:00 UTC; nobody")
-    _, held = inbox_shares.follow(desk.database, Seat("/inbox", "north", os.getpid(), 30.0), desk.clock())
+    _, held = inbox_shares.follow(desk.database, WatcherLease("/inbox", "north", os.getpid(), 30.0), desk.clock())
     assert len(held) == SHARES
 
 
 def test_who_left_is_told_with_the_moment_and_who_fell_silent_in_other_words(desk: Ledger) -> None:
-    left, _ = inbox_shares.follow(desk.database, Seat("/left", "north", 4711, 30.0), desk.clock())
-    inbox_shares.follow(desk.database, Seat("/killed", "north", 4711, 30.0), desk.clock())
+    left, _ = inbox_shares.follow(desk.database, WatcherLease("/left", "north", 4711, 30.0), desk.clock())
+    inbox_shares.follow(desk.database, WatcherLease("/killed", "north", 4711, 30.0), desk.clock())
     desk.clock.forward(20)
     inbox_shares.leave(desk.database, left, desk.clock())
     desk.clock.forward(hours=1)
@@ -63,7 +63,7 @@ def test_who_left_is_told_with_the_moment_and_who_fell_silent_in_other_words(des
 
 
 def test_who_left_books_nothing_more_and_joins_again_under_a_new_name(desk: Ledger) -> None:
-    left, _ = inbox_shares.follow(desk.database, Seat("/inbox", "here", os.getpid(), 30.0), desk.clock())
+    left, _ = inbox_shares.follow(desk.database, WatcherLease("/inbox", "here", os.getpid(), 30.0), desk.clock())
     inbox_shares.leave(desk.database, left, desk.clock())
     with pytest.raises(ShareLost), writing_rows(desk.database) as connection:
         inbox_shares.require(connection, left)
@@ -76,8 +76,8 @@ def test_who_left_books_nothing_more_and_joins_again_under_a_new_name(desk: Ledg
 @pytest.mark.parametrize("weeks", [2, -2])
 def test_a_machine_whose_clock_is_wrong_by_weeks_removes_no_watcher_of_another_inbox(desk: Ledger, weeks: int) -> None:
     right = datetime.now(UTC)
-    seat, _ = inbox_shares.follow(desk.database, Seat("/inbox", "right", os.getpid(), 30.0), right)
+    lease, _ = inbox_shares.follow(desk.database, WatcherLease("/inbox", "right", os.getpid(), 30.0), right)
     wrong = right + weeks * NAMED_FOR
-    inbox_shares.follow(desk.database, Seat("/another", "wrong", os.getpid(), 30.0), wrong)
-    again, held = inbox_shares.follow(desk.database, seat, right + timedelta(seconds=10))
-    assert (again.holder, len(held)) == (seat.holder, SHARES)
+    inbox_shares.follow(desk.database, WatcherLease("/another", "wrong", os.getpid(), 30.0), wrong)
+    again, held = inbox_shares.follow(desk.database, lease, right + timedelta(seconds=10))
+    assert (again.holder, len(held)) == (lease.holder, SHARES)

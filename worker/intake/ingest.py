@@ -77,7 +77,7 @@ class Intake:
         """How the ledger stores identifiers of patients."""
         return IdentifierPolicy.of(self.settings)
 
-    def prove_able(self, now: datetime) -> None:
+    def prove_can_take_in(self, now: datetime) -> None:
         """Raise StorageUnavailable when nothing can be stored; in mode `leave` nothing need be."""
         if self.settings.inbox_mode is not InboxMode.LEAVE:
             self.capacity.require(self.settings, self.store, now)

@@ -89,7 +89,7 @@ class Watcher:
                 raise BadSetting(f"{name} lies in the inbox, from which files are removed: choose a folder elsewhere")
         self.outages = OutageLog(log, self.steady_s)
         database, clock = self.intake.database, self.lease_clock or self.clock
-        self.division = Division.of(database, self.folder, settings, clock, self.steady_s, self.prove_able)
+        self.division = Division.of(database, self.folder, settings, clock, self.steady_s, self.prove_can_take_in)
         self.inbox = Inbox(self.folder, self._is_done, settings.home, self.division.is_ours, steady_s=self.steady_s)
         self.intake = replace(self.intake, guard=self.division.guard, prove_gone=self.inbox.prove_gone)
         self.signs = Signs(self.intake.database, Process.WATCHER, self.clock, self.steady_s)
@@ -137,13 +137,13 @@ class Watcher:
             self.division.forget()
             return False
         except StorageUnavailable:
-            self.division.stand_aside_unless_able()
+            self.division.leave_if_unable()
             raise
 
-    def prove_able(self) -> None:
+    def prove_can_take_in(self) -> None:
         """Raise StorageUnavailable when the inbox cannot be listed, or nothing can be stored."""
         self.inbox.prove_listed()
-        self.intake.prove_able(self.clock())
+        self.intake.prove_can_take_in(self.clock())
 
     def _follow_division(self) -> None:
         """Forget the files of folders that went to other watchers; read what was booked in folders that came."""
@@ -163,7 +163,7 @@ class Watcher:
     def _scan(self) -> bool:
         now, now_s = self.clock(), self.steady_s()
         listing = self.inbox.scan()
-        self.division.work_goes_on()
+        self.division.note_progress()
         self.listing_s = self.steady_s() - now_s
         settings = self.intake.settings
         settled, unsettled = list[IntakeRequest](), list[Incoming]()
@@ -255,7 +255,7 @@ class Watcher:
 
     def _note(self, taken: TakenIn) -> None:
         """Remember a recorded file, and remove it from the inbox in mode `move`."""
-        self.division.work_goes_on()
+        self.division.note_progress()
         file, booked = taken.request.file, taken.booked
         if taken.refused is not None:
             self.waiting[file.path].again_s = self.steady_s() + FULL_SCAN_S

@@ -1,8 +1,9 @@
-"""Which watcher takes in which share of an inbox's folders, as rows: several watchers of one inbox divide it fairly.
+"""The rows that divide an inbox among several watchers: its folders belong to shares, and each share to one watcher.
 
-Each has a lease. Who deletes the row of a lapsed watcher may take its shares, and each booking holds the row of its own
-watcher: so what was taken over is never booked by the one before, however long that was stopped. PostgreSQL ends a
-transaction that stands still for longer than the lease; until then nobody takes its shares over.
+Each watcher has a lease. When it lapses, another watcher deletes its row and may then take its shares. Each transaction
+that books a file locks the row of its own watcher: one that was stopped for longer than its lease books no file of a
+share that another one has taken over. PostgreSQL ends a transaction that is idle for longer than the lease; until then
+nobody takes over its shares.
 """
 
 import secrets
@@ -31,8 +32,8 @@ LEFT = 0
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A watcher of an inbox; `holder` is new each time it joins."""
+class WatcherLease:
+    """The lease of one watcher of an inbox; `holder` is new each time it joins."""
 
     inbox: str  #: its path as the ledger spells it
     host: str
@@ -79,50 +80,52 @@ def split(held: Mapping[int, str | None], watchers: Sequence[str], mine: str) ->
 
 
 @retried  # two watchers may be the first ones at the same time
-def follow(database: Database, seat: Seat, now: datetime) -> tuple[Seat, frozenset[int]]:
-    """Prolong the lease, or join; remove lapsed watchers; take or give shares. Returns the seat, and what it holds.
+def follow(database: Database, lease: WatcherLease, now: datetime) -> tuple[WatcherLease, frozenset[int]]:
+    """Prolong the lease, or join; remove lapsed watchers; take or give shares. Returns the lease, and its shares now.
 
-    Call it between two bookings: what is given here may be taken by others at once.
+    Call it between two bookings: a share that is given here may be taken by another watcher at once.
     """
     with writing_rows(database) as connection:
-        seat = _sit(connection, seat, now)
+        lease = _prolong_or_join(connection, lease, now)
         _forget_unwatched(connection, now)
-        found = _found(connection, seat.inbox)
-        watchers = _living(connection, seat, now)  # after the shares: who took one by then has a row by now
+        found = _found(connection, lease.inbox)
+        watchers = _living(
+            connection, lease, now
+        )  # read after the shares: a watcher that had one by then has a row now
         held = {share: holder if holder in watchers else None for share, holder in found.items()}
-        move = split(held, watchers, seat.holder)
-        own = {share for share, holder in held.items() if holder == seat.holder}
-        _give(connection, seat, move.give)
-        return seat, frozenset(own.difference(move.give).union(_take(connection, seat, move.take, found)))
+        move = split(held, watchers, lease.holder)
+        own = {share for share, holder in held.items() if holder == lease.holder}
+        _give(connection, lease, move.give)
+        return lease, frozenset(own.difference(move.give).union(_take(connection, lease, move.take, found)))
 
 
-def prolong(database: Database, seat: Seat, now: datetime) -> None:
-    """Prolong the lease, if it was not taken away; holds up no booking."""
+def prolong(database: Database, lease: WatcherLease, now: datetime) -> None:
+    """Prolong the lease, if it was not taken away, without waiting for a booking."""
     with writing_rows(database) as connection:
-        _prolong(connection, seat, now + timedelta(seconds=seat.lease_s))
+        _prolong(connection, lease, now + timedelta(seconds=lease.lease_s))
 
 
-def leave(database: Database, seat: Seat, now: datetime) -> None:
+def leave(database: Database, lease: WatcherLease, now: datetime) -> None:
     """Give everything back. The row stays and says when it left, until another watcher of the inbox sees it."""
-    its = _its_row(seat)
+    its = _its_row(lease)
     with writing_rows(database) as connection:
-        connection.execute(select(InboxWatcher.holder).where(*its).with_for_update())  # after what it still books
+        connection.execute(select(InboxWatcher.holder).where(*its).with_for_update())  # waits for its last booking
         connection.execute(update(InboxWatcher).where(*its).values(lease_until=now, pid=LEFT))
         connection.execute(
             update(InboxShare)
-            .where(InboxShare.inbox == seat.inbox, InboxShare.holder == seat.holder)
+            .where(InboxShare.inbox == lease.inbox, InboxShare.holder == lease.holder)
             .values(holder=None)
         )
 
 
-def require(connection: Connection, seat: Seat) -> None:
-    """Raise ShareLost if the seat was taken away; else it is not until the end of this transaction.
+def require(connection: Connection, lease: WatcherLease) -> None:
+    """Raise ShareLost if the lease was taken away. Else its row is locked until this transaction ends.
 
     PostgreSQL ends a transaction whose program is stopped for longer than the lease.
     """
-    row = select(InboxWatcher.holder).where(*_its_row(seat))
+    row = select(InboxWatcher.holder).where(*_its_row(lease))
     if connection.dialect.name == "postgresql":
-        limit = func.set_config("idle_in_transaction_session_timeout", f"{seat.lease_s * 1000:.0f}", literal(True))
+        limit = func.set_config("idle_in_transaction_session_timeout", f"{lease.lease_s * 1000:.0f}", literal(True))
         row = row.add_columns(limit).with_for_update(read=True, key_share=True)
     if connection.execute(row).first() is None:
         raise ShareLost("another watcher has taken over this one's share of the inbox: it goes on with a new share")
@@ -153,40 +156,40 @@ def read_watcher_shares(connection: Connection) -> list[WatcherShares]:
     return [*held, *free]
 
 
-def _prolong(connection: Connection, seat: Seat, until: datetime) -> bool:
-    return connection.execute(update(InboxWatcher).where(*_its_row(seat)).values(lease_until=until)).rowcount > 0
+def _prolong(connection: Connection, lease: WatcherLease, until: datetime) -> bool:
+    return connection.execute(update(InboxWatcher).where(*_its_row(lease)).values(lease_until=until)).rowcount > 0
 
 
-def _its_row(seat: Seat) -> tuple[ColumnElement[bool], ...]:
+def _its_row(lease: WatcherLease) -> tuple[ColumnElement[bool], ...]:
     """Which row is that of a watcher that has not left."""
-    return InboxWatcher.inbox == seat.inbox, InboxWatcher.holder == seat.holder, InboxWatcher.pid != LEFT
+    return InboxWatcher.inbox == lease.inbox, InboxWatcher.holder == lease.holder, InboxWatcher.pid != LEFT
 
 
-def _sit(connection: Connection, seat: Seat, now: datetime) -> Seat:
-    """Prolong the lease; who has none joins under a new name, so that nothing of before is its own."""
-    until = now + timedelta(seconds=seat.lease_s)
-    if seat.holder and _prolong(connection, seat, until):
-        return seat
-    seat = replace(seat, holder=secrets.token_hex(16))
-    row = {"inbox": seat.inbox, "holder": seat.holder, "host": seat.host, "pid": seat.pid, "pid_space": pid_space()}
+def _prolong_or_join(connection: Connection, lease: WatcherLease, now: datetime) -> WatcherLease:
+    """Prolong the lease, or join under a new name: shares of the old name then belong to nobody."""
+    until = now + timedelta(seconds=lease.lease_s)
+    if lease.holder and _prolong(connection, lease, until):
+        return lease
+    lease = replace(lease, holder=secrets.token_hex(16))
+    row = {"inbox": lease.inbox, "holder": lease.holder, "host": lease.host, "pid": lease.pid, "pid_space": pid_space()}
     connection.execute(insert(InboxWatcher).values(**row, lease_until=until))
-    return seat
+    return lease
 
 
-def _living(connection: Connection, seat: Seat, now: datetime) -> list[str]:
-    """The watchers of the inbox, without those that left, lapsed or are known to be dead: their rows are removed.
+def _living(connection: Connection, lease: WatcherLease, now: datetime) -> list[str]:
+    """The watchers of the inbox. The rows of those that left, lapsed or are known to be dead are removed.
 
-    One that is booking just now stays until that ends.
+    A watcher that is booking just now is removed after that.
     """
-    of_inbox = InboxWatcher.inbox == seat.inbox
+    of_inbox = InboxWatcher.inbox == lease.inbox
     rows = connection.execute(
         select(InboxWatcher.holder, InboxWatcher.pid, InboxWatcher.pid_space, InboxWatcher.lease_until).where(of_inbox)
     ).all()
-    latest = now + timedelta(seconds=seat.lease_s + CLOCKS_DIFFER_S)  # later: written before the clock was set back
+    latest = now + timedelta(seconds=lease.lease_s + CLOCKS_DIFFER_S)  # later: written before the clock was set back
     seen = {row.holder: row.lease_until for row in rows}
     ended = [
         row.holder for row in rows
-        if row.holder != seat.holder
+        if row.holder != lease.holder
         and (row.pid == LEFT or not now <= row.lease_until <= latest or _is_dead(row.pid, row.pid_space))
     ]  # fmt: skip
     if not ended:
@@ -216,10 +219,9 @@ def _found(connection: Connection, inbox: str) -> dict[int, str | None]:
 
 
 def _forget_unwatched(connection: Connection, now: datetime) -> None:
-    """Remove the rows of inboxes that nobody has watched for NAMED_FOR. Who watches one again makes them anew.
+    """Remove the rows of inboxes that nobody has watched for NAMED_FOR; a later watcher makes them anew.
 
-    The database's clock must agree, where it may be another one: a single wrong clock removes no row of another
-    machine.
+    PostgreSQL's clock must agree, so that a single wrong clock removes no row of another machine.
     """
     moments = [now]
     if connection.dialect.name == "postgresql":
@@ -234,21 +236,25 @@ def _forget_unwatched(connection: Connection, now: datetime) -> None:
         connection.execute(delete(InboxShare).where(InboxShare.inbox == inbox, InboxShare.holder == holder))
 
 
-def _take(connection: Connection, seat: Seat, shares: Sequence[int], found: Mapping[int, str | None]) -> list[int]:
+def _take(
+    connection: Connection, lease: WatcherLease, shares: Sequence[int], found: Mapping[int, str | None]
+) -> list[int]:
     """Take free shares, but none that another watcher takes just now, or has taken since it was `found`."""
     if not shares:
         return []
-    which = and_(InboxShare.inbox == seat.inbox, InboxShare.share.in_(shares))
+    which = and_(InboxShare.inbox == lease.inbox, InboxShare.share.in_(shares))
     locked = select(InboxShare.share, InboxShare.holder).where(which).with_for_update(skip_locked=True)
     taken = [share for share, holder in connection.execute(locked) if holder == found[share]]
     connection.execute(
-        update(InboxShare).where(InboxShare.inbox == seat.inbox, InboxShare.share.in_(taken)).values(holder=seat.holder)
+        update(InboxShare)
+        .where(InboxShare.inbox == lease.inbox, InboxShare.share.in_(taken))
+        .values(holder=lease.holder)
     )
     return taken
 
 
-def _give(connection: Connection, seat: Seat, shares: Sequence[int]) -> None:
+def _give(connection: Connection, lease: WatcherLease, shares: Sequence[int]) -> None:
     if shares:
         connection.execute(
-            update(InboxShare).where(InboxShare.inbox == seat.inbox, InboxShare.share.in_(shares)).values(holder=None)
+            update(InboxShare).where(InboxShare.inbox == lease.inbox, InboxShare.share.in_(shares)).values(holder=None)
         )
