@@ -72,6 +72,7 @@ def test_the_card_is_shown_without_raw_values(desk: Ledger) -> None:
     assert "{" not in shown
     assert "flags        from a score of 0.4971 of 1 on" in shown
     assert "population   children of 1 to 5 years" in shown
+    assert "in full" not in shown, "the shipped model's rule is pyramid53"
 
 
 def test_no_sentence_of_the_help_is_cut(desk: Ledger) -> None:

@@ -75,6 +75,7 @@ def test_the_rows_have_the_order_of_the_worklist_and_their_places(page: Page) ->
         ("", {0, 1, 2, 3, 4}), ("show=flagged", {0, 1, 2}), ("show=read", {5}), ("show=waiting", {3}),
         ("show=attention", set()), ("priority=stat", {4}), ("scanner=room+1", {1, 3}), ("date=2026-03-02", {1, 3}),
         ("show=nonsense&date=yesterday", {0, 1, 2, 3, 4}), ("show=flagged&scanner=room+0", {0, 2}),
+        ("scanner=OOM+1", {1, 3}), ("scanner=r%25m", set()), ("scanner=r_om", set()),
     ],
 )  # fmt: skip
 def test_filters(page: Page, query: str, expected: set[int]) -> None:
@@ -98,6 +99,14 @@ def test_a_row_says_everything_in_words(page: Page) -> None:
     for words in (*said, "file 0.dcm", "screened", "ben reads it", "read as uncertain by Dr Dee"):
         assert words in text, words
     assert "operating point 0.50" in text  # drawn into the bar, and said
+
+
+def test_a_file_received_by_dicom_is_named_by_the_end_of_its_uid(page: Page) -> None:
+    """The whole takes five lines of the row; the title has it."""
+    name = "1.2.826.0.1.3680043.8.498.78291752523942872407057653880175528718"
+    page.desk.receive(UIDS[0], path=f"/store/{name}")
+    text = page.visitor("ann").get("/").text
+    assert f'title="{name}">…880175528718<' in text
 
 
 def test_a_row_says_the_verdict_also_where_the_band_says_something_else(page: Page) -> None:

@@ -225,6 +225,13 @@ def test_closing_a_page_that_came_back_with_a_fault_lets_go_too(page: Page) -> N
     assert page.desk.count("hold") == 0
 
 
+def test_other_studies_of_a_patient_are_told_apart(page: Page) -> None:
+    for number in (1, 2):
+        uid = f"1.2.826.9.{number}"
+        page.desk.receive(uid, content=uid, patient_id="P-7", study_date="20260301", accession_number=f"B-{number}")
+    assert ">2026-03-01, B-2</a>" in page.visitor("ann").get("/study/1.2.826.9.1").text
+
+
 def test_a_flagged_study_outside_the_models_population_says_so(page: Page) -> None:
     desk = page.desk
     desk.model = ModelUse("c" * 64, card(population=Population("children", 1, 5)), "CPUExecutionProvider")

@@ -21,7 +21,7 @@ def print_card(card: dict[str, Any]) -> None:
         "reference": card["reference"] or NO_REFERENCE,
         "input": ", ".join(f"{name} {value}" for name, value in card["preprocessing"].items()),
         "heat map": f"{card['heat_method']}, scale {card['heat_scale']:g}",
-        "reduced": _reduced_decode(card.get("reduced_decode")),
+        "reduced": _reduced_decode(card),
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
         "images from": card.get("attribution") or "not stated",
     }
@@ -66,8 +66,11 @@ def _familiarity(limit: float | None) -> str:
     return NO_LIMIT if limit is None else f"limit {limit:g}: a negative beyond it is unscreenable"
 
 
-def _reduced_decode(measured: dict[str, Any] | None) -> str:
-    """How the output changes with pictures that are decoded at a lower resolution."""
+def _reduced_decode(card: dict[str, Any]) -> str:
+    """Whether images may be decoded at a lower resolution, and how that changes the output."""
+    if "ranges_from" in card["preprocessing"]:  # the picture is the halved one, however it was decoded
+        return "every image is halved to the model's resolution; JPEG 2000 is decoded at that one"
+    measured = card.get("reduced_decode")
     if measured is None:
         return "not measured: every image is decoded in full"
     codings = {"codings": "/".join(measured["codings"])}

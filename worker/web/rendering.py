@@ -70,6 +70,7 @@ def environment() -> Environment:
     made.filters["day"] = wording.day
     made.filters["band_word"] = wording.band_word
     made.filters["band_shape"] = wording.band_shape
+    made.filters["file_name"] = wording.file_name
     made.filters["shortened"] = wording.shortened
     made.filters["digest"] = wording.digest
     made.filters["moment"] = wording.moment

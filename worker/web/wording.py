@@ -75,6 +75,7 @@ WITHOUT: dict[Process, str] = {
 }
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+UID = re.compile(r"[0-9.]+")
 
 #: How a moment stands in an attribute or a header, for the page's script.
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
@@ -147,6 +148,11 @@ def minute(at: datetime | None) -> str:
 def digest(subject: str | None) -> str:
     """What a deed was done to; of a digest only its beginning."""
     return subject[:12] if subject and DIGEST.fullmatch(subject) else subject or ""
+
+
+def file_name(name: str) -> str:
+    """The name of a file; one received by DICOM has its UID for a name, of which the end is enough."""
+    return shortened(name) if UID.fullmatch(name) else name
 
 
 def shortened(uid: str) -> str:

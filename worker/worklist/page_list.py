@@ -3,6 +3,7 @@
 The list of a terminal: `unread_list`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,8 +43,10 @@ CONDITIONS: dict[Show, str] = {
     Show.WAITING: "state IN ('received', 'queued', 'screening')",
 }
 
+#: A part of the name is enough: the list does not print it.
 _SCANNER = """(SELECT COUNT(*) FROM series WHERE series.study_id = {id}
-    AND (series.station_name = :scanner OR series.manufacturer = :scanner)) > 0"""
+    AND (LOWER(series.station_name) LIKE :scanner ESCAPE '!'
+    OR LOWER(series.manufacturer) LIKE :scanner ESCAPE '!')) > 0"""
 
 #: The columns of the view, for studies that are not on it.
 _ANY_STUDY = """
@@ -186,7 +189,7 @@ def _condition(asked: Filter) -> tuple[list[str], dict[str, Any]]:
         values["date"] = asked.date
     if asked.scanner:
         conditions.append(_SCANNER.format(id="study.id" if is_read else "worklist.study_id"))
-        values["scanner"] = asked.scanner
+        values["scanner"] = "%" + re.sub("([!%_])", r"!\1", asked.scanner.lower()) + "%"
     return [condition for condition in conditions if condition], values
 
 

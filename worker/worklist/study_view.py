@@ -144,7 +144,7 @@ def _priors(connection: Connection, row: Row[Any]) -> Rows:
     return _all(
         connection,
         """
-        SELECT study.study_uid, study.study_date, study.state, screening.verdict,
+        SELECT study.study_uid, study.study_date, study.accession_number, study.state, screening.verdict,
             (SELECT review.outcome FROM review WHERE review.id =
                 (SELECT MAX(newest.id) FROM review AS newest WHERE newest.study_id = study.id)) AS review_outcome,
             (SELECT COUNT(*) FROM withdrawal WHERE withdrawal.review_id =
