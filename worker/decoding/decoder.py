@@ -151,9 +151,7 @@ class Decoder:
         except _ChildLost as lost:
             raise DecoderCrashed(f"the decoder failed on it ({lost}): send the image uncompressed") from lost
         finally:
-            if (
-                not is_in_step
-            ):  # after any interruption, also by a signal: its answer must not be taken for another image
+            if not is_in_step:  # also after a signal: its answer must not be taken for that to another image
                 self._drop()
         if not is_in_step:
             raise DecoderOutOfMemory(

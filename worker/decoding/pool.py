@@ -21,9 +21,8 @@ class DecoderPool:
 
     def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._all = tuple(decoders)
-        self._free = LifoQueue[
-            Decoder
-        ]()  # the last one used is used next: its caches are warm, and unused children are not started
+        # the last one used is used next: its caches are warm, and unused children are not started
+        self._free = LifoQueue[Decoder]()
         for decoder in reversed(self._all):
             self._free.put(decoder)
 

@@ -41,7 +41,7 @@ class BucketStore:
         return f"s3://{self._key(kind, digest)}"
 
     def put(self, kind: str, content: bytes) -> str:
-        """`keep`, for those who only want the digest."""
+        """`keep`, returning only the digest."""
         return self.keep(kind, content).digest
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:

@@ -42,12 +42,12 @@ class Links(Protocol):
     def take(self, descriptor: int, digest: str, on_linked: Callable[[], None]) -> Kept | None:
         """`Store.keep` for the content of an open file; None where it cannot be linked.
 
-        `on_linked` is called before the name is durable. Whoever has a file taken holds it against writers until its
-        first name is gone, or calls `separate`.
+        `on_linked` is called before the name is durable. The caller keeps writers out of the file until its first name
+        is gone, or calls `separate`.
         """
 
     def separate(self, descriptor: int, digest: str) -> bool:
-        """Let the stored name stand for a copy, if it stands for this open file. False if its content has changed.
+        """If the stored file is this open file, replace it by a copy. False if its content has changed.
 
         Raises StorageUnavailable.
         """
@@ -70,7 +70,7 @@ class Store(Protocol):
         """
 
     def put(self, kind: str, content: bytes) -> str:
-        """`keep`, for those who only want the digest."""
+        """`keep`, returning only the digest."""
 
     def adopt(self, kind: str, file: Path, digest: str) -> Kept:
         """`keep` for the content of a file of ours, which is moved once it is durable, or copied, and then gone."""

@@ -10,7 +10,7 @@ from worker.store.contract import ENDINGS, PIECE
 
 
 def holds(path: Path, content: bytes) -> bool:
-    """Whether the file holds just this content. One that a bad disk no longer gives does not."""
+    """Whether the file holds exactly this content. False for a file that a bad disk cannot read any more."""
     expected, at = memoryview(content), 0
     buffer = memoryview(bytearray(PIECE))
     try:
@@ -27,7 +27,7 @@ def holds(path: Path, content: bytes) -> bool:
 
 
 def holds_file(path: Path, other: Path | int) -> bool:
-    """Whether two files hold the same content. One that a bad disk no longer gives, or that is gone, does not.
+    """Whether two files hold the same content. False if one is gone, or a bad disk cannot read it any more.
 
     `other`: a path, or a file that is open for reading, which is read from its beginning.
     """

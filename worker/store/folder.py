@@ -36,7 +36,7 @@ class FolderStore:
         return str(self.path(kind, digest))
 
     def put(self, kind: str, content: bytes) -> str:
-        """`keep`, for those who only want the digest."""
+        """`keep`, returning only the digest."""
         return self.keep(kind, content).digest
 
     def keep(self, kind: str, content: bytes, digest: str | None = None) -> Kept:

@@ -1,7 +1,7 @@
 """A file of an inbox becomes a file of the store by a second name (link(2)): no byte is copied.
 
-Until its first name is removed, whoever may write to the file there could change what is stored: the caller holds it
-against writers (`worker.intake.held_file`), and other callers do not rely on a stored file that has a second name.
+Until its first name is removed, a program that writes to it there would change the stored file. So the caller keeps
+writers out (`worker.intake.held_file`), and other callers do not rely on a stored file that has a second name.
 """
 
 import os
@@ -71,7 +71,7 @@ class FolderLinks:
 def _link(descriptor: int, target: Path, digest: str, on_linked: Callable[[], None]) -> Kept:
     """Give the open file the name `target`. Raises OSError when it cannot be linked.
 
-    What has that name already is compared byte for byte. It stays if it is the same, and nobody else's too.
+    A file of that name is compared byte for byte. It stays if it is the same and has no other name.
     """
     status, there = os.fstat(descriptor), _status(target)
     is_proved = there is not None and os.path.samestat(there, status)  # linked by a process that was killed
