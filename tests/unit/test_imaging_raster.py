@@ -226,6 +226,15 @@ def test_a_bare_jpeg_ls_file_says_what_to_send_instead() -> None:
         read_instance(bytes(imagecodecs.jpegls_encode(GREY)))
 
 
+@pytest.mark.parametrize(
+    ("extension", "held"), [(".tiff", "TIFF"), (".bmp", "BMP"), (".webp", "WebP"), (".jp2", "JPEG 2000")]
+)
+def test_a_picture_of_another_format_is_named(extension: str, held: str) -> None:
+    """Renamed to `.png`, it looks to its sender like what is asked for."""
+    with pytest.raises(NotAnImage, match=f"by its content a {held} file, neither DICOM nor PNG or JPEG: send"):
+        read_instance(bytes(cv2.imencode(extension, GREY)[1]))
+
+
 def test_uids_follow_from_the_bytes_alone() -> None:
     """Stored in databases: a change here makes every raster a new study."""
     first, again, other = read_instance(png(GREY)), read_instance(png(GREY)), read_instance(png(GREY + 1))

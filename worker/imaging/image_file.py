@@ -28,6 +28,14 @@ ARCHIVES = (
     ("Zstandard", 0, b"\x28\xb5\x2f\xfd"),
 )  # fmt: skip
 
+#: Pictures and documents that are not taken, by their signatures. Files of these are often named `.png` or `.dcm`.
+OTHER_FORMATS = (
+    ("TIFF", 0, b"II*\0"), ("TIFF", 0, b"MM\0*"), ("BMP", 14, b"\x28\0\0\0"), ("GIF", 0, b"GIF8"), ("WebP", 8, b"WEBP"),
+    ("JPEG 2000", 4, b"jP  \r\n"), ("JPEG 2000", 0, b"\xff\x4f\xff\x51"), ("JPEG XL", 4, b"JXL \r\n"),
+    ("HEIF or MP4", 4, b"ftyp"),
+    ("PDF", 0, b"%PDF-"), ("HTML", 0, b"<!DOCTYPE html"), ("HTML", 0, b"<html"), ("XML", 0, b"<?xml"),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class OpenImage:
@@ -109,4 +117,6 @@ def _refusal(data: bytes) -> NotAnImage | Truncated:
     kind = next((name for name, at, mark in ARCHIVES if data[at : at + len(mark)] == mark), None)
     if kind is not None:
         return NotAnImage(f"{AN_ARCHIVE} ({kind}): unpack it and send the files in it; nothing in it was looked at")
-    return NotAnImage("neither DICOM nor PNG or JPEG: send radiographs as one of these")
+    held = next((name for name, at, mark in OTHER_FORMATS if data[at : at + len(mark)] == mark), None)
+    is_other = "" if held is None else f"by its content a {held} file, "
+    return NotAnImage(f"{is_other}neither DICOM nor PNG or JPEG: send radiographs as one of these")
