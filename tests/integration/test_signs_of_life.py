@@ -14,6 +14,7 @@ from schema.vocabulary import Process
 from tests.ledger import Ledger
 from tests.reading_room import Page, running
 from tests.watched_inbox import WatchedInbox
+from worker.errors import StorageUnavailable
 from worker.ledger.operations import signs_of_life
 from worker.ledger.operations.signs_of_life import EVERY_S, FORGOTTEN_AFTER, Signs
 from worker.ledger.reading_room import accounts
@@ -82,6 +83,27 @@ def test_the_watcher_gives_signs_while_it_scans_and_while_it_takes_files_in(desk
     watched = WatchedInbox(desk, tmp_path / "inbox")
     watched.watcher.offer()  # as between two files of a long backlog
     assert {process for process, _ in hosts(desk.database)} == {"watcher"}
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_watcher_that_takes_nothing_in_gives_no_sign_until_it_does(desk: Ledger, tmp_path: Path) -> None:
+    watched = WatchedInbox(desk, tmp_path / "inbox")
+
+    def last_sign() -> object:
+        watched.watcher.offer()
+        with desk.database.reading() as connection:
+            return connection.execute(sa.text("SELECT seen_at FROM sign_of_life")).scalar()
+
+    watched.scan()
+    first = last_sign()
+    watched.inbox.rmdir()
+    desk.clock.forward(EVERY_S + 1)
+    with pytest.raises(StorageUnavailable):
+        watched.watcher.scan()
+    assert last_sign() == first
+    watched.inbox.mkdir()
+    watched.watcher.scan()
+    assert last_sign() != first
 
 
 def test_the_list_names_what_is_missing_and_what_does_not_happen_meanwhile(page: Page) -> None:

@@ -80,6 +80,9 @@ class Watcher:
     division: Division = field(init=False)
     inbox: Inbox = field(init=False)
     signs: Signs = field(init=False)
+    can_take_in: bool = field(
+        default=True, init=False
+    )  #: by the last scan, the inbox is listed and files can be stored
 
     def __post_init__(self) -> None:
         """Raises BadSetting when our own files are in the inbox: they would be taken in and removed."""
@@ -98,7 +101,7 @@ class Watcher:
         """Scan and sweep until `stop`; outages of store, database and broker are logged, and it goes on."""
         with woken_by_events(self.folder) as wake, self.division.kept():
             while not stop.is_set():
-                self.signs.give()
+                self._give_sign()
                 self.outages.attempt("make_room", self.make_room)
                 is_through = self.outages.attempt("scan", self.scan)
                 self.outages.attempt("sweep", self.sweep)  # a full disk stops the scan and not the sweep
@@ -131,14 +134,22 @@ class Watcher:
         """
         try:
             self._follow_division()
-            return self._scan() if self.division.held else True
+            is_through = self._scan() if self.division.held else True
+            self.can_take_in = True
+            return is_through
         except ShareLost:  # this process was stopped for long: what it had read is not booked
             log.warning("share_lost")
             self.division.forget()
             return False
         except StorageUnavailable:
+            self.can_take_in = False
             self.division.leave_if_unable()
             raise
+
+    def _give_sign(self) -> None:
+        """Say that the watcher lives, unless it takes nothing in: the list must not say that all is well."""
+        if self.can_take_in:
+            self.signs.give()
 
     def prove_can_take_in(self) -> None:
         """Raise StorageUnavailable when the inbox cannot be listed, or nothing can be stored."""
@@ -204,7 +215,7 @@ class Watcher:
 
     def offer(self) -> None:
         """Enqueue the settled studies."""
-        self.signs.give()
+        self._give_sign()
         self.enqueue(outbox.offer(self.intake.database, self.clock()))
 
     def sweep(self) -> None:

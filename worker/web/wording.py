@@ -69,7 +69,7 @@ DEEDS: dict[str, str] = {
 
 #: What does not happen while a process is missing, and how to begin it.
 WITHOUT: dict[Process, str] = {
-    Process.WATCHER: "no file is taken in: see that `worker run` or `worker watch` runs",
+    Process.WATCHER: "no file is taken in: see that `worker run` or `worker watch` runs, lists the inbox and can store",
     Process.WORKER: "no study is screened: see that `worker run` or a queue worker runs",
     Process.RECEIVER: "no image is received by DICOM: see that `worker receive` runs",
 }
