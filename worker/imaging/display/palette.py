@@ -45,7 +45,7 @@ def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
     if not isinstance(raw, bytes):  # as numbers (US or SS), which the Standard allowed once
         raw = np.array([int(v) & 0xFFFF for v in header.numbers(keyword)], f"{order}u2").tobytes()
     if len(descriptor) != 3 or not raw:
-        raise MissingElement(f"{colour} Palette Color Lookup Table is absent or segmented: the colours are unknown")
+        raise MissingElement(f"{colour} Palette Color Lookup Table is absent or segmented: send it in grey")
     count = descriptor[0] & 0xFFFF or 65536  # 0 means 65,536
     is_wide = len(raw) >= 2 * count
     if is_wide:

@@ -17,6 +17,9 @@ MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"})
 PALETTE = "PALETTE COLOR"
 
+#: What to do about a header that contradicts itself.
+_CORRECT = "have the header corrected at the sender"
+
 
 @dataclass(frozen=True)
 class ImagePixel:
@@ -96,7 +99,9 @@ def check_showable(part10: Part10, pixel: ImagePixel) -> None:
             raise MissingElement(f"{keyword} is absent or zero: the pixels cannot be laid out")
     wanted = {1: MONOCHROME | {PALETTE}, 3: COLOUR}.get(pixel.samples, frozenset())
     if pixel.photometric_interpretation not in wanted:
-        raise UnsupportedPixels(f"{pixel.photometric_interpretation} with {pixel.samples} samples per pixel")
+        raise UnsupportedPixels(
+            f"{pixel.photometric_interpretation} with {pixel.samples} samples per pixel: {_CORRECT}, or send it in grey"
+        )
     depths = (1, 8, 16, 32) if pixel.samples == 1 else (8, 16)
     if pixel.bits_allocated not in depths or not 1 <= pixel.bits_stored <= min(16, pixel.bits_allocated):
-        raise UnsupportedPixels(f"{pixel.bits_stored} bits stored in {pixel.bits_allocated} allocated")
+        raise UnsupportedPixels(f"{pixel.bits_stored} bits stored in {pixel.bits_allocated} allocated: {_CORRECT}")

@@ -187,7 +187,7 @@ def _check_frame(frame: bytes, stream: Codestream, pixel: ImagePixel) -> None:
     if (stream.rows, stream.columns, stream.samples) != (pixel.rows, pixel.columns, pixel.samples):
         raise Undecodable(
             f"the codestream is {stream.columns} x {stream.rows} x {stream.samples},"
-            f" the header says {pixel.columns} x {pixel.rows} x {pixel.samples}"
+            f" the header says {pixel.columns} x {pixel.rows} x {pixel.samples}: have it exported anew at the sender"
         )
     if stream.precision > 16:
         raise UnsupportedPixels(f"a codestream of {stream.precision} bits")
