@@ -46,6 +46,18 @@ def frail() -> Iterator[Decoder]:
         yield decoder
 
 
+def test_a_child_outlives_the_thread_that_started_it() -> None:
+    """The page answers on threads that end when they are idle."""
+    with closing(Decoder()) as decoder:
+        first = threading.Thread(target=shown_by, args=(decoder, GOOD))
+        first.start()
+        first.join()
+        started = decoder._child
+        assert started is not None
+        shown_by(decoder, GOOD)
+        assert decoder._child is started
+
+
 def asking_for(failure: str) -> bytes:
     return dicom_file(picture(bits=8), JPEG_LS, ImageComments=f"CODEC-{failure} DOE^JOHN")
 

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from worker.decoding.child import RequestKind, read_words, write_message
+from worker.decoding.lasting_thread import on_lasting_thread
 from worker.errors import (
     DecoderCrashed,
     DecoderOutOfMemory,
@@ -179,7 +180,7 @@ class Decoder:
 
     def _spawn(self) -> "_Child":
         try:
-            child = _Child([*self.program, str(self.memory_mib)])
+            child = on_lasting_thread(lambda: _Child([*self.program, str(self.memory_mib)]))
         except OSError as error:
             raise DecoderUnavailable(f"the decoder child cannot be started ({error.strerror})") from error
         self._finalizer = weakref.finalize(self, child.end)
