@@ -80,9 +80,7 @@ class Watcher:
     division: Division = field(init=False)
     inbox: Inbox = field(init=False)
     signs: Signs = field(init=False)
-    can_take_in: bool = field(
-        default=True, init=False
-    )  #: by the last scan, the inbox is listed and files can be stored
+    can_take_in: bool = field(default=True, init=False)  #: by the last scan; False in an outage of inbox or store
 
     def __post_init__(self) -> None:
         """Raises BadSetting when our own files are in the inbox: they would be taken in and removed."""
