@@ -247,9 +247,10 @@ class Settings:
 
     @property
     def broker_socket(self) -> Path:
-        """The embedded broker's socket; in the state folder, unless that path is too long for a socket."""
+        """The embedded broker's socket; in the state folder, unless that path is too long for a socket, or no UTF-8."""
         socket = self.home / "broker" / "redis.sock"
-        if len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH:
+        path = os.fsencode(socket)
+        if len(path) <= LONGEST_SOCKET_PATH and path.decode(errors="replace") == str(socket):
             return socket
         name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"screening-{os.getuid()}-{name}" / "redis.sock"

@@ -28,7 +28,7 @@ def test_the_database_lies_in_the_state_folder(tmp_path: Path, name: str) -> Non
     assert (settings.home / "screening.sqlite").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, os.fsdecode(b"a\xff")])
 def test_the_broker_is_asked_at_its_socket(name: str) -> None:
     settings = Settings(home=Path("/s") / name)
     assert len(os.fsencode(settings.broker_socket)) <= LONGEST_SOCKET_PATH
