@@ -129,3 +129,34 @@ def test_a_lossless_jpeg_with_a_marker_inside_its_data_is_refused(code: int) -> 
     read_display(dicom_file(pixels, phantoms.JPEG_LOSSLESS_SV1, bits=12, frame=frame))
     with pytest.raises(Undecodable, match=f"damaged, a marker FF{code:02X} stands inside its data"):
         read_display(dicom_file(pixels, phantoms.JPEG_LOSSLESS_SV1, bits=12, frame=damaged))
+
+
+def in_scans(syntax: str, planes: list[Pixels]) -> list[bytes]:
+    """The head of a JPEG and a scan, with its tables, for each of its components (ISO 10918-1 A.2.2)."""
+    start = b"\xff\xc0" if syntax == phantoms.JPEG_BASELINE else b"\xff\xc3"
+    parts: list[bytes] = []
+    for number, plane in enumerate(planes, 1):
+        alone = (phantoms.LOSSLESS_ENCODERS | phantoms.LOSSY_ENCODERS)[syntax](plane, 8)
+        frame, tables, scan = (alone.index(marker) for marker in (start, b"\xff\xc4", b"\xff\xda"))
+        if not parts:
+            size = struct.pack(">BHHB", 8, *plane.shape, len(planes))
+            components = b"".join(bytes([each + 1, 0x11, 0]) for each in range(len(planes)))
+            length = struct.pack(">H", 2 + len(size) + len(components))
+            parts.append(alone[:frame] + start + length + size + components)
+        end = alone.rindex(b"\xff\xd9")
+        parts.append(alone[tables : scan + 5] + bytes([number]) + alone[scan + 6 : end])
+    return parts
+
+
+@pytest.mark.parametrize("end", [b"\xff\xd9", b""], ids=["ended", "cut"])
+@pytest.mark.parametrize("syntax", [phantoms.JPEG_BASELINE, phantoms.JPEG_LOSSLESS_SV1])
+def test_a_jpeg_without_the_scans_of_all_its_components_is_refused(syntax: str, end: bytes) -> None:
+    planes = [NOISE, NOISE[::-1].copy(), NOISE.T.copy()]
+    tinted = np.dstack(planes)
+    whole = in_scans(syntax, planes)
+    assert np.ptp(shown(tinted, syntax, b"".join(whole) + end)[-8:]) > 100, "the whole one is read to its last rows"
+    for kept, told in ((3, "1 of 3"), (2, "2 of 3")):
+        with pytest.raises(Undecodable, match=f"scans of {told} components are missing"):
+            shown(tinted, syntax, b"".join(whole[:kept]) + end)
+    with pytest.raises(Undecodable):
+        shown(tinted, syntax, b"".join(whole)[:-200] + end)

@@ -218,7 +218,7 @@ def scan_headers(data: bytes, stream: Codestream) -> list[bytes]:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         if data[at + 1] == _SOS:
             headers.append(data[at + 4 : at + 2 + length])
-        following = _NEXT_MARKER[False].search(data, at + 2 + length)
+        following = _NEXT_MARKER[stream.coding is Coding.JPEG_LS].search(data, at + 2 + length)
         at = -1 if following is None else following.start()
     return headers
 

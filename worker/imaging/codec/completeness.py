@@ -34,6 +34,8 @@ def missing_parts(data: bytes, stream: Codestream) -> str | None:
         return f"a marker FF{stream.stray_marker:02X} stands inside its data"
     if stream.is_progressive:
         return _missing_scans(data, stream)
+    if not stream.units:  # the first scan holds fewer components than the frame
+        return _missing_components(data, stream)
     if stream.restart_interval:
         return _missing_intervals(data, stream)
     return None
@@ -108,9 +110,16 @@ def _missing_scans(data: bytes, stream: Codestream) -> str | None:
     return f"scans of {missing} of {stream.samples} components are missing" if missing else None
 
 
+def _missing_components(data: bytes, stream: Codestream) -> str | None:
+    """Every component must come in a scan (ISO 10918-1 B.2.3)."""
+    come = {component for header in scan_headers(data, stream) for component in header[1:-3:2]}
+    missing = stream.samples - len(come)
+    return f"scans of {missing} of {stream.samples} components are missing" if missing > 0 else None
+
+
 def _missing_intervals(data: bytes, stream: Codestream) -> str | None:
     """For a picture in one scan: its restart markers must count from 0 to 7 in a cycle, without gaps."""
-    if stream.scans > 1 or not stream.units:
+    if stream.scans > 1:
         return None
     expected = -(-stream.units // stream.restart_interval) - 1
     found = [data[at + 1] & 7 for at in restarts(data, stream)]

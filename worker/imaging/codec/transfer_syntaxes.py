@@ -235,6 +235,8 @@ def _was_filled(
     markers = restarts(frame, stream) if stream.restart_interval and stream.scans == 1 else []
     # four samples are no longer as stored; jpegsof3 reads on behind short data, whatever is in memory there
     must_probe = must_probe or bool(markers) or stream.samples == 4 or decoder is _jpegsof3
+    # of components in scans of their own the last alone may end early
+    must_probe = must_probe or (stream.scans > 1 and not stream.is_progressive)
     if not must_probe and not bool((end == invented).all()):
         return False
     data_ends = [before_fill(frame, at) for at in (*markers, stream.end)]
