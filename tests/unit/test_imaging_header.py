@@ -70,14 +70,22 @@ def test_every_syntax_gives_the_same_header(syntax: str) -> None:
 
 @pytest.mark.parametrize(
     ("age", "years"),
-    [("004Y", 4.0), ("018M", 1.5), ("052W", 52 * 7 / 365.25), ("010D", 10 / 365.25), ("4y", 4.0), ("000Y", 0.0)],
+    [
+        ("004Y", 4.0),
+        ("018M", 1.5),
+        ("052W", 52 * 7 / 365.25),
+        ("010D", 10 / 365.25),
+        ("4y", 4.0),
+        ("000D", 0.0),
+        ("000M", 0.0),
+    ],
 )
 def test_ages_in_every_unit(age: str, years: float) -> None:
     assert read(PatientAge=age).age_years == pytest.approx(years)
 
 
 @pytest.mark.parametrize(
-    "age", ["81", "Y", "-04Y", "1234Y", "4 moons", "years 4", "400 YEARS", "4/5 Y", "999Y", "124Y"]
+    "age", ["81", "Y", "-04Y", "1234Y", "4 moons", "years 4", "400 YEARS", "4/5 Y", "999Y", "124Y", "000Y", "0 Jahre"]
 )
 def test_an_age_without_sense_is_unknown_and_noted(age: str) -> None:
     instance = read(PatientAge=age)
@@ -131,6 +139,14 @@ def test_an_age_that_was_not_counted_follows_from_the_dates(age: str, years: flo
 @pytest.mark.parametrize("birth", ["20990101", "19000101", "18000101"])
 def test_a_birth_after_the_study_or_before_anybody_was_born_is_noted(birth: str) -> None:
     instance = read(PatientAge="", PatientBirthDate=birth)
+    assert instance.age_years is None
+    assert "birth_date=malformed" in instance.notes
+
+
+@pytest.mark.parametrize(("birth", "study"), [("19000101", "20200305"), ("18000101", "18500305")])
+@pytest.mark.parametrize("age", ["", "000Y"])
+def test_a_birth_that_stations_write_for_an_unknown_one_gives_no_age(birth: str, study: str, age: str) -> None:
+    instance = read(PatientAge=age, PatientBirthDate=birth, StudyDate=study)
     assert instance.age_years is None
     assert "birth_date=malformed" in instance.notes
 

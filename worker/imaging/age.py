@@ -25,8 +25,11 @@ _UNITS = {
 }
 _UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 
-#: Nobody is older. Stations write 999Y, and a birth in 1900 or 1800, where they know nothing.
+#: Nobody is older. Stations write 999Y where they know nothing.
 _OLDEST_YEARS = 123.0
+
+#: Births that stations write where they know none.
+_NO_BIRTHS = (date(1800, 1, 1), date(1900, 1, 1))
 
 _NUMBER_WITH_UNIT = re.compile(r"([0-9]{1,3}(?:[.,][0-9]{1,2})?)[\W_]*([^\W\d_]+)(?:\s+old)?[\W_]*")
 _NUMBERS_WITH_UNITS = re.compile(f"(?:{_NUMBER_WITH_UNIT.pattern})+".replace("([", "(?:["))
@@ -35,20 +38,31 @@ _NUMBERS_WITH_UNITS = re.compile(f"(?:{_NUMBER_WITH_UNIT.pattern})+".replace("([
 def age_years(header: Header, study_date: date | None) -> float | None:
     """Patient's Age, else study date minus birth date, else an age in other words, as `45 YEARS`.
 
-    `81` has no unit and counts as malformed, because it may be months. Of an age of zero, which stations write that
-    did not count it, the dates decide.
+    `81` has no unit and counts as malformed, because it may be months.
     """
     text = (header.words("PatientAge") or "").split(VALUES_APART)[0].strip()
     match = re.fullmatch(r"([0-9]{1,3})([DWMY])", text.upper())
     said = int(match[1]) * _YEARS_PER[match[2]] if match else None
-    if said and said <= _OLDEST_YEARS:
+    if match and said == 0.0:
+        return _of_zero(header, study_date, match[2])
+    if said is not None and said <= _OLDEST_YEARS:
         return said
-    if text and said != 0.0:
+    if text:
         header.malformed("age")
+    by_dates = _between(header, study_date)
+    return _in_words(text) if by_dates is None else by_dates
+
+
+def _of_zero(header: Header, study_date: date | None, unit: str) -> float | None:
+    """The age by the dates, where Patient's Age is zero. Without them `000Y` is unknown: stations write it that did not
+    count."""
     by_dates = _between(header, study_date)
     if by_dates is not None:
         return by_dates
-    return said if said == 0.0 else _in_words(text)
+    if unit == "Y":
+        header.malformed("age")
+        return None
+    return 0.0
 
 
 def _in_words(text: str) -> float | None:
@@ -57,13 +71,16 @@ def _in_words(text: str) -> float | None:
     folded = unicodedata.normalize("NFKC", "".join(c for c in letters if not "\u0300" <= c <= "\u036f"))
     if not _NUMBERS_WITH_UNITS.fullmatch(folded):
         return None
-    years = 0.0
+    years, units = 0.0, set()
     for number, word in _NUMBER_WITH_UNIT.findall(folded):
         unit = _UNIT_OF.get(word)
         if unit is None:
             return None
+        units.add(unit)
         years += float(number.replace(",", ".")) * _YEARS_PER[unit]
-    return years if years <= _OLDEST_YEARS else None
+    if years > _OLDEST_YEARS or (years == 0.0 and "Y" in units):
+        return None
+    return years
 
 
 def _between(header: Header, study_date: date | None) -> float | None:
@@ -71,7 +88,7 @@ def _between(header: Header, study_date: date | None) -> float | None:
     birth = date_of(header, "PatientBirthDate")
     if birth is None or study_date is None:
         return None
-    if birth > study_date:
+    if birth > study_date or birth in _NO_BIRTHS:
         header.malformed("birth_date")
         return None
     had_birthday = (study_date.month, study_date.day) >= (birth.month, birth.day)
