@@ -12,8 +12,10 @@ from schema.setting_values import AuditReads, Reveal
 from schema.vocabulary import Priority, ReviewOutcome, Role
 from tests.ledger import STUDY, Ledger, card, image
 from tests.reading_room import Answer, Page, Visitor, running
+from worker.errors import DatabaseUnavailable
 from worker.inference.card import Population
 from worker.ledger import audit, decisions
+from worker.ledger.reading_room import holds
 from worker.ledger.screening.results import ModelUse
 
 OTHER = "1.2.826.0.1.3680043.10.8"
@@ -137,10 +139,31 @@ def test_what_was_typed_comes_back_when_the_session_ends_before_it_arrives(
     assert (answer.status, answer.header("Cache-Control")) == (status, "no-store")
     for words in (why, "Your verdict was: no pneumonia.", "\r\nclear &lt;/textarea&gt; base</textarea>", f'"{PATH}"'):
         assert words in answer.text
+    assert ("Nothing was stored" in answer.text, "not known whether this was stored" in answer.text) == (
+        status < 500, status >= 500
+    )  # fmt: skip
     assert reviews(page.desk) == []
     assert "clear" not in caplog.text
     withdrawn = visitor.post(f"{PATH}/withdraw", {"reason": "wrong patient"}, Accept="text/html")
     assert "wrong patient</textarea>" in withdrawn.text
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize(("error", "status"), [(DatabaseUnavailable("away"), 303), (ZeroDivisionError(), 500)])
+def test_what_fails_after_a_verdict_was_stored_does_not_deny_it(
+    page: Page, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    visitor = page.visitor("ann")
+    typed = fields(visitor.get(PATH), outcome="pneumonia")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(holds, "release", fail)
+    answer = visitor.post(f"{PATH}/verdict", typed, Accept="text/html")
+    assert (answer.status, answer.header("Location")) == (status, "/" if status == 303 else "")
+    assert len(reviews(page.desk)) == 1
+    assert "othing was stored" not in answer.text
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

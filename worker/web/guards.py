@@ -215,7 +215,7 @@ def refusal(scope: Scope, error: ScreeningError) -> Response:
 
 def fault(scope: Scope, request_id: str) -> Response:
     """The answer after a bug: an id to look for in the log."""
-    text = f"This is a fault of the program; nothing was stored. Its id in the log is {request_id}."
+    text = f"This is a fault of the program. Its id in the log is {request_id}."
     return _told(scope, text, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -224,8 +224,12 @@ def _told(scope: Scope, text: str, status: HTTPStatus) -> Response:
     request = Request(scope)
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(f"{text}\n", status_code=status)
-    values = rendering.page_values(request) | {"typed": typed_into(scope), "study": STUDY.match(scope["path"])}
-    return rendering.page("refused", status, message=text, **values)
+    study = STUDY.match(scope["path"])
+    return rendering.page(
+        "refused", status, message=text, typed=typed_into(scope), study=study and study[0],
+        is_unstored=status < HTTPStatus.INTERNAL_SERVER_ERROR,  # else it may have failed after the commit, or in it
+        **rendering.page_values(request),
+    )  # fmt: skip
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

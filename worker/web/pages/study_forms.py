@@ -10,7 +10,7 @@ from http import HTTPStatus
 from starlette.responses import RedirectResponse, Response
 
 from schema.vocabulary import Priority, ReviewOutcome
-from worker.errors import Misconfigured, StudyChanged
+from worker.errors import DatabaseUnavailable, Misconfigured, StudyChanged
 from worker.ledger import decisions
 from worker.ledger.decisions import Seen
 from worker.ledger.reading_room import holds
@@ -45,8 +45,16 @@ def give(context: PageContext, asked: BrowserRequest) -> Response:
         )  # fmt: skip
     if was_hidden and not context.database.is_silent_run:
         return RedirectResponse(study_path(_uid(view)), HTTPStatus.SEE_OTHER)
-    holds.release(context.database, view.id, asked.who)
-    return RedirectResponse(next_path(context, asked, but=_uid(view)), HTTPStatus.SEE_OTHER)
+    return RedirectResponse(_after_verdict(context, asked, view), HTTPStatus.SEE_OTHER)
+
+
+def _after_verdict(context: PageContext, asked: BrowserRequest, view: StudyView) -> str:
+    """Let go of the study. The path of the next one; of the list where the database is away: the verdict is stored."""
+    try:
+        holds.release(context.database, view.id, asked.who)
+        return next_path(context, asked, but=_uid(view))
+    except DatabaseUnavailable:
+        return "/"
 
 
 def withdraw(context: PageContext, asked: BrowserRequest) -> Response:
