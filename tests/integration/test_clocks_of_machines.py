@@ -47,7 +47,7 @@ def test_watchers_divide_an_inbox_whatever_their_own_clocks_say(
     assert [len(watcher.division.held) for watcher in watchers] == [SHARES // 2] * 2
     with desk.database.reading() as connection:
         assert Counter(connection.scalars(text("SELECT state FROM arrival"))) == {"accepted": 8}
-    assert [vars(record)["ahead_s"] for record in caplog.records if record.msg == "clock_differs"] == [
+    assert [vars(record)["offset_s"] for record in caplog.records if record.msg == "clock_differs"] == [
         pytest.approx(ahead_s, abs=5)
     ]
     words = check_watchers(attrs.evolve(desk.settings, database=desk.database.url))
@@ -57,8 +57,11 @@ def test_watchers_divide_an_inbox_whatever_their_own_clocks_say(
 @pytest.mark.parametrize("kind", ["postgresql"])
 @pytest.mark.parametrize(
     ("ahead_s", "said"),
-    [(0.0, "agrees"), (61.0, "6[01] s ahead of the database's"), (-WEEK_S, "s behind the database's")],
-)
+    [
+        (0.0, "agrees"), (61.0, "6[01] s ahead of the database's"), (-WEEK_S, "s behind the database's"),
+        (15.0, "1[456] s ahead of the database's.* the other way"),
+    ],
+)  # fmt: skip
 def test_the_checkup_compares_this_clock_with_that_of_the_database(desk: Ledger, ahead_s: float, said: str) -> None:
     in_force = attrs.evolve(desk.settings, database=desk.database.url)
     (found,) = check_clock(in_force, lambda: now() + timedelta(seconds=ahead_s))

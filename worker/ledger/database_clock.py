@@ -18,8 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def agree_within_s(settings: Settings) -> float:
-    """Clocks that differ by more let a lease lapse between two heartbeats: studies are then screened twice."""
-    return settings.lease_s - settings.heartbeat_s
+    """How far a machine's clock may be from the database's.
+
+    Clocks of two machines that differ by lease minus heartbeat let a lease lapse between two heartbeats: studies are
+    then screened twice. Half of that, because two machines may differ in opposite directions.
+    """
+    return (settings.lease_s - settings.heartbeat_s) / 2
 
 
 def database_now(database: Database, clock: Callable[[], datetime] = now) -> datetime:
@@ -36,7 +40,7 @@ class ComparedClock:
 
     def __init__(self, database: Database, within_s: float, clock: Callable[[], datetime] = now) -> None:
         self.database, self.within_s, self.clock = database, within_s, clock
-        self.ahead_s = 0.0  #: of the database's, by the last comparison; below 0: behind
+        self.offset_s = 0.0  #: from the database's, by the last comparison; above 0: ahead, below: behind
 
     def __call__(self) -> datetime:
         """The present time, UTC. Raises DatabaseUnavailable."""
@@ -44,13 +48,17 @@ class ComparedClock:
         moment = database_now(self.database, self.clock)
         after = self.clock()
         # the answer may have taken long: only what no wait explains is a difference
-        ahead, behind = (before - moment).total_seconds(), (moment - after).total_seconds()
-        self.ahead_s = max(ahead, 0.0) - max(behind, 0.0)
+        if before > moment:
+            self.offset_s = (before - moment).total_seconds()
+        elif after < moment:
+            self.offset_s = (after - moment).total_seconds()
+        else:
+            self.offset_s = 0.0
         if did_agree and not self.agrees:
-            log.warning("clock_differs", extra={"ahead_s": round(self.ahead_s, 1)})
+            log.warning("clock_differs", extra={"offset_s": round(self.offset_s, 1)})
         return moment
 
     @property
     def agrees(self) -> bool:
         """Whether both clocks agreed when they were last compared."""
-        return abs(self.ahead_s) <= self.within_s
+        return abs(self.offset_s) <= self.within_s

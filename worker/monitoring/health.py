@@ -89,12 +89,13 @@ def check_clock(settings: Settings, clock: Callable[[], datetime] = now) -> list
         except ScreeningError:  # a finding of its own
             return []
     if compared.agrees:
-        return [CheckResult("clock", True, "agrees with the database's", compared.ahead_s)]
+        return [CheckResult("clock", True, "agrees with the database's", compared.offset_s)]
     words = (
-        f"{abs(compared.ahead_s):,.0f} s {'ahead of' if compared.ahead_s > 0 else 'behind'} the database's: set both by"
-        f" NTP; from {compared.within_s:g} s on studies are screened twice, and may fail (attempts_exhausted)"
+        f"{abs(compared.offset_s):,.0f} s {'ahead of' if compared.offset_s > 0 else 'behind'} the database's: set both by"
+        f" NTP; from {compared.within_s:g} s on, another machine may differ as much the other way: studies are then"
+        " screened twice, and may fail (attempts_exhausted)"
     )
-    return [CheckResult("clock", False, words, compared.ahead_s)]
+    return [CheckResult("clock", False, words, compared.offset_s)]
 
 
 def _found(settings: Settings, checks: dict[str, Check]) -> list[CheckResult]:
