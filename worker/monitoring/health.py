@@ -91,8 +91,8 @@ def check_clock(settings: Settings, clock: Callable[[], datetime] = now) -> list
     if compared.agrees:
         return [CheckResult("clock", True, "agrees with the database's", compared.offset_s)]
     words = (
-        f"{abs(compared.offset_s):,.0f} s {'ahead of' if compared.offset_s > 0 else 'behind'} the database's: set both by"
-        f" NTP; from {compared.within_s:g} s on, another machine may differ as much the other way: studies are then"
+        f"{abs(compared.offset_s):,.0f} s {'ahead of' if compared.offset_s > 0 else 'behind'} the database's: set both"
+        f" by NTP; from {compared.within_s:g} s on, another machine may differ as much the other way: studies are then"
         " screened twice, and may fail (attempts_exhausted)"
     )
     return [CheckResult("clock", False, words, compared.offset_s)]
