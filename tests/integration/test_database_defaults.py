@@ -2,17 +2,22 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import attrs
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from schema.database import Database
+from schema.vocabulary import Process
 from tests.ledger import STUDY, Ledger
 from worker.errors import BadSetting, DatabaseUnavailable
 from worker.ledger.connect import upgrade
+from worker.ledger.operations.signs_of_life import Signs
 from worker.ledger.server_database import require_unicode, require_writable
+from worker.ledger.transactions import translated
 from worker.monitoring.health import CheckResult, check_readiness
 from worker.settings import Settings
 from worker.worklist.unread_list import entries
@@ -90,25 +95,61 @@ def test_a_standby_is_not_well_and_told_with_the_remedy(desk: Ledger) -> None:
         desk.receive()
 
 
-def test_an_account_without_the_rights_is_not_well_and_told_with_the_remedy(desk: Ledger) -> None:
-    role = f"reader_{make_url(desk.database.url).database}"
+@contextmanager
+def as_another(desk: Ledger, *statements: str) -> Iterator[None]:
+    """The database as an account sees it that has the rights which the statements give to ROLE."""
+    role = f"another_{make_url(desk.database.url).database}"
     with desk.database.writing_rows() as connection:
-        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
-        connection.execute(text(f"GRANT INSERT, UPDATE ON arrival TO {role}"))
+        for statement in (f"CREATE ROLE {role} LOGIN", *statements):
+            connection.execute(text(statement.replace("ROLE_", role)))
     owner, desk.database = desk.database, Database(f"{desk.database.url}&options=-crole%3D{role}")
     try:
+        yield
+    finally:
+        desk.database.close()
+        desk.database = owner
+        with owner.writing_rows() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+
+
+READS = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO ROLE_"
+COUNTS = "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ROLE_"
+WRITES = "GRANT ALL ON ALL TABLES IN SCHEMA public TO ROLE_"
+
+
+def test_an_account_without_the_rights_is_not_well_and_told_with_the_remedy(desk: Ledger) -> None:
+    with as_another(desk, READS, COUNTS, "GRANT INSERT, UPDATE ON arrival TO ROLE_"):
         finding = database_finding(desk)
         assert not finding.is_well
         assert re.search(r"permission denied for .*\bstudy\b.*: let the account", finding.message)
         assert "arrival" not in finding.message
         with pytest.raises(DatabaseUnavailable, match=r"permission denied for .*: let the account"):
             desk.receive()
-    finally:
-        desk.database.close()
-        desk.database = owner
-        with owner.writing_rows() as connection:
-            connection.execute(text(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+
+
+@pytest.mark.parametrize(
+    ("statement", "closed"),
+    [
+        ("REVOKE UPDATE ON study FROM ROLE_", "study"), ("REVOKE DELETE ON hold FROM ROLE_", "hold"),
+        ("REVOKE USAGE ON study_id_seq FROM ROLE_", "study_id_seq"), ("REVOKE UPDATE ON audit FROM ROLE_", ""),
+    ],
+)  # fmt: skip
+def test_every_right_that_the_program_needs_is_asked_for(desk: Ledger, statement: str, closed: str) -> None:
+    with as_another(desk, WRITES, COUNTS, statement):
+        finding = database_finding(desk)
+        assert finding.is_well is not bool(closed)
+        assert not closed or f"permission denied for {closed}: let the account" in finding.message
+
+
+def test_an_account_that_may_not_enter_the_database_is_told_so() -> None:
+    refused = OperationalError("", {}, Exception('FATAL:  permission denied for database "screening"'))
+    assert str(translated(refused)).endswith("grant the account of SCREENING_DATABASE the right CONNECT on it")
+
+
+def test_a_sign_of_life_that_the_account_may_not_write_is_told(desk: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    with as_another(desk, WRITES, COUNTS, "REVOKE UPDATE ON sign_of_life FROM ROLE_"):
+        Signs(desk.database, Process.WORKER).give()
+    assert [(record.levelname, record.msg) for record in caplog.records] == [("WARNING", "no_sign_of_life")]
 
 
 def database_finding(desk: Ledger) -> CheckResult:

@@ -3,17 +3,43 @@
 from sqlalchemy import text
 
 from schema.database import Database
-from schema.models import Base
+from schema.models import Arrival, Base, Finding, Study
+from schema.operations import BatchRun, Dispatch, InboxShare, InboxWatcher, SignOfLife
+from schema.reading_room import Account, Hold, LoginFailure, WebSession
 from worker.errors import BadSetting, DatabaseUnavailable
 from worker.ledger.transactions import NO_RIGHT, STANDBY, reading_once
 
-#: Whether nothing may be written, and which tables lack a right that every one of them needs.
+#: The tables whose rows are locked or changed, and those from which rows are deleted; into every one rows are inserted.
+CHANGED = (
+    Account, Arrival, BatchRun, Dispatch, Finding, Hold, InboxShare, InboxWatcher, SignOfLife, Study, WebSession
+)  # fmt: skip
+EMPTIED = (Hold, InboxShare, InboxWatcher, LoginFailure, SignOfLife)
+
+#: Whether nothing may be written, and which tables and sequences lack a right.
 _RIGHTS = text("""
+    WITH needed AS (
+        SELECT to_regclass(name) AS id, name, privilege
+        FROM unnest(CAST(:names AS text[]), CAST(:privileges AS text[])) AS pair (name, privilege)
+        WHERE to_regclass(name) IS NOT NULL
+    ), closed AS (
+        SELECT name FROM needed WHERE NOT has_table_privilege(id, privilege)
+        UNION SELECT sequence.relname FROM needed
+        JOIN pg_depend ON pg_depend.refobjid = needed.id AND pg_depend.deptype = 'a'
+        JOIN pg_class AS sequence ON sequence.oid = pg_depend.objid
+        WHERE CASE sequence.relkind WHEN 'S' THEN NOT has_sequence_privilege(sequence.oid, 'USAGE, UPDATE') END
+    )
     SELECT current_setting('transaction_read_only') = 'on' AS is_read_only,
-        (SELECT string_agg(name, ', ' ORDER BY name) FROM unnest(CAST(:names AS text[])) AS name
-         WHERE to_regclass(name) IS NOT NULL
-         AND NOT (has_table_privilege(name, 'SELECT') AND has_table_privilege(name, 'INSERT'))) AS closed
+        (SELECT string_agg(name, ', ' ORDER BY name) FROM closed) AS closed
 """)
+
+
+def _needed() -> list[tuple[str, str]]:
+    """Each table with each right that this program needs on it."""
+    return [
+        *((name, right) for name in Base.metadata.tables for right in ("SELECT", "INSERT")),
+        *((table.__tablename__, "UPDATE") for table in CHANGED),
+        *((table.__tablename__, "DELETE") for table in EMPTIED),
+    ]
 
 
 def require_writable(database: Database) -> None:
@@ -21,7 +47,8 @@ def require_writable(database: Database) -> None:
     if database.engine.dialect.name != "postgresql":
         return
     with reading_once(database) as connection:
-        found = connection.execute(_RIGHTS, {"names": list(Base.metadata.tables)}).one()
+        names, privileges = zip(*_needed(), strict=True)
+        found = connection.execute(_RIGHTS, {"names": [*names], "privileges": [*privileges]}).one()
     if found.is_read_only:
         raise DatabaseUnavailable(f"the database takes no writes: {STANDBY}")
     if found.closed:

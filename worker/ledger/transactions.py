@@ -39,7 +39,8 @@ MISSING = ("no such table", "no such column", "has no column")
 _RESTORE = "stop the program and restore it from a backup (deploy/RUNBOOK.md, Back up and restore)"
 
 STANDBY = "it is a standby, or was set read-only: name the one that is written to in SCREENING_DATABASE"
-NO_RIGHT = "let the account of SCREENING_DATABASE own the tables, or grant it all on them"
+NO_RIGHT = "let the account of SCREENING_DATABASE own the tables, or grant it all on them and their sequences"
+NO_ENTRY = "grant the account of SCREENING_DATABASE the right CONNECT on it"
 
 #: PostgreSQL's code for a right that the account lacks.
 LACKS_RIGHT = "42501"
@@ -47,7 +48,11 @@ LACKS_RIGHT = "42501"
 #: Messages of a database that does not come back by itself, and the remedies.
 REMEDIES = {
     "in a read-only transaction": STANDBY,
-    "permission denied": NO_RIGHT,
+    "permission denied for table": NO_RIGHT,
+    "permission denied for view": NO_RIGHT,
+    "permission denied for sequence": NO_RIGHT,
+    "permission denied for schema": NO_RIGHT,
+    "permission denied for database": NO_ENTRY,
     "file is not a database": f"the file of the database is another one, or damaged: {_RESTORE}",
     "disk image is malformed": f"the file of the database is damaged: {_RESTORE}",
     "unable to open database file": "its path is a folder, or this account may not open it",
@@ -141,6 +146,15 @@ def _concerns_all(error: Exception) -> bool:
     return isinstance(error, ScreeningError)
 
 
+def lacks_right(error: Exception) -> bool:
+    """Whether the database refused what the account has no right to: no outage, and nothing that ends by itself."""
+    return isinstance(error.__cause__, DBAPIError) and _lacks_right(error.__cause__)
+
+
+def _lacks_right(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == LACKS_RIGHT
+
+
 def translated(error: DBAPIError) -> DatabaseUnavailable | SchemaOutdated:
     """A database error as this program's own. The message leaves out the statement and its parameters, which may
     identify patients."""
@@ -164,10 +178,10 @@ def _translating() -> Iterator[None]:
     try:
         yield
     except BUGS as error:
-        outdated = translated(error) if getattr(error.orig, "sqlstate", "") == LACKS_RIGHT else missing(error)
-        if outdated is None:
+        own = translated(error) if _lacks_right(error) else missing(error)
+        if own is None:
             raise
-        raise outdated from error
+        raise own from error
     except DBAPIError as error:
         raise translated(error) from error
 

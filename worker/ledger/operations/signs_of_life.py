@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from logging import DEBUG, WARNING
 
 from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +17,7 @@ from schema.operations import SignOfLife
 from schema.vocabulary import Process
 from worker.errors import Interrupted, SchemaOutdated, ScreeningError
 from worker.ledger.clocks import now
-from worker.ledger.transactions import retried, writing
+from worker.ledger.transactions import lacks_right, retried, writing
 from worker.runtime.error_place import place_of
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,11 @@ class Signs:
         self._next_s = self.steady_s() + EVERY_S
         try:
             record(self.database, self.process, self.host, self.clock())
-        except (Interrupted, SchemaOutdated) as error:  # the work of the process reports it
-            log.debug("no_sign_of_life", extra={"code": error.code})
-        except (SQLAlchemyError, ScreeningError) as error:  # a missing permission, for instance
-            log.warning("no_sign_of_life", extra={"kind": place_of(error)})
+        except (SQLAlchemyError, ScreeningError) as error:
+            # an outage or an old database stops the work of the process too, which reports it; what the database
+            # refuses this table alone is reported here only
+            is_reported = isinstance(error, (Interrupted, SchemaOutdated)) and not lacks_right(error)
+            log.log(DEBUG if is_reported else WARNING, "no_sign_of_life", extra={"kind": place_of(error)})
 
     @contextmanager
     def given(self, is_alive: Callable[[], bool] = lambda: True) -> Iterator[None]:
