@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from schema.database import Database
+from schema.migrate import upgrade as migrate
 from schema.vocabulary import Process
 from tests.ledger import STUDY, Ledger
 from worker.errors import BadSetting, DatabaseUnavailable
@@ -74,6 +75,14 @@ def test_a_database_that_lacks_characters_is_refused_before_it_has_tables(latin:
     database = Database(latin)
     assert database.revision() is None
     database.close()
+
+
+def test_a_database_in_use_that_lacks_characters_is_well_with_a_remark(latin: str, settings: Settings) -> None:
+    """It served until this release: its monitoring must not turn red with an update."""
+    migrate(latin)
+    (finding, *_) = check_readiness(attrs.evolve(settings, database=latin))
+    assert (finding.what, finding.is_well) == ("database", True), finding.message
+    assert "text stored as LATIN1" in finding.message
 
 
 def test_a_database_of_every_character_that_is_written_to_is_well(desk: Ledger) -> None:

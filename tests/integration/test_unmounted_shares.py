@@ -32,6 +32,13 @@ def remember(desk: Ledger, *folders: Path) -> None:
     (desk.settings.home / MEMORY_FILE).write_text(json.dumps([str(folder) for folder in folders]))
 
 
+def test_a_share_that_cannot_be_looked_up_is_not_gone(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    kept, gone = str(tmp_path / "loop" / "share"), str(tmp_path / "gone")
+    (tmp_path / MEMORY_FILE).write_text(json.dumps([kept, gone]))
+    assert MountedFolders(tmp_path).absent() == [gone]
+
+
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_what_waits_in_an_inbox_whose_share_is_gone_has_not_vanished(watched: WatchedInbox) -> None:
     dropped = watched.drop("a.dcm", another(1))

@@ -90,6 +90,13 @@ def test_filters(page: Page, query: str, expected: set[int]) -> None:
     assert f"{count} {'study' if count == 1 else 'studies'}" in text
 
 
+def test_a_scanner_is_found_by_the_very_name_that_it_has(page: Page) -> None:
+    """SQLite lowers ASCII alone."""
+    page.desk.receive(UIDS[0], content="file", station_name="R\u00d6NTGEN 1")
+    for typed in ("R%C3%96NTGEN+1", "r%C3%96ntgen"):
+        assert shown(page.visitor("ann").get(f"/?scanner={typed}").text) == [UIDS[0]]
+
+
 def test_a_row_says_everything_in_words(page: Page) -> None:
     filled(page.desk, 2)
     page.visitor("ben").get(f"/study/{UIDS[0]}")

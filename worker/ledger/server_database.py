@@ -9,6 +9,11 @@ from schema.reading_room import Account, Hold, LoginFailure, WebSession
 from worker.errors import BadSetting, DatabaseUnavailable
 from worker.ledger.transactions import NO_RIGHT, STANDBY, reading_once
 
+#: PostgreSQL's names of the encoding that has every character, and of none: bytes of unknown meaning.
+UNICODE, BYTES = "UTF8", "SQL_ASCII"
+
+REMADE = "make one with `CREATE DATABASE ... TEMPLATE template0 ENCODING 'UTF8'`, and restore a dump of this one there"
+
 #: The tables whose rows are locked or changed, and those from which rows are deleted; into every one rows are inserted.
 CHANGED = (
     Account, Arrival, BatchRun, Dispatch, Finding, Hold, InboxShare, InboxWatcher, SignOfLife, Study, WebSession
@@ -57,12 +62,31 @@ def require_writable(database: Database) -> None:
 
 def require_unicode(database: Database) -> None:
     """Raise BadSetting where a server's database cannot store every name. Raises DatabaseUnavailable."""
+    encoding = text_encoding(database)
+    if encoding != UNICODE:
+        raise _lacking(encoding)
+
+
+def encoding_remark(database: Database) -> str:
+    """What is to be said of the encoding of a database in use: it may have every character that its names need.
+
+    Raises BadSetting for one that does not know what its text means, DatabaseUnavailable.
+    """
+    encoding = text_encoding(database)
+    if encoding == BYTES:
+        raise _lacking(encoding)
+    return (
+        "" if encoding == UNICODE else f"text stored as {encoding}: files with other characters are refused; {REMADE}"
+    )
+
+
+def text_encoding(database: Database) -> str:
+    """As what the database stores text, by PostgreSQL's name of it. Raises DatabaseUnavailable."""
     if database.engine.dialect.name != "postgresql":
-        return
+        return UNICODE
     with reading_once(database) as connection:
-        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
-    if encoding != "UTF8":
-        raise BadSetting(
-            f"the database stores text as {encoding}, which lacks the characters of many names: make one with `CREATE"
-            " DATABASE ... TEMPLATE template0 ENCODING 'UTF8'`, and restore a dump of this one there"
-        )
+        return str(connection.execute(text("SHOW server_encoding")).scalar_one())
+
+
+def _lacking(encoding: str) -> BadSetting:
+    return BadSetting(f"the database stores text as {encoding}, which lacks the characters of many names: {REMADE}")

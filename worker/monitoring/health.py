@@ -17,7 +17,7 @@ from worker.ledger.intake import files
 from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
 from worker.ledger.schema_revision import require_head, revision
-from worker.ledger.server_database import require_unicode, require_writable
+from worker.ledger.server_database import encoding_remark, require_writable
 from worker.ledger.worklist.list_mode import is_silent_run
 from worker.monitoring.inbox_watchers import check_watchers
 from worker.monitoring.result_delivery import check_sending
@@ -115,13 +115,13 @@ def _database(settings: Settings) -> str:
     database = unopened(settings)
     try:
         found = require_head(database)
-        require_unicode(database)
+        remark = encoding_remark(database)
         require_writable(database)
         is_silent = is_silent_run(database, settings.silent is Silent.ON)
     finally:
         database.close()
     silence = "; silent run: the list shows no verdicts and is not sorted by them" if is_silent else ""
-    return f"{database.engine.dialect.name}, migration {found}{silence}"
+    return f"{database.engine.dialect.name}, migration {found}{silence}{'; ' if remark else ''}{remark}"
 
 
 def _broker(settings: Settings) -> str:

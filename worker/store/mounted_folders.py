@@ -34,7 +34,9 @@ class MountedFolders:
         try:
             status = _status(folder)
         except FileNotFoundError as error:
-            raise not_mounted(folder) if folder in self._paths else error from error
+            if folder in self._paths:
+                raise not_mounted(folder) from error
+            raise
         if status.st_dev != device_above:
             self._remember(folder)
         elif folder in self._paths:
@@ -53,7 +55,9 @@ class MountedFolders:
                 status = self.prove(here, status.st_dev)
             except FileNotFoundError as error:
                 below = next((path for path in chain[depth:] if path in self._paths), None)
-                raise error if below is None else not_mounted(below) from error
+                if below is not None:
+                    raise not_mounted(below) from error
+                raise
         return status
 
     def among(self, folders: Set[str]) -> Set[str]:
@@ -62,7 +66,7 @@ class MountedFolders:
 
     def absent(self, below: str = os.sep) -> list[str]:
         """The folders below this path, which ends in a slash, that were mounts and are not there any more."""
-        return sorted(path for path in self._paths if path.startswith(below) and not os.path.lexists(path))
+        return sorted(path for path in self._paths if path.startswith(below) and _is_absent(path))
 
     def gone(self) -> list[str]:
         """The folders that are there, and no mounts any more."""
@@ -97,6 +101,17 @@ class MountedFolders:
 def not_mounted(folder: str) -> OSError:
     """The error of a folder whose share is gone."""
     return OSError(errno.ENOTCONN, NOT_MOUNTED, folder)
+
+
+def _is_absent(path: str) -> bool:
+    """Whether nothing is there. A share that does not answer, or may not be entered, is not absent."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _status(folder: str) -> os.stat_result:

@@ -43,10 +43,11 @@ CONDITIONS: dict[Show, str] = {
     Show.WAITING: "state IN ('received', 'queued', 'screening')",
 }
 
-#: A part of the name is enough: the list does not print it.
+#: A part of the name is enough: the list does not print it. Both sides are lowered by the database: SQLite lowers ASCII
+#: alone.
 _SCANNER = """(SELECT COUNT(*) FROM series WHERE series.study_id = {id}
-    AND (LOWER(series.station_name) LIKE :scanner ESCAPE '!'
-    OR LOWER(series.manufacturer) LIKE :scanner ESCAPE '!')) > 0"""
+    AND (LOWER(series.station_name) LIKE LOWER(:scanner) ESCAPE '!'
+    OR LOWER(series.manufacturer) LIKE LOWER(:scanner) ESCAPE '!')) > 0"""
 
 #: The columns of the view, for studies that are not on it.
 _ANY_STUDY = """
@@ -189,7 +190,7 @@ def _condition(asked: Filter) -> tuple[list[str], dict[str, Any]]:
         values["date"] = asked.date
     if asked.scanner:
         conditions.append(_SCANNER.format(id="study.id" if is_read else "worklist.study_id"))
-        values["scanner"] = "%" + re.sub("([!%_])", r"!\1", asked.scanner.lower()) + "%"
+        values["scanner"] = "%" + re.sub("([!%_])", r"!\1", asked.scanner) + "%"
     return [condition for condition in conditions if condition], values
 
 
