@@ -317,7 +317,7 @@ def test_a_study_tells_its_images_its_history_and_the_patients_other_studies(pag
     desk, ann = page.desk, page.visitor("ann")
     uid, dates = "1.2.826.9.10", {"1.2.826.9.11": "20250102", "1.2.826.9.12": "20260102"}
     for earlier, date in dates.items():
-        desk.receive(earlier, content=earlier, patient_id="P-7", study_date=date)
+        desk.receive(earlier, content=earlier, patient_id="P-7", study_date=date, accession_number=f"A{date}")
         desk.screen(earlier, 0.1)
     for earlier in dates:
         decisions.review(desk.database, earlier, ReviewOutcome.PNEUMONIA, "Dr Dee", None, desk.clock())
@@ -335,10 +335,10 @@ def test_a_study_tells_its_images_its_history_and_the_patients_other_studies(pag
         "file lateral.dcm: accepted", "screened (revision 1, ", "Dr Dee: uncertain “see the base”", "Dr Dee: STAT",
     ):  # fmt: skip
         assert words in text, words
-    listed = re.findall(r'<li><a href="/study/([0-9.]+)">([0-9-]+)</a>([^<]*)', ann.get(f"/study/{uid}").text)
+    listed = re.findall(r'<li><a href="/study/([0-9.]+)">([^<]*)</a>([^<]*)', ann.get(f"/study/{uid}").text)
     assert listed == [
-        ("1.2.826.9.12", "2026-01-02", ": withdrawn verdict, pneumonia"),
-        ("1.2.826.9.11", "2025-01-02", ": read as pneumonia"),
+        ("1.2.826.9.12", "2026-01-02, A20260102", ": withdrawn verdict, pneumonia"),
+        ("1.2.826.9.11", "2025-01-02, A20250102", ": read as pneumonia"),
     ]
 
 

@@ -41,7 +41,7 @@ WAYS = (
 
 def resolve(session: Session | Connection, name: str, policy: IdentifierPolicy = PLAIN) -> str:
     """The Study Instance UID of the study that `name` means; raises UnknownStudy for none and for several."""
-    found = meant(session, name, policy, MOST_CANDIDATES + 1)
+    found = find_meant(session, name, policy, MOST_CANDIDATES + 1)
     if not found:
         raise UnknownStudy("no such study; `worker worklist --json` lists the unread ones").about(name)
     if len(found) > 1:
@@ -50,12 +50,12 @@ def resolve(session: Session | Connection, name: str, policy: IdentifierPolicy =
     return found[0]
 
 
-def meant(session: Session | Connection, name: str, policy: IdentifierPolicy, most: int) -> list[str]:
-    """UIDs of the studies that `name` may mean, at most so many."""
+def find_meant(session: Session | Connection, name: str, policy: IdentifierPolicy, limit: int) -> list[str]:
+    """UIDs of the studies that `name` may mean, at most `limit`."""
     wanted = name.strip().lstrip("…")
     for element, way in WAYS:
         for stored_name in dict.fromkeys((wanted, policy.name(element, wanted))):
-            found = session.execute(text(f"{way} LIMIT {most}"), parameters_of(way, stored_name)).scalars().all()
+            found = session.execute(text(f"{way} LIMIT {limit}"), parameters_of(way, stored_name)).scalars().all()
             if found:
                 return [str(uid) for uid in found]
     return []

@@ -89,9 +89,8 @@ def follow(database: Database, lease: WatcherLease, now: datetime) -> tuple[Watc
         lease = _prolong_or_join(connection, lease, now)
         _forget_unwatched(connection, now)
         found = _found(connection, lease.inbox)
-        watchers = _living(
-            connection, lease, now
-        )  # read after the shares: a watcher that had one by then has a row now
+        # read after the shares: a watcher that had one by then has a row now
+        watchers = _living(connection, lease, now)
         held = {share: holder if holder in watchers else None for share, holder in found.items()}
         move = split(held, watchers, lease.holder)
         own = {share for share, holder in held.items() if holder == lease.holder}

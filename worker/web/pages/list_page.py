@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from schema.setting_values import AuditReads
 from schema.vocabulary import AuditAction, Band, Priority
 from worker.ledger import audit
-from worker.ledger.lookup import meant
+from worker.ledger.lookup import find_meant
 from worker.ledger.reading_room.sessions import note_input
 from worker.ledger.transactions import reading
 from worker.ledger.worklist import overdue
@@ -153,7 +153,7 @@ def matches(context: PageContext, said: str) -> list[str]:
             if found:
                 return found
     with reading(context.database) as connection:
-        return meant(connection, said, context.identifiers, MOST_FOUND)
+        return find_meant(connection, said, context.identifiers, MOST_FOUND)
 
 
 def masked(context: PageContext, asked: BrowserRequest, row: ListRow) -> ListRow:
