@@ -14,7 +14,7 @@ from tests.watched_inbox import WatchedInbox, another
 from worker.intake.watcher import Watcher
 from worker.ledger.clocks import now
 from worker.ledger.database_clock import ComparedClock, agree_within_s, database_now
-from worker.ledger.intake.inbox_shares import SHARES
+from worker.ledger.intake.inbox_shares import SHARES, watcher_shares
 from worker.monitoring.health import check_clock
 from worker.monitoring.inbox_watchers import check_watchers
 
@@ -52,6 +52,20 @@ def test_watchers_divide_an_inbox_whatever_their_own_clocks_say(
     ]
     words = check_watchers(attrs.evolve(desk.settings, database=desk.database.url))
     assert "no sign since" not in words[0]
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+@pytest.mark.parametrize("ahead_s", [2 * WEEK_S, -2 * WEEK_S])
+def test_a_machine_whose_clock_is_wrong_by_weeks_removes_no_watcher_of_another_inbox(
+    desk: Ledger, tmp_path: Path, ahead_s: float
+) -> None:
+    desk.settings = attrs.evolve(desk.settings, broker="redis://queue/0")
+    right = watcher_of_a_machine(desk, tmp_path / "right", 0.0)
+    right.scan()
+    watcher_of_a_machine(desk, tmp_path / "wrong", ahead_s).scan()
+    assert {found.inbox: found.shares for found in watcher_shares(desk.database)} == {
+        str(tmp_path / inbox): SHARES for inbox in ("right", "wrong")
+    }
 
 
 @pytest.mark.parametrize("kind", ["postgresql"])

@@ -1,9 +1,8 @@
-"""What `worker check` says of an inbox whose watchers left, and that nobody's wrong clock removes it."""
+"""What `worker check` says of an inbox whose watchers left."""
 
 import os
 import threading
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
@@ -12,7 +11,7 @@ from schema.database import Database
 from tests.ledger import Ledger
 from worker.errors import ShareLost
 from worker.ledger.intake import inbox_shares
-from worker.ledger.intake.inbox_shares import NAMED_FOR, SHARES, WatcherLease
+from worker.ledger.intake.inbox_shares import SHARES, WatcherLease
 from worker.ledger.transactions import writing_rows
 from worker.monitoring.inbox_watchers import check_watchers
 
@@ -70,14 +69,3 @@ def test_who_left_books_nothing_more_and_joins_again_under_a_new_name(desk: Ledg
     again, held = inbox_shares.follow(desk.database, left, desk.clock())
     assert (len(held), again.holder != left.holder) == (SHARES, True)
     assert "has left" not in said(desk)["/inbox"]
-
-
-@pytest.mark.parametrize("kind", ["postgresql"])
-@pytest.mark.parametrize("weeks", [2, -2])
-def test_a_machine_whose_clock_is_wrong_by_weeks_removes_no_watcher_of_another_inbox(desk: Ledger, weeks: int) -> None:
-    right = datetime.now(UTC)
-    lease, _ = inbox_shares.follow(desk.database, WatcherLease("/inbox", "right", os.getpid(), 30.0), right)
-    wrong = right + weeks * NAMED_FOR
-    inbox_shares.follow(desk.database, WatcherLease("/another", "wrong", os.getpid(), 30.0), wrong)
-    again, held = inbox_shares.follow(desk.database, lease, right + timedelta(seconds=10))
-    assert (again.holder, len(held)) == (lease.holder, SHARES)

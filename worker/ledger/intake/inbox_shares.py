@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, select, update
 
 from schema.database import Database
 from schema.operations import InboxShare, InboxWatcher
@@ -83,6 +83,7 @@ def split(held: Mapping[int, str | None], watchers: Sequence[str], mine: str) ->
 def follow(database: Database, lease: WatcherLease, now: datetime) -> tuple[WatcherLease, frozenset[int]]:
     """Prolong the lease, or join; remove lapsed watchers; take or give shares. Returns the lease, and its shares now.
 
+    `now`: by the clock of the database, which is one for all machines.
     Call it between two bookings: a share that is given here may be taken by another watcher at once.
     """
     with writing_rows(database) as connection:
@@ -218,15 +219,9 @@ def _found(connection: Connection, inbox: str) -> dict[int, str | None]:
 
 
 def _forget_unwatched(connection: Connection, now: datetime) -> None:
-    """Remove the rows of inboxes that nobody has watched for NAMED_FOR; a later watcher makes them anew.
-
-    PostgreSQL's clock must agree, so that a single wrong clock removes no row of another machine.
-    """
-    moments = [now]
-    if connection.dialect.name == "postgresql":
-        moments.append(connection.execute(select(func.now())).scalar_one())
-    seen = [InboxWatcher.lease_until.between(moment - NAMED_FOR, moment + NAMED_FOR) for moment in moments]
-    connection.execute(delete(InboxWatcher).where(~or_(*seen)))
+    """Remove the rows of inboxes that nobody has watched for NAMED_FOR; a later watcher makes them anew."""
+    is_recent = InboxWatcher.lease_until.between(now - NAMED_FOR, now + NAMED_FOR)
+    connection.execute(delete(InboxWatcher).where(~is_recent))
     unwatched = InboxShare.inbox.not_in(select(InboxWatcher.inbox))
     for inbox, holder in connection.execute(
         select(InboxShare.inbox, InboxShare.holder).where(unwatched).distinct()
