@@ -64,10 +64,37 @@ def test_bytes_in_big_endian_words(planar: int | None, is_swapped: bool) -> None
     )
     elements = window(128, 256) if planar is None else {"PlanarConfiguration": planar}
     words = np.frombuffer(held, np.uint16).byteswap().tobytes() if is_swapped else held
+    shown = read_display(in_words(pixels, words, **elements))
+    right = read_display(dicom_file(pixels, bits=8, pixel_data=held, **elements))
+    assert np.array_equal(shown.pixels, right.pixels)
+    assert ("byte_order=exchanged" in shown.notes) is not is_swapped
+
+
+def in_words(pixels: Pixels, words: bytes, **elements: Any) -> bytes:
+    """A file in big endian with samples of 8 bits in OW."""
     data = dicom_file(pixels, EXPLICIT_BIG, bits=8, pixel_data=words, **elements)
     at = data.rindex(b"\x7f\xe0\x00\x10OB") + 4
-    right = read_display(dicom_file(pixels, bits=8, pixel_data=held, **elements))
-    assert np.array_equal(read_display(data[:at] + b"OW" + data[at + 2 :]).pixels, right.pixels)
+    return data[:at] + b"OW" + data[at + 2 :]
+
+
+def test_bytes_in_words_are_judged_by_the_whole_picture() -> None:
+    """A middle of one value says nothing of their order."""
+    pixels = picture(900, 800, bits=8)
+    pixels[200:700] = 7
+    shown = read_display(in_words(pixels, pixels.tobytes(), **window(128, 256)))
+    assert np.array_equal(shown.pixels, read_display(dicom_file(pixels, bits=8, **window(128, 256))).pixels)
+    assert "byte_order=exchanged" in shown.notes
+
+
+def test_indexes_of_a_palette_are_in_the_order_of_the_standard_unless_the_other_is_clearly_smoother() -> None:
+    """An index may be far from that of a similar grey."""
+    greys = bytes(range(256))
+    tables = {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 8] for colour in ("Red", "Green", "Blue")}
+    tables |= {f"{colour}PaletteColorLookupTableData": greys for colour in ("Red", "Green", "Blue")}
+    elements = {"PhotometricInterpretation": "PALETTE COLOR", **tables}
+    for pixels, is_moved in ((GREY, True), (np.tile(np.array([0, 3, 8, 6, 1, 2], np.uint8), (96, 16)), False)):
+        shown = read_display(in_words(pixels, pixels.tobytes(), **elements))
+        assert ("byte_order=exchanged" in shown.notes) is is_moved
 
 
 @pytest.mark.parametrize("pixels", [GREY.astype(np.uint16) << 8, GREY.astype(np.uint16) * 257], ids=["upper", "both"])

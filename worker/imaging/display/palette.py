@@ -50,8 +50,12 @@ def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
     is_wide = len(raw) >= 2 * count
     if is_wide:
         entries: NDArray[Any] = np.frombuffer(raw[: len(raw) // 2 * 2], f"{order}u2")
+    elif header.is_big_endian:
+        entries, is_exchanged = bytes_of_words(raw)
+        if is_exchanged:
+            header.notes.append(f"{colour.lower()}_palette_byte_order=exchanged")
     else:
-        entries = bytes_of_words(raw) if header.is_big_endian else np.frombuffer(raw, np.uint8)
+        entries = np.frombuffer(raw, np.uint8)
     if len(entries) < count:
         raise MissingElement(f"{colour} Palette Color Lookup Table is shorter than its descriptor says")
     return entries[:count], descriptor[1], descriptor[2]

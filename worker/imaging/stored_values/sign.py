@@ -28,7 +28,10 @@ def held_sign(held: Pixels, container: int, said: StoredBits) -> tuple[bool, tup
     is_signed = said.is_signed
     is_plain = held.ndim == 2 and held.size >= LEAST_SAMPLES and held.shape[1] > 1
     if is_plain and said.high_bit == said.bits_stored - 1:
-        is_signed = _lacks_no_sign(held, container, said) if is_signed else _repeats_sign(held, container, said)
+        if said.is_signed:
+            is_signed = _signed_as_said(held, container, said)
+        else:
+            is_signed = _signed_though_said_unsigned(held, container, said)
     return is_signed, sign_note(is_signed, said.is_signed)
 
 
@@ -37,7 +40,7 @@ def sign_note(is_signed: bool, was_said: bool) -> tuple[str, ...]:
     return () if is_signed == was_said else (f"pixel_representation={int(is_signed)} (said: {int(was_said)})",)
 
 
-def _repeats_sign(held: Pixels, container: int, said: StoredBits) -> bool:
+def _signed_though_said_unsigned(held: Pixels, container: int, said: StoredBits) -> bool:
     """Of samples said to be unsigned: above Bits Stored all repeat the sign; of 16 bits, none is far from zero."""
     bits, rows = said.bits_stored, some_rows(held)
     if container != 16 or int(rows.max()) < 1 << 15:
@@ -49,7 +52,7 @@ def _repeats_sign(held: Pixels, container: int, said: StoredBits) -> bool:
     return fits and all(len(np.unique(side)) >= _LEAST_VALUES for side in (negative, rows[rows < 1 << 15]))
 
 
-def _lacks_no_sign(held: Pixels, container: int, said: StoredBits) -> bool:
+def _signed_as_said(held: Pixels, container: int, said: StoredBits) -> bool:
     """Of samples said to be signed: not when none repeats the sign, and with it the picture leaps where it goes on
     without."""
     bits, rows = min(said.bits_stored, container), some_rows(held)
