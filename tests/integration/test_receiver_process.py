@@ -120,9 +120,9 @@ def test_it_ends_on_sigterm_and_its_log_has_no_word_of_a_header(tmp_path: Path) 
         answered: set[str] = set()
         ds = radiograph(1, PatientName=planted, PatientID=planted, AccessionNumber="PLANTED")
         store_all(receiver.port, [ds], answered, threading.Event())
-        entity = AE("PLANTED")
+        entity = AE("STRANGER")
         entity.add_requested_context(DX_FOR_PRESENTATION)
-        assert entity.associate("127.0.0.1", receiver.port, ae_title="PLANTED").is_rejected
+        assert entity.associate("127.0.0.1", receiver.port, ae_title="ELSEWHERE").is_rejected
         with socket.create_connection(("127.0.0.1", receiver.port)) as plain:
             plain.sendall(b"PLANTED\r\n\x1b[31m")
         process.send_signal(signal.SIGTERM)
@@ -131,7 +131,9 @@ def test_it_ends_on_sigterm_and_its_log_has_no_word_of_a_header(tmp_path: Path) 
     events = [json.loads(line) for line in lines if line.startswith("{")]
     assert "PLANTED" not in "\n".join(lines)
     assert len(events) >= len(lines) - 1  # all but the line that says where it listens
-    assert {"association_accepted", "object_answered", "association_rejected"} <= {event["event"] for event in events}
+    assert {"association_accepted", "object_answered"} <= {event["event"] for event in events}
+    rejected = next(event for event in events if event["event"] == "association_rejected")
+    assert (rejected["calling"], rejected["called"]) == ("STRANGER", "ELSEWHERE")
 
 
 def test_it_loads_no_model_runtime_and_no_queue_worker() -> None:
