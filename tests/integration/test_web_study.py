@@ -255,6 +255,14 @@ def test_other_studies_of_a_patient_are_told_apart(page: Page) -> None:
     assert ">2026-03-01, B-2</a>" in page.visitor("ann").get("/study/1.2.826.9.1").text
 
 
+def test_the_age_that_stands_beside_a_flag_is_shown_where_the_header_names_none_now(page: Page) -> None:
+    desk, uid = page.desk, "1.2.826.9.1"
+    desk.model = ModelUse("c" * 64, card(population=Population("children", 1, 5)), "CPUExecutionProvider")
+    desk.receive(uid, content=uid, age_years=None)
+    desk.screen(uid, 0.9, headers=[image(uid, age_years=71.0)])
+    assert "(age 71 years)" in page.visitor("ann").get("/study/1.2.826.9.1").text
+
+
 def test_a_flagged_study_outside_the_models_population_says_so(page: Page) -> None:
     desk = page.desk
     desk.model = ModelUse("c" * 64, card(population=Population("children", 1, 5)), "CPUExecutionProvider")

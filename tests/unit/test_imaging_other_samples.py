@@ -89,7 +89,9 @@ def test_bytes_in_words_are_judged_by_the_whole_picture() -> None:
 def test_indexes_of_a_palette_are_in_the_order_of_the_standard_unless_the_other_is_clearly_smoother() -> None:
     """An index may be far from that of a similar grey."""
     greys = bytes(range(256))
-    tables = {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 8] for colour in ("Red", "Green", "Blue")}
+    tables: dict[str, Any] = {
+        f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 8] for colour in ("Red", "Green", "Blue")
+    }
     tables |= {f"{colour}PaletteColorLookupTableData": greys for colour in ("Red", "Green", "Blue")}
     elements = {"PhotometricInterpretation": "PALETTE COLOR", **tables}
     for pixels, is_moved in ((GREY, True), (np.tile(np.array([0, 3, 8, 6, 1, 2], np.uint8), (96, 16)), False)):

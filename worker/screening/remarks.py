@@ -5,10 +5,12 @@ from schema.vocabulary import Reason
 SEPARATOR = "; "
 
 #: How the text of each remark begins.
-BEGINNINGS = {"age ": Reason.OUTSIDE_POPULATION, "familiarity ": Reason.UNFAMILIAR}
+AGE, FAMILIARITY = "age ", "familiarity "
+
+_REASONS = {AGE: Reason.OUTSIDE_POPULATION, FAMILIARITY: Reason.UNFAMILIAR}
 
 
 def remarks(detail: str | None) -> list[tuple[Reason, str]]:
     """The remarks in a flagged verdict's detail: the reason of each, and its text."""
     parts = (detail or "").split(SEPARATOR)
-    return [(reason, part) for part in parts for beginning, reason in BEGINNINGS.items() if part.startswith(beginning)]
+    return [(reason, part) for part in parts for beginning, reason in _REASONS.items() if part.startswith(beginning)]

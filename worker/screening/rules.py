@@ -14,7 +14,7 @@ from worker.inference.card import ModelCard
 from worker.inference.lung_field import implausible
 from worker.inference.prediction import Prediction
 from worker.screening import ages, body_parts, modalities, phrases, views
-from worker.screening.remarks import SEPARATOR
+from worker.screening.remarks import AGE, FAMILIARITY, SEPARATOR
 
 #: First words of frontal views, as headers write them -> View Position (PS3.3 C.8.11.5.1.1).
 VIEW_POSITIONS = {
@@ -155,7 +155,7 @@ def _no_number(outcome: ImageOutcome, _: ModelCard) -> Doubt:
 
 
 def _outside_population(outcome: ImageOutcome, card: ModelCard) -> Doubt:
-    detail = _other_age(outcome, card)
+    detail = _age_outside_population(outcome, card)
     return (Reason.OUTSIDE_POPULATION, detail) if detail else None
 
 
@@ -177,13 +177,13 @@ DOUBTS: tuple[Callable[[ImageOutcome, ModelCard], Doubt], ...] = (
 
 def _beside_a_flag(outcome: ImageOutcome, card: ModelCard) -> str:
     """The reasons to trust an image's flag less (`worker.screening.remarks`); empty when there is none."""
-    return SEPARATOR.join(filter(None, (_other_age(outcome, card), _unfamiliarity(outcome, card))))
+    return SEPARATOR.join(filter(None, (_age_outside_population(outcome, card), _unfamiliarity(outcome, card))))
 
 
-def _other_age(outcome: ImageOutcome, card: ModelCard) -> str:
+def _age_outside_population(outcome: ImageOutcome, card: ModelCard) -> str:
     """The age of a patient outside the model's population; empty for one inside, or of unknown age."""
     age = outcome.instance.age_years
-    return "" if age is None or card.population.admits(age) else f"age {ages.in_words(age)}"
+    return "" if age is None or card.population.admits(age) else AGE + ages.in_words(age)
 
 
 def _unfamiliarity(outcome: ImageOutcome, card: ModelCard) -> str:
@@ -191,7 +191,7 @@ def _unfamiliarity(outcome: ImageOutcome, card: ModelCard) -> str:
     prediction, limit = outcome.prediction, card.familiarity_limit
     if prediction is None or not prediction.is_unfamiliar(limit):
         return ""
-    return f"familiarity {prediction.familiarity:.3f} beyond the limit of {limit:.3f}"
+    return f"{FAMILIARITY}{prediction.familiarity:.3f} beyond the limit of {limit:.3f}"
 
 
 def _missing_lungs(outcome: ImageOutcome, card: ModelCard) -> str:
