@@ -114,9 +114,14 @@ def _refusal(data: bytes) -> NotAnImage | Truncated:
     # a preallocating copy (SMB, some archives) shows its full length first and zeros until the bytes arrive
     if not any(data[:4096]) or raster.could_become_raster(data):
         return Truncated("only the beginning is there: the file is empty, all zeros, or still being copied")
-    kind = next((name for name, at, mark in ARCHIVES if data[at : at + len(mark)] == mark), None)
-    if kind is not None:
-        return NotAnImage(f"{AN_ARCHIVE} ({kind}): unpack it and send the files in it; nothing in it was looked at")
-    held = next((name for name, at, mark in OTHER_FORMATS if data[at : at + len(mark)] == mark), None)
-    is_other = "" if held is None else f"by its content a {held} file, "
-    return NotAnImage(f"{is_other}neither DICOM nor PNG or JPEG: send radiographs as one of these")
+    archive = _format_of(data, ARCHIVES)
+    if archive is not None:
+        return NotAnImage(f"{AN_ARCHIVE} ({archive}): unpack it and send the files in it; nothing in it was looked at")
+    other = _format_of(data, OTHER_FORMATS)
+    content = "" if other is None else f"by its content a {other} file, "
+    return NotAnImage(f"{content}neither DICOM nor PNG or JPEG: send radiographs as one of these")
+
+
+def _format_of(data: bytes, signatures: tuple[tuple[str, int, bytes], ...]) -> str | None:
+    """The name of the first format whose signature the data have."""
+    return next((name for name, at, mark in signatures if data[at : at + len(mark)] == mark), None)

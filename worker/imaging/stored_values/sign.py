@@ -41,7 +41,10 @@ def sign_note(is_signed: bool, was_said: bool) -> tuple[str, ...]:
 
 
 def _signed_though_said_unsigned(held: Pixels, container: int, said: StoredBits) -> bool:
-    """Of samples said to be unsigned: above Bits Stored all repeat the sign; of 16 bits, none is far from zero."""
+    """Whether samples said to be unsigned are signed.
+
+    They are if all repeat the sign above Bits Stored; of 16 stored bits, if none is far from zero.
+    """
     bits, rows = said.bits_stored, some_rows(held)
     if container != 16 or int(rows.max()) < 1 << 15:
         return False
@@ -53,8 +56,11 @@ def _signed_though_said_unsigned(held: Pixels, container: int, said: StoredBits)
 
 
 def _signed_as_said(held: Pixels, container: int, said: StoredBits) -> bool:
-    """Of samples said to be signed: not when none repeats the sign, and with it the picture leaps where it goes on
-    without."""
+    """Whether samples said to be signed are signed.
+
+    They are not if none repeats the sign above Bits Stored, and the picture with signed values leaps between neighbours
+    that are close with unsigned ones.
+    """
     bits, rows = min(said.bits_stored, container), some_rows(held)
     if bits == 16 or int(held.max()) >> bits:
         return True

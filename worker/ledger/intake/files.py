@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from schema.database import Database, in_lists
@@ -97,9 +97,8 @@ def held_files(database: Database) -> list[tuple[Incoming, str]]:
 
 def wait_below(database: Database, under: str) -> bool:
     """Whether files below the folder `under`, which ends in a slash, are WAITING."""
-    which = Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True)
     with reading(database) as connection:
-        return connection.execute(select(Arrival.id).where(*which).limit(1)).first() is not None
+        return connection.execute(select(Arrival.id).where(*_waiting(under)).limit(1)).first() is not None
 
 
 def record_vanished(
@@ -107,13 +106,16 @@ def record_vanished(
 ) -> list[str]:
     """Register WAITING files below the folder `under` that no longer exist as VANISHED; returns their paths."""
     with writing(database, guard) as session:
-        waiting = session.scalars(
-            select(Arrival).where(Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True))
-        )
+        waiting = session.scalars(select(Arrival).where(*_waiting(under)))
         gone = [arrival for arrival in waiting if not still_there(arrival.path)]
         for arrival in gone:
             arrival.state, arrival.message = FileState.VANISHED, "gone before it had settled"
         return [arrival.path for arrival in gone]
+
+
+def _waiting(under: str) -> tuple[ColumnElement[bool], ...]:
+    """Which files are WAITING below a folder, whose path ends in a slash."""
+    return Arrival.state == FileState.WAITING, Arrival.path.startswith(under, autoescape=True)
 
 
 def record_vanished_file(database: Database, file: Incoming, now: datetime, guard: Guard | None = None) -> Registration:
