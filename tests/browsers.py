@@ -38,6 +38,12 @@ ALONE = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
 )  # fmt: skip
 
+#: Whether the viewer shows the whole image, on a canvas of the size that it has on the page.
+WHOLE_IMAGE = """
+    const canvas = window.viewer?.canvas;
+    return canvas?.dataset.ready === "full" && canvas.height === Math.round(canvas.clientHeight * devicePixelRatio);
+"""
+
 #: Elements that are passed by at most before the one that is meant.
 MOST_TABS = 120
 

@@ -18,7 +18,7 @@ from selenium.webdriver import Chrome as Browser
 
 from schema.vocabulary import Process
 from tests.acceptance.installation import SAMPLES, Installation
-from tests.browsers import browser, log_in, press, resize, until
+from tests.browsers import WHOLE_IMAGE, browser, log_in, press, resize, until
 from tests.web_process import add_accounts, database_of, serving
 from worker.ledger.clocks import now
 from worker.ledger.operations import signs_of_life
@@ -32,7 +32,6 @@ SIZES = {"1280": (1280, 800), "390": (390, 844)}
 #: A sheet of paper, at 96 pixels an inch.
 A4 = (794, 1123)
 
-FULL = "return window.viewer?.canvas.dataset.ready === 'full'"
 THUMBNAILS = "return [...document.images].every((image) => image.complete || image.getBoundingClientRect().top > 900)"
 
 
@@ -98,7 +97,7 @@ def show(driver: Browser, at: Room, shot: Shot, theme: str, size: tuple[int, int
     driver.get(at.address + shot.path.format(**at.studies))
     until(lambda: driver.execute_script("return document.readyState === 'complete'"))
     if driver.find_elements("id", "canvas"):
-        until(lambda: driver.execute_script(FULL))
+        until(lambda: driver.execute_script(WHOLE_IMAGE))
     until(lambda: driver.execute_script(THUMBNAILS))
     press(driver, *shot.keys)
     if shot.keys == "h":

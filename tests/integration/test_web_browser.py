@@ -19,6 +19,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests import browsers
 from tests.browsers import (
+    WHOLE_IMAGE,
     console,
     log_in,
     needs_chromium,
@@ -108,7 +109,7 @@ def test_the_canvas_equals_the_display_values_byte_for_byte(page: Page, browser:
     driver = browser("ann")
     driver.set_script_timeout(120)
     driver.get(f"http://127.0.0.1:{page.port}/study/{read_instance(contents['anna_explicit.dcm']).study_uid}")
-    until(lambda: driver.execute_script("return window.viewer?.canvas.dataset.ready === 'full'"))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     for name, (_, expected) in readable.items():
         shown = canvas(driver, digests[name])
         assert shown.shape == expected.shape, name
@@ -128,7 +129,7 @@ def test_a_window_follows_the_formula_of_the_standard(
     driver = browser("ann")
     driver.set_script_timeout(120)
     driver.get(f"http://127.0.0.1:{page.port}/study/{read_instance(content).study_uid}")
-    until(lambda: driver.execute_script("return window.viewer?.canvas.dataset.ready === 'full'"))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     function = VoiFunction(elements.get("VOILUTFunction", "LINEAR"))
     modality = pixels.astype(float) * elements.get("RescaleSlope", 1) + elements.get("RescaleIntercept", 0)
     for center, width in ((500.0, 300.0), (-1000.0, 5000.0), (2048.0, 2.0)):
@@ -250,7 +251,7 @@ def test_the_heat_map_is_off_until_it_is_asked_for(page: Page, browser: Callable
     uid = filled(page)[0]
     driver = browser("ann")
     driver.get(f"http://127.0.0.1:{page.port}/study/{uid}")
-    until(lambda: driver.execute_script("return window.viewer?.canvas.dataset.ready === 'full'"))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     words = driver.find_element("id", "heat-words")
     assert not words.is_displayed()
     seen = sa.text("SELECT COUNT(*) FROM audit WHERE deed = 'heatmap_shown'")
@@ -353,7 +354,7 @@ def test_at_log_out_the_browser_forgets_the_pictures(page: Page, browser: Callab
     digest = page.receive(content)
     driver = browser("ann")
     driver.get(f"http://127.0.0.1:{page.port}/study/{read_instance(content).study_uid}")
-    until(lambda: driver.execute_script("return window.viewer?.canvas.dataset.ready === 'full'"))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     driver.execute_script("localStorage.setItem('left', 'behind')")
     pictures = [f"/picture/{digest}/{part}" for part in ("pixels", "facts", "half")]
     assert all(script(driver, KEPT, picture) for picture in pictures)
@@ -378,7 +379,7 @@ def test_over_tls_pictures_come_by_zstd_and_are_exact(desk: Ledger, tmp_path: Pa
         (cookie,) = [each for each in driver.get_cookies() if "session" in each["name"]]
         assert (cookie["name"], cookie["secure"], cookie["httpOnly"]) == ("__Host-session", True, True)
         driver.get(f"{address}/study/{read_instance(content).study_uid}")
-        until(lambda: driver.execute_script("return window.viewer?.canvas.dataset.ready === 'full'"))
+        until(lambda: driver.execute_script(WHOLE_IMAGE))
         answers = {answer["url"]: answer for answer in browsers.answers(driver)}
         pixels = answers[f"{address}/picture/{digest}/pixels"]
         headers = {name.lower(): value for name, value in pixels["headers"].items()}

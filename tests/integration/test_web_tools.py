@@ -14,7 +14,7 @@ from selenium.webdriver import Chrome as Browser
 from selenium.webdriver.common.keys import Keys
 
 from tests import browsers
-from tests.browsers import needs_chromium, press, tab_to, until
+from tests.browsers import WHOLE_IMAGE, needs_chromium, press, tab_to, until
 from tests.ledger import STUDY, Ledger
 from tests.phantoms import dicom_file, window
 from tests.reading_room import Page, running
@@ -55,7 +55,8 @@ BLACK = """
     return context.getImageData(0, 0, canvas.width, canvas.height).data.every((n, at) => at % 4 === 3 || n === 0);
 """
 
-READY = "return window.viewer?.canvas.dataset.ready === 'full'"
+#: Height of the canvas as it is laid out, in CSS pixels.
+HEIGHT = "return window.viewer.canvas.clientHeight"
 
 CHOSEN = "return document.querySelector('input[name=outcome]:checked')?.value ?? null"
 
@@ -97,8 +98,9 @@ def shown(driver: Browser) -> NDArray[np.uint8]:
 def test_the_viewer_turns_measures_reads_pixels_and_resets(page: Page, browser: Callable[[str], Browser]) -> None:
     page.receive(radiograph(1, ImagerPixelSpacing=[0.2, 0.2]))
     driver = browser(f"/study/{STUDY}")
-    until(lambda: driver.execute_script(READY))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     first = driver.execute_script("return window.viewer.canvas.toDataURL()")
+    height = driver.execute_script(HEIGHT)
     click = {
         name: driver.find_element("id", name).click for name in ("full", "turn", "invert", "reset", "length", "fit")
     }
@@ -115,6 +117,7 @@ def test_the_viewer_turns_measures_reads_pixels_and_resets(page: Page, browser: 
     click["length"]()
     _, length = driver.execute_script(POINT, "drag", [10, 5], [40, 45])
     assert length == "10.0 mm at the detector", "50 pixels of 0.2 mm"
+    assert driver.execute_script(HEIGHT) == height, "the picture moves when a note comes"
     click["length"]()
     driver.execute_script(POINT, "drag", [10, 5], [40, 45])
     assert driver.execute_script("return window.viewer.canvas.toDataURL()") != first
@@ -126,7 +129,7 @@ def test_the_viewer_turns_measures_reads_pixels_and_resets(page: Page, browser: 
 def test_the_window_that_is_named_is_the_one_that_is_shown(page: Page, browser: Callable[[str], Browser]) -> None:
     page.receive(radiograph(1))
     driver = browser(f"/study/{STUDY}")
-    until(lambda: driver.execute_script(READY))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     named = "return document.getElementById('window').selectedOptions[0].textContent"
     body = driver.find_element("tag name", "body")
     assert driver.execute_script(named) == "as sent"
@@ -146,7 +149,7 @@ def test_the_picture_moves_by_keyboard_and_grows_under_the_pointer(
 ) -> None:
     page.receive(radiograph(1))
     driver = browser(f"/study/{STUDY}")
-    until(lambda: driver.execute_script(READY))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     canvas = driver.find_element("id", "canvas")
     state = (
         "const { center, window: w } = window.viewer; return [center.x, center.y, w?.center ?? null, w?.width ?? null]"
@@ -176,7 +179,7 @@ def test_the_picture_moves_by_keyboard_and_grows_under_the_pointer(
 def test_a_length_is_measured_by_two_clicks_too(page: Page, browser: Callable[[str], Browser]) -> None:
     page.receive(radiograph(1, ImagerPixelSpacing=[0.2, 0.2]))
     driver = browser(f"/study/{STUDY}")
-    until(lambda: driver.execute_script(READY))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     driver.find_element("id", "length").click()
     driver.execute_script(POINT, "drag", [10, 5], [10, 5])
     driver.execute_script(POINT, "look", [20, 25])
@@ -193,7 +196,7 @@ def test_an_image_that_cannot_be_shown_leaves_no_other_in_its_place(
     lost = page.receive(radiograph(2), "/inbox/two.dcm")
     page.desk.store.path(OBJECTS, lost).unlink()
     driver = browser(f"/study/{STUDY}")
-    until(lambda: driver.execute_script(READY))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     assert not driver.find_element("id", "length").is_displayed(), "no spacing is known"
     driver.find_element("id", "invert").click()
     assert not driver.execute_script(BLACK)
@@ -208,7 +211,7 @@ def test_an_image_that_cannot_be_shown_leaves_no_other_in_its_place(
 def test_leaving_the_page_of_a_study_lets_go_of_it(page: Page, browser: Callable[[str], Browser]) -> None:
     page.receive(radiograph(1))
     driver = browser(f"/study/{STUDY}")
-    until(lambda: driver.execute_script(READY))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     assert page.desk.count("hold") == 1
     driver.get(f"http://127.0.0.1:{page.port}/")
     until(lambda: page.desk.count("hold") == 0)
@@ -217,7 +220,7 @@ def test_leaving_the_page_of_a_study_lets_go_of_it(page: Page, browser: Callable
 def test_keys_leave_alone_what_is_repeated_or_has_a_modifier(page: Page, browser: Callable[[str], Browser]) -> None:
     page.receive(radiograph(1))
     driver = browser(f"/study/{STUDY}")
-    until(lambda: driver.execute_script(READY))
+    until(lambda: driver.execute_script(WHOLE_IMAGE))
     pressed = "document.body.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, ...arguments[0] }))"
     for how in ("repeat", "altKey", "metaKey", "ctrlKey"):
         driver.execute_script(pressed, {"key": "p", how: True})
