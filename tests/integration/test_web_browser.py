@@ -306,8 +306,7 @@ def test_what_comes_in_does_not_move_the_row_under_the_cursor(page: Page, browse
     page.desk.receive("1.2.826.77", content="new", accession_number="NEW")
     page.desk.screen("1.2.826.77", 0.99)
     news = driver.find_element("id", "news")
-    until(news.is_displayed)
-    assert news.text.startswith("1 new above")
+    until(lambda: news.text.startswith("1 new above"))
     assert driver.execute_script(order) == before
     press(driver, "r")
     until(lambda: driver.execute_script(order)[0] == "1.2.826.77")
