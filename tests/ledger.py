@@ -112,7 +112,7 @@ def refuse_row(database: Database, table: str, column: str, value: int) -> None:
 
 def claim_one(database: Database, study_uid: str, settings: Settings, now: datetime) -> Claim | None:
     """Claim a study; None where it is not available, and the database's error is raised."""
-    (taken,) = claims.claim_all(database, [study_uid], settings, now)
+    (taken,) = claims.claim_all(database, [study_uid], settings, lambda: now)
     if isinstance(taken, Exception):
         raise taken
     return taken

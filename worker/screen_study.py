@@ -33,6 +33,7 @@ from worker.inference.batching import batch_of
 from worker.inference.model import Model
 from worker.inference.prediction import Prediction
 from worker.inference.reduced_decode import needs_full_decode, reduction_for
+from worker.ledger.database_clock import database_now
 from worker.ledger.screening import verdicts
 from worker.ledger.screening.results import Claim, ModelUse, Received, Result
 from worker.runtime.boundary import result_or_error
@@ -100,6 +101,10 @@ class StudyScreener:
     shadow: Model | None = None
     decoder: Decoder | DecoderPool = field(default_factory=Decoder)
     decode_budget_s: float = DECODE_BUDGET_S
+
+    def lease_now(self) -> datetime:
+        """The time now on the clock of leases: the database's. Raises DatabaseUnavailable."""
+        return database_now(self.database, self.clock)
 
     def judge(self, claim: Claim) -> Judgement:
         """Screen a claimed study. Raises Interrupted when the store, the device or the database is not available."""

@@ -24,6 +24,7 @@ from worker.inference.model import Model, open_model
 from worker.intake.ingest import Intake
 from worker.intake.read_ahead import TOGETHER
 from worker.intake.reader import IntakeRequest, ReadFile
+from worker.ledger.clocks import now
 from worker.ledger.connect import open_database
 from worker.ledger.intake.arrivals import Incoming, Receipt
 from worker.ledger.intake.register import register_all
@@ -111,7 +112,7 @@ def _screen(count: int, intake: Intake, model: Model, costs: Costs) -> None:
     for message in messages(offered, settings.message_size):
         with costs.of("ledger"):
             uids = [offer.study_uid for offer in message]
-            taken = claims.claim_all(database, uids, settings, datetime.now(UTC))
+            taken = claims.claim_all(database, uids, settings, now)
         held = [claim for claim in taken if isinstance(claim, Claim)]
         results = [_judge(claim, intake, model, use, costs) for claim in held]
         with costs.of("ledger"):

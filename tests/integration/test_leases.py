@@ -21,7 +21,7 @@ def held(desk: Ledger) -> list[Claim]:
     for number in range(2):
         desk.receive(f"{STUDY}.{number}", content=str(number))
     desk.offer()
-    found = claims.claim_all(desk.database, [f"{STUDY}.0", f"{STUDY}.1"], desk.settings, desk.clock())
+    found = claims.claim_all(desk.database, [f"{STUDY}.0", f"{STUDY}.1"], desk.settings, desk.clock)
     return [claim for claim in found if isinstance(claim, Claim)]
 
 

@@ -33,7 +33,7 @@ def claimed(desk: Ledger, count: int = len(UIDS)) -> list[Claim]:
         desk.receive(uid, content=uid)
     desk.clock.forward(1)
     desk.offer()
-    found = claims.claim_all(desk.database, UIDS[:count], desk.settings, desk.clock())
+    found = claims.claim_all(desk.database, UIDS[:count], desk.settings, desk.clock)
     held = [claim for claim in found if isinstance(claim, Claim)]
     assert len(held) == count
     return held
@@ -56,7 +56,7 @@ def test_sixteen_studies_cost_two_transactions(desk: Ledger) -> None:
     desk.clock.forward(1)
     desk.offer()
     committed = transactions(desk.database)
-    held = claims.claim_all(desk.database, UIDS, desk.settings, desk.clock())
+    held = claims.claim_all(desk.database, UIDS, desk.settings, desk.clock)
     given = [result(desk, claim) for claim in held if isinstance(claim, Claim)]
     assert verdicts.record_all(desk.database, given, desk.clock()) == [True] * 16
     assert len(committed) == 2
@@ -69,7 +69,7 @@ def test_a_message_that_names_a_study_twice_claims_it_once(desk: Ledger) -> None
     desk.clock.forward(1)
     desk.offer()
     asked = [UIDS[0], "1.2.3.unknown", UIDS[0], UIDS[1]]
-    found = claims.claim_all(desk.database, asked, desk.settings, desk.clock())
+    found = claims.claim_all(desk.database, asked, desk.settings, desk.clock)
     assert [claim is not None for claim in found] == [True, False, False, True]
     assert [desk.study(uid).attempts for uid in UIDS[:2]] == [1, 1]
 
@@ -153,7 +153,7 @@ def test_a_claim_that_the_server_refuses_leaves_the_other_claims(desk: Ledger) -
     desk.clock.forward(1)
     desk.offer()
     asked = [UIDS[0], "1.2\0.3", UIDS[1]]
-    first, broken, second = claims.claim_all(desk.database, asked, desk.settings, desk.clock())
+    first, broken, second = claims.claim_all(desk.database, asked, desk.settings, desk.clock)
     assert isinstance(first, Claim)
     assert isinstance(second, Claim)
     assert isinstance(broken, Exception)
@@ -175,9 +175,9 @@ url, home, moment, when = sys.argv[1:]
 settings = Settings(home=Path(home))
 desk = Ledger(Database(url), settings, FolderStore(Path(home)), Clock(datetime.fromisoformat(when)))
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-held = claims.claim_all(desk.database, UIDS[:2], settings, desk.clock())
+held = claims.claim_all(desk.database, UIDS[:2], settings, desk.clock)
 assert verdicts.record_all(desk.database, [result(desk, claim) for claim in held], desk.clock()) == [True, True]
-held = claims.claim_all(desk.database, UIDS[2:6], settings, desk.clock())
+held = claims.claim_all(desk.database, UIDS[2:6], settings, desk.clock)
 given = [result(desk, claim) for claim in held]
 if moment == "before":
     die()
@@ -201,7 +201,7 @@ def test_a_worker_killed_between_claim_and_record_loses_nothing(desk: Ledger, tm
     assert claims.take_back_lapsed(desk.database, desk.settings, desk.clock()) == 4
     offers = outbox.reoffer(desk.database, desk.settings, desk.clock(), Backlog())
     assert [(offer.study_uid, offer.is_suspect) for offer in offers] == [(uid, True) for uid in UIDS[2:6]]
-    held = claims.claim_all(desk.database, UIDS[2:6], desk.settings, desk.clock())
+    held = claims.claim_all(desk.database, UIDS[2:6], desk.settings, desk.clock)
     given = [result(desk, claim) for claim in held if isinstance(claim, Claim)]
     assert verdicts.record_all(desk.database, given, desk.clock()) == [True] * 4
     assert desk.count("screening") == 6

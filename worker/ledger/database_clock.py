@@ -1,29 +1,23 @@
 """The clock of the database, which is one for all machines, and how far this machine's is from it.
 
-Leases of watchers go by it. Those of studies go by each machine's own, so that clocks must agree within limits.
+Leases, of studies and of watchers, go by it. All other moments go by each machine's own, so that clocks must agree.
 """
 
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from schema.database import Database
 from worker.ledger.clocks import now
 from worker.ledger.transactions import reading_once
-from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def agree_within_s(settings: Settings) -> float:
-    """How far a machine's clock may be from the database's.
-
-    Clocks of two machines that differ by lease minus heartbeat let a lease lapse between two heartbeats: studies are
-    then screened twice. Half of that, because two machines may differ in opposite directions.
-    """
-    return (settings.lease_s - settings.heartbeat_s) / 2
+#: How far a machine's clock may be from the database's: more than any clock is that NTP sets.
+AGREE_WITHIN_S = 10.0
 
 
 def database_now(database: Database, clock: Callable[[], datetime] = now) -> datetime:
@@ -31,15 +25,22 @@ def database_now(database: Database, clock: Callable[[], datetime] = now) -> dat
     if database.engine.dialect.name != "postgresql":
         return clock()
     with reading_once(database) as connection:
-        moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-        return moment.astimezone(UTC)
+        return server_now(connection, clock)
+
+
+def server_now(connection: Connection, clock: Callable[[], datetime] = now) -> datetime:
+    """As `database_now`, in a transaction."""
+    if connection.dialect.name != "postgresql":
+        return clock()
+    moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)
 
 
 class ComparedClock:
-    """The database's clock. One event in the log when this machine's begins to differ by more than `within_s`."""
+    """The database's clock. One event in the log when this machine's begins to differ by more than AGREE_WITHIN_S."""
 
-    def __init__(self, database: Database, within_s: float, clock: Callable[[], datetime] = now) -> None:
-        self.database, self.within_s, self.clock = database, within_s, clock
+    def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
+        self.database, self.clock = database, clock
         self.offset_s = 0.0  #: from the database's, by the last comparison; above 0: ahead, below: behind
 
     def __call__(self) -> datetime:
@@ -61,4 +62,4 @@ class ComparedClock:
     @property
     def agrees(self) -> bool:
         """Whether both clocks agreed when they were last compared."""
-        return abs(self.offset_s) <= self.within_s
+        return abs(self.offset_s) <= AGREE_WITHIN_S

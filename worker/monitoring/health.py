@@ -11,7 +11,7 @@ from schema.setting_values import Silent
 from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger.clocks import now
 from worker.ledger.connect import unopened
-from worker.ledger.database_clock import ComparedClock, agree_within_s
+from worker.ledger.database_clock import ComparedClock
 from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.intake import files
 from worker.ledger.operations import device_failures
@@ -81,7 +81,7 @@ def check_clock(settings: Settings, clock: Callable[[], datetime] = now) -> list
     if settings.lacks_database:
         return []
     with closing(unopened(settings)) as database:
-        compared = ComparedClock(database, agree_within_s(settings), clock)
+        compared = ComparedClock(database, clock)
         if database.engine.dialect.name != "postgresql":
             return []
         try:
@@ -92,8 +92,7 @@ def check_clock(settings: Settings, clock: Callable[[], datetime] = now) -> list
         return [CheckResult("clock", True, "agrees with the database's", compared.offset_s)]
     words = (
         f"{abs(compared.offset_s):,.0f} s {'ahead of' if compared.offset_s > 0 else 'behind'} the database's: set both"
-        f" by NTP; from {compared.within_s:g} s on, another machine may differ as much the other way: studies are then"
-        " screened twice, and may fail (attempts_exhausted)"
+        " by NTP; until then times and waits that this machine writes or shows are wrong by as much"
     )
     return [CheckResult("clock", False, words, compared.offset_s)]
 

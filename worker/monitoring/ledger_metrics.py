@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from sqlalchemy import Connection, text
 
 from schema.vocabulary import Band, FileState, StudyState
+from worker.ledger.database_clock import server_now
 from worker.ledger.operations import batch_runs, device_failures
 from worker.ledger.operations.promotions import Decision, RegistryState
 from worker.ledger.reading_room import login_failures
@@ -54,7 +55,7 @@ def _studies(connection: Connection, moment: datetime) -> Iterator[Metric]:
     for band in Band:
         unread.add_metric([band.name.lower()], bands.get(band.value, 0))
     yield unread
-    claims = connection.execute(aggregates.CLAIMS, {"now": moment}).scalar_one()
+    claims = connection.execute(aggregates.CLAIMS, {"now": server_now(connection, lambda: moment)}).scalar_one()
     yield gauge("claims", "Studies that a living worker holds", claims)
     last = connection.execute(aggregates.LAST_RESULT).scalar_one_or_none()
     yield gauge("last_result_timestamp_seconds", "When the newest result came", last.timestamp() if last else 0.0)

@@ -8,7 +8,7 @@ from worker.errors import Misconfigured
 from worker.intake.link_probe import how_taken_in
 from worker.intake.watcher import Watcher
 from worker.ledger.clocks import now
-from worker.ledger.database_clock import ComparedClock, agree_within_s
+from worker.ledger.database_clock import ComparedClock
 from worker.monitoring.drift.evaluate import DriftSchedule
 from worker.runtime.stop_signals import stop_requested
 from worker.service.service import RunningService
@@ -24,7 +24,7 @@ def watch_inbox(service: RunningService, inbox: Path) -> None:
     from worker.app import backlog, enqueue
 
     stop = stop_requested()
-    lease_clock = ComparedClock(service.intake.database, agree_within_s(service.settings))
+    lease_clock = ComparedClock(service.intake.database)
     watcher = Watcher(service.intake, inbox, enqueue, backlog, now, lease_clock=lease_clock)
     log.info("inbox_opened", extra={"how": how_taken_in(inbox, service.settings)})
     drift_schedule = DriftSchedule(service.intake.database, now)

@@ -5,7 +5,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -71,14 +71,20 @@ _RAISED = select(models.Study.study_uid).where(
 
 
 def claim_all(
-    database: Database, study_uids: Sequence[str], settings: Settings, now: datetime
+    database: Database, study_uids: Sequence[str], settings: Settings, clock: Callable[[], datetime]
 ) -> list[Claim | Exception | None]:
     """Claim QUEUED studies, each with one attempt more; None where one is not available (done, claimed by another,
-    unknown), an error where the database refuses this one."""
-    return together(partial(_claim, database, settings, now), study_uids)
+    unknown), an error where the database refuses this one.
+
+    `clock` is one for all machines, here and where leases are renewed and taken back: `database_now`.
+    """
+    return together(partial(_claim, database, settings, clock), study_uids)
 
 
-def _claim(database: Database, settings: Settings, now: datetime, study_uids: Sequence[str]) -> list[Claim | None]:
+def _claim(
+    database: Database, settings: Settings, clock: Callable[[], datetime], study_uids: Sequence[str]
+) -> list[Claim | None]:
+    now = clock()
     token = f"{owner_of_claims(settings)}.{secrets.token_hex(16)}"
     with writing_rows(database) as connection:
         until = now + timedelta(seconds=settings.lease_s)

@@ -53,6 +53,9 @@ class Screener(Protocol[J]):
     def clock(self) -> Callable[[], datetime]:
         """The time now."""
 
+    def lease_now(self) -> datetime:
+        """The time now on the clock of leases, which is one for all machines."""
+
     def judge(self, claim: Claim) -> J:
         """Screen a claimed study."""
 
@@ -69,13 +72,13 @@ def screen_each(
     again for those that are interrupted. Raises errors that end no study, such as an outdated database: running studies
     end first, and the claims of the others are given back.
     """
-    taken = claims.claim_all(screener.database, study_uids, screener.settings, screener.clock())
+    taken = claims.claim_all(screener.database, study_uids, screener.settings, screener.lease_now)
     held = [claim for claim in taken if isinstance(claim, Claim)]
     message = Message(screener, held)
     try:
         for study_uid, claim in zip(study_uids, taken, strict=True):
             message.claimed(study_uid, claim)
-        with renewing(screener.database, held, screener.settings, screener.clock, message.at_heartbeat):
+        with renewing(screener.database, held, screener.settings, screener.lease_now, message.at_heartbeat):
             try:
                 for_each(message.judge, held, thread_pool)
             finally:
