@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from trainer.cli.console import new_table, print_table
 from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import FILE, as_json, print_left_out
 
@@ -101,11 +100,11 @@ def _measure_distance(model: Path, images: LabelledImages, as_json: bool) -> Non
 def _show(made: "Calibrated", out: Path) -> None:
     """The trade-off, the remarks, and the new file."""
     site = made.site
-    table = Table("threshold", "", "found", "normals left alone", title=f"{made.model}, images of {site.place}")
+    table = new_table("threshold", "", "found", "normals left alone", title=f"{made.model}, images of {site.place}")
     for choice in made.choices:
         found, alone = f"{choice.found} of {choice.positives}", f"{choice.left_alone} of {choice.normals}"
         table.add_row(f"{choice.threshold:.4f}", choice.name, found, alone)
-    Console().print(table)
+    print_table(table)
     print_left_out(made.unreadable)
     for remark in site.remarks:
         click.echo(remark)
@@ -122,14 +121,14 @@ def _show(made: "Calibrated", out: Path) -> None:
 
 
 def _show_distance(found: "Distance") -> None:
-    table = Table(
+    table = new_table(
         "measure", "mean", "expected", "PSI above chance", "limit", "", title=f"{found.images} images and {found.model}"
     )
     for name, shift in found.compared.shifts.items():
         mean, expected = found.compared.means[name]
         judged = ["" if value != value else f"{value:.3f}" for value in (shift.excess, shift.limit)]
         table.add_row(name, f"{mean:.3f}", f"{expected:.3f}", *judged, shift.status.replace("_", " "))
-    Console().print(table)
+    print_table(table)
     familiar = "" if found.familiar is None else f"; {found.familiar:.1%} within the familiarity limit"
     click.echo(
         f"{found.flag_rate:.1%} flagged, of the reference {found.reference_flag_rate:.1%}{familiar}\n"

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from trainer.cli.console import new_table, print_table
 from trainer.cli.options import print_left_out
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ def show_conversion(made: "Conversion", out: Path) -> None:
     """The differences of the predictions by split, and the new file."""
     from trainer.evaluation.agreement import Differences
 
-    table = Table("", *made.moved, title=f"{made.model} against its original, {made.provider}")
+    table = new_table("", *made.moved, title=f"{made.model} against its original, {made.provider}")
     for field in fields(Differences):
         measured = (getattr(moved, field.name) for moved in made.moved.values())
         table.add_row(field.name.replace("_", " "), *(f"{value:.4g}" for value in measured))
-    Console().print(table)
+    print_table(table)
     print_left_out(made.unreadable)
     click.echo(
         f"threshold {made.threshold:g} (was {made.original_threshold:g}), familiarity limit {made.familiarity_limit:g},"
@@ -32,7 +31,7 @@ def show_conversion(made: "Conversion", out: Path) -> None:
 
 def show_metrics(made: "Conversion") -> None:
     """Each metric that both cards state, before and after."""
-    table = Table("metric", "original", "new", "difference", "95 % interval", "images", title=made.model)
+    table = new_table("metric", "original", "new", "difference", "95 % interval", "images", title=made.model)
     for name, new in made.metrics.items():
         old = made.original_metrics.get(name)
         if old is None:
@@ -41,4 +40,4 @@ def show_metrics(made: "Conversion") -> None:
         table.add_row(
             name, f"{old.value:.4f}", f"{new.value:.4f}", f"{new.value - old.value:+.4f}", interval, str(new.n)
         )
-    Console().print(table)
+    print_table(table)

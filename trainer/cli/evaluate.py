@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from trainer.cli.console import new_table, print_table
 from trainer.cli.labelled import LabelledImages, labelled_images
 from trainer.cli.options import (
     FILE,
@@ -67,11 +66,13 @@ def compare(
         click.echo(json.dumps(found.to_json(), indent=1))
         return
     title = f"{found.new.name} against {found.old.name}, {found.n} images of {found.patients} patients"
-    table = Table("", "old", "new", "difference", "95 % interval", "lost", "won", title=title)
+    table = new_table("", "old", "new", "difference", "95 % interval", "lost", "won", title=title)
     for row in rows_of(found):
         table.add_row(*row)
-    Console().print(table)
+    print_table(table)
     pictures = sum(flip.picture is not None for flip in found.flips)
+    if found.unreadable:
+        click.echo(f"{found.unreadable} images cannot be read and are not counted", err=True)
     click.echo(f"{judge(found).says}\nwritten to {out}: comparison.json and {pictures} pictures of changed results")
 
 

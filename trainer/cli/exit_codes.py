@@ -15,7 +15,7 @@ class Exit(IntEnum):
 #: Said in deploy/COMMANDS.md too, which is made from this.
 MEANINGS: dict[IntEnum, str] = {
     Exit.OK: "all is well",
-    Exit.REFUSED: "data, a setting or a model is refused, and the message says what to do",
+    Exit.REFUSED: "data, a setting, a model or a file is refused, and the message says what to do",
     Exit.USAGE: "the command line is wrong",
     Exit.INTERRUPTED: "interrupted; the same command continues",
 }

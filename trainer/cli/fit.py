@@ -11,6 +11,7 @@ import click
 
 from trainer.cli.options import (
     FILE,
+    SEED,
     as_json,
     command_line,
     load_keras,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--teacher", type=FILE, multiple=True, help="Model file that gives a part of each label; may be repeated."
 )
-@click.option("--seed", default=0, help="Seed of split, order, augmentation and initial weights.")
+@click.option("--seed", type=SEED, default=0, help="Seed of split, order, augmentation and initial weights.")
 @click.option("--split-seed", type=int, help="Seed of the split alone: several seeds on one split.")
 @click.option("--epochs", metavar="N[,N...]", help="Epochs of all phases together, or of each phase.")
 @click.option(
@@ -97,8 +98,10 @@ def fit(
     from trainer.statistics.operating_point import read_rule
     from trainer.training.warm_start import read_previous
 
-    if elsewhere_index and not elsewhere:
-        raise click.UsageError("--elsewhere-index names images of --elsewhere: give that too")
+    if not elsewhere and (elsewhere_index or elsewhere_rule):
+        raise click.UsageError("--elsewhere-index and --elsewhere-rule are of --elsewhere: give that too")
+    if previous and weights:
+        raise click.UsageError("--from gives the weights: leave --weights away")
     earlier = read_previous(previous) if previous else None
     chosen = _varied(  # before Keras, which takes ten seconds to load
         recipe,
@@ -112,15 +115,17 @@ def fit(
         precision=precision,
         threshold_rule=threshold_rule,
     )
+    _require_usable(weights, chosen)
     if len(index) > len(data):
         raise BadSetting(f"{len(index)} times --index: give one for each --data at most, in the same order")
+    stated = _population(population, ages, previous)
+    there = read_rule(elsewhere_rule) if elsewhere_rule else None
 
     load_keras()
     from trainer.data.manifest import Origin
     from trainer.run.run import FitOptions
 
     (first, first_index), *more = zip_longest(data, index)
-    stated = _population(population, ages, previous)
     options = FitOptions(
         data=first,
         recipe=chosen,
@@ -128,7 +133,7 @@ def fit(
         index=first_index,
         more=tuple(more),
         elsewhere=(elsewhere, elsewhere_index) if elsewhere else None,
-        elsewhere_rule=read_rule(elsewhere_rule) if elsewhere_rule else None,
+        elsewhere_rule=there,
         weights=weights,
         left_out=leave_out,
         teachers=teacher,
@@ -180,6 +185,18 @@ def _varied(
     return replace(chosen, threshold=read_rule(threshold_rule)) if threshold_rule else chosen
 
 
+def _require_usable(weights: Path | None, recipe: "Recipe") -> None:
+    """Raise BadSetting for a file of weights that is not there, or that the recipe's network has no use for."""
+    from trainer.recipes.backbone import RANDOM
+
+    if weights is None or weights == RANDOM:
+        return
+    if not recipe.backbone:
+        raise BadSetting(f"recipe {recipe.name} has no pretrained part: leave --weights {weights} away")
+    if not weights.is_file():
+        raise BadSetting("no such weights file").about(str(weights))
+
+
 def _run(options: "FitOptions", folds: int | None, earlier: "PreviousRun | None", *, has_report: bool) -> None:
     """Run once, or once for each fold; then warn of leaks from an earlier run, and write the reports."""
     from trainer.progress import reporting
@@ -227,7 +244,10 @@ def leaks(earlier: "PreviousRun", folders: Sequence[Path]) -> list[str]:
 
 
 def _population(description: str | None, ages: tuple[int, int] | None, previous: Path | None) -> Population:
-    """The population of the new card: as stated, else as in the earlier run. Raises BadSetting without either."""
+    """The population of the new card: as stated, else as in the earlier run.
+
+    Raises BadSetting where the earlier run does not say it, or when no age lies between the bounds.
+    """
     from trainer.run.record import population_of
 
     inherited = None if previous is None else population_of(previous)
@@ -236,6 +256,8 @@ def _population(description: str | None, ages: tuple[int, int] | None, previous:
             "nothing there says for whom the earlier model was made: give --population and --ages (0 150: every age)"
         ).about(str(previous))
     earlier = inherited or Population("not stated")
+    if ages is not None and not 0 <= ages[0] <= ages[1]:
+        raise BadSetting(f"--ages takes the lower bound first, then the higher one, in years: not {ages[0]} {ages[1]}")
     bounds = ages or (earlier.min_age_years, earlier.max_age_years)
     made = Population(description or earlier.description, *bounds)
     if previous is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli.options import FILE, as_json, data, index, load_keras, patient_each
+from trainer.cli.options import FILE, SEED, as_json, data, index, load_keras, patient_each
 
 
 @click.command()
@@ -17,7 +17,7 @@ from trainer.cli.options import FILE, as_json, data, index, load_keras, patient_
 @patient_each
 @click.option("--leave-out", type=FILE, multiple=True, help="Leave out the patients of this folder or CSV.")
 @click.option("--epochs", default=6, show_default=True, type=click.IntRange(min=1))
-@click.option("--seed", default=0, help="Seed of split, order, augmentation and initial weights.")
+@click.option("--seed", type=SEED, default=0, help="Seed of split, order, augmentation and initial weights.")
 @as_json
 def lungs(
     data: Path,

@@ -1,6 +1,10 @@
 """The program `trainer` with its verbs. Only the verbs that need Keras and TensorFlow load them."""
 
+import errno
+import os
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -51,16 +55,39 @@ for verb in VERBS:
     app.add_command(verb)
 
 
-def main() -> None:
-    """Run the program; our own errors become one line and exit 1."""
+#: Faults of the system that have a remedy of their own.
+REMEDIES = {
+    errno.ENOSPC: "make room, and start the same command again",
+    errno.EDQUOT: "make room, and start the same command again",
+    errno.ENOENT: "make its folder first",
+}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the program with these words, by default those of the command line.
+
+    Our own errors, and files that cannot be read or written, become one line and exit 1."""
     try:
-        app(standalone_mode=False)  # otherwise click ends an interrupted run with 1, the code of refused data
+        app(words, standalone_mode=False)  # otherwise click ends an interrupted run with 1, the code of refused data
     except click.ClickException as error:
         error.show()
         sys.exit(Exit.USAGE)
     except ScreeningError as error:
-        Console(stderr=True).print(f"[red]{error.code}[/red]: ", end="")
-        Console(stderr=True, markup=False, highlight=False).print(str(error))
+        _fail(error.code, str(error))
+    except BrokenPipeError:  # `head` and others stop reading: that is no fault to report
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails again when it ends
         sys.exit(Exit.REFUSED)
+    except OSError as error:
+        if error.errno is None:  # a library's own, which names no fault of the system
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = REMEDIES.get(error.errno, "check the path, and who may write there")
+        _fail("file_fault", f"{where}{error.strerror}: {remedy}")
     except (click.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
+
+
+def _fail(code: str, message: str) -> NoReturn:
+    Console(stderr=True).print(f"[red]{code}[/red]: ", end="")
+    Console(stderr=True, markup=False, highlight=False, emoji=False).print(message, soft_wrap=True)
+    sys.exit(Exit.REFUSED)

@@ -5,13 +5,19 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from worker.errors import BadSetting
+
 FILE = click.Path(path_type=Path)
+
+#: Seeds that numpy and Keras take.
+SEED = click.IntRange(0, 2**32 - 1)
 
 #: File descriptor of standard error.
 STDERR = 2
@@ -50,18 +56,33 @@ def print_left_out(unreadable: Sequence[dict[str, str]]) -> None:
 def load_keras() -> None:
     """Load Keras without the messages of its backend on standard error, unless the environment sets their level.
 
-    TensorFlow writes some before it reads that level, so they are held back at the descriptor. If loading fails, they
-    are written after all.
+    Raises BadSetting when Keras, or the package of its backend, cannot be imported.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
+    silence = nullcontext() if "TF_CPP_MIN_LOG_LEVEL" in os.environ else _held_back()
+    try:
+        with silence:
+            importlib.import_module("keras")
+    except (ImportError, ValueError) as error:  # ValueError: a backend that Keras does not know
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise BadSetting(
+            f"Keras cannot be loaded with the backend {backend!r} ({error}): install that backend's package (for"
+            " tensorflow: pip install 'chest-screening[trainer]'), or set KERAS_BACKEND=tensorflow"
+        ) from error
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold back what is written to standard error, and write it after all if what is done fails.
+
+    TensorFlow writes messages before it reads the level that it is given, so this holds them back at the descriptor.
+    """
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     own = os.dup(STDERR)
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), STDERR)
         try:
-            importlib.import_module("keras")
+            yield
         except BaseException:
             held_back.seek(0)
             os.write(own, held_back.read())

@@ -148,7 +148,7 @@ def draw_flips(models: Sequence[Model], flips: Sequence[Flip], root: Path, out: 
             picture = f"flip_{number:02d}_{kind}.png"
             content = (root / flip.path).read_bytes()
             sides = [_overlay(model, content) for model in models]
-            cv2.imwrite(str(out / picture), np.hstack(sides))
+            (out / picture).write_bytes(cv2.imencode(".png", np.hstack(sides))[1].tobytes())
         drawn.append(replace(flip, picture=picture))
     return tuple(drawn)
 
