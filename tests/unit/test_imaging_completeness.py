@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import imagecodecs
@@ -154,9 +155,34 @@ def test_a_jpeg_without_the_scans_of_all_its_components_is_refused(syntax: str, 
     planes = [NOISE, NOISE[::-1].copy(), NOISE.T.copy()]
     tinted = np.dstack(planes)
     whole = in_scans(syntax, planes)
-    assert np.ptp(shown(tinted, syntax, b"".join(whole) + end)[-8:]) > 100, "the whole one is read to its last rows"
+    read = shown(tinted, syntax, b"".join(whole) + end)
+    assert np.ptp(read[-8:]) > 100, "the whole one is read to its last rows"
+    if syntax == phantoms.JPEG_LOSSLESS_SV1:
+        assert np.array_equal(read, cv2.cvtColor(tinted, cv2.COLOR_RGB2GRAY))
     for kept, told in ((3, "1 of 3"), (2, "2 of 3")):
         with pytest.raises(Undecodable, match=f"scans of {told} components are missing"):
             shown(tinted, syntax, b"".join(whole[:kept]) + end)
     with pytest.raises(Undecodable):
         shown(tinted, syntax, b"".join(whole)[:-200] + end)
+
+
+@pytest.mark.parametrize("short", [0, 1, 2])
+@pytest.mark.parametrize("syntax", [phantoms.JPEG_BASELINE, phantoms.JPEG_LOSSLESS_SV1])
+def test_a_jpeg_is_refused_where_the_scan_of_any_component_is_cut_short(syntax: str, short: int) -> None:
+    planes = [NOISE, NOISE[::-1].copy(), NOISE.T.copy()]
+    head, *scans = in_scans(syntax, planes)
+    scans[short] = scans[short][:-200]
+    with pytest.raises(Undecodable, match="a part of its picture is missing"):
+        shown(np.dstack(planes), syntax, head + b"".join(scans) + b"\xff\xd9")
+
+
+def test_a_progressive_jpeg_is_refused_where_a_scan_in_its_middle_is_cut_short() -> None:
+    encoded: Any = cv2.imencode(".jpg", NOISE, (cv2.IMWRITE_JPEG_PROGRESSIVE, 1))[1]
+    whole = encoded.tobytes()
+    read_display(whole)
+    tables = [found.start() for found in re.finditer(b"\xff\xc4", whole)]  # they stand between scans
+    ends = [at for at in tables if b"\xff\xda" in whole[:at]]
+    assert len(ends) > 2
+    for end in ends:
+        with pytest.raises(Undecodable, match="a part of its picture is missing"):
+            read_display(whole[: end - 20] + whole[end:])

@@ -212,15 +212,26 @@ def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int
 
 def scan_headers(data: bytes, stream: Codestream) -> list[bytes]:
     """The parameters of each SOS of a JPEG (ISO 10918-1 B.2.3), in their order."""
+    return [header for header, _ in _scans(data, stream)]
+
+
+def scan_ends(data: bytes, stream: Codestream) -> list[int]:
+    """Offsets of the markers after each scan of a JPEG but the last, which EOI ends."""
+    return [end for _, end in _scans(data, stream)][:-1]
+
+
+def _scans(data: bytes, stream: Codestream) -> list[tuple[bytes, int]]:
+    """Of each scan the parameters of its SOS and the offset of the marker that ends it."""
     at, end = data.rfind(b"\xff\xda", 0, stream.data_at), stream.end or len(data)
-    headers = []
+    scans = []
     while 0 <= at < end:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == _SOS:
-            headers.append(data[at + 4 : at + 2 + length])
         following = _NEXT_MARKER[stream.coding is Coding.JPEG_LS].search(data, at + 2 + length)
-        at = -1 if following is None else following.start()
-    return headers
+        ends_at = end if following is None else following.start()
+        if data[at + 1] == _SOS:
+            scans.append((data[at + 4 : at + 2 + length], ends_at))
+        at = ends_at
+    return scans
 
 
 def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import Undecodable, UnsupportedSyntax
-from worker.imaging.codec.codestream import Codestream, Coding, before_fill, with_height
+from worker.imaging.codec.codestream import Codestream, Coding, before_fill, scan_ends, with_height
 from worker.imaging.codec.completeness import END_ABSENT, missing_parts, restarts, with_end
 from worker.imaging.codec.more_rows import has_more_rows, rows_below
 from worker.imaging.codec.reduced_decoders import reduced_decoder
@@ -41,13 +41,17 @@ _PROBE = b"\x55\x2a\x19\xe6" * 64
 
 
 def _jpeg(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
-    # without JFIF or Adobe markers libjpeg assumes YCbCr for three components; the DICOM header may say RGB
-    rgb = is_rgb and stream.samples == 3 and not stream.names_colour and not stream.is_ycbcr
+    # without JFIF or Adobe markers libjpeg assumes YCbCr for three components; the DICOM header may say RGB. It cannot
+    # convert lossless ones, and is told RGB to leave them as they are
+    says_rgb = is_rgb and not stream.names_colour and not stream.is_ycbcr
+    rgb = stream.samples == 3 and (says_rgb or stream.coding is Coding.JPEG_LOSSLESS)
     return np.asarray(imagecodecs.jpeg8_decode(data, colorspace="RGB" if rgb else None))
 
 
 def _jpegsof3(data: bytes, stream: Codestream, is_rgb: bool) -> Pixels:
-    del stream, is_rgb
+    del is_rgb
+    if stream.scans > 1:
+        raise ValueError("it takes the first scan for all of them")
     return np.asarray(imagecodecs.jpegsof3_decode(data))
 
 
@@ -222,7 +226,7 @@ def _rle_segment(segment: bytes, rows: int, columns: int) -> NDArray[np.uint8]:
 def _was_filled(
     decoder: Decoder, frame: bytes, stream: Codestream, is_rgb: bool, pixels: Pixels, *, must_probe: bool
 ) -> bool:
-    """Whether libjpeg had too few data for the picture, or for a restart interval, and filled up the rest.
+    """Whether libjpeg had too few data for a scan, or for a restart interval, and filled up the rest.
 
     The filled part is mid-grey (DCT) or rows of one value (lossless), which may also be real. The test decodes once
     more with bytes inserted before each marker: they change the picture only where data were missing.
@@ -232,11 +236,11 @@ def _was_filled(
     is_lossless = stream.coding is Coding.JPEG_LOSSLESS
     end = pixels[-1] if is_lossless else pixels[-1, -1]
     invented = pixels[-1, 0] if is_lossless else 1 << (stream.precision - 1)
-    markers = restarts(frame, stream) if stream.restart_interval and stream.scans == 1 else []
+    markers = [] if stream.is_arithmetic else scan_ends(frame, stream)  # an arithmetic coder leaves out last zeros
+    if stream.restart_interval and stream.scans == 1:
+        markers = restarts(frame, stream)
     # four samples are no longer as stored; jpegsof3 reads on behind short data, whatever is in memory there
     must_probe = must_probe or bool(markers) or stream.samples == 4 or decoder is _jpegsof3
-    # of components in scans of their own the last alone may end early
-    must_probe = must_probe or (stream.scans > 1 and not stream.is_progressive)
     if not must_probe and not bool((end == invented).all()):
         return False
     data_ends = [before_fill(frame, at) for at in (*markers, stream.end)]
