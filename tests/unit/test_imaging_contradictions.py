@@ -303,6 +303,17 @@ def test_palettes_in_numbers(syntax: str, vr: str) -> None:
     assert close(shown, CURVE[GREY])
 
 
+@pytest.mark.parametrize(("first", "vr"), [(-128, "SS"), (0xFF80, "US")])
+def test_palettes_of_signed_values(first: int, vr: str) -> None:
+    descriptors = Dataset()
+    for tag in (0x00281101, 0x00281102, 0x00281103):
+        descriptors.add_new(tag, vr, [256, first, 16])
+    signed = (GREY.astype(int) - 128).astype(np.int8)
+    elements = palette(16, (CURVE * 257).astype("<u2").tobytes())
+    tables = {keyword: value for keyword, value in elements.items() if not keyword.endswith("Descriptor")}
+    assert close(read_display(dicom_file(signed, extra=descriptors, **tables)), CURVE[GREY])
+
+
 def palette(said: int, data: bytes) -> dict[str, Any]:
     elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
     for colour in ("Red", "Green", "Blue"):

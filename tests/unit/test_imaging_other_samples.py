@@ -146,6 +146,14 @@ def test_a_signed_picture_beside_its_border_is_signed(value: int) -> None:
     assert shown.pixels[0, 0] < 5 < 127 < shown.pixels[30:, 30:].min()
 
 
+def test_a_dark_signed_picture_beside_a_white_border_is_signed() -> None:
+    dark = np.minimum(SIGNED // 8 - 1792, -1500)
+    dark[:20] = dark[:, :20] = 2047
+    shown = read_display(dicom_file(dark, JPEG_LOSSLESS_SV1, bits=12, **window(-1800, 500)))
+    assert shown.notes == ()
+    assert np.ptp(shown.pixels[30:, 30:]) > 200
+
+
 @pytest.mark.parametrize("border", [0, 7])
 def test_a_bright_picture_of_16_bits_beside_its_border_is_unsigned(border: int) -> None:
     bright = 49200 + PICTURE * 3

@@ -99,6 +99,19 @@ def test_differences_by_the_other_end_of_the_range_are_no_damage() -> None:
     assert np.array_equal(read_display(data).pixels, read_display(dicom_file(pixels, bits=12, **FULL)).pixels)
 
 
+@pytest.mark.parametrize(("predictor", "is_refused"), [(4, False), (5, True), (7, True)])
+def test_bits_above_the_precision_are_refused_where_the_predictor_halves_them(predictor: int, is_refused: bool) -> None:
+    pixels = picture(bits=12)
+    frame = bytearray(imagecodecs.jpeg_encode(pixels << 3, lossless=True, predictor=predictor, bitspersample=16))
+    frame[frame.index(b"\xff\xc3") + 4] = 12
+    data = dicom_file(pixels, phantoms.JPEG_LOSSLESS, bits=12, frame=bytes(frame))
+    if is_refused:
+        with pytest.raises(Undecodable, match="lossless JPEG of 12 bits holds larger values"):
+            read_display(data)
+    else:
+        assert "jpeg_values=beyond_12_bits" in read_display(data).notes
+
+
 def test_lossless_jpeg_whose_samples_are_extended_by_their_sign_is_read() -> None:
     signed = (picture().astype(np.int32) - 2048).astype(np.int16)
     moved = (signed.view(np.uint16).astype(np.int32) + (1 << 15) - (1 << 11)).astype(np.uint16)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from worker.errors import MissingElement
 from worker.imaging.byte_pairs import bytes_of_words
-from worker.imaging.display.pipeline import StoredValues
+from worker.imaging.display.pipeline import StoredValues, stored_range
 from worker.imaging.header import Header
 
 _COLOURS = ("Red", "Green", "Blue")
@@ -19,8 +19,8 @@ _MOST_OF_A_DARK_TABLE = 13
 _WEIGHTS = (0.299, 0.587, 0.114)
 
 
-def palette_grey(codes: NDArray[Any], header: Header) -> StoredValues:
-    """Codes through the three tables to luma of 8 bits. Raises MissingElement.
+def palette_grey(stored: StoredValues, header: Header) -> StoredValues:
+    """Stored values through the three tables to luma of 8 bits. Raises MissingElement.
 
     How many bits entries have is decided by what the tables hold; the descriptor may say otherwise.
     """
@@ -30,11 +30,13 @@ def palette_grey(codes: NDArray[Any], header: Header) -> StoredValues:
     held = 8 if used <= 8 else used if used <= _MOST_OF_A_DARK_TABLE else 16
     if held != said:
         header.notes.append(f"palette_bits={held} (said: {said})")
-    luma = np.zeros(65536)
-    for (entries, first, _), weight in zip(tables, _WEIGHTS, strict=True):
-        index = np.clip(np.arange(65536) - first, 0, len(entries) - 1)
+    values = stored_range(stored.bits, stored.is_signed).astype(np.int64)
+    luma = np.zeros(len(values))
+    for (entries, descriptor, _), weight in zip(tables, _WEIGHTS, strict=True):
+        first = descriptor - 0x10000 if stored.is_signed and descriptor > 0x7FFF else descriptor  # said as US
+        index = np.clip(values - first, 0, len(entries) - 1)
         luma += weight * entries[index] / ((1 << held) - 1)
-    return StoredValues(np.rint(luma * 255.0).astype(np.uint8)[codes], 8)
+    return StoredValues(np.rint(luma * 255.0).astype(np.uint8)[stored.codes], 8)
 
 
 def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:

@@ -14,7 +14,7 @@ from pydicom import encaps
 
 from worker.errors import Undecodable, UnsupportedPixels
 from worker.imaging.byte_pairs import bytes_of_words
-from worker.imaging.codec.codestream import Codestream, Coding, read_codestream
+from worker.imaging.codec.codestream import Codestream, Coding, read_codestream, scan_headers
 from worker.imaging.codec.completeness import declares_lengths
 from worker.imaging.codec.resolution import Reduction
 from worker.imaging.codec.transfer_syntaxes import RLE, decode_codestream, decode_rle
@@ -104,7 +104,7 @@ def grey_values(decoded: Decoded, pixel: ImagePixel, header: Header) -> StoredVa
     """Colour -> grey of the same depth by BT.601 luma; monochrome is unchanged."""
     codes, bits = decoded.codes, decoded.bits
     if pixel.photometric_interpretation == PALETTE:
-        return palette_grey(codes, header)
+        return palette_grey(StoredValues(codes, bits, decoded.has_sign(pixel)), header)
     if codes.ndim == 2:
         return StoredValues(codes, bits, decoded.has_sign(pixel))
     is_said_ybr = not decoded.is_rgb and pixel.photometric_interpretation.startswith("YBR_FULL")
@@ -149,7 +149,7 @@ def _from_codestream(
     level = _level(stream, pixel, reduction)
     decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB", level=level)
     samples = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
-    beyond = _beyond(samples, stream, pixel)
+    beyond = _beyond(frame, samples, stream, pixel)
     is_pyramid = bool(decoded.level) and isinstance(reduction, Pyramid)
     read_at = (*decoded.notes, "wavelet=9/7") if is_pyramid and not stream.is_reversible else decoded.notes
     if decoded.level and stream.precision > pixel.bits_stored:
@@ -178,17 +178,28 @@ def _sign(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[bool,
     return held_sign(samples, stream.precision, pixel.said_bits)
 
 
-def _beyond(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[str, ...]:
+#: From this predictor on (ISO 10918-1, table H.1) half a difference of neighbours counts: bits above the precision,
+#: which others leave where they are, come down into the picture.
+_HALVING_PREDICTOR = 5
+
+
+def _beyond(frame: bytes, samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[str, ...]:
     """A note where lossless JPEG gives samples beyond its precision: its sums run away after a wrong bit.
 
     They may be right, as differences are added modulo 65,536 (ISO 10918-1 H.1.2.1): some encoders go by way of the
     other end of the range, and signed samples are extended by their sign. The bits above are cut off either way.
+    Raises Undecodable where they have changed other samples.
     """
     if stream.coding is not Coding.JPEG_LOSSLESS or not int(samples.max()) >> stream.precision:
         return ()
     above = samples >> (stream.precision - 1)
     if pixel.is_signed and ((above <= 1) | (above == (1 << (17 - stream.precision)) - 1)).all():
         return ()
+    if scan_headers(frame, stream)[0][-3] >= _HALVING_PREDICTOR:
+        raise Undecodable(
+            f"lossless JPEG of {stream.precision} bits holds larger values, which its predictor carries on to others:"
+            " the codestream is damaged, or its encoder counts otherwise than the Standard; send the image uncompressed"
+        )
     return (f"jpeg_values=beyond_{stream.precision}_bits",)
 
 

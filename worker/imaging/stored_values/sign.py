@@ -51,8 +51,7 @@ def _signed_though_said_unsigned(held: Pixels, container: int, said: StoredBits)
     signed = as_signed(rows, 16)
     reach = 1 << (bits - 1 if bits < 16 else 14)
     fits = bool(((signed >= -reach) & (signed < reach)).all())
-    negative = rows[rows >= 1 << 15]
-    return fits and all(len(np.unique(side)) >= _LEAST_VALUES for side in (negative, rows[rows < 1 << 15]))
+    return fits and _has_both_signs(rows, 16)
 
 
 def _signed_as_said(held: Pixels, container: int, said: StoredBits) -> bool:
@@ -66,7 +65,13 @@ def _signed_as_said(held: Pixels, container: int, said: StoredBits) -> bool:
         return True
     with_sign, without = (np.abs(steps(values)) for values in (as_signed(rows, bits), rows))
     breaks, mended = _leaps(with_sign, without, bits), _leaps(without, with_sign, bits)
-    return not (breaks > _LEAPS * mended and breaks >= _LEAST_LEAPS)
+    return not (breaks > _LEAPS * mended and breaks >= _LEAST_LEAPS and _has_both_signs(rows, bits))
+
+
+def _has_both_signs(rows: Pixels, bits: int) -> bool:
+    """Whether more than a border lies on either side of zero, if the values have a sign."""
+    is_negative = rows >= 1 << (bits - 1)
+    return all(len(np.unique(side)) >= _LEAST_VALUES for side in (rows[is_negative], rows[~is_negative]))
 
 
 def _leaps(differences: Pixels, otherwise: Pixels, bits: int) -> float:
