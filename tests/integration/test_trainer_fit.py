@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -313,6 +314,20 @@ def test_a_file_that_changes_is_read_again_though_its_row_names_the_same_source(
     assert first() == before
     shutil.copy(data / named[-1].path, data / named[0].path)
     assert first() != before
+
+
+def test_a_full_disk_leaves_nothing_of_the_cache_and_the_next_start_goes_on(images: Path, tmp_path: Path) -> None:
+    data, cache = read_samples(images), tmp_path / "cache"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for least in (2 * SIZE**2, len(data) * SIZE**2):  # full while the first grids are written, and before the last
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                load_grids(images, data, RECIPE.preprocessing, cache, silent)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert list(cache.iterdir()) == []
+    assert len(load_grids(images, data, RECIPE.preprocessing, cache, silent).grids) == len(data)
 
 
 def test_a_set_without_any_readable_image_is_refused(tmp_path: Path) -> None:

@@ -350,6 +350,8 @@ def test_two_folders_are_read_as_one_data_set(tmp_path: Path) -> None:
     read = read_together(parts, is_patient_each=True)
     assert [s.path for s in read] == ["adults/images/NORMAL/1.png", "children/NORMAL/1.png", "children/PNEUMONIA/1.png"]
     assert [(s.source, s.split) for s in read] == [("NIH", TRAIN_ONLY), ("", ""), ("", "")]
+    two = read_together([(tmp_path / "children", None), (tmp_path / "adults/images", None)], is_patient_each=True)
+    assert len({s.patient for s in two}) == 4, "files of one name in two folders are two patients"
     assert root_of([folder for folder, _ in parts]) == tmp_path.resolve()
     assert all((root_of([tmp_path / "adults", tmp_path / "children"]) / s.path).is_file() for s in read)
 
@@ -395,6 +397,22 @@ def test_a_csv_may_name_no_patients_if_each_file_is_one(tmp_path: Path) -> None:
     assert [s.patient for s in read_samples(tmp_path, index, is_patient_each=True)] == ["a.png", "b.png"]
     with pytest.raises(BadData, match="names no patient in some of its rows"):
         read_left_out(index)
+
+
+def test_files_without_patients_leave_out_themselves_and_their_copies(tmp_path: Path) -> None:
+    for folder, count in (("data", 12), ("other", 2)):
+        for label in ("NORMAL", "PNEUMONIA"):
+            place(tmp_path / folder, *(f"{label}/{i}.png" for i in range(count)))
+    (tmp_path / "other/NORMAL/0.png").write_bytes(b"of the same name, and another image")
+    data = read_samples(tmp_path / "data", is_patient_each=True)
+    index = tmp_path / "out.csv"
+    index.write_text("path,label\nNORMAL/5.png,normal\n")
+    for path, expected in (
+        (tmp_path / "other", ["NORMAL/1.png", "PNEUMONIA/0.png", "PNEUMONIA/1.png"]),
+        (index, ["NORMAL/5.png"]),
+    ):
+        manifest = split(data, 0, read_left_out(path, is_patient_each=True))
+        assert [s.path for s in manifest.of(LEFT_OUT)] == expected
 
 
 def test_every_verb_that_reads_labelled_images_takes_files_without_patients() -> None:

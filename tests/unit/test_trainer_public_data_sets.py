@@ -139,3 +139,41 @@ def test_tables_that_disagree_are_refused(rsna: Path) -> None:
     said = run("rsna", rsna)
     assert isinstance(said.exception, BadData)
     assert "the tables disagree about" in str(said.exception)
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "complaint"),
+    [
+        ("Data_Entry_2017.csv", "2,081Y", "2,8l", r"Data_Entry_2017\.csv: the row of 00000002_000\.png is damaged"),
+        ("Data_Entry_2017.csv", "0,30805,027Y,M,PA,2048,2500,0.171,0.171,\n", "", r"the row of 00030805_000\.png"),
+        ("BBox_List_2017.csv", "512.0,256.0,102.4,204.8", "512.0,256", r"BBox_List_2017\.csv: the row of 0+13_005"),
+    ],
+)
+def test_a_table_that_was_cut_off_is_named_with_its_row(
+    nih: Path, table: str, old: str, new: str, complaint: str
+) -> None:
+    write_image(nih / "00030805_000.png", 100)
+    (nih / table).write_text((nih / table).read_text().replace(old, new))
+    said = run("nih", nih)
+    assert isinstance(said.exception, BadData)
+    with pytest.raises(BadData, match=complaint):
+        raise said.exception
+
+
+def test_a_table_in_another_encoding_is_named(nih: Path) -> None:
+    (nih / "Data_Entry_2017.csv").write_bytes(NIH_OLD.encode("utf-16"))
+    said = run("nih", nih)
+    assert isinstance(said.exception, BadData)
+    assert "is not text in UTF-8" in str(said.exception)
+
+
+@pytest.mark.parametrize("name", ["index.csv", "boxes.csv"])
+def test_a_file_that_somebody_else_wrote_is_not_replaced_and_its_own_is(nih: Path, name: str) -> None:
+    (nih / name).write_text("path,label,patient\nimages/a.png,normal,1\n")
+    before = sorted(nih.iterdir()), (nih / name).read_text()
+    said = run("nih", nih)
+    assert isinstance(said.exception, BadData)
+    assert f"{name}: is there already, with other columns" in str(said.exception)
+    assert (sorted(nih.iterdir()), (nih / name).read_text()) == before
+    (nih / name).unlink()
+    assert [run("nih", nih).exit_code for _ in range(2)] == [0, 0]

@@ -37,7 +37,7 @@ def styles(
     from trainer.data.split import split
     from trainer.data.style import hold_out
 
-    left_out = [sample for path in leave_out for sample in read_left_out(path)]
+    left_out = [sample for path in leave_out for sample in read_left_out(path, each_file_a_patient)]
     found = hold_out(split(read_samples(data, index, each_file_a_patient), seed, left_out), data, share)
     show_styles(found)
     if out:

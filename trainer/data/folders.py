@@ -67,13 +67,18 @@ def read_samples(data: Path, index: Path | None = None, is_patient_each: bool = 
 
 
 def read_together(parts: Sequence[tuple[Path, Path | None]], is_patient_each: bool = False) -> tuple[Sample, ...]:
-    """The samples of several folders, each with its index, as one data set; their paths start from `root_of` them."""
+    """The samples of several folders, each with its index, as one data set; their paths start from `root_of` them.
+
+    A file that is a patient of its own stays one: files of one name in two folders are two patients.
+    """
     root = root_of([folder for folder, _ in parts])
     samples: list[Sample] = []
     for folder, index in parts:
         below = folder.resolve().relative_to(root)
         for sample in read_samples(folder, index, is_patient_each):
-            samples.append(replace(sample, path=(below / sample.path).as_posix()))
+            path = (below / sample.path).as_posix()
+            patient = path if is_patient_each and sample.patient == sample.path else sample.patient
+            samples.append(replace(sample, path=path, patient=patient))
     return tuple(sorted(samples, key=lambda s: s.path))
 
 
@@ -82,14 +87,25 @@ def root_of(folders: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([folder.resolve() for folder in folders]))
 
 
-def read_left_out(path: Path) -> tuple[Sample, ...]:
-    """The samples to leave out: those of a folder, or the rows of a CSV with the columns path, label, patient."""
+def read_left_out(path: Path, is_patient_each: bool = False) -> tuple[Sample, ...]:
+    """The samples to leave out: those of a folder, or the rows of a CSV with the columns path, label, patient.
+
+    With `is_patient_each` a row without a patient leaves out the file at its path, and a file without a patient in a
+    folder the files with the same bytes.
+    """
     if path.is_dir():
-        return read_samples(path)
+        return tuple(
+            replace(s, patient=str(path / s.path)) if is_patient_each and s.patient == s.path else s
+            for s in read_samples(path, is_patient_each=is_patient_each)
+        )
     rows = read_rows(path)
-    if not all(row.get("patient") for row in rows):
+    patients = [row.get("patient") or (row["path"] if is_patient_each else "") for row in rows]
+    if not all(patients):
         raise BadData("names no patient in some of its rows: whose images are left out?").about(str(path))
-    return tuple(Sample(r["path"], 0, "", r["patient"], r.get("source_sha256") or "") for r in rows)
+    return tuple(
+        Sample(row["path"], 0, "", patient, row.get("source_sha256") or "")
+        for row, patient in zip(rows, patients, strict=True)
+    )
 
 
 def patient_of(name: str) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.data.atomic_file import write_atomically
 from worker.errors import BadData
 from worker.inference.card import Population
 
@@ -81,11 +82,12 @@ def digest(samples: Iterable[Sample]) -> str:
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write CSV with COLUMNS and, where known, EXTRA_COLUMNS; the first line is a comment with seed and digest."""
     has_extras = any(_extras(sample) for sample in manifest.samples)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        file.write(f"# seed={manifest.seed} digest={manifest.digest}\n")
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS + EXTRA_COLUMNS if has_extras else COLUMNS)
-        writer.writerows(_row(sample) for sample in manifest.samples)
+    text = io.StringIO(f"# seed={manifest.seed} digest={manifest.digest}\n", newline="")
+    text.seek(0, io.SEEK_END)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS + EXTRA_COLUMNS if has_extras else COLUMNS)
+    writer.writerows(_row(sample) for sample in manifest.samples)
+    write_atomically(text.getvalue().encode(), path)
 
 
 def read_manifest(path: Path) -> Manifest:

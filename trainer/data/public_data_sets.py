@@ -5,12 +5,15 @@ here, so that no patient is in two splits when both are read. Reads tables and n
 """
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.data.atomic_file import write_atomically
 from trainer.data.image_files import image_files
 from worker.errors import BadData
 
@@ -53,7 +56,8 @@ def read_rsna(folder: Path) -> Published:
     classes = {row["patientId"]: row["class"] for row in _table(_existing(folder, RSNA_CLASSES), "patientId", "class")}
     columns = ("patientId", "x", "y", "width", "height", "Target")
     by_image: dict[str, list[dict[str, str]]] = {}
-    for row in _table(_existing(folder, RSNA_LABELS), *columns):
+    labels = _existing(folder, RSNA_LABELS)
+    for row in _table(labels, *columns):
         by_image.setdefault(row["patientId"], []).append(row)
     for name, rows in by_image.items():
         meaning = RSNA_MEANING.get(classes.get(name, ""))
@@ -66,7 +70,8 @@ def read_rsna(folder: Path) -> Published:
         patient = patients.get(name, f"rsna-{name}")  # view and age come from the DICOM header
         found.rows.append(_row(path=files[name], label=label, subtype=subtype, patient=patient, source="RSNA 2018"))
         corners = [[row[name] for name in columns[1:5]] for row in rows if row["x"]]
-        found.boxes += [(name, "RSNA lung opacity", *_fractions(each)) for each in corners]
+        with _numbers_of(name, labels):
+            found.boxes += [(name, "RSNA lung opacity", *_fractions(each)) for each in corners]
     return found
 
 
@@ -75,7 +80,8 @@ def read_nih(folder: Path) -> Published:
     found, files = Published(), _images(folder)
     splits = {name: split for table, split in NIH_SPLITS.items() for name in _lines(folder / table)}
     columns = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "View Position")
-    for entry in _table(_existing(folder, *NIH_ENTRIES), *columns):
+    table = _existing(folder, *NIH_ENTRIES)
+    for entry in _table(table, *columns):
         name, findings = entry["Image Index"], set(entry["Finding Labels"].split("|"))
         label = "normal" if findings == {"No Finding"} else ""
         if "Pneumonia" in findings:
@@ -84,10 +90,12 @@ def read_nih(folder: Path) -> Published:
         if not label or stem not in files:
             found.left_out["without an image" if label else "with other findings only"] += 1
             continue
+        with _numbers_of(name, table):
+            patient, age = _patient(entry["Patient ID"]), _age(entry["Patient Age"])
         found.rows.append(
             _row(
-                path=files[stem], label=label, patient=_patient(entry["Patient ID"]), split=splits.get(name, ""),
-                view=entry["View Position"], age=_age(entry["Patient Age"]), source="NIH ChestX-ray14",
+                path=files[stem], label=label, patient=patient, split=splits.get(name, ""),
+                view=entry["View Position"], age=age, source="NIH ChestX-ray14",
             )
         )  # fmt: skip
     kept = {Path(row["path"]).stem for row in found.rows}
@@ -96,7 +104,8 @@ def read_nih(folder: Path) -> Published:
     for entry in entries:
         name = Path(entry["Image Index"]).stem
         if entry["Finding Label"] == "Pneumonia" and name in kept:
-            found.boxes.append((name, "NIH pneumonia", *_fractions(_corners(entry))))
+            with _numbers_of(name, boxes):
+                found.boxes.append((name, "NIH pneumonia", *_fractions(_corners(entry))))
     return found
 
 
@@ -105,13 +114,24 @@ SETS: dict[str, Callable[[Path], Published]] = {"rsna": read_rsna, "nih": read_n
 
 
 def write_index(found: Published, index: Path) -> Path | None:
-    """Write the index and, if there are boxes, `boxes.csv` beside it, whose path is returned."""
+    """Write the index and, if there are boxes, `boxes.csv` beside it, whose path is returned.
+
+    Raises BadData, and writes neither, where one of these names belongs to a file that this did not write.
+    """
+    boxes = index.with_name("boxes.csv")
+    _require_ours(index, INDEX_COLUMNS)
+    if found.boxes:
+        _require_ours(boxes, BOX_COLUMNS)
     _write(index, INDEX_COLUMNS, ([row[name] for name in INDEX_COLUMNS] for row in found.rows))
     if not found.boxes:
         return None
-    boxes = index.with_name("boxes.csv")
     _write(boxes, BOX_COLUMNS, found.boxes)
     return boxes
+
+
+def _require_ours(path: Path, columns: Sequence[str]) -> None:
+    if path.is_file() and path.read_bytes().split(b"\n")[0] != ",".join(columns).encode():
+        raise BadData("is there already, with other columns: move it, or give --out another folder").about(str(path))
 
 
 def _row(**values: str) -> dict[str, str]:
@@ -136,17 +156,18 @@ def _existing(folder: Path, *names: str) -> Path:
 
 def _table(path: Path, *columns: str) -> Iterator[dict[str, str]]:
     """The rows of a CSV that has these columns; NIH's tables have nameless ones, too, at the end of a line."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise BadData(f"lacks the column(s) {', '.join(missing)}").about(str(path))
-        for row in reader:
-            yield {
-                name: value or ""
-                for name, value in row.items()
-                if isinstance(name, str) and not isinstance(value, list)
-            }
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadData("is not text in UTF-8: take the table as it was published").about(str(path)) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise BadData(f"lacks the column(s) {', '.join(missing)}").about(str(path))
+    for row in reader:
+        yield {
+            name: value or "" for name, value in row.items() if isinstance(name, str) and not isinstance(value, list)
+        }
 
 
 def _nih_patients(folder: Path) -> dict[str, str]:
@@ -162,14 +183,26 @@ def _nih_patients(folder: Path) -> dict[str, str]:
 
 
 def _patient(number: str) -> str:
+    """The patient's name; raises ValueError where the number is none."""
     return f"nih-{int(number)}"
 
 
 def _age(text: str) -> str:
-    """Years from `58` or `058Y`; empty where NIH's table is known to be wrong."""
+    """Years from `58` or `058Y`; empty where NIH's table is known to be wrong. Raises ValueError."""
     unit = {"M": 1 / 12, "D": 1 / 365.25}.get(text[-1:].upper(), 1.0)
     years = float(text.rstrip("YMDymd") or "nan") * unit
     return f"{years:g}" if years <= OLDEST_YEARS else ""
+
+
+@contextmanager
+def _numbers_of(name: str, table: Path) -> Iterator[None]:
+    """Name the table and the image whose row holds a text in place of a number, as one that was cut off does."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadData(f"the row of {name} is damaged ({error}): take the table as it was published").about(
+            str(table)
+        ) from error
 
 
 def _corners(entry: dict[str, str]) -> list[str]:
@@ -186,7 +219,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_atomically(text.getvalue().encode(), path)

@@ -18,7 +18,10 @@ SHARES = {"train": 0.80, "validation": 0.08, "test": 0.12}
 
 
 def limit(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
-    """About `count` of the samples, half of each class where there are enough; whole patients, in the seed's order."""
+    """About `count` of the samples, half of each class where there are enough, by patients in the seed's order.
+
+    Of the last patient of a class it may take only some of the images; the others are in no split.
+    """
     chosen: list[Sample] = []
     ordered = sorted(samples, key=lambda s: (shuffle_key(seed, s.patient), s.path))
     for label in (0, 1):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.atomic_file import write_atomically
 from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
 from trainer.evaluation.logit_line import weights_digest
@@ -66,7 +67,7 @@ def compare_files(
     flips = draw_flips(models, flips_of(models, scored), root, out)
     comparison = replace(comparison, flips=flips)
     content = json.dumps(comparison.to_json(), indent=1, allow_nan=False)
-    (out / "comparison.json").write_text(content + "\n", encoding="utf-8")
+    write_atomically(f"{content}\n".encode(), out / "comparison.json")
     return comparison
 
 

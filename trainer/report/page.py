@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from trainer.data.atomic_file import write_atomically
 from trainer.evaluation.model_file import open_on_all_cores
 from trainer.progress import Report
 from trainer.recipes.recipe import Recipe
@@ -17,7 +18,6 @@ from trainer.report.pictures import SaliencyMap, Views, draw
 from trainer.report.plots import draw as draw_plots
 from trainer.report.summary import evaluate_split, summarize
 from trainer.run.folder import RunFolder, read_run
-from trainer.training.checkpoint import write_atomically
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadSetting
 from worker.inference.model import Model

@@ -57,7 +57,7 @@ def train_lungs(
     if not out.name.endswith(".weights.h5"):
         raise BadSetting("Keras writes weights to files named *.weights.h5: give --out such a name").about(str(out))
     images = read_samples(data, index, is_patient_each)
-    manifest = split(images, seed, [s for path in left_out for s in read_left_out(path)])
+    manifest = split(images, seed, [s for path in left_out for s in read_left_out(path, is_patient_each)])
     train, _ = _outlined(data, masks, manifest.of("train"), report)
     net = fit_lungs(train, epochs, seed, report)
     tested, samples = _outlined(data, masks, manifest.of("test"), report)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from trainer.data.atomic_file import write_atomically
 from trainer.data.manifest import Origin
 from trainer.recipes.recipe import Recipe
-from trainer.training.checkpoint import write_atomically
 from trainer.training.warm_start import CHECKPOINT
 from worker.errors import BadData
 from worker.inference.card import Population

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from trainer.data.atomic_file import write_atomically
 from trainer.data.audit import audit
 from trainer.data.folders import read_left_out, read_samples, read_together, root_of
 from trainer.data.manifest import Manifest, Origin, Sample, digest, write_manifest
@@ -122,7 +123,7 @@ def read_data(options: FitOptions) -> tuple[tuple[Sample, ...], list[Sample]]:
     samples = options.read()
     if options.limit is not None:
         samples = limit(samples, options.limit, options.splits_by)
-    return samples, [sample for path in options.left_out for sample in read_left_out(path)]
+    return samples, [sample for path in options.left_out for sample in read_left_out(path, options.is_patient_each)]
 
 
 def teachers_of(options: FitOptions) -> Teachers:
@@ -147,7 +148,7 @@ def run_split(options: FitOptions, manifest: Manifest, teachers: Teachers, repor
     checkpoint = read_checkpoint(options.out / CHECKPOINT, fingerprint)
     write_manifest(manifest, options.out / "split.csv")
     findings = audit(manifest, options.root, report)
-    (options.out / "audit.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
+    write_atomically(json.dumps(findings.to_json(), indent=1).encode(), options.out / "audit.json")
     report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
     for name, counts in findings.by_split.items():
         report({"event": "split", "name": name, **counts})

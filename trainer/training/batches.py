@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import keras
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data import augment
+from trainer.data.atomic_file import write_atomically, written_atomically
 from trainer.data.images import read_images
 from trainer.data.manifest import Sample, digest
 from trainer.data.sampling import BATCHES, class_weights, guest_batches, style_balanced_batches, undersample
@@ -53,7 +54,7 @@ def load_grids(
     if not faults.is_file() or not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         unreadable = _fill(path, root, samples, preprocessing, report)
-        faults.write_text(json.dumps(unreadable), encoding="utf-8")
+        write_atomically(json.dumps(unreadable).encode(), faults)
     unreadable = json.loads(faults.read_text(encoding="utf-8"))
     gone = {fault["path"] for fault in unreadable}
     read = tuple(sample for sample in samples if sample.path not in gone)
@@ -195,16 +196,22 @@ def shifted_copies(grids: Grids, labels: NDArray[np.int64], band: float, seed: i
 def _fill(
     path: Path, root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, report: Report
 ) -> list[dict[str, str]]:
-    """Write the grids of the samples that can be read to `path`; returns path, code and message of the others."""
-    part = path.with_suffix(".part")
-    shape = (len(samples), preprocessing.size, preprocessing.size)
-    grids = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    """Write the grids of the samples that can be read to `path`; returns path, code and message of the others.
+
+    They are written one after the other: a file that is mapped to memory would end the program with a bus error where
+    the disk is full.
+    """
     unreadable: list[dict[str, str]] = []
-    for i, loaded in enumerate(read_images(root, samples, unreadable, report)):
-        grids[i] = loaded.grid(preprocessing)[:, :, 0]
-    grids.flush()
-    if unreadable:
-        np.save(part.with_suffix(".kept.npy"), grids[: len(samples) - len(unreadable)])
-        part.with_suffix(".kept.npy").replace(part)
-    part.replace(path)
+    with written_atomically(path) as file:
+        _write_header(file, len(samples), preprocessing.size)
+        for loaded in read_images(root, samples, unreadable, report):
+            file.write(loaded.grid(preprocessing)[:, :, 0].tobytes())
+        file.seek(0)
+        _write_header(file, len(samples) - len(unreadable), preprocessing.size)
     return unreadable
+
+
+def _write_header(file: BinaryIO, count: int, size: int) -> None:
+    """The header of a .npy file of `count` grids; numpy makes it equally long for every count."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size)}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.atomic_file import write_atomically
 from worker.errors import BadSetting
 
 Arrays = list[NDArray[Any]]
@@ -63,13 +63,3 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
         best_variables=lists["best_variables"],
         scores=tuple(plain["scores"]),
     )
-
-
-def write_atomically(content: bytes, path: Path) -> None:
-    """Replace the file at `path` atomically: it has the whole new content or the old one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
