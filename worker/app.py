@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 from celery.signals import setup_logging
@@ -18,6 +19,7 @@ from schema.vocabulary import Priority
 from worker.errors import BrokerUnavailable
 from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
 from worker.runtime import configuration, logs
+from worker.runtime.broker_rights import lacking_rights
 from worker.schedule import beat
 
 #: Name of the screening task. To enqueue by name does not import the imaging code.
@@ -109,7 +111,7 @@ BROKER_FAULTS = (
         "it is full: give it more memory (maxmemory), or remove what others keep there; nothing is lost meanwhile",
     ),
     (("READONLY", "read only replica"), "it is a read-only replica: name its primary in SCREENING_BROKER"),
-    (("NOPERM",), "its user may not do this: see its access list (ACL)"),
+    (("NOPERM", "no permissions"), "its user may not do this: see its access list (ACL)"),
     (("LOADING",), "it is loading its data: wait"),
     (("Timeout", "timed out"), "it does not answer: see that it runs, and what lies between"),
     (
@@ -118,7 +120,7 @@ BROKER_FAULTS = (
     ),
 )
 
-#: A key that `prove_broker_writable` writes, and for how long.
+#: A key that `prove_broker_usable` writes, and for how long.
 PROBE, PROBE_MS = "screening-probe", 1000
 
 
@@ -130,13 +132,21 @@ def _unavailable(doing: str, error: Exception) -> BrokerUnavailable:
     return BrokerUnavailable(f"the broker {doing} ({error}): {remedy}")
 
 
-def prove_broker_writable() -> None:
-    """Write a key that expires at once; raises BrokerUnavailable when the broker is full, or takes nothing."""
+def prove_broker_usable() -> None:
+    """Write a key that expires at once; raises BrokerUnavailable when the broker is full, takes nothing, or refuses its
+    user a command that the program needs."""
     try:
         with app.connection_for_write() as connection:
-            connection.default_channel.client.set(PROBE, b"", px=PROBE_MS)
+            lacking = lacking_rights(connection.default_channel.client, QUEUES)
+            if not lacking:
+                connection.default_channel.client.set(PROBE, b"", px=PROBE_MS)
     except (OperationalError, RedisError, OSError) as error:
         raise _unavailable("cannot be written to", error) from error
+    if lacking:
+        user = urlsplit(settings.broker_url).username or "default"
+        raise BrokerUnavailable(
+            f"its user lacks rights: `ACL SETUSER {user} {' '.join(lacking)}`, and the same in the server's ACL file"
+        )
 
 
 def enqueue(offers: Sequence[Offer]) -> None:

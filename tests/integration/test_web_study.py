@@ -1,5 +1,6 @@
 """The page of a study: verdicts on what was shown, holds, priorities, what a reader may see first."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from starlette.types import Message
 
 from schema.setting_values import AuditReads, Reveal
 from schema.vocabulary import Priority, ReviewOutcome, Role
@@ -17,6 +19,8 @@ from worker.inference.card import Population
 from worker.ledger import audit, decisions
 from worker.ledger.reading_room import holds
 from worker.ledger.screening.results import ModelUse
+from worker.web.application import build
+from worker.web.guards import Guard
 
 OTHER = "1.2.826.0.1.3680043.10.8"
 PATH, OTHER_PATH = f"/study/{STUDY}", f"/study/{OTHER}"
@@ -146,6 +150,33 @@ def test_what_was_typed_comes_back_when_the_session_ends_before_it_arrives(
     assert "clear" not in caplog.text
     withdrawn = visitor.post(f"{PATH}/withdraw", {"reason": "wrong patient"}, Accept="text/html")
     assert "wrong patient</textarea>" in withdrawn.text
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_verdict_that_comes_while_too_many_others_are_answered_was_not_stored_and_is_said_to_be_so(
+    page: Page,
+) -> None:
+    full = Guard(build(page.context), page.context, most_at_a_time=0)
+    host = "127.0.0.1"
+    headers = {"host": host, "origin": f"http://{host}", "accept": "text/html",
+               "content-type": "application/x-www-form-urlencoded"}  # fmt: skip
+    said = b""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"outcome=pneumonia&comment=left+base"}
+
+    async def send(message: Message) -> None:
+        nonlocal said
+        said += message.get("body", b"")
+
+    scope = {
+        "type": "http", "method": "POST", "path": f"{PATH}/verdict", "raw_path": f"{PATH}/verdict".encode(),
+        "query_string": b"", "client": (host, 1), "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+    }  # fmt: skip
+    asyncio.run(full(scope, receive, send))
+    text = said.decode()
+    for words in ("too many requests at a time", "Nothing was stored.", "Your verdict was: pneumonia.", "left base"):
+        assert words in text
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

@@ -9,11 +9,15 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+import redis
 
 from schema.vocabulary import Priority
 from worker.app import app, messages
-from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S, Offer
+from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S, QUEUES, Offer
+from worker.runtime.broker_rights import KEYS, lacking_rights
 from worker.settings import Settings
+
+EVERY_KEY = ["~stat*", "~routine*", "~nightly*", *(f"~{key}" for key in KEYS)]
 
 
 def offers(**counts: int) -> list[Offer]:
@@ -114,6 +118,30 @@ def test_the_broker_tells_what_waits_and_what_was_just_taken(broker: Settings) -
     environment = {**os.environ, "SCREENING_HOME": str(broker.home)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rules", "lacking"),
+    [
+        (["+@all", "~*"], []),
+        (["+@all", "~*", "-@dangerous", "-discard"], []),
+        (["+@all", "~*", "-brpop", "-lpush"], ["+lpush", "+brpop"]),
+        (["+@all", "~*", "-multi"], ["+multi"]),
+        (["+@all", "~*", "-exec"], ["+exec"]),
+        (["+@all", "~stat*", "~routine*"], EVERY_KEY),
+        (["+@all", "~stat", "~routine", "~nightly", *EVERY_KEY[3:]], EVERY_KEY),
+        (["+@all", *EVERY_KEY], []),
+    ],
+)
+def test_the_rights_that_an_account_at_the_broker_lacks_are_named_and_nothing_is_done(
+    broker: Settings, rules: list[str], lacking: list[str]
+) -> None:
+    socket = str(broker.broker_socket)
+    with redis.Redis(unix_socket_path=socket) as administrator:
+        administrator.execute_command("ACL", "SETUSER", "screening", "reset", "on", ">secret", *rules)
+        with redis.Redis(unix_socket_path=socket, username="screening", password="secret") as client:
+            assert lacking_rights(client, QUEUES) == lacking
+        assert administrator.dbsize() == 0
 
 
 def test_the_page_of_settings_says_from_which_size_on_a_message_grows_no_more() -> None:

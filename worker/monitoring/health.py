@@ -126,9 +126,9 @@ def _database(settings: Settings) -> str:
 def _broker(settings: Settings) -> str:
     if settings.is_embedded:
         return f"private Redis, started when needed ({redis_server().name})"
-    from worker.app import backlog, prove_broker_writable
+    from worker.app import backlog, prove_broker_usable
 
-    prove_broker_writable()
+    prove_broker_usable()
     return "Redis answers, " + ("its queue is empty" if backlog().is_empty else "its queue holds messages")
 
 

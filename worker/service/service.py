@@ -61,10 +61,10 @@ class RunningService:
 
     def _worker_ended(self) -> Misconfigured:
         """Why the queue worker has ended, as far as its log says. Raises BrokerUnavailable when that is the reason."""
-        from worker.app import prove_broker_writable
+        from worker.app import prove_broker_usable
 
         if not self.settings.is_embedded:
-            prove_broker_writable()  # Celery ends when its broker takes nothing
+            prove_broker_usable()  # Celery ends when its broker takes nothing
         log = worker_log(self.settings)
         content = log.read_bytes()
         begins_at = self.worker_log_from if self.worker_log_from <= len(content) else 0  # `copytruncate`

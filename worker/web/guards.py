@@ -210,7 +210,8 @@ def refusal(scope: Scope, error: ScreeningError) -> Response:
         status = error.status
     else:
         status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return _told(scope, f"{error.message} [{error.code}]", status)
+    is_unstored = isinstance(error, Refused) or status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return _told(scope, f"{error.message} [{error.code}]", status, is_unstored)
 
 
 def fault(scope: Scope, request_id: str) -> Response:
@@ -219,15 +220,18 @@ def fault(scope: Scope, request_id: str) -> Response:
     return _told(scope, text, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def _told(scope: Scope, text: str, status: HTTPStatus) -> Response:
-    """A page for a person, with what they had typed, in the theme that their browser chose; else one line."""
+def _told(scope: Scope, text: str, status: HTTPStatus, is_unstored: bool = False) -> Response:
+    """A page for a person, with what they had typed, in the theme that their browser chose; else one line.
+
+    `is_unstored`: nothing of the request was stored. Else it may have failed after the commit, or in it.
+    """
     request = Request(scope)
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(f"{text}\n", status_code=status)
     study = STUDY.match(scope["path"])
     return rendering.page(
         "refused", status, message=text, typed=typed_into(scope), study=study and study[0],
-        is_unstored=status < HTTPStatus.INTERNAL_SERVER_ERROR,  # else it may have failed after the commit, or in it
+        is_unstored=is_unstored,
         **rendering.page_values(request),
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from worker.errors import Misconfigured
 
 
 class Refused(Misconfigured):
-    """A refused request. The message is shown to the person; it quotes nothing of the request."""
+    """A refused request; nothing of it was stored. The message is shown to people, and quotes nothing of it."""
 
     code = "refused"
 
