@@ -3,7 +3,7 @@
 `make check` compares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from trainer.cli.exit_codes import MEANINGS as TRAINER_EXITS
 from trainer.cli.main import app as trainer
 from worker.cli.exit_codes import MEANINGS as WORKER_EXITS
 from worker.cli.main import app as worker
+from worker.cli.options import Verbs
 
 PAGE = Path(__file__).parent / "COMMANDS.md"
 
@@ -47,18 +48,21 @@ def program(name: str, group: click.Group, exits: dict[IntEnum, str]) -> Iterato
     """What the program does, its verbs in one table, and its exit codes."""
     yield f"## {name}\n"
     yield f"{described(group)}\n"
-    yield "| verb | what it does |\n|---|---|"
-    for words, command in leaves(name, group):
-        first, _, _ = described(command).partition("\n")
-        yield f"| [`{words}`](#{words.replace(' ', '-')}) | {cell(first)} |"
-    yield "\n| exit code | when |\n|---|---|"
+    sections = group.sections if isinstance(group, Verbs) and group.sections else {"verb": group.commands.values()}
+    for heading, commands in sections.items():
+        yield f"| {heading} | what it does |\n|---|---|"
+        for words, command in leaves(name, commands):
+            first, _, _ = described(command).partition("\n")
+            yield f"| [`{words}`](#{words.replace(' ', '-')}) | {cell(first)} |"
+        yield ""
+    yield "| exit code | when |\n|---|---|"
     yield from (f"| {int(code)} | {cell(meaning)} |" for code, meaning in exits.items())
     yield ""
 
 
 def verbs(name: str, group: click.Group) -> Iterator[str]:
     """Each verb: how it is called, what it does, its options."""
-    for words, command in leaves(name, group):
+    for words, command in leaves(name, group.commands.values()):
         context = click.Context(command, info_name=words)
         yield f"### {words}\n"
         yield f"    {' '.join([words, *command.collect_usage_pieces(context)])}\n"
@@ -72,13 +76,14 @@ def verbs(name: str, group: click.Group) -> Iterator[str]:
         yield ""
 
 
-def leaves(before: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+def leaves(before: str, commands: Iterable[click.Command]) -> Iterator[tuple[str, click.Command]]:
     """Every verb with the words that call it, in the program's order."""
-    for name, command in group.commands.items():
+    for command in commands:
+        words = f"{before} {command.name}"
         if isinstance(command, click.Group):
-            yield from leaves(f"{before} {name}", command)
+            yield from leaves(words, command.commands.values())
         else:
-            yield f"{before} {name}", command
+            yield words, command
 
 
 def described(command: click.Command) -> str:

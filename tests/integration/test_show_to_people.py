@@ -1,7 +1,6 @@
-"""What the program shows to people of real studies: the picture beside its heat map, the model's card, its help."""
+"""What the program shows to people of real studies: the picture beside its heat map, the model's card."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,12 +72,6 @@ def test_the_card_is_shown_without_raw_values(desk: Ledger) -> None:
     assert "flags        from a score of 0.4971 of 1 on" in shown
     assert "population   children of 1 to 5 years" in shown
     assert "in full" not in shown, "the shipped model's rule is pyramid53"
-
-
-def test_no_sentence_of_the_help_is_cut(desk: Ledger) -> None:
-    for words in ((), ("model",), ("db",)):
-        assert "..." not in ask(desk, *words, "--help").split("Commands:")[1]
-        assert re.search(r"\.\n?$", ask(desk, *words, "--help").rstrip())
 
 
 def test_pictures_without_a_place_of_their_own_replace_each_other(

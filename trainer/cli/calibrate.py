@@ -49,7 +49,7 @@ def calibrate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Set a model's point with labelled images of a site: the same weights, another threshold and calibration.
+    """Set a model's threshold and calibration from labelled images of a site; its weights stay the same.
 
     At least 100 patients without and 59 with pneumonia are advised, one after the other as they came, none of them
     left out. Without labels no model is written.

@@ -19,7 +19,7 @@ from trainer.cli.options import (
 @click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="For PPV and NPV.",
+    help="Prevalence for PPV and NPV.",
 )
 @as_json
 def evaluate(

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 @click.option("--data", type=FILE, required=True, multiple=True, help="Folder with the images; may be repeated.")
 @click.option("--recipe", required=True, help="See `trainer recipes`.")
 @click.option("--out", type=FILE, required=True, help="Run folder: split, checkpoint, log, model.")
-@click.option("--index", type=FILE, multiple=True, help="CSV as of `evaluate`; the n-th of the n-th --data.")
+@click.option("--index", type=FILE, multiple=True, help="CSV as for `evaluate`; the n-th belongs to the n-th --data.")
 @click.option("--elsewhere", type=FILE, help="Images of another place, on which the threshold must hold too.")
-@click.option("--elsewhere-rule", metavar="NAME[=NUMBER]", help="Of the threshold there; default: --threshold-rule.")
+@click.option(
+    "--elsewhere-rule", metavar="NAME[=NUMBER]", help="Rule of the threshold there. Default: --threshold-rule."
+)
 @click.option("--elsewhere-index", type=FILE, help="CSV with path, label, patient: which of those to take.")
 @click.option("--backbone", help="Instead of the recipe's own: mobilenetv2, if the recipe allows it.")
 @click.option("--resize", help="Resize rule instead of the recipe's own: pyramid53, linear, area, ...")
@@ -49,8 +51,8 @@ if TYPE_CHECKING:
 @click.option("--epochs", metavar="N[,N...]", help="Epochs of all phases together, or of each phase.")
 @click.option(
     "--precision", type=click.Choice(("float32", "mixed_bfloat16")), default="float32",
-    help="While it is trained; the file is float32. mixed_bfloat16 is faster on processors with AVX512_BF16 or AMX, "
-    "for recipes without depthwise convolutions.",
+    help="Precision of the training; the file is float32. mixed_bfloat16 is faster on processors with AVX512_BF16 or "
+    "AMX, for recipes without depthwise convolutions.",
 )  # fmt: skip
 @threshold_rule
 @click.option("--limit", type=click.IntRange(min=2), help="Use about this number of images.")
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 @click.option("--population", help="Population of the images, for the card. Default: as in the run of --from.")
 @click.option(
     "--ages", nargs=2, type=int, metavar="MIN MAX",
-    help="Completed years; others get no negative verdict. Default: as in the run of --from.",
+    help="Ages in completed years; others get no negative verdict. Default: as in the run of --from.",
 )  # fmt: skip
 @click.option("--no-report", is_flag=True, help="Write no report.html and report.json.")
 def fit(

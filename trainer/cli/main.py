@@ -19,6 +19,7 @@ from trainer.cli.half import half
 from trainer.cli.heat import heat
 from trainer.cli.lungs import lungs
 from trainer.cli.manifest import manifest
+from trainer.cli.options import Verbs
 from trainer.cli.reference import reference
 from trainer.cli.report import report
 from trainer.cli.resize import resize
@@ -46,7 +47,7 @@ VERBS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def app() -> None:
     """Train and measure the models that `worker` screens with."""
 

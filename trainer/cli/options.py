@@ -22,6 +22,16 @@ SEED = click.IntRange(0, 2**32 - 1)
 #: File descriptor of standard error.
 STDERR = 2
 
+
+class Verbs(click.Group):
+    """A group whose help prints the first sentence of every verb whole, in the order of use."""
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs, their sentences folded."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.get_short_help_str(limit=1000)) for name, verb in self.commands.items()])
+
+
 data = click.option(
     "--data",
     type=FILE,
@@ -31,7 +41,9 @@ data = click.option(
 index = click.option(
     "--index", type=FILE, help="CSV with path, label [patient, split, subtype, view, age, source, source_sha256]."
 )
-patient_each = click.option("--each-file-a-patient", is_flag=True, help="For files without a patient.")
+patient_each = click.option(
+    "--each-file-a-patient", is_flag=True, help="Take each file as a patient of its own, where no patient is known."
+)
 threshold_rule = click.option(
     "--threshold-rule",
     metavar="NAME[=NUMBER]",

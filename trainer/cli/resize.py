@@ -18,7 +18,7 @@ from trainer.cli.options import FILE, as_json, data, patient_each, threshold_rul
 @click.option("--split-manifest", type=FILE, required=True, help="The split.csv of the model's run.")
 @click.option("--elsewhere", type=FILE, help="Images of another place, on which the threshold must hold too.")
 @click.option("--elsewhere-index", type=FILE, help="CSV with path, label, patient: which of those to take.")
-@click.option("--elsewhere-rule", metavar="NAME[=NUMBER]", help="Of the threshold there; default: the card's.")
+@click.option("--elsewhere-rule", metavar="NAME[=NUMBER]", help="Rule of the threshold there. Default: the card's.")
 @patient_each
 @provider
 @threshold_rule

@@ -18,7 +18,7 @@ from trainer.cli.options import FILE, index, patient_each
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Of these, held out.",
+    help="Share of the images with the other class's style that is held out.",
 )
 @click.option("--out", type=FILE, help="Write the split to this file, for `trainer fit --index`.")
 def styles(

@@ -10,7 +10,9 @@ from worker.cli.options import as_json
 
 
 @click.command()
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="This day (UTC) and later.")
+@click.option(
+    "--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Entries of this day (UTC) and later."
+)
 @click.option("--study", metavar="STUDY", callback=options.as_spelled, help="Entries about one study.")
 @as_json
 def audit(since: datetime | None, study: str | None, as_json: bool) -> None:

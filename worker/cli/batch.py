@@ -55,7 +55,10 @@ class Rate(click.ParamType[float]):
 )
 @click.option("--rescreen", is_flag=True, help="Instead of DIR: studies screened by another model.")
 @click.option(
-    "--since", type=click.DateTime(["%Y-%m-%d"]), help="With --rescreen: received on this day (UTC) or later."
+    "--since",
+    metavar="YYYY-MM-DD",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="With --rescreen: received on this day (UTC) or later.",
 )
 @click.option(
     "--verdict", type=click.Choice([str(v) for v in Verdict]), help="With --rescreen: studies with this verdict."

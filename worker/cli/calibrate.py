@@ -28,13 +28,23 @@ COMPARED = "compared"
 @click.option(
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="A new folder."
 )
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Studies received on this day (UTC) and later.")
-@click.option("--rule", default="target-specificity=0.85", show_default=True, help="As for `trainer calibrate`.")
+@click.option(
+    "--since",
+    metavar="YYYY-MM-DD",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Studies received on this day (UTC) and later.",
+)
+@click.option(
+    "--rule",
+    default="target-specificity=0.85",
+    show_default=True,
+    help="Rule of the threshold, as for `trainer calibrate`.",
+)
 @click.option(
     "--place", default="this installation", show_default=True, help="Where the images are from, for the card."
 )
-@click.option("--accept-lower-sensitivity", is_flag=True, help="Although more pneumonias are missed.")
-@click.option("--trainer", metavar="PROGRAM", help="The `trainer` of another environment.")
+@click.option("--accept-lower-sensitivity", is_flag=True, help="Promote although more pneumonias are missed.")
+@click.option("--trainer", metavar="PROGRAM", help="Path of the program `trainer`, where it is in another environment.")
 @click.option("--yes", is_flag=True, help="Promote without asking.")
 @options.by
 def calibrate(
@@ -47,7 +57,7 @@ def calibrate(
     yes: bool,
     by: str,
 ) -> None:
-    """Set the active model's point from readers' verdicts, show what it gives, and promote it when you confirm.
+    """Set the active model's threshold from readers' verdicts, show what it gives, and promote it when you confirm.
 
     Takes consecutive studies only, every one of them read. Nothing is promoted without confirmation.
     """

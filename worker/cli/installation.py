@@ -12,7 +12,7 @@ from worker.cli.options import as_json
 
 @click.group(cls=options.Verbs)
 def db() -> None:
-    """The database of the ledger."""
+    """Upgrade the database."""
 
 
 @click.command()

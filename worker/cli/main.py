@@ -27,25 +27,25 @@ from worker.cli.web import web
 from worker.cli.worklist import open_study, quarantine, show, worklist
 from worker.errors import Interrupted, Misconfigured, Rejected, ScreeningError
 
-#: Every verb, in the order of use.
-VERBS = (
-    screen, watch, run, receive, send, batch, worklist, show, open_study,
-    quarantine, review, withdraw, prioritise, requeue, model, calibrate, drift, check,
-    reconcile, settings, db, metrics, audit, prune, export_labels, export_deidentified, web, user,
-)  # fmt: skip
+#: Every verb below the heading that it has in the help, in the order of use.
+VERBS = {
+    "Screen": (screen, watch, run, batch),
+    "Read": (worklist, show, open_study, quarantine, review, withdraw, prioritise, requeue),
+    "The page": (web, user),
+    "DICOM": (receive, send),
+    "Models": (model, calibrate, drift),
+    "Operate": (check, reconcile, settings, db, metrics, audit, prune),
+    "Export": (export_labels, export_deidentified),
+}
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, sections=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chest-screening")
 def app() -> None:
     """Screens chest radiographs for pneumonia and orders the worklist. Research use only; not a medical device.
 
     STUDY is a Study Instance UID or the end of one, an accession number, or the name of a file as it was dropped.
     """
-
-
-for verb in VERBS:
-    app.add_command(verb)
 
 
 def main() -> None:

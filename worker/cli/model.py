@@ -18,7 +18,7 @@ CHANGES = "running workers use it from their next message on"
 
 @click.group(cls=options.Verbs)
 def model() -> None:
-    """The models of this installation."""
+    """Show and list models; promote, roll back, shadow or retire one."""
 
 
 @model.command()

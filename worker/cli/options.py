@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,20 @@ EARLIEST = datetime(2000, 1, 1)
 
 
 class Verbs(click.Group):
-    """A group whose help prints the first sentence of every verb whole."""
+    """A group whose help prints the first sentence of every verb whole, perhaps under several headings."""
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def __init__(self, *args: Any, sections: Mapping[str, Collection[click.Command]] | None = None, **settings: Any):
+        super().__init__(*args, **settings)
+        self.sections = sections
+        for verbs in (sections or {}).values():
+            for verb in verbs:
+                self.add_command(verb)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs, their sentences folded."""
-        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb])
+        for heading, verbs in (self.sections or {"Commands": self.commands.values()}).items():
+            with formatter.section(heading):
+                formatter.write_dl([(str(verb.name), verb.get_short_help_str(limit=1000)) for verb in verbs])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb. Without this, Click would end silently on any closed pipe, as if it were that of the output."""

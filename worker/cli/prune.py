@@ -24,7 +24,7 @@ DEFAULT_DAYS = 365
     "--quota",
     type=click.IntRange(min=1),
     metavar="MIB",
-    help="Then prune the longest read, until so much is left. [default: SCREENING_STORE_QUOTA_MIB]",
+    help="Then prune what was read the longest ago, down to this size. [default: SCREENING_STORE_QUOTA_MIB]",
 )
 @options.asked_by
 def prune(older_than: int, quota: int | None, by: str) -> None:

@@ -11,9 +11,9 @@ from worker.cli.options import as_json, by
 name = click.argument("name", metavar="NAME", callback=options.require_name)
 
 
-@click.group()
+@click.group(cls=options.Verbs)
 def user() -> None:
-    """Accounts of the page, and tokens of other systems."""
+    """Manage the accounts of the page, and the tokens of other systems."""
 
 
 @user.command()
