@@ -156,6 +156,7 @@ def test_a_birth_that_stations_write_for_an_unknown_one_gives_no_age(birth: str,
     [
         ("StudyDate", "20241399", "study_date", "study_date=malformed"),
         ("StudyDate", "yesterday", "study_date", "study_date=malformed"),
+        ("StudyDate", "00010101", "study_date", "study_date=malformed"),
         ("StudyTime", "99", "study_time", "study_time=malformed"),
         ("StudyDate", "", "study_date", None),
         ("Modality", "", "modality", None),

@@ -31,6 +31,9 @@ _OLDEST_YEARS = 123.0
 #: Births that stations write where they know none.
 _NO_BIRTHS = (date(1800, 1, 1), date(1900, 1, 1))
 
+#: Dates before this year are none: programs write 1 January of the year 1 where they know none.
+_FIRST_YEAR = 1800
+
 _NUMBER_WITH_UNIT = re.compile(r"([0-9]{1,3}(?:[.,][0-9]{1,2})?)[\W_]*([^\W\d_]+)(?:\s+old)?[\W_]*")
 _NUMBERS_WITH_UNITS = re.compile(f"(?:{_NUMBER_WITH_UNIT.pattern})+".replace("([", "(?:["))
 
@@ -115,7 +118,7 @@ def date_of(header: Header, keyword: str) -> date | None:
         return None
     digits = text.replace(".", "")
     try:
-        if not re.fullmatch(r"[0-9]{8}", digits):
+        if not re.fullmatch(r"[0-9]{8}", digits) or int(digits[:4]) < _FIRST_YEAR:
             raise ValueError
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
