@@ -14,7 +14,8 @@ import pytest
 from tests import phantoms
 from tests.phantoms import Pixels, dicom_file, picture
 from worker.errors import Undecodable
-from worker.imaging.codec.codestream import Coding, read_codestream, with_height
+from worker.imaging.codec.codestream import Coding, read_codestream
+from worker.imaging.codec.more_rows import with_height
 from worker.imaging.codec.resolution import MinimumSize
 from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.png_rows import has_more_rows

@@ -21,7 +21,8 @@ from tests.phantoms import (
 )
 from worker.errors import Rejected, Truncated, Undecodable, UnsupportedPixels, UnsupportedSyntax
 from worker.imaging.codec.codestream import read_codestream
-from worker.imaging.codec.transfer_syntaxes import BY_CODING, decode_codestream
+from worker.imaging.codec.decoders import BY_CODING
+from worker.imaging.codec.transfer_syntaxes import decode_codestream
 from worker.imaging.image_file import read_display, read_instance, stored_digest
 
 ENCAPSULATED = (*LOSSLESS_ENCODERS, *LOSSY_ENCODERS)

@@ -1,12 +1,14 @@
-"""Frame headers of compressed codestreams: JPEG and JPEG-LS (ISO 10918-1 B.2.2, 14495-1 C.2.2), and the SIZ marker of
-JPEG 2000 (ISO 15444-1 A.5.1). Reads them without decoding, so that sizes are known before a decoder allocates memory.
+"""What a codestream says of its picture: the headers of JPEG, JPEG-LS (ISO 10918-1 B.2, 14495-1 C.2) and JPEG 2000 (ISO
+15444-1 A). Reads them without decoding, so that sizes are known before a decoder allocates memory.
 """
 
 import re
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from worker.errors import TooLarge
 
@@ -22,7 +24,7 @@ class Coding(StrEnum):
 
 @dataclass(frozen=True)
 class Codestream:
-    """The frame header."""
+    """What its headers say: of JPEG the frame header (SOF) and the segments beside it, of JPEG 2000 SIZ and COD."""
 
     coding: Coding
     rows: int
@@ -35,12 +37,12 @@ class Codestream:
     end: int | None = None  #: offset of the EOI or EOC marker; None when it is not there
     scans: int = 1  #: number of JPEG scans; each covers the whole picture
     data_at: int = 0  #: offset of JPEG's first entropy-coded byte, of JPEG 2000's first tile-part
-    restart_interval: int = 0  #: of JPEG, in coded units
-    units: int = 0  #: coded units (MCU, ISO 10918-1 A.2) of a JPEG whose first scan holds every component; else 0
+    restart_interval: int = 0  #: of JPEG, in minimum coded units (MCU, ISO 10918-1 A.2)
+    mcus: int = 0  #: how many MCUs a JPEG has whose first scan holds every component; else 0
     tiles: int = 0  #: of JPEG 2000
     levels: int = 0  #: of JPEG 2000: how often its wavelet halves the picture
     height_at: int = 0  #: of JPEG: offset of its height, which is 0 where it comes after the first scan
-    unit_rows: int = 0  #: of JPEG: how many rows one row of coded units covers
+    mcu_height: int = 0  #: of JPEG: how many rows of the picture an MCU covers
     stray_marker: int | None = None  #: of JPEG: a code after FF that no encoder writes between or inside scans
     is_arithmetic: bool = False  #: of JPEG: its codes are not those of Huffman (ISO 10918-1 D)
     is_progressive: bool = False  #: of JPEG: its scans bring some coefficients, or some of their bits (ISO 10918-1 G)
@@ -60,28 +62,8 @@ class Codestream:
         return self.coding is Coding.JPEG or self.mixes_colour
 
 
-_FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
-    (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
-)
 #: Segments of a header, or between scans. A radiograph has some dozens, and each takes a microsecond to walk over.
 MAX_SEGMENTS = 100_000
-
-_PROGRESSIVE, _ARITHMETIC = (0xC2, 0xC6, 0xCA), (0xC9, 0xCA)
-_DNL = b"\xff\xdc\x00\x04"
-#: Reserved codes, and one for the use of arithmetic decoders alone (ISO 10918-1, table B.1).
-_STRAY, _SOI = range(0x01, 0xC0), 0xD8
-_SOT, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0x90, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
-#: Of JPEG 2000: coding style, that of a component, a region of interest, and what ends the header of a tile-part.
-_COD, _COC, _RGN, _SOD = 0x52, 0x53, 0x5E, 0x93
-#: Rsiz of a codestream with the extensions of ISO 15444-2, other wavelets among them.
-_EXTENDED = 0x8000
-#: The byte that begins a marker, once or more (ISO 10918-1 B.1.1.2).
-_FILL = re.compile(rb"\xff+")
-#: After the first scan: FF is followed by 00 (stuffing), RSTn or fill in Huffman data, by < 80 in JPEG-LS.
-_NEXT_MARKER = {
-    True: re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]"),
-    False: re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]"),
-}
 
 
 def too_many_segments() -> TooLarge:
@@ -90,7 +72,7 @@ def too_many_segments() -> TooLarge:
 
 
 def read_codestream(data: bytes) -> Codestream | None:
-    """The frame header; None when the bytes begin with no known codestream, or end before the header is complete.
+    """The headers; None when the bytes begin with no known codestream, or end before the header is complete.
 
     Raises TooLarge when there are more than MAX_SEGMENTS.
     """
@@ -106,65 +88,88 @@ def read_codestream(data: bytes) -> Codestream | None:
     return None
 
 
+#: Markers of JPEG, the byte after FF (ISO 10918-1, table B.1): SOFn by coding, and others by name.
+_FRAMES = {0xC3: Coding.JPEG_LOSSLESS, 0xF7: Coding.JPEG_LS} | dict.fromkeys(
+    (0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA), Coding.JPEG
+)
+_PROGRESSIVE, _ARITHMETIC = (0xC2, 0xC6, 0xCA), (0xC9, 0xCA)
+_SOI, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
+_STRAY = range(0x01, 0xC0)  # reserved codes, and TEM, which arithmetic decoders use inside themselves
+_DNL = b"\xff\xdc\x00\x04"  # and its length
+_FILL = re.compile(rb"\xff+")  # begins a marker, once or more (ISO 10918-1 B.1.1.2)
+#: A marker behind entropy-coded data, in which FF is followed by 00 (stuffing), RSTn or fill; in JPEG-LS by < 80.
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_NEXT_MARKER_LS = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
+
+
+class _Segment(NamedTuple):
+    """A marker segment of a JPEG (ISO 10918-1 B.1.1.4)."""
+
+    marker: int
+    at: int  #: offset of its parameters
+    parameters: bytes
+    end: int
+
+
 def _read_jpeg(data: bytes) -> Codestream | None:
+    """The frame header and what stands beside it; None where none comes before the first scan."""
     frame: Codestream | None = None
-    sampling = b""
-    names_colour, orientation, interval, at = False, 1, 0, 2
-    for _ in range(MAX_SEGMENTS):
-        fill = _FILL.match(data, at)
-        if fill is None:
-            return None
-        at = fill.end() - 1
-        marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
-        segment = data[at + 4 : at + 2 + length]
+    scan: _Segment | None = None
+    sampling, interval, orientation, names_colour = b"", 0, 1, False
+    for segment in _segments_to_first_scan(data):
+        marker, parameters = segment.marker, segment.parameters
         if marker in _FRAMES and frame is None:
-            precision, rows, columns, samples = struct.unpack_from(">BHHB", segment)
-            frame = Codestream(
-                _FRAMES[marker], rows, columns, samples, precision, height_at=at + 5,
-                is_progressive=marker in _PROGRESSIVE, is_arithmetic=marker in _ARITHMETIC,
-            )  # fmt: skip
-            sampling = segment[7::3][:samples]
+            frame = _frame_header(segment)
+            sampling = parameters[7::3][: frame.samples]  # the second of each component's three bytes
         elif marker == _DRI:
-            (interval,) = struct.unpack_from(">H", segment)
-        elif marker == _APP1 and segment[:6] == b"Exif\0\0":
-            orientation = exif_orientation(segment[6:])
+            (interval,) = struct.unpack_from(">H", parameters)
+        elif marker == _APP1 and parameters.startswith(b"Exif\0\0"):
+            orientation = exif_orientation(parameters[6:])
         elif marker in (_APP0, _APP14):
-            names_colour = names_colour or segment[:4] == b"JFIF" or segment[:5] == b"Adobe"
-        at += 2 + length
-        if marker == _SOS:
-            break
-        if marker == _EOI or length < 2:
-            return None
-    else:
-        raise too_many_segments()
-    if frame is None:
+            names_colour = names_colour or parameters.startswith((b"JFIF", b"Adobe"))
+        elif marker == _SOS:
+            scan = segment
+    if frame is None or scan is None:
         return None
     if frame.rows == 0:
-        frame = replace(frame, rows=_height_after_scan(data, at))
-    end, scans, stray = _end_of_image(data, at, frame.coding)
+        frame = replace(frame, rows=_height_after_scan(data, scan.end))
+    end, scans, stray = _end_of_image(data, scan.end, frame.coding)
+    holds_every_component = scan.parameters[0] == frame.samples
     return replace(
-        frame, names_colour=names_colour, orientation=orientation, end=end, scans=scans, data_at=at,
+        frame, names_colour=names_colour, orientation=orientation, end=end, scans=scans, data_at=scan.end,
         restart_interval=0 if frame.coding is Coding.JPEG_LS else interval,
-        units=_units(frame, sampling) if segment[0] == frame.samples else 0,
-        is_subsampled=len(set(sampling)) > 1, unit_rows=_unit_rows(frame, sampling), stray_marker=stray,
+        mcus=_mcus(frame, sampling) if holds_every_component else 0, mcu_height=_mcu_sides(frame, sampling)[0],
+        is_subsampled=len(set(sampling)) > 1, stray_marker=stray,
     )  # fmt: skip
 
 
-def with_height(data: bytes, stream: Codestream, rows: int) -> bytes:
-    """A JPEG with this height in its frame header, where decoders look for it; any other codestream as it is."""
-    height = rows.to_bytes(2, "big")
-    if not stream.height_at or data[stream.height_at : stream.height_at + 2] == height:
-        return data
-    return data[: stream.height_at] + height + data[stream.height_at + 2 :]
+def _segments_to_first_scan(data: bytes) -> Iterator[_Segment]:
+    """The segments of a JPEG's header in their order; SOS is the last one, unless the header ends without it.
+
+    Raises TooLarge when there are more than MAX_SEGMENTS, and IndexError or struct.error where the bytes end.
+    """
+    at = 2  # behind SOI
+    for _ in range(MAX_SEGMENTS):
+        fill = _FILL.match(data, at)
+        if fill is None:
+            return
+        at = fill.end() - 1
+        marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
+        end = at + 2 + length
+        yield _Segment(marker, at + 4, data[at + 4 : end], end)
+        if marker in (_SOS, _EOI) or length < 2:
+            return
+        at = end
+    raise too_many_segments()
 
 
-def before_fill(data: bytes, marker_at: int) -> int:
-    """Where the entropy-coded data before a marker end: fill (FF) may stand between, as DICOM's padding to even length
-    (PS3.5 A.4.1). Data never end in FF, as 00 would follow it."""
-    at = marker_at
-    while data[at - 1] == 0xFF:
-        at -= 1
-    return at
+def _frame_header(segment: _Segment) -> Codestream:
+    """SOFn (ISO 10918-1 B.2.2): P, Y, X, Nf."""
+    precision, rows, columns, samples = struct.unpack_from(">BHHB", segment.parameters)
+    return Codestream(
+        _FRAMES[segment.marker], rows, columns, samples, precision, height_at=segment.at + 1,
+        is_progressive=segment.marker in _PROGRESSIVE, is_arithmetic=segment.marker in _ARITHMETIC,
+    )  # fmt: skip
 
 
 def _height_after_scan(data: bytes, at: int) -> int:
@@ -173,80 +178,72 @@ def _height_after_scan(data: bytes, at: int) -> int:
     return int.from_bytes(data[found + 4 : found + 6], "big") if found >= 0 else 0
 
 
-def _units(frame: Codestream, sampling: bytes) -> int:
-    """ISO 10918-1 A.2: how many units one scan over all components holds; `sampling` is H << 4 | V of each."""
-    across = max((factors >> 4 for factors in sampling), default=0) if frame.samples > 1 else 1
-    side, down = _unit_side(frame), _unit_rows(frame, sampling)
-    return -(-frame.columns // (side * across)) * -(-frame.rows // down) if across and down else 0
+def _mcus(frame: Codestream, sampling: bytes) -> int:
+    """How many MCUs a scan of all components holds (ISO 10918-1 A.2)."""
+    height, width = _mcu_sides(frame, sampling)
+    return -(-frame.columns // width) * -(-frame.rows // height) if width and height else 0
 
 
-def _unit_rows(frame: Codestream, sampling: bytes) -> int:
-    down = max((factors & 15 for factors in sampling), default=0) if frame.samples > 1 else 1
-    return _unit_side(frame) * down
-
-
-def _unit_side(frame: Codestream) -> int:
-    return 1 if frame.coding is Coding.JPEG_LOSSLESS else 8
+def _mcu_sides(frame: Codestream, sampling: bytes) -> tuple[int, int]:
+    """(rows, columns) that an MCU covers; `sampling` has H << 4 | V of each component (ISO 10918-1 B.2.2)."""
+    side = 1 if frame.coding is Coding.JPEG_LOSSLESS else 8  # of a data unit
+    if frame.samples <= 1:
+        return side, side
+    tallest = max((factors & 15 for factors in sampling), default=0)
+    widest = max((factors >> 4 for factors in sampling), default=0)
+    return side * tallest, side * widest
 
 
 def _end_of_image(data: bytes, at: int, coding: Coding) -> tuple[int | None, int, int | None]:
     """(offset of EOI, number of scans before it, a stray marker). Skips the tables between scans, whose bytes may look
     like an EOI."""
-    is_ls = coding is Coding.JPEG_LS
-    pattern, scans, stray = _NEXT_MARKER[is_ls], 1, None
+    scans, stray = 1, None
     for _ in range(MAX_SEGMENTS):
-        if (found := pattern.search(data, at)) is None:
+        found = next_marker(data, at, coding)
+        if found is None:
             return None, scans, stray
-        code, at = data[found.start() + 1], found.end()
-        if code == _EOI:
-            return found.start(), scans, stray
-        if not is_ls and (code in _STRAY or code == _SOI):
-            stray = code
+        marker, at = data[found + 1], found + 2
+        if marker == _EOI:
+            return found, scans, stray
+        if coding is not Coding.JPEG_LS and (marker in _STRAY or marker == _SOI):
+            stray = marker
             continue
         if at + 2 > len(data):
             return None, scans, stray
-        scans += code == _SOS
+        scans += marker == _SOS
         at += int.from_bytes(data[at : at + 2], "big")
     raise too_many_segments()
 
 
-def scan_headers(data: bytes, stream: Codestream) -> list[bytes]:
-    """The parameters of each SOS of a JPEG (ISO 10918-1 B.2.3), in their order."""
-    return [header for header, _ in _scans(data, stream)]
+def next_marker(data: bytes, at: int, coding: Coding) -> int | None:
+    """Offset of the marker that ends a JPEG's entropy-coded data; None when there is none."""
+    pattern = _NEXT_MARKER_LS if coding is Coding.JPEG_LS else _NEXT_MARKER
+    found = pattern.search(data, at)
+    return None if found is None else found.start()
 
 
-def scan_ends(data: bytes, stream: Codestream) -> list[int]:
-    """Offsets of the markers after each scan of a JPEG but the last, which EOI ends."""
-    return [end for _, end in _scans(data, stream)][:-1]
-
-
-def _scans(data: bytes, stream: Codestream) -> list[tuple[bytes, int]]:
-    """Of each scan the parameters of its SOS and the offset of the marker that ends it."""
-    at, end = data.rfind(b"\xff\xda", 0, stream.data_at), stream.end or len(data)
-    scans = []
-    while 0 <= at < end:
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        following = _NEXT_MARKER[stream.coding is Coding.JPEG_LS].search(data, at + 2 + length)
-        ends_at = end if following is None else following.start()
-        if data[at + 1] == _SOS:
-            scans.append((data[at + 4 : at + 2 + length], ends_at))
-        at = ends_at
-    return scans
+#: Markers of JPEG 2000 (ISO 15444-1, table A.2), the byte after FF.
+_SOD, _SOT, _COD, _COC, _RGN = 0x93, 0x90, 0x52, 0x53, 0x5E
+#: SIZ (ISO 15444-1 A.5.1): Rsiz; X-, Y-, XO-, YOsiz; XT-, YT-, XTO-, YTOsiz; Csiz; Ssiz. Offsets from SOC.
+_SIZ, _RSIZ_AT, _XRSIZ_AT = struct.Struct(">HIIIIIIIIHB"), 6, 43
+_EXTENDED = 0x8000  # in Rsiz: the extensions of ISO 15444-2, other wavelets among them
+#: Of COD, offsets from its marker (ISO 15444-1 A.6.1): colour transformation, decomposition levels, wavelet (1: 5/3).
+_COLOUR_AT, _LEVELS_AT, _WAVELET_AT = 8, 9, 13
 
 
 def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
-    (extensions,) = struct.unpack_from(">H", data, at + 6)
-    right, bottom, left, top = struct.unpack_from(">IIII", data, at + 8)
-    tile_width, tile_height, tile_left, tile_top = struct.unpack_from(">IIII", data, at + 24)
-    (samples,) = struct.unpack_from(">H", data, at + 40)
-    depth, steps = data[at + 42], data[at + 43 : at + 45]
+    """SIZ and COD; None for tiles without a size. `at` is the offset of SOC."""
+    rsiz, right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, samples, depth = _SIZ.unpack_from(
+        data, at + _RSIZ_AT
+    )
     if not tile_width or not tile_height:
         return None
-    end = data.rfind(b"\xff\xd9", at + 42)
+    steps = data[at + _XRSIZ_AT : at + _XRSIZ_AT + 2]
+    end = data.rfind(b"\xff\xd9", at + _XRSIZ_AT - 1)
     main = _markers(data, at + 2)
     first_tile, style = main[-1][1], next((where for marker, where in main if marker == _COD), None)
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
-    is_plain = steps == b"\1\1" and not (left or top or tile_left or tile_top or extensions & _EXTENDED)
+    is_plain = steps == b"\1\1" and not (left or top or tile_left or tile_top or rsiz & _EXTENDED)
     is_coded_alike = not {_COC, _RGN} & {marker for marker, _ in main} and _keeps_style(data, first_tile)
     return Codestream(
         Coding.JPEG_2000,
@@ -258,15 +255,15 @@ def _read_jpeg_2000(data: bytes, at: int) -> Codestream | None:
         end=None if end < 0 else end,
         data_at=first_tile,
         tiles=tiles,
-        levels=0 if style is None else data[style + 9],
-        mixes_colour=style is not None and data[style + 8] == 1,
-        is_reversible=style is not None and data[style + 13] == 1,
+        levels=0 if style is None else data[style + _LEVELS_AT],
+        mixes_colour=style is not None and data[style + _COLOUR_AT] == 1,
+        is_reversible=style is not None and data[style + _WAVELET_AT] == 1,
         is_simple=tiles == 1 and is_plain and is_coded_alike,
     )
 
 
 def _keeps_style(data: bytes, first_tile: int) -> bool:
-    """Whether the first tile-part is coded as the main header says."""
+    """Whether the first tile-part is coded as the main header says: no style or region of interest of its own."""
     with suppress(IndexError, struct.error):  # it ends early, which is found elsewhere
         return not {_COD, _COC, _RGN} & {marker for marker, _ in _markers(data, first_tile)}
     return False

@@ -4,11 +4,11 @@ OpenJPEG leaves a missing tile black, libjpeg a missing interval grey, and witho
 both report success.
 """
 
-import re
 import struct
 from dataclasses import replace
 
-from worker.imaging.codec.codestream import Codestream, Coding, scan_headers
+from worker.imaging.codec.codestream import Codestream, Coding
+from worker.imaging.codec.jpeg_scans import read_scans, restarts
 
 #: ISO 15444-1 A.4.2: marker, length, tile, length of the tile-part, which part, of how many (0: not said here).
 _SOT = struct.Struct(">HHHIBB")
@@ -23,8 +23,6 @@ END_ABSENT = "codestream_end=absent"
 #: EOI of JPEG, EOC of JPEG 2000.
 _END = b"\xff\xd9"
 
-_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
-
 
 def missing_parts(data: bytes, stream: Codestream) -> str | None:
     """A text that says which parts are missing, or broken off by a marker; None when all parts are present."""
@@ -34,7 +32,7 @@ def missing_parts(data: bytes, stream: Codestream) -> str | None:
         return f"a marker FF{stream.stray_marker:02X} stands inside its data"
     if stream.is_progressive:
         return _missing_scans(data, stream)
-    if not stream.units:  # the first scan holds fewer components than the frame
+    if not stream.mcus:  # the first scan holds fewer components than the frame
         return _missing_components(data, stream)
     if stream.restart_interval:
         return _missing_intervals(data, stream)
@@ -73,11 +71,6 @@ def declares_lengths(data: bytes, stream: Codestream) -> bool:
     return at == end
 
 
-def restarts(data: bytes, stream: Codestream) -> list[int]:
-    """Offsets of JPEG's restart markers (ISO 10918-1 E.1.4), in their order."""
-    return [found.start() for found in _RESTART.finditer(data, stream.data_at, stream.end or len(data))]
-
-
 def _missing_tiles(data: bytes, stream: Codestream) -> str | None:
     if not 1 <= stream.tiles <= MAX_TILES:
         return f"{stream.tiles:,} tiles are declared"
@@ -99,20 +92,20 @@ def _missing_tiles(data: bytes, stream: Codestream) -> str | None:
 
 def _missing_scans(data: bytes, stream: Codestream) -> str | None:
     """Every coefficient of every component must come, to its last bit (ISO 10918-1 G.1.1.1)."""
-    due: dict[int, int] = {}  # of a component: the coefficients whose last bit has not come
-    for header in scan_headers(data, stream):
-        first, last, bits = header[-3:]
-        for component in header[1:-3:2]:
+    due: dict[int, int] = {}  # of a component: the coefficients whose last bit has not come, as bits
+    for scan in read_scans(data, stream):
+        first, last, approximation = scan.parameters[-3:]
+        for component in scan.components:
             due.setdefault(component, (1 << 64) - 1)
-            if bits & 15 == 0:
+            if approximation & 15 == 0:
                 due[component] &= ~((1 << last + 1) - (1 << first))
     missing = sum(1 for coefficients in due.values() if coefficients) + max(0, stream.samples - len(due))
     return f"scans of {missing} of {stream.samples} components are missing" if missing else None
 
 
 def _missing_components(data: bytes, stream: Codestream) -> str | None:
-    """Every component must come in a scan (ISO 10918-1 B.2.3)."""
-    come = {component for header in scan_headers(data, stream) for component in header[1:-3:2]}
+    """Every component must come in a scan."""
+    come = {component for scan in read_scans(data, stream) for component in scan.components}
     missing = stream.samples - len(come)
     return f"scans of {missing} of {stream.samples} components are missing" if missing > 0 else None
 
@@ -121,7 +114,7 @@ def _missing_intervals(data: bytes, stream: Codestream) -> str | None:
     """For a picture in one scan: its restart markers must count from 0 to 7 in a cycle, without gaps."""
     if stream.scans > 1:
         return None
-    expected = -(-stream.units // stream.restart_interval) - 1
+    expected = -(-stream.mcus // stream.restart_interval) - 1
     found = [data[at + 1] & 7 for at in restarts(data, stream)]
     if len(found) < expected:
         return f"{expected - len(found):,} of {expected + 1:,} restart intervals are missing"

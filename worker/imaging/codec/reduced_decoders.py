@@ -3,20 +3,16 @@
 The result is [H, W] grey, in the same values as a full decode. Knows no display and no model.
 """
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.imaging.codec.codestream import Codestream, Coding
 from worker.imaging.codec.completeness import declares_lengths
+from worker.imaging.codec.decoders import Decoder, Pixels
 from worker.imaging.pyramid import size_of
-
-Pixels = NDArray[Any]
-Decoder = Callable[[bytes, Codestream, bool], Pixels]
 
 #: OpenCV's flags, by level. They do not apply the EXIF orientation.
 _SCALED = {1: cv2.IMREAD_REDUCED_GRAYSCALE_2, 2: cv2.IMREAD_REDUCED_GRAYSCALE_4, 3: cv2.IMREAD_REDUCED_GRAYSCALE_8}

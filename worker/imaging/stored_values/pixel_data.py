@@ -14,10 +14,12 @@ from pydicom import encaps
 
 from worker.errors import Undecodable, UnsupportedPixels
 from worker.imaging.byte_pairs import bytes_of_words
-from worker.imaging.codec.codestream import Codestream, Coding, read_codestream, scan_headers
+from worker.imaging.codec.codestream import Codestream, Coding, read_codestream
 from worker.imaging.codec.completeness import declares_lengths
+from worker.imaging.codec.jpeg_scans import read_scans
 from worker.imaging.codec.resolution import Reduction
-from worker.imaging.codec.transfer_syntaxes import RLE, decode_codestream, decode_rle
+from worker.imaging.codec.rle import decode_rle
+from worker.imaging.codec.transfer_syntaxes import RLE, decode_codestream
 from worker.imaging.display.palette import palette_grey
 from worker.imaging.display.pipeline import StoredValues
 from worker.imaging.header import Header
@@ -195,7 +197,7 @@ def _beyond(frame: bytes, samples: Pixels, stream: Codestream, pixel: ImagePixel
     above = samples >> (stream.precision - 1)
     if pixel.is_signed and ((above <= 1) | (above == (1 << (17 - stream.precision)) - 1)).all():
         return ()
-    if scan_headers(frame, stream)[0][-3] >= _HALVING_PREDICTOR:
+    if read_scans(frame, stream)[0].predictor >= _HALVING_PREDICTOR:
         raise Undecodable(
             f"lossless JPEG of {stream.precision} bits holds larger values, which its predictor carries on to others:"
             " the codestream is damaged, or its encoder counts otherwise than the Standard; send the image uncompressed"
