@@ -15,7 +15,7 @@ from worker.errors import MissingElement, TooLarge, Truncated
 from worker.imaging.element_walk import (
     FLOAT_PIXEL_DATA,
     PIXEL_DATA,
-    UNDEFINED,
+    Element,
     Walk,
     elements_of,
     encoding_of,
@@ -23,7 +23,7 @@ from worker.imaging.element_walk import (
 )
 from worker.imaging.header import MALFORMED, Header
 from worker.imaging.limits import Limits
-from worker.imaging.unknown_vr import VRS
+from worker.imaging.unknown_vr import UNDEFINED, VRS
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -81,45 +81,37 @@ def open_part10(data: bytes, limits: Limits) -> Part10:
     too many elements).
     """
     is_forced = data[128:132] != b"DICM"
-    start = at = 0 if is_forced else 132
-    ends_early = None
+    start = 0 if is_forced else 132
+    meta_end = _meta_end(data, start)
+    meta = parse_elements(data[start:meta_end], is_implicit=False, is_little_endian=True)
+    syntax = Header(meta).text("TransferSyntaxUID") or ""
+    if syntax == DEFLATED_LITTLE and not looks_like_dicom(data[meta_end : meta_end + 16]):  # some only say so
+        inflated, ends_early = _inflate(data[meta_end:], limits)
+        return _open_data_set(inflated, 0, meta, syntax, is_forced, ends_early)
+    return _open_data_set(data, meta_end, meta, syntax, is_forced, None)
+
+
+def _meta_end(data: bytes, at: int) -> int:
+    """Where the file meta information ends, group 0002 (PS3.10 7.1), whose first element is at this offset."""
     try:
         for element, end in elements_of(Walk(data, "<"), at, is_implicit=False):
             if element.tag >> 16 != 0x0002 or end > len(data):
                 break
             at = end
     except Truncated:
-        pass  # reading the body, which starts here, finds the same end
-    meta = parse_elements(data[start:at], is_implicit=False, is_little_endian=True)
-    syntax = Header(meta).text("TransferSyntaxUID") or ""
-    if syntax == DEFLATED_LITTLE and not looks_like_dicom(data[at : at + 16]):  # some say so of what is not deflated
-        data, ends_early = _inflate(data[at:], limits)
-        at = 0
-    return _open_body(data, at, meta, syntax, is_forced, ends_early)
+        pass  # reading the data set, which starts here, finds the same end
+    return at
 
 
-def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool, ends_early: str | None) -> Part10:
+def _open_data_set(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool, ends_early: str | None) -> Part10:
     is_implicit, endian = encoding_of(data[at : at + 6])
-    header_end, pixel, pixel_end = at, None, at
-    walk, private = Walk(data, endian), list[tuple[int, int]]()
-    try:
-        for element, end in elements_of(walk, at, is_implicit):
-            if pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
-                pixel, pixel_end = element, end
-            elif pixel is not None and element.tag <= pixel.tag:
-                break  # tags must ascend (PS3.5 7.1): these are trailing bytes, not elements
-            elif end > len(data):
-                raise Truncated(f"element {element.tag:08X} reaches beyond the end of the file")
-            elif pixel is None:
-                private += [(header_end, end)] if element.tag >> 16 & 1 else []
-                header_end = end
-    except Truncated as short:
-        ends_early = ends_early or short.message
-    is_little = endian == "<"
+    walk, is_little = Walk(data, endian), endian == "<"
+    parts = _parts(walk, at, is_implicit)
+    pixel, pixel_end = parts.pixel, parts.pixel_end
     found = EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
     return Part10(
         meta=meta,
-        dataset=_parsed(walk, (at, header_end), private, is_implicit),
+        dataset=_parsed(walk, (at, parts.header_end), parts.private, is_implicit),
         transfer_syntax_uid=syntax or (IMPLICIT_LITTLE if is_implicit else found),
         is_little_endian=is_little,
         is_forced=is_forced,
@@ -129,8 +121,39 @@ def _open_body(data: bytes, at: int, meta: Dataset, syntax: str, is_forced: bool
         pixel_span=(0, 0) if pixel is None else (pixel.start, min(pixel_end, len(data))),
         is_encapsulated=pixel is not None and (pixel.length == UNDEFINED or is_items(data, pixel, pixel_end, endian)),
         missing_bytes=max(0, pixel_end - len(data)),
-        ends_early=ends_early,
+        ends_early=ends_early or parts.ends_early,
     )
+
+
+@dataclass
+class _Parts:
+    """The parts of a data set, as offsets."""
+
+    header_end: int  #: of the elements before the pixel data
+    private: list[tuple[int, int]] = field(default_factory=list)  #: spans of the private elements among them
+    pixel: Element | None = None
+    pixel_end: int = 0  #: as declared: it may lie beyond the data
+    ends_early: str | None = None
+
+
+def _parts(walk: Walk, at: int, is_implicit: bool) -> _Parts:
+    """The parts of the data set whose first element is at this offset, as far as they are there."""
+    parts = _Parts(header_end=at)
+    try:
+        for element, end in elements_of(walk, at, is_implicit):
+            if parts.pixel is None and (element.tag == PIXEL_DATA or element.tag in FLOAT_PIXEL_DATA):
+                parts.pixel, parts.pixel_end = element, end
+            elif parts.pixel is not None and element.tag <= parts.pixel.tag:
+                break  # tags must ascend (PS3.5 7.1): these are trailing bytes, not elements
+            elif end > len(walk.data):
+                raise Truncated(f"element {element.tag:08X} reaches beyond the end of the file")
+            elif parts.pixel is None:
+                if element.tag >> 16 & 1:
+                    parts.private.append((parts.header_end, end))
+                parts.header_end = end
+    except Truncated as short:
+        parts.ends_early = short.message
+    return parts
 
 
 def _parsed(walk: Walk, span: tuple[int, int], private: list[tuple[int, int]], is_implicit: bool) -> Dataset:
@@ -140,12 +163,14 @@ def _parsed(walk: Walk, span: tuple[int, int], private: list[tuple[int, int]], i
     except MissingElement:
         if not private:
             raise
-        starts, ends = [span[0], *(end for _, end in private)], [*(start for start, _ in private), span[1]]
+        starts = [span[0], *(end for _, end in private)]
+        ends = [*(start for start, _ in private), span[1]]
         public = b"".join(walk.known(start, end) for start, end in zip(starts, ends, strict=True) if start < end)
         return parse_elements(public, is_implicit, walk.endian == "<")
 
 
 def parse_elements(data: bytes, is_implicit: bool, is_little_endian: bool) -> Dataset:
+    """Whole elements as a data set, whose values are parsed on first use. Raises MissingElement."""
     try:
         return read_dataset(BytesIO(data), is_implicit, is_little_endian)
     except MALFORMED as error:

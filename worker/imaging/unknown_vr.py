@@ -16,6 +16,9 @@ SHORT_VRS = frozenset(
 )  # fmt: skip
 VRS = LONG_VRS | SHORT_VRS
 
+#: The length of a value that ends with a delimiter (PS3.5 7.1.1).
+UNDEFINED = 0xFFFFFFFF
+
 #: Elements that must follow a value, unless the data or the header end before. The text of a value can look like one
 #: element (`HARRIS^ANN` is (4148,5252) in IS), but hardly like five of ascending tags.
 FOLLOWING = 5
@@ -23,7 +26,6 @@ FOLLOWING = 5
 _TAG = {endian: Struct(f"{endian}HH") for endian in "<>"}
 #: Tags after which nothing else needs to be proved: Pixel Data, Item and its two delimiters.
 _LANDMARKS = frozenset({(0x7FE0, 0x0010), (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)})
-_UNDEFINED = 0xFFFFFFFF
 
 
 class Value(NamedTuple):
@@ -35,7 +37,22 @@ class Value(NamedTuple):
     @property
     def end(self) -> int:
         """The offset after the value, or of the first item where the length is undefined."""
-        return self.start + (0 if self.length == _UNDEFINED else self.length)
+        return self.start + (0 if self.length == UNDEFINED else self.length)
+
+
+def implicit_value(data: bytes, at: int, endian: str) -> Value:
+    """The value of the element at an offset, in implicit VR (PS3.5 7.1.3)."""
+    return Value(at + 8, unpack_from(f"{endian}I", data, at + 4)[0])
+
+
+def short_value(data: bytes, at: int, endian: str) -> Value:
+    """The value of the element at an offset, behind a VR and a length of 16 bits."""
+    return Value(at + 8, unpack_from(f"{endian}H", data, at + 6)[0])
+
+
+def long_value(data: bytes, at: int, endian: str) -> Value:
+    """The value of the element at an offset, behind a VR, two reserved bytes and a length of 32 bits."""
+    return Value(at + 12, unpack_from(f"{endian}I", data, at + 8)[0])
 
 
 def known_as(data: bytes, at: int, endian: str) -> Value | None:
@@ -46,7 +63,7 @@ def known_as(data: bytes, at: int, endian: str) -> Value | None:
     if at + 12 > len(data):
         return None
     vr = data[at + 4 : at + 6]
-    implicit = Value(at + 8, unpack_from(f"{endian}I", data, at + 4)[0])
+    implicit = implicit_value(data, at, endian)
     if _leads_on(data, at, implicit, endian, None, FOLLOWING):
         return implicit if b"AA" <= vr <= b"ZZ" else None  # pydicom takes these for a VR, though `B\0` is a length
     ways = _explicit(data, at, endian)
@@ -60,7 +77,7 @@ def is_length(data: bytes, at: int, endian: str) -> bool:
     """
     if endian != "<" or data[at + 4 : at + 6] not in SHORT_VRS or data[at + 6 : at + 8] != b"\0\0":
         return False
-    implicit, empty = Value(at + 8, unpack_from("<I", data, at + 4)[0]), Value(at + 8, 0)
+    implicit, empty = implicit_value(data, at, endian), Value(at + 8, 0)
     # in this order: of an ordinary empty element the first nearly always ends at once, the second walks over five more
     return _leads_on(data, at, implicit, endian, None, FOLLOWING) and not _leads_on(
         data, at, empty, endian, None, FOLLOWING
@@ -69,10 +86,10 @@ def is_length(data: bytes, at: int, endian: str) -> bool:
 
 def _explicit(data: bytes, at: int, endian: str) -> Iterator[Value]:
     """Where the value is if a VR unknown here stands before its length."""
-    (short,) = unpack_from(f"{endian}H", data, at + 6)
-    if short == 0 and at + 12 <= len(data):  # the two bytes that are reserved before a length of 32 bits
-        yield Value(at + 12, unpack_from(f"{endian}I", data, at + 8)[0])
-    yield Value(at + 8, short)
+    short = short_value(data, at, endian)
+    if short.length == 0 and at + 12 <= len(data):  # or these are the two reserved bytes
+        yield long_value(data, at, endian)
+    yield short
 
 
 def _leads_on(data: bytes, at: int, value: Value, endian: str, unknown: bytes | None, left: int) -> bool:
@@ -86,7 +103,7 @@ def _leads_on(data: bytes, at: int, value: Value, endian: str, unknown: bytes | 
     tag = _TAG[endian].unpack_from(data, end)
     if tag in _LANDMARKS:
         return True
-    if value.length == _UNDEFINED or tag <= _TAG[endian].unpack_from(data, at):
+    if value.length == UNDEFINED or tag <= _TAG[endian].unpack_from(data, at):
         return False
     if left == 0:
         return True
@@ -98,9 +115,9 @@ def _ways(data: bytes, at: int, endian: str, unknown: bytes | None) -> Iterator[
     """Every way to read an element that may follow."""
     vr = data[at + 4 : at + 6]
     if vr in SHORT_VRS:
-        yield Value(at + 8, unpack_from(f"{endian}H", data, at + 6)[0])
+        yield short_value(data, at, endian)
     elif vr not in LONG_VRS:
-        yield Value(at + 8, unpack_from(f"{endian}I", data, at + 4)[0])
+        yield implicit_value(data, at, endian)
         yield from _explicit(data, at, endian) if vr == unknown else ()
     elif at + 12 <= len(data):
-        yield Value(at + 12, unpack_from(f"{endian}I", data, at + 8)[0])
+        yield long_value(data, at, endian)
