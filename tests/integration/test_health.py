@@ -1,4 +1,9 @@
-"""The alarm for every cause: a study waits too long for its result."""
+"""The alarm for every cause: a study waits too long for its result. A database that is away costs one wait."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import attrs
 import pytest
@@ -43,3 +48,35 @@ def test_the_checkup_fails_when_a_study_waits_too_long(desk: Ledger) -> None:
     assert waiting(desk, 1e9).is_well
     desk.screen()
     assert waiting(desk, 60.0) == CheckResult("waiting", True, "no study waits", 0.0)
+
+
+@contextmanager
+def silent_server() -> Iterator[tuple[int, list[object]]]:
+    """A port at which connections end without an answer, and those that came."""
+    came: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):  # the end of the test
+                while True:
+                    connection, _ = listener.accept()
+                    came.append(connection)
+                    connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1], came
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_database_that_does_not_answer_is_asked_once(desk: Ledger) -> None:
+    with silent_server() as (port, came):
+        url = f"postgresql+psycopg://screening@127.0.0.1:{port}/screening?sslmode=disable&gssencmode=disable"
+        findings = check(attrs.evolve(desk.settings, database=url, send="ARCHIVE@127.0.0.1:104"))
+    assert len(came) == 1
+    said = {finding.what: finding.message for finding in findings if not finding.is_well}
+    assert said.keys() == {"database", "model", "provider", "page", "waiting"}
+    assert "not known, because the database does not answer" in said["model"]
+    assert {finding.what for finding in findings} >= {"broker", "decoder", "store", "disk"}

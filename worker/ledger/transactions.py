@@ -126,18 +126,18 @@ def together(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> 
     found = result_or_error(lambda: list(work(items)))
     if not isinstance(found, Exception):
         return [*found]
-    if len(items) == 1 or _concerns_all(found):
+    if len(items) == 1 or concerns_all(found):
         return [found] * len(items)
     ends: list[R | Exception] = []
     for number, item in enumerate(items):
         (end,) = together(work, [item])
-        if isinstance(end, Exception) and _concerns_all(end):
+        if isinstance(end, Exception) and concerns_all(end):
             return [*ends, *[end] * (len(items) - number)]
         ends.append(end)
     return ends
 
 
-def _concerns_all(error: Exception) -> bool:
+def concerns_all(error: Exception) -> bool:
     """Whether any other statement would fail too."""
     cause = error.__cause__
     if isinstance(error, DatabaseUnavailable) and isinstance(cause, DBAPIError):

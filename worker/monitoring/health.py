@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from schema.database import HEAD
 from schema.setting_values import Silent
-from worker.errors import DeviceUnavailable, ModelRefused, ScreeningError
+from worker.errors import DatabaseUnavailable, DeviceUnavailable, ModelRefused, ScreeningError
 from worker.ledger.clocks import now
 from worker.ledger.connect import unopened
 from worker.ledger.database_clock import ComparedClock
@@ -18,6 +18,7 @@ from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
 from worker.ledger.schema_revision import require_head, revision
 from worker.ledger.server_database import encoding_remark, require_writable
+from worker.ledger.transactions import concerns_all
 from worker.ledger.worklist.list_mode import is_silent_run
 from worker.monitoring.inbox_watchers import check_watchers
 from worker.monitoring.result_delivery import check_sending
@@ -51,19 +52,18 @@ def check(settings: Settings) -> list[CheckResult]:
     """One finding each for database, broker, model, provider, decoder, store, free disk, page and the longest wait;
     more where the database has a clock of its own, where there are no file events, where a share is not mounted,
     where watchers may share an inbox, and where results go to an archive."""
-    checks: dict[str, Check] = {
-        "database": _database,
-        "broker": _broker,
-        "model": _model,
-        "provider": _provider,
-        "decoder": _decoder,
-        "store": _store,
-        "disk": _disk,
-        "page": _page,
-    }
+    try:
+        database = CheckResult("database", True, _database(settings))
+    except ScreeningError as error:
+        database = _failed("database", error)
+        if isinstance(error, DatabaseUnavailable) and concerns_all(
+            error
+        ):  # each of the others that ask it would wait as long
+            unasked = dict.fromkeys(("model", "provider", "page", "waiting"), _not_asked)
+            return [database, *_found(settings, CHECKS | unasked), *_missing_events(settings), *_gone(settings)]
     watchers = [CheckResult("watchers", True, words) for words in check_watchers(settings)]
     around = [*check_clock(settings), *_missing_events(settings), *_unmounted(settings), *watchers, *_unsent(settings)]
-    return [*_found(settings, checks), *around, _waiting(settings)]
+    return [database, *_found(settings, CHECKS), *around, _waiting(settings)]
 
 
 def check_readiness(settings: Settings) -> list[CheckResult]:
@@ -103,8 +103,16 @@ def _found(settings: Settings, checks: dict[str, Check]) -> list[CheckResult]:
         try:
             findings.append(CheckResult(what, True, check_one(settings)))
         except ScreeningError as error:
-            findings.append(CheckResult(what, False, f"{error} [{error.code}]"))
+            findings.append(_failed(what, error))
     return findings
+
+
+def _failed(what: str, error: ScreeningError) -> CheckResult:
+    return CheckResult(what, False, f"{error} [{error.code}]")
+
+
+def _not_asked(_: Settings) -> str:
+    raise DatabaseUnavailable("not known, because the database does not answer")
 
 
 def _database(settings: Settings) -> str:
@@ -194,9 +202,13 @@ def _missing_events(settings: Settings) -> list[CheckResult]:
 def _unmounted(settings: Settings) -> list[CheckResult]:
     """A finding for each share of an inbox or a store that is gone: its mount point looks like an empty folder, or is
     gone too, while files below it were last seen waiting."""
-    mounted = MountedFolders(settings.home)
-    found = [*mounted.gone(), *_awaited(settings, mounted.absent())]
-    return [CheckResult("mount", False, f"{path}: {NOT_MOUNTED}") for path in found]
+    awaited = _awaited(settings, MountedFolders(settings.home).absent())
+    return [*_gone(settings), *[CheckResult("mount", False, f"{path}: {NOT_MOUNTED}") for path in awaited]]
+
+
+def _gone(settings: Settings) -> list[CheckResult]:
+    """A finding for each mount point that looks like an empty folder."""
+    return [CheckResult("mount", False, f"{path}: {NOT_MOUNTED}") for path in MountedFolders(settings.home).gone()]
 
 
 def _awaited(settings: Settings, folders: list[str]) -> list[str]:
@@ -254,7 +266,7 @@ def _waiting(settings: Settings) -> CheckResult:
     try:
         waited_s = longest_wait_s(database, now())
     except ScreeningError as error:
-        return CheckResult("waiting", False, f"{error} [{error.code}]")
+        return _failed("waiting", error)
     finally:
         database.close()
     found = f"the oldest study without a result has waited {waited_s:,.0f} s" if waited_s else "no study waits"
@@ -262,3 +274,15 @@ def _waiting(settings: Settings) -> CheckResult:
         return CheckResult("waiting", True, found, waited_s)
     remedy = f"longer than SCREENING_ALARM_AFTER_S ({settings.alarm_after_s:,.0f}): see that watcher and workers run"
     return CheckResult("waiting", False, f"{found}, {remedy}, and what their logs say", waited_s)
+
+
+#: What `check` asks of everything but the database.
+CHECKS: dict[str, Check] = {
+    "broker": _broker,
+    "model": _model,
+    "provider": _provider,
+    "decoder": _decoder,
+    "store": _store,
+    "disk": _disk,
+    "page": _page,
+}
