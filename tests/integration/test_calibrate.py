@@ -82,6 +82,7 @@ def test_from_verdicts_to_a_promoted_point_when_confirmed(desk: Ledger, tmp_path
     )
     assert "60 images of 60 studies" in said.output
     assert "20 of 20 found, 38 of 40 normals left alone" in said.output, "r = 3 of 40"
+    assert "specificity 0.950 [0.835, 0.986] on 40 images; the factory's point: 0." in said.output
     assert "local sensitivity not shown: 20 patients with pneumonia, 59 are needed" in said.output
     (told_how,) = (line for line in said.output.splitlines() if line.startswith("nothing was promoted"))
     words = shlex.split(told_how.partition(": ")[2])
@@ -127,6 +128,14 @@ def test_without_a_trainer_it_says_how_to_install_one(
     said = run(desk, tmp_path / "home", write_factory(tmp_path / "factory.onnx"), "--out", str(tmp_path / "point"))
     assert isinstance(said.exception, NoTrainer)
     assert "chest-screening[trainer]" in str(said.exception)
+
+
+def test_a_program_that_cannot_be_started_is_named(desk: Ledger, tmp_path: Path) -> None:
+    read_studies(desk, tmp_path / "images", 2, 2)
+    factory, none = write_factory(tmp_path / "factory.onnx"), tmp_path / "none"
+    said = run(desk, tmp_path / "home", factory, "--out", str(tmp_path / "point"), "--trainer", str(none))
+    assert isinstance(said.exception, NoTrainer)
+    assert f"{none} cannot be started (No such file or directory)" in str(said.exception)
 
 
 def test_only_a_stretch_without_unread_studies_is_taken(desk: Ledger, tmp_path: Path) -> None:

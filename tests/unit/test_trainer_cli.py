@@ -2,6 +2,7 @@
 
 import os
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 from tests.logistic_model import NORMALS, POSITIVES, write_factory, write_site
 from trainer.cli.exit_codes import Exit
 from trainer.cli.main import app, main
+from trainer.data.folders import read_samples
+from trainer.data.manifest import Manifest, write_manifest
 from trainer.recipes import RECIPES
 from worker.errors import BadSetting
 
@@ -97,6 +100,25 @@ def test_a_place_in_brackets_keeps_its_name(tmp_path: Path) -> None:
     )
     words = ["calibrate", factory, "--data", site, "--place", "North [b]", "--out", tmp_path / "new.onnx"]
     assert "logistic_site, images of North [b]" in CliRunner().invoke(app, [str(word) for word in words]).output
+
+
+def test_evaluate_warns_of_images_that_made_the_model(tmp_path: Path) -> None:
+    site, path = write_site(tmp_path / "north", NORMALS[:9], POSITIVES[:9]), tmp_path / "split.csv"
+    manifest = Manifest(tuple(replace(s, split="train") for s in read_samples(site)), 0)
+    write_manifest(manifest, path)
+    own = write_factory(tmp_path / "own.onnx", data_digest=manifest.digest)
+    other = write_factory(tmp_path / "other.onnx")
+
+    def warnings(model: Path, *words: str) -> str:
+        said = CliRunner().invoke(app, ["evaluate", str(model), "--data", str(site), *words])
+        assert said.exit_code == 0, said.output
+        return said.stderr
+
+    in_split = ("--split-manifest", str(path), "--split", "train")
+    assert warnings(own, *in_split).count("warning: ") == 1
+    assert "measured on the images that trained the model" in warnings(own, *in_split)
+    assert "made on another split than this one" in warnings(other, *in_split)
+    assert warnings(own) == ""
 
 
 def test_compare_says_how_many_images_it_did_not_count(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def evaluate(
     samples = images.samples()
     opened = open_on_all_cores(model, images.provider)
     report = measure(opened, images.data, samples, silent, prevalence)
+    for doubt in images.doubts(opened.card):
+        click.echo(f"warning: {doubt}", err=True)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
     else:

@@ -13,6 +13,7 @@ from worker.errors import BadData
 
 if TYPE_CHECKING:
     from trainer.data.manifest import Sample
+    from worker.inference.card import ModelCard
 
 
 provider = click.option("--provider", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -40,6 +41,17 @@ class LabelledImages:
         if not samples:
             raise BadData(f"has no split {self.split!r}").about(str(self.split_manifest))
         return samples
+
+    def doubts(self, card: "ModelCard") -> list[str]:
+        """Why the numbers of the model with this card may be too good on these samples, by the split manifest."""
+        from trainer.data.manifest import NOT_HELD_OUT, read_manifest
+
+        if self.split_manifest is None:
+            return []
+        found = [NOT_HELD_OUT[self.split]] if self.split in NOT_HELD_OUT else []
+        if read_manifest(self.split_manifest).digest != card.data_digest:
+            found.append("the model was made on another split than this one: some of these images may have trained it")
+        return found
 
     def without_labels(self) -> "tuple[Sample, ...]":
         """The images that an index or a split names, or else every image below the folder; no label is to be used."""

@@ -24,6 +24,12 @@ LEFT_OUT = "left_out"
 TRAIN_ONLY = "train_only"
 UNREADABLE = "unreadable"
 
+#: Split -> warning, for splits other than the test split.
+NOT_HELD_OUT = {
+    "train": "measured on the images that trained the model: these numbers do not hold for other images",
+    "validation": "measured on the images that chose epoch, threshold and calibration: these numbers are too good",
+}
+
 COLUMNS = ("path", "label", "subtype", "patient", "group", "source_sha256", "split")
 #: Written, and part of the digest, only if a sample has them.
 EXTRA_COLUMNS = ("view", "age", "source", "style")

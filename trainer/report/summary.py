@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.manifest import Sample
+from trainer.data.manifest import NOT_HELD_OUT, Sample
 from trainer.evaluation.evaluate import Evaluation, evaluation_of, score
 from trainer.progress import Report
 from trainer.report.cases import Case, errors
@@ -25,12 +25,6 @@ RESEARCH_USE = "Research use only. This is not a medical device."
 
 #: Number of bins of the histogram of probabilities.
 HISTOGRAM_BINS = 25
-
-#: Split -> warning, for splits other than the test split.
-NOT_HELD_OUT = {
-    "train": "measured on the images that trained the model: these numbers do not hold for other images",
-    "validation": "measured on the images that chose epoch, threshold and calibration: these numbers are too good",
-}
 
 
 @dataclass(frozen=True)

@@ -150,15 +150,20 @@ def _models(store: Any, out: Path) -> tuple[Path, Path]:
 
 
 def _run(child: list[str], *words: object) -> Any:
-    """Run a verb of `trainer` and return its JSON answer; progress is on standard error. Raises BadData."""
-    done = subprocess.run([*child, *map(str, words)], stdout=subprocess.PIPE, check=False)
+    """Run a verb of `trainer` and return its JSON answer; progress is on standard error. Raises BadData, NoTrainer."""
+    try:
+        done = subprocess.run([*child, *map(str, words)], stdout=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise NoTrainer(
+            f"{child[0]} cannot be started ({error.strerror}): give --trainer the path of `trainer`"
+        ) from error
     if done.returncode:
         raise BadData(f"`trainer {words[0]}` ended with {done.returncode}; it says why above. Nothing was promoted")
     return json.loads(done.stdout)
 
 
 def _show(made: Any, out: Path) -> None:
-    """Print the trade-off as a table, the remarks of the card about this site, and the path of the picture."""
+    """Print the trade-off as a table, the rates with 95 % intervals, the card's remarks, and the picture's path."""
     from worker.cli.tables import print_table
 
     rows = [
@@ -177,9 +182,16 @@ def _show(made: Any, out: Path) -> None:
         f"at {chosen['threshold']:.4f}: {chosen['found']} of {chosen['positives']} found, {chosen['left_alone']} of"
         f" {chosen['normals']} normals left alone; {made['rule']}"
     )
+    for name in ("sensitivity", "specificity"):
+        now, factory = (_with_interval(made["site"][each]) for each in (name, f"factory_{name}"))
+        click.echo(f"{name} {now} on {made['site'][name]['n']} images; the factory's point: {factory}")
     for remark in made["site"]["remarks"]:
         click.echo(remark)
     click.echo(f"picture: {out / PICTURE}")
+
+
+def _with_interval(estimate: Any) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
 def _days(stretch: Any) -> str:
