@@ -8,7 +8,7 @@ import pytest
 
 from tests.phantoms import Pixels, picture
 from worker.imaging.preprocess import Fit, Placement, Preprocessing, apply
-from worker.inference.overlay import LONG_SIDE_PX, in_digits, overlay
+from worker.inference.overlay import LONG_SIDE_PX, MAX_ALPHA, blend, heat_colours, in_digits, overlay
 
 
 def drawn(display: Pixels, heat: Pixels, placement: Placement, **numbers: Any) -> Pixels:
@@ -62,6 +62,20 @@ def test_heat_lies_where_it_belongs_and_grows_with_its_value() -> None:
     strong, weak = (round((cell + 0.5) / 7 * 768 * scale) for cell in (1, 5))
     assert change[strong, strong + 14] > change[weak, weak + 14] > 10
     assert change[weak, strong] == change[strong, weak] == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"), [((0, 90), (0, 70)), ((30, 61), (5, 6)), ((89, 90), (69, 70)), ((0, 0), (0, 0))]
+)
+def test_each_pixel_is_mixed_with_the_colour_of_its_heat(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    random, box = np.random.default_rng(8), np.s_[slice(*rows), slice(*columns)]
+    grey = random.integers(0, 256, (90, 70), dtype=np.uint8)
+    heat = np.full(grey.shape, 0.4 / 255, np.float32)  # rounds to no heat
+    heat[box] = random.uniform(-0.2, 1.2, heat[box].shape)
+    level = np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8)
+    alpha = (MAX_ALPHA * level / 255)[..., None]
+    expected = np.rint((1 - alpha) * grey[..., None] + alpha * heat_colours(level))
+    assert np.array_equal(blend(grey, heat), expected)
 
 
 def test_a_padded_grid_is_brought_back_onto_the_original() -> None:

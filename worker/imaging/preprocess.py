@@ -151,8 +151,8 @@ class Placement:
         # pixel centres: output pixel -> original px -> grid px -> heat-map cell
         x = ((np.arange(width) + 0.5) * self.width / width - self.offset_x) / self.scale_x / self.grid * heat_w - 0.5
         y = ((np.arange(height) + 0.5) * self.height / height - self.offset_y) / self.scale_y / self.grid * heat_h - 0.5
-        across = _interpolated(heat.astype(np.float32).T, x).T
-        return _interpolated(across, y)
+        across = _interpolated(heat.astype(np.float32).T, x)
+        return _interpolated(np.ascontiguousarray(across.T), y)  # numpy is twice as fast on rows without gaps
 
 
 def apply(display: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], Placement]:

@@ -3,7 +3,7 @@
 The picture keeps the original's aspect ratio; the legend is below it, never on it. Knows no files and no model.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -69,9 +69,14 @@ def overlay(
 
 def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """BGR [h, w, 3] of `grey` and finite `heat` [h, w]: grey where heat is 0 or less, else mixed with its colour."""
-    level = cv2.convertScaleAbs(np.clip(heat, 0.0, 1.0), alpha=255.0)
-    index = (np.asarray(level, np.uint16) << 8) | grey
-    return np.asarray(cv2.merge([cv2.LUT(index, channel) for channel in _blend_tables()]), np.uint8)
+    level = np.asarray(cv2.convertScaleAbs(np.clip(heat, 0.0, 1.0), alpha=255.0), np.uint8)
+    blended = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
+    left, top, width, height = cv2.boundingRect(level)
+    if width:  # the rest, half of a picture and more, stays grey
+        box = np.s_[top : top + height, left : left + width]
+        index = (level[box].astype(np.uint16) << 8) | grey[box]
+        blended[box] = cv2.merge([cv2.LUT(index, channel) for channel in _blend_tables()])
+    return blended
 
 
 def heat_colours(level: NDArray[Any]) -> NDArray[np.uint8]:
@@ -140,16 +145,22 @@ def _draw_legend(canvas: NDArray[np.uint8], top: int, lines: list[list[str]]) ->
 def _draw_bar(canvas: NDArray[np.uint8], left: int, baseline: int) -> None:
     """The colour bar as it looks on a mid-grey picture, between its labels 0 and 1."""
     start = left + _text_width("0") + 5
-    ramp = np.tile(np.linspace(0.0, 1.0, _BAR_PX, dtype=np.float32), (11, 1))
-    canvas[baseline - 11 : baseline, start : start + _BAR_PX] = blend(np.full(ramp.shape, 110, np.uint8), ramp)
+    canvas[baseline - 11 : baseline, start : start + _BAR_PX] = _bar()
     _write(canvas, "0", left, baseline)
     _write(canvas, "1", start + _BAR_PX + 5, baseline)
+
+
+@cache
+def _bar() -> NDArray[np.uint8]:
+    ramp = np.tile(np.linspace(0.0, 1.0, _BAR_PX, dtype=np.float32), (11, 1))
+    return blend(np.full(ramp.shape, 110, np.uint8), ramp)
 
 
 def _bar_width() -> int:
     return 2 * _text_width("0") + _BAR_PX + 10 + _GAP_PX
 
 
+@lru_cache(maxsize=256)
 def _text_width(text: str) -> int:
     (width, _), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
     return int(width)
