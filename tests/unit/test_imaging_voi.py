@@ -13,6 +13,7 @@ from worker.imaging.codec.codestream import Coding
 from worker.imaging.codec.resolution import MinimumSize
 from worker.imaging.display.pipeline import Display
 from worker.imaging.image_file import read_display
+from worker.imaging.viewer_data import read_view
 
 PICTURE = picture(96, 128)
 SHOWN = read_display(dicom_file(PICTURE, bits=12, **FULL)).pixels
@@ -128,8 +129,10 @@ NARROW = read_display(dicom_file(PICTURE, bits=12, **window(1600, 2000))).pixels
     ],
 )  # fmt: skip
 def test_the_first_usable_window_counts(center: str, width: str) -> None:
-    shown = read_display(written(center, width))
-    assert np.array_equal(shown.pixels, NARROW)
+    content = written(center, width)
+    assert np.array_equal(read_display(content).pixels, NARROW)
+    first = read_view(content).windows[0]
+    assert (first.center, first.width) == (1600, 2000), "a viewer offers it too"
 
 
 @pytest.mark.parametrize(

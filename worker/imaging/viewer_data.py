@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.imaging import dicom_object, part10, raster
-from worker.imaging.display.elements import read_voi_luts, voi_header
+from worker.imaging.display.elements import read_voi_luts, usable_windows, voi_header
 from worker.imaging.display.pipeline import (
     Grayscale,
     LookUpTable,
@@ -106,13 +106,11 @@ def read_view(data: bytes, limits: Limits = DEFAULT) -> View:
 
 def _windows(header: Header) -> tuple[OfferedWindow, ...]:
     """Every window that can be used (PS3.3 C.11.2.1.2), with Window Center & Width Explanation."""
-    centers, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
     explained = header.value("WindowCenterWidthExplanation")
     labels = [explained] if isinstance(explained, str) else [str(label) for label in explained or ()]
     return tuple(
-        OfferedWindow((labels[i].strip() if i < len(labels) else "") or f"window {i + 1}", center, width)
-        for i, (center, width) in enumerate(zip(centers, widths, strict=False))
-        if width >= 1
+        OfferedWindow((labels[i].strip() if i < len(labels) else "") or f"window {i + 1}", window.center, window.width)
+        for i, window in usable_windows(header)
     )
 
 

@@ -3,6 +3,8 @@
 Knows where the Standard puts them and which errors stations make. Knows no pixels.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,18 +96,25 @@ def _first(numbers: list[float | None]) -> float | None:
 
 
 def _window(header: Header) -> Window | None:
-    """The first usable window (PS3.3 C.11.2.1.2): of any width above 0, of 1 and more for LINEAR."""
-    name = (header.text("VOILUTFunction") or "LINEAR").upper()
-    function = VoiFunction.__members__.get(name, VoiFunction.LINEAR)
-    for center, width in zip(header.decimals("WindowCenter"), header.decimals("WindowWidth"), strict=False):
-        if center is None or width is None or width <= 0.0:
-            continue
-        if width < 1.0 and function is VoiFunction.LINEAR:
-            continue
-        if name != function:
-            header.malformed("voi_lut_function")
-        return Window(center, width, function)
-    return None
+    """The first usable window."""
+    window = next((found for _, found in usable_windows(header)), None)
+    if window is not None and _voi_function(header) != window.function:
+        header.malformed("voi_lut_function")
+    return window
+
+
+def usable_windows(header: Header) -> Iterator[tuple[int, Window]]:
+    """Each usable window with its place (PS3.3 C.11.2.1.2): of any width above 0, of 1 and more for LINEAR."""
+    function = VoiFunction.__members__.get(_voi_function(header), VoiFunction.LINEAR)
+    least = 1.0 if function is VoiFunction.LINEAR else 0.0
+    pairs = zip(header.decimals("WindowCenter"), header.decimals("WindowWidth"), strict=False)
+    for place, (center, width) in enumerate(pairs):
+        if center is not None and width is not None and width > 0.0 and width >= least:
+            yield place, Window(center, width, function)
+
+
+def _voi_function(header: Header) -> str:
+    return (header.text("VOILUTFunction") or "LINEAR").upper()
 
 
 def _padding(header: Header) -> tuple[int | None, tuple[int, int] | None]:
