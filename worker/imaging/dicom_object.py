@@ -24,8 +24,9 @@ from worker.imaging.instance import Instance
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import Part10, open_part10
 from worker.imaging.pyramid import Pyramid, lifted
+from worker.imaging.stored_values.decoded_codes import DecodedCodes
 from worker.imaging.stored_values.image_pixel import ImagePixel, check_showable, read_image_pixel
-from worker.imaging.stored_values.pixel_data import Decoded, decode_stored, grey_values
+from worker.imaging.stored_values.pixel_data import decode_stored, grey_values
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ class OpenObject:
         with lenient_pydicom():
             self.header.notes.clear()
             decoded = self._decode(None)
-        return StoredValues(decoded.codes, decoded.bits, decoded.has_sign(self.pixel))
+        return StoredValues(decoded.codes, decoded.bits, decoded.is_signed)
 
     def stored_values(self) -> NDArray[Any]:
         """Stored values before any look-up table: [H, W] or [H, W, 3], sign restored. Raises any Rejected."""
         return self.stored().values
 
-    def _decode(self, reduction: Reduction | None) -> Decoded:
+    def _decode(self, reduction: Reduction | None) -> DecodedCodes:
         check_showable(self.part10, self.pixel)
         decoded = decode_stored(self.part10, self.pixel, reduction)
         self.header.notes.extend(decoded.notes)

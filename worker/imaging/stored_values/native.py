@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from worker.errors import Undecodable
 from worker.imaging.stored_values.colour_layout import laid_out_colour
+from worker.imaging.stored_values.decoded_codes import DecodedCodes
 from worker.imaging.stored_values.image_pixel import ImagePixel
-from worker.imaging.stored_values.native_bits import NativeCodes, native_codes
+from worker.imaging.stored_values.native_bits import native_codes
 
 Pixels = NDArray[Any]
 
@@ -18,7 +19,7 @@ Pixels = NDArray[Any]
 _SAMPLE, _LEAST_SIDE, _SHEARED = 5_000, 32, 3
 
 
-def native_pixels(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool) -> NativeCodes:
+def native_pixels(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian: bool) -> DecodedCodes:
     """Codes [H, W] or [H, W, 3] without other bits, with what was assumed; of YBR 4:2:2 only Y.
 
     Raises Undecodable when there are fewer or more bytes than the header needs, or colours lie in no known way.
@@ -27,7 +28,7 @@ def native_pixels(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian
     rows, columns, samples = pixel.rows, pixel.columns, pixel.samples
     if pixel.bits_allocated == 1:  # PS3.5 8.1.1: packed from the least significant bit
         bits = np.unpackbits(np.frombuffer(frame, np.uint8, pixel.frame_bytes), bitorder="little")
-        return NativeCodes(bits[: rows * columns].reshape(rows, columns), 1, notes, pixel.is_signed)
+        return DecodedCodes(bits[: rows * columns].reshape(rows, columns), 1, notes, pixel.is_signed)
     kind = np.dtype(f"{'<' if is_little_endian else '>'}u{pixel.bits_allocated // 8}")
     flat = np.frombuffer(frame, kind, laid_out.frame_bytes // kind.itemsize)
     if laid_out.is_subsampled:  # Y Y Cb Cr (PS3.3 C.7.6.3.1.2); of an odd row the last Y is one too many
@@ -40,7 +41,7 @@ def native_pixels(frame: bytes | memoryview, pixel: ImagePixel, is_little_endian
         if _is_sheared(array):
             raise Undecodable("Rows and Columns are exchanged in the header: have them corrected at the sender")
     native = native_codes(array, pixel.bits_allocated, pixel.said_bits)
-    return native._replace(notes=(*notes, *native.notes))
+    return replace(native, notes=(*notes, *native.notes))
 
 
 def _is_sheared(array: Pixels) -> bool:

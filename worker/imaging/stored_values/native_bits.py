@@ -2,11 +2,12 @@
 believed unless the samples contradict it."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.imaging.stored_values.decoded_codes import DecodedCodes
 from worker.imaging.stored_values.sign import LEAST_SAMPLES, as_signed, held_sign, some_rows, steps
 from worker.imaging.stored_values.stored_bits import StoredBits, stored_codes
 
@@ -16,26 +17,17 @@ Pixels = NDArray[Any]
 _EXCHANGED = 4
 
 
-class NativeCodes(NamedTuple):
-    """Codes without other bits, how many bits count, what was assumed, and whether they are signed."""
-
-    codes: Pixels
-    bits: int
-    notes: tuple[str, ...]
-    is_signed: bool
-
-
-def native_codes(samples: Pixels, container: int, said: StoredBits) -> NativeCodes:
-    """Unsigned samples of `container` bits -> `NativeCodes`."""
+def native_codes(samples: Pixels, container: int, said: StoredBits) -> DecodedCodes:
+    """Unsigned samples of `container` bits, in the byte order and with the sign that they have."""
     held = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     notes: tuple[str, ...] = ()
     if container != 16 or held.size < LEAST_SAMPLES or held.shape[1] < 2:
-        return NativeCodes(*stored_codes(held, container, said), said.is_signed)
+        return DecodedCodes(*stored_codes(held, container, said), is_signed=said.is_signed)
     if said.high_bit < said.bits_stored and _is_exchanged(some_rows(held), said.is_signed):
         held, notes = held.byteswap(), ("byte_order=exchanged",)
     is_signed, assumed_sign = held_sign(held, container, said)
     codes, bits, assumed = stored_codes(held, container, replace(said, is_signed=is_signed))
-    return NativeCodes(codes, bits, (*notes, *assumed_sign, *assumed), is_signed)
+    return DecodedCodes(codes, bits, (*notes, *assumed_sign, *assumed), is_signed)
 
 
 def _is_exchanged(rows: Pixels, is_signed: bool) -> bool:

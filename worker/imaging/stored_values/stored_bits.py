@@ -55,29 +55,40 @@ def stored_codes(samples: Pixels, container: int, said: StoredBits) -> tuple[Pix
     """(codes without other bits, how many bits count, what was assumed) of unsigned samples of `container` bits."""
     codes = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     stored = min(said.bits_stored, container)
-    spare, said_shift = container - stored, said.high_bit + 1 - stored
-    shift = said_shift if 0 <= said_shift <= spare else 0
-    highest = stored - 1 if said_shift >= 0 else said.high_bit
-    other_bits = said.overlay_mask & ~((1 << shift + max(highest, 0) + 1) - (1 << shift))
-    if other_bits & ((1 << container) - 1):
-        codes = codes & codes.dtype.type(~other_bits & ((1 << 8 * codes.dtype.itemsize) - 1))
-    if container == 8 * codes.dtype.itemsize and not spare:
+    lowest = said.high_bit + 1 - stored  # the lowest bit of the stored value, by the header
+    shift = lowest if 0 <= lowest <= container - stored else 0
+    width = stored if lowest >= 0 else max(said.high_bit, 0) + 1
+    overlays = said.overlay_mask & ~(((1 << width) - 1) << shift)
+    if overlays & ((1 << container) - 1):
+        codes = codes & codes.dtype.type(~overlays & ((1 << 8 * codes.dtype.itemsize) - 1))
+    if stored == container == 8 * codes.dtype.itemsize:
         return _as_unsigned(codes, stored), stored, _note_high_bit(said, stored, 0)
     top = int(codes.max())
-    if shift:
-        shift = 0 if _is_right_aligned(codes, top, stored, shift, said.is_signed) else shift
-    elif top >> stored and spare:
-        if _is_left_aligned(codes, stored, spare, said.is_signed):
-            shift = spare
-        elif (deeper := _deeper(codes, top, stored, said)) is not None:
-            note = (f"bits_stored={deeper} (said: {said.bits_stored})",)
-            return _as_unsigned(codes, deeper), deeper, note
+    bits, shift = _bits_and_shift(codes, top, container, shift, said)
     if shift:
         codes = codes >> codes.dtype.type(shift)
-    largest = (1 << stored) - 1
-    if top >> shift > largest:
-        codes = codes & codes.dtype.type(largest)
-    return _as_unsigned(codes, stored), stored, _note_high_bit(said, stored, shift)
+    if top >> shift >> bits:
+        codes = codes & codes.dtype.type((1 << bits) - 1)
+    if bits > stored:
+        return _as_unsigned(codes, bits), bits, (f"bits_stored={bits} (said: {said.bits_stored})",)
+    return _as_unsigned(codes, bits), bits, _note_high_bit(said, stored, shift)
+
+
+def _bits_and_shift(codes: Pixels, top: int, container: int, shift: int, said: StoredBits) -> tuple[int, int]:
+    """How many bits count, and how many lie below them: as said (`shift`), unless the samples contradict it.
+
+    `top` is the largest sample.
+    """
+    stored = min(said.bits_stored, container)
+    if shift:
+        return stored, 0 if _is_right_aligned(codes, top, stored, shift, said.is_signed) else shift
+    spare = container - stored
+    if not spare or not top >> stored:
+        return stored, 0
+    if _is_left_aligned(codes, stored, spare, said.is_signed):
+        return stored, spare
+    deeper = _deeper(codes, top, stored, said)
+    return stored if deeper is None else deeper, 0
 
 
 def _is_right_aligned(codes: Pixels, top: int, stored: int, shift: int, is_signed: bool) -> bool:
@@ -99,6 +110,7 @@ def _is_left_aligned(codes: Pixels, stored: int, spare: int, is_signed: bool) ->
 
 
 def _is_sign_extended(codes: Pixels, stored: int) -> bool:
+    """Whether all bits above Bits Stored repeat the sign."""
     values = codes.view(codes.dtype.str.replace("u", "i"))
     return bool(values.size) and int(values.min()) >= -(1 << (stored - 1)) and int(values.max()) < 1 << (stored - 1)
 
