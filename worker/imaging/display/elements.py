@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 from worker.imaging.display.pipeline import Grayscale, LookUpTable, VoiFunction, Window
 from worker.imaging.header import Header
 
+#: The smallest and the largest value that may occur.
+Range = tuple[float, float]
+
+#: How notes name the LUT sequences.
+_NAMES = {"ModalityLUTSequence": "modality_lut", "VOILUTSequence": "voi_lut"}
+
+#: The steps of a table whose bytes were exchanged are together at least so many times as large.
+_EXCHANGED = 8
+
 
 def read_grayscale(header: Header) -> Grayscale:
     """Everything the display pipeline needs; malformed parts count as absent and leave a note on the header."""
@@ -33,17 +42,13 @@ def read_grayscale(header: Header) -> Grayscale:
     )
 
 
-#: The smallest and the largest value that may occur.
-Range = tuple[float, float]
-
-
 def read_voi_luts(header: Header) -> tuple[tuple[str, LookUpTable], ...]:
     """Every usable item of the VOI LUT Sequence, with its LUT Explanation."""
     stored = _stored_range(header)
     mapped = _modality_range(stored, _lut(header, "ModalityLUTSequence", stored), *_rescale(header))
     found = []
     for number, item in enumerate(voi_header(header).items("VOILUTSequence"), start=1):
-        table = _table(item, "voi_lut", mapped)
+        table = _look_up_table(item, "voi_lut", mapped)
         if table is not None:
             scaled = _as_scaled(table, mapped, header)
             found.append((item.text("LUTExplanation") or f"VOI LUT {number}", scaled))
@@ -60,8 +65,9 @@ def _of_frame(header: Header, macro: str) -> Header:
     share (PS3.3 C.7.6.16); else the header itself.
     """
     for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-        for held in (found for group in header.items(groups)[:1] for found in group.items(macro)[:1]):
-            return held
+        for group in header.items(groups)[:1]:
+            for item in group.items(macro)[:1]:
+                return item
     return header
 
 
@@ -133,36 +139,36 @@ def _padding(header: Header) -> tuple[int | None, tuple[int, int] | None]:
 def _lut(header: Header, sequence: str, mapped: Range) -> LookUpTable | None:
     """The first usable item of a LUT sequence (PS3.3 C.11.1.1.1, C.11.2.1.1); `mapped` are the values that go in."""
     for item in header.items(sequence):
-        lut = _table(item, _name(sequence), mapped)
+        lut = _look_up_table(item, _NAMES[sequence], mapped)
         if lut is not None:
             return lut
-        header.malformed(_name(sequence))
+        header.malformed(_NAMES[sequence])
     return None
 
 
-def _name(sequence: str) -> str:
-    return "modality_lut" if sequence.startswith("M") else "voi_lut"
-
-
-def _table(item: Header, name: str, mapped: Range) -> LookUpTable | None:
+def _look_up_table(item: Header, name: str, mapped: Range) -> LookUpTable | None:
     """Descriptor (entries, first mapped value, bits) and data of an item; None when they are of no use."""
     descriptor = [int(v) for v in item.numbers("LUTDescriptor")]
     if len(descriptor) != 3:
         return None
-    entries, bits = descriptor[0] & 0xFFFF or 65536, descriptor[2]  # 0 means 65,536
+    entries, bits = descriptor[0] & 0xFFFF or 65536, descriptor[2]  # 0 means 65,536 (C.11.1.1)
+    are_bits_allowed = 8 <= bits <= 16
     data, is_bytes = _lut_data(item, entries)
     # the first mapped value is US or SS as the input is; explicit VR files often say US either way
     first = _as_signed(descriptor[1]) if mapped[0] < 0 else descriptor[1] & 0xFFFF
-    spans = _spans(first, len(data), mapped)
-    if not len(data) or ((len(data) < entries or not 8 <= bits <= 16) and not spans):
+    is_sound = len(data) == entries and are_bits_allowed
+    if not len(data) or not (is_sound or _spans(first, len(data), mapped)):
         return None
     if len(data) < entries:
         item.notes.append(f"{name}_entries={len(data)} (said: {entries})")
-    used = _bits_of(data)
-    held = max(8, used) if used > bits or not 8 <= bits <= 16 else min(bits, 8) if is_bytes else bits
-    if held != bits:
-        item.notes.append(f"{name}_bits={held} (said: {bits})")
-    return LookUpTable(first, held, data)
+    assumed = bits
+    if _bits_of(data) > bits or not are_bits_allowed:
+        assumed = max(8, _bits_of(data))
+    elif is_bytes:
+        assumed = 8
+    if assumed != bits:
+        item.notes.append(f"{name}_bits={assumed} (said: {bits})")
+    return LookUpTable(first, assumed, data)
 
 
 def _bits_of(data: NDArray[np.uint16]) -> int:
@@ -200,10 +206,6 @@ def _lut_data(item: Header, entries: int) -> tuple[NDArray[np.uint16], bool]:
         values = values.byteswap()  # a converter that took the table for text left its bytes as they were
         item.notes.append("lut_byte_order=exchanged")
     return values, is_bytes
-
-
-#: The steps of a table whose bytes were exchanged are together at least so many times as large.
-_EXCHANGED = 8
 
 
 def _roughness(values: NDArray[np.uint16]) -> int:

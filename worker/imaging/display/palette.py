@@ -1,6 +1,6 @@
 """PALETTE COLOR: three look-up tables -> grey display values (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,28 +19,43 @@ _MOST_OF_A_DARK_TABLE = 13
 _WEIGHTS = (0.299, 0.587, 0.114)
 
 
+class _Table(NamedTuple):
+    """The look-up table of one colour, as its header says."""
+
+    entries: NDArray[Any]
+    first: int  #: first mapped value, US or SS
+    bits: int  #: of an entry
+
+
 def palette_grey(stored: StoredValues, header: Header) -> StoredValues:
     """Stored values through the three tables to luma of 8 bits. Raises MissingElement.
 
     How many bits entries have is decided by what the tables hold; the descriptor may say otherwise.
     """
     tables = [_table(header, colour) for colour in _COLOURS]
-    said = max(bits for _, _, bits in tables)
-    used = max(int(entries.max()) for entries, _, _ in tables).bit_length()
-    held = 8 if used <= 8 else used if used <= _MOST_OF_A_DARK_TABLE else 16
-    if held != said:
-        header.notes.append(f"palette_bits={held} (said: {said})")
+    said, bits = max(table.bits for table in tables), _bits_of(tables)
+    if bits != said:
+        header.notes.append(f"palette_bits={bits} (said: {said})")
     values = stored_range(stored.bits, stored.is_signed).astype(np.int64)
     luma = np.zeros(len(values))
-    for (entries, descriptor, _), weight in zip(tables, _WEIGHTS, strict=True):
-        first = descriptor - 0x10000 if stored.is_signed and descriptor > 0x7FFF else descriptor  # said as US
-        index = np.clip(values - first, 0, len(entries) - 1)
-        luma += weight * entries[index] / ((1 << held) - 1)
+    for table, weight in zip(tables, _WEIGHTS, strict=True):
+        is_said_as_us = stored.is_signed and table.first > 0x7FFF
+        first = table.first - 0x10000 if is_said_as_us else table.first
+        index = np.clip(values - first, 0, len(table.entries) - 1)
+        luma += weight * table.entries[index] / ((1 << bits) - 1)
     return StoredValues(np.rint(luma * 255.0).astype(np.uint8)[stored.codes], 8)
 
 
-def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
-    """(entries, first mapped code, bits said) of one colour."""
+def _bits_of(tables: list[_Table]) -> int:
+    """How many bits entries have, by the largest of them."""
+    used = max(int(table.entries.max()) for table in tables).bit_length()
+    if used <= 8:
+        return 8
+    return used if used <= _MOST_OF_A_DARK_TABLE else 16
+
+
+def _table(header: Header, colour: str) -> _Table:
+    """Descriptor (entries, first mapped value, bits) and data of one colour. Raises MissingElement."""
     descriptor = [int(v) for v in header.numbers(f"{colour}PaletteColorLookupTableDescriptor")]
     order, keyword = ">" if header.is_big_endian else "<", f"{colour}PaletteColorLookupTableData"
     raw = header.value(keyword)
@@ -49,8 +64,7 @@ def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
     if len(descriptor) != 3 or not raw:
         raise MissingElement(f"{colour} Palette Color Lookup Table is absent or segmented: send it in grey")
     count = descriptor[0] & 0xFFFF or 65536  # 0 means 65,536
-    is_wide = len(raw) >= 2 * count
-    if is_wide:
+    if len(raw) >= 2 * count:  # entries of 16 bits
         entries: NDArray[Any] = np.frombuffer(raw[: len(raw) // 2 * 2], f"{order}u2")
     elif header.is_big_endian:
         entries, is_exchanged = bytes_of_words(raw)
@@ -60,4 +74,4 @@ def _table(header: Header, colour: str) -> tuple[NDArray[Any], int, int]:
         entries = np.frombuffer(raw, np.uint8)
     if len(entries) < count:
         raise MissingElement(f"{colour} Palette Color Lookup Table is shorter than its descriptor says")
-    return entries[:count], descriptor[1], descriptor[2]
+    return _Table(entries[:count], descriptor[1], descriptor[2])

@@ -17,6 +17,18 @@ from worker.imaging.display.voi_fit import is_dim, misses
 Values = NDArray[np.float64]
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
 
+#: Notes on an image whose window, or whose VOI LUT, was not used.
+WINDOW_MISSES, VOI_LUT_MISSES = "window=misses_picture", "voi_lut=misses_picture"
+
+#: Note on an image whose window shows its values in a few of the greys, as one that is several times too wide does.
+WINDOW_WIDE = "window=few_greys"
+
+#: With a larger share of padding than this the Range Limit is not believed: it spans the picture too.
+_MOST_PADDED = 0.95
+
+#: Pixels a side that are looked at to find out how much of a picture is padding.
+_SAMPLE_PX = 64
+
 
 class VoiFunction(StrEnum):
     """VOI LUT Function (PS3.3 C.11.2.1.3)."""
@@ -141,14 +153,20 @@ def _voi_that_shows(modality: Values, grayscale: Grayscale, codes: Codes) -> tup
 
     `codes` are some of the picture.
     """
-    table, window = replace(grayscale, window=None), replace(grayscale, voi_lut=None)
     notes: tuple[str, ...] = ()
-    for declared, note in ((table, VOI_LUT_MISSES), (window, WINDOW_MISSES)):
+    for declared, is_window, missed in (
+        (replace(grayscale, window=None), False, VOI_LUT_MISSES),
+        (replace(grayscale, voi_lut=None), True, WINDOW_MISSES),
+    ):
         shown = voi_values(modality, declared)
-        if shown is not None and not misses(modality, shown, codes, is_window=declared is window):
-            is_wide = declared is window and is_dim(modality, shown, codes)
-            return shown, (*notes, WINDOW_WIDE) if is_wide else notes
-        notes = notes if shown is None else (*notes, note)
+        if shown is None:
+            continue
+        if misses(modality, shown, codes, is_window=is_window):
+            notes = (*notes, missed)
+            continue
+        if is_window and is_dim(modality, shown, codes):
+            notes = (*notes, WINDOW_WIDE)
+        return shown, notes
     return None, notes
 
 
@@ -181,19 +199,6 @@ def spread(modality: Values, used: NDArray[np.bool_]) -> Values:
         return np.asarray(np.clip((modality - low) / max(high - low, np.finfo(np.float64).tiny), 0.0, 1.0))
 
 
-#: With more padding than this the Range Limit is not believed: it spans the picture too.
-MOST_PADDING = 0.95
-
-#: Notes on an image whose window, or whose VOI LUT, was not used.
-WINDOW_MISSES, VOI_LUT_MISSES = "window=misses_picture", "voi_lut=misses_picture"
-
-#: Note on an image whose window shows its values in a few of the greys, as one that is several times too wide does.
-WINDOW_WIDE = "window=few_greys"
-
-#: Pixels a side that are looked at to find out how much of a picture is padding.
-SAMPLE_PX = 64
-
-
 def padding_codes(
     stored: StoredValues, values: Values, grayscale: Grayscale
 ) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
@@ -209,7 +214,7 @@ def padding_codes(
     sample = sample_of(stored.codes)
     padding = np.asarray((values >= low) & (values <= high))
     notes: tuple[str, ...] = ()
-    if low < high and padding[sample].mean() > MOST_PADDING:
+    if low < high and padding[sample].mean() > _MOST_PADDED:
         padding, notes = np.asarray(values == value), ("pixel_padding_range_limit=ignored",)
     if padding[sample].all() and bool(padding[stored.codes].all()):
         return None, (*notes, "pixel_padding=ignored")
@@ -217,8 +222,8 @@ def padding_codes(
 
 
 def sample_of(codes: Codes) -> Codes:
-    """About SAMPLE_PX x SAMPLE_PX of the codes, a grid over the image."""
-    rows, columns = (max(1, side // SAMPLE_PX) for side in codes.shape)
+    """About 64 x 64 of the codes, a grid over the image."""
+    rows, columns = (max(1, side // _SAMPLE_PX) for side in codes.shape)
     return codes[::rows, ::columns]
 
 
@@ -278,7 +283,8 @@ def full_range_table(stored: StoredValues) -> NDArray[np.uint8]:
 
 
 def _through(values: Values, lut: LookUpTable) -> Values:
-    # values below the first mapped value get the first entry, values above the last get the last (PS3.3 C.11.1.1.1)
+    """Values through a LUT: those below the first mapped value get the first entry, those above the last get the last
+    (PS3.3 C.11.1.1.1)."""
     index = np.clip(np.rint(values) - lut.first, 0, len(lut.data) - 1).astype(np.intp)
     return np.asarray(lut.data[index], np.float64)
 
