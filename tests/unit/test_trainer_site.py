@@ -162,6 +162,25 @@ def test_several_images_of_a_patient_count_once(factory: Path, tmp_path: Path) -
     assert "at least 19 are needed; of several images of a patient one counts" in str(said.exception)
 
 
+def test_many_images_of_one_patient_do_not_hide_that_others_are_missed(factory: Path, tmp_path: Path) -> None:
+    """117 of 120 positive images are found, but 17 of 20 patients."""
+    site, out = write_site(tmp_path / "north", NORMALS[:30], (*POSITIVES[:17], 42, 42, 42)), tmp_path / "new.onnx"
+    for i in range(100):
+        write_image(site / "PNEUMONIA" / "P0" / f"again{i}.png", 200, noise=100 + i)
+    said = run(factory, site, "--out", out)
+    assert isinstance(said.exception, ModelRefused)
+    assert "it would find 17 of 20 patients with pneumonia in each of their images (0.850)" in str(said.exception)
+    allowed = re.search(r"--rule fixed=([\d.]+): 120 of 120 found", str(said.exception))
+    assert allowed
+    assert run(factory, site, "--rule", f"fixed={allowed[1]}", "--out", tmp_path / "lower.onnx").exit_code == 0
+    assert run(factory, site, "--accept-lower-sensitivity", "--out", out).exit_code == 0
+    told = open_model(out, "cpu").card.site
+    assert told is not None
+    assert told.accepts_lower_sensitivity
+    narrow = "several images of some patients, so the intervals are too narrow: in each of their images"
+    assert f"{narrow} 17 of 20 patients with pneumonia are found, 29 of 30 without it left alone" in told.remarks
+
+
 def test_without_labels_it_only_tells_how_far_the_images_are(tmp_path: Path) -> None:
     site = write_site(tmp_path / "north")
     known = tmp_path / "known.onnx"

@@ -181,9 +181,10 @@ def _site_point(
     """What the card says of the point; raises ModelRefused below the floor, unless that is accepted."""
     old = factory.card
     on_validation = validation_sensitivity(old, line, threshold)
-    below = below_floor(rates[0], on_validation)
+    of_patients = _rates(*one_of_each_patient(after), threshold)
+    below = below_floor(rates[0], of_patients[0], on_validation)
     if below and not site.accepts_lower_sensitivity:
-        allowed = highest_allowed(after.labels, after.probabilities, old, line)
+        allowed = highest_allowed(after, old, line)
         raise ModelRefused(f"{below}: take a rule with a lower threshold{allowed}, or name --accept-lower-sensitivity")
     factory_threshold = old.operating_point.threshold
     factory_rates = _rates(before.labels, before.probabilities, factory_threshold)
@@ -197,7 +198,7 @@ def _site_point(
         factory_specificity=factory_rates[1],
         factory_threshold=factory_threshold,
         validation_sensitivity=on_validation.exact,
-        remarks=remarks_on(one_of_each_patient(before)[0], on_validation, below),
+        remarks=remarks_on(len(after.samples), *of_patients, on_validation, below),
         accepts_lower_sensitivity=bool(below),
         factory_digest=factory.digest,
     )
