@@ -54,6 +54,7 @@ def _json_lines(out: TextIO) -> Report:
 def _bars(out: TextIO) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=out)) as progress:
@@ -63,7 +64,7 @@ def _bars(out: TextIO) -> Iterator[Report]:
             name = event["event"]
             if name not in FREQUENT:
                 fields = "  ".join(f"{key} {_short(value)}" for key, value in event.items() if key != "event")
-                progress.console.print(f"[bold]{name}[/bold]  {fields}", highlight=False)
+                progress.console.print(Text.assemble((name, "bold"), f"  {fields}"), highlight=False)
                 return
             if name not in tasks:
                 tasks[name] = progress.add_task("", total=event["total"])

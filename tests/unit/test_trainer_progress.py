@@ -42,3 +42,10 @@ def test_a_second_run_is_appended_to_the_log(tmp_path: Path) -> None:
     tell(io.StringIO(), log)
     tell(io.StringIO(), log)
     assert len(log.read_text().splitlines()) == 4
+
+
+def test_a_name_in_brackets_is_shown_as_it_is() -> None:
+    out = Terminal()
+    with reporting(out=out) as report:
+        report({"event": "unreadable", "path": "ward [b]/x [/b].png"})
+    assert "ward [b]/x [/b].png" in out.getvalue()

@@ -53,7 +53,9 @@ class Confusion(NamedTuple):
 def roc_auc(labels: Labels, scores: Scores) -> Measured:
     """Area under the ROC curve, ties counting one half, with DeLong's interval on the logit scale.
 
-    DeLong, DeLong, Clarke-Pearson 1988 for the variance; the logit keeps the bounds inside [0, 1].
+    DeLong, DeLong, Clarke-Pearson 1988 for the variance; Pepe 2003 for the logit, which keeps the bounds inside [0, 1].
+    That variance is 0 where the AUC is 0 or 1, and unknown with a single case of a class: there the bounds are Wilson's
+    for a share of as many cases as the smaller class has, which is no published interval of an AUC.
     """
     positives, negatives = scores[labels == 1], scores[labels == 0]
     m, n = len(positives), len(negatives)
@@ -90,7 +92,10 @@ def precision_recall_curve(labels: Labels, scores: Scores) -> tuple[Scores, Scor
 
 
 def average_precision(labels: Labels, scores: Scores) -> Measured:
-    """Precision averaged over the steps of recall, without interpolation; bootstrap interval."""
+    """Precision averaged over the steps of recall, without interpolation; bootstrap interval.
+
+    The sum over the thresholds of (increase of recall) x precision, as scikit-learn's `average_precision_score`.
+    """
 
     def value(y: Labels, s: Scores) -> float:
         recall, precision, _ = precision_recall_curve(y, s)
@@ -111,7 +116,7 @@ def confusion(labels: Labels, scores: Scores, threshold: float) -> Confusion:
 
 
 def proportion(successes: int, n: int) -> Measured:
-    """A share of `n` cases with Wilson's interval (1927)."""
+    """A share of `n` cases with Wilson's interval (1927), which treats them as independent."""
     if n == 0:
         return Measured(np.nan, np.nan, np.nan, 0)
     low, high = _wilson_bounds(successes / n, n)
@@ -194,6 +199,10 @@ def reliability(labels: Labels, probabilities: Scores) -> list[Bin]:
 
 
 def _bootstrap(value: Callable[[Labels, Scores], float], labels: Labels, scores: Scores) -> Measured:
+    """`value` of the cases, with the percentile interval (Efron 1979) of BOOTSTRAP_ROUNDS draws of as many cases.
+
+    Cases are drawn with replacement, of both classes together; draws on which the value is not defined are left out.
+    """
     n = len(labels)
     if not n:
         return Measured(np.nan, np.nan, np.nan, 0)
@@ -215,7 +224,7 @@ def _at_least(scores: Scores, thresholds: Scores) -> NDArray[np.int64]:
 
 
 def _inside(count: int, n: int) -> float:
-    """The share, at least half a case away from 0 and 1."""
+    """The share, at least half a case away from 0 and 1, where the logarithm of its odds is finite."""
     return min(max(count, 0.5), n - 0.5) / n
 
 
@@ -224,6 +233,10 @@ def _share(part: float, rest: float) -> float:
 
 
 def _around(value: float, odds: float, variance: float, n: int) -> Measured:
+    """`value` with the 95 % interval whose middle is these odds; `variance` is that of their logarithm.
+
+    The bounds are moved so that they contain the value, which may be 0 or 1 where the odds were moved by half a case.
+    """
     centre, spread = float(np.log(odds)), float(Z95 * np.sqrt(variance))
     low, high = _sigmoid(centre - spread), _sigmoid(centre + spread)
     return Measured(value, min(low, value), max(high, value), n)
@@ -236,6 +249,7 @@ def _rank_below(reference: Scores, scores: Scores) -> Scores:
 
 
 def _wilson_bounds(share: float, n: int) -> tuple[float, float]:
+    """Both ends of Wilson's interval: the shares from which the observed one is Z95 standard errors away."""
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
     low, high = max(0.0, float(centre - half)), min(1.0, float(centre + half))

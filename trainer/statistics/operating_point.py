@@ -46,22 +46,24 @@ def smoothed(labels: Labels) -> Scores:
 def calibrate(labels: Labels | Scores, logits: Scores) -> Calibration:
     """Temperature and bias that minimise the negative log likelihood (Platt 1999; Guo 2017 for the temperature).
 
-    The probabilities hold at the prevalence of these labels. Raises ValueError when a class is missing, or when
+    By Newton's method on a logistic regression of one slope and one bias. A ridge penalty (RIDGE) draws both towards
+    an unchanged logit, since without it the slope of separable classes is infinite. The probabilities hold at the
+    prevalence of these labels, which may be shares (`smoothed`). Raises ValueError when a class is missing, or when
     higher logits do not mean more positives.
     """
     if len(np.unique(labels)) < 2:
         raise ValueError("calibration needs both classes")
-    line = np.array([1.0, 0.0])  # slope, bias
-    start = line.copy()
+    unchanged = np.array([1.0, 0.0])  # slope, bias
+    line = unchanged
     design = np.stack([logits, np.ones_like(logits)], axis=1)
 
     def loss(at: Scores) -> float:
         scaled = design @ at
-        return float((np.logaddexp(0, scaled) - labels * scaled).sum() + RIDGE / 2 * ((at - start) ** 2).sum())
+        return float((np.logaddexp(0, scaled) - labels * scaled).sum() + RIDGE / 2 * ((at - unchanged) ** 2).sum())
 
     for _ in range(NEWTON_STEPS):
         p = 0.5 * (1 + np.tanh(design @ line / 2))
-        gradient = design.T @ (p - labels) + RIDGE * (line - start)
+        gradient = design.T @ (p - labels) + RIDGE * (line - unchanged)
         hessian = (design * (p * (1 - p))[:, None]).T @ design + RIDGE * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         while loss(line - step) > loss(line) and np.abs(step).max() > 1e-12:
