@@ -25,6 +25,9 @@ _UNITS = {
 }
 _UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 
+#: How notes name the dates.
+_NAMES = {"StudyDate": "study_date", "PatientBirthDate": "birth_date"}
+
 #: Nobody is older. Stations write 999Y where they know nothing.
 _OLDEST_YEARS = 123.0
 
@@ -124,6 +127,3 @@ def date_of(header: Header, keyword: str) -> date | None:
     except ValueError:
         header.malformed(_NAMES[keyword])
         return None
-
-
-_NAMES = {"StudyDate": "study_date", "PatientBirthDate": "birth_date"}

@@ -37,35 +37,40 @@ def misses(modality: Values, shown: Values, codes: Codes, *, is_window: bool) ->
     """
     if codes.size < _LEAST_SAMPLE:
         return False
-    values, levels = modality[codes], shown[codes]
+    if is_window:
+        greys = _greys_of_many_values(modality, shown, codes)
+        if np.ptp(shown) < _LEAST_SPAN or (greys is not None and 0.0 < greys < _LEAST_GREYS):
+            return True
     darkest, brightest = (0.0, 1.0) if is_window else (float(shown.min()), float(shown.max()))
-    if is_window and (np.ptp(shown) < _LEAST_SPAN or _shows_hardly_a_grey(modality, values, levels)):
-        return True
     if darkest == brightest:
         return True  # a table of one value, or one that begins beyond all values
-    for clipped in (levels >= brightest, levels <= darkest):
-        if clipped.mean() < _MOST_CLIPPED:
-            continue
-        low, high = np.percentile(values, (1, 99))
-        first, last = np.percentile(values[clipped], (10, 90))
-        as_greys = np.clip(modality[(shown > darkest) & (shown < brightest)], low, high)
-        is_narrow = not as_greys.size or np.ptp(as_greys) < _LEAST_RANGE * (high - low)
-        if is_narrow and high > low and last - first >= _MOST_RANGE * (high - low):
-            return True
-    return False
+    values, levels = modality[codes], shown[codes]
+    as_greys = modality[(shown > darkest) & (shown < brightest)]
+    return any(_hides(values, clipped, as_greys) for clipped in (levels >= brightest, levels <= darkest))
 
 
 def is_dim(modality: Values, shown: Values, codes: Codes) -> bool:
     """Whether a window that is believed shows a picture of many values in few greys."""
     if codes.size < _LEAST_SAMPLE:
         return False
+    greys = _greys_of_many_values(modality, shown, codes)
+    return greys is not None and greys < _FEW_GREYS
+
+
+def _hides(values: Values, clipped: NDArray[np.bool_], as_greys: Values) -> bool:
+    """Whether the `clipped` pixels, mere white or mere black, are most of the picture and much of its range, and hardly
+    any of its range is among the values that are shown `as_greys`."""
+    if clipped.mean() < _MOST_CLIPPED:
+        return False
+    low, high = np.percentile(values, (1, 99))
+    first, last = np.percentile(values[clipped], (10, 90))
+    in_range = np.clip(as_greys, low, high)
+    is_narrow = not in_range.size or np.ptp(in_range) < _LEAST_RANGE * (high - low)
+    return bool(is_narrow and high > low and last - first >= _MOST_RANGE * (high - low))
+
+
+def _greys_of_many_values(modality: Values, shown: Values, codes: Codes) -> float | None:
+    """How much of [0, 1] the greys of a picture span; None where its values take little of what its bits can hold."""
     low, high = np.percentile(shown[codes], (1, 99))
     used = np.ptp(np.percentile(modality[codes], (1, 99)))
-    return bool(high - low < _FEW_GREYS and used >= _LEAST_USED * np.ptp(modality))
-
-
-def _shows_hardly_a_grey(modality: Values, values: Values, levels: Values) -> bool:
-    """Whether a picture of many values is shown in few greys."""
-    low, high = np.percentile(levels, (1, 99))
-    used = np.ptp(np.percentile(values, (1, 99)))
-    return bool(0.0 < high - low < _LEAST_GREYS and used >= _LEAST_USED * np.ptp(modality))
+    return float(high - low) if used >= _LEAST_USED * np.ptp(modality) else None

@@ -19,7 +19,10 @@ def has_stalled_rows(part10: Part10, pixel: ImagePixel, header: Header) -> bool:
     if laid_out is None:
         return False
     lowest, highest = (header.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
-    is_padded = lowest is not None and min(lowest, highest or lowest) <= 0 <= max(lowest, highest or lowest)
+    is_padded = False
+    if lowest is not None:
+        first, last = sorted((lowest, highest or lowest))
+        is_padded = first <= 0 <= last
     return has_stalled(*laid_out, pixel.bits_allocated // 8, is_padded_with_zero=is_padded)
 
 

@@ -45,22 +45,23 @@ def has_stalled(data: memoryview | bytes, rows: int, sample_bytes: int, *, is_pa
     """
     if not ends_in_zeros(data):
         return False
-    held = np.frombuffer(data, f"u{sample_bytes}").reshape(rows, -1) != 0
-    is_held = held.any(axis=1)
-    last = int(np.flatnonzero(is_held)[-1]) if is_held.any() else -1
-    below, above = rows - 1 - last, int((~is_held[: last + 1]).sum())
+    has_value = np.frombuffer(data, f"u{sample_bytes}").reshape(rows, -1) != 0
+    is_used = has_value.any(axis=1)
+    last = int(np.flatnonzero(is_used)[-1]) if is_used.any() else -1
+    below, above = rows - 1 - last, int((~is_used[: last + 1]).sum())  # numbers of empty rows
     if below > MOST_SHARE * rows:
         return True
     if below <= SAME_BORDER * above:
         return False
-    first = int(is_held.argmax())
-    is_turned = first > 0 and _is_cut(held[first : first + ROWS_ABOVE + 1][::-1, ::-1])  # its first row begins late
-    if _is_cut(held[max(0, last - ROWS_ABOVE) : last + 1]) and not is_turned:
+    first = int(is_used.argmax())
+    begins_late = first > 0 and _is_cut(has_value[first : first + ROWS_ABOVE + 1][::-1, ::-1])
+    ends_early = _is_cut(has_value[max(0, last - ROWS_ABOVE) : last + 1])
+    if ends_early and not begins_late:  # a picture that is turned does both
         return True
-    if _is_cut_across(held[is_held]):
+    if _is_cut_across(has_value[is_used]):
         return True
-    columns = np.flatnonzero(held.any(axis=0))
-    beside = max(int(columns[0]), held.shape[1] - 1 - int(columns[-1]))
+    columns = np.flatnonzero(has_value.any(axis=0))
+    beside = max(int(columns[0]), has_value.shape[1] - 1 - int(columns[-1]))
     return not is_padded_with_zero and below > max(LIKE_ABOVE * above, LIKE_BESIDE * beside)
 
 
@@ -72,13 +73,14 @@ def has_hole(data: memoryview | bytes, rows: int, sample_bytes: int, offset: int
     begins and ends as the rows beside it do.
     """
     samples = np.frombuffer(data, f"u{sample_bytes}").reshape(rows, -1)
-    if samples[sampled_rows(rows).start :: sampled_rows(rows).step].any(axis=1).all():
+    sampled = sampled_rows(rows)
+    if samples[sampled.start :: sampled.step].any(axis=1).all():
         return False
-    held = samples != 0
-    is_held = np.concatenate(([True], held.any(axis=1), [True]))
-    begins, ends = (np.flatnonzero(np.diff(is_held.astype(np.int8)) == step) for step in (-1, 1))
+    has_value = samples != 0
+    is_used = np.concatenate(([True], has_value.any(axis=1), [True]))
+    begins, ends = (np.flatnonzero(np.diff(is_used.astype(np.int8)) == step) for step in (-1, 1))
     return any(
-        _is_hole(held, int(first), int(end), sample_bytes, offset)
+        _is_hole(has_value, int(first), int(end), sample_bytes, offset)
         for first, end in zip(begins, ends, strict=True)
         if LEAST_SHARE * rows <= end - first and end < rows
     )
@@ -89,15 +91,19 @@ def sampled_rows(rows: int) -> range:
     return range(0, rows, max(1, int(LEAST_SHARE * rows / 2)))
 
 
-def _is_hole(held: NDArray[np.bool_], first: int, end: int, sample_bytes: int, offset: int) -> bool:
-    """Whether the empty rows from `first` on, before `end`, are a hole."""
-    columns = held.shape[1]
-    above, below = held[max(0, first - ROWS_ABOVE - 1) : first], held[end : end + ROWS_ABOVE + 1]
-    is_cut = first > 0 and _is_cut(above), _is_cut(below[::-1, ::-1])
-    begins = 0 if not first else (first - 1) * columns + int(np.flatnonzero(held[first - 1])[-1]) + 1
-    ends = end * columns + int(np.flatnonzero(held[end])[0])
-    is_at_block = -(offset + begins * sample_bytes) % _BLOCK < _MORE, (offset + ends * sample_bytes) % _BLOCK < _MORE
-    return all(one or other for one, other in zip(is_cut, is_at_block, strict=True)) and any(is_cut)
+def _is_hole(has_value: NDArray[np.bool_], first: int, end: int, sample_bytes: int, offset: int) -> bool:
+    """Whether the empty rows from `first` on, before `end`, are a hole: each of its ends lies inside a row or at a
+    block, and one of them inside a row."""
+    columns = has_value.shape[1]
+    above, below = has_value[max(0, first - ROWS_ABOVE - 1) : first], has_value[end : end + ROWS_ABOVE + 1]
+    begins_inside, ends_inside = first > 0 and _is_cut(above), _is_cut(below[::-1, ::-1])
+    start = 0 if not first else (first - 1) * columns + int(np.flatnonzero(has_value[first - 1])[-1]) + 1
+    stop = end * columns + int(np.flatnonzero(has_value[end])[0])
+    begins_at_block = -(offset + start * sample_bytes) % _BLOCK < _MORE
+    ends_at_block = (offset + stop * sample_bytes) % _BLOCK < _MORE
+    if not (begins_inside or begins_at_block) or not (ends_inside or ends_at_block):
+        return False
+    return begins_inside or ends_inside
 
 
 def has_empty_block(data: bytes, start: int, end: int) -> bool:
@@ -114,22 +120,22 @@ def has_empty_block(data: bytes, start: int, end: int) -> bool:
     return False
 
 
-def _is_cut_across(held: NDArray[np.bool_]) -> bool:
+def _is_cut_across(has_value: NDArray[np.bool_]) -> bool:
     """Whether these rows narrow at the top and end wide, as a round field does whose lower part is missing."""
-    edge = int(EDGE_SHARE * len(held))
+    edge = int(EDGE_SHARE * len(has_value))
     if edge < ROWS_ABOVE // 4:
         return False  # too few rows to tell an edge from chance
-    widths = held.shape[1] - held.argmax(axis=1) - held[:, ::-1].argmax(axis=1)
+    widths = has_value.shape[1] - has_value.argmax(axis=1) - has_value[:, ::-1].argmax(axis=1)
     top, bottom = float(widths[:edge].mean()), float(widths[-edge:].mean())
     return bottom > max(AS_NARROW * top, NARROW * float(widths.max()))
 
 
-def _is_cut(held: NDArray[np.bool_]) -> bool:
+def _is_cut(has_value: NDArray[np.bool_]) -> bool:
     """Whether the last of these rows begins as those above it do, and ends long before.
 
     Edges that run aslant (a turned collimator, a round field) move from row to row; they may move on as fast.
     """
-    *above, last = ((int(at[0]), int(at[-1])) for at in map(np.flatnonzero, held) if len(at))
+    *above, last = ((int(at[0]), int(at[-1])) for at in map(np.flatnonzero, has_value) if len(at))
     if not above:
         return False
     starts, ends = np.array(above).T
