@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import UID
 
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 
 Pixels = NDArray[Any]
 

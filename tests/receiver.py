@@ -25,7 +25,7 @@ from worker.dicom.deadline_socket import DeadlineSocket
 from worker.dicom.library_log import quiet_library
 from worker.dicom.receive.receiver import Receiver
 from worker.dicom.receive.spool import Spool
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.intake.ingest import Intake
 from worker.settings import Settings
 

@@ -21,8 +21,8 @@ from worker.export import labels
 from worker.export.deidentify import EMPTIED, deidentify, fault
 from worker.export.studies import Exported, export
 from worker.imaging.dicom_object import open_object
-from worker.imaging.header import lenient_pydicom
 from worker.imaging.image_file import read_display
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.imaging.limits import DEFAULT
 from worker.ledger import audit, decisions
 from worker.ledger.intake import register

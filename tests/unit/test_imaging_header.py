@@ -18,9 +18,9 @@ from pydicom.dataset import Dataset
 from tests import phantoms
 from tests.phantoms import FULL, LOSSLESS, NATIVE, dicom_file, picture
 from worker.errors import MissingElement, NoPixelData, NotAnImage, Rejected, TooLarge, Truncated
-from worker.imaging.header import lenient_pydicom
 from worker.imaging.image_file import read_display, read_instance
 from worker.imaging.instance import Container, Instance
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.imaging.limits import Limits
 
 

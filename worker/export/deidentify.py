@@ -18,7 +18,7 @@ from pydicom.valuerep import DSfloat
 from worker.imaging.dicom_object import OpenObject
 from worker.imaging.display.elements import read_grayscale
 from worker.imaging.display.pipeline import LookUpTable
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.imaging.part10 import EXPLICIT_LITTLE
 from worker.imaging.stored_values.image_pixel import MONOCHROME
 from worker.ledger.pseudonyms import digest

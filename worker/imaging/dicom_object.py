@@ -18,9 +18,10 @@ from worker.imaging.display.pipeline import (
     full_range,
     shows_padding_dark,
 )
-from worker.imaging.header import Header, lenient_pydicom
+from worker.imaging.header import Header
 from worker.imaging.header_pass import admitted_instance
 from worker.imaging.instance import Instance
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import Part10, open_part10
 from worker.imaging.pyramid import Pyramid, lifted

@@ -16,9 +16,10 @@ from worker.imaging.element_walk import (
     elements_of,
     encoding_of,
 )
-from worker.imaging.header import Header, lenient_pydicom
+from worker.imaging.header import Header
 from worker.imaging.header_pass import admitted_instance
 from worker.imaging.instance import Instance
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import EXPLICIT_LITTLE, Part10, parse_elements
 from worker.imaging.stored_values.image_pixel import ImagePixel, read_image_pixel
@@ -30,7 +31,7 @@ FIRST_BYTES = 1 << 16
 #: The last bytes of the pixels, of which one must not be zero; `ends_in_zeros` looks at more.
 LAST_BYTES = 1 << 12
 
-#: Where the file meta information begins, its group (PS3.10 7.1), and how that of items begins.
+#: Where the file meta information begins, its group (PS3.10 7.1), and the bytes of the group of items.
 START, META_GROUP, ITEM_GROUP = 132, 0x0002, b"\xfe\xff"
 
 #: Reads bytes: offset, number of bytes.
@@ -58,7 +59,8 @@ def _open(head: bytes, size: int) -> Part10 | None:
     meta_end, header_end, pixel = _walk(head)
     if pixel is None or pixel.vr not in (b"OB", b"OW") or pixel.start + pixel.length != size:
         return None
-    if encoding_of(head[meta_end : meta_end + 6]) != (False, "<") or head[pixel.start : pixel.start + 2] == ITEM_GROUP:
+    is_encapsulated = head[pixel.start : pixel.start + 2] == ITEM_GROUP
+    if encoding_of(head[meta_end : meta_end + 6]) != (False, "<") or is_encapsulated:
         return None
     meta = parse_elements(head[START:meta_end], is_implicit=False, is_little_endian=True)
     if Header(meta).text("TransferSyntaxUID") != EXPLICIT_LITTLE:
@@ -73,13 +75,16 @@ def _open(head: bytes, size: int) -> Part10 | None:
 def _walk(head: bytes) -> tuple[int, int, Element | None]:
     """Where the file meta information ends, where the data set's elements before the pixel data end, and those."""
     meta_end = at = START
+    if head[128:132] != b"DICM":
+        return meta_end, at, None
     walk = Walk(head, "<")
-    for element, end in elements_of(walk, START, is_implicit=False) if head[128:132] == b"DICM" else ():
+    for element, end in elements_of(walk, START, is_implicit=False):
         if element.tag == PIXEL_DATA and not walk.renamed:
             return meta_end, at, element
         if end > len(head) or element.tag == 0 or element.tag in FLOAT_PIXEL_DATA:
             break
-        meta_end = end if element.tag >> 16 == META_GROUP and at == meta_end else meta_end
+        if element.tag >> 16 == META_GROUP and at == meta_end:
+            meta_end = end
         at = end
     return meta_end, at, None
 

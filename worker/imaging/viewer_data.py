@@ -17,7 +17,8 @@ from worker.imaging.display.pipeline import (
     display_table,
     full_range_table,
 )
-from worker.imaging.header import Header, lenient_pydicom
+from worker.imaging.header import Header
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.imaging.limits import DEFAULT, Limits
 
 

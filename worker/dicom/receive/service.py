@@ -11,7 +11,7 @@ from worker.dicom.library_log import quiet_library
 from worker.dicom.receive.receiver import Receiver
 from worker.dicom.receive.spool import Spool
 from worker.dicom.receive.tallies import metrics_served
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.intake.ingest import Intake
 from worker.ledger.connect import open_database
 from worker.ledger.operations.signs_of_life import Signs

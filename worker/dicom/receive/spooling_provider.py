@@ -22,7 +22,8 @@ from worker.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSI
 from worker.dicom.receive.spool import SpooledObject
 from worker.dicom.receive.statuses import Status
 from worker.errors import StorageUnavailable
-from worker.imaging.header import MALFORMED, lenient_pydicom
+from worker.imaging.header import MALFORMED
+from worker.imaging.lenient_pydicom import lenient_pydicom
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 from schema.vocabulary import DispatchKind
 from worker.dicom.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME
 from worker.dicom.send.report import Device, finish, software_version
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.ledger.dispatch.dispatches import series_uid
 from worker.ledger.dispatch.result_facts import Facts, ReportedImage
 

@@ -10,7 +10,7 @@ from schema.vocabulary import DispatchKind
 from worker.dicom.identity import MANUFACTURER, MODEL_NAME
 from worker.dicom.send import codes
 from worker.dicom.send.report import Device, finish, software_version
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.ledger.dispatch.dispatches import series_uid
 from worker.ledger.dispatch.result_facts import Facts
 

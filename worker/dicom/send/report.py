@@ -30,7 +30,7 @@ from schema.setting_values import ReportClass
 from schema.vocabulary import DispatchKind, Verdict
 from worker.dicom.identity import MANUFACTURER, MODEL_NAME
 from worker.dicom.send import codes
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.ledger.dispatch.dispatches import SentObject, result_uid, series_uid
 from worker.ledger.dispatch.result_facts import Facts, ReportedImage
 

@@ -19,7 +19,7 @@ from worker.dicom.library_log import quiet_library
 from worker.dicom.send.composer import Composer
 from worker.dicom.send.destination import Answer, Destination, destination_of
 from worker.errors import Interrupted, Rejected
-from worker.imaging.header import lenient_pydicom
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.ledger.clocks import now
 from worker.ledger.connect import open_existing
 from worker.ledger.dispatch import dispatches

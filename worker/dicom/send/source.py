@@ -9,7 +9,8 @@ from datetime import date
 from pydicom.dataset import Dataset
 
 from worker.errors import NotAnImage
-from worker.imaging.header import MALFORMED, lenient_pydicom
+from worker.imaging.header import MALFORMED
+from worker.imaging.lenient_pydicom import lenient_pydicom
 from worker.imaging.limits import Limits
 from worker.imaging.part10 import looks_like_dicom, open_part10
 
