@@ -140,10 +140,10 @@ class Decoder:
                 return self._try(words, content, most)  # in a new child, whose memory is empty
 
     def _try(self, words: dict[str, Any], content: bytes, most: Shape) -> Answer:
-        child, is_in_step = self._ready(), False
+        child, has_answered = self._ready(), False
         try:
             answer, pixels = child.within(self.deadline_s, lambda: child.exchange(words, content, most))
-            is_in_step = answer.get("code") != DecoderOutOfMemory.code
+            has_answered = True
         except TimeoutError as error:
             raise DecoderTimedOut(
                 f"decoding took longer than {self.deadline_s:g} s and was stopped: send the image uncompressed,"
@@ -152,9 +152,10 @@ class Decoder:
         except _ChildLost as lost:
             raise DecoderCrashed(f"the decoder failed on it ({lost}): send the image uncompressed") from lost
         finally:
-            if not is_in_step:  # also after a signal: its answer must not be taken for that to another image
+            if not has_answered:  # also after a signal: its answer must not be taken for that to another image
                 self._drop()
-        if not is_in_step:
+        if answer.get("code") == DecoderOutOfMemory.code:
+            self._drop()  # its memory is full
             raise DecoderOutOfMemory(
                 f"decoding needs more than {self.memory_mib:,} MiB: send the image uncompressed, or raise"
                 " SCREENING_DECODER_MEMORY_MIB"

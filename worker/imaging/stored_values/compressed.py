@@ -45,24 +45,27 @@ def codestream_codes(
     level = _level(stream, pixel, reduction)
     decoded = decode_codestream(uid, frame, stream, pixel.photometric_interpretation == "RGB", level=level)
     samples = decoded.pixels.view(decoded.pixels.dtype.str.replace("i", "u"))
-    beyond = _beyond(frame, samples, stream, pixel)
+    runaway_notes = _note_runaway(frame, samples, stream, pixel)
     is_pyramid = bool(decoded.level) and isinstance(reduction, Pyramid)
-    read_at = (*decoded.notes, "wavelet=9/7") if is_pyramid and not stream.is_reversible else decoded.notes
+    notes = decoded.notes
+    if is_pyramid and not stream.is_reversible:
+        notes = (*notes, "wavelet=9/7")
     if decoded.level and stream.precision > pixel.bits_stored:
         if int(samples.max()) > _MOST_OVERSHOOT * (1 << pixel.bits_stored):
             return codestream_codes(uid, frame, stream, pixel, None)  # an overlay, or left-aligned samples
-        if not is_pyramid:
-            return DecodedCodes(samples, stream.precision, read_at, pixel.is_signed, level=decoded.level)
-        clipped = np.minimum(samples, samples.dtype.type((1 << pixel.bits_stored) - 1))
-        return DecodedCodes(clipped, pixel.bits_stored, read_at, pixel.is_signed, level=decoded.level)
+        codes, bits = samples, stream.precision
+        if is_pyramid:
+            bits = pixel.bits_stored
+            codes = np.minimum(samples, samples.dtype.type((1 << bits) - 1))
+        return DecodedCodes(codes, bits, notes, pixel.is_signed, level=decoded.level)
     is_signed, sign_notes = _sign(samples, stream, pixel)
-    codes, bits, notes = stored_codes(samples, stream.precision, replace(pixel.said_bits, is_signed=is_signed))
+    codes, bits, bit_notes = stored_codes(samples, stream.precision, replace(pixel.said_bits, is_signed=is_signed))
     if stream.coding is Coding.JPEG and pixel.bits_stored < bits:
-        notes = ()  # what is lossy goes beyond Bits Stored by some values
+        bit_notes = ()  # what is lossy goes beyond Bits Stored by some values
+    notes = (*notes, *runaway_notes, *sign_notes, *bit_notes)
     if stream.is_ycbcr and pixel.photometric_interpretation == "RGB":
         notes = (*notes, "photometric_interpretation=YBR_FULL_422 (said: RGB)")
-    assumed = (*read_at, *beyond, *sign_notes, *notes)
-    return DecodedCodes(codes, bits, assumed, is_signed, is_rgb=stream.gives_rgb, level=decoded.level)
+    return DecodedCodes(codes, bits, notes, is_signed, is_rgb=stream.gives_rgb, level=decoded.level)
 
 
 def _check_frame(frame: bytes, stream: Codestream, pixel: ImagePixel) -> None:
@@ -120,7 +123,7 @@ def _sign(samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[bool,
     return held_sign(samples, stream.precision, pixel.said_bits)
 
 
-def _beyond(frame: bytes, samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[str, ...]:
+def _note_runaway(frame: bytes, samples: Pixels, stream: Codestream, pixel: ImagePixel) -> tuple[str, ...]:
     """A note where lossless JPEG gives samples beyond its precision: its sums run away after a wrong bit.
 
     They may be right, as differences are added modulo 65,536 (ISO 10918-1 H.1.2.1): some encoders go by way of the
