@@ -108,6 +108,11 @@ def test_an_age_in_other_words_is_understood_and_noted(age: str, years: float) -
     assert "age=malformed" in instance.notes
 
 
+def test_the_first_value_that_is_not_empty_counts() -> None:
+    instance = read(PhotometricInterpretation=["", "MONOCHROME1"], PatientID=["", "P-9"])
+    assert (instance.photometric_interpretation, instance.patient_id) == ("MONOCHROME1", "P-9")
+
+
 def test_dates_go_before_an_age_in_other_words() -> None:
     age = read(PatientAge="45 YEARS", PatientBirthDate="20200305", StudyDate="20240305").age_years
     assert age == 4.0

@@ -90,10 +90,10 @@ class Header:
         return None if value is None or value == "" else value
 
     def text(self, keyword: str) -> str | None:
-        """The first value as text. Control characters and text beyond 64 characters are removed, with a note."""
+        """The first value that is not empty. Control characters and text beyond 64 are removed, with a note."""
         value = self.value(keyword)
         if isinstance(value, MultiValue | list):
-            value = value[0] if value else None
+            value = next((each for each in value if str(each).strip(" \0")), None)
         if value is None:
             return None
         if isinstance(value, bytes | Sequence):  # the element has a VR that is not text
