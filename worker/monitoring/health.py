@@ -56,9 +56,8 @@ def check(settings: Settings) -> list[CheckResult]:
         database = CheckResult("database", True, _database(settings))
     except ScreeningError as error:
         database = _failed("database", error)
-        if isinstance(error, DatabaseUnavailable) and concerns_all(
-            error
-        ):  # each of the others that ask it would wait as long
+        is_away = isinstance(error, DatabaseUnavailable) and concerns_all(error)
+        if is_away:  # each of the others that ask it would wait as long
             unasked = dict.fromkeys(("model", "provider", "page", "waiting"), _not_asked)
             return [database, *_found(settings, CHECKS | unasked), *_missing_events(settings), *_gone(settings)]
     watchers = [CheckResult("watchers", True, words) for words in check_watchers(settings)]
