@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from worker.batch import report
 from worker.inference.reference import MEASURES, Values
 from worker.monitoring.drift import evaluate
 from worker.monitoring.drift.evaluate import DriftSchedule
-from worker.monitoring.drift.table import SHORT
+from worker.monitoring.drift.statistics import Chart
+from worker.monitoring.drift.table import SHORT, cells
 from worker.monitoring.metrics import Metrics
 
 MODEL = "a" * 64
@@ -179,6 +181,17 @@ def test_the_verb_shows_it(two_rooms: Database, clock: Clock, tmp_path: Path) ->
     assert [(one["station"], one["status"]) for one in found] == [("SN-2", "left_limits"), ("ROOM 1", "steady")]
     said = site.run("drift", "--since", "2026-01-01")
     assert "ACME, SN-2" in said
+
+
+@pytest.mark.parametrize(
+    ("manufacturer", "station", "said"),
+    [("ACME", "ROOM 1", "ACME, ROOM 1"), ("ACME", "none", "ACME"), ("none", "none", "not named")],
+)
+def test_a_scanner_is_named_as_far_as_its_header_does(manufacturer: str, station: str, said: str) -> None:
+    chart = Chart(math.nan, math.nan, math.nan, math.nan, Stability.TOO_FEW)
+    source = evaluate.Source("a" * 64, manufacturer, station, "none")
+    drift = evaluate.Drift(source, "house", 1, 1, 0.0, None, {}, {}, {}, chart)
+    assert cells(drift)[0].text == said
 
 
 def test_every_measure_has_a_heading() -> None:

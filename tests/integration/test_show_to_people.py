@@ -69,7 +69,7 @@ def test_the_card_is_shown_without_raw_values(desk: Ledger) -> None:
     desk.receive()
     shown = ask(desk, "model", "show")
     assert "{" not in shown
-    assert "flags        from a score of 0.4971 of 1 on" in shown
+    assert "flags        from a probability of 0.4971 on" in shown
     assert "population   children of 1 to 5 years" in shown
     assert "in full" not in shown, "the shipped model's rule is pyramid53"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from worker.cli.study_page import print_study, sentence
-from worker.cli.tables import console
+from worker.cli.tables import console, print_table
 from worker.cli.worklist_table import UNLIKE, cut, explained, print_worklist
 from worker.worklist.unread_list import WorklistEntry
 
@@ -108,12 +108,23 @@ STUDY: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_the_names_of_settings_are_printed_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "width", 80)
+    name = "SCREENING_WEB_RETURN_ADDRESS_OF_ALL"
+    print_table("Settings", ("environment", "value", "meaning"), [(name, "§" * 60, "m " * 60)], whole="environment")
+    shown = capsys.readouterr().out
+    assert name in shown
+    assert shown.count("§") == 60, "the value is divided, and nothing of it is left out"
+
+
 def test_a_flag_says_how_sure_it_is() -> None:
     assert sentence(SCREENING) == (
-        "score 0.93 of 1, flagged from 0.30 on (model house c042274a1511,"
+        "probability 0.93, flagged from 0.30 on (model house c042274a1511,"
         " sensitivity 0.987 on 298 pneumonias that chose its threshold)"
     )
-    assert "score 0.999 of 1" in sentence({**SCREENING, "probability": 0.9991})
+    assert "probability 0.999," in sentence({**SCREENING, "probability": 0.9991})
 
 
 def test_a_study_is_shown_to_people_in_words(capsys: pytest.CaptureFixture[str]) -> None:

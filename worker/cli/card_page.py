@@ -13,7 +13,7 @@ def print_card(card: dict[str, Any]) -> None:
         "model": f"{card['name']} ({card['digest'][:12]}), recipe {card['recipe']}, made {card['created_at'][:10]}",
         "file": card["file"],
         "shadow": card["shadow"] or "none",
-        "flags": f"from a score of {point['threshold']:.4f} of 1 on: {point['rule']}",
+        "flags": f"from a probability of {point['threshold']:.4f} on: {point['rule']}",
         "there": f"sensitivity {estimated(point['sensitivity'])}, specificity {estimated(point['specificity'])}",
         "population": _population(card["population"]),
         "familiarity": _familiarity(card["familiarity_limit"]),
@@ -33,7 +33,7 @@ def print_card(card: dict[str, Any]) -> None:
         console.print(printable(f"{'measured':12} {name.replace('_', ' ')} {estimated(estimate)}"), soft_wrap=True)
     for golden in card["goldens"]:
         near = ", ".join(f"{provider} {tolerance:g}" for provider, tolerance in golden["tolerances"].items())
-        line = f"{'golden':12} {golden['name']}: score {golden['probability']:.4f}, within {near}"
+        line = f"{'golden':12} {golden['name']}: probability {golden['probability']:.4f}, within {near}"
         console.print(printable(line), soft_wrap=True)
 
 

@@ -81,6 +81,7 @@ def settings(shell: bool, as_json: bool) -> None:
             (f"{configuration.ENV_PREFIX}{name.upper()}", value, origin, meaning)
             for name, value, origin, meaning in rows
         ),
+        whole="environment",
     )
 
 

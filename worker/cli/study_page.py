@@ -32,14 +32,14 @@ def print_study(kept: dict[str, Any], *, shows_identifiers: bool = True) -> None
 def sentence(screening: dict[str, Any]) -> str:
     """How sure a verdict is, in one sentence."""
     if screening.get("probability") is None:
-        return "no score"
+        return "no probability"
     model = screening.get("model") or {}
     measured = model.get("sensitivity")
     known = "" if measured is None else (
         f", sensitivity {measured['value']:.3f} on {measured['n']} pneumonias that chose its threshold"
     )  # fmt: skip
     return (
-        f"score {_score(screening['probability'])} of 1, flagged from {screening['threshold']:.2f} on"
+        f"probability {_short(screening['probability'])}, flagged from {screening['threshold']:.2f} on"
         f" (model {model.get('name', '')} {screening['model_digest'][:12]}{known})"
     )
 
@@ -117,7 +117,7 @@ def _image(image: dict[str, Any]) -> str:
     size = f"{image.get('columns')} x {image.get('rows')}"
     fault = image.get("exclusion") or image.get("unreadable_now") or image.get("unreadable")
     if image.get("probability") is not None:
-        result = f"score {_score(image['probability'])}"
+        result = f"probability {_short(image['probability'])}"
     elif fault:
         result = _words(fault)
     else:
@@ -125,7 +125,7 @@ def _image(image: dict[str, Any]) -> str:
     return ", ".join(filter(None, (what, size, result)))
 
 
-def _score(probability: float) -> str:
+def _short(probability: float) -> str:
     """A probability in two digits; in three where two would round it to 0 or 1."""
     return f"{probability:.2f}" if 0.005 <= probability < 0.995 else f"{probability:.3f}"
 

@@ -22,6 +22,9 @@ PIPED_WIDTH = 132
 #: Narrower terminals wrap lines: in fewer columns a table would leave out verdicts.
 LEAST_WIDTH = 40
 
+#: From so many columns on a name is printed whole, because it is copied.
+WIDE = 80
+
 
 def width() -> int:
     """Columns of the output: those of the terminal, or of the variable COLUMNS; else PIPED_WIDTH."""
@@ -47,11 +50,11 @@ def print_quarantine(files: Sequence[QuarantinedFile]) -> None:
     console.print(f"{len(files)} quarantined {'file' if len(files) == 1 else 'files'}; their bytes are in the store")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A plain table."""
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], whole: str = "") -> None:
+    """A plain table. The cells of the column `whole` are not divided, where lines are wide enough."""
     table = Table(title=title, title_justify="left")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == whole and console.width >= WIDE)
     for row in rows:
         table.add_row(*("" if cell is None else printable(cell) for cell in row))
     console.print(table)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from schema.vocabulary import Stability
 from worker.ledger.operations.drift import Cause
-from worker.monitoring.drift.evaluate import Drift
+from worker.monitoring.drift.evaluate import Drift, Source
 from worker.monitoring.drift.statistics import Shift
 
 #: Headings of the measures.
@@ -65,7 +65,7 @@ def cells(drift: Drift) -> list[Cell]:
     rate = "" if math.isnan(night.rate) else f"{night.rate:.0%}"
     limits = "" if math.isnan(night.low) else f"{night.low:.0%}-{night.high:.0%}"
     return [
-        Cell(f"{source.manufacturer}, {source.station}"),
+        Cell(_scanner(source)),
         Cell(source.view),
         Cell(str(drift.status).replace("_", " "), drift.status),
         Cell(str(drift.images)),
@@ -89,6 +89,11 @@ def drift_table(drifts: Sequence[Drift]) -> DriftTable:
     others = Counter(str(drift.status).replace("_", " ") for drift in drifts if drift not in judged)
     counted = "; ".join(f"{n} with {why}" for why, n in sorted(others.items()))
     return DriftTable(COLUMNS, [cells(drift) for drift in judged], NOTE, counted)
+
+
+def _scanner(source: Source) -> str:
+    """Manufacturer and station, as far as the header names them. A PNG or JPEG names none."""
+    return ", ".join(name for name in (source.manufacturer, source.station) if name != "none") or "not named"
 
 
 def _psi(shift: Shift | None) -> Cell:
