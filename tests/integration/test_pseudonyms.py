@@ -26,6 +26,7 @@ from worker.ledger.identifiers import IdentifierPolicy
 from worker.ledger.lookup import resolve
 from worker.ledger.pseudonyms import KEY_FILE
 from worker.ledger.screening.outbox import Backlog
+from worker.monitoring.health import check_readiness
 from worker.screen_study import StudyScreener
 from worker.settings import Settings
 from worker.store import OBJECTS
@@ -189,5 +190,10 @@ def test_a_filled_database_keeps_its_way_and_its_key(desk: Ledger) -> None:
 def test_a_filled_database_of_before_is_plain(desk: Ledger) -> None:
     desk.receive(STUDY)
     opened(settings_of(desk, IdentifierMode.PLAIN))
+    hidden = settings_of(desk, IdentifierMode.PSEUDONYMS)
     with pytest.raises(IdentifiersDiffer, match="as they came, SCREENING_IDENTIFIERS says pseudonyms"):
-        opened(settings_of(desk, IdentifierMode.PSEUDONYMS))
+        opened(hidden)
+    found = next(finding for finding in check_readiness(hidden) if finding.what == "database")
+    assert not found.is_well
+    assert "Set it back" in found.message
+    assert not (desk.store.folder / KEY_FILE).exists()

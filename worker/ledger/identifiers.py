@@ -92,25 +92,33 @@ def check_database(database: Database, settings: Settings, now: datetime) -> Non
     A database without rows takes the mode of the settings. Raises SchemaOutdated, IdentifiersDiffer.
     """
     require_head(database)
-    wanted, check = settings.identifiers, _check(IdentifierPolicy.of(settings))
-    with reading(database) as connection:
-        row = connection.execute(select(operations.Identifiers.kept_as, operations.Identifiers.key_check)).one_or_none()
-        is_started = connection.execute(STARTED).first() is not None
-    kept, kept_check = (IdentifierMode.PLAIN, None) if row is None else row
-    if (kept, kept_check) == (wanted, check):
+    kept, kept_check, is_started = require_mode(database, settings.identifiers)
+    check = _check(IdentifierPolicy.of(settings))
+    if (kept, kept_check) == (settings.identifiers, check):
         return
-    if not is_started:
-        _note(database, wanted, check, now)
-    elif kept is not wanted:
-        raise IdentifiersDiffer(
-            f"this database keeps identifiers {WORDS[kept]}, SCREENING_IDENTIFIERS says {wanted}: existing rows are not"
-            " rewritten, and new rows would not match them. Set it back, or begin with an empty database"
-        )
-    else:
+    if is_started:
         raise IdentifiersDiffer(
             "is not the key of this database's pseudonyms: restore that key from the backup of the store, or set"
             " SCREENING_STORE to the store that contains it"
         ).about(f"{open_store(settings).name}/{KEY_FILE}")
+    _note(database, settings.identifiers, check, now)
+
+
+def require_mode(database: Database, wanted: IdentifierMode) -> tuple[IdentifierMode, str | None, bool]:
+    """How this database keeps identifiers, the check value of its key, and whether it has rows; makes no key.
+
+    Raises IdentifiersDiffer when its rows were written in another mode.
+    """
+    with reading(database) as connection:
+        row = connection.execute(select(operations.Identifiers.kept_as, operations.Identifiers.key_check)).one_or_none()
+        is_started = connection.execute(STARTED).first() is not None
+    kept, kept_check = (IdentifierMode.PLAIN, None) if row is None else row
+    if is_started and kept is not wanted:
+        raise IdentifiersDiffer(
+            f"this database keeps identifiers {WORDS[kept]}, SCREENING_IDENTIFIERS says {wanted}: existing rows are not"
+            " rewritten, and new rows would not match them. Set it back, or begin with an empty database"
+        )
+    return kept, kept_check, is_started
 
 
 @retried  # two processes may do this at the same time

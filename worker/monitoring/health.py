@@ -12,7 +12,7 @@ from worker.errors import DatabaseUnavailable, DeviceUnavailable, ModelRefused, 
 from worker.ledger.clocks import now
 from worker.ledger.connect import unopened
 from worker.ledger.database_clock import ComparedClock
-from worker.ledger.identifiers import IdentifierPolicy
+from worker.ledger.identifiers import IdentifierPolicy, require_mode
 from worker.ledger.intake import files
 from worker.ledger.operations import device_failures
 from worker.ledger.reading_room import accounts
@@ -121,6 +121,7 @@ def _database(settings: Settings) -> str:
     database = unopened(settings)
     try:
         found = require_head(database)
+        require_mode(database, settings.identifiers)
         remark = encoding_remark(database)
         require_writable(database)
         is_silent = is_silent_run(database, settings.silent is Silent.ON)
