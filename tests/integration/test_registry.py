@@ -408,7 +408,7 @@ def test_a_worker_without_any_sound_model_says_why(
 ) -> None:
     registry.install(clock())
     Path(registry.store.place(MODELS, digest_of(settings.model))).write_bytes(b"damaged")
-    with pytest.raises(ModelRefused, match="gone or damaged"):
+    with pytest.raises(ModelRefused, match="gone or damaged: is SCREENING_STORE the store of this database"):
         model_loader.in_force()
 
 

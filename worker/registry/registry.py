@@ -195,9 +195,10 @@ def stored_model(store: Store, digest: str, provider: str) -> OnnxModel:
     try:
         content = store.get(MODELS, digest)
     except StoredFileLost as error:
-        raise ModelRefused("the stored file is gone or damaged: promote the model from its file again").about(
-            digest
-        ) from error
+        raise ModelRefused(
+            "the stored file is gone or damaged: is SCREENING_STORE the store of this database? Else restore it from"
+            " the backup, or promote the model from its file again"
+        ).about(digest) from error
     return open_content(content, store.place(MODELS, digest), provider)
 
 
