@@ -77,6 +77,34 @@ class Site:
     accepts_lower_sensitivity: bool = False
 
 
+@dataclass(frozen=True)
+class Point:
+    """A point of a site, and all that its card is made from."""
+
+    site: Site
+    factory: OnnxModel  #: the file as it was made
+    made: OnnxModel  #: the same weights behind the line
+    line: Line  #: from the factory's logits to those that fit the site
+    before: Scored  #: the site's images with the answers of `factory`
+    after: Scored  #: the same images with the answers of `made`
+    threshold: float  #: on the probabilities of `made`
+
+    @property
+    def rates(self) -> tuple[Estimate, Estimate]:
+        """Sensitivity and specificity on the site's images."""
+        return _rates(self.after.labels, self.after.probabilities, self.threshold)
+
+    @property
+    def rates_of_patients(self) -> tuple[Estimate, Estimate]:
+        """The share of patients with pneumonia who are flagged, and of those without who are not, in all images."""
+        return _rates(*one_of_each_patient(self.after), self.threshold)
+
+    @property
+    def factory_threshold(self) -> float:
+        """The factory's threshold, on the probabilities of `factory`."""
+        return self.factory.card.operating_point.threshold
+
+
 def calibrate_for(
     path: Path, provider: str, root: Path, samples: Sequence[Sample], site: Site, out: Path, report: Report
 ) -> Calibrated:
@@ -102,15 +130,14 @@ def calibrate_for(
         write(proto, factory.card, part)  # a preliminary card, to measure the model with
         made = open_on_all_cores(part, provider)
         after = before.by(made)
-        threshold = _threshold(site.rule, after)
-        card = _card(factory, made, line, before, after, threshold, site)
-        write(proto, card, part)
+        point = Point(site, factory, made, line, before, after, _threshold(site.rule, after))
+        write(proto, _card(point), part)
         made = open_on_all_cores(part, provider)
-        _prove(made, after, threshold)
+        _prove(made, after, point.threshold)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-    return _summary(factory, made, line, before, after, unreadable)
+    return _summary(replace(point, made=made), unreadable)
 
 
 def _require_factory(factory: OnnxModel, samples: Sequence[Sample], path: Path) -> None:
@@ -138,69 +165,55 @@ def _threshold(rule: ThresholdRule, scored: Scored) -> float:
         raise BadData(f"{error.message}; of several images of a patient one counts") from error
 
 
-def _card(
-    factory: OnnxModel, made: OnnxModel, line: Line, before: Scored, after: Scored, threshold: float, site: Site
-) -> ModelCard:
+def _card(point: Point) -> ModelCard:
     """The original's card, with everything that the point and the images of the site change."""
-    old, labels, data = factory.card, after.labels, digest(after.samples)
+    old, after, threshold, data = point.factory.card, point.after, point.threshold, digest(point.after.samples)
     limit = limit_of(after.familiarity)
-    rates = _rates(labels, after.probabilities, threshold)
-    calibration = line.after_calibration(Calibration(old.temperature, old.bias))
-    found = measure(labels, after.probabilities, threshold) | {"familiar": familiar(after.familiarity, limit)}
+    calibration = point.line.after_calibration(Calibration(old.temperature, old.bias))
+    found = measure(after.labels, after.probabilities, threshold) | {"familiar": familiar(after.familiarity, limit)}
     lasting = {name: value for name, value in old.metrics.items() if name.endswith(LASTING)}
+    values = measured(after.probabilities, after.familiarity, after.grids[..., 0])
     return replace(
         old,
         name=old.name + SUFFIX,
         temperature=calibration.temperature,
         bias=calibration.bias,
-        prevalence=float(labels.mean()),
-        operating_point=OperatingPoint(threshold, _words(site), *rates, data),
+        prevalence=float(after.labels.mean()),
+        operating_point=OperatingPoint(threshold, _words(point.site), *point.rates, data),
         familiarity_limit=limit,
         metrics=lasting | {f"site_{name}": value for name, value in found.items()},
-        reference=make_reference(
-            measured(after.probabilities, after.familiarity, after.grids[..., 0]), list(labels), threshold, data
-        ),
-        site=_site_point(factory, line, before, after, rates, threshold, site),
-        goldens=tuple(_scored(golden, made, line) for golden in old.goldens),
-        reduced_decode=_reduced(old.reduced_decode, line, threshold),
+        reference=make_reference(values, list(after.labels), threshold, data),
+        site=_site_point(point),
+        goldens=tuple(_scored(golden, point.made, point.line) for golden in old.goldens),
+        reduced_decode=_reduced(old.reduced_decode, point.line, threshold),
         validation_scores=None,  # they are those of the file as it was made
-        versions=old.versions | {"made from": factory.digest},
+        versions=old.versions | {"made from": point.factory.digest},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def _site_point(
-    factory: OnnxModel,
-    line: Line,
-    before: Scored,
-    after: Scored,
-    rates: tuple[Estimate, Estimate],
-    threshold: float,
-    site: Site,
-) -> SitePoint:
+def _site_point(point: Point) -> SitePoint:
     """What the card says of the point; raises ModelRefused below the floor, unless that is accepted."""
-    old = factory.card
-    on_validation = validation_sensitivity(old, line, threshold)
-    of_patients = _rates(*one_of_each_patient(after), threshold)
-    below = below_floor(rates[0], of_patients[0], on_validation)
-    if below and not site.accepts_lower_sensitivity:
-        allowed = highest_allowed(after, old, line)
+    (sensitivity, specificity), of_patients = point.rates, point.rates_of_patients
+    on_validation = validation_sensitivity(point.factory.card, point.line, point.threshold)
+    below = below_floor(sensitivity, of_patients[0], on_validation)
+    if below and not point.site.accepts_lower_sensitivity:
+        allowed = highest_allowed(point.after, point.factory.card, point.line)
         raise ModelRefused(f"{below}: take a rule with a lower threshold{allowed}, or name --accept-lower-sensitivity")
-    factory_threshold = old.operating_point.threshold
-    factory_rates = _rates(before.labels, before.probabilities, factory_threshold)
+    before = _rates(point.before.labels, point.before.probabilities, point.factory_threshold)
     return SitePoint(
-        place=site.place,
-        normals=rates[1].n,
-        positives=rates[0].n,
-        sensitivity=rates[0],
-        specificity=rates[1],
-        factory_sensitivity=factory_rates[0],
-        factory_specificity=factory_rates[1],
-        factory_threshold=factory_threshold,
+        place=point.site.place,
+        normals=specificity.n,
+        positives=sensitivity.n,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        factory_sensitivity=before[0],
+        factory_specificity=before[1],
+        factory_threshold=point.factory_threshold,
         validation_sensitivity=on_validation.exact,
-        remarks=remarks_on(len(after.samples), *of_patients, on_validation, below),
+        remarks=remarks_on(len(point.after.samples), *of_patients, on_validation, below),
         accepts_lower_sensitivity=bool(below),
-        factory_digest=factory.digest,
+        factory_digest=point.factory.digest,
     )
 
 
@@ -245,35 +258,33 @@ def _prove(made: OnnxModel, wanted: Scored, threshold: float) -> None:
         raise ModelRefused(f"the written file flags otherwise than was measured: {counts[1]}, not {counts[0]}")
 
 
-def _summary(
-    factory: OnnxModel, made: OnnxModel, line: Line, before: Scored, after: Scored, unreadable: list[dict[str, str]]
-) -> Calibrated:
-    card, site = made.card, made.card.site
-    assert site is not None, "the card was written with it"
+def _summary(point: Point, unreadable: list[dict[str, str]]) -> Calibrated:
+    """What the verb shows of the file that was written."""
+    card, after = point.made.card, point.after
+    assert card.site is not None, "the card was written with it"
+    assert card.familiarity_limit is not None, "and with its limit"
     normals, positives = (np.sort(after.probabilities[after.labels == label]) for label in (0, 1))
     return Calibrated(
         model=card.name,
-        model_digest=made.digest,
-        threshold=card.operating_point.threshold,
+        model_digest=point.made.digest,
+        threshold=point.threshold,
         rule=card.operating_point.rule,
         temperature=card.temperature,
         bias=card.bias,
         prevalence=float(after.labels.mean()),
-        familiarity_limit=limit_of(after.familiarity),
-        factory_familiarity_limit=factory.card.familiarity_limit,
-        site=site,
-        choices=choices(
-            after.labels, after.probabilities, _factory_choice(line, before, site.factory_threshold),
-            card.operating_point.threshold,
-        ),
+        familiarity_limit=card.familiarity_limit,
+        factory_familiarity_limit=point.factory.card.familiarity_limit,
+        site=card.site,
+        choices=choices(after.labels, after.probabilities, _factory_choice(point), point.threshold),
         normals=tuple(map(float, normals)),
         positives=tuple(map(float, positives)),
         unreadable=unreadable,
-    )  # fmt: skip
+    )
 
 
-def _factory_choice(line: Line, before: Scored, threshold: float) -> Choice:
+def _factory_choice(point: Point) -> Choice:
     """The factory's threshold among the new probabilities, named by the one on its card."""
+    threshold, before = point.factory_threshold, point.before
     counts = metrics.confusion(before.labels, before.probabilities, threshold)
     name = f"factory: {threshold:.4f} before calibration"
-    return choice(name, float(line.of(np.array([threshold]))[0]), counts)
+    return choice(name, float(point.line.of(np.array([threshold]))[0]), counts)
