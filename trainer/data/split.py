@@ -39,20 +39,18 @@ def split(samples: Sequence[Sample], seed: int, left_out: Iterable[Sample] = (),
     if not keeps_stated:
         samples = [replace(s, split="") if s.split != TRAIN_ONLY else s for s in samples]
     members, assigned = _grouped(samples, tuple(left_out))
-    stated, free = set[str](), defaultdict[str, list[Sample]](list)
+    stated = {sample.split for inside in members.values() for sample in inside}
+    lacking = [name for name in ("test", "validation") if name not in stated]
+    undecided: dict[str, list[Sample]] = defaultdict(list)  # group -> images that a split that is lacking may take
     for group, inside in members.items():
         for sample in inside:
-            stated.add(sample.split)
             if sample.split in ("", "train"):
-                free[group].append(sample)
-            elif sample.split == TRAIN_ONLY:
-                assigned.append(replace(sample, split="train"))
+                undecided[group].append(sample)
             else:
-                assigned.append(sample)
-    missing = [name for name in ("test", "validation") if name not in stated]
-    for groups in _strata(free, seed):
+                assigned.append(replace(sample, split="train") if sample.split == TRAIN_ONLY else sample)
+    for groups in _strata(undecided, seed):
         total = sum(map(len, groups))
-        assigned += _assign(groups, {name: SHARES[name] * total for name in missing})
+        assigned += _assign(groups, {name: SHARES[name] * total for name in lacking})
     return _manifest(assigned, seed)
 
 
@@ -66,15 +64,8 @@ def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[S
         raise BadData(f"images whose split is {TRAIN_ONLY} are never tested on: leave them out of a fit over folds")
     members, outside = _grouped([replace(sample, split="") for sample in samples], tuple(left_out))
     strata = _strata(members, seed)
-    held: list[list[Sequence[Sample]]] = [[] for _ in range(count)]
-    for groups in strata:
-        sizes = [0] * count
-        for group in groups:
-            smallest = sizes.index(min(sizes))
-            held[smallest].append(group)
-            sizes[smallest] += len(group)
     manifests = []
-    for fold, test in enumerate(held):
+    for fold, test in enumerate(_dealt(strata, count)):
         tested = {id(group) for group in test}
         assigned = outside + [replace(s, split="test") for group in test for s in group]
         for groups in strata:
@@ -85,6 +76,18 @@ def folds(samples: Sequence[Sample], count: int, seed: int, left_out: Iterable[S
             assigned += _assign(rest, {"validation": SHARES["validation"] * sum(map(len, groups))})
         manifests.append(_manifest(assigned, seed))
     return manifests
+
+
+def _dealt(strata: Sequence[Sequence[Sequence[Sample]]], count: int) -> list[list[Sequence[Sample]]]:
+    """The groups on `count` heaps: each goes to the heap that has the fewest images of its stratum."""
+    heaps: list[list[Sequence[Sample]]] = [[] for _ in range(count)]
+    for groups in strata:
+        sizes = [0] * count
+        for group in groups:
+            smallest = sizes.index(min(sizes))
+            heaps[smallest].append(group)
+            sizes[smallest] += len(group)
+    return heaps
 
 
 def held_out(manifest: Manifest, groups: Iterable[str]) -> Manifest:
@@ -143,12 +146,15 @@ def _keys(sample: Sample) -> list[str]:
 
 
 def _groups(samples: Iterable[Sample]) -> dict[str, str]:
-    """Key -> name of its group: the smallest patient key that any chain of samples connects it with."""
+    """Key -> name of its group: the smallest patient key that any chain of samples connects it with.
+
+    By union-find: each key points to a parent, and the key that is its own parent names the group.
+    """
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
         while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
+            parent[key] = parent[parent[key]]  # shorten the way for the next time
             key = parent[key]
         return key
 
@@ -166,7 +172,11 @@ def shuffle_key(seed: int, group: str) -> str:
 
 
 def _assign(groups: Sequence[Sequence[Sample]], quota: dict[str, float]) -> list[Sample]:
-    """Fill each split of `quota`, in its order, up to its number of images; the rest goes to train."""
+    """Fill each split of `quota`, in its order, up to its number of images; the rest goes to train.
+
+    A group goes into the first split in which at least half of it still fits, so that large groups exceed a quota by
+    half of their images at most.
+    """
     quota = dict(quota)
     assigned: list[Sample] = []
     for group in groups:

@@ -6,7 +6,7 @@ run over folds holds one such folder for each, and out_of_fold.csv.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,12 +133,36 @@ def teachers_of(options: FitOptions) -> Teachers:
     return teachers
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The images of a run, split and read, and what an earlier start of it left."""
+
+    manifest: Manifest
+    loaded: dict[str, Loaded]  #: of the splits train and validation
+    teachers: Teachers
+    fingerprint: str  #: of everything that influences the next epoch
+    checkpoint: Checkpoint | None  #: None: no epoch is finished yet
+
+
 def run_split(options: FitOptions, manifest: Manifest, teachers: Teachers, report: Report) -> Path:
-    """Audit, train and export on a manifest."""
+    """Audit, train and export on a manifest; returns the model file. A finished model is kept as it is."""
     teachers.require_split(manifest.digest)
-    options.out.mkdir(parents=True, exist_ok=True)
+    prepared = _prepare(options, manifest, teachers, report)
+    model = options.out / f"{options.recipe.name}.onnx"
+    about = options.origin, options.recipe, _elsewhere_digest(options)
+    if prepared.checkpoint is not None and is_made(options.out, model, *about):
+        report({"event": "kept", "model": model.name})
+        return model
+    model_digest = _train(options, prepared, model, report)
+    write_record(_record(options, prepared, model.name, model_digest), options.out)
+    return model
+
+
+def _prepare(options: FitOptions, manifest: Manifest, teachers: Teachers, report: Report) -> Prepared:
+    """Read the images, then write split and audit; for another run's checkpoint it raises BadSetting before that."""
+    cache, preprocessing = options.out / "cache", options.recipe.preprocessing
     loaded = {
-        name: load_grids(options.root, manifest.of(name), options.recipe.preprocessing, options.out / "cache", report)
+        name: load_grids(options.root, manifest.of(name), preprocessing, cache, report)
         for name in ("train", "validation")
     }
     faults = [fault for part in loaded.values() for fault in part.unreadable]
@@ -147,6 +171,12 @@ def run_split(options: FitOptions, manifest: Manifest, teachers: Teachers, repor
     fingerprint = _fingerprint(options, manifest, teachers)
     checkpoint = read_checkpoint(options.out / CHECKPOINT, fingerprint)
     write_manifest(manifest, options.out / "split.csv")
+    _audit(options, manifest, faults, report)
+    return Prepared(manifest, loaded, teachers, fingerprint, checkpoint)
+
+
+def _audit(options: FitOptions, manifest: Manifest, faults: Sequence[dict[str, str]], report: Report) -> None:
+    """Audit the images into audit.json, and report splits, unreadable files and warnings."""
     findings = audit(manifest, options.root, report)
     write_atomically(json.dumps(findings.to_json(), indent=1).encode(), options.out / "audit.json")
     report({"event": "audit", "images": findings.images, "groups": findings.groups, "digest": manifest.digest[:16]})
@@ -156,36 +186,18 @@ def run_split(options: FitOptions, manifest: Manifest, teachers: Teachers, repor
         report({"event": "unreadable", **fault})
     for warning in findings.warnings:
         report({"event": "warning", "text": warning})
-    model = options.out / f"{options.recipe.name}.onnx"
-    elsewhere_digest = _elsewhere_digest(options)
-    if checkpoint is not None and is_made(options.out, model, options.origin, options.recipe, elsewhere_digest):
-        report({"event": "kept", "model": model.name})
-        return model
-    made = _train(options, manifest, loaded, teachers, fingerprint, checkpoint, model, report)
-    write_record(_record(options, manifest, teachers, model.name, made), options.out)
-    return model
 
 
-def _train(
-    options: FitOptions,
-    manifest: Manifest,
-    loaded: dict[str, Loaded],
-    teachers: Teachers,
-    fingerprint: str,
-    checkpoint: Checkpoint | None,
-    model: Path,
-    report: Report,
-) -> str:
-    """Train and export to `model`; returns its digest."""
-    recipe, seed = options.recipe, options.seed
-    train, validation = loaded["train"].grids, loaded["validation"].grids
-    labels = labels_of(loaded["validation"].samples)
+def _train(options: FitOptions, prepared: Prepared, model: Path, report: Report) -> str:
+    """Train, from the checkpoint on if there is one, and export to `model`; returns its digest."""
+    recipe, seed, checkpoint_file = options.recipe, options.seed, options.out / CHECKPOINT
+    train, validation = prepared.loaded["train"], prepared.loaded["validation"]
+    labels = labels_of(validation.samples)
     seed_everything(seed)
     start = Start(recipe.preprocessing.size, recipe.backbone, options.weights)
     network = build_to_train(recipe, start)
-    copies, monitored = monitored_copies(recipe, validation, labels, seed)
-    path = options.out / CHECKPOINT
-    batches = batches_of(recipe, network, loaded["train"], teachers, seed)
+    copies, monitored = monitored_copies(recipe, validation.grids, labels, seed)
+    batches = batches_of(recipe, network, train, prepared.teachers, seed)
 
     fit(
         recipe,
@@ -193,17 +205,19 @@ def _train(
         batches,
         copies,
         monitored,
-        fingerprint,
-        checkpoint,
-        lambda latest: write_checkpoint(latest, path),
+        prepared.fingerprint,
+        prepared.checkpoint,
+        lambda latest: write_checkpoint(latest, checkpoint_file),
         report,
     )
     network = as_exported(recipe, start, network)
     seen = batches(recipe.epochs)  # augmented views of an epoch after the last one
     views = (seen[step][0] for step in range(len(seen)))
-    served = complete(network, train, views, validation, labels, recipe.prevalence)
+    served = complete(network, train.grids, views, validation.grids, labels, recipe.prevalence)
     elsewhere = _elsewhere(options, report)
-    return export(recipe, served, manifest, options.root, validation, model, options.origin, report, elsewhere).digest
+    return export(
+        recipe, served, prepared.manifest, options.root, validation.grids, model, options.origin, report, elsewhere
+    ).digest
 
 
 def batches_of(
@@ -243,21 +257,21 @@ def _elsewhere_digest(options: FitOptions) -> str:
     return f"{digest(read_samples(folder, index, options.is_patient_each))} {rule}"
 
 
-def _record(options: FitOptions, manifest: Manifest, teachers: Teachers, model: str, model_digest: str) -> Record:
+def _record(options: FitOptions, prepared: Prepared, model: str, model_digest: str) -> Record:
     weights = options.weights
     return Record(
         command=options.command,
         recipe=options.recipe.to_json(),
         seed=options.seed,
         weights_digest=digest_of(weights) if weights is not None and weights != RANDOM else "",
-        split_digest=manifest.digest,
+        split_digest=prepared.manifest.digest,
         checkpoint_digest=digest_of(options.out / CHECKPOINT),
         origin=asdict(options.origin),
         model_file=model,
         model_digest=model_digest,
         backend=keras.backend.backend(),
         elsewhere_digest=_elsewhere_digest(options),
-        teachers=tuple(teacher.digest for teacher in teachers.models),
+        teachers=tuple(teacher.digest for teacher in prepared.teachers.models),
     )
 
 
