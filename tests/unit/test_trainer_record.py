@@ -4,12 +4,17 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from trainer.cli.fit import leaks
 from trainer.data.manifest import Manifest, Origin, Sample, write_manifest
 from trainer.recipes import RECIPES
 from trainer.run.record import RECORD, Record, digest_of, is_made, read_record, write_record
 from trainer.statistics.operating_point import ThresholdRule
+from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from trainer.training.warm_start import CHECKPOINT, SPLIT, PreviousRun
+from worker.errors import BadSetting
 
 HERE, THERE = "1" * 64, "2" * 64
 RECIPE = RECIPES[0]
@@ -56,3 +61,14 @@ def test_a_fold_that_is_tested_on_images_of_the_earlier_run_is_named(tmp_path: P
     assert leaks(earlier, folders) == [
         "fold-1: 1 images of the test split were used to train the earlier run: its result is too good"
     ]
+
+
+def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
+    path, weights = tmp_path / CHECKPOINT, [np.arange(9000.0)]
+    write_checkpoint(Checkpoint("run", weights, [], 1, weights, (0.5,)), path)
+    assert read_checkpoint(path, "run") is not None
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:30000] + bytes(100) + whole[30100:]):
+        path.write_bytes(damaged)
+        with pytest.raises(BadSetting, match=r"checkpoint\.npz: is damaged .* remove it and train anew"):
+            read_checkpoint(path, "run")

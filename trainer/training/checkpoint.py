@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,20 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
-    """The checkpoint at `path`, or None where there is none; raises BadSetting when it belongs to another run."""
+    """The checkpoint at `path`, or None where there is none.
+
+    Raises BadSetting when it belongs to another run, or is damaged.
+    """
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as stored:
-        plain = json.loads(str(stored["plain"]))
-        lists = {name: [stored[key] for key in sorted(stored.files) if key.startswith(f"{name}/")] for name in _LISTS}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            plain = json.loads(str(stored["plain"]))
+            lists = {n: [stored[key] for key in sorted(stored.files) if key.startswith(f"{n}/")] for n in _LISTS}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BadSetting(f"is damaged ({error}): put a copy back, or remove it and train anew").about(
+            str(path)
+        ) from error
     if plain["fingerprint"] != fingerprint:
         raise BadSetting(
             "belongs to a run with other data, recipe, seed, epochs or weights: give another --out, or remove it"
