@@ -19,7 +19,7 @@ from worker.ledger.connect import upgrade
 from worker.ledger.operations.signs_of_life import Signs
 from worker.ledger.server_database import require_unicode, require_writable
 from worker.ledger.transactions import translated
-from worker.monitoring.health import CheckResult, check_readiness
+from worker.monitoring.health import CheckResult, check, check_readiness
 from worker.settings import Settings
 from worker.worklist.unread_list import entries
 
@@ -148,6 +148,15 @@ def test_every_right_that_the_program_needs_is_asked_for(desk: Ledger, statement
         finding = database_finding(desk)
         assert finding.is_well is not bool(closed)
         assert not closed or f"permission denied for {closed}: let the account" in finding.message
+
+
+@pytest.mark.slow
+def test_a_right_that_is_not_there_hides_no_other_finding(desk: Ledger) -> None:
+    with as_another(desk, WRITES, COUNTS, "REVOKE DELETE ON hold FROM ROLE_"):
+        findings = {found.what: found for found in check(attrs.evolve(desk.settings, database=desk.database.url))}
+    assert not findings["database"].is_well
+    assert findings["waiting"].is_well, findings["waiting"].message
+    assert findings["clock"].is_well
 
 
 def test_an_account_that_may_not_enter_the_database_is_told_so() -> None:

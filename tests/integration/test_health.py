@@ -65,9 +65,11 @@ def silent_server() -> Iterator[tuple[int, list[object]]]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield listener.getsockname()[1], came
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+        try:
+            yield listener.getsockname()[1], came
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
@@ -78,5 +80,5 @@ def test_a_database_that_does_not_answer_is_asked_once(desk: Ledger) -> None:
     assert len(came) == 1
     said = {finding.what: finding.message for finding in findings if not finding.is_well}
     assert said.keys() == {"database", "model", "provider", "page", "waiting"}
-    assert "not known, because the database does not answer" in said["model"]
+    assert "not known, because the database could not be asked" in said["model"]
     assert {finding.what for finding in findings} >= {"broker", "decoder", "store", "disk"}

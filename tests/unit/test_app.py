@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from schema.vocabulary import Priority
 from worker.app import app, messages
 from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S, QUEUES, Offer
 from worker.runtime.broker_rights import KEYS, lacking_rights
+from worker.runtime.redis_server import redis_server
 from worker.settings import Settings
 
 EVERY_KEY = ["~stat*", "~routine*", "~nightly*", *(f"~{key}" for key in KEYS)]
@@ -142,6 +145,21 @@ def test_the_rights_that_an_account_at_the_broker_lacks_are_named_and_nothing_is
         with redis.Redis(unix_socket_path=socket, username="screening", password="secret") as client:
             assert lacking_rights(client, QUEUES) == lacking
         assert administrator.dbsize() == 0
+
+
+def test_a_broker_without_transactions_is_an_error_and_nothing_is_done_there(tmp_path: Path) -> None:
+    socket = str(tmp_path / "r")
+    options = ("--port", "0", "--unixsocket", socket, "--save", "", "--rename-command", "MULTI", "")
+    with subprocess.Popen([redis_server(), *options], stdout=subprocess.DEVNULL) as server:
+        try:
+            retry = Retry(ConstantBackoff(0.05), 200)
+            with redis.Redis(unix_socket_path=socket, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
+                client.ping()
+                with pytest.raises(redis.ResponseError, match="unknown command"):
+                    lacking_rights(client, QUEUES)
+                assert client.dbsize() == 0
+        finally:
+            server.terminate()
 
 
 def test_the_page_of_settings_says_from_which_size_on_a_message_grows_no_more() -> None:

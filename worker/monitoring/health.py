@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy.exc import DBAPIError
+
 from schema.database import HEAD
 from schema.setting_values import Silent
 from worker.errors import DatabaseUnavailable, DeviceUnavailable, ModelRefused, ScreeningError
@@ -56,8 +58,7 @@ def check(settings: Settings) -> list[CheckResult]:
         database = CheckResult("database", True, _database(settings))
     except ScreeningError as error:
         database = _failed("database", error)
-        is_away = isinstance(error, DatabaseUnavailable) and concerns_all(error)
-        if is_away:  # each of the others that ask it would wait as long
+        if _is_away(error):  # each of the others that ask it would wait as long
             unasked = dict.fromkeys(("model", "provider", "page", "waiting"), _not_asked)
             return [database, *_found(settings, CHECKS | unasked), *_missing_events(settings), *_gone(settings)]
     watchers = [CheckResult("watchers", True, words) for words in check_watchers(settings)]
@@ -110,8 +111,13 @@ def _failed(what: str, error: ScreeningError) -> CheckResult:
     return CheckResult(what, False, f"{error} [{error.code}]")
 
 
+def _is_away(error: ScreeningError) -> bool:
+    """Whether the database itself failed. One that answers, but lacks a right or takes no writes, is asked further."""
+    return isinstance(error.__cause__, DBAPIError) and concerns_all(error)
+
+
 def _not_asked(_: Settings) -> str:
-    raise DatabaseUnavailable("not known, because the database does not answer")
+    raise DatabaseUnavailable("not known, because the database could not be asked")
 
 
 def _database(settings: Settings) -> str:

@@ -26,11 +26,15 @@ ON_OTHERS = (
 KEYS = ("unacked*", "_kombu.binding*", "screening-probe")
 
 
+#: Opens a transaction, after it has proved that one can be opened and ended.
+OPENING = (("MULTI",), ("EXEC",), ("MULTI",))
+
+
 def lacking_rights(client: Any, queues: Sequence[str]) -> list[str]:
     """The rules that the access list of the account lacks, as `ACL SETUSER` takes them; empty: none.
 
     `client`: one of redis-py. Nothing is done: Redis judges a command when it is queued in a transaction, which never
-    ends. Raises redis-py's errors.
+    ends. Raises redis-py's errors, also where Redis takes no transactions.
     """
     lists = [f"{queue}{end}" for queue in queues for end in ("", LESS_URGENT)]
     asked = [(name, each, *others) for each in lists for name, *others in ON_A_QUEUE]
@@ -38,26 +42,39 @@ def lacking_rights(client: Any, queues: Sequence[str]) -> list[str]:
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        # one after the other: a command behind a refused MULTI would be done
-        for command in (("MULTI",), ("EXEC",), ("MULTI",), *asked, *ON_OTHERS):
-            rules = _refused(connection, command, queues)
-            lacking.update(dict.fromkeys(rules))
-            if rules and command[0] in ("MULTI", "EXEC"):
-                break
+        for command in OPENING:  # answered one by one: a command behind a refused MULTI would be done
+            connection.send_command(*command)
+            if (error := _error(connection)) is None:
+                continue
+            if rules := _lacking(error, command, queues):
+                return rules
+            raise error
+        probes: list[Sequence[str]] = [*asked, *ON_OTHERS]
+        for probe in probes:
+            connection.send_command(*probe)
+        for probe in probes:
+            if (error := _error(connection)) is not None:
+                lacking.update(dict.fromkeys(_lacking(error, probe, queues)))
     finally:
         connection.disconnect()  # discards the transaction
         pool.release(connection)
     return list(lacking)
 
 
-def _refused(connection: Any, command: Sequence[str], queues: Sequence[str]) -> list[str]:
-    """The rules that the account lacks for a command."""
-    connection.send_command(*command)
+def _error(connection: Any) -> ResponseError | None:
+    """The error that Redis answers, if it does."""
     try:
         connection.read_response()
-    except ResponseError as error:  # another one than NOPERM: to the arguments, or to the command in a transaction
-        is_refused = isinstance(error, NoPermissionError) or "NOPERM" in str(error)  # EXEC says so in words
-        if is_refused and "access" in str(error):
-            return [*(f"~{queue}*" for queue in queues), *(f"~{key}" for key in KEYS)]
-        return [f"+{command[0].lower()}"] if is_refused else []
-    return []
+    except ResponseError as error:
+        return error
+    return None
+
+
+def _lacking(error: ResponseError, command: Sequence[str], queues: Sequence[str]) -> list[str]:
+    """The rules that the account lacks for a command that was refused; none where something else was refused: the
+    arguments, or the command in a transaction."""
+    if not (isinstance(error, NoPermissionError) or "NOPERM" in str(error)):  # EXEC says so in words
+        return []
+    if "access" in str(error):
+        return [*(f"~{queue}*" for queue in queues), *(f"~{key}" for key in KEYS)]
+    return [f"+{command[0].lower()}"]
