@@ -314,6 +314,14 @@ def test_palettes_of_signed_values(first: int, vr: str) -> None:
     assert close(read_display(dicom_file(signed, extra=descriptors, **tables)), CURVE[GREY])
 
 
+@pytest.mark.parametrize("said", [0, 1])
+def test_a_palette_of_all_codes_from_zero_is_one_of_unsigned_values(said: int) -> None:
+    tables = palette(16, (CURVE * 257).astype("<u2").tobytes())
+    shown = read_display(dicom_file(GREY, PixelRepresentation=said, **tables))
+    assert close(shown, CURVE[GREY])
+    assert shown.notes == ("colour=grey", *["pixel_representation=0 (said: 1)"] * said)
+
+
 def palette(said: int, data: bytes) -> dict[str, Any]:
     elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
     for colour in ("Red", "Green", "Blue"):

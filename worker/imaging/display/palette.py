@@ -36,14 +36,22 @@ def palette_grey(stored: StoredValues, header: Header) -> StoredValues:
     said, bits = max(table.bits for table in tables), _bits_of(tables)
     if bits != said:
         header.notes.append(f"palette_bits={bits} (said: {said})")
-    values = stored_range(stored.bits, stored.is_signed).astype(np.int64)
+    is_signed = stored.is_signed and not _are_unsigned(tables, stored.bits)
+    if is_signed != stored.is_signed:
+        header.notes.append("pixel_representation=0 (said: 1)")
+    values = stored_range(stored.bits, is_signed).astype(np.int64)
     luma = np.zeros(len(values))
     for table, weight in zip(tables, _WEIGHTS, strict=True):
-        is_said_as_us = stored.is_signed and table.first > 0x7FFF
-        first = table.first - 0x10000 if is_said_as_us else table.first
+        first = table.first - 0x10000 if is_signed and table.first > 0x7FFF else table.first  # said as US
         index = np.clip(values - first, 0, len(table.entries) - 1)
         luma += weight * table.entries[index] / ((1 << bits) - 1)
     return StoredValues(np.rint(luma * 255.0).astype(np.uint8)[stored.codes], 8)
+
+
+def _are_unsigned(tables: list[_Table], bits: int) -> bool:
+    """Whether no table begins below zero, read as SS or US, and one has entries beyond the signed values."""
+    ends = [table.first + len(table.entries) for table in tables if 0 <= table.first <= 0x7FFF]
+    return len(ends) == len(tables) and max(ends) > 1 << (bits - 1)
 
 
 def _bits_of(tables: list[_Table]) -> int:
