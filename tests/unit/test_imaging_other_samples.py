@@ -154,6 +154,22 @@ def test_a_dark_signed_picture_beside_a_white_border_is_signed() -> None:
     assert np.ptp(shown.pixels[30:, 30:]) > 200
 
 
+def test_a_dark_signed_picture_of_8_bits_beside_a_white_border_is_signed() -> None:
+    dark = (GREY // 4 - 128).astype(np.int8)
+    dark[:20] = dark[:, :20] = 127
+    shown = read_display(dicom_file(dark, JPEG_LOSSLESS_SV1, bits=8, **window(-96, 64)))
+    assert shown.notes == ()
+    assert np.ptp(shown.pixels[30:, 30:]) > 200
+
+
+@pytest.mark.parametrize("brightest", [136, 140])
+def test_an_unsigned_picture_of_8_bits_with_few_values_above_half_is_unsigned(brightest: int) -> None:
+    grey = (picture(200, 240, bits=8) * (brightest / 255)).astype(np.uint8)
+    shown = read_display(dicom_file(grey, JPEG_LOSSLESS_SV1, bits=8, PixelRepresentation=1))
+    assert np.array_equal(shown.pixels, read_display(dicom_file(grey, bits=8)).pixels)
+    assert "pixel_representation=0 (said: 1)" in shown.notes
+
+
 @pytest.mark.parametrize("border", [0, 7])
 def test_a_bright_picture_of_16_bits_beside_its_border_is_unsigned(border: int) -> None:
     bright = 49200 + PICTURE * 3

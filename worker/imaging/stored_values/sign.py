@@ -15,8 +15,9 @@ Pixels = NDArray[Any]
 #: Rows that are looked at; of fewer samples nothing is said.
 _ROWS, LEAST_SAMPLES = 24, 1000
 
-#: Values that a signed picture has at least on either side of zero; fewer are a border, padding or burnt in.
-_LEAST_VALUES = 16
+#: Values that a signed picture has at least on either side of zero; fewer are a border, padding or burnt in. Of 8 bits
+#: and of more.
+_LEAST_VALUES_OF_8_BITS, _LEAST_VALUES = 4, 16
 
 #: A picture read with the wrong sign leaps between at least so many times as many neighbours, which are at least this
 #: share of all.
@@ -71,7 +72,8 @@ def _signed_as_said(held: Pixels, container: int, said: StoredBits) -> bool:
 def _has_both_signs(rows: Pixels, bits: int) -> bool:
     """Whether more than a border lies on either side of zero, if the values have a sign."""
     is_negative = rows >= 1 << (bits - 1)
-    return all(len(np.unique(side)) >= _LEAST_VALUES for side in (rows[is_negative], rows[~is_negative]))
+    least = _LEAST_VALUES_OF_8_BITS if bits <= 8 else _LEAST_VALUES
+    return all(len(np.unique(side)) >= least for side in (rows[is_negative], rows[~is_negative]))
 
 
 def _leaps(differences: Pixels, otherwise: Pixels, bits: int) -> float:
