@@ -186,3 +186,13 @@ def test_a_progressive_jpeg_is_refused_where_a_scan_in_its_middle_is_cut_short()
     for end in ends:
         with pytest.raises(Undecodable, match="a part of its picture is missing"):
             read_display(whole[: end - 20] + whole[end:])
+
+
+@pytest.mark.parametrize("length", [0, 2, 4, 5])
+def test_a_progressive_jpeg_is_refused_where_the_header_of_a_later_scan_is_too_short(length: int) -> None:
+    encoded: Any = cv2.imencode(".jpg", NOISE, (cv2.IMWRITE_JPEG_PROGRESSIVE, 1))[1]
+    damaged = bytearray(encoded.tobytes())
+    third = [found.start() for found in re.finditer(b"\xff\xda", damaged)][2]
+    damaged[third + 2 : third + 4] = struct.pack(">H", length)
+    with pytest.raises(Undecodable, match="damaged, the header of a scan is too short"):
+        read_display(bytes(damaged))

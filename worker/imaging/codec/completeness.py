@@ -17,6 +17,9 @@ _START_OF_TILE = 0xFF90
 #: ISO 15444-1 A.4.2: tiles are numbered by 16 bits.
 MAX_TILES = 65535
 
+#: Bytes of a scan's header (ISO 10918-1 B.2.3): of one component. Without its length.
+_LEAST_SCAN_HEADER = 6
+
 #: Note on an image whose codestream lacks no more than its end marker.
 END_ABSENT = "codestream_end=absent"
 
@@ -25,7 +28,7 @@ _END = b"\xff\xd9"
 
 
 def missing_parts(data: bytes, stream: Codestream) -> str | None:
-    """A text that says which parts are missing, or broken off by a marker; None when all parts are present."""
+    """A text that says which parts are missing, too short or broken off by a marker; None when all are present."""
     if stream.coding is Coding.JPEG_2000:
         return _missing_tiles(data, stream)
     if stream.stray_marker is not None:
@@ -94,6 +97,8 @@ def _missing_scans(data: bytes, stream: Codestream) -> str | None:
     """Every coefficient of every component must come, to its last bit (ISO 10918-1 G.1.1.1)."""
     due: dict[int, int] = {}  # of a component: the coefficients whose last bit has not come, as bits
     for scan in read_scans(data, stream):
+        if len(scan.parameters) < _LEAST_SCAN_HEADER:
+            return "the header of a scan is too short"
         first, last, approximation = scan.parameters[-3:]
         for component in scan.components:
             due.setdefault(component, (1 << 64) - 1)
