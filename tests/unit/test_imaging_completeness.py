@@ -132,15 +132,15 @@ def test_a_lossless_jpeg_with_a_marker_inside_its_data_is_refused(code: int) -> 
         read_display(dicom_file(pixels, phantoms.JPEG_LOSSLESS_SV1, bits=12, frame=damaged))
 
 
-def in_scans(syntax: str, planes: list[Pixels]) -> list[bytes]:
+def in_scans(syntax: str, planes: list[Pixels], bits: int = 8) -> list[bytes]:
     """The head of a JPEG and a scan, with its tables, for each of its components (ISO 10918-1 A.2.2)."""
     start = b"\xff\xc0" if syntax == phantoms.JPEG_BASELINE else b"\xff\xc3"
     parts: list[bytes] = []
     for number, plane in enumerate(planes, 1):
-        alone = (phantoms.LOSSLESS_ENCODERS | phantoms.LOSSY_ENCODERS)[syntax](plane, 8)
+        alone = (phantoms.LOSSLESS_ENCODERS | phantoms.LOSSY_ENCODERS)[syntax](plane, bits)
         frame, tables, scan = (alone.index(marker) for marker in (start, b"\xff\xc4", b"\xff\xda"))
         if not parts:
-            size = struct.pack(">BHHB", 8, *plane.shape, len(planes))
+            size = struct.pack(">BHHB", bits, *plane.shape, len(planes))
             components = b"".join(bytes([each + 1, 0x11, 0]) for each in range(len(planes)))
             length = struct.pack(">H", 2 + len(size) + len(components))
             parts.append(alone[:frame] + start + length + size + components)
@@ -174,6 +174,19 @@ def test_a_jpeg_is_refused_where_the_scan_of_any_component_is_cut_short(syntax: 
     scans[short] = scans[short][:-200]
     with pytest.raises(Undecodable, match="a part of its picture is missing"):
         shown(np.dstack(planes), syntax, head + b"".join(scans) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("halving", [0, 1, 2])
+def test_a_lossless_jpeg_beyond_its_precision_is_refused_where_any_scan_has_a_predictor_that_halves(
+    halving: int,
+) -> None:
+    noise = NOISE.astype(np.uint16) << 4
+    head, *scans = in_scans(phantoms.JPEG_LOSSLESS_SV1, [noise] * 3, bits=12)
+    at = scans[halving].index(b"\xff\xda") + 7
+    scans[halving] = scans[halving][:at] + b"\x07" + scans[halving][at + 1 :]
+    frame = head + b"".join(scans) + b"\xff\xd9"
+    with pytest.raises(Undecodable, match="lossless JPEG of 12 bits holds larger values"):
+        read_display(dicom_file(np.dstack([noise] * 3), phantoms.JPEG_LOSSLESS, bits=12, frame=frame))
 
 
 def test_a_progressive_jpeg_is_refused_where_a_scan_in_its_middle_is_cut_short() -> None:

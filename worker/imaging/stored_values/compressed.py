@@ -135,7 +135,7 @@ def _note_runaway(frame: bytes, samples: Pixels, stream: Codestream, pixel: Imag
     above = samples >> (stream.precision - 1)
     if pixel.is_signed and ((above <= 1) | (above == (1 << (17 - stream.precision)) - 1)).all():
         return ()
-    if read_scans(frame, stream)[0].predictor >= _HALVING_PREDICTOR:
+    if any(scan.predictor >= _HALVING_PREDICTOR for scan in read_scans(frame, stream)):
         raise Undecodable(
             f"lossless JPEG of {stream.precision} bits holds larger values, which its predictor carries on to others:"
             " the codestream is damaged, or its encoder counts otherwise than the Standard; send the image uncompressed"
