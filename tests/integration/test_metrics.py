@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schema.vocabulary import Priority
 from tests.acceptance.installation import Installation
-from tests.ledger import STUDY, Ledger
+from tests.ledger import STUDY, Ledger, claim_one
 from worker.app import Depths
 from worker.errors import BrokerUnavailable
+from worker.ledger.database_clock import database_now
+from worker.ledger.screening import claims
 from worker.monitoring.exporter import open_server
 from worker.monitoring.health import check_readiness
 from worker.monitoring.metrics import Metrics
@@ -71,7 +74,9 @@ def test_counts_are_those_of_the_ledger(desk: Ledger) -> None:
     desk.screen(C)
     desk.clock.forward(30)
     desk.receive(D, content=D, priority=Priority.STAT)
-    desk.claim(D)
+    desk.offer()
+    held = claim_one(desk.database, D, desk.settings, database_now(desk.database, desk.clock))
+    assert held is not None
     desk.clock.forward(12)
     with registry(Metrics(in_force(desk), desk.clock, idle)) as ours:
         results = samples(ours, "screening_results_total")
@@ -98,7 +103,8 @@ def test_counts_are_those_of_the_ledger(desk: Ledger) -> None:
         assert samples(ours, "screening_claims") == {(): 1}
         assert samples(ours, "screening_queue_messages")[("routine",)] == 3
         assert samples(ours, "screening_wait_seconds_count") == {("active",): 3}
-        desk.clock.forward(desk.settings.lease_s)
+        long_ago = database_now(desk.database, desk.clock) - timedelta(hours=1)
+        claims.heartbeat(desk.database, [held.token], desk.settings, long_ago)
         assert samples(ours, "screening_claims") == {(): 0}, "a dead worker's claim is nobody's"
 
 

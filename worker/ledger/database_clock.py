@@ -15,8 +15,7 @@ from worker.ledger.transactions import reading_once
 
 log = logging.getLogger(__name__)
 
-
-#: How far a machine's clock may be from the database's: more than any clock is that NTP sets.
+#: How far a machine's clock may be from the database's. One that NTP sets is never as far off.
 AGREE_WITHIN_S = 10.0
 
 
