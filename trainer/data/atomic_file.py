@@ -15,7 +15,16 @@ def write_atomically(content: bytes, path: Path) -> None:
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which replaces that at `path` at the end; if an error comes, it is removed."""
+    """A file to write to, which replaces that at `path` at the end; if an error comes, it is removed.
+
+    A link stays, and what it points to is replaced. A pipe or device is written to as it is.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    if path.is_symlink():
+        path = path.resolve()
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
