@@ -1,12 +1,14 @@
 """The out-of-fold predictions of a k-fold run: for each image, by the model that was not trained on its patient."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trainer.data.atomic_file import write_atomically
 from trainer.data.manifest import Sample
 from trainer.evaluation.evaluate import score
 from trainer.progress import Report
@@ -32,11 +34,12 @@ def predictions_of(
 
 
 def write_predictions(rows: Sequence[tuple[Any, ...]], path: Path) -> None:
-    """Write CSV in the order of paths."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(sorted(rows))
+    """Write CSV in the order of paths, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(sorted(rows))
+    write_atomically(text.getvalue().encode(), path)
 
 
 def summary(rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
