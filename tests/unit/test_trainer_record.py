@@ -13,7 +13,7 @@ from trainer.recipes import RECIPES
 from trainer.run.record import RECORD, Record, digest_of, is_made, read_record, write_record
 from trainer.statistics.operating_point import ThresholdRule
 from trainer.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from trainer.training.warm_start import CHECKPOINT, SPLIT, PreviousRun
+from trainer.training.warm_start import CHECKPOINT, SPLIT, PreviousRun, read_previous
 from worker.errors import BadSetting
 
 HERE, THERE = "1" * 64, "2" * 64
@@ -72,3 +72,21 @@ def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(BadSetting, match=r"checkpoint\.npz: is damaged .* remove it and train anew"):
             read_checkpoint(path, "run")
+
+
+def test_any_flipped_bit_of_a_checkpoints_table_is_named(tmp_path: Path) -> None:
+    path, weights = tmp_path / CHECKPOINT, [np.arange(3.0)]
+    write_checkpoint(Checkpoint("run", weights, [], 1, weights, (0.5,)), path)
+    whole = path.read_bytes()
+    table = whole.index(b"PK\x01\x02")  # zip's list of its members, with their flags, compression and places
+    refused = []
+    for at in range(table, len(whole)):
+        for bit in (0x01, 0x80):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            for read in (lambda: read_checkpoint(path, "run"), lambda: read_previous(tmp_path)):
+                try:
+                    read()
+                except BadSetting as error:
+                    refused.append(str(error))
+    assert len(refused) > 100
+    assert all(str(path) in each for each in refused)

@@ -33,6 +33,9 @@ class Checkpoint:
         return len(self.scores)
 
 
+#: What zipfile and numpy raise for a damaged file; RuntimeError for a bit that says "encrypted" or names a compression.
+DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, OSError, zipfile.BadZipFile)
+
 _LISTS = ("variables", "optimizer", "best_variables")
 
 
@@ -52,14 +55,15 @@ def read_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     """
     if not path.is_file():
         return None
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            plain = json.loads(str(stored["plain"]))
-            lists = {n: [stored[key] for key in sorted(stored.files) if key.startswith(f"{n}/")] for n in _LISTS}
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BadSetting(f"is damaged ({error}): put a copy back, or remove it and train anew").about(
-            str(path)
-        ) from error
+    with path.open("rb") as file:  # a file that may not be read is not damaged
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                plain = json.loads(str(stored["plain"]))
+                lists = {n: [stored[key] for key in sorted(stored.files) if key.startswith(f"{n}/")] for n in _LISTS}
+        except DAMAGE as error:
+            raise BadSetting(f"is damaged ({error}): put a copy back, or remove it and train anew").about(
+                str(path)
+            ) from error
     if plain["fingerprint"] != fingerprint:
         raise BadSetting(
             "belongs to a run with other data, recipe, seed, epochs or weights: give another --out, or remove it"

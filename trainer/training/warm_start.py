@@ -1,7 +1,7 @@
 """An earlier run whose weights a new fit starts from. Reads its checkpoint and its split; changes neither."""
 
 import hashlib
-import zipfile
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from trainer.data.manifest import Manifest, Sample, read_manifest
 from trainer.recipes.backbone import RANDOM
 from trainer.recipes.recipe import Network, Recipe, Start
-from trainer.training.checkpoint import Arrays
+from trainer.training.checkpoint import DAMAGE, Arrays
 from worker.errors import BadSetting
 
 CHECKPOINT, SPLIT = "checkpoint.npz", "split.csv"
@@ -68,13 +68,13 @@ def read_previous(path: Path) -> PreviousRun:
     checkpoint = folder / CHECKPOINT
     try:
         content = checkpoint.read_bytes()
-        with np.load(checkpoint, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             variables = [stored[key] for key in sorted(stored.files) if key.startswith(BEST)]
     except FileNotFoundError as error:
         raise BadSetting(f"is not a run folder: {CHECKPOINT} is missing; give the folder of a `trainer fit`").about(
             str(path)
         ) from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise BadSetting(f"cannot be read ({error})").about(str(checkpoint)) from error
     split = folder / SPLIT
     trained_on = read_manifest(split).of("train") if split.is_file() else ()
