@@ -1,14 +1,22 @@
 """What a card promises, where the threshold must hold on images of another place too."""
 
+import os
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
+from tests.logistic_model import write_factory
 from trainer.data.manifest import Sample
-from trainer.export.card import Answered, measure_fields
+from trainer.export.card import Answered, measure_fields, write
 from trainer.export.lung_field_limits import limits_of
+from trainer.export.reference import MeasuredReference, complete
 from trainer.statistics.operating_point import ThresholdRule
 from worker.inference.lung_field import implausible
+from worker.inference.model import open_model
+from worker.inference.reference import MEASURES, make_reference
 
 RULE, THERE = ThresholdRule("sensitivity", 0.9), ThresholdRule("sensitivity", 0.98)
 
@@ -50,3 +58,18 @@ def test_limits_of_a_lung_field_hold_for_the_images_they_come_from() -> None:
     assert sum(implausible(each, limits) != "" for each in lungs) <= 2
     assert implausible(np.rot90(lungs[0]), limits).startswith("lung field paired")
     assert implausible(lungs[0] * 0, limits).startswith("lung field area")
+
+
+@pytest.mark.parametrize("adds_reference", [False, True], ids=["a new model", "a reference added"])
+def test_the_disk_has_a_model_file_before_it_gets_its_name(
+    adds_reference: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory, synced = write_factory(tmp_path / "factory.onnx"), []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    out = tmp_path / "new.onnx"
+    if adds_reference:
+        reference = make_reference({name: np.linspace(0, 1, 50) for name in MEASURES}, None, 0.5, "digest")
+        complete(factory, MeasuredReference(reference, None, []), out)
+    else:
+        write(onnx.load(factory), open_model(factory, "cpu").card, out)
+    assert synced == [out.stat().st_ino]

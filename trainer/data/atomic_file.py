@@ -13,6 +13,14 @@ def write_atomically(content: bytes, path: Path) -> None:
         file.write(content)
 
 
+def write_synced(content: bytes, path: Path) -> None:
+    """Write a file that is renamed once it is checked, and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def written_atomically(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which replaces that at `path` at the end; if an error comes, it is removed.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.atomic_file import write_synced
 from trainer.data.manifest import Sample, digest
 from trainer.evaluation.evaluate import Evaluation, familiar, measure
 from trainer.export.familiarity import limit_of
@@ -99,14 +100,14 @@ def metrics_on_test_split(tested: Evaluation) -> dict[str, Estimate]:
 
 
 def write(proto: Any, card: ModelCard, path: Path) -> None:
-    """Write an ONNX ModelProto with this card as its only metadata."""
+    """Write an ONNX ModelProto with this card as its only metadata; on return the disk has it."""
     import onnx
 
     del proto.metadata_props[:]
     for key, value in card.to_metadata().items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto)
-    path.write_bytes(proto.SerializeToString())
+    write_synced(proto.SerializeToString(), path)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

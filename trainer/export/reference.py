@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.atomic_file import write_synced
 from trainer.data.image_files import image_files
 from trainer.data.images import in_batches, read_images
 from trainer.data.manifest import Sample, digest
@@ -101,7 +102,7 @@ def complete(path: Path, made: MeasuredReference, out: Path) -> OnnxModel:
     proto.metadata_props.extend([*kept, *(onnx.StringStringEntryProto(key=k, value=v) for k, v in added.items())])
     part = out.with_name(out.name + ".part")
     try:
-        part.write_bytes(proto.SerializeToString())
+        write_synced(proto.SerializeToString(), part)
         model = open_model(part, "cpu")
         if model.card.operating_point != before.card.operating_point or model.card.reference != made.reference:
             raise ModelRefused("the card in the written file differs from the one to be written").about(str(out))
