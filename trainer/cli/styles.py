@@ -32,13 +32,15 @@ def styles(
 ) -> None:
     """Measure how well style alone predicts the label; hold out the images that have the other class's style."""
     from trainer.cli.tables import show_styles
-    from trainer.data.folders import read_left_out, read_samples
+    from trainer.data.folders import read_samples
+    from trainer.data.left_out import left_out_of
     from trainer.data.manifest import write_manifest
     from trainer.data.split import split
     from trainer.data.style import hold_out
 
-    left_out = [sample for path in leave_out for sample in read_left_out(path, each_file_a_patient)]
-    found = hold_out(split(read_samples(data, index, each_file_a_patient), seed, left_out), data, share)
+    samples = read_samples(data, index, each_file_a_patient)
+    left_out = left_out_of(samples, leave_out, each_file_a_patient)
+    found = hold_out(split(samples, seed, left_out), data, share)
     show_styles(found)
     if out:
         write_manifest(found.manifest, out)

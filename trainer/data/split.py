@@ -107,11 +107,11 @@ def without(manifest: Manifest, paths: Iterable[str]) -> Manifest:
 def _grouped(samples: Sequence[Sample], left_out: Sequence[Sample]) -> tuple[dict[str, list[Sample]], list[Sample]]:
     """(group -> its samples, each with its group's name; the samples of groups that are left out)."""
     names = _groups((*samples, *left_out))
-    excluded = {names[key] for sample in left_out for key in _keys(sample)}
+    excluded = {names[key] for sample in left_out for key in keys_of(sample)}
     members: dict[str, list[Sample]] = defaultdict(list)
     outside = []
     for sample in samples:
-        group = names[_keys(sample)[0]]
+        group = names[keys_of(sample)[0]]
         if group in excluded:
             outside.append(replace(sample, group=group, split=LEFT_OUT))
         else:
@@ -134,7 +134,7 @@ def _manifest(assigned: Sequence[Sample], seed: int) -> Manifest:
     return manifest
 
 
-def _keys(sample: Sample) -> list[str]:
+def keys_of(sample: Sample) -> list[str]:
     """Keys that a sample shares with others of its group; the patient comes first."""
     # the data set does not say whether person 1000 of bacteria is person 1000 of virus: they are kept together
     keys = [f"patient:{sample.patient}"]
@@ -159,7 +159,8 @@ def _groups(samples: Iterable[Sample]) -> dict[str, str]:
         return key
 
     for sample in samples:
-        first, *rest = _keys(sample)
+        first, *rest = keys_of(sample)
+        root(first)  # also where it has no other key
         for key in rest:
             low, high = sorted((root(first), root(key)))
             parent[high] = low  # "patient:" sorts before "person:" and "source:"

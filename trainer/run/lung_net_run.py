@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainer.data.folders import read_left_out, read_samples
+from trainer.data.folders import read_samples
 from trainer.data.images import read_images
+from trainer.data.left_out import left_out_of
 from trainer.data.manifest import Sample
 from trainer.data.split import split
 from trainer.progress import Report
@@ -57,7 +58,7 @@ def train_lungs(
     if not out.name.endswith(".weights.h5"):
         raise BadSetting("Keras writes weights to files named *.weights.h5: give --out such a name").about(str(out))
     images = read_samples(data, index, is_patient_each)
-    manifest = split(images, seed, [s for path in left_out for s in read_left_out(path, is_patient_each)])
+    manifest = split(images, seed, left_out_of(images, left_out, is_patient_each))
     train, _ = _outlined(data, masks, manifest.of("train"), report)
     net = fit_lungs(train, epochs, seed, report)
     tested, samples = _outlined(data, masks, manifest.of("test"), report)

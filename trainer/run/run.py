@@ -15,7 +15,8 @@ import keras
 
 from trainer.data.atomic_file import write_atomically
 from trainer.data.audit import audit
-from trainer.data.folders import read_left_out, read_samples, read_together, root_of
+from trainer.data.folders import read_samples, read_together, root_of
+from trainer.data.left_out import left_out_of
 from trainer.data.manifest import Manifest, Origin, Sample, digest, write_manifest
 from trainer.data.split import folds, limit, split, without
 from trainer.export.card import Elsewhere
@@ -121,9 +122,10 @@ def fold_folder(out: Path, fold: int) -> Path:
 def read_data(options: FitOptions) -> tuple[tuple[Sample, ...], list[Sample]]:
     """The samples of a run, and the samples whose patients are left out."""
     samples = options.read()
+    left_out = left_out_of(samples, options.left_out, options.is_patient_each)
     if options.limit is not None:
         samples = limit(samples, options.limit, options.splits_by)
-    return samples, [sample for path in options.left_out for sample in read_left_out(path, options.is_patient_each)]
+    return samples, left_out
 
 
 def teachers_of(options: FitOptions) -> Teachers:
