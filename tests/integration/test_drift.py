@@ -174,6 +174,7 @@ def test_the_morning_report_shows_what_drifts(two_rooms: Database, clock: Clock,
     assert "None could be judged" in nothing.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_the_verb_shows_it(two_rooms: Database, clock: Clock, tmp_path: Path) -> None:
     site = Installation(tmp_path / "home", {"SCREENING_DATABASE": two_rooms.url})

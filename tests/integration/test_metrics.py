@@ -190,6 +190,7 @@ def get(port: int, path: str) -> tuple[HTTPResponse, bytes]:
     return answer, body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_health_is_that_of_the_work(desk: Ledger) -> None:
     desk.receive()  # long ago, by the clock of the server
@@ -221,6 +222,7 @@ def test_health_is_that_of_the_work(desk: Ledger) -> None:
         assert [finding["what"] for finding in json.loads(body) if not finding["is_well"]] == ["disk"]
 
 
+@pytest.mark.slow
 def test_the_verb_prints_them_where_nothing_was_screened_yet(tmp_path: Path) -> None:
     told = Installation(tmp_path / "home").run("metrics", "--once")
     assert re.search(r'^screening_up\{what="database"\} 0\.0$', told, re.MULTILINE)

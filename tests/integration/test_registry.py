@@ -338,6 +338,7 @@ def test_a_model_that_is_refused_leaves_the_old_one_serving_and_is_told(
     assert actions == ["installed", "promoted", "refused", "accepted"]
 
 
+@pytest.mark.slow
 def test_the_checkup_names_who_refused_the_active_model(
     model_loader: ModelLoader, registry: Registry, settings: Settings, second: Path, clock: Clock
 ) -> None:

@@ -81,6 +81,7 @@ def test_messages_are_json_and_outlive_their_worker() -> None:
     assert not app.conf.worker_enable_remote_control
 
 
+@pytest.mark.slow
 def test_without_a_broker_it_says_so(tmp_path: Path) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor; from worker.app import backlog, enqueue\n"
