@@ -19,7 +19,7 @@ from schema.vocabulary import Priority
 from worker.errors import BrokerUnavailable
 from worker.ledger.screening.outbox import LONGEST_COUNTDOWN_S, QUEUES, Backlog, Offer
 from worker.runtime import configuration, logs
-from worker.runtime.broker_rights import lacking_rights
+from worker.runtime.broker_rights import PROBE, lacking_rights
 from worker.schedule import beat
 
 #: Name of the screening task. To enqueue by name does not import the imaging code.
@@ -120,8 +120,8 @@ BROKER_FAULTS = (
     ),
 )
 
-#: A key that `prove_broker_usable` writes, and for how long.
-PROBE, PROBE_MS = "screening-probe", 1000
+#: How long the key stays that `prove_broker_usable` writes.
+PROBE_MS = 1000
 
 
 def _unavailable(doing: str, error: Exception) -> BrokerUnavailable:

@@ -10,9 +10,7 @@ from worker.cli.options import as_json
 
 
 @click.command()
-@click.option(
-    "--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Entries of this day (UTC) and later."
-)
+@options.since("Entries of this day (UTC) and later.")
 @click.option("--study", metavar="STUDY", callback=options.as_spelled, help="Entries about one study.")
 @as_json
 def audit(since: datetime | None, study: str | None, as_json: bool) -> None:

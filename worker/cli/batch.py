@@ -54,12 +54,7 @@ class Rate(click.ParamType[float]):
     "folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--rescreen", is_flag=True, help="Instead of DIR: studies screened by another model.")
-@click.option(
-    "--since",
-    metavar="YYYY-MM-DD",
-    type=click.DateTime(["%Y-%m-%d"]),
-    help="With --rescreen: received on this day (UTC) or later.",
-)
+@options.since("With --rescreen: received on this day (UTC) or later.")
 @click.option(
     "--verdict", type=click.Choice([str(v) for v in Verdict]), help="With --rescreen: studies with this verdict."
 )

@@ -28,12 +28,7 @@ COMPARED = "compared"
 @click.option(
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="A new folder."
 )
-@click.option(
-    "--since",
-    metavar="YYYY-MM-DD",
-    type=click.DateTime(["%Y-%m-%d"]),
-    help="Studies received on this day (UTC) and later.",
-)
+@options.since("Studies received on this day (UTC) and later.")
 @click.option(
     "--rule",
     default="target-specificity=0.85",

@@ -9,9 +9,7 @@ from worker.cli.options import as_json
 
 
 @click.command()
-@click.option(
-    "--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="All images of this day (UTC) and later."
-)
+@options.since("All images of this day (UTC) and later.")
 @as_json
 def drift(since: datetime | None, as_json: bool) -> None:
     """Compare the images of each scanner, and their predictions, with the reference on the model's card.

@@ -15,9 +15,7 @@ folder = click.Path(file_okay=False, path_type=Path)
 
 @click.command("export-labels")
 @click.argument("out", metavar="OUT_DIR", type=folder)
-@click.option(
-    "--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Reviews of this day (UTC) and later."
-)
+@options.since("Reviews of this day (UTC) and later.")
 @click.option("--unseen", is_flag=True, help="Only verdicts given before the reader knew what the model said.")
 @options.asked_by
 def export_labels(out: Path, since: datetime | None, unseen: bool, by: str) -> None:

@@ -4,10 +4,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -15,6 +15,8 @@ from worker.cli import streams
 
 #: Earlier than everything in a ledger.
 EARLIEST = datetime(2000, 1, 1)
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 class Verbs(click.Group):
@@ -44,6 +46,11 @@ class Verbs(click.Group):
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def since(help: str) -> Callable[[Verb], Verb]:
+    """The option of the first day that counts."""
+    return click.option("--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help=help)
 
 
 class Seconds(click.FloatRange):

@@ -5,6 +5,9 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
+#: The key that `worker.app.prove_broker_usable` writes.
+PROBE = "screening-probe"
+
 #: The commands on a queue, with arguments that Redis accepts.
 ON_A_QUEUE = (("LPUSH", "0"), ("RPUSH", "0"), ("BRPOP", "1"), ("LINDEX", "-1"), ("LLEN",))
 
@@ -19,12 +22,11 @@ ON_OTHERS = (
     ("ZRANGE", "unacked_index", "0", "0"), ("ZRANGEBYSCORE", "unacked_index", "0", "0"),
     ("SET", "unacked_mutex", "0"), ("GET", "unacked_mutex"), ("DEL", "unacked_mutex"),
     ("EVALSHA", "0", "1", "unacked_mutex"), ("SCRIPT", "LOAD", "0"), ("WATCH", "unacked"), ("UNWATCH",), ("PING",),
-    ("SADD", "_kombu.binding.0", "0"), ("SADD", "_kombu.binding_permanent.0", "0"), ("SET", "screening-probe", "0"),
+    ("SADD", "_kombu.binding.0", "0"), ("SADD", "_kombu.binding_permanent.0", "0"), ("SET", PROBE, "0"),
 )  # fmt: skip
 
 #: The keys of both tables as patterns of an access list, beside the queues, with an asterisk each.
-KEYS = ("unacked*", "_kombu.binding*", "screening-probe")
-
+KEYS = ("unacked*", "_kombu.binding*", PROBE)
 
 #: Opens a transaction, after it has proved that one can be opened and ended.
 OPENING = (("MULTI",), ("EXEC",), ("MULTI",))
